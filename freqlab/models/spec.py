@@ -1,0 +1,192 @@
+"""What freqlab needs to know of a face-recognition model, and the model itself, ready to run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+
+from freqlab.alignment import Template, template
+from freqlab.errors import ModelError, ParameterError, check_name
+
+__all__ = ["Model", "ModelSpec", "as_model", "state_sha256", "wrap_model"]
+
+Network = Callable[[torch.Tensor], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The declaration of a model: what goes in, and where the weights come from.
+
+    Parameters
+    ----------
+    name
+        Its name in stores, results and on the command line.
+    template
+        Name of the alignment template; it fixes the input size.
+    channels
+        Order of the colour channels the network was trained on.
+    mean, std
+        The network sees ``(pixel - mean) / std`` of pixels 0..255.
+    weights
+        Where the weights come from, in words.
+    licence, citation
+        Terms of the weights, and what to cite.
+    """
+
+    name: str
+    template: str = "arcface"
+    channels: Literal["RGB", "BGR"] = "RGB"
+    mean: float = 0.0
+    std: float = 1.0
+    weights: str = ""
+    licence: str = ""
+    citation: str = ""
+
+    def __post_init__(self) -> None:
+        template(self.template)
+        check_name("channel order", self.channels, ["RGB", "BGR"])
+        if not self.std > 0:
+            raise ParameterError(f"std={self.std!r} of model {self.name!r} must be positive")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that maps crops to embeddings.
+
+    Parameters
+    ----------
+    spec
+        Its declaration.
+    network
+        Maps normalised images ``(n, 3, height, width)`` to embeddings ``(n, feature)``.
+    checkpoint
+        SHA-256 of the weights, or whatever else tells one version from another.
+    device
+        Where the network runs.
+    """
+
+    spec: ModelSpec
+    network: Network = field(repr=False)
+    checkpoint: str
+    device: str = "cpu"
+
+    @property
+    def name(self) -> str:
+        """The model's name."""
+        return self.spec.name
+
+    @property
+    def template(self) -> Template:
+        """The alignment template of its crops."""
+        return template(self.spec.template)
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed crops.
+
+        Parameters
+        ----------
+        images
+            RGB crops ``(n, 3, height, width)``, float, nominally 0..255 (a crop with a band
+            removed may lie outside), on the model's device.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings ``(n, feature)``, float32, not scaled to unit length.
+
+        Raises
+        ------
+        ModelError
+            If the network returns another shape, or numbers that are not finite.
+        """
+        if self.spec.channels == "BGR":
+            images = images.flip(1)
+        normalised = (images - self.spec.mean) / self.spec.std
+        with torch.inference_mode():
+            features = self.network(normalised.contiguous(memory_format=torch.channels_last))
+        if features.ndim != 2 or len(features) != len(images):
+            raise ModelError(
+                f"model {self.name!r} returned shape {tuple(features.shape)} for "
+                f"{len(images)} crops; expected ({len(images)}, feature)"
+            )
+        if not bool(torch.isfinite(features).all()):
+            raise ModelError(f"model {self.name!r} returned embeddings that are not finite")
+        return features.float()
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for two embeddings of this name to be comparable."""
+        return {
+            "checkpoint": self.checkpoint,
+            "template": self.spec.template,
+            "input_size": list(self.template.size),
+            "channels": self.spec.channels,
+            "mean": self.spec.mean,
+            "std": self.spec.std,
+            "precision": "float32",
+        }
+
+
+def wrap_model(
+    network: Network,
+    *,
+    name: str,
+    template: str = "arcface",
+    device: str = "cpu",
+    version: str = "",
+) -> Model:
+    """Make a model of any callable ``(n, 3, height, width) float32 0..255 RGB -> (n, feature)``.
+
+    Parameters
+    ----------
+    network
+        A module or function. A module is put into evaluation mode and moved to `device`; its
+        weights are hashed, so that a store notices other weights under the same name.
+    name
+        Its name in stores and results.
+    template
+        Alignment template of its crops.
+    device
+        Where it runs.
+    version
+        Tells versions of a plain function apart, whose insides cannot be hashed.
+    """
+    checkpoint = version or "not known (a plain function)"
+    if isinstance(network, torch.nn.Module):
+        network = network.eval().to(device)
+        checkpoint = state_sha256(network)
+    return Model(ModelSpec(name=name, template=template), network, checkpoint, device)
+
+
+def as_model(model: str | Model | Network, *, device: str) -> Model:
+    """Take a model as a user may give it: a name, a :class:`Model`, or a callable.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these, or a callable without a name of its own.
+    """
+    from freqlab.models.registry import load_model
+
+    if isinstance(model, str):
+        return load_model(model, device=device)
+    if isinstance(model, Model):
+        return model
+    if not callable(model):
+        raise ParameterError(f"model {model!r} is neither a name, a Model nor a callable")
+    name = getattr(model, "__name__", type(model).__name__)
+    if name == "<lambda>":
+        raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
+    return wrap_model(model, name=name, device=device)
+
+
+def state_sha256(network: torch.nn.Module) -> str:
+    """SHA-256 over the names, shapes and bytes of a module's parameters and buffers."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()

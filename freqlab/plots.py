@@ -1,0 +1,459 @@
+"""Every figure: a result in, the axes it was drawn on out.
+
+Colours are safe for readers with colour-vision deficiency: a diverging red-blue map with zero in
+the middle (blue speaks for a match, red against it), and a sequential map for what has no sign.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import seaborn as sns
+import xarray as xr
+import zarr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from freqlab.alignment import TEMPLATES
+from freqlab.bands import Bands
+from freqlab.errors import FreqlabError, check_name
+from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
+from freqlab.sentences import fmr_text, frequency_unit, select_pair, select_part
+
+__all__ = [
+    "COMPARISON_COLOURS",
+    "contrast_plot",
+    "face_plot",
+    "heat_plot",
+    "profile_plot",
+    "score_plot",
+    "spectrum_plot",
+    "strip_plot",
+]
+
+DIVERGING = "RdBu"
+SEQUENTIAL = "viridis"
+NO_DATA = "0.85"
+COMPARISON_COLOURS = dict(
+    zip(("genuine", "impostor"), sns.color_palette("colorblind", 2), strict=True)
+)
+"""Colours of genuine and impostor comparisons, in every figure."""
+
+_KINDS = ("directed", "absolute", "per_contrast")
+_KIND_NAMES = {
+    "directed": "directed influence",
+    "absolute": "absolute influence",
+    "per_contrast": "per contrast removed",
+}
+
+
+def heat_plot(
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: str = "probe",
+    ax: Axes | None = None,
+) -> dict[str, Axes]:
+    """Frequency heat plot of a pair (Huber & Damer 2025).
+
+    Both faces; the plane of frequencies with each ring coloured by its absolute and by its
+    directed influence, divided by the largest absolute one; the same over frequency with its
+    unit, and the energy-aware view.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    pair
+        Label of the pair.
+    model
+        Name of the model.
+    side
+        Which image was masked.
+    ax
+        An axes whose place the plot takes; a new figure by default.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``probe``, ``reference``, ``absolute``, ``directed`` (the plane), ``strip``,
+        ``per_contrast``.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such pair, model or side.
+    """
+    data = select_pair(result, pair=pair, model=model, side=side)
+    if ax is None:
+        ax = plt.figure(figsize=(11, 6)).add_axes((0.06, 0.09, 0.89, 0.84))
+    ax.set_axis_off()
+    places = {
+        "probe": (0.0, 0.50, 0.20, 0.38),
+        "reference": (0.225, 0.50, 0.20, 0.38),
+        "absolute": (0.49, 0.50, 0.20, 0.38),
+        "directed": (0.77, 0.50, 0.20, 0.38),
+        "strip": (0.02, 0.0, 0.41, 0.35),
+        "per_contrast": (0.55, 0.0, 0.43, 0.35),
+    }
+    axes = {name: ax.inset_axes(place) for name, place in places.items()}
+    for role in ("probe", "reference"):
+        face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
+        masked = side in (role, "both")
+        axes[role].set_title(
+            f"{role}{' (masked)' if masked else ''}\n{data[role].item()}", fontsize="medium"
+        )
+    for kind in ("absolute", "directed"):
+        spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
+    strip_plot(result, pair=pair, model=model, side=side, ax=axes["strip"])
+    strip_plot(
+        result, pair=pair, model=model, side=side, kind="per_contrast", ax=axes["per_contrast"]
+    )
+    truth = "genuine" if bool(data["genuine"]) else "impostor"
+    title = f"Pair {pair} ({truth}), {model}: similarity {float(data['similarity']):.2f}"
+    thresholds = data["threshold"].to_series().dropna()
+    if len(thresholds):  # the one nearest to FMR 1e-3 that the comparisons resolve
+        fmr = min(thresholds.index, key=lambda rate: abs(np.log10(rate) + 3))
+        title += f", threshold {thresholds[fmr]:.2f} at FMR {fmr_text(fmr)}"
+    ax.set_title(title, fontsize="large")
+    return axes
+
+
+def spectrum_plot(
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: str = "probe",
+    kind: str = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """The plane of frequencies of a pair's crops, each ring coloured by its influence.
+
+    Values are divided by the largest absolute one, so that zero stays zero; DC and bands without
+    a value are grey.
+
+    Parameters
+    ----------
+    result, pair, model, side
+        As for :func:`heat_plot`.
+    kind
+        ``"directed"`` or ``"absolute"``.
+    ax
+        Where to draw.
+    """
+    check_name("kind", kind, _KINDS[:2])
+    ax = ax or _new_axes(4, 3.6)
+    data = select_pair(result, pair=pair, model=model, side=side)
+    influence = data["influence"].to_numpy()
+    largest = _largest(influence)
+    values = (np.abs(influence) if kind == "absolute" else influence) / largest
+    (height, width), eye_distance = _crop_geometry(result, model)
+    labels = _full_plane(
+        _bands_of(result).label_map(height, width, eye_distance=eye_distance), width
+    )
+    plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
+    name = DIVERGING if kind == "directed" else SEQUENTIAL
+    colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
+    norm = Normalize(-1 if kind == "directed" else 0, 1)
+    top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
+    per_image = width / height  # cycles over the crop's height, in cycles per crop width
+    extent = (left, left + width, (top + height) * per_image, top * per_image)
+    ax.imshow(plane, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
+    ax.set_xlabel("cycles/image")
+    ax.set_title(_KIND_NAMES[kind], fontsize="medium")
+    ax.set_xticks([-width // 2, 0, width // 2])
+    ax.set_yticks([])
+    ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
+    bar = ax.figure.colorbar(
+        ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
+    )
+    bar.set_label(f"share of {largest:.2g}, the largest", fontsize="small")
+    return ax
+
+
+def strip_plot(
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: str = "probe",
+    kind: str = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Influence of each band of a pair over frequency, in its own unit.
+
+    Parameters
+    ----------
+    result, pair, model, side
+        As for :func:`heat_plot`.
+    kind
+        ``"directed"``, ``"absolute"``, or ``"per_contrast"``: over the RMS contrast removed.
+    ax
+        Where to draw.
+    """
+    check_name("kind", kind, _KINDS)
+    ax = ax or _new_axes(5, 3)
+    data = select_pair(result, pair=pair, model=model, side=side)
+    if kind == "per_contrast":
+        array = influence_per_contrast(data)
+        values, units = array.to_numpy(), "similarity / grey level"
+    else:
+        values, units = data["influence"].to_numpy(), "cosine similarity"
+        values = np.abs(values) if kind == "absolute" else values
+    lower, upper = _drawn_bounds(result).T
+    largest = _largest(values)
+    colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
+    if kind == "absolute":
+        colours = plt.get_cmap(SEQUENTIAL)(np.nan_to_num(values) / largest)
+    ax.bar(lower, values, upper - lower, align="edge", color=colours, edgecolor="0.3", lw=0.5)
+    ax.axhline(0, color="0.3", lw=0.8)
+    absent = ~np.isfinite(values)
+    for left, right in zip(lower[absent], upper[absent], strict=True):
+        ax.axvspan(left, right, color=NO_DATA, zorder=0, lw=0)
+    why = (
+        f"less than {MIN_REMOVED_RMS} grey levels removed" if kind == "per_contrast" else "no data"
+    )
+    if absent.any():
+        ax.set_title(f"grey: {why}", fontsize="small", loc="right")
+    _frequency_axis(ax, result)
+    ax.set_ylabel(f"{_KIND_NAMES[kind]}\n({units})")
+    return ax
+
+
+def profile_plot(
+    profile: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    kind: str = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean profiles of genuine and impostor pairs over frequency, with confidence bands.
+
+    Parameters
+    ----------
+    profile
+        From :func:`freqlab.mean_profile`.
+    model, side
+        Which part of it.
+    kind
+        ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    UnknownNameError
+        If the profile has no such model, side or kind.
+    """
+    check_name("kind", kind, _KINDS)
+    data = select_part(profile, model=model, side=side)
+    ax = ax or _new_axes(6, 3.4)
+    bounds = _drawn_bounds(profile)
+    centre = bounds.mean(axis=1)
+    for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
+        values = data[kind].sel(comparison=comparison)
+        mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
+        colour = COMPARISON_COLOURS[comparison]
+        n_pairs = int(data["n_pairs"].sel(comparison=comparison))
+        n_subjects = int(profile["n_subjects"].sel(comparison=comparison))
+        label = f"{comparison} ({n_pairs:,} pairs, {n_subjects} subjects)"
+        ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
+        ax.plot(centre, mean, style, color=colour, ms=4, label=label)
+    ax.axhline(0, color="0.3", lw=0.8)
+    _frequency_axis(ax, profile)
+    units = str(profile[kind].attrs["units"])
+    ax.set_ylabel(f"{profile[kind].attrs['long_name']}\n({units.replace(' per ', ' / ')})")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def contrast_plot(
+    result: xr.Dataset, *, model: str, side: str = "probe", ax: Axes | None = None
+) -> Axes:
+    """RMS contrast that the removal of each band takes: median over pairs, and 90 % of them.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Which part of it.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    UnknownNameError
+        If the result has no such model or side.
+    """
+    data = select_part(result, model=model, side=side)
+    ax = ax or _new_axes(6, 3.4)
+    removed = data["removed_rms"].transpose("pair", "band").to_numpy()
+    kept = removed[np.isfinite(removed).any(axis=1)]
+    low, median, high = np.full((3, removed.shape[1]), np.nan)
+    if len(kept):
+        low, median, high = np.nanquantile(kept, [0.05, 0.5, 0.95], axis=0)
+    centre = _drawn_bounds(result).mean(axis=1)
+    ax.fill_between(centre, low, high, color="0.6", alpha=0.4, lw=0, label="90 % of pairs")
+    ax.plot(centre, median, "-o", color="0.2", ms=4, label="median over pairs")
+    ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
+    ax.set_yscale("log")
+    _frequency_axis(ax, result)
+    attrs = result["removed_rms"].attrs
+    ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def score_plot(
+    genuine: npt.NDArray[np.floating],
+    impostor: npt.NDArray[np.floating],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Distributions of genuine and impostor similarities, each of area one.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Cosine similarities.
+    thresholds
+        Names and places of thresholds to mark; NaN are left out.
+    ax
+        Where to draw.
+    """
+    ax = ax or _new_axes(6, 3.2)
+    edges = np.linspace(-0.5, 1, 101)
+    for name, scores in (("genuine", genuine), ("impostor", impostor)):
+        shown = scores[np.isfinite(scores)]
+        ax.hist(
+            shown,
+            bins=edges.tolist(),
+            density=True,
+            alpha=0.6,
+            color=COMPARISON_COLOURS[name],
+            hatch="//" if name == "impostor" else None,
+            label=f"{name} ({len(shown):,} comparisons)",
+        )
+    for style, (name, place) in zip(
+        ("-", "--", ":", "-."), (thresholds or {}).items(), strict=False
+    ):
+        if np.isfinite(place):
+            ax.axvline(place, color="0.2", ls=style, label=f"threshold at {name}: {place:.3f}")
+    ax.set(xlabel="cosine similarity", ylabel="density")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    return ax
+
+
+def face_plot(
+    result: xr.Dataset, *, face: str, model: str | None = None, ax: Axes | None = None
+) -> Axes:
+    """The crop of a face as the store holds it; a note where it does not.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    face
+        Name of the face.
+    model
+        The model whose crop is shown; the first by default.
+    ax
+        Where to draw.
+    """
+    ax = ax or _new_axes(2.5, 2.5)
+    model = str(result["model"].to_numpy()[0]) if model is None else model
+    crop = _stored_crop(str(result.attrs.get("store", "")), face, _template_name(result, model))
+    if crop is None:
+        ax.text(0.5, 0.5, "no crop in\nthe store", ha="center", va="center", transform=ax.transAxes)
+    else:
+        ax.imshow(crop, interpolation="lanczos")
+    ax.set(xticks=[], yticks=[], title=face)
+    return ax
+
+
+def _new_axes(width: float, height: float) -> Axes:
+    return plt.figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def _stored_crop(
+    store: str | os.PathLike[str], face: str, template: str
+) -> npt.NDArray[np.uint8] | None:
+    try:
+        root = zarr.open_group(os.fspath(store), mode="r")
+        names = np.asarray(root["faces/face"][:])  # type: ignore[index]
+        row = int(np.flatnonzero(names == face)[0])
+        node: Any = root[f"crops/{template}"]
+        if "crop" not in node or node["status"][row] != 1:
+            return None
+        return np.asarray(node["crop"][row])
+    except (OSError, ValueError, KeyError, IndexError):
+        return None
+
+
+def _bands_of(result: xr.Dataset) -> Bands:
+    bounds = result["band_bounds"].to_numpy()
+    edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
+    return Bands(edges, frequency_unit(result))
+
+
+def _template_name(result: xr.Dataset, model: str) -> str:
+    import json
+
+    try:
+        identity = json.loads(result.attrs["identity"])
+        return str(identity["models"][model]["template"])
+    except KeyError as error:
+        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
+
+
+def _crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
+    template = TEMPLATES[_template_name(result, model)]
+    return template.size, template.eye_distance
+
+
+def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+    """The whole plane, zero frequency in the middle, of a half plane that is symmetric."""
+    height = labels.shape[0]
+    right = labels[:, 1 : (width + 1) // 2]
+    mirrored = right[(-np.arange(height)) % height][:, ::-1]
+    return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))
+
+
+def _drawn_bounds(result: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Band edges to draw between; a band without an upper edge reaches to the corner, 1.41 x."""
+    bounds = np.array(result["band_bounds"].to_numpy(), float)
+    endless = np.isinf(bounds[:, 1])
+    bounds[endless, 1] = bounds[endless, 0] * np.sqrt(2)
+    return bounds
+
+
+def _frequency_axis(ax: Axes, result: xr.Dataset) -> None:
+    bounds = _drawn_bounds(result)
+    ax.set_xlim(bounds.min(), bounds.max())
+    ax.set_xlabel(f"{result['frequency'].attrs['long_name']} ({frequency_unit(result)})")
+    if np.isinf(result["band_bounds"].to_numpy()[-1, 1]):
+        ax.axvline(bounds[-1, 0], color="0.5", lw=0.8, ls=":")
+        middle = bounds[-1].mean()
+        at = ax.get_xaxis_transform()
+        ax.text(
+            middle, 0.97, "rest", transform=at, ha="center", va="top", color="0.4", size="small"
+        )
+
+
+def _largest(values: npt.NDArray[np.floating]) -> float:
+    """Largest absolute value, to normalise by; 1 where there is none."""
+    finite = np.abs(values[np.isfinite(values)])
+    if len(finite) == 0 or finite.max() == 0:
+        return 1.0
+    return float(finite.max())

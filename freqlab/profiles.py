@@ -1,0 +1,147 @@
+"""Profiles: influence over frequency, averaged over pairs, with intervals over subjects."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.errors import ParameterError
+
+__all__ = ["MIN_REMOVED_RMS", "influence_per_contrast", "mean_profile"]
+
+MIN_REMOVED_RMS = 0.5
+"""Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
+
+_DRAWS_PER_STEP = 50
+
+
+def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
+    """Directed influence over the RMS contrast that the removal took from the masked side.
+
+    The energy-aware view: raw influence is partly just band energy. NaN where less than
+    :data:`MIN_REMOVED_RMS` grey levels were removed.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``(model, pair, side, band)``, cosine similarity per grey level.
+    """
+    enough = result["removed_rms"] >= MIN_REMOVED_RMS
+    ratio = result["influence"] / result["removed_rms"].where(enough)
+    return ratio.rename("influence_per_contrast").assign_attrs(
+        long_name="influence per contrast removed", units="cosine similarity per grey level"
+    )
+
+
+def mean_profile(
+    result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> xr.Dataset:
+    """Mean influence per band over genuine and over impostor pairs, with intervals.
+
+    Comparisons share people, so the interval comes from a bootstrap over subjects: subjects are
+    drawn with replacement, a genuine pair weighs the count of its subject, an impostor pair the
+    product of both counts (Owen's pigeonhole bootstrap); percentiles.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    n_draws
+        Bootstrap draws.
+    level
+        Coverage of the interval, between 0 and 1.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed``, ``absolute`` and ``per_contrast``, each ``(comparison, model, side, band,
+        estimate)`` with ``comparison`` genuine or impostor and ``estimate`` mean, lower or upper;
+        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range.
+    """
+    if n_draws < 1 or not 0 < level < 1:
+        raise ParameterError(f"n_draws={n_draws!r} must be 1 or more, level={level!r} in (0, 1)")
+    directed = result["influence"]
+    kinds = {
+        "directed": (directed, "directed influence"),
+        "absolute": (abs(directed), "absolute influence"),
+        "per_contrast": (influence_per_contrast(result), "influence per contrast removed"),
+    }
+    genuine = result["genuine"].to_numpy()
+    subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
+    names, codes = np.unique(subjects.astype(str), return_inverse=True)
+    codes = codes.reshape(subjects.shape)
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_draws)
+
+    dims = ("comparison", "model", "side", "band", "estimate")
+    profile = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "estimate": ["mean", "lower", "upper"],
+            **{name: result[name] for name in ("model", "side", "band")},
+            **{name: result[name] for name in ("frequency", "band_bounds")},
+        },
+        attrs={"n_draws": n_draws, "level": level, "seed": seed},
+    )
+    for name, (values, long_name) in kinds.items():
+        array = values.transpose("pair", "model", "side", "band").to_numpy().astype(float)
+        found = np.stack(
+            [
+                _weighted_means(array[chosen], codes[:, chosen], draws, level)
+                for chosen in (genuine, ~genuine)
+            ]
+        )
+        units = str(values.attrs.get("units", result["influence"].attrs["units"]))
+        profile[name] = (dims, found, {"long_name": f"mean {long_name}", "units": units})
+    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
+    counts = np.stack([usable[genuine].sum(axis=0), usable[~genuine].sum(axis=0)])
+    profile["n_pairs"] = (("comparison", "model"), counts, {"long_name": "pairs"})
+    people = [len(np.unique(codes[:, chosen])) for chosen in (genuine, ~genuine)]
+    profile["n_subjects"] = ("comparison", people, {"long_name": "subjects"})
+    return profile
+
+
+def _weighted_means(
+    values: npt.NDArray[np.float64],
+    subjects: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.int64],
+    level: float,
+) -> npt.NDArray[np.float64]:
+    """Mean over the first axis and its bootstrap interval, NaN left out; estimates last."""
+    shape = values.shape[1:]
+    flat = values.reshape(len(values), -1)
+    if len(values) == 0:
+        return np.full((*shape, 3), np.nan)
+    present = np.isfinite(flat)
+    filled = np.where(present, flat, 0.0)
+    one_subject = subjects[0] == subjects[1]
+
+    def mean(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ filled) / (weights @ present.astype(float)))
+
+    resampled = []
+    for start in range(0, len(draws), _DRAWS_PER_STEP):
+        counts = draws[start : start + _DRAWS_PER_STEP].astype(float)
+        weights = counts[:, subjects[0]] * np.where(one_subject, 1.0, counts[:, subjects[1]])
+        resampled.append(mean(weights))
+    every = np.concatenate(resampled)
+    estimates = np.full((flat.shape[1], 3), np.nan)
+    estimates[:, 0] = mean(np.ones((1, len(values))))[0]
+    some = np.isfinite(every).any(axis=0)
+    tails = [(1 - level) / 2, (1 + level) / 2]
+    estimates[some, 1:] = np.nanquantile(every[:, some], tails, axis=0).T
+    return estimates.reshape(*shape, 3)

@@ -1,0 +1,251 @@
+"""Reports: a notebook, executed with parameters by papermill, as one self-contained page."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import importlib.resources
+import json
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from freqlab import __version__
+from freqlab.errors import FreqlabError, ParameterError, check_name
+from freqlab.resources import resource, resource_names
+
+__all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
+
+
+class ReportError(FreqlabError, RuntimeError):
+    """A report's notebook failed."""
+
+
+def report_names() -> list[str]:
+    """Names of the reports there are."""
+    return [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
+
+
+def report_parameters(name: str) -> dict[str, str]:
+    """Parameters of a report and their defaults, as its notebook writes them.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such report.
+    """
+    papermill = _papermill()
+    inspected = papermill.inspect_notebook(str(_notebook(name)))
+    return {key: str(value["default"]) for key, value in inspected.items()}
+
+
+def report(
+    name: str,
+    *,
+    out: str | os.PathLike[str] = "reports",
+    progress: bool = True,
+    **parameters: Any,
+) -> Path:
+    """Execute a report's notebook and leave a page that stands by itself.
+
+    Writes ``<out>/<name>.html``, the executed notebook ``<out>/<name>.ipynb``, and
+    ``<out>/index.html`` over all reports there. An earlier report of the same name is replaced
+    only when the new one is whole.
+
+    Parameters
+    ----------
+    name
+        One of :func:`report_names`.
+    out
+        Folder of the reports.
+    progress
+        Whether what the notebook writes to standard error, such as progress bars, is shown.
+    **parameters
+        Parameters of the notebook; ``store`` is ``runs/<faces>.zarr`` by default.
+
+    Returns
+    -------
+    pathlib.Path
+        The page.
+
+    Raises
+    ------
+    UnknownNameError
+        If the report or a parameter is unknown.
+    ReportError
+        If the notebook fails; what it had done is kept beside the reports.
+    """
+    papermill = _papermill()
+    defaults = report_parameters(name)
+    for key, value in parameters.items():
+        check_name(f"parameter of report {name!r}", key, defaults)
+        if not _is_plain(value):
+            raise ParameterError(
+                f"parameter {key}={value!r} must be text, a number, a truth value, None, "
+                f"or a list of these"
+            )
+    if "store" in defaults and not parameters.get("store"):
+        faces = str(parameters.get("faces", defaults.get("faces", "faces")))
+        parameters["store"] = f"runs/{Path(faces.strip(chr(39) + chr(34))).stem}.zarr"
+
+    folder = Path(out)
+    folder.mkdir(parents=True, exist_ok=True)
+    running, notebook, page = (
+        folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
+    )
+    try:
+        with _plain_environment():
+            papermill.execute_notebook(
+                str(_notebook(name)),
+                str(running),
+                parameters=parameters,
+                kernel_name="python3",
+                progress_bar=False,
+                extra_arguments=["--IPKernelApp.log_level=40"],
+                stderr_file=sys.stderr if progress else None,
+            )
+    except papermill.PapermillExecutionError as error:
+        raise ReportError(
+            f"report {name!r} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
+            f"What it had done is in {running}."
+        ) from error
+    _write_whole(page, _to_html(name, running))
+    os.replace(running, notebook)
+    build_index(folder)
+    return page
+
+
+def build_index(folder: str | os.PathLike[str]) -> Path:
+    """Write ``index.html`` over the reports in a folder; return its path."""
+    import nbformat
+
+    entries = []
+    for path in sorted(Path(folder).glob("*.ipynb")):
+        if path.name.endswith(".running.ipynb") or not path.with_suffix(".html").is_file():
+            continue
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        entries.append(
+            {
+                "href": f"{path.stem}.html",
+                "title": _title(notebook),
+                "lead": _lead(notebook),
+                "parameters": _parameters_of(notebook),
+                "finished": _finished(notebook),
+            }
+        )
+    index = Path(folder) / "index.html"
+    _write_whole(index, _render("index.html.j2", entries=entries, version=__version__))
+    return index
+
+
+def _papermill() -> Any:
+    try:
+        import nbconvert  # noqa: F401
+        import papermill
+    except ImportError as error:
+        raise FreqlabError(
+            f"reports need {error.name}, which is not installed: pip install 'freqlab[report]'"
+        ) from error
+    return papermill
+
+
+def _notebook(name: str) -> Path:
+    check_name("report", name, report_names())
+    return resource(f"notebooks/{name.replace('-', '_')}.ipynb")
+
+
+@contextlib.contextmanager
+def _plain_environment() -> Any:
+    """Keep the kernel from colouring tracebacks and from asking for a display."""
+    wanted = {
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
+    }
+    before = {key: os.environ.get(key) for key in wanted}
+    os.environ.update(wanted)
+    try:
+        yield
+    finally:
+        for key, value in before.items():
+            if value is None:
+                del os.environ[key]
+            else:
+                os.environ[key] = value
+
+
+def _to_html(name: str, path: Path) -> str:
+    """The executed notebook as one page: prose and results, code left out, nothing remote."""
+    import nbformat
+    from nbconvert import HTMLExporter
+
+    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+    for cell in notebook.cells:
+        outputs = cell.get("outputs", [])
+        cell["outputs"] = [o for o in outputs if o.get("name") != "stderr"]
+        alternative = cell.metadata.get("alt")
+        for output in cell["outputs"] if cell.cell_type == "code" else ():
+            if "image/png" in output.get("data", {}):
+                text = alternative or output["data"].get("text/plain", "figure")
+                output.metadata.setdefault("image/png", {})["alt"] = text
+        if cell.cell_type != "code":
+            del cell["outputs"]
+    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
+        template_name="basic", exclude_input=True, exclude_output_prompt=True, embed_images=True
+    )
+    body, _ = exporter.from_notebook_node(notebook)
+    return _render(
+        "report.html.j2",
+        title=_title(notebook),
+        body=re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL),
+        parameters=_parameters_of(notebook),
+        finished=_finished(notebook),
+        version=__version__,
+        notebook=f"{name}.ipynb",
+    )
+
+
+def _render(template: str, **values: Any) -> str:
+    import jinja2
+
+    folder = importlib.resources.files("freqlab") / "templates"
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.loader = jinja2.FileSystemLoader(str(folder))
+    return environment.get_template(template).render(**values)
+
+
+def _title(notebook: Any) -> str:
+    first = notebook.cells[0].source.splitlines()[0]
+    return str(first.lstrip("# ").strip())
+
+
+def _lead(notebook: Any) -> str:
+    """First paragraph under the title, as plain text."""
+    paragraphs = notebook.cells[0].source.split("\n\n")
+    text = paragraphs[1] if len(paragraphs) > 1 else ""
+    return html.unescape(re.sub(r"[*_`]|\[([^]]*)\]\([^)]*\)", r"\1", text)).replace("\n", " ")
+
+
+def _parameters_of(notebook: Any) -> dict[str, str]:
+    """Parameters the notebook was executed with; those not given have the notebook's default."""
+    given: Mapping[str, Any] = notebook.metadata.papermill.parameters
+    return {str(key): json.dumps(value, ensure_ascii=False) for key, value in given.items()}
+
+
+def _finished(notebook: Any) -> str:
+    return str(notebook.metadata.papermill.end_time)[:16].replace("T", " ") + " UTC"
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(_is_plain(item) for item in value)
+    return value is None or isinstance(value, (str, int, float, bool))
+
+
+def _write_whole(path: Path, text: str) -> None:
+    """Write a file so that it is there whole or not at all."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    os.replace(partial, path)

@@ -1,0 +1,212 @@
+"""Open a run and its results as xarray, with names where the store keeps row numbers."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+import zarr
+
+from freqlab.errors import StoreError, check_name
+from freqlab.store import FLAGS
+
+__all__ = ["describe_run", "open_influence", "open_run", "result_names"]
+
+
+def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
+    """Open a run for reading.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+
+    Returns
+    -------
+    xarray.DataTree
+        Nodes ``/faces``, ``/crops/<template>``, ``/embeddings/<model>/...`` and
+        ``/influence/<name>``; arrays are read when they are used. Crops and embeddings are
+        biometric data: handle them as such.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    url = os.fspath(path)
+    root = _open_group(url)
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=dict(root.attrs))}
+    for path_in_run, group in _walk(root):
+        if not any(True for _ in group.array_keys()):
+            nodes[f"/{path_in_run}"] = xr.Dataset(attrs=dict(group.attrs))
+        elif path_in_run.startswith("influence/"):
+            if group.attrs.get("complete"):
+                nodes[f"/{path_in_run}"] = open_influence(url, path_in_run.split("/")[1])
+        else:
+            nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
+    return xr.DataTree.from_dict(nodes)
+
+
+def result_names(path: str | os.PathLike[str]) -> list[str]:
+    """Names of the finished results in a run, oldest first."""
+    root = _open_group(os.fspath(path))
+    if "influence" not in root:
+        return []
+    groups = [(name, group) for name, group in root["influence"].groups()]  # type: ignore[union-attr]
+    finished = [(str(g.attrs["created_at"]), name) for name, g in groups if g.attrs.get("complete")]
+    return [name for _, name in sorted(finished)]
+
+
+def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.Dataset:
+    """Open a result of :func:`freqlab.influence`.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+    name
+        Of the result; the newest by default.
+
+    Returns
+    -------
+    xarray.Dataset
+        As :func:`freqlab.influence` returns it.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or it has no finished result.
+    UnknownNameError
+        If it has none of this name.
+    """
+    url = os.fspath(path)
+    names = result_names(url)
+    if not names:
+        raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
+    name = names[-1] if name is None else check_name("result", name, names)
+    dataset = xr.open_zarr(url, group=f"influence/{name}", chunks=None, consolidated=False)
+    faces = _open_face_node(url, _open_group(url), "faces")
+    labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
+    for side in ("probe", "reference"):
+        rows = dataset[side].to_numpy()
+        dataset = dataset.assign_coords(
+            {
+                side: ("pair", labels[rows], {"long_name": f"{side} face"}),
+                f"{side}_subject": ("pair", subjects[rows], {"long_name": f"subject of {side}"}),
+            }
+        )
+    dataset = _text_as_objects(dataset)
+    del dataset.attrs["complete"]
+    dataset.attrs["store"] = url
+    dataset.attrs["name"] = name
+    return dataset
+
+
+def describe_run(path: str | os.PathLike[str]) -> str:
+    """Say in a few lines what a run holds: faces by status, models, embeddings, results.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    url = os.fspath(path)
+    root = _open_group(url)
+    lines = [f"{url}: freqlab run, made {root.attrs['created_at']}"]
+    for node_path, group in _walk(root):
+        if node_path.startswith("influence/"):
+            lines.append(f"  {node_path}: {_result_text(url, node_path, group)}")
+        elif "status" in group:
+            counts = _open_face_node(url, root, node_path)["status"].to_series().value_counts()
+            named = {FLAGS.get(code, code): n for code, n in counts.items()}  # type: ignore[call-overload]
+            lines.append(f"  {node_path}: " + ", ".join(f"{n:,} {k}" for k, n in named.items()))
+        elif "identity" in group.attrs:
+            lines.append(f"  {node_path}: {_model_text(group)}")
+    return "\n".join(lines)
+
+
+def _result_text(url: str, path: str, group: zarr.Group) -> str:
+    if not group.attrs.get("complete"):
+        return "not finished; the same call goes on with it"
+    result = open_influence(url, path.split("/")[1])
+    models = ", ".join(str(name) for name in result["model"].to_numpy())
+    missing = int(result["similarity"].isnull().any("model").sum())
+    return (
+        f"{result.sizes['pair']:,} pairs x {result.sizes['band']} bands, models {models}; "
+        f"{missing:,} pairs are NaN; made {result.attrs['created_at']}"
+    )
+
+
+def _model_text(group: zarr.Group) -> str:
+    identity = json.loads(str(group.attrs["identity"]))
+    return (
+        f"checkpoint {identity['checkpoint'][:12]}, template {identity['template']}, "
+        f"{identity['channels']}, (pixel - {identity['mean']:g}) / {identity['std']:g}, "
+        f"{identity['precision']}"
+    )
+
+
+def _open_group(url: str) -> zarr.Group:
+    if "://" not in url and not Path(url).is_dir():
+        raise StoreError(f"run {url!r}: no such folder")
+    try:
+        root = zarr.open_group(url, mode="r")
+    except (OSError, ValueError) as error:
+        raise StoreError(f"run {url!r} cannot be opened: {error}") from error
+    if root.attrs.get("format") != "freqlab-run":
+        raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
+    return root
+
+
+def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
+    found = []
+    for name, child in sorted(group.groups()):
+        found.append((prefix + name, child))
+        found.extend(_walk(child, f"{prefix}{name}/"))
+    return found
+
+
+def _open_face_node(url: str, root: zarr.Group, path: str) -> xr.Dataset:
+    """Open a node with a face axis, whole even while another process makes it grow."""
+    node = root[path]
+    if not isinstance(node, zarr.Group):
+        raise StoreError(f"run {url!r}: {path} is not a group")
+    lengths = {name: array.shape[0] for name, array in node.arrays()}
+    n_faces = min(int(str(root["faces"].attrs["n_faces"])), *lengths.values())
+    parts = []
+    for length in set(lengths.values()):
+        others = [name for name in lengths if lengths[name] != length]
+        part = xr.open_zarr(url, group=path, chunks=None, consolidated=False, drop_variables=others)
+        parts.append(part.isel(face=slice(0, n_faces)))
+    dataset = xr.merge(parts, join="exact", combine_attrs="override", compat="no_conflicts")
+    dataset.attrs = dict(node.attrs)
+    if path != "faces":
+        names = np.asarray(root["faces/face"][:n_faces])  # type: ignore[index]
+        dataset = dataset.assign_coords(face=("face", names))
+    else:
+        codes = dataset["status"].to_numpy()
+        status = np.array([FLAGS[int(code)] for code in codes], object)
+        dataset["status"] = ("face", status, {"long_name": "status"})
+        metadata = [
+            name
+            for name, variable in dataset.data_vars.items()
+            if variable.dims == ("face",) and name not in ("sha256", "file_size", "file_mtime")
+        ]
+        dataset = dataset.set_coords(metadata)
+    return _text_as_objects(dataset)
+
+
+def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
+    """Text as Python strings: NumPy's variable-length type cannot be written to netCDF."""
+    changed: dict[Any, tuple[Any, npt.NDArray[np.object_], dict[str, Any]]] = {}
+    for name, variable in dataset.variables.items():
+        if variable.dtype.kind == "T":
+            changed[name] = (variable.dims, variable.to_numpy().astype(object), variable.attrs)
+    coords = {name: value for name, value in changed.items() if name in dataset.coords}
+    rest = {name: value for name, value in changed.items() if name not in coords}
+    return dataset.assign_coords(coords).assign(rest)

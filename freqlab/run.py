@@ -1,0 +1,149 @@
+"""The one call that ties faces, models, embeddings, store and pairing together."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from freqlab.alignment import template
+from freqlab.bands import Bands, check_support, rings
+from freqlab.errors import ParameterError, check_name
+from freqlab.faces import Faces
+from freqlab.models.registry import resolve_device
+from freqlab.models.spec import Model, Network, as_model
+from freqlab.pairing import SIDES
+from freqlab.pairs import check_pairs
+from freqlab.results import open_influence
+from freqlab.stages.context import Run, label_map
+from freqlab.stages.crops import align_faces
+from freqlab.stages.embeddings import embed_faces
+from freqlab.stages.influence import write_influence
+from freqlab.store import RunStore
+
+__all__ = ["influence"]
+
+
+def influence(
+    faces: Faces,
+    pairs: pd.DataFrame,
+    *,
+    models: Sequence[str | Model | Network],
+    bands: Bands | None = None,
+    sides: Sequence[str] = SIDES,
+    store: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    batch_size: int = 32,
+    keep_crops: bool = True,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Influence of frequency bands on the similarity of pairs of faces.
+
+    Every face is aligned once, embedded once untouched by each model, and, if a pair needs it,
+    once per band with the band removed. All of it is kept in `store`; a second call, another
+    pairing, another model computes only what is missing, and a call that was stopped goes on.
+
+    Parameters
+    ----------
+    faces
+        The faces. All are embedded untouched, for the thresholds.
+    pairs
+        Columns ``probe``, ``reference`` (face names), ``genuine``, and any metadata.
+    models
+        Names, :class:`freqlab.Model` or callables (see :func:`freqlab.wrap_model`).
+    bands
+        The bands; ``rings(width=4)`` by default.
+    sides
+        Which image of the pair is masked: ``"probe"``, ``"reference"``, ``"both"``.
+    store
+        Zarr group of the run; in memory if not given.
+    name
+        Of the result in the store; a short hash of what it is made of by default.
+    device
+        Where models run: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    batch_size
+        Images per forward pass.
+    keep_crops
+        Whether the crops are stored. Without them figures show no faces.
+    progress
+        Whether bars and a summary are written to standard error.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``influence(model, pair, side, band)``, the similarity less the similarity without the
+        band, positive where the band spoke for a match; ``similarity(model, pair)``;
+        ``removed_rms(model, pair, side, band)``, the RMS contrast in grey levels that the
+        removal took; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair with
+        a face that could not be read or found is NaN, and so is a band that holds no
+        coefficient at a model's input size. ``attrs["forward_passes"]`` counts what this call
+        computed.
+
+    Raises
+    ------
+    ParameterError, PairError, BandError
+        If an argument does not fit; nothing has been computed then.
+    StoreConflictError
+        If the store holds something else under one of the names.
+    """
+    bands = rings() if bands is None else bands
+    for side in sides:
+        check_name("side", side, SIDES)
+    for argument, values in (("models", models), ("sides", sides)):
+        if isinstance(values, str) or len(values) == 0:
+            raise ParameterError(f"{argument}={values!r} must be a list of at least one")
+    if len(set(sides)) < len(sides):
+        raise ParameterError(f"sides={list(sides)!r} repeats a side")
+    if batch_size < 1:
+        raise ParameterError(f"batch_size={batch_size!r} must be 1 or more")
+    positions = check_pairs(faces, pairs)
+    device = resolve_device(device)
+    loaded = [as_model(model, device=device) for model in models]
+    names = [model.name for model in loaded]
+    if len(set(names)) < len(names):
+        raise ParameterError(f"models={names!r} repeats a name")
+    for model in loaded:
+        if faces.aligned not in (None, model.spec.template):
+            raise ParameterError(
+                f"the faces are aligned to {faces.aligned!r}, but model {model.name!r} takes "
+                f"crops of {model.spec.template!r}"
+            )
+    check_support(bands, [label_map(bands, model) for model in loaded])
+
+    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
+    run_store = RunStore(url)
+    rows = run_store.add_faces(faces)
+    run = Run(run_store, faces, rows, bands, batch_size, keep_crops, progress)
+    for name_of_template in dict.fromkeys(model.spec.template for model in loaded):
+        align_faces(run, template(name_of_template), device)
+    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
+    for model in loaded:
+        embed_faces(run, model, masked)
+    name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
+
+    result = open_influence(url, name)
+    failed = run_store.failed(rows)
+    result.attrs["forward_passes"] = sum(run.forward_passes.values())
+    result.attrs["failures_to_acquire"] = int(failed.sum())
+    _report(run, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
+    return result
+
+
+def _masked_columns(sides: Sequence[str]) -> list[int]:
+    """Columns (probe, reference) of a pair whose image is masked on some side."""
+    return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]
+
+
+def _report(run: Run, result: xr.Dataset, n_failed: int, n_lost: int) -> None:
+    for model, count in run.forward_passes.items():
+        done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
+        run.say(f"{model}: {done}")
+    text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
+    if n_failed:
+        text += f"; failures to acquire: {n_failed:,} faces, {n_lost:,} pairs are NaN"
+    run.say(f"{text}; result {result.attrs['name']!r} in {run.store.url}")

@@ -1,0 +1,72 @@
+"""What the stages of one run share."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from freqlab.bands import Bands
+from freqlab.faces import Faces
+from freqlab.models.spec import Model
+from freqlab.store import RunStore
+
+__all__ = ["Run", "label_map"]
+
+
+@dataclass
+class Run:
+    """A call of :func:`freqlab.influence`: where it writes, and what it works on.
+
+    Parameters
+    ----------
+    store
+        The run's store.
+    faces
+        The faces of the call.
+    rows
+        Their rows in the store ``(face,)``.
+    bands
+        The bands.
+    batch_size
+        Images per forward pass.
+    keep_crops
+        Whether crops are stored.
+    progress
+        Whether to write bars and messages to standard error.
+    forward_passes
+        Images embedded so far, per model.
+    """
+
+    store: RunStore
+    faces: Faces
+    rows: npt.NDArray[np.int64]
+    bands: Bands
+    batch_size: int
+    keep_crops: bool
+    progress: bool
+    forward_passes: dict[str, int] = field(default_factory=dict)
+
+    def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        """Positions in the faces of this call of rows of the store."""
+        order = np.argsort(self.rows, kind="stable")
+        found = order[np.searchsorted(self.rows, rows, sorter=order)]
+        return [int(position) for position in found]
+
+    def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
+        """Make a progress bar; it shows itself after half a second."""
+        return tqdm(total=total, desc=text, unit=unit, delay=0.5, disable=not self.progress)
+
+    def say(self, text: str) -> None:
+        """Write a line to standard error, past the bars."""
+        if self.progress:
+            tqdm.write(text, file=sys.stderr)
+
+
+def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
+    """Label map of bands at a model's input size."""
+    return bands.label_map(*model.template.size, eye_distance=model.template.eye_distance)

@@ -1,0 +1,456 @@
+"""One run is one Zarr group: its layout, how it grows, and how it is never half written.
+
+Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
+
+    /faces                        names, subjects, paths, metadata, status, landmarks, digests
+    /crops/<template>             crop (face, y, x, channel)
+    /embeddings/<model>/intact    embedding (face, feature)
+    /embeddings/<model>/<bands>   embedding (face, band, feature), removed_rms (face, band)
+    /influence/<name>             what freqlab.run writes
+
+Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
+by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
+a run that was killed goes on with the faces whose status does not say done. Faces are added in
+one step, when the number of faces in the attributes of ``/faces`` changes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+
+from freqlab.errors import StoreConflictError, StoreError
+from freqlab.faces import Faces
+from freqlab.provenance import make_attrs
+
+__all__ = ["DONE", "FAILED", "FLAGS", "NO_FACE", "PENDING", "UNREADABLE", "Column", "RunStore"]
+
+FORMAT_VERSION = 1
+
+PENDING, DONE, UNREADABLE, NO_FACE = 0, 1, 2, 3
+FLAGS = {
+    PENDING: "not computed",
+    DONE: "ok",
+    UNREADABLE: "unreadable image",
+    NO_FACE: "no face found",
+}
+"""Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
+FAILED = (UNREADABLE, NO_FACE)
+
+_STATUS_ATTRS = {
+    "long_name": "status",
+    "flag_values": list(FLAGS),
+    "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
+}
+
+
+class Column(NamedTuple):
+    """One array of a node with a face axis: everything but the number of faces."""
+
+    dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: Any = "float32"
+    fill: Any = None
+    attrs: Mapping[str, Any] = {}
+
+
+_FACE_COLUMNS = {
+    "status": Column(dtype="int8", fill=PENDING, attrs=_STATUS_ATTRS),
+    "landmarks": Column(
+        ("point", "xy"),
+        (5, 2),
+        fill=float("nan"),
+        attrs={
+            "long_name": "five points: eyes, nose, corners of the mouth, viewer's left first",
+            "units": "pixels of the photograph",
+        },
+    ),
+    "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
+    "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
+    "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
+}
+_TEXT = Column(dtype=str, fill="")
+_NUMBER = Column(dtype="float64", fill=float("nan"))
+
+
+class RunStore:
+    """A run's Zarr group, open for writing.
+
+    Parameters
+    ----------
+    url
+        Path, or anything fsspec reaches (``memory://name``). Created if it is not there.
+    block_size
+        Faces per block when the store is created; an existing store keeps its own.
+
+    Raises
+    ------
+    StoreError
+        If something else than a run is there.
+    """
+
+    def __init__(self, url: str | os.PathLike[str], *, block_size: int = 32) -> None:
+        self.url = os.fspath(url)
+        if "://" not in self.url and Path(self.url).is_dir():
+            entries = {path.name for path in Path(self.url).iterdir()}
+            if entries and "zarr.json" not in entries:
+                raise StoreError(f"store {self.url!r} is a folder, but not of a freqlab run")
+        try:
+            self.root = zarr.open_group(self.url, mode="a", zarr_format=3)
+        except (OSError, ValueError) as error:
+            raise StoreError(f"store {self.url!r} cannot be opened: {error}") from error
+        if "format" not in self.root.attrs:
+            if list(self.root.keys()):
+                raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
+            attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
+            self.root.attrs.update({**attrs, "block_size": block_size})
+        if self.root.attrs["format_version"] != FORMAT_VERSION:
+            raise StoreError(
+                f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
+                f"this freqlab reads {FORMAT_VERSION}"
+            )
+        self.block_size = int(cast(int, self.root.attrs["block_size"]))
+        self.faces = self.root.require_group("faces")
+        if "n_faces" not in self.faces.attrs:
+            self.faces.attrs["n_faces"] = 0
+        for name, column in {"face": _TEXT, "subject": _TEXT, **_FACE_COLUMNS}.items():
+            self._require_array(self.faces, name, column)
+        self._fit(self.faces)
+
+    @property
+    def n_faces(self) -> int:
+        """Number of faces in the store."""
+        return int(cast(int, self.faces.attrs["n_faces"]))
+
+    def read(self, node: zarr.Group, name: str) -> npt.NDArray[Any]:
+        """A whole array of a node; text as objects."""
+        values = np.asarray(_array(node, name)[:])
+        return values.astype(object) if values.dtype.kind == "T" else values
+
+    def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
+        """Add the faces that are not there yet, and check the others against what is.
+
+        Returns
+        -------
+        numpy.ndarray
+            Row of each face in the store ``(n,)``.
+
+        Raises
+        ------
+        StoreConflictError
+            If a face of the same name has another subject, image, landmarks or metadata.
+        """
+        stored = pd.Index(self.read(self.faces, "face"))
+        rows = stored.get_indexer(faces.names)
+        known = np.flatnonzero(rows >= 0)
+        columns = _metadata(faces)
+        self._check_metadata(faces, columns, known, rows[known])
+        self._check_content(faces, known, rows[known])
+        for name, values in columns.items():
+            column = _TEXT if values.dtype == object else _NUMBER
+            self._require_array(self.faces, name, column)
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            first = self.n_faces
+            rows[new] = first + np.arange(len(new))
+            given = {"face": np.array(faces.names, object), **columns}
+            if faces.landmarks is not None:
+                given["landmarks"] = faces.landmarks
+            self._fit(self.faces, first + len(new))
+            for name, array in self.faces.arrays():
+                # also where nothing is given: a chunk may hold what a stopped run left there
+                array[first:] = given[name][new] if name in given else array.fill_value
+            self.faces.attrs["n_faces"] = first + len(new)
+        if len(known):
+            for name, values in columns.items():
+                self._fill_missing(name, values[known], rows[known])
+        return rows.astype(np.int64)
+
+    def require_node(
+        self,
+        path: str,
+        columns: Mapping[str, Column],
+        *,
+        identity: Mapping[str, Any],
+    ) -> zarr.Group:
+        """Open a node with a face axis, or create it; one row per face of the store.
+
+        Parameters
+        ----------
+        path
+            Of the node, such as ``"crops/arcface"``.
+        columns
+            Its arrays; a ``status`` is added.
+        identity
+            What the node's content depends on, plain JSON values.
+
+        Raises
+        ------
+        StoreConflictError
+            If the node is there with another identity.
+        """
+        node = self.require_group(path, identity)
+        for name, column in {**columns, "status": _FACE_COLUMNS["status"]}.items():
+            self._require_array(node, name, column)
+        self._fit(node)
+        return node
+
+    def require_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
+        """Open a group that stands for one thing, or create it.
+
+        Raises
+        ------
+        StoreConflictError
+            If it stands for something else, saying what differs.
+        """
+        group = self.root.require_group(path)
+        if "identity" not in group.attrs:
+            group.attrs.update(make_attrs(identity=dict(identity)))
+            return group
+        stored = json.loads(str(group.attrs["identity"]))
+        given = json.loads(json.dumps(identity))
+        differing = [
+            f"{key}: stored {stored.get(key)!r}, given {given.get(key)!r}"
+            for key in sorted({*stored, *given})
+            if stored.get(key) != given.get(key)
+        ]
+        if differing:
+            raise StoreConflictError(
+                f"store {self.url!r} holds another {path!r}; nothing was overwritten. "
+                f"Use another store or name. " + "; ".join(differing)
+            )
+        return group
+
+    def write_rows(
+        self,
+        node: zarr.Group,
+        rows: npt.NDArray[np.int64],
+        values: Mapping[str, npt.NDArray[Any]],
+        status: npt.NDArray[np.int8],
+    ) -> None:
+        """Write rows of a node, their status last; each chunk in one piece.
+
+        Raises
+        ------
+        StoreError
+            If values and rows differ in number.
+        """
+        for name, array in values.items():
+            if len(array) != len(rows):
+                raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
+        for block in self.blocks(rows):
+            members = rows[block]
+            start = int(members[0]) // self.block_size * self.block_size
+            stop = min(start + self.block_size, self.n_faces)
+            for name, array in (*values.items(), ("status", status)):
+                target = _array(node, name)
+                chunk = np.asarray(target[start:stop])
+                chunk[members - start] = array[block]
+                target[start:stop] = chunk
+
+    def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """Indices into `rows` that lie in one block of faces, block by block."""
+        order = np.argsort(rows, kind="stable")
+        cuts = np.flatnonzero(np.diff(rows[order] // self.block_size)) + 1
+        yield from (block for block in np.split(order, cuts) if len(block))
+
+    def pending(self, node: zarr.Group, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Those of `rows` that a node still lacks, faces without a crop left out; in order."""
+        status = self.read(node, "status")
+        wanted = np.unique(rows)
+        return wanted[(status[wanted] == PENDING) & ~self.failed(wanted)]
+
+    def failed(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each of these faces could not be read or found."""
+        return np.isin(self.read(self.faces, "status")[rows], FAILED)
+
+    def write_array(
+        self,
+        group: zarr.Group,
+        name: str,
+        values: npt.NDArray[Any],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a small array in one chunk."""
+        array = _create(group, name, values.shape, values.shape, values.dtype, dims, attrs or {})
+        array[...] = values
+
+    def create_array(
+        self,
+        group: zarr.Group,
+        name: str,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any],
+    ) -> zarr.Array[Any]:
+        """Create an array of float32, NaN until it is written."""
+        return _create(group, name, shape, chunks, np.dtype("float32"), dims, attrs)
+
+    def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
+        if name in node:
+            return
+        node.create_array(
+            name,
+            shape=(self.n_faces, *column.shape),
+            chunks=(self.block_size, *column.shape),
+            dtype=column.dtype,
+            fill_value=column.fill,
+            dimension_names=("face", *column.dims),
+            attributes=dict(column.attrs),
+        )
+
+    def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
+        """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
+        n_faces = self.n_faces if n_faces is None else n_faces
+        for _, array in node.arrays():
+            if array.shape[0] != n_faces:
+                array.resize((n_faces, *array.shape[1:]))
+
+    def _fill_missing(
+        self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Write metadata of known faces that had none."""
+        stored = self.read(self.faces, name)
+        before = stored.copy()
+        absent = _is_missing(stored[rows])
+        stored[rows[absent]] = values[absent]
+        if not _equal(before, stored).all():
+            _array(self.faces, name)[:] = stored
+
+    def _check_metadata(
+        self,
+        faces: Faces,
+        columns: Mapping[str, npt.NDArray[Any]],
+        known: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+    ) -> None:
+        for name, values in columns.items():
+            if not len(known) or name == "path" or name not in self.faces:
+                continue
+            stored = self.read(self.faces, name)[rows]
+            differs = ~(_equal(stored, values[known]) | _is_missing(stored))
+            self._refuse(faces, name, stored, values[known], known, differs)
+
+    def _check_content(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Refuse known faces whose image or landmarks changed; unchanged files are not re-read."""
+        if faces.landmarks is not None:
+            stored = self.read(self.faces, "landmarks")[rows]
+            given = faces.landmarks[known]
+            differs = (np.abs(stored - given) > 0.01).any(axis=(1, 2))
+            self._refuse(faces, "landmarks", stored, given, known, differs)
+        digests = self.read(self.faces, "sha256")[rows]
+        sizes = self.read(self.faces, "file_size")[rows]
+        times = self.read(self.faces, "file_mtime")[rows]
+        for i, digest, size, time in zip(known, digests, sizes, times, strict=True):
+            if not digest or (size, time) == file_stamp(faces, int(i)):
+                continue
+            try:
+                found = hashlib.sha256(faces.content(int(i))).hexdigest()
+            except OSError:
+                continue  # gone since; what was computed from it stands
+            if found != digest:
+                raise StoreConflictError(
+                    f"store {self.url!r} holds another image of face {faces.names[i]!r} "
+                    f"(SHA-256 stored {digest[:12]}, given {found[:12]}); nothing was "
+                    f"overwritten. Use another store or another name."
+                )
+
+    def _refuse(
+        self,
+        faces: Faces,
+        name: str,
+        stored: npt.NDArray[Any],
+        given: npt.NDArray[Any],
+        known: npt.NDArray[np.int64],
+        differs: npt.NDArray[np.bool_],
+    ) -> None:
+        if differs.any():
+            first = [
+                f"{faces.names[known[i]]}: stored {np.asarray(stored[i]).tolist()!r}, "
+                f"given {np.asarray(given[i]).tolist()!r}"
+                for i in np.flatnonzero(differs)[:3]
+            ]
+            raise StoreConflictError(
+                f"store {self.url!r} holds faces of the same name with another {name!r} "
+                f"({int(differs.sum())} of them); nothing was overwritten. " + "; ".join(first)
+            )
+
+
+def file_stamp(faces: Faces, position: int) -> tuple[int, int]:
+    """Size in bytes and time of change in ns of a face's file; (-2, -2) where there is none."""
+    if faces.images is not None:
+        return (-2, -2)
+    try:
+        stat = Path(faces.table["path"].iloc[position]).stat()
+    except OSError:
+        return (-2, -2)
+    return (stat.st_size, stat.st_mtime_ns)
+
+
+def _array(node: zarr.Group, name: str) -> zarr.Array[Any]:
+    array = node[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{node.path}/{name} is not an array")
+    return array
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    dims: Sequence[str],
+    attrs: Mapping[str, Any],
+) -> zarr.Array[Any]:
+    text = dtype.kind in "OUT"
+    fill: Any = "" if text else (float("nan") if dtype.kind == "f" else 0)
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=tuple(max(1, length) for length in chunks),
+        dtype=str if text else dtype,
+        fill_value=fill,
+        dimension_names=tuple(dims),
+        attributes=dict(attrs),
+        overwrite=True,
+    )
+
+
+def _metadata(faces: Faces) -> dict[str, npt.NDArray[Any]]:
+    """Columns of a table of faces as they are stored: numbers as float64, the rest as text."""
+    columns: dict[str, npt.NDArray[Any]] = {"subject": faces.subjects}
+    columns["aligned"] = np.full(len(faces), faces.aligned or "no", object)
+    for name, values in faces.table.items():
+        if name == "subject":
+            continue
+        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            columns[str(name)] = values.to_numpy(np.float64)
+        else:
+            columns[str(name)] = (
+                values.astype(object).where(values.notna(), "").map(str).to_numpy(object)
+            )
+    return columns
+
+
+def _is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return np.asarray(values == "" if values.dtype == object else np.isnan(values), dtype=bool)
+
+
+def _equal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if a.dtype == object or b.dtype == object:
+        return np.asarray(a.astype(object) == b.astype(object), dtype=bool)
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)), dtype=bool)
