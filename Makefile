@@ -16,7 +16,7 @@ $(BIN)/python:
 # One stamp per set of extras; the pinned versions are those the tests passed with.
 .venv/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	@echo "Installing freqlab[$*] into .venv (the first time a few gigabytes, some minutes) ..."
-	$(PIP) install --quiet --progress-bar on --constraint constraints.txt --editable '.[$*]'
+	$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
 report: .venv/installed-all

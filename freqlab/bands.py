@@ -130,8 +130,8 @@ class Bands:
         """Label every coefficient of the real Fourier transform of a crop.
 
         Whether a coefficient on an edge is in or out is decided in whole numbers, never by
-        rounding: many lie exactly on one (40 at 112 pixels and rings of width 4). An edge counts
-        as the decimal number it is written as: 0.1 is one tenth.
+        rounding: many lie exactly on one (53 in the half plane of a 112-pixel crop with rings of
+        width 4). An edge counts as the decimal number it is written as: 0.1 is one tenth.
 
         Parameters
         ----------

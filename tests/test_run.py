@@ -1,0 +1,366 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from conftest import Linear, make_faces
+
+import freqlab as fl
+from freqlab.errors import (
+    BandError,
+    PairError,
+    ParameterError,
+    StoreConflictError,
+    UnknownNameError,
+)
+
+
+def compute(faces, pairs, model, **kwargs):
+    return fl.influence(faces, pairs, models=[model], progress=False, **kwargs)
+
+
+def test_linear_embedder_in_closed_form(synthetic, linear):
+    """cos(W x_b, W y) with x_b from NumPy's two-sided transform and signed frequencies."""
+    pairs = fl.make_pairs(synthetic)
+    result = compute(synthetic, pairs, linear)
+    matrix = linear.network.matrix.numpy().astype(float)
+    crops = np.stack(synthetic.images).transpose(0, 3, 1, 2).astype(float)
+    frequency = np.fft.fftfreq(112) * 112
+    squared = np.rint(frequency[:, None] ** 2 + frequency[None] ** 2)
+
+    def without(image, band):
+        lower, upper = (4 * band) ** 2, (4 * (band + 1)) ** 2 if band < 14 else np.inf
+        gone = (squared >= lower) & (squared < upper) & (squared > 0)
+        return np.fft.ifft2(np.fft.fft2(image) * ~gone).real
+
+    def cosine(x, y):
+        a, b = matrix @ x.ravel(), matrix @ y.ravel()
+        return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+    position = {name: i for i, name in enumerate(synthetic.names)}
+    for pair in (0, 7, 20):
+        data = result.sel(pair=pair, model="linear")
+        probe, reference = (crops[position[data[s].item()]] for s in ("probe", "reference"))
+        similarity = cosine(probe, reference)
+        assert float(data["similarity"]) == pytest.approx(similarity, abs=1e-5)
+        for band in (0, 1, 7, 13, 14):
+            expected = {
+                "probe": similarity - cosine(without(probe, band), reference),
+                "reference": similarity - cosine(probe, without(reference, band)),
+                "both": similarity - cosine(without(probe, band), without(reference, band)),
+            }
+            for side, value in expected.items():
+                found = float(data["influence"].sel(side=side).isel(band=band))
+                assert found == pytest.approx(value, abs=2e-5)
+            taken = np.sqrt(np.mean((probe - without(probe, band)) ** 2))
+            found = float(data["removed_rms"].sel(side="probe").isel(band=band))
+            assert found == pytest.approx(taken, rel=1e-4)
+    probe, reference, both = (result["removed_rms"].sel(side=s).to_numpy() for s in result["side"])
+    np.testing.assert_allclose(both**2, probe**2 + reference**2, rtol=1e-5)
+
+
+def test_result_says_how_to_make_it_again(demo):
+    assert demo["influence"].dims == ("model", "pair", "side", "band")
+    assert demo["influence"].attrs["long_name"]
+    assert demo["frequency"].attrs["units"] == "cycles/image"
+    identity = json.loads(demo.attrs["identity"])
+    model = identity["models"]["mobilefacenet"]
+    assert model["checkpoint"].startswith("543394742684")
+    assert model["channels"] == "BGR"
+    assert identity["bands"] == fl.rings(width=4).declaration()
+    for key in ("freqlab_version", "torch_version", "created_at", "method", "device"):
+        assert demo.attrs[key]
+    assert demo["probe"].to_numpy()[0].startswith("s")
+    assert demo["probe_subject"].to_numpy()[0] == demo["reference_subject"].to_numpy()[0]
+
+
+def test_result_survives_netcdf(demo, tmp_path):
+    demo.to_netcdf(tmp_path / "result.nc")
+    with xr.open_dataset(tmp_path / "result.nc") as again:
+        xr.testing.assert_equal(again.load(), demo.load())
+
+
+def test_second_call_runs_no_network(synthetic, tmp_path, capsys):
+    network = Linear()
+    model = fl.wrap_model(network, name="linear")
+    pairs = fl.make_pairs(synthetic, n_pairs=6)
+    store = tmp_path / "run.zarr"
+    first = compute(synthetic, pairs, model, store=store).load()
+    used = pd.unique(pairs[["probe", "reference"]].to_numpy().ravel())
+    assert first.attrs["forward_passes"] == 12 + 15 * len(used)
+
+    def refuse(images):
+        raise AssertionError("the network was run again")
+
+    idle = fl.Model(model.spec, refuse, model.checkpoint)
+    second = fl.influence(synthetic, pairs, models=[idle], store=store)
+    assert "no forward pass" in capsys.readouterr().err
+    assert second.attrs["forward_passes"] == 0
+    xr.testing.assert_identical(second.drop_attrs(), first.drop_attrs())
+
+
+def test_a_store_grows_by_what_is_new(tmp_path, linear):
+    store = tmp_path / "run.zarr"
+    everyone = make_faces(n_subjects=5)
+    some = everyone.select(range(6))
+    compute(some, fl.make_pairs(some), linear, store=store)
+    more = compute(everyone, fl.make_pairs(everyone), linear, store=store)
+    assert more.attrs["forward_passes"] == 9 * 16
+    other_bands = compute(
+        everyone, fl.make_pairs(everyone), linear, bands=fl.rings(width=28), store=store
+    )
+    assert other_bands.attrs["forward_passes"] == 15 * 3
+    second = fl.wrap_model(Linear(seed=1), name="second")
+    both = fl.influence(
+        everyone, fl.make_pairs(everyone), models=[linear, second], store=store, progress=False
+    )
+    assert both.attrs["forward_passes"] == 15 * 16
+    fresh = compute(everyone, fl.make_pairs(everyone), linear)
+    np.testing.assert_array_equal(both["influence"].sel(model="linear"), fresh["influence"][0])
+    tree = fl.open_run(store)
+    assert tree["faces"].sizes["face"] == 15
+    assert sorted(tree["embeddings"]) == ["linear", "second"]
+    assert len(tree["influence"]) == 4
+
+
+def test_only_the_masked_side_is_embedded_by_band(synthetic, linear):
+    pairs = fl.make_pairs(synthetic).iloc[[0, 1]]
+    probes, references = pairs["probe"].nunique(), pairs["reference"].nunique()
+    assert probes != references
+    for side, masked in (("probe", probes), ("reference", references)):
+        result = compute(synthetic, pairs, linear, sides=[side])
+        assert result.attrs["forward_passes"] == 12 + 15 * masked
+        assert np.isfinite(result["influence"]).all()
+
+
+def test_thresholds_come_from_all_faces(synthetic, linear):
+    many = make_faces(n_subjects=12, per_subject=2)
+    few_pairs = fl.make_pairs(many).iloc[:4]
+    result = compute(many, few_pairs, linear)
+    n_impostors = 24 * 23 // 2 - 12
+    assert int(result["impostor_comparisons"][0]) == n_impostors
+    thresholds = result["threshold"].sel(model="linear").to_series()
+    assert np.isfinite(thresholds[0.1])
+    assert np.isnan(thresholds[1e-2])  # 1,000 comparisons are needed, 264 are there
+    images = torch.stack([torch.from_numpy(i).permute(2, 0, 1).float() for i in many.images])
+    vectors = torch.nn.functional.normalize(linear(images))
+    scores = (vectors @ vectors.T).numpy()
+    upper = np.triu_indices(24, 1)
+    impostor = scores[upper][upper[0] // 2 != upper[1] // 2]
+    assert (impostor >= thresholds[0.1] - 1e-6).mean() == pytest.approx(0.1, abs=1 / 200)
+
+
+def test_bands_that_no_model_has_are_refused(synthetic, linear):
+    """The corner of a 112-pixel crop lies at 56 * sqrt(2) = 79.196 cycles/image."""
+    pairs = fl.make_pairs(synthetic)
+    with pytest.raises(BandError, match="79.2-80"):
+        compute(synthetic, pairs, linear, bands=fl.rings(edges=[0, 79.2, 80]))
+    corner = compute(synthetic, pairs, linear, bands=fl.rings(edges=[0, 79.19, 80]))
+    assert np.isfinite(corner["influence"]).all()
+
+
+def test_models_of_two_sizes_share_the_band_axis(synthetic, monkeypatch):
+    from freqlab import alignment
+
+    points = np.array(alignment.TEMPLATES["arcface"].points)
+    faces = fl.Faces(
+        synthetic.table, images=synthetic.images, landmarks=np.tile(points, (12, 1, 1))
+    )
+    monkeypatch.setitem(
+        alignment.TEMPLATES,
+        "half",
+        alignment.Template("half", (56, 56), tuple(map(tuple, points / 2)), 17.6),
+    )
+    small = fl.wrap_model(Linear(size=56), name="small", template="half")
+    large = fl.wrap_model(Linear(), name="large")
+    pairs = fl.make_pairs(faces).iloc[:4]
+    result = fl.influence(faces, pairs, models=[small, large], progress=False)
+    missing = result["influence"].isnull().all(["pair", "side"])
+    first_missing = 10  # the corner of a 56-pixel crop lies at 28 * sqrt(2) = 39.6 cycles/image
+    assert missing.sel(model="small").to_numpy().tolist() == [False] * first_missing + [True] * 5
+    assert not missing.sel(model="large").any()
+
+
+def test_bad_faces_do_not_stop_a_run(orl, tmp_path, capsys):
+    for name in ("good1", "good2", "noise", "text", "gone"):
+        (tmp_path / "p").mkdir(exist_ok=True)
+        (tmp_path / "p" / f"{name}.pgm").write_bytes(orl.content(0 if name == "good1" else 1))
+    rng = np.random.default_rng(0)
+    from PIL import Image
+
+    noise = Image.fromarray(rng.integers(120, 130, (112, 92), dtype=np.uint8))
+    noise.save(tmp_path / "p" / "noise.pgm")
+    (tmp_path / "p" / "text.pgm").write_text("not an image")
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "other.pgm").write_bytes(orl.content(10))
+    faces = fl.load_faces(tmp_path)
+    (tmp_path / "p" / "gone.pgm").unlink()
+    pairs = fl.make_pairs(faces, seed=1)
+    model = fl.wrap_model(Linear(), name="linear")
+    store = tmp_path / "run.zarr"
+    result = fl.influence(faces, pairs, models=[model], store=store)
+    assert "failures to acquire: 3 faces" in capsys.readouterr().err
+    assert result.attrs["failures_to_acquire"] == 3
+    status = fl.open_run(store)["faces"]["status"].to_series()
+    assert status.to_dict() == {
+        "p/gone.pgm": "unreadable image",
+        "p/good1.pgm": "ok",
+        "p/good2.pgm": "ok",
+        "p/noise.pgm": "no face found",
+        "p/text.pgm": "unreadable image",
+        "q/other.pgm": "ok",
+    }
+    bad = ["p/gone.pgm", "p/noise.pgm", "p/text.pgm"]
+    lost = result["probe"].isin(bad) | result["reference"].isin(bad)
+    missing = result["similarity"].sel(model="linear").isnull()
+    np.testing.assert_array_equal(missing, lost)
+    assert 0 < int(lost.sum()) < len(pairs)
+
+    # the file comes back: the next call takes it in
+    (tmp_path / "p" / "gone.pgm").write_bytes(orl.content(2))
+    again = fl.influence(faces, pairs, models=[model], store=store, progress=False)
+    assert again.attrs["failures_to_acquire"] == 2
+    assert again.attrs["forward_passes"] == 16
+    assert int(again["similarity"].isnull().sum()) < int(missing.sum())
+
+
+def test_refusals_before_anything_is_computed(synthetic, linear, tmp_path):
+    pairs = fl.make_pairs(synthetic)
+    store = tmp_path / "run.zarr"
+    with pytest.raises(UnknownNameError, match="Did you mean 'mobilefacenet'"):
+        fl.influence(synthetic, pairs, models=["mobilefacent"], store=store)
+    with pytest.raises(UnknownNameError, match="Did you mean 'reference'"):
+        compute(synthetic, pairs, linear, sides=["referance"], store=store)
+    with pytest.raises(ParameterError, match="list"):
+        fl.influence(synthetic, pairs, models="mobilefacenet", store=store)
+    with pytest.raises(ParameterError, match="batch_size=0"):
+        compute(synthetic, pairs, linear, batch_size=0, store=store)
+    with pytest.raises(ParameterError, match="repeats"):
+        fl.influence(synthetic, pairs, models=[linear, linear], store=store)
+    with pytest.raises(ParameterError, match="repeats"):
+        compute(synthetic, pairs, linear, sides=["probe", "probe"], store=store)
+    with pytest.raises(ParameterError, match="lambda"):
+        fl.influence(synthetic, pairs, models=[lambda x: x], store=store)
+    with pytest.raises(ParameterError, match="device"):
+        compute(synthetic, pairs, linear, device="warp-drive", store=store)
+    with pytest.raises(PairError, match="does not have"):
+        compute(synthetic.select([0, 1, 2]), pairs, linear, store=store)
+    assert not store.exists()
+
+
+def test_other_content_under_a_name_is_refused(synthetic, linear, tmp_path):
+    store = tmp_path / "run.zarr"
+    pairs = fl.make_pairs(synthetic)
+    before = compute(synthetic, pairs, linear, store=store, name="audit").load()
+    other_weights = fl.wrap_model(Linear(seed=9), name="linear")
+    with pytest.raises(StoreConflictError, match="checkpoint: stored"):
+        compute(synthetic, pairs, other_weights, store=store)
+    with pytest.raises(StoreConflictError, match="pairs: stored"):
+        compute(synthetic, pairs.iloc[:3], linear, store=store, name="audit")
+    with pytest.raises(StoreConflictError, match="crops_kept"):
+        compute(synthetic, pairs, linear, store=store, keep_crops=False)
+    xr.testing.assert_identical(fl.open_influence(store, "audit").load(), _as_opened(before))
+
+
+def _as_opened(result):
+    extra = ("forward_passes", "failures_to_acquire")
+    return result.assign_attrs({}).copy().pipe(
+        lambda r: r.drop_attrs(deep=False).assign_attrs(
+            {k: v for k, v in result.attrs.items() if k not in extra}
+        )
+    )
+
+
+def test_without_crops_the_numbers_are_the_same(orl, tmp_path, linear):
+    faces = orl.select([0, 1, 10, 11])
+    pairs = fl.make_pairs(faces)
+    kept = compute(faces, pairs, linear)
+    store = tmp_path / "run.zarr"
+    lean = compute(faces, pairs, linear, store=store, keep_crops=False)
+    np.testing.assert_array_equal(kept["influence"], lean["influence"])
+    assert "crop" not in fl.open_run(store)["crops/arcface"]
+    axes = fl.plots.heat_plot(lean, pair=0, model="linear")
+    assert "no crop" in axes["probe"].texts[0].get_text()
+
+
+def test_pair_metadata_travels(synthetic, linear):
+    pairs = fl.make_pairs(synthetic).assign(fold=1.5, note="as seen")
+    result = compute(synthetic, pairs, linear)
+    assert (result["note"] == "as seen").all()
+    assert (result["fold"] == 1.5).all()
+    assert result["note"].dims == ("pair",)
+
+
+INTERRUPTED = """
+import sys, time
+sys.path[:0] = [{tests!r}]
+import freqlab as fl
+from conftest import Linear, make_faces
+
+network = Linear()
+def slow(images):
+    time.sleep(0.02)
+    print("x", flush=True)
+    return network(images)
+
+model = fl.wrap_model(slow, name="slow", version="1")
+faces = make_faces(n_subjects=40, per_subject=2)
+pairs = fl.make_pairs(faces)
+result = fl.influence(faces, pairs, models=[model], store=sys.argv[1], progress=False)
+print("done", result.attrs["forward_passes"])
+"""
+
+
+@pytest.mark.parametrize("batches", [3, 30])
+def test_a_killed_run_goes_on(tmp_path, batches):
+    script = tmp_path / "script.py"
+    script.write_text(INTERRUPTED.format(tests=os.path.dirname(__file__)))
+    store = tmp_path / "run.zarr"
+    command = [sys.executable, str(script), str(store)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for _ in range(batches):
+        assert process.stdout.readline() == "x\n"
+    process.send_signal(signal.SIGKILL)
+    process.stdout.close()
+    process.wait()
+
+    again = subprocess.run(command, capture_output=True, text=True, check=True)
+    computed = int(again.stdout.split()[-1])
+    whole = 80 * 16
+    block = 32 * 16
+    assert whole - batches * 32 <= computed <= min(whole, whole - (batches - 1) * 32 + block)
+    if batches == 30:
+        assert computed < whole
+
+    faces = make_faces(n_subjects=40, per_subject=2)
+    network = Linear()
+    model = fl.wrap_model(lambda images: network(images), name="slow", version="1")
+    undisturbed = compute(faces, fl.make_pairs(faces), model)
+    resumed = fl.open_influence(store)
+    np.testing.assert_array_equal(resumed["influence"], undisturbed["influence"])
+    np.testing.assert_array_equal(resumed["threshold"], undisturbed["threshold"])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_cuda_agrees_with_cpu(synthetic):
+    pairs = fl.make_pairs(synthetic)
+    results = [
+        fl.influence(synthetic, pairs, models=["mobilefacenet"], device=device, progress=False)
+        for device in ("cpu", "cuda")
+    ]
+    np.testing.assert_allclose(results[0]["influence"], results[1]["influence"], atol=1e-3)
+
+
+def test_time_is_not_part_of_a_name(synthetic, linear, tmp_path):
+    pairs = fl.make_pairs(synthetic)
+    first = compute(synthetic, pairs, linear, store=tmp_path / "a.zarr")
+    time.sleep(0.01)
+    second = compute(synthetic, pairs, linear, store=tmp_path / "b.zarr")
+    assert first.attrs["name"] == second.attrs["name"]

@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve
+
+from freqlab.errors import ParameterError
+from freqlab.verification import (
+    all_comparisons,
+    comparisons_needed,
+    equal_error_rate,
+    threshold_at_fmr,
+)
+
+
+def scores(n_genuine=300, n_impostor=5000, seed=0, decimals=None):
+    rng = np.random.default_rng(seed)
+    genuine, impostor = rng.normal(0.5, 0.2, n_genuine), rng.normal(0.1, 0.15, n_impostor)
+    if decimals is not None:
+        genuine, impostor = genuine.round(decimals), impostor.round(decimals)
+    return genuine.astype(np.float32), impostor.astype(np.float32)
+
+
+@pytest.mark.parametrize("decimals", [None, 2, 1])
+@pytest.mark.parametrize("seed", range(5))
+def test_eer_lies_on_the_roc_of_scikit_learn(seed, decimals):
+    genuine, impostor = scores(seed=seed, decimals=decimals)
+    labels = np.repeat([1, 0], [len(genuine), len(impostor)])
+    fmr, tmr, _ = roc_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
+    along = np.interp(0, fmr - (1 - tmr), fmr)  # straight between the points of the curve
+    assert equal_error_rate(genuine, impostor) == pytest.approx(along, abs=1e-9)
+
+
+def test_eer_does_not_depend_on_the_direction():
+    genuine, impostor = scores(decimals=1)
+    assert equal_error_rate(genuine, impostor) == pytest.approx(
+        equal_error_rate(-impostor, -genuine), abs=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("genuine", "impostor", "expected"),
+    [
+        ([0.9, 0.8], [0.1, 0.2], 0.0),
+        ([0.1, 0.2], [0.8, 0.9], 1.0),
+        ([0.9, 0.3], [0.1, 0.5], 0.5),
+        ([0.5], [0.5], 0.5),
+        ([0.9, 0.8, 0.7, 0.2], [0.1, 0.1, 0.1, 0.3], 0.25),
+        ([0.9, np.nan], [0.1], 0.0),
+    ],
+)
+def test_eer_by_hand(genuine, impostor, expected):
+    found = equal_error_rate(np.array(genuine), np.array(impostor))
+    assert found == pytest.approx(expected, abs=1e-12)
+
+
+def test_one_sided_data_has_no_eer():
+    assert np.isnan(equal_error_rate(np.array([0.5]), np.array([])))
+
+
+@pytest.mark.parametrize("fmr", [0.1, 0.05, 0.01, 0.002])
+@pytest.mark.parametrize("decimals", [None, 2])
+def test_threshold_is_the_lowest_that_keeps_the_rate(fmr, decimals):
+    _, impostor = scores(decimals=decimals)
+    threshold = threshold_at_fmr(impostor, fmr)
+    assert (impostor >= threshold).mean() <= fmr
+    below = impostor[impostor < threshold].max()
+    assert (impostor >= below).mean() > fmr
+
+
+def test_a_rate_needs_ten_expected_errors():
+    assert comparisons_needed(1e-3) == 10_000
+    assert comparisons_needed(0.03) == 334
+    _, impostor = scores(n_impostor=9_999)
+    assert np.isnan(threshold_at_fmr(impostor, 1e-3))
+    assert np.isfinite(threshold_at_fmr(np.append(impostor, np.float32(0)), 1e-3))
+    for rate in (0, 1, -0.1, np.nan):
+        with pytest.raises(ParameterError):
+            comparisons_needed(rate)
+
+
+def test_every_comparison_once():
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(7, 5)).astype(np.float32)
+    embeddings[6] = np.nan  # a face that was not found
+    subjects = np.array(list("aabbcca"), object)
+    sources = np.array(["0", "1", "2", "2", "4", "5", "6"], object)
+    genuine, impostor = all_comparisons(embeddings, subjects, sources)
+    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    expected = {True: [], False: []}
+    for i in range(6):
+        for j in range(i + 1, 6):
+            if sources[i] != sources[j]:
+                expected[subjects[i] == subjects[j]].append(unit[i] @ unit[j])
+    np.testing.assert_allclose(np.sort(genuine), np.sort(expected[True]), atol=1e-6)
+    np.testing.assert_allclose(np.sort(impostor), np.sort(expected[False]), atol=1e-6)
