@@ -1,4 +1,15 @@
-from . import alignment, bands, errors, models, pairing, plots, spectrum, verification
+from . import (
+    alignment,
+    bands,
+    embeddings,
+    errors,
+    models,
+    pairing,
+    plots,
+    resources,
+    spectrum,
+    verification,
+)
 from .bands import Bands, parse_bands, rings
 from .datasets import face_set_names, load_faces
 from .embeddings import embed_block
@@ -26,6 +37,7 @@ __all__ = [
     "describe_pair",
     "describe_profile",
     "embed_block",
+    "embeddings",
     "errors",
     "face_set_names",
     "influence",
@@ -42,6 +54,7 @@ __all__ = [
     "parse_bands",
     "plots",
     "report",
+    "resources",
     "rings",
     "spectrum",
     "verification",

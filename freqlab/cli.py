@@ -54,7 +54,7 @@ def run(
     seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
     name: Annotated[str | None, typer.Option(help="Of the result in the store.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int, typer.Option(help="Images per forward pass.")] = 32,
+    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
     keep_crops: Annotated[bool, typer.Option(help="Store the aligned crops.")] = True,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""

@@ -122,9 +122,9 @@ def _weighted_means(
 ) -> npt.NDArray[np.float64]:
     """Mean over the first axis and its bootstrap interval, NaN left out; estimates last."""
     shape = values.shape[1:]
-    flat = values.reshape(len(values), -1)
     if len(values) == 0:
         return np.full((*shape, 3), np.nan)
+    flat = values.reshape(len(values), -1)
     present = np.isfinite(flat)
     filled = np.where(present, flat, 0.0)
     one_subject = subjects[0] == subjects[1]

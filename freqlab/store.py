@@ -389,14 +389,14 @@ class RunStore:
             )
 
 
-def file_stamp(faces: Faces, position: int) -> tuple[int, int]:
-    """Size in bytes and time of change in ns of a face's file; (-2, -2) where there is none."""
+def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
+    """Size in bytes and time of change in ns of a face's file; None where there is none."""
     if faces.images is not None:
-        return (-2, -2)
+        return None
     try:
         stat = Path(faces.table["path"].iloc[position]).stat()
     except OSError:
-        return (-2, -2)
+        return None
     return (stat.st_size, stat.st_mtime_ns)
 
 

@@ -24,7 +24,9 @@ def test_cosine_does_not_see_length():
     a, b = rng.normal(size=(2, 50, 8)).astype(np.float32)
     np.testing.assert_allclose(cosine(a, b), cosine(3 * a, 0.1 * b), atol=1e-6)
     assert cosine(a, a).max() <= 1
-    expected = [np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b)]
+    expected = [
+        np.dot(x, y) / np.linalg.norm(x) / np.linalg.norm(y) for x, y in zip(a, b, strict=True)
+    ]
     np.testing.assert_allclose(cosine(a, b), expected, atol=1e-6)
 
 

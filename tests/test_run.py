@@ -271,9 +271,13 @@ def test_other_content_under_a_name_is_refused(synthetic, linear, tmp_path):
 
 def _as_opened(result):
     extra = ("forward_passes", "failures_to_acquire")
-    return result.assign_attrs({}).copy().pipe(
-        lambda r: r.drop_attrs(deep=False).assign_attrs(
-            {k: v for k, v in result.attrs.items() if k not in extra}
+    return (
+        result.assign_attrs({})
+        .copy()
+        .pipe(
+            lambda r: r.drop_attrs(deep=False).assign_attrs(
+                {k: v for k, v in result.attrs.items() if k not in extra}
+            )
         )
     )
 
@@ -313,7 +317,8 @@ def slow(images):
 model = fl.wrap_model(slow, name="slow", version="1")
 faces = make_faces(n_subjects=40, per_subject=2)
 pairs = fl.make_pairs(faces)
-result = fl.influence(faces, pairs, models=[model], store=sys.argv[1], progress=False)
+options = {{"models": [model], "store": sys.argv[1], "batch_size": 32, "progress": False}}
+result = fl.influence(faces, pairs, **options)
 print("done", result.attrs["forward_passes"])
 """
 
@@ -342,7 +347,7 @@ def test_a_killed_run_goes_on(tmp_path, batches):
     faces = make_faces(n_subjects=40, per_subject=2)
     network = Linear()
     model = fl.wrap_model(lambda images: network(images), name="slow", version="1")
-    undisturbed = compute(faces, fl.make_pairs(faces), model)
+    undisturbed = compute(faces, fl.make_pairs(faces), model, batch_size=32)
     resumed = fl.open_influence(store)
     np.testing.assert_array_equal(resumed["influence"], undisturbed["influence"])
     np.testing.assert_array_equal(resumed["threshold"], undisturbed["threshold"])

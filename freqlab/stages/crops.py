@@ -59,7 +59,7 @@ def _align_block(
     status = np.full(n, DONE, np.int8)
     landmarks = np.full((n, 5, 2), np.nan, np.float32)
     digests = np.full(n, "", object)
-    stamps = np.array([file_stamp(faces, i) for i in positions], np.int64)
+    stamps = np.array([file_stamp(faces, i) or (-1, -1) for i in positions], np.int64)
     images: dict[int, npt.NDArray[np.uint8]] = {}
     for k, position in enumerate(positions):
         try:

@@ -40,6 +40,7 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
             (intact_node, pending_intact, intact),
             (bands_node, pending_bands, one_each),
         ):
+            node.attrs.update({"device": model.device, "batch_size": run.batch_size})
             for block in store.blocks(pending):
                 rows = pending[block]
                 embeddings, removed = embed_block(

@@ -72,7 +72,7 @@ def write_influence(
     group = store.require_group(f"influence/{name}", identity)
     if group.attrs.get("complete"):
         return name
-    group.attrs.update(make_attrs(device=models[0].device, batch_size=run.batch_size))
+    group.attrs.update(make_attrs(device=models[0].device))
     _write_coordinates(store, group, models, run.bands, sides)
     store.write_array(group, "pair", np.arange(len(pairs)), ["pair"], {"long_name": "pair"})
     for i, side in enumerate(SIDES[:2]):

@@ -1,0 +1,91 @@
+import numpy as np
+import pandas as pd
+import pytest
+from typer.testing import CliRunner
+
+import freqlab as fl
+from freqlab import cli
+from freqlab.errors import FreqlabError
+
+
+@pytest.fixture
+def call(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+
+    def invoke(*words):
+        result = runner.invoke(cli.app, [str(word) for word in words])
+        if isinstance(result.exception, FreqlabError):
+            raise result.exception
+        return result
+
+    return invoke
+
+
+@pytest.fixture
+def few(tmp_path, orl):
+    """Five ORL photographs of two people, as a folder."""
+    for position in (0, 1, 2, 10, 11):
+        subject, image = orl.names[position].split("/")
+        (tmp_path / "few" / subject).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "few" / subject / f"{image}.pgm").write_bytes(orl.content(position))
+    return "few"
+
+
+def test_run_and_info(call, few):
+    done = call(
+        "run", "--faces", few, "--model", "mobilefacenet", "--bands", "rings:28",
+        "--store", "runs/few.zarr", "--side", "probe", "--n-pairs", 4,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    result = fl.open_influence("runs/few.zarr")
+    assert result["influence"].shape == (1, 4, 1, 3)
+    assert np.isfinite(result["influence"]).all()
+    said = call("info", "runs/few.zarr").output
+    assert "4 pairs x 3 bands" in said
+    assert "5 ok" in said
+
+
+def test_landmarks(call, few):
+    done = call("landmarks", "--faces", few, "--out", "points.csv")
+    assert "5 faces, 0 without" in done.output
+    table = pd.read_csv("points.csv", index_col="face")
+    assert table.shape == (5, 10)
+    shipped = pd.read_csv(fl.resources.resource("data/orl_landmarks.csv"), index_col="face")
+    np.testing.assert_allclose(table.loc["s1/1.pgm"], shipped.loc["s1/1"], atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (["run", "--faces", "orll", "--model", "m", "--store", "s"], "Did you mean 'orl'"),
+        (
+            ["run", "--faces", "orl", "--model", "mobilefacenett", "--store", "s"],
+            "Did you mean 'mobilefacenet'",
+        ),
+        (
+            ["run", "--faces", "orl", "--model", "m", "--store", "s", "--bands", "rings:4:cycles"],
+            "cycles/image",
+        ),
+        (["report", "explor"], "Did you mean 'explore'"),
+        (["report", "explore", "-p", "n_pair=5"], "Did you mean 'n_pairs'"),
+        (["report", "explore", "-p", "n_pairs"], "key=value"),
+        (["info", "absent.zarr"], "no such folder"),
+    ],
+)
+def test_errors_name_what_is_allowed(call, words, near):
+    with pytest.raises(FreqlabError, match=near):
+        call(*words)
+
+
+def test_errors_end_with_status_two_and_one_message(monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", ["freqlab", "info", "absent.zarr"])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "freqlab: run 'absent.zarr': no such folder\n"
+
+
+def test_parameters_are_read_as_json_where_they_can_be():
+    read = [cli._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
+    assert read == [200, 0.001, True, None, ["a"], "rings:4"]

@@ -1,0 +1,153 @@
+"""What is committed fits together: environment, constraints, notebooks, wheel."""
+
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+import venv
+from importlib.metadata import requires
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+import freqlab
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+STACK = {
+    "torch",
+    "timm",
+    "numpy",
+    "xarray",
+    "zarr",
+    "seaborn",
+    "ipywidgets",
+    "jupyterlab",
+    "papermill",
+    "facenet-pytorch",
+}
+
+
+def pinned():
+    lines = (ROOT / "constraints.txt").read_text().split()
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line) for line in lines)
+    return {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+
+
+def reachable(extras):
+    """All distributions that freqlab with these extras asks for, directly or not."""
+    found, todo = set(), [("freqlab", extra) for extra in ("", *extras)]
+    seen = set()
+    while todo:
+        name, extra = todo.pop()
+        if (name, extra) in seen:
+            continue
+        seen.add((name, extra))
+        for text in requires(name) or []:
+            requirement = Requirement(text)
+            if requirement.marker and not requirement.marker.evaluate({"extra": extra}):
+                continue
+            found.add(canonicalize_name(requirement.name))
+            wanted = ("", *requirement.extras)
+            todo.extend((canonicalize_name(requirement.name), e) for e in wanted)
+    return found - {"freqlab", "pip", "setuptools"}
+
+
+def test_constraints_pin_everything_the_tests_run_with():
+    versions = pinned()
+    extras = ["test", "report", "demo"]
+    assert not sorted(reachable(extras) - versions.keys())
+    declared = [PROJECT["dependencies"], *PROJECT["optional-dependencies"].values()]
+    for requirement in map(Requirement, itertools.chain.from_iterable(declared)):
+        if requirement.name != "freqlab":
+            version = versions[canonicalize_name(requirement.name)]
+            assert requirement.specifier.contains(version), requirement
+
+
+def test_environment_file_is_in_step():
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["channels"][0] == "conda-forge"
+    *packages, pip = environment["dependencies"]
+    assert f"python{PROJECT['requires-python']}" in packages
+    assert "pip" in packages
+    (extra,) = re.findall(r"--editable \.\[(\w+)\]", "\n".join(pip["pip"]))
+    assert extra in PROJECT["optional-dependencies"]
+    assert "--constraint constraints.txt" in pip["pip"]
+    makefile = (ROOT / "Makefile").read_text()
+    assert f"report: .venv/installed-{extra}" in makefile
+
+
+def test_the_whole_stack_is_declared():
+    extras = PROJECT["optional-dependencies"]
+    declared = [*PROJECT["dependencies"], *extras["demo"], *extras["report"], *extras["lab"]]
+    names = {canonicalize_name(Requirement(text).name) for text in declared}
+    assert names >= STACK
+    assert not {"jupyterlab", "papermill"} & {
+        canonicalize_name(Requirement(text).name) for text in PROJECT["dependencies"]
+    }
+    assert SpecifierSet(PROJECT["requires-python"]).contains("3.11.0")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.name)
+def test_notebooks_are_clean(path):
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.language == "python"
+    for cell in notebook.cells:
+        assert not cell.get("outputs")
+        assert cell.get("execution_count") is None
+    assert sum("parameters" in cell.metadata.get("tags", []) for cell in notebook.cells) == 1
+    assert notebook.cells[0].source.startswith("# ")
+
+
+def test_version_has_one_place():
+    from importlib.metadata import version
+
+    assert version("freqlab") == freqlab.__version__
+    assert "version" not in PROJECT
+    assert f"## {freqlab.__version__}" in (ROOT / "CHANGELOG.md").read_text()
+
+
+def test_import_is_light_and_every_name_is_there():
+    code = (
+        "import sys, json, freqlab as fl\n"
+        "heavy = [m for m in ('torch', 'matplotlib', 'xarray') if m in sys.modules]\n"
+        "missing = [n for n in fl.__all__ if not hasattr(fl, n)]\n"
+        "print(json.dumps([heavy, missing]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == [[], []]
+
+
+@pytest.mark.slow
+def test_a_wheel_in_a_fresh_environment(tmp_path):
+    """Build it, install it where nothing is, and make a report from another folder."""
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT], check=True
+    )
+    (wheel,) = tmp_path.glob("*.whl")
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    subprocess.run([*install, f"{wheel}[demo,report]"], check=True, env=environment)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    subprocess.run(
+        [tmp_path / "env" / "bin" / "freqlab", "report", "explore", "-p", "n_pairs=20"],
+        check=True,
+        cwd=elsewhere,
+        env=environment,
+    )
+    assert (elsewhere / "reports" / "explore.html").stat().st_size > 500_000
+    assert (elsewhere / "runs" / "orl.zarr").is_dir()

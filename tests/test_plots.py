@@ -1,0 +1,147 @@
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.colors import to_rgba
+
+import freqlab as fl
+from freqlab import plots
+from freqlab.errors import UnknownNameError
+
+MODEL = "mobilefacenet"
+
+
+def influence_of(result, pair, side="probe"):
+    return result["influence"].sel(pair=pair, model=MODEL, side=side).to_numpy()
+
+
+def test_heat_plot_shows_both_faces_and_all_views(demo):
+    axes = plots.heat_plot(demo, pair=0, model=MODEL)
+    assert list(axes) == [
+        "probe",
+        "reference",
+        "absolute",
+        "directed",
+        "strip",
+        "per_contrast",
+    ]
+    crops = fl.open_run(demo.attrs["store"])["crops/arcface"]["crop"]
+    for role in ("probe", "reference"):
+        shown = axes[role].images[0].get_array()
+        np.testing.assert_array_equal(shown, crops.sel(face=demo[role].to_numpy()[0]))
+    assert "masked" in axes["probe"].get_title()
+    assert "masked" not in axes["reference"].get_title()
+    assert "cycles/image" in axes["strip"].get_xlabel()
+    assert "cosine similarity" in axes["strip"].get_ylabel()
+
+
+@pytest.mark.parametrize("kind", ["directed", "absolute"])
+def test_rings_carry_the_values(demo, kind):
+    """Read the picture back: at radius r from the centre stands the value of the band of r."""
+    ax = plots.spectrum_plot(demo, pair=3, model=MODEL, kind=kind)
+    plane = np.ma.filled(ax.images[0].get_array(), np.nan)
+    assert plane.shape == (112, 112)
+    influence = influence_of(demo, 3)
+    scaled = influence / np.abs(influence).max()
+    scaled = np.abs(scaled) if kind == "absolute" else scaled
+    y, x = np.mgrid[-56:56, -56:56]
+    squared = x**2 + y**2
+    band = np.minimum((np.sqrt(squared) + 1e-9) // 4, 14).astype(int)
+    expected = np.where(squared == 0, np.nan, scaled[band])
+    np.testing.assert_allclose(plane, expected, rtol=1e-6)
+    norm = ax.images[0].norm
+    assert (norm.vmin, norm.vmax) == ((-1, 1) if kind == "directed" else (0, 1))
+    left, right, bottom, top = ax.images[0].get_extent()
+    assert (left, right, bottom, top) == (-56.5, 55.5, 55.5, -56.5)
+
+
+def test_zero_is_the_middle_of_the_diverging_map(demo):
+    flat = demo.load().copy(deep=True)
+    flat["influence"].loc[{"pair": 0}] = 0
+    ax = plots.strip_plot(flat, pair=0, model=MODEL)
+    middle = plt.get_cmap(plots.DIVERGING)(0.5)
+    assert all(bar.get_facecolor() == pytest.approx(middle) for bar in ax.patches[:15])
+
+
+@pytest.mark.parametrize("side", ["probe", "reference", "both"])
+def test_strip_has_the_values_at_their_frequencies(demo, side):
+    ax = plots.strip_plot(demo, pair=1, model=MODEL, side=side)
+    bars = ax.patches[:15]
+    np.testing.assert_allclose([b.get_height() for b in bars], influence_of(demo, 1, side))
+    np.testing.assert_allclose([b.get_x() for b in bars], 4 * np.arange(15))
+    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(56 * np.sqrt(2))
+    heights = np.array([b.get_height() for b in bars])
+    for bar in (bars[int(heights.argmax())],):
+        red, _, blue, _ = bar.get_facecolor()
+        assert blue > red  # blue speaks for a match
+
+
+def test_missing_bands_are_grey(demo):
+    result = demo.load().copy(deep=True)
+    result["influence"][0, 0, 0, 12:] = np.nan
+    ax = plots.strip_plot(result, pair=0, model=MODEL)
+    grey = [p for p in ax.patches if p.get_facecolor() == to_rgba(plots.NO_DATA)]
+    assert len(grey) == 3
+    plane = plots.spectrum_plot(result, pair=0, model=MODEL).images[0].get_array()
+    assert np.isnan(np.ma.filled(plane, np.nan))[0, 0]
+
+
+def test_a_pair_without_numbers_can_be_drawn(demo):
+    result = demo.load().copy(deep=True)
+    for name in ("influence", "removed_rms", "similarity"):
+        result[name][:, 0] = np.nan
+    axes = plots.heat_plot(result, pair=0, model=MODEL)
+    axes["probe"].figure.canvas.draw()
+
+
+def test_profile_plot_has_means_and_intervals(demo):
+    profile = fl.mean_profile(demo, n_draws=50)
+    ax = plots.profile_plot(profile, model=MODEL)
+    lines = {line.get_label().split(" ")[0]: line for line in ax.lines}
+    for comparison in ("genuine", "impostor"):
+        expected = profile["directed"].sel(
+            comparison=comparison, model=MODEL, side="probe", estimate="mean"
+        )
+        np.testing.assert_allclose(lines[comparison].get_ydata(), expected)
+    assert len(ax.collections) == 2
+    assert "12 pairs, 4 subjects" in ax.get_legend().get_texts()[0].get_text()
+
+
+def test_every_plot_takes_and_returns_axes(demo):
+    profile = fl.mean_profile(demo, n_draws=10)
+    scores = np.linspace(-0.2, 0.9, 50)
+    figure, axes = plt.subplots(7)
+    calls = [
+        lambda ax: plots.spectrum_plot(demo, pair=0, model=MODEL, ax=ax),
+        lambda ax: plots.strip_plot(demo, pair=0, model=MODEL, ax=ax),
+        lambda ax: plots.profile_plot(profile, model=MODEL, ax=ax),
+        lambda ax: plots.contrast_plot(demo, model=MODEL, ax=ax),
+        lambda ax: plots.score_plot(scores, scores, thresholds={"x": 0.3, "y": np.nan}, ax=ax),
+        lambda ax: plots.face_plot(demo, face=demo["probe"].to_numpy()[0], ax=ax),
+    ]
+    for call, ax in zip(calls, axes, strict=False):
+        assert call(ax) is ax
+    inside = plots.heat_plot(demo, pair=0, model=MODEL, ax=axes[-1])
+    assert all(ax.figure is figure for ax in inside.values())
+    figure.canvas.draw()
+    assert len(plt.get_fignums()) == 1
+
+
+def test_unknown_names(demo):
+    with pytest.raises(UnknownNameError, match="Did you mean 'directed'"):
+        plots.spectrum_plot(demo, pair=0, model=MODEL, kind="direct")
+    with pytest.raises(UnknownNameError, match="Did you mean 'mobilefacenet'"):
+        plots.heat_plot(demo, pair=0, model="mobilefacenet2")
+    with pytest.raises(UnknownNameError, match="allowed: probe, reference, both"):
+        plots.strip_plot(demo, pair=0, model=MODEL, side="x")
+
+
+def test_odd_and_oblong_planes_are_whole():
+    from freqlab.bands import rings
+
+    for height, width in ((9, 9), (8, 10), (10, 7), (9, 8)):
+        labels = plots._full_plane(rings(width=1).label_map(height, width), width)
+        fy = np.fft.fftshift(np.fft.fftfreq(height))[:, None] * width
+        fx = np.fft.fftshift(np.fft.fftfreq(width))[None] * width
+        expected = np.floor(np.hypot(fy, fx) + 1e-9).astype(int)
+        expected[height // 2, width // 2] = -1
+        np.testing.assert_array_equal(labels, expected)

@@ -1,0 +1,112 @@
+import base64
+import io
+import re
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from PIL import Image
+
+import freqlab as fl
+from freqlab import reports
+from freqlab.errors import ParameterError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def explore(tmp_path_factory, orl):
+    """The explore report on 20 ORL photographs, made twice in one folder."""
+    folder = tmp_path_factory.mktemp("report")
+    for position in range(0, 200, 10):
+        subject, _ = orl.names[position].split("/")
+        for image in (position, position + 4):
+            target = folder / "few" / subject / f"{image}.pgm"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(orl.content(image))
+    store = folder / "runs" / "few.zarr"
+    pages = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for _ in range(2):
+            page = fl.report(
+                "explore", faces="few", bands="rings:14", n_pairs=12, fmr=0.1, progress=False
+            )
+            pages.append(page.read_text())
+    return folder, store, pages
+
+
+def images_in(page):
+    found = re.findall(r'<img[^>]*src="data:image/png;base64,([^"]*)"', page)
+    return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
+
+
+def test_page_has_its_figures(explore):
+    _, _, (page, _) = explore
+    images = images_in(page)
+    assert len(images) >= 6
+    for image in images:
+        assert min(image.size) > 300
+        assert np.asarray(image.convert("L")).std() > 5  # something is drawn
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", page)) == len(images)
+
+
+def test_page_stands_by_itself(explore):
+    _, _, (page, _) = explore
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#|index\.html|explore\.ipynb)[^\"]*", page)
+    assert "@import" not in page
+    assert "Traceback" not in page
+
+
+def test_page_says_what_was_computed(explore):
+    _, store, (first, second) = explore
+    faces = 40
+    passes = re.search(r"This took ([\d,]+) forward passes", first)
+    assert faces < int(passes.group(1).replace(",", "")) <= faces * 6
+    assert "no forward pass: everything was in the store" in second
+    assert store.is_dir()
+    assert "A match at FMR 1e-1" in first or "No match" in first
+
+
+def test_index_lists_the_report(explore):
+    folder, _, _ = explore
+    index = (folder / "reports" / "index.html").read_text()
+    assert 'href="explore.html"' in index
+    assert "Which frequencies decide?" in index
+    assert not list((folder / "reports").glob("*.running.ipynb"))
+    assert not list((folder / "reports").glob("*.partial"))
+
+
+def test_executed_notebook_is_kept(explore):
+    folder, _, _ = explore
+    notebook = nbformat.read(folder / "reports" / "explore.ipynb", as_version=4)
+    parameters = notebook.metadata.papermill.parameters
+    assert parameters["store"] == "runs/few.zarr"
+    assert any(cell.get("outputs") for cell in notebook.cells)
+
+
+def test_a_report_that_fails_loses_nothing(explore, monkeypatch):
+    folder, _, _ = explore
+    monkeypatch.chdir(folder)
+    before = Path("reports/explore.html").read_text()
+    with pytest.raises(reports.ReportError, match=r"fmr=0.5 has no threshold(.|\n)*running"):
+        fl.report("explore", faces="few", bands="rings:14", n_pairs=12, fmr=0.5, progress=False)
+    assert Path("reports/explore.html").read_text() == before
+    running = Path("reports/explore.running.ipynb")
+    assert running.is_file()
+    running.unlink()
+
+
+def test_unknown_reports_and_parameters(tmp_path):
+    with pytest.raises(UnknownNameError, match="Did you mean 'explore'"):
+        fl.report("exploer", out=tmp_path)
+    with pytest.raises(UnknownNameError, match="Did you mean 'n_pairs'"):
+        fl.report("explore", out=tmp_path, npairs=3)
+    with pytest.raises(ParameterError, match="seed="):
+        fl.report("explore", out=tmp_path, seed={"a": 1})
+    assert not list(tmp_path.iterdir())
+
+
+def test_parameters_of_a_report():
+    assert "explore" in reports.report_names()
+    assert reports.report_parameters("explore")["n_pairs"] == "200"
