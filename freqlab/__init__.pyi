@@ -19,7 +19,7 @@ from .models import Model, ModelSpec, load_model, model_names, wrap_model
 from .pairs import make_pairs
 from .profiles import mean_profile
 from .reports import report
-from .results import open_influence, open_run
+from .results import open_embeddings, open_influence, open_run
 from .run import influence
 from .selection import pairs_to_show
 from .sentences import describe_pair, describe_profile
@@ -47,6 +47,7 @@ __all__ = [
     "mean_profile",
     "model_names",
     "models",
+    "open_embeddings",
     "open_influence",
     "open_run",
     "pairing",

@@ -35,7 +35,17 @@ LANDMARK_COLUMNS = [
 _FACES_PER_BATCH = 32
 
 # Names that nodes of a store use for themselves.
-_RESERVED = {"face", "status", "landmarks", "sha256", "file_size", "file_mtime", "point", "xy"}
+_RESERVED = {
+    "face",
+    "aligned",
+    "status",
+    "landmarks",
+    "sha256",
+    "file_size",
+    "file_mtime",
+    "point",
+    "xy",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +103,9 @@ class Faces:
         reserved = sorted(_RESERVED.intersection(table.columns))
         if reserved:
             raise ParameterError(f"column name(s) {reserved} are reserved; rename them")
+        unnamed = [c for c in table.columns if not isinstance(c, str) or not c or "/" in c]
+        if unnamed:
+            raise ParameterError(f"column name(s) {unnamed} must be text without '/'; rename them")
         if self.images is not None and len(self.images) != len(table):
             raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
         if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):

@@ -13,6 +13,13 @@ from freqlab.faces import Faces
 
 __all__ = ["check_pairs", "make_pairs"]
 
+# Names that results use for themselves; a column of pairs cannot have one of them.
+_RESERVED = {
+    *("model", "pair", "side", "band", "bound", "frequency", "band_bounds", "fmr"),
+    *("similarity", "influence", "removed_rms", "threshold", "impostor_comparisons"),
+    *("probe_subject", "reference_subject"),
+}
+
 
 def make_pairs(
     faces: Faces,
@@ -91,14 +98,20 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     Raises
     ------
     PairError
-        If a column is missing, a face is unknown, or a pair is of one face, of one source,
-        listed twice (either way round), or labelled against its subjects. The rows are shown.
+        If a column is missing or has a name that results use, a face is unknown, or a pair is of
+        one face, of one source, listed twice (either way round), or labelled against its
+        subjects. The rows are shown.
     """
     missing = [c for c in ("probe", "reference", "genuine") if c not in pairs.columns]
     if missing:
         raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
     if len(pairs) == 0:
         raise PairError("there are no pairs")
+    for name in pairs.columns:
+        if name in _RESERVED or not isinstance(name, str) or "/" in name:
+            raise PairError(f"a column of pairs cannot be named {name!r}; rename it")
+    if pairs["genuine"].isna().any() or not pairs["genuine"].isin([True, False]).all():
+        raise PairError("the column 'genuine' must be true or false in every row")
     index = pd.Index(faces.names)
     positions = np.stack([_positions(pairs[side], index) for side in ("probe", "reference")], 1)
     _refuse(pairs, positions.min(axis=1) < 0, "name a face that the set does not have")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import importlib.resources
 import json
@@ -97,16 +96,15 @@ def report(
         folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
     )
     try:
-        with _plain_environment():
-            papermill.execute_notebook(
-                str(_notebook(name)),
-                str(running),
-                parameters=parameters,
-                kernel_name="python3",
-                progress_bar=False,
-                extra_arguments=["--IPKernelApp.log_level=40"],
-                stderr_file=sys.stderr if progress else None,
-            )
+        papermill.execute_notebook(
+            str(_notebook(name)),
+            str(running),
+            parameters=parameters,
+            kernel_name="python3",
+            progress_bar=False,
+            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about local transport
+            stderr_file=sys.stderr if progress else None,
+        )
     except papermill.PapermillExecutionError as error:
         raise ReportError(
             f"report {name!r} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
@@ -155,25 +153,6 @@ def _papermill() -> Any:
 def _notebook(name: str) -> Path:
     check_name("report", name, report_names())
     return resource(f"notebooks/{name.replace('-', '_')}.ipynb")
-
-
-@contextlib.contextmanager
-def _plain_environment() -> Any:
-    """Keep the kernel from colouring tracebacks and from asking for a display."""
-    wanted = {
-        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
-        "PYDEVD_DISABLE_FILE_VALIDATION": "1",
-    }
-    before = {key: os.environ.get(key) for key in wanted}
-    os.environ.update(wanted)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            if value is None:
-                del os.environ[key]
-            else:
-                os.environ[key] = value
 
 
 def _to_html(name: str, path: Path) -> str:

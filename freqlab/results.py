@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import zarr
 from freqlab.errors import StoreError, check_name
 from freqlab.store import FLAGS
 
-__all__ = ["describe_run", "open_influence", "open_run", "result_names"]
+__all__ = ["describe_run", "open_embeddings", "open_influence", "open_run", "result_names"]
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -105,6 +106,36 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     dataset.attrs["store"] = url
     dataset.attrs["name"] = name
     return dataset
+
+
+def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray:
+    """Open the untouched embeddings of a model in a run.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+    model
+        Name of the model.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``(face, feature)``, as the network returned them; NaN for a face that was not embedded.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    UnknownNameError
+        If it has no such model.
+    """
+    url = os.fspath(path)
+    root = _open_group(url)
+    names = [name for name, _ in _walk(root) if re.fullmatch(r"embeddings/[^/]+", name)]
+    models = {str(json.loads(str(root[n].attrs["identity"]))["name"]): n for n in names}
+    node = models[check_name("model", model, models)]
+    return _open_face_node(url, root, f"{node}/intact")["embedding"]
 
 
 def describe_run(path: str | os.PathLike[str]) -> str:

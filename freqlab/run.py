@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Sequence
 
@@ -103,6 +104,10 @@ def influence(
         raise ParameterError(f"sides={list(sides)!r} repeats a side")
     if batch_size is not None and batch_size < 1:
         raise ParameterError(f"batch_size={batch_size!r} must be 1 or more")
+    if name is not None and not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise ParameterError(
+            f"name={name!r} must be letters, digits, '_', '-' and '.', a letter or digit first"
+        )
     positions = check_pairs(faces, pairs)
     device = resolve_device(device)
     batch_size = batch_size or default_batch_size(device)

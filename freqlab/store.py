@@ -32,7 +32,18 @@ from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.provenance import make_attrs
 
-__all__ = ["DONE", "FAILED", "FLAGS", "NO_FACE", "PENDING", "UNREADABLE", "Column", "RunStore"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "FLAGS",
+    "NO_FACE",
+    "PENDING",
+    "UNREADABLE",
+    "Column",
+    "RunStore",
+    "file_stamp",
+    "node_name",
+]
 
 FORMAT_VERSION = 1
 
@@ -387,6 +398,11 @@ class RunStore:
                 f"store {self.url!r} holds faces of the same name with another {name!r} "
                 f"({int(differs.sum())} of them); nothing was overwritten. " + "; ".join(first)
             )
+
+
+def node_name(name: str) -> str:
+    """A name as part of a path in the store, where a slash would begin another level."""
+    return name.replace("/", "_")
 
 
 def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:

@@ -231,8 +231,7 @@ def test_equal_error_rate_on_all_of_orl(orl):
     result = fl.influence(
         faces, fl.make_pairs(faces, n_pairs=2), models=["mobilefacenet"], progress=False
     )
-    tree = fl.open_run(result.attrs["store"])
-    embeddings = tree["embeddings/mobilefacenet/intact"]["embedding"].to_numpy()
+    embeddings = fl.open_embeddings(result.attrs["store"], model="mobilefacenet").to_numpy()
     genuine, impostor = fl.verification.all_comparisons(embeddings, faces.subjects, faces.sources)
     assert (len(genuine), len(impostor)) == (1800, 78000)
     assert equal_error_rate(genuine, impostor) < 0.006

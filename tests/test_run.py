@@ -369,3 +369,21 @@ def test_time_is_not_part_of_a_name(synthetic, linear, tmp_path):
     time.sleep(0.01)
     second = compute(synthetic, pairs, linear, store=tmp_path / "b.zarr")
     assert first.attrs["name"] == second.attrs["name"]
+
+
+def test_names_that_would_not_fit_into_a_store(synthetic, linear, tmp_path):
+    store = tmp_path / "run.zarr"
+    pairs = fl.make_pairs(synthetic)
+    for name in ("", "..", "a/b", "__x", "a b"):
+        with pytest.raises(ParameterError, match="name="):
+            compute(synthetic, pairs, linear, store=store, name=name)
+    for name in ("", "..", "__x", "a\n"):
+        with pytest.raises(ParameterError, match="name="):
+            fl.wrap_model(Linear(), name=name)
+    for column in ("band", "influence", "probe_subject", "a/b", 7):
+        with pytest.raises(PairError, match="cannot be named"):
+            compute(synthetic, pairs.assign(**{str(column): 1}).rename(columns={"7": 7}), linear)
+    slashed = fl.wrap_model(Linear(), name="hub/owner/net")
+    result = compute(synthetic, pairs, slashed, store=store)
+    assert result["model"].to_numpy().tolist() == ["hub/owner/net"]
+    assert list(fl.open_run(store)["embeddings"]) == ["hub_owner_net"]

@@ -188,6 +188,9 @@ def test_results_by_name(demo):
     assert set(tree["faces"]["status"].to_numpy()) == {"ok"}
     assert tree["crops/arcface"]["crop"].dtype == np.uint8
     assert json.loads(tree["embeddings/mobilefacenet"].attrs["identity"])["channels"] == "BGR"
+    assert fl.open_embeddings(store, model="mobilefacenet").shape == (12, 512)
+    with pytest.raises(UnknownNameError, match="Did you mean 'mobilefacenet'"):
+        fl.open_embeddings(store, model="mobilefacenet2")
     text = describe_run(store)
     for part in ("12 ok", "mobilefacenet", name, "0 pairs are NaN"):
         assert part in text

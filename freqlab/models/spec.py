@@ -47,6 +47,11 @@ class ModelSpec:
     citation: str = ""
 
     def __post_init__(self) -> None:
+        if not self.name or not self.name.isprintable() or self.name.startswith((".", "__")):
+            raise ParameterError(
+                f"name={self.name!r} of a model must be printable text that begins with neither "
+                f"'.' nor '__'"
+            )
         template(self.template)
         check_name("channel order", self.channels, ["RGB", "BGR"])
         if not self.std > 0:
@@ -120,6 +125,7 @@ class Model:
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two embeddings of this name to be comparable."""
         return {
+            "name": self.name,
             "checkpoint": self.checkpoint,
             "template": self.spec.template,
             "input_size": list(self.template.size),

@@ -12,7 +12,7 @@ from freqlab.embeddings import embed_block
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.crops import read_crops
-from freqlab.store import DONE, Column
+from freqlab.store import DONE, Column, node_name
 
 __all__ = ["REMOVED_RMS_ATTRS", "embed_faces"]
 
@@ -22,7 +22,7 @@ REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"
 def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
     """Embed all faces untouched, and those at positions `masked` once per band."""
     store = run.store
-    store.require_group(f"embeddings/{model.name}", model.fingerprint())
+    store.require_group(f"embeddings/{node_name(model.name)}", model.fingerprint())
     labels = label_map(run.bands, model)
     held = np.isin(np.arange(len(run.bands)), labels)
     intact = np.zeros((1, len(run.bands)), bool)
@@ -69,7 +69,7 @@ def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any
 
 def _feature_count(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     """Length of the model's embedding: from the store, or by embedding one grey crop."""
-    path = f"embeddings/{model.name}/intact"
+    path = f"embeddings/{node_name(model.name)}/intact"
     if path in run.store.root:
         return int(run.store.root[f"{path}/embedding"].shape[1])  # type: ignore[union-attr]
     grey = np.full((1, *model.template.size, 3), 127, np.uint8)
@@ -82,7 +82,7 @@ def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Grou
     fill = float("nan")
     long_name = "embedding, as the network returns it"
     intact = run.store.require_node(
-        f"embeddings/{model.name}/intact",
+        f"embeddings/{node_name(model.name)}/intact",
         {
             "embedding": Column(
                 ("feature",), (n_features,), "float32", fill, {"long_name": long_name}
@@ -91,7 +91,7 @@ def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Grou
         identity={"removal": "none"},
     )
     bands = run.store.require_node(
-        f"embeddings/{model.name}/{run.bands.key}",
+        f"embeddings/{node_name(model.name)}/{run.bands.key}",
         {
             "embedding": Column(
                 ("band", "feature"),

@@ -17,7 +17,7 @@ from freqlab.pairing import SIDES, pair_influence
 from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
-from freqlab.store import RunStore
+from freqlab.store import RunStore, node_name
 from freqlab.verification import all_comparisons, threshold_at_fmr
 
 __all__ = ["FMRS", "write_influence"]
@@ -99,8 +99,8 @@ def write_influence(
     thresholds = np.full((len(models), len(FMRS)), np.nan, np.float32)
     n_impostors = np.zeros(len(models), np.int64)
     for m, model in enumerate(models):
-        intact = store.root[f"embeddings/{model.name}/intact/embedding"]
-        banded = store.root[f"embeddings/{model.name}/{run.bands.key}"]
+        intact = store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
+        banded = store.root[f"embeddings/{node_name(model.name)}/{run.bands.key}"]
         _pair_up(run, m, model.name, rows, sides, intact, banded, arrays, chunk)
         thresholds[m], n_impostors[m] = _thresholds(run, intact)
     store.write_array(group, "fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate"})
