@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ _RESERVED = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Faces:
     """Faces to compare: one row each, with the subject it shows and where its image is.
 
@@ -78,8 +78,8 @@ class Faces:
     """
 
     table: pd.DataFrame
-    images: Sequence[npt.NDArray[np.uint8]] | None = field(default=None, repr=False)
-    landmarks: npt.NDArray[np.floating] | None = field(default=None, repr=False)
+    images: Sequence[npt.NDArray[np.uint8]] | None = None
+    landmarks: npt.NDArray[np.floating] | None = None
     aligned: str | None = None
     name: str = "faces"
     credit: str = ""
@@ -117,6 +117,12 @@ class Faces:
 
     def __len__(self) -> int:
         return len(self.table)
+
+    def __repr__(self) -> str:
+        n_subjects = self.table["subject"].nunique()
+        columns = [name for name in self.table.columns if name not in ("subject", "path")]
+        about = f"; {', '.join(columns)}" if columns else ""
+        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}>"
 
     @property
     def names(self) -> list[str]:

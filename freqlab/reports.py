@@ -101,7 +101,7 @@ def report(
             str(running),
             parameters=parameters,
             kernel_name="python3",
-            progress_bar=False,
+            progress_bar={"desc": f"report {name}"} if progress else False,
             extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about local transport
             stderr_file=sys.stderr if progress else None,
         )

@@ -46,6 +46,14 @@ def test_run_and_info(call, few):
     assert "5 ok" in said
 
 
+def test_help_and_version(call):
+    assert call("--version").output == f"freqlab {fl.__version__}\n"
+    said = call("--help").output
+    assert "Which spatial frequencies decide" in said
+    for command in ("run", "report", "info", "landmarks"):
+        assert command in said
+
+
 def test_landmarks(call, few):
     done = call("landmarks", "--faces", few, "--out", "points.csv")
     assert "5 faces, 0 without" in done.output

@@ -46,6 +46,10 @@ def test_select_keeps_what_belongs_to_a_face(orl):
     np.testing.assert_array_equal(some.image(1), orl.image(17))
 
 
+def test_repr_is_short(orl):
+    assert repr(orl).startswith("<Faces 'orl': 400 faces of 40 subjects; glasses, ")
+
+
 def test_sources():
     derived = fl.Faces(table(source=["", "a"]), images=[PIXELS] * 2)
     assert derived.sources.tolist() == ["a", "a"]
