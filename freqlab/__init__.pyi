@@ -22,7 +22,7 @@ from .reports import report
 from .results import open_embeddings, open_influence, open_run
 from .run import influence
 from .selection import pairs_to_show
-from .sentences import describe_pair, describe_profile
+from .sentences import describe_pair, describe_profile, threshold_of
 
 __version__: str
 
@@ -58,6 +58,7 @@ __all__ = [
     "resources",
     "rings",
     "spectrum",
+    "threshold_of",
     "verification",
     "wrap_model",
 ]

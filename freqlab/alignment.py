@@ -117,7 +117,7 @@ def detect_landmarks(
 
 def align(
     image: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating], to: Template
-) -> npt.NDArray[np.uint8]:
+) -> npt.NDArray[np.uint8] | None:
     """Warp a photograph so that its landmarks come to lie on a template's points.
 
     Parameters
@@ -131,14 +131,17 @@ def align(
 
     Returns
     -------
-    numpy.ndarray
-        Crop ``(height, width, 3)`` of the template's size.
+    numpy.ndarray or None
+        Crop ``(height, width, 3)`` of the template's size; None if the landmarks do not
+        determine a transform, as when they all coincide.
     """
     from skimage.transform import SimilarityTransform, warp
 
     photograph: npt.NDArray[np.floating] = image.astype(np.float32)
     target = np.asarray(to.points)
     to_photograph = SimilarityTransform.from_estimate(target, landmarks)
+    if not to_photograph:
+        return None
     if to_photograph.scale > 1:
         photograph = _reduce(photograph, 1 / to_photograph.scale)
         # pixel centres lie half a pixel inside the extent that is scaled
@@ -165,11 +168,8 @@ def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float
     from PIL import Image, ImageOps
 
     photograph = Image.fromarray(image)
-    scale = 1.0
-    if min(photograph.size) < _MIN_SIDE:
-        scale = float(-(-_MIN_SIDE // min(photograph.size)))
-    elif max(photograph.size) > _MAX_SIDE:
-        scale = _MAX_SIDE / max(photograph.size)
+    scale = max(1.0, float(-(-_MIN_SIDE // min(photograph.size))))
+    scale = min(scale, _MAX_SIDE / max(photograph.size))
     if scale != 1:
         width, height = photograph.size
         size = (max(1, round(width * scale)), max(1, round(height * scale)))

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import numbers
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -231,22 +232,27 @@ def rings(
     if edges is not None:
         if width is not None or max is not None:
             raise BandError("edges= stands instead of width= and max=; give one or the other")
-        return Bands(tuple(float(edge) for edge in edges), unit)
+        return Bands(tuple(_number("edges", edge, unit) for edge in edges), unit)
     if width is None:
         if unit != "cycles/image":
             raise BandError(f"unit={unit!r} has no default width; give width= or edges=")
         width = _DEFAULT_WIDTH
-    if not (math.isfinite(width) and width > 0):
-        raise BandError(f"width={width!r} must be a positive number of {unit}")
     end = _DEFAULT_MAX[unit] if max is None else max
-    if not (math.isfinite(end) and end > 0):
-        raise BandError(f"max={max!r} must be a positive number of {unit}")
+    for argument, value in (("width", width), ("max", end)):
+        if not (math.isfinite(_number(argument, value, unit)) and value > 0):
+            raise BandError(f"{argument}={value!r} must be a positive number of {unit}")
     step, last = Fraction(str(width)), Fraction(str(end))
     n_rings = math.ceil(last / step)
     if n_rings > 100_000:
         raise BandError(f"width={width!r} makes {n_rings} rings up to {end:g} {unit}")
     steps = [float(step * i) for i in range(n_rings)]
     return Bands((*steps, float(end), math.inf), unit)
+
+
+def _number(argument: str, value: object, unit: str) -> float:
+    if not isinstance(value, numbers.Real):
+        raise BandError(f"{argument}: {value!r} is not a number of {unit}")
+    return float(value)
 
 
 def parse_bands(text: str) -> Bands:

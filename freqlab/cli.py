@@ -61,7 +61,7 @@ def main() -> None:
 def run(
     faces: FacesOption,
     model: Annotated[list[str], typer.Option("--model", help="Model; may be repeated.")],
-    store: Annotated[Path, typer.Option("--store", help="Zarr group of the run.")],
+    store: Annotated[str, typer.Option("--store", help="Zarr group of the run.")],
     root: RootOption = None,
     aligned: AlignedOption = None,
     bands: Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")] = "rings:4",
@@ -72,12 +72,15 @@ def run(
     name: Annotated[str | None, typer.Option(help="Of the result in the store.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
-    keep_crops: Annotated[bool, typer.Option(help="Store the aligned crops.")] = True,
+    keep_crops: Annotated[bool | None, typer.Option(help="Store the aligned crops.")] = None,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
+    ] = None,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
-    face_set = fl.load_faces(faces, root=root, aligned=aligned)
+    face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
     pairs = fl.make_pairs(
         face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
     )
@@ -122,7 +125,7 @@ def report(
 
 @app.command()
 def info(
-    store: Annotated[Path, typer.Argument(help="Zarr group of a run.")],
+    store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
 ) -> None:
     """Say what a run holds."""
     from freqlab.results import describe_run
@@ -142,6 +145,8 @@ def landmarks(
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.registry import resolve_device
 
+    if not out.absolute().parent.is_dir():
+        raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
     face_set = fl.load_faces(faces, root=root)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import os
 from collections.abc import Callable
@@ -23,6 +24,7 @@ def load_faces(
     *,
     root: str | os.PathLike[str] | None = None,
     aligned: str | None = None,
+    landmarks: str | os.PathLike[str] | None = None,
 ) -> Faces:
     """Load a face set.
 
@@ -36,6 +38,10 @@ def load_faces(
     aligned
         Template to which the images are aligned already (``"arcface"``): they are not detected
         or warped again.
+    landmarks
+        CSV file of landmarks, as ``freqlab landmarks`` writes it: a column ``face`` and the ten
+        columns :data:`freqlab.faces.LANDMARK_COLUMNS`. They are used instead of detecting; a
+        face that the table lacks is detected.
 
     Returns
     -------
@@ -55,7 +61,17 @@ def load_faces(
     path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
     metadata.
     """
-    text = os.fspath(source)
+    faces = _load(os.fspath(source), root, aligned)
+    if landmarks is None:
+        return faces
+    table = _read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS]).set_index("face")
+    if table.index.has_duplicates:
+        raise FaceSetError(f"{landmarks}: a face has more than one row")
+    points = landmarks_of(table.reindex(faces.names))
+    return dataclasses.replace(faces, landmarks=points)
+
+
+def _load(text: str, root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:
     if text in _SETS:
         return _SETS[text](root, aligned)
     path = Path(text)
@@ -136,16 +152,7 @@ def load_csv(
 ) -> Faces:
     """Load a table of faces; its columns are described at :func:`load_faces`."""
     path = Path(file)
-    if not path.is_file():
-        raise FaceSetError(f"{path}: no such CSV file")
-    text_columns = {"face": str, "subject": str, "path": str}
-    table = pd.read_csv(path, dtype=text_columns)
-    missing = [column for column in ("path", "subject") if column not in table.columns]
-    if missing:
-        raise FaceSetError(
-            f"{path}: expected the columns path and subject; "
-            f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}"
-        )
+    table = _read_csv(path, ["path", "subject"])
     if table["path"].isna().any():
         rows = [int(row) + 2 for row in table.index[table["path"].isna()][:3]]
         raise FaceSetError(f"{path}: no path in line(s) {rows}")
@@ -156,6 +163,32 @@ def load_csv(
     table["path"] = [str(base / name) for name in table["path"]]
     table = table.drop(columns=[c for c in ("face", *LANDMARK_COLUMNS) if c in table.columns])
     return Faces(table, landmarks=landmarks, aligned=aligned, name=path.stem)
+
+
+def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
+    """Read a table in which only an empty cell is a missing value."""
+    if not path.is_file():
+        raise FaceSetError(f"{path}: no such CSV file")
+    try:
+        table = pd.read_csv(
+            path,
+            dtype={"face": str, "subject": str, "path": str},
+            keep_default_na=False,
+            na_values=[""],
+        )
+    except (ValueError, pd.errors.ParserError) as error:  # empty, ragged, or in another encoding
+        raise FaceSetError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+    missing = [column for column in needed if column not in table.columns]
+    if missing:
+        raise FaceSetError(
+            f"{path}: expected the columns {', '.join(needed)}; "
+            f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}"
+        )
+    points = table[[column for column in LANDMARK_COLUMNS if column in table.columns]]
+    wrong = [c for c in points.columns if not pd.api.types.is_numeric_dtype(points[c])]
+    if wrong:
+        raise FaceSetError(f"{path}: the landmark column(s) {', '.join(wrong)} hold text")
+    return table
 
 
 def _natural(text: str) -> list[tuple[int, str]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import math
+import numbers
 from collections.abc import Iterable
 
 __all__ = [
@@ -18,6 +20,7 @@ __all__ = [
     "UnsafePickleError",
     "WeightsError",
     "check_name",
+    "check_number",
 ]
 
 
@@ -63,6 +66,37 @@ class StoreError(FreqlabError, RuntimeError):
 
 class StoreConflictError(StoreError, ValueError):
     """A store holds other content under the same name."""
+
+
+def check_number(
+    argument: str,
+    value: object,
+    *,
+    at_least: float | None = None,
+    above: float | None = None,
+    whole: bool = False,
+) -> None:
+    """Refuse what is not a finite number in the range.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument, what was given and what is allowed.
+    """
+    allowed = "a whole number" if whole else "a number"
+    if at_least is not None:
+        allowed += f" of {at_least:g} or more"
+    if above is not None:
+        allowed += f" above {above:g}"
+    kind = numbers.Integral if whole else numbers.Real
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kind)
+        or not math.isfinite(value)
+        or (at_least is not None and value < at_least)
+        or (above is not None and value <= above)
+    ):
+        raise ParameterError(f"{argument}={value!r} must be {allowed}")
 
 
 def check_name(argument: str, value: object, allowed: Iterable[str]) -> str:

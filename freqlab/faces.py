@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,7 +89,8 @@ class Faces:
         table = self.table
         if len(table) == 0:
             raise ParameterError(f"face set {self.name!r} is empty")
-        repeated = table.index[table.index.duplicated()]
+        names = pd.Index(self.names)
+        repeated = names[names.duplicated()]
         if len(repeated):
             raise ParameterError(f"face names must be unique; repeated: {list(repeated[:3])}")
         needed = ["subject"] if self.images is not None else ["subject", "path"]
@@ -103,11 +105,17 @@ class Faces:
         reserved = sorted(_RESERVED.intersection(table.columns))
         if reserved:
             raise ParameterError(f"column name(s) {reserved} are reserved; rename them")
-        unnamed = [c for c in table.columns if not isinstance(c, str) or not c or "/" in c]
+        unnamed = [column for column in table.columns if not is_column_name(column)]
         if unnamed:
-            raise ParameterError(f"column name(s) {unnamed} must be text without '/'; rename them")
+            raise ParameterError(f"columns cannot be named {unnamed}; rename them")
+        if self.images is None:
+            pathless = table.index[~table["path"].map(lambda p: isinstance(p, (str, os.PathLike)))]
+            if len(pathless):
+                raise ParameterError(f"faces without a path: {list(pathless[:3])}")
         if self.images is not None and len(self.images) != len(table):
             raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
+        for name, image in zip(table.index, self.images or (), strict=False):
+            _check_image(str(name), image)
         if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):
             raise ParameterError(
                 f"landmarks of shape {self.landmarks.shape}; expected ({len(table)}, 5, 2)"
@@ -136,12 +144,29 @@ class Faces:
 
     @property
     def sources(self) -> npt.NDArray[np.object_]:
-        """The face that each face goes back to ``(n,)``: its ``source``, or itself."""
-        names = pd.Series(self.names, dtype=object)
-        if "source" in self.table.columns:
-            given = self.table["source"].reset_index(drop=True)
-            names = given.where(given.notna() & (given != ""), names).astype(str)
-        return names.to_numpy(object)
+        """The face that each face goes back to ``(n,)``: itself, or its ``source``'s source.
+
+        Raises
+        ------
+        ParameterError
+            If faces are sources of each other.
+        """
+        own = self.names
+        if "source" not in self.table.columns:
+            return np.array(own, object)
+        given = {
+            name: _name(source) for name, source in zip(own, self.table["source"], strict=True)
+        }
+        found = []
+        for name in own:
+            root, seen = name, {name}
+            while given.get(root, root) not in ("", root):
+                root = given[root]
+                if root in seen:
+                    raise ParameterError(f"faces are sources of each other: {sorted(seen)[:3]}")
+                seen.add(root)
+            found.append(root)
+        return np.array(found, object)
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
         """The faces at these positions, in this order."""
@@ -185,8 +210,6 @@ class Faces:
         """
         if self.images is not None:
             pixels = np.asarray(self.images[position])
-            if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
-                raise OSError(f"an image of dtype {pixels.dtype} and shape {pixels.shape}")
             grey = pixels.ndim == 2 or pixels.shape[2] == 1
             return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if grey else pixels
         return decode_image(self.content(position) if content is None else content)
@@ -204,9 +227,45 @@ def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
 
     try:
         with Image.open(io.BytesIO(content)) as image:
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode == "F":
+                raise OSError("an image of floating-point numbers has no known range")
+            if upright.mode.startswith("I"):  # 16 bits a pixel
+                grey = np.asarray(upright, np.float64) / 257
+                upright = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
+            return np.asarray(upright.convert("RGB"))
+    except OSError:
+        raise
+    except Exception as error:  # decoders raise whatever damaged bytes make them stumble over
         raise OSError(f"damaged image: {error}") from error
+
+
+def is_column_name(name: object) -> bool:
+    """Whether a store can keep a column of metadata under this name."""
+    return (
+        isinstance(name, str)
+        and bool(name)
+        and name.isprintable()
+        and "/" not in name
+        and not name.startswith((".", "__", "zarr.json"))
+    )
+
+
+def _name(value: object) -> str:
+    """A face's name as text; empty where it is missing. Gaps turn whole numbers into floats."""
+    if value is None or value == "" or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
+    pixels = np.asarray(image)
+    channels = pixels.shape[2:] in ((), (1,), (3,))
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not channels or not pixels.size:
+        raise ParameterError(
+            f"the image of face {name!r} has dtype {pixels.dtype} and shape {pixels.shape}; "
+            f"allowed are uint8 arrays (height, width), (height, width, 1) and (height, width, 3)"
+        )
 
 
 def find_landmarks(

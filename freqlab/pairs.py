@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from freqlab.errors import PairError, ParameterError
-from freqlab.faces import Faces
+from freqlab.errors import PairError, ParameterError, check_number
+from freqlab.faces import Faces, is_column_name
 
 __all__ = ["check_pairs", "make_pairs"]
 
@@ -55,10 +56,10 @@ def make_pairs(
     ParameterError
         If a number is out of range, or the set has no genuine pair.
     """
-    if not (np.isfinite(impostors_per_genuine) and impostors_per_genuine >= 0):
-        raise ParameterError(f"impostors_per_genuine={impostors_per_genuine!r} must be 0 or more")
-    if n_pairs is not None and n_pairs < 1:
-        raise ParameterError(f"n_pairs={n_pairs!r} must be 1 or more")
+    check_number("impostors_per_genuine", impostors_per_genuine, at_least=0)
+    check_number("seed", seed, at_least=0, whole=True)
+    if n_pairs is not None:
+        check_number("n_pairs", n_pairs, at_least=1, whole=True)
     rng = np.random.default_rng(seed)
     subject = pd.factorize(faces.subjects)[0]
     source = pd.factorize(faces.sources)[0]
@@ -67,13 +68,18 @@ def make_pairs(
         raise ParameterError(
             f"face set {faces.name!r} has no genuine pair: no subject has two faces"
         )
-    if n_pairs is not None:
-        wanted = min(len(genuine), round(n_pairs / (1 + impostors_per_genuine)))
-        chosen = rng.choice(len(genuine), size=max(1, wanted), replace=False)
-        genuine = genuine[np.sort(chosen)]
     n_impostor = round(impostors_per_genuine * len(genuine))
     if n_pairs is not None:
-        n_impostor = min(n_impostor, n_pairs - len(genuine))
+        wanted = math.floor(n_pairs / (1 + impostors_per_genuine) + 0.5)
+        if 1 <= wanted < len(genuine):
+            chosen = rng.choice(len(genuine), size=wanted, replace=False)
+            genuine = genuine[np.sort(chosen)]
+            n_impostor = n_pairs - wanted
+        elif wanted < 1:
+            raise ParameterError(
+                f"n_pairs={n_pairs} with impostors_per_genuine={impostors_per_genuine:g} leaves "
+                f"no genuine pair; ask for more pairs"
+            )
     impostor = _impostor(subject, source, n_impostor, rng)
     both = np.concatenate([genuine, impostor])
     names = pd.Index(faces.names)
@@ -102,13 +108,17 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
         one face, of one source, listed twice (either way round), or labelled against its
         subjects. The rows are shown.
     """
+    if not isinstance(faces, Faces):
+        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    if not isinstance(pairs, pd.DataFrame):
+        raise PairError(f"pairs must be a pandas.DataFrame, not a {type(pairs).__name__}")
     missing = [c for c in ("probe", "reference", "genuine") if c not in pairs.columns]
     if missing:
         raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
     if len(pairs) == 0:
         raise PairError("there are no pairs")
     for name in pairs.columns:
-        if name in _RESERVED or not isinstance(name, str) or "/" in name:
+        if name in _RESERVED or not is_column_name(name):
             raise PairError(f"a column of pairs cannot be named {name!r}; rename it")
     if pairs["genuine"].isna().any() or not pairs["genuine"].isin([True, False]).all():
         raise PairError("the column 'genuine' must be true or false in every row")

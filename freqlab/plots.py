@@ -6,24 +6,22 @@ the middle (blue speaks for a match, red against it), and a sequential map for w
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import seaborn as sns
 import xarray as xr
-import zarr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from freqlab.alignment import TEMPLATES
 from freqlab.bands import Bands
-from freqlab.errors import FreqlabError, check_name
+from freqlab.errors import FreqlabError, StoreError, check_name
 from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
+from freqlab.results import open_crop
 from freqlab.sentences import fmr_text, frequency_unit, select_pair, select_part
 
 __all__ = [
@@ -264,7 +262,7 @@ def profile_plot(
         mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
         colour = COMPARISON_COLOURS[comparison]
         n_pairs = int(data["n_pairs"].sel(comparison=comparison))
-        n_subjects = int(profile["n_subjects"].sel(comparison=comparison))
+        n_subjects = int(data["n_subjects"].sel(comparison=comparison))
         label = f"{comparison} ({n_pairs:,} pairs, {n_subjects} subjects)"
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
         ax.plot(centre, mean, style, color=colour, ms=4, label=label)
@@ -373,7 +371,7 @@ def face_plot(
     """
     ax = ax or _new_axes(2.5, 2.5)
     model = str(result["model"].to_numpy()[0]) if model is None else model
-    crop = _stored_crop(str(result.attrs.get("store", "")), face, _template_name(result, model))
+    crop = _stored_crop(result, face, model)
     if crop is None:
         ax.text(0.5, 0.5, "no crop in\nthe store", ha="center", va="center", transform=ax.transAxes)
     else:
@@ -386,18 +384,12 @@ def _new_axes(width: float, height: float) -> Axes:
     return plt.figure(figsize=(width, height), layout="constrained").add_subplot()
 
 
-def _stored_crop(
-    store: str | os.PathLike[str], face: str, template: str
-) -> npt.NDArray[np.uint8] | None:
+def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.uint8] | None:
     try:
-        root = zarr.open_group(os.fspath(store), mode="r")
-        names = np.asarray(root["faces/face"][:])  # type: ignore[index]
-        row = int(np.flatnonzero(names == face)[0])
-        node: Any = root[f"crops/{template}"]
-        if "crop" not in node or node["status"][row] != 1:
-            return None
-        return np.asarray(node["crop"][row])
-    except (OSError, ValueError, KeyError, IndexError):
+        return open_crop(
+            result.attrs.get("store", ""), face=face, template=_template_name(result, model)
+        )
+    except StoreError:
         return None
 
 

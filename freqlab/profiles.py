@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, check_number
 
 __all__ = ["MIN_REMOVED_RMS", "influence_per_contrast", "mean_profile"]
 
@@ -64,15 +64,19 @@ def mean_profile(
     xarray.Dataset
         ``directed``, ``absolute`` and ``per_contrast``, each ``(comparison, model, side, band,
         estimate)`` with ``comparison`` genuine or impostor and ``estimate`` mean, lower or upper;
-        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair.
+        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair, and
+        for the bounds where all pairs are of one subject.
 
     Raises
     ------
     ParameterError
         If a number is out of range.
     """
-    if n_draws < 1 or not 0 < level < 1:
-        raise ParameterError(f"n_draws={n_draws!r} must be 1 or more, level={level!r} in (0, 1)")
+    check_number("n_draws", n_draws, at_least=1, whole=True)
+    check_number("seed", seed, at_least=0, whole=True)
+    check_number("level", level, above=0)
+    if level >= 1:
+        raise ParameterError(f"level={level!r} must lie between 0 and 1")
     directed = result["influence"]
     kinds = {
         "directed": (directed, "directed influence"),
@@ -107,10 +111,11 @@ def mean_profile(
         units = str(values.attrs.get("units", result["influence"].attrs["units"]))
         profile[name] = (dims, found, {"long_name": f"mean {long_name}", "units": units})
     usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
-    counts = np.stack([usable[genuine].sum(axis=0), usable[~genuine].sum(axis=0)])
-    profile["n_pairs"] = (("comparison", "model"), counts, {"long_name": "pairs"})
-    people = [len(np.unique(codes[:, chosen])) for chosen in (genuine, ~genuine)]
-    profile["n_subjects"] = ("comparison", people, {"long_name": "subjects"})
+    kept = np.stack([usable & chosen[:, None] for chosen in (genuine, ~genuine)])
+    people = [[len(np.unique(codes[:, pairs])) for pairs in of_kind.T] for of_kind in kept]
+    of_each = ("comparison", "model")
+    profile["n_pairs"] = (of_each, kept.sum(axis=1), {"long_name": "pairs"})
+    profile["n_subjects"] = (of_each, people, {"long_name": "subjects"})
     return profile
 
 
@@ -142,6 +147,7 @@ def _weighted_means(
     estimates = np.full((flat.shape[1], 3), np.nan)
     estimates[:, 0] = mean(np.ones((1, len(values))))[0]
     some = np.isfinite(every).any(axis=0)
-    tails = [(1 - level) / 2, (1 + level) / 2]
-    estimates[some, 1:] = np.nanquantile(every[:, some], tails, axis=0).T
+    if some.any() and len(np.unique(subjects)) > 1:  # one subject says nothing of others
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        estimates[some, 1:] = np.nanquantile(every[:, some], tails, axis=0).T
     return estimates.reshape(*shape, 3)

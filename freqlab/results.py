@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,16 @@ import xarray as xr
 import zarr
 
 from freqlab.errors import StoreError, check_name
-from freqlab.store import FLAGS
+from freqlab.store import DONE, FLAGS
 
-__all__ = ["describe_run", "open_embeddings", "open_influence", "open_run", "result_names"]
+__all__ = [
+    "describe_run",
+    "open_crop",
+    "open_embeddings",
+    "open_influence",
+    "open_run",
+    "result_names",
+]
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -43,13 +51,12 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     root = _open_group(url)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=dict(root.attrs))}
     for path_in_run, group in _walk(root):
-        if not any(True for _ in group.array_keys()):
-            nodes[f"/{path_in_run}"] = xr.Dataset(attrs=dict(group.attrs))
-        elif path_in_run.startswith("influence/"):
-            if group.attrs.get("complete"):
-                nodes[f"/{path_in_run}"] = open_influence(url, path_in_run.split("/")[1])
-        else:
+        if "status" in group:
             nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
+        elif not path_in_run.startswith("influence/"):
+            nodes[f"/{path_in_run}"] = _open_node(url, path_in_run)
+        elif group.attrs.get("complete"):
+            nodes[f"/{path_in_run}"] = open_influence(url, path_in_run.split("/")[1])
     return xr.DataTree.from_dict(nodes)
 
 
@@ -90,7 +97,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
     name = names[-1] if name is None else check_name("result", name, names)
-    dataset = xr.open_zarr(url, group=f"influence/{name}", chunks=None, consolidated=False)
+    dataset = _open_node(url, f"influence/{name}")
     faces = _open_face_node(url, _open_group(url), "faces")
     labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
     for side in ("probe", "reference"):
@@ -136,6 +143,40 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
     models = {str(json.loads(str(root[n].attrs["identity"]))["name"]): n for n in names}
     node = models[check_name("model", model, models)]
     return _open_face_node(url, root, f"{node}/intact")["embedding"]
+
+
+def open_crop(
+    path: str | os.PathLike[str], *, face: str, template: str
+) -> npt.NDArray[np.uint8] | None:
+    """Read the crop of one face.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+    face
+        Name of the face.
+    template
+        Name of the alignment template.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        RGB ``(height, width, 3)``; None if the run keeps no crop of this face.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    url = os.fspath(path)
+    root = _open_group(url)
+    if f"crops/{template}/crop" not in root:
+        return None
+    crops = _open_face_node(url, root, f"crops/{template}")
+    if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
+        return None
+    return crops["crop"].sel(face=face).to_numpy()
 
 
 def describe_run(path: str | os.PathLike[str]) -> str:
@@ -202,6 +243,12 @@ def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
     return found
 
 
+def _open_node(url: str, path: str, without: Sequence[str] = ()) -> xr.Dataset:
+    return xr.open_zarr(
+        url, group=path, chunks=None, consolidated=False, drop_variables=list(without)
+    )
+
+
 def _open_face_node(url: str, root: zarr.Group, path: str) -> xr.Dataset:
     """Open a node with a face axis, whole even while another process makes it grow."""
     node = root[path]
@@ -212,8 +259,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str) -> xr.Dataset:
     parts = []
     for length in set(lengths.values()):
         others = [name for name in lengths if lengths[name] != length]
-        part = xr.open_zarr(url, group=path, chunks=None, consolidated=False, drop_variables=others)
-        parts.append(part.isel(face=slice(0, n_faces)))
+        parts.append(_open_node(url, path, others).isel(face=slice(0, n_faces)))
     dataset = xr.merge(parts, join="exact", combine_attrs="override", compat="no_conflicts")
     dataset.attrs = dict(node.attrs)
     if path != "faces":

@@ -12,9 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.alignment import template
-from freqlab.bands import Bands, check_support, rings
+from freqlab.bands import Bands, check_support, parse_bands, rings
 from freqlab.embeddings import default_batch_size
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.registry import resolve_device
 from freqlab.models.spec import Model, Network, as_model
@@ -24,8 +24,8 @@ from freqlab.results import open_influence
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.crops import align_faces
 from freqlab.stages.embeddings import embed_faces
-from freqlab.stages.influence import write_influence
-from freqlab.store import RunStore
+from freqlab.stages.pair_up import write_influence
+from freqlab.store import RunStore, locked
 
 __all__ = ["influence"]
 
@@ -35,13 +35,13 @@ def influence(
     pairs: pd.DataFrame,
     *,
     models: Sequence[str | Model | Network],
-    bands: Bands | None = None,
+    bands: Bands | str | None = None,
     sides: Sequence[str] = SIDES,
     store: str | os.PathLike[str] | None = None,
     name: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
-    keep_crops: bool = True,
+    keep_crops: bool | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
@@ -59,7 +59,8 @@ def influence(
     models
         Names, :class:`freqlab.Model` or callables (see :func:`freqlab.wrap_model`).
     bands
-        The bands; ``rings(width=4)`` by default.
+        The bands, declared or as the command line writes them (``"rings:4"``);
+        ``rings(width=4)`` by default.
     sides
         Which image of the pair is masked: ``"probe"``, ``"reference"``, ``"both"``.
     store
@@ -72,7 +73,8 @@ def influence(
         Images per forward pass; by default 8 on a CPU, where small batches stay in its caches,
         and 128 elsewhere.
     keep_crops
-        Whether the crops are stored. Without them figures show no faces.
+        Whether the crops are stored; by default as the store does already, and in a new one
+        they are. Without them figures show no faces.
     progress
         Whether bars and a summary are written to standard error.
 
@@ -93,53 +95,76 @@ def influence(
         If an argument does not fit; nothing has been computed then.
     StoreConflictError
         If the store holds something else under one of the names.
+    StoreError
+        If another run is writing to the store, or it is no store.
     """
     bands = rings() if bands is None else bands
+    bands = parse_bands(bands) if isinstance(bands, str) else bands
+    positions = check_pairs(faces, pairs)
+    _check_arguments(models, sides, batch_size, name)
+    device = resolve_device(device)
+    loaded = [as_model(model, device=device) for model in models]
+    _check_models(loaded, faces)
+    check_support(bands, [label_map(bands, model) for model in loaded])
+
+    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
+    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
+    with locked(url):
+        run_store = RunStore(url)
+        run = Run(
+            store=run_store,
+            faces=faces,
+            rows=run_store.add_faces(faces),
+            bands=bands,
+            batch_size=batch_size or default_batch_size(device),
+            keep_crops=keep_crops,
+            progress=progress,
+        )
+        for name_of_template in dict.fromkeys(model.spec.template for model in loaded):
+            align_faces(run, template(name_of_template), device)
+        for model in loaded:
+            embed_faces(run, model, masked)
+        failed = run_store.failed(run.rows)
+        name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
+
+    result = open_influence(url, name)
+    result.attrs["forward_passes"] = sum(run.forward_passes.values())
+    result.attrs["failures_to_acquire"] = int(failed.sum())
+    _report(run, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
+    return result
+
+
+def _check_arguments(
+    models: Sequence[str | Model | Network],
+    sides: Sequence[str],
+    batch_size: int | None,
+    name: str | None,
+) -> None:
+    for argument, values in (("models", models), ("sides", sides)):
+        if not isinstance(values, (list, tuple)) or len(values) == 0:
+            raise ParameterError(f"{argument}={values!r} must be a list of at least one")
     for side in sides:
         check_name("side", side, SIDES)
-    for argument, values in (("models", models), ("sides", sides)):
-        if isinstance(values, str) or len(values) == 0:
-            raise ParameterError(f"{argument}={values!r} must be a list of at least one")
     if len(set(sides)) < len(sides):
         raise ParameterError(f"sides={list(sides)!r} repeats a side")
-    if batch_size is not None and batch_size < 1:
-        raise ParameterError(f"batch_size={batch_size!r} must be 1 or more")
+    if batch_size is not None:
+        check_number("batch_size", batch_size, at_least=1, whole=True)
     if name is not None and not re.fullmatch(r"[^\W_][\w.-]*", name):
         raise ParameterError(
             f"name={name!r} must be letters, digits, '_', '-' and '.', a letter or digit first"
         )
-    positions = check_pairs(faces, pairs)
-    device = resolve_device(device)
-    batch_size = batch_size or default_batch_size(device)
-    loaded = [as_model(model, device=device) for model in models]
-    names = [model.name for model in loaded]
+
+
+def _check_models(models: Sequence[Model], faces: Faces) -> None:
+    names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ParameterError(f"models={names!r} repeats a name")
-    for model in loaded:
+    for model in models:
         if faces.aligned not in (None, model.spec.template):
             raise ParameterError(
                 f"the faces are aligned to {faces.aligned!r}, but model {model.name!r} takes "
                 f"crops of {model.spec.template!r}"
             )
-    check_support(bands, [label_map(bands, model) for model in loaded])
-
-    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
-    run_store = RunStore(url)
-    rows = run_store.add_faces(faces)
-    run = Run(run_store, faces, rows, bands, batch_size, keep_crops, progress)
-    for name_of_template in dict.fromkeys(model.spec.template for model in loaded):
-        align_faces(run, template(name_of_template), device)
-    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
-    for model in loaded:
-        embed_faces(run, model, masked)
-    name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
-
-    result = open_influence(url, name)
-    failed = run_store.failed(rows)
-    result.attrs["forward_passes"] = sum(run.forward_passes.values())
-    result.attrs["failures_to_acquire"] = int(failed.sum())
-    _report(run, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
-    return result
 
 
 def _masked_columns(sides: Sequence[str]) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from freqlab.sentences import check_fmr, select_part
+from freqlab.sentences import select_part, threshold_of
 
 __all__ = ["pairs_to_show"]
 
@@ -36,12 +36,13 @@ def pairs_to_show(
         If the result has no such model, side or false match rate.
     """
     data = select_part(result, model=model, side=side)
-    threshold = float(data["threshold"].to_numpy()[check_fmr(result, fmr)])
+    threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = data["similarity"].to_numpy().astype(float)
     influence = data["influence"].transpose("pair", "band").to_numpy()
     genuine = data["genuine"].to_numpy()
     match = similarity >= threshold
-    flips = (((similarity[:, None] - influence) >= threshold) != match[:, None]).any(axis=1)
+    crosses = ((similarity[:, None] - influence) >= threshold) != match[:, None]
+    flips = (crosses & np.isfinite(influence)).any(axis=1)
     flips &= np.isfinite(threshold) & np.isfinite(similarity)
 
     chosen: dict[str, int] = {}

@@ -5,18 +5,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.verification import comparisons_needed
 
 __all__ = [
     "band_text",
-    "check_fmr",
     "describe_pair",
     "describe_profile",
     "fmr_text",
     "frequency_unit",
     "select_pair",
     "select_part",
+    "threshold_of",
 ]
 
 _MASKED = {
@@ -56,7 +56,7 @@ def describe_pair(
         If the result has no such pair, model, side or false match rate.
     """
     data = select_pair(result, pair=pair, model=model, side=side)
-    threshold = float(data["threshold"].to_numpy()[check_fmr(result, fmr)])
+    threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
     influence = data["influence"].to_numpy()
     if not np.isfinite(similarity):
@@ -80,7 +80,8 @@ def describe_pair(
     start = (
         f"{verdict} at FMR {fmr_text(fmr)} (similarity {similarity:.2f}, threshold {threshold:.2f})"
     )
-    flips = np.flatnonzero(((similarity - influence) >= threshold) != match)
+    crosses = ((similarity - influence) >= threshold) != match
+    flips = np.flatnonzero(crosses & np.isfinite(influence))
     if len(flips) == 0:
         return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
     strength = np.abs(influence[flips])
@@ -166,20 +167,37 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
     return result.sel(model=model, side=side)
 
 
-def check_fmr(result: xr.Dataset, fmr: float) -> int:
-    """Place of a false match rate among those of a result.
+def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
+    """The decision threshold of a model at one of the false match rates of a result.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model
+        Name of the model.
+    fmr
+        False match rate.
+
+    Returns
+    -------
+    float
+        Cosine similarity from which on a comparison is a match; NaN where the face set has too
+        few impostor comparisons to resolve the rate.
 
     Raises
     ------
-    ParameterError
-        If it is none of them.
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
     """
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
     rates = result["fmr"].to_numpy()
+    check_number("fmr", fmr, above=0)
     at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
     if len(at) == 0:
         allowed = ", ".join(fmr_text(rate) for rate in rates)
         raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
-    return int(at[0])
+    return float(result["threshold"].sel(model=model).to_numpy()[at[0]])
 
 
 def band_text(result: xr.Dataset, band: int) -> str:

@@ -16,6 +16,7 @@ one step, when the number of faces in the attributes of ``/faces`` changes.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import filelock
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -33,6 +35,7 @@ from freqlab.faces import Faces
 from freqlab.provenance import make_attrs
 
 __all__ = [
+    "BAD_LANDMARKS",
     "DONE",
     "FAILED",
     "FLAGS",
@@ -42,26 +45,55 @@ __all__ = [
     "Column",
     "RunStore",
     "file_stamp",
+    "locked",
     "node_name",
 ]
 
 FORMAT_VERSION = 1
 
-PENDING, DONE, UNREADABLE, NO_FACE = 0, 1, 2, 3
+PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS = range(5)
 FLAGS = {
     PENDING: "not computed",
     DONE: "ok",
     UNREADABLE: "unreadable image",
     NO_FACE: "no face found",
+    BAD_LANDMARKS: "unusable landmarks",
 }
 """Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
-FAILED = (UNREADABLE, NO_FACE)
+FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS)
 
 _STATUS_ATTRS = {
     "long_name": "status",
     "flag_values": list(FLAGS),
     "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
 }
+
+
+@contextlib.contextmanager
+def locked(url: str | os.PathLike[str]) -> Iterator[None]:
+    """Keep other processes from writing to a store; nothing is locked beyond the local disk.
+
+    Raises
+    ------
+    StoreError
+        If another process is writing to it.
+    """
+    path = os.fspath(url)
+    if "://" in path:
+        yield
+        return
+    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(f"{os.path.normpath(path)}.lock", timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise StoreError(
+            f"store {path!r} is being written by another run; wait for it, or name another store"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class Column(NamedTuple):
@@ -347,9 +379,16 @@ class RunStore:
         rows: npt.NDArray[np.int64],
     ) -> None:
         for name, values in columns.items():
-            if not len(known) or name == "path" or name not in self.faces:
+            if name == "path" or name not in self.faces:
                 continue
             stored = self.read(self.faces, name)[rows]
+            if stored.dtype != values.dtype:
+                kinds = {True: "text", False: "numbers"}
+                raise StoreConflictError(
+                    f"store {self.url!r} holds {kinds[stored.dtype == object]} in the column "
+                    f"{name!r} of its faces, {kinds[values.dtype == object]} are given; "
+                    f"nothing was written"
+                )
             differs = ~(_equal(stored, values[known]) | _is_missing(stored))
             self._refuse(faces, name, stored, values[known], known, differs)
 
@@ -360,13 +399,19 @@ class RunStore:
         if faces.landmarks is not None:
             stored = self.read(self.faces, "landmarks")[rows]
             given = faces.landmarks[known]
-            differs = (np.abs(stored - given) > 0.01).any(axis=(1, 2))
+            used = self.read(self.faces, "status")[rows] == DONE
+            with np.errstate(invalid="ignore"):
+                differs = used & (np.abs(stored - given) > 0.01).any(axis=(1, 2))
             self._refuse(faces, "landmarks", stored, given, known, differs)
         digests = self.read(self.faces, "sha256")[rows]
-        sizes = self.read(self.faces, "file_size")[rows]
-        times = self.read(self.faces, "file_mtime")[rows]
-        for i, digest, size, time in zip(known, digests, sizes, times, strict=True):
-            if not digest or (size, time) == file_stamp(faces, int(i)):
+        stamps = zip(
+            *(self.read(self.faces, name)[rows] for name in ("file_size", "file_mtime")),
+            strict=True,
+        )
+        paths = self.read(self.faces, "path")[rows] if "path" in self.faces else digests
+        for i, digest, stamp, path in zip(known, digests, stamps, paths, strict=True):
+            unmoved = faces.images is None and path == str(faces.table["path"].iloc[i])
+            if not digest or (unmoved and stamp == file_stamp(faces, int(i))):
                 continue
             try:
                 found = hashlib.sha256(faces.content(int(i))).hexdigest()
@@ -451,7 +496,7 @@ def _metadata(faces: Faces) -> dict[str, npt.NDArray[Any]]:
     columns: dict[str, npt.NDArray[Any]] = {"subject": faces.subjects}
     columns["aligned"] = np.full(len(faces), faces.aligned or "no", object)
     for name, values in faces.table.items():
-        if name == "subject":
+        if name == "subject" or values.isna().all():  # a column without a value has no kind yet
             continue
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             columns[str(name)] = values.to_numpy(np.float64)

@@ -64,7 +64,7 @@ def comparisons_needed(rate: float) -> int:
 
 
 def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
-    """The lowest threshold at which the false match rate does not exceed `fmr`.
+    """The threshold at which the false match rate is highest without exceeding `fmr`.
 
     A comparison is a match when its similarity is at or above the threshold.
 
@@ -85,7 +85,10 @@ def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
         return math.nan
     allowed = math.floor(fmr * len(scores) + 1e-9)
     highest_refused = np.partition(scores, len(scores) - allowed - 1)[len(scores) - allowed - 1]
-    return float(np.nextafter(np.float32(highest_refused), np.float32(np.inf)))
+    above = scores[scores > highest_refused]
+    lowest_accepted = above.min() if len(above) else np.nextafter(highest_refused, np.inf)
+    # half-way, so that rounding in another order of summation does not change a decision
+    return float((np.float64(highest_refused) + np.float64(lowest_accepted)) / 2)
 
 
 def equal_error_rate(genuine: Floats, impostor: Floats) -> float:

@@ -48,6 +48,20 @@ def test_beyond_the_photograph_its_edge_is_repeated():
     assert (crop == 200).all()
 
 
+@pytest.mark.parametrize("size", [(12, 3000), (4000, 200), (92, 112), (3000, 4000)])
+def test_the_detector_sees_bounded_pictures(size):
+    from freqlab.alignment import _prepare
+
+    prepared, scale = _prepare(np.zeros((*size, 3), np.uint8))
+    assert max(prepared.shape) <= 1280 + 100
+    assert prepared.shape[0] - 100 == pytest.approx(size[0] * scale, abs=1)
+
+
+def test_landmarks_without_extent_give_no_crop():
+    photograph = np.zeros((60, 60, 3), np.uint8)
+    assert align(photograph, np.zeros((5, 2)), ARCFACE) is None
+
+
 def test_nothing_found_in_noise():
     rng = np.random.default_rng(0)
     noise = rng.integers(120, 130, (112, 92, 3), dtype=np.uint8)

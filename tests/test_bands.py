@@ -113,6 +113,13 @@ def test_bad_edges(edges):
     assert isinstance(caught.value, ValueError)
 
 
+def test_text_is_no_number():
+    with pytest.raises(BandError, match="'4' is not a number"):
+        rings(width="4")
+    with pytest.raises(BandError, match="'8' is not a number"):
+        rings(edges=[0, "8"])
+
+
 def test_bad_combinations():
     with pytest.raises(BandError, match="one or the other"):
         rings(width=4, edges=[0, 4])

@@ -63,6 +63,18 @@ def test_landmarks(call, few):
     np.testing.assert_allclose(table.loc["s1/1.pgm"], shipped.loc["s1/1"], atol=0.5)
 
 
+def test_landmarks_are_used_by_a_run(call, few):
+    call("landmarks", "--faces", few, "--out", "points.csv")
+    table = pd.read_csv("points.csv", index_col="face") + 2
+    table.to_csv("points.csv")
+    call(
+        "run", "--faces", few, "--model", "mobilefacenet", "--bands", "rings:56",
+        "--store", "few.zarr", "--landmarks", "points.csv",
+    )  # fmt: skip
+    used = fl.open_run("few.zarr")["faces"]["landmarks"].to_numpy()
+    np.testing.assert_allclose(used.reshape(5, 10), table, atol=1e-4)
+
+
 @pytest.mark.parametrize(
     ("words", "near"),
     [
@@ -79,6 +91,7 @@ def test_landmarks(call, few):
         (["report", "explore", "-p", "n_pair=5"], "Did you mean 'n_pairs'"),
         (["report", "explore", "-p", "n_pairs"], "key=value"),
         (["info", "absent.zarr"], "no such folder"),
+        (["landmarks", "--faces", "orl", "--out", "absent/x.csv"], "there is no folder"),
     ],
 )
 def test_errors_name_what_is_allowed(call, words, near):

@@ -98,6 +98,36 @@ def test_csv_faults(tmp_path):
         fl.load_faces(tmp_path / "absent.csv")
 
 
+def test_a_csv_is_text_where_it_says_na(tmp_path):
+    file = tmp_path / "set.csv"
+    file.write_text("path,subject,country\na.png,NA,None\nb.png,NA,\n")
+    faces = fl.load_faces(file)
+    assert faces.subjects.tolist() == ["NA", "NA"]
+    assert faces.table["country"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"path,subject\n\xff\xfe,x\n", b'path,subject\n"a,b\nc,d,e,f\n']
+)
+def test_csv_that_cannot_be_read(tmp_path, content):
+    (tmp_path / "set.csv").write_bytes(content)
+    with pytest.raises(FaceSetError, match="set.csv"):
+        fl.load_faces(tmp_path / "set.csv")
+
+
+def test_landmarks_of_a_table(tmp_path):
+    for name in ("x/1.png", "x/2.png"):
+        save(tmp_path / "faces" / name)
+    table = pd.DataFrame([range(10)], columns=LANDMARK_COLUMNS).assign(face="x/2.png")
+    table.to_csv(tmp_path / "points.csv", index=False)
+    faces = fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
+    assert np.isnan(faces.landmarks[0]).all()
+    assert faces.landmarks[1].ravel().tolist() == list(range(10))
+    table.assign(nose_x="far").to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(FaceSetError, match="nose_x hold text"):
+        fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
+
+
 def test_unknown_set_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'orl'"):
         fl.load_faces("orll")

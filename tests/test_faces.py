@@ -26,6 +26,9 @@ PIXELS = np.zeros((4, 4, 3), np.uint8)
     [
         ({"table": table(), "images": [PIXELS]}, "1 images for 2 faces"),
         ({"table": table(("a", "a")), "images": [PIXELS] * 2}, "repeated"),
+        ({"table": table((1, "1")), "images": [PIXELS] * 2}, "repeated"),
+        ({"table": table(path=["x", None])}, "without a path"),
+        ({"table": table(**{"zarr.json": 1}), "images": [PIXELS] * 2}, "cannot be named"),
         ({"table": table()}, "path"),
         ({"table": table((), path=[])}, "empty"),
         ({"table": table(status=1), "images": [PIXELS] * 2}, "reserved"),
@@ -51,6 +54,13 @@ def test_repr_is_short(orl):
 
 
 def test_sources():
+    chain = fl.Faces(table((1, 2, 3), source=[np.nan, 1, 2]), images=[PIXELS] * 3)
+    assert chain.sources.tolist() == ["1", "1", "1"]
+    elsewhere = fl.Faces(table(("a", "b"), source=["gone", "b"]), images=[PIXELS] * 2)
+    assert elsewhere.sources.tolist() == ["gone", "b"]
+    circle = fl.Faces(table(("a", "b"), source=["b", "a"]), images=[PIXELS] * 2)
+    with pytest.raises(ParameterError, match="sources of each other"):
+        _ = circle.sources
     derived = fl.Faces(table(source=["", "a"]), images=[PIXELS] * 2)
     assert derived.sources.tolist() == ["a", "a"]
     assert fl.Faces(table(), images=[PIXELS] * 2).sources.tolist() == ["a", "b"]
@@ -68,8 +78,23 @@ def test_grey_and_colour_and_orientation(tmp_path):
     )
     grey = fl.Faces(table(("a",)), images=[pixels[..., 0]])
     np.testing.assert_array_equal(grey.image(0), np.stack([pixels[..., 0]] * 3, 2))
-    with pytest.raises(OSError, match="float64"):
-        fl.Faces(table(("a",)), images=[pixels.astype(float)]).image(0)
+
+
+@pytest.mark.parametrize("shape", [(6, 4, 4), (6,), (0, 4, 3), (6, 4, 3)])
+def test_arrays_that_are_no_images(shape):
+    image = np.zeros(shape, float if shape == (6, 4, 3) else np.uint8)
+    with pytest.raises(ParameterError, match="image of face 'a'.*uint8"):
+        fl.Faces(table(("a",)), images=[image])
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    values = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    found = decode_image((tmp_path / "deep.png").read_bytes())
+    np.testing.assert_allclose(found[..., 0], values / 257, atol=0.5)
+    Image.fromarray(np.zeros((4, 4), np.float32)).save(tmp_path / "float.tif")
+    with pytest.raises(OSError, match="floating-point"):
+        decode_image((tmp_path / "float.tif").read_bytes())
 
 
 @pytest.mark.parametrize("content", [b"", b"P5\n92 112\n255\nshort", b"GIF89a"])

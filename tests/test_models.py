@@ -144,6 +144,17 @@ def test_unknown_model():
     assert fl.model_names() == ["mobilefacenet", "mobilefacenet-mask"]
 
 
+def test_training_mode_is_left_as_it_was():
+    """Batch normalisation runs on its running statistics, and the caller's module stays his."""
+    module = nn.Sequential(nn.Conv2d(3, 2, 3), nn.BatchNorm2d(2), nn.Flatten())
+    module[1].eval()
+    model = fl.wrap_model(module, name="m")
+    images = torch.rand(4, 3, 112, 112)
+    together = model(images)
+    torch.testing.assert_close(model(images[:1]), together[:1])
+    assert [module.training, module[0].training, module[1].training] == [True, True, False]
+
+
 def test_preprocessing_is_the_declared_one():
     seen = []
     spec = fl.ModelSpec("m", channels="BGR", mean=127.5, std=128.0)
@@ -160,6 +171,8 @@ def test_preprocessing_is_the_declared_one():
         (lambda x: x, "shape"),
         (lambda x: x.flatten(1)[:1, :4], "shape"),
         (lambda x: x.flatten(1)[:, :4] * torch.nan, "not finite"),
+        (lambda x: (x, x), "returned a tuple"),
+        (lambda x: x.flatten(1).numpy(), "returned a ndarray"),
     ],
 )
 def test_a_network_that_misbehaves(answer, fault):
@@ -175,7 +188,6 @@ def test_wrapped_modules_know_their_weights():
     with torch.no_grad():
         second.conv.weight[0, 0, 0, 0] += 1
     assert a != fl.wrap_model(second, name="b").checkpoint
-    assert not first.training
     with pytest.raises(UnknownNameError, match="arcface"):
         fl.wrap_model(first, name="a", template="arcfac")
     with pytest.raises(ParameterError, match="std"):

@@ -88,7 +88,8 @@ def test_environment_file_is_in_step():
 
 def test_the_whole_stack_is_declared():
     extras = PROJECT["optional-dependencies"]
-    declared = [*PROJECT["dependencies"], *extras["demo"], *extras["report"], *extras["lab"]]
+    (everything,) = (Requirement(text) for text in extras["all"])
+    declared = [*PROJECT["dependencies"], *itertools.chain(*(extras[e] for e in everything.extras))]
     names = {canonicalize_name(Requirement(text).name) for text in declared}
     assert names >= STACK
     assert not {"jupyterlab", "papermill"} & {

@@ -33,6 +33,9 @@ def test_samples(orl):
     check_pairs(orl, pairs)
     uneven = fl.make_pairs(orl, n_pairs=40, impostors_per_genuine=3)
     assert int(uneven["genuine"].sum()) == 10
+    for n_pairs in (2, 5, 9, 41, 42, 201):
+        for ratio in (1, 3):
+            assert len(fl.make_pairs(orl, n_pairs=n_pairs, impostors_per_genuine=ratio)) == n_pairs
     assert len(fl.make_pairs(orl, n_pairs=10**6)) == 3600
 
 
@@ -82,7 +85,16 @@ def test_bad_pairs_show_their_rows(synthetic, probe, reference, genuine, fault):
 
 
 def test_bad_numbers(synthetic):
-    for arguments in ({"n_pairs": 0}, {"impostors_per_genuine": -1}):
+    for arguments in (
+        {"n_pairs": 0},
+        {"n_pairs": "5"},
+        {"n_pairs": 2.5},
+        {"n_pairs": 1, "impostors_per_genuine": 9},
+        {"impostors_per_genuine": -1},
+        {"impostors_per_genuine": np.nan},
+        {"seed": -1},
+        {"seed": "a"},
+    ):
         with pytest.raises(ParameterError, match=next(iter(arguments))):
             fl.make_pairs(synthetic, **arguments)
     with pytest.raises(ParameterError, match="no genuine pair"):

@@ -16,7 +16,7 @@ def test_means_are_plain_means(demo):
         np.testing.assert_allclose(part["directed"], influence.mean("pair"), atol=1e-6)
         np.testing.assert_allclose(part["absolute"], abs(influence).mean("pair"), atol=1e-6)
         assert int(part["n_pairs"][0]) == chosen.sum()
-    assert profile["n_subjects"].to_numpy().tolist() == [4, 4]
+    assert profile["n_subjects"].to_numpy().tolist() == [[4], [4]]
 
 
 def test_intervals_against_a_bootstrap_written_out(demo):
@@ -88,6 +88,24 @@ def test_missing_pairs_are_left_out(demo):
     assert int(profile["n_pairs"].sel(comparison="genuine")[0]) == len(rest)
 
 
+def test_a_kind_without_a_number_is_missing(demo):
+    spoiled = demo.load().copy(deep=True)
+    lost = np.flatnonzero(demo["genuine"])
+    for name in ("influence", "similarity"):
+        spoiled[name][:, lost] = np.nan
+    profile = fl.mean_profile(spoiled, n_draws=10)
+    assert np.isnan(profile["directed"].sel(comparison="genuine")).all()
+    assert profile["n_subjects"].sel(comparison="genuine").to_numpy().tolist() == [0]
+    assert np.isfinite(profile["directed"].sel(comparison="impostor")).all()
+
+
+def test_one_subject_has_a_mean_and_no_interval(demo):
+    one = demo.isel(pair=np.flatnonzero(demo["genuine"] & (demo["probe_subject"] == "s1")))
+    profile = fl.mean_profile(one, n_draws=10)["directed"].sel(comparison="genuine")
+    assert np.isfinite(profile.sel(estimate="mean")).all()
+    assert np.isnan(profile.sel(estimate=["lower", "upper"])).all()
+
+
 def test_without_impostors_their_profile_is_missing(demo):
     genuine = demo.isel(pair=np.flatnonzero(demo["genuine"]))
     profile = fl.mean_profile(genuine, n_draws=10)
@@ -117,6 +135,6 @@ def test_low_bands_dominate_genuine_pairs(demo):
 
 
 def test_bad_numbers(demo):
-    for arguments in ({"n_draws": 0}, {"level": 1}):
+    for arguments in ({"n_draws": 0}, {"n_draws": 1.5}, {"level": 1}, {"level": 0}, {"seed": -1}):
         with pytest.raises(ParameterError):
             fl.mean_profile(demo, **arguments)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -18,8 +19,10 @@ from freqlab.errors import (
     PairError,
     ParameterError,
     StoreConflictError,
+    StoreError,
     UnknownNameError,
 )
+from freqlab.store import RunStore, locked
 
 
 def compute(faces, pairs, model, **kwargs):
@@ -240,8 +243,15 @@ def test_refusals_before_anything_is_computed(synthetic, linear, tmp_path):
         compute(synthetic, pairs, linear, sides=["referance"], store=store)
     with pytest.raises(ParameterError, match="list"):
         fl.influence(synthetic, pairs, models="mobilefacenet", store=store)
-    with pytest.raises(ParameterError, match="batch_size=0"):
-        compute(synthetic, pairs, linear, batch_size=0, store=store)
+    for size in (0, 2.5, "8", True):
+        with pytest.raises(ParameterError, match="batch_size="):
+            compute(synthetic, pairs, linear, batch_size=size, store=store)
+    with pytest.raises(ParameterError, match="load_faces"):
+        compute("orl", pairs, linear, store=store)
+    with pytest.raises(PairError, match="DataFrame"):
+        compute(synthetic, [("a", "b")], linear, store=store)
+    with pytest.raises(ParameterError, match="list"):
+        fl.influence(synthetic, pairs, models=linear, store=store)
     with pytest.raises(ParameterError, match="repeats"):
         fl.influence(synthetic, pairs, models=[linear, linear], store=store)
     with pytest.raises(ParameterError, match="repeats"):
@@ -264,7 +274,7 @@ def test_other_content_under_a_name_is_refused(synthetic, linear, tmp_path):
         compute(synthetic, pairs, other_weights, store=store)
     with pytest.raises(StoreConflictError, match="pairs: stored"):
         compute(synthetic, pairs.iloc[:3], linear, store=store, name="audit")
-    with pytest.raises(StoreConflictError, match="crops_kept"):
+    with pytest.raises(StoreConflictError, match="keep_crops"):
         compute(synthetic, pairs, linear, store=store, keep_crops=False)
     xr.testing.assert_identical(fl.open_influence(store, "audit").load(), _as_opened(before))
 
@@ -290,6 +300,8 @@ def test_without_crops_the_numbers_are_the_same(orl, tmp_path, linear):
     lean = compute(faces, pairs, linear, store=store, keep_crops=False)
     np.testing.assert_array_equal(kept["influence"], lean["influence"])
     assert "crop" not in fl.open_run(store)["crops/arcface"]
+    again = compute(faces, pairs, linear, store=store)  # goes on as the store was begun
+    assert again.attrs["forward_passes"] == 0
     axes = fl.plots.heat_plot(lean, pair=0, model="linear")
     assert "no crop" in axes["probe"].texts[0].get_text()
 
@@ -387,3 +399,141 @@ def test_names_that_would_not_fit_into_a_store(synthetic, linear, tmp_path):
     result = compute(synthetic, pairs, slashed, store=store)
     assert result["model"].to_numpy().tolist() == ["hub/owner/net"]
     assert list(fl.open_run(store)["embeddings"]) == ["hub_owner_net"]
+
+
+def test_pairs_keep_their_numbers(synthetic, linear):
+    pairs = fl.make_pairs(synthetic)
+    shuffled = pairs.sample(frac=1, random_state=0).iloc[:7]
+    result = compute(synthetic, shuffled, linear)
+    assert result["pair"].to_numpy().tolist() == shuffled.index.tolist()
+    for pair in shuffled.index:
+        assert result["probe"].sel(pair=pair).item() == shuffled.loc[pair, "probe"]
+    unnumbered = shuffled.set_index(pd.Index(list("abcdefg")))
+    assert compute(synthetic, unnumbered, linear)["pair"].to_numpy().tolist() == list(range(7))
+
+
+def test_results_differ_by_the_names_of_metadata(synthetic, linear, tmp_path):
+    pairs = fl.make_pairs(synthetic)
+    store = tmp_path / "run.zarr"
+    compute(synthetic, pairs.assign(fold=1.0, group=2.0), linear, store=store)
+    swapped = compute(synthetic, pairs.assign(group=1.0, fold=2.0), linear, store=store)
+    assert (swapped["group"] == 1).all()
+
+
+def test_thresholds_follow_the_sources(linear, tmp_path):
+    faces = make_faces(n_subjects=12, per_subject=2)
+    pairs = fl.make_pairs(faces).iloc[:4]
+    store = tmp_path / "run.zarr"
+    before = compute(faces, pairs, linear, store=store)
+    sources = ["", "", "p0/0", *[""] * 21]
+    derived = fl.Faces(faces.table.assign(source=sources), faces.images, aligned="arcface")
+    after = compute(derived, pairs, linear, store=store)
+    assert int(before["impostor_comparisons"][0]) - int(after["impostor_comparisons"][0]) == 1
+    backwards = derived.select(range(23, -1, -1))
+    same = compute(backwards, pairs, linear, store=store)
+    assert same.attrs["name"] == after.attrs["name"]
+
+
+def test_no_explained_impostor_passes_by_rounding(linear):
+    """The threshold lies between two scores, so that the pairs agree with it to a pair."""
+    faces = make_faces(n_subjects=40, per_subject=2)
+    pairs = fl.make_pairs(faces, impostors_per_genuine=10**6)
+    result = compute(faces, pairs, linear, sides=["probe"], bands="rings:56")
+    impostor = result["similarity"][0].to_numpy()[~pairs["genuine"].to_numpy()]
+    threshold = fl.threshold_of(result, model="linear", fmr=1e-2)
+    assert (impostor >= threshold).sum() == int(0.01 * len(impostor))
+
+
+def test_functions_that_changed_are_noticed(synthetic, tmp_path):
+    """Neither a closure's insides nor a module's own preprocessing show in a checksum."""
+
+    def embedder(shift):
+        network = Linear()
+
+        def embed(images):
+            return network(images - shift)
+
+        return embed
+
+    pairs = fl.make_pairs(synthetic)
+    store = tmp_path / "run.zarr"
+    compute(synthetic, pairs, embedder(0), store=store)
+    assert compute(synthetic, pairs, embedder(0), store=store).attrs["forward_passes"] == 0
+    with pytest.raises(StoreConflictError, match="no longer embedded alike"):
+        compute(synthetic, pairs, embedder(127.5), store=store)
+    shifted = fl.wrap_model(Linear(), name="own", mean=127.5)
+    compute(synthetic, pairs, fl.wrap_model(Linear(), name="own"), store=store)
+    with pytest.raises(StoreConflictError, match="mean: stored 0.0, given 127.5"):
+        compute(synthetic, pairs, shifted, store=store)
+
+
+def test_a_store_has_one_writer(synthetic, linear, tmp_path):
+    store = tmp_path / "run.zarr"
+    pairs = fl.make_pairs(synthetic)
+    compute(synthetic, pairs, linear, store=store)
+    with locked(store):
+        with pytest.raises(StoreError, match="another run"):
+            compute(synthetic, pairs, linear, store=store)
+        assert fl.open_influence(store).sizes["pair"] == len(pairs)  # reading goes on
+    compute(synthetic, pairs, linear, store=store)
+
+
+def write_photographs(folder, orl, positions):
+    for position in positions:
+        subject, image = orl.names[position].split("/")
+        (folder / subject).mkdir(parents=True, exist_ok=True)
+        (folder / subject / f"{image}.pgm").write_bytes(orl.content(position))
+    return fl.load_faces(folder)
+
+
+def test_without_crops_a_photograph_that_went_is_not_a_black_one(orl, tmp_path, linear):
+    faces = write_photographs(tmp_path / "faces", orl, (0, 1, 10, 11))
+    pairs = fl.make_pairs(faces)
+    store = tmp_path / "run.zarr"
+    compute(faces, pairs, linear, bands="rings:56", store=store, keep_crops=False)
+    (tmp_path / "faces" / "s1" / "1.pgm").unlink()
+    result = compute(faces, pairs, linear, bands="rings:28", store=store)
+    assert result.attrs["failures_to_acquire"] == 1
+    gone = ((result["probe"] == "s1/1.pgm") | (result["reference"] == "s1/1.pgm")).to_numpy()
+    missing = np.isnan(result["influence"].sel(side="both", model="linear")).all("band").to_numpy()
+    np.testing.assert_array_equal(missing, gone)
+    (tmp_path / "faces" / "s1" / "1.pgm").write_bytes(orl.content(5))
+    with pytest.raises(StoreConflictError, match="s1/1.pgm"):
+        compute(faces, pairs, linear, bands="rings:28", store=store)
+
+
+def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
+    rng = np.random.default_rng(0)
+    blank = rng.integers(120, 130, (150, 150, 3), dtype=np.uint8)
+    table = pd.DataFrame({"subject": ["a", "a"]}, index=["a/1", "a/2"])
+    faces = fl.Faces(table, images=[blank, blank[::-1]])
+    pairs = fl.make_pairs(faces)
+    store = tmp_path / "run.zarr"
+    assert compute(faces, pairs, linear, store=store).attrs["failures_to_acquire"] == 2
+    points = np.array(fl.alignment.TEMPLATES["arcface"].points) + 10
+    given = fl.Faces(table, images=faces.images, landmarks=np.stack([points, points * 0]))
+    result = compute(given, pairs, linear, store=store)
+    assert result.attrs["failures_to_acquire"] == 1
+    status = fl.open_run(store)["faces"]["status"].to_numpy()
+    assert status.tolist() == ["ok", "unusable landmarks"]
+    better = fl.Faces(table, images=faces.images, landmarks=np.stack([points, points]))
+    assert compute(better, pairs, linear, store=store).attrs["failures_to_acquire"] == 0
+    with pytest.raises(StoreConflictError, match="landmarks"):
+        compute(
+            fl.Faces(table, images=faces.images, landmarks=np.stack([points, points + 5])),
+            pairs,
+            linear,
+            store=store,
+        )
+
+
+def test_stored_landmarks_come_before_detection(orl, tmp_path, linear):
+    """Faces added with landmarks by a run that was stopped before it aligned them."""
+    faces = orl.select([0, 1])
+    store = tmp_path / "run.zarr"
+    shifted = dataclasses.replace(faces, landmarks=faces.landmarks + 3)
+    RunStore(store).add_faces(shifted)
+    without = dataclasses.replace(faces, landmarks=None)
+    compute(without, fl.make_pairs(without), linear, store=store)
+    found = fl.open_run(store)["faces"]["landmarks"].to_numpy()
+    np.testing.assert_allclose(found, shifted.landmarks)

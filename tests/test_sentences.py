@@ -69,6 +69,15 @@ def result_of(similarity, influence, threshold=0.3, genuine=True):
             "without the band 0 to 8 cycles/image, taken from the probe, it would be one.",
         ),
         (
+            0.4,
+            [0.05, np.nan, np.nan],
+            0.3,
+            True,
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); no single band taken from the "
+            "probe changes that: the strongest is the band 0 to 8 cycles/image, whose removal "
+            "from the probe lowers the similarity by 0.05.",
+        ),
+        (
             0.35,
             [0.01, 0.02, 0],
             0.3,
@@ -129,6 +138,8 @@ def test_unknown_names(demo):
             fl.describe_pair(demo, pair=0, **arguments)
     with pytest.raises(ParameterError, match="pair=99999"):
         fl.describe_pair(demo, pair=99999, model="mobilefacenet")
+    with pytest.raises(ParameterError, match="fmr='x' must be a number"):
+        fl.describe_pair(demo, pair=0, model="mobilefacenet", fmr="x")
     with pytest.raises(ParameterError, match="1e-3, 1e-4"):
         fl.describe_pair(demo, pair=0, model="mobilefacenet", fmr=0.5)
 

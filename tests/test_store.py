@@ -194,3 +194,41 @@ def test_results_by_name(demo):
     text = describe_run(store)
     for part in ("12 ok", "mobilefacenet", name, "0 pairs are NaN"):
         assert part in text
+
+
+def test_the_same_name_in_another_folder_is_compared_by_content(orl, tmp_path):
+    """Same size, same time: copies keep both, so the path decides whether to look closer."""
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4], name="m")
+    store = tmp_path / "run.zarr"
+    sets = []
+    for folder, images in (("one", (0, 1)), ("two", (2, 3)), ("copy", (0, 1))):
+        for name, position in zip("ab", images, strict=True):
+            path = tmp_path / folder / "x" / f"{name}.pgm"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(orl.content(position))
+            os.utime(path, (1, 1))
+        sets.append(fl.load_faces(tmp_path / folder))
+    one, two, copy = sets
+    fl.influence(one, fl.make_pairs(one), models=[model], store=store, progress=False)
+    with pytest.raises(StoreConflictError, match="another image"):
+        fl.influence(two, fl.make_pairs(two), models=[model], store=store, progress=False)
+    again = fl.influence(copy, fl.make_pairs(copy), models=[model], store=store, progress=False)
+    assert again.attrs["forward_passes"] == 0
+
+
+def test_a_column_keeps_its_kind(tmp_path):
+    faces = make_faces(n_subjects=2, size=4)
+    store = store_of(tmp_path)
+
+    def with_ages(ages, rows):
+        part = faces.select(rows)
+        return fl.Faces(part.table.assign(age=ages), part.images, aligned="arcface")
+
+    store.add_faces(with_ages([None] * 2, [0, 1]))  # no value, no kind
+    store.add_faces(with_ages([30, 31], [2, 3]))
+    with pytest.raises(StoreConflictError, match="holds numbers in the column 'age'.*text"):
+        store.add_faces(with_ages(["old", "young"], [4, 5]))
+    assert store.n_faces == 4
+    store.add_faces(with_ages([32, np.nan], [4, 5]))
+    ages = fl.open_run(tmp_path / "run.zarr")["faces"]["age"].to_numpy()
+    np.testing.assert_array_equal(ages, [np.nan, np.nan, 30, 31, 32, np.nan])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,12 +73,16 @@ class Model:
         SHA-256 of the weights, or whatever else tells one version from another.
     device
         Where the network runs.
+    verify
+        Whether a store embeds a reference crop to see that a model of this name is still the
+        same, because the checkpoint does not settle it.
     """
 
     spec: ModelSpec
     network: Network = field(repr=False)
     checkpoint: str
     device: str = "cpu"
+    verify: bool = False
 
     @property
     def name(self) -> str:
@@ -111,8 +116,13 @@ class Model:
         if self.spec.channels == "BGR":
             images = images.flip(1)
         normalised = (images - self.spec.mean) / self.spec.std
-        with torch.inference_mode():
+        with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
             features = self.network(normalised.contiguous(memory_format=torch.channels_last))
+        if not isinstance(features, torch.Tensor):
+            raise ModelError(
+                f"model {self.name!r} returned a {type(features).__name__}; expected a tensor "
+                f"({len(images)}, feature)"
+            )
         if features.ndim != 2 or len(features) != len(images):
             raise ModelError(
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
@@ -141,30 +151,45 @@ def wrap_model(
     *,
     name: str,
     template: str = "arcface",
+    channels: Literal["RGB", "BGR"] = "RGB",
+    mean: float = 0.0,
+    std: float = 1.0,
     device: str = "cpu",
     version: str = "",
 ) -> Model:
-    """Make a model of any callable ``(n, 3, height, width) float32 0..255 RGB -> (n, feature)``.
+    """Make a model of any callable ``(n, 3, height, width) float32 -> (n, feature)`` in PyTorch.
 
     Parameters
     ----------
     network
-        A module or function. A module is put into evaluation mode and moved to `device`; its
-        weights are hashed, so that a store notices other weights under the same name.
+        A module or function. It gets RGB pixels 0..255 unless `channels`, `mean` and `std` say
+        otherwise. A module is moved to `device` and run in evaluation mode; its weights are
+        hashed, so that a store notices other weights under the same name.
     name
         Its name in stores and results.
     template
         Alignment template of its crops.
+    channels, mean, std
+        What the network expects, as in :class:`ModelSpec`.
     device
         Where it runs.
     version
-        Tells versions of a plain function apart, whose insides cannot be hashed.
+        Tells versions of a plain function apart, whose insides cannot be hashed. A store also
+        embeds a reference crop, to see that what bears the name is still the same.
+
+    Raises
+    ------
+    ParameterError
+        If the network cannot be called, or one of the declarations is not allowed.
     """
+    if not callable(network):
+        raise ParameterError(f"network={network!r} of model {name!r} cannot be called")
     checkpoint = version or "not known (a plain function)"
     if isinstance(network, torch.nn.Module):
-        network = network.eval().to(device)
+        network = network.to(device)
         checkpoint = state_sha256(network)
-    return Model(ModelSpec(name=name, template=template), network, checkpoint, device)
+    spec = ModelSpec(name=name, template=template, channels=channels, mean=mean, std=std)
+    return Model(spec, network, checkpoint, device, verify=True)
 
 
 def as_model(model: str | Model | Network, *, device: str) -> Model:
@@ -187,6 +212,34 @@ def as_model(model: str | Model | Network, *, device: str) -> Model:
     if name == "<lambda>":
         raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
     return wrap_model(model, name=name, device=device)
+
+
+@contextlib.contextmanager
+def _evaluating(network: Network) -> Iterator[None]:
+    """Run a module in evaluation mode, and leave it as it was."""
+    if not (isinstance(network, torch.nn.Module) and network.training):
+        yield
+        return
+    training = [module for module in network.modules() if module.training]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _full_precision(device: str) -> contextlib.AbstractContextManager[Any]:
+    """Keep cuDNN from rounding convolutions to TF32, as it does by default."""
+    if not device.startswith("cuda"):
+        return contextlib.nullcontext()
+    cudnn = torch.backends.cudnn
+    return cudnn.flags(
+        enabled=cudnn.enabled,
+        benchmark=cudnn.benchmark,
+        deterministic=cudnn.deterministic,
+        allow_tf32=False,
+    )
 
 
 def state_sha256(network: torch.nn.Module) -> str:

@@ -35,7 +35,7 @@ class Run:
     batch_size
         Images per forward pass.
     keep_crops
-        Whether crops are stored.
+        Whether crops are stored; None for as the store does, and for yes in a new one.
     progress
         Whether to write bars and messages to standard error.
     forward_passes
@@ -47,7 +47,7 @@ class Run:
     rows: npt.NDArray[np.int64]
     bands: Bands
     batch_size: int
-    keep_crops: bool
+    keep_crops: bool | None
     progress: bool
     forward_passes: dict[str, int] = field(default_factory=dict)
 

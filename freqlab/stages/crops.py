@@ -2,65 +2,124 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import zarr
 
 from freqlab.alignment import Template, align, detect_landmarks
-from freqlab.errors import ParameterError
-from freqlab.faces import Faces
+from freqlab.errors import ParameterError, StoreConflictError
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run
-from freqlab.store import DONE, NO_FACE, PENDING, UNREADABLE, Column, file_stamp
+from freqlab.store import (
+    BAD_LANDMARKS,
+    DONE,
+    NO_FACE,
+    PENDING,
+    UNREADABLE,
+    Column,
+    file_stamp,
+)
 
 __all__ = ["align_faces", "read_crops"]
+
+Rows = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
 
 
 def align_faces(run: Run, to: Template, device: str) -> None:
     """Read, detect and warp the faces that the store lacks crops of.
 
-    Faces that could not be read are tried again, for a file may have come back.
+    Faces that could not be read are tried again, for a file may have come back, and so are faces
+    that were not found, where landmarks are given now.
     """
     store = run.store
-    columns = {}
-    if run.keep_crops:
-        columns["crop"] = Column(
-            ("y", "x", "channel"), (*to.size, 3), "uint8", 0, {"long_name": "aligned crop, RGB"}
+    node = _crops_node(run, to)
+    status = store.read(node, "status")[run.rows]
+    wanted = np.isin(status, (PENDING, UNREADABLE))
+    if run.faces.landmarks is not None:
+        given = np.isfinite(run.faces.landmarks).all(axis=(1, 2))
+        wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
+    pending = np.unique(run.rows[wanted])
+    with run.bar("aligning faces", len(pending), "face") as bar:
+        for block in store.blocks(pending):
+            rows = pending[block]
+            crops, about_faces = _align_block(run, rows, to, device)
+            status = about_faces["status"]
+            store.write_rows(store.faces, rows, about_faces, status)
+            store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
+            bar.update(len(rows))
+
+
+def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
+    """Crops of faces in one block: from the store, or aligned again where it keeps none.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        Those of `rows` whose crop could be had; a photograph that is gone by now is left out
+        and recorded as unreadable.
+    crops : numpy.ndarray
+        ``(n, height, width, 3)``.
+
+    Raises
+    ------
+    StoreConflictError
+        If a photograph is another by now.
+    """
+    store = run.store
+    node = store.root[f"crops/{model.spec.template}"]
+    if not isinstance(node, zarr.Group):
+        raise TypeError(f"{node.path} is not a group")
+    if "crop" in node:
+        first, last = int(rows[0]), int(rows[-1])
+        return rows, np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
+    crops, about_faces = _align_block(run, rows, model.template, model.device)
+    stored = store.read(store.faces, "sha256")[rows]
+    here = about_faces["status"] == DONE
+    changed = here & (stored != about_faces["sha256"])
+    if changed.any():
+        names = [run.faces.names[i] for i in run.positions(rows[changed])]
+        raise StoreConflictError(
+            f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
         )
+    gone = rows[~here]
+    if len(gone):
+        status = np.full(len(gone), UNREADABLE, np.int8)
+        for group in (store.faces, node):
+            store.write_rows(group, gone, {}, status)
+    return rows[here], crops[here]
+
+
+def _crops_node(run: Run, to: Template) -> zarr.Group:
+    """The node of a template's crops; whether it keeps them is settled when it is created."""
+    store, path = run.store, f"crops/{to.name}"
+    keep = run.keep_crops
+    if keep is None:
+        keep = path not in store.root or f"{path}/crop" in store.root
+    attrs = {"long_name": "aligned crop, RGB"}
+    crop = Column(("y", "x", "channel"), (*to.size, 3), "uint8", 0, attrs)
     identity = {
         "template": to.name,
         "size": list(to.size),
         "points": [list(point) for point in to.points],
-        "crops_kept": run.keep_crops,
+        "keep_crops": keep,
     }
-    node = store.require_node(f"crops/{to.name}", columns, identity=identity)
-    status = store.read(node, "status")[run.rows]
-    pending = np.unique(run.rows[np.isin(status, (PENDING, UNREADABLE))])
-    with run.bar("aligning faces", len(pending), "face") as bar:
-        for block in store.blocks(pending):
-            rows = pending[block]
-            crops, about_faces = _align_block(run.faces, run.positions(rows), to, device)
-            status = about_faces["status"]
-            store.write_rows(store.faces, rows, about_faces, status)
-            store.write_rows(node, rows, {"crop": crops} if run.keep_crops else {}, status)
-            bar.update(len(rows))
+    return store.require_node(path, {"crop": crop} if keep else {}, identity=identity)
 
 
 def _align_block(
-    faces: Faces, positions: Sequence[int], to: Template, device: str
-) -> tuple[npt.NDArray[np.uint8], dict[str, npt.NDArray[Any]]]:
+    run: Run, rows: Rows, to: Template, device: str
+) -> tuple[Pixels, dict[str, npt.NDArray[Any]]]:
     """Crops of some faces, and what is now known of the faces: status, landmarks, digest."""
-    n = len(positions)
+    faces, positions, n = run.faces, run.positions(rows), len(rows)
     crops = np.zeros((n, *to.size, 3), np.uint8)
     status = np.full(n, DONE, np.int8)
-    landmarks = np.full((n, 5, 2), np.nan, np.float32)
     digests = np.full(n, "", object)
     stamps = np.array([file_stamp(faces, i) or (-1, -1) for i in positions], np.int64)
-    images: dict[int, npt.NDArray[np.uint8]] = {}
+    images: dict[int, Pixels] = {}
     for k, position in enumerate(positions):
         try:
             content = faces.content(position)
@@ -68,10 +127,9 @@ def _align_block(
             digests[k] = hashlib.sha256(content).hexdigest()
         except OSError:
             status[k] = UNREADABLE
+    landmarks = _known_landmarks(run, rows, positions)
     if faces.aligned is None:
-        if faces.landmarks is not None:
-            landmarks = faces.landmarks[list(positions)].astype(np.float32)
-        missing = [k for k in images if np.isnan(landmarks[k]).any()]
+        missing = [k for k in images if not np.isfinite(landmarks[k]).all()]
         if missing:
             landmarks[missing] = detect_landmarks([images[k] for k in missing], device=device)
     for k, image in images.items():
@@ -86,7 +144,11 @@ def _align_block(
         elif np.isnan(landmarks[k]).any():
             status[k] = NO_FACE
         else:
-            crops[k] = align(image, landmarks[k], to)
+            crop = align(image, landmarks[k], to)
+            if crop is None:
+                status[k] = BAD_LANDMARKS
+            else:
+                crops[k] = crop
     about_faces: dict[str, npt.NDArray[Any]] = {
         "landmarks": landmarks,
         "sha256": digests,
@@ -97,13 +159,14 @@ def _align_block(
     return crops, about_faces
 
 
-def read_crops(run: Run, rows: npt.NDArray[np.int64], model: Model) -> npt.NDArray[np.uint8]:
-    """Crops of faces in one block: from the store, or aligned again with the stored landmarks."""
-    node = run.store.root[f"crops/{model.spec.template}"]
-    if "crop" in node:  # type: ignore[operator]
-        first, last = int(rows[0]), int(rows[-1])
-        return np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
-    landmarks = np.asarray(run.store.faces["landmarks"].oindex[rows])  # type: ignore[union-attr]
-    given = run.faces.select(run.positions(rows))
-    faces = dataclasses.replace(given, landmarks=landmarks)
-    return _align_block(faces, range(len(rows)), model.template, model.device)[0]
+def _known_landmarks(run: Run, rows: Rows, positions: list[int]) -> npt.NDArray[np.float32]:
+    """Landmarks that are given, else those in the store, else NaN."""
+    stored = run.store.faces["landmarks"]
+    if not isinstance(stored, zarr.Array):
+        raise TypeError("faces/landmarks is not an array")
+    landmarks = np.array(stored.oindex[rows], np.float32)
+    if run.faces.landmarks is not None:
+        given = run.faces.landmarks[positions].astype(np.float32)
+        usable = np.isfinite(given).all(axis=(1, 2))
+        landmarks[usable] = given[usable]
+    return landmarks

@@ -9,7 +9,9 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.embeddings import embed_block
+from freqlab.errors import StoreConflictError
 from freqlab.models.spec import Model
+from freqlab.pairing import cosine
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.crops import read_crops
 from freqlab.store import DONE, Column, node_name
@@ -18,38 +20,43 @@ __all__ = ["REMOVED_RMS_ATTRS", "embed_faces"]
 
 REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"}
 
+# Least cosine between the stored embedding of the reference crop and that of a model which
+# claims to be the same: far above what precision and batch size change.
+_SAME_MODEL = 0.999
+
 
 def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
     """Embed all faces untouched, and those at positions `masked` once per band."""
     store = run.store
-    store.require_group(f"embeddings/{node_name(model.name)}", model.fingerprint())
     labels = label_map(run.bands, model)
+    n_features = _check_model(run, model, labels)
     held = np.isin(np.arange(len(run.bands)), labels)
     intact = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[held]
-    n_features = _feature_count(run, model, labels)
     intact_node, bands_node = _embedding_nodes(run, model, n_features)
     pending_intact = store.pending(intact_node, run.rows)
     pending_bands = store.pending(bands_node, run.rows[masked])
     total = len(pending_intact) + len(pending_bands) * len(one_each)
-    run.forward_passes[model.name] = total
+    run.forward_passes[model.name] = 0
     if not total:
         return
     with run.bar(f"{model.name}: forward passes", total, "img") as bar:
+
+        def advance(n_images: int) -> None:
+            run.forward_passes[model.name] += n_images
+            bar.update(n_images)
+
         for node, pending, removals in (
             (intact_node, pending_intact, intact),
             (bands_node, pending_bands, one_each),
         ):
             node.attrs.update({"device": model.device, "batch_size": run.batch_size})
             for block in store.blocks(pending):
-                rows = pending[block]
+                rows, crops = read_crops(run, pending[block], model)
+                if not len(rows):
+                    continue
                 embeddings, removed = embed_block(
-                    model,
-                    read_crops(run, rows, model),
-                    removals,
-                    labels,
-                    batch_size=run.batch_size,
-                    advance=bar.update,
+                    model, crops, removals, labels, batch_size=run.batch_size, advance=advance
                 )
                 values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
                 if node is bands_node:
@@ -67,31 +74,52 @@ def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any
     return spread
 
 
-def _feature_count(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
-    """Length of the model's embedding: from the store, or by embedding one grey crop."""
-    path = f"embeddings/{node_name(model.name)}/intact"
-    if path in run.store.root:
-        return int(run.store.root[f"{path}/embedding"].shape[1])  # type: ignore[union-attr]
-    grey = np.full((1, *model.template.size, 3), 127, np.uint8)
+def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
+    """Hold the model against the store; return the length of its embeddings.
+
+    The store keeps the embedding of one reference crop. Where the weights' checksum does not
+    settle that a model is the same, as with a user's callable, the crop is embedded again.
+    """
+    store = run.store
+    path = f"embeddings/{node_name(model.name)}"
+    group = store.require_group(path, model.fingerprint())
+    stored = None
+    if "reference_embedding" in group:
+        stored = store.read(group, "reference_embedding")
+        if not model.verify:
+            return len(stored)
     none = np.zeros((1, len(run.bands)), bool)
-    return int(embed_block(model, grey, none, labels, batch_size=1)[0].shape[2])
+    found = embed_block(model, _reference_crop(model), none, labels, batch_size=1)[0][0, 0]
+    if stored is None:
+        attrs = {"long_name": "embedding of the reference crop"}
+        store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+    elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
+        raise StoreConflictError(
+            f"store {store.url!r} holds embeddings of another model by the name of "
+            f"{model.name!r}: the same crop is no longer embedded alike. Nothing was "
+            f"overwritten; use another name or store"
+        )
+    return len(found)
+
+
+def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
+    """A crop with detail at many frequencies and in all channels, the same for ever."""
+    height, width = model.template.size
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [128 + 100 * np.sin(x / 5 + i) * np.cos(y / 9 - i) for i in range(3)]
+    return np.stack(channels, axis=-1).astype(np.uint8)[None]
 
 
 def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Group, zarr.Group]:
-    n_bands = len(run.bands)
-    fill = float("nan")
+    n_bands, fill = len(run.bands), float("nan")
+    path = f"embeddings/{node_name(model.name)}"
     long_name = "embedding, as the network returns it"
+    embedding = Column(("feature",), (n_features,), "float32", fill, {"long_name": long_name})
     intact = run.store.require_node(
-        f"embeddings/{node_name(model.name)}/intact",
-        {
-            "embedding": Column(
-                ("feature",), (n_features,), "float32", fill, {"long_name": long_name}
-            )
-        },
-        identity={"removal": "none"},
+        f"{path}/intact", {"embedding": embedding}, identity={"removal": "none"}
     )
     bands = run.store.require_node(
-        f"embeddings/{node_name(model.name)}/{run.bands.key}",
+        f"{path}/{run.bands.key}",
         {
             "embedding": Column(
                 ("band", "feature"),

@@ -52,29 +52,33 @@ def write_influence(
     """Write the node of a result, unless it is there; return its name."""
     store = run.store
     rows = run.rows[positions].astype(np.int32)
+    labels = _pair_labels(pairs)
     coordinates = _pair_coordinates(pairs)
-    digest = hashlib.sha256(rows.tobytes())
-    for values in coordinates.values():
-        digest.update(repr(values.tolist()).encode())
+    digest = hashlib.sha256(rows.tobytes() + labels.tobytes())
+    for column, values in coordinates.items():
+        digest.update(to_json([column, str(values.dtype), values.tolist()]).encode())
     identity = {
         "models": {model.name: model.fingerprint() for model in models},
         "bands": run.bands.declaration(),
         "sides": list(sides),
         "pairs": {"n": len(pairs), "sha256": digest.hexdigest()},
-        "faces": {
-            "n": len(run.rows),
-            "rows_sha256": hashlib.sha256(run.rows.tobytes()).hexdigest(),
-            "failures_to_acquire": int(store.failed(run.rows).sum()),
-        },
+        "faces": _faces_identity(run),
     }
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     group = store.require_group(f"influence/{name}", identity)
     if group.attrs.get("complete"):
         return name
-    group.attrs.update(make_attrs(device=models[0].device))
+    group.attrs.update(
+        make_attrs(
+            device=models[0].device,
+            batch_size=run.batch_size,
+            face_set=run.faces.name,
+            credit=run.faces.credit,
+        )
+    )
     _write_coordinates(store, group, models, run.bands, sides)
-    store.write_array(group, "pair", np.arange(len(pairs)), ["pair"], {"long_name": "pair"})
+    store.write_array(group, "pair", labels, ["pair"], {"long_name": "pair"})
     for i, side in enumerate(SIDES[:2]):
         store.write_array(group, side, rows[:, i], ["pair"], {"long_name": f"row of {side} face"})
     for column, values in coordinates.items():
@@ -96,7 +100,7 @@ def write_influence(
             for variable in ("influence", "removed_rms")
         },
     }
-    thresholds = np.full((len(models), len(FMRS)), np.nan, np.float32)
+    thresholds = np.full((len(models), len(FMRS)), np.nan)
     n_impostors = np.zeros(len(models), np.int64)
     for m, model in enumerate(models):
         intact = store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
@@ -167,6 +171,23 @@ def _thresholds(run: Run, intact: Any) -> tuple[list[float], int]:
     embeddings = np.asarray(intact.oindex[run.rows])
     _, impostor = all_comparisons(embeddings, run.faces.subjects, run.faces.sources)
     return [threshold_at_fmr(impostor, fmr) for fmr in FMRS], len(impostor)
+
+
+def _faces_identity(run: Run) -> dict[str, Any]:
+    """What the thresholds depend on: the faces, in whatever order, and what they go back to."""
+    members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
+    return {
+        "n": len(members),
+        "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
+        "failures_to_acquire": int(run.store.failed(run.rows).sum()),
+    }
+
+
+def _pair_labels(pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """The numbers of the pairs: the table's index, if that is whole numbers, each once."""
+    if pd.api.types.is_integer_dtype(pairs.index) and pairs.index.is_unique:
+        return pairs.index.to_numpy(np.int64)
+    return np.arange(len(pairs))
 
 
 def _pair_coordinates(pairs: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
