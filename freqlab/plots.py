@@ -105,9 +105,8 @@ def heat_plot(
     for role in ("probe", "reference"):
         face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
         masked = side in (role, "both")
-        axes[role].set_title(
-            f"{role}{' (masked)' if masked else ''}\n{data[role].item()}", fontsize="medium"
-        )
+        name = _shortened(str(data[role].item()), 24)
+        axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="medium")
     for kind in ("absolute", "directed"):
         spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
     strip_plot(result, pair=pair, model=model, side=side, ax=axes["strip"])
@@ -376,12 +375,21 @@ def face_plot(
         ax.text(0.5, 0.5, "no crop in\nthe store", ha="center", va="center", transform=ax.transAxes)
     else:
         ax.imshow(crop, interpolation="lanczos")
-    ax.set(xticks=[], yticks=[], title=face)
+    ax.set(xticks=[], yticks=[])
+    ax.set_title(_shortened(face, 32), fontsize="medium")
     return ax
 
 
 def _new_axes(width: float, height: float) -> Axes:
     return plt.figure(figsize=(width, height), layout="constrained").add_subplot()
+
+
+def _shortened(name: str, length: int) -> str:
+    """A name cut to a length in its middle, so that its end, which tells faces apart, stays."""
+    if len(name) <= length:
+        return name
+    head = (length - 1) // 3
+    return f"{name[:head]}…{name[head + 1 - length :]}"
 
 
 def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.uint8] | None:

@@ -135,6 +135,15 @@ def test_unknown_names(demo):
         plots.strip_plot(demo, pair=0, model=MODEL, side="x")
 
 
+def test_long_names_are_cut_in_the_middle():
+    name = "Fernando_Henrique_Cardoso/Fernando_Henrique_Cardoso_0007.jpg"
+    short = plots._shortened(name, 24)
+    assert len(short) == 24
+    assert short.startswith("Fernand…")
+    assert short.endswith("0007.jpg")
+    assert plots._shortened("s1/1", 24) == "s1/1"
+
+
 def test_odd_and_oblong_planes_are_whole():
     from freqlab.bands import rings
 
