@@ -100,6 +100,8 @@ def influence(
     """
     bands = rings() if bands is None else bands
     bands = parse_bands(bands) if isinstance(bands, str) else bands
+    if not isinstance(bands, Bands):
+        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
     positions = check_pairs(faces, pairs)
     _check_arguments(models, sides, batch_size, name)
     device = resolve_device(device)

@@ -248,6 +248,8 @@ def test_refusals_before_anything_is_computed(synthetic, linear, tmp_path):
             compute(synthetic, pairs, linear, batch_size=size, store=store)
     with pytest.raises(ParameterError, match="load_faces"):
         compute("orl", pairs, linear, store=store)
+    with pytest.raises(ParameterError, match="fl.rings"):
+        compute(synthetic, pairs, linear, bands=[0, 4, 8], store=store)
     with pytest.raises(PairError, match="DataFrame"):
         compute(synthetic, [("a", "b")], linear, store=store)
     with pytest.raises(ParameterError, match="list"):
