@@ -21,8 +21,8 @@ from .profiles import mean_profile
 from .reports import report
 from .results import open_embeddings, open_influence, open_run
 from .run import influence
-from .selection import pairs_to_show
-from .sentences import describe_pair, describe_profile, threshold_of
+from .selection import pairs_to_show, threshold_of
+from .sentences import describe_pair, describe_profile
 
 __version__: str
 

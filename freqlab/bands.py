@@ -110,20 +110,19 @@ class Bands:
         text = json.dumps(self.declaration(), sort_keys=True)
         return f"rings-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
-    def edges_in_cycles_per_image(
-        self, width: int, eye_distance: float | None = None
-    ) -> npt.NDArray[np.float64]:
-        """The edges in cycles per crop width.
+    def in_unit(self, frequency: float, width: int, eye_distance: float | None = None) -> float:
+        """A frequency given in cycles per crop width, in the unit of these bands.
 
         Parameters
         ----------
+        frequency
+            In cycles/image.
         width
             Crop width in pixels.
         eye_distance
             Distance between the eyes in pixels, for ``unit="cycles/eyes"``.
         """
-        scale = float(self._pixels_per_unit(width, eye_distance))
-        return np.array([edge * width / scale for edge in self.edges])
+        return frequency * float(self._pixels_per_unit(width, eye_distance)) / width
 
     def label_map(
         self, height: int, width: int, *, eye_distance: float | None = None
@@ -232,6 +231,8 @@ def rings(
     if edges is not None:
         if width is not None or max is not None:
             raise BandError("edges= stands instead of width= and max=; give one or the other")
+        if not isinstance(edges, (list, tuple, np.ndarray)):
+            raise BandError(f"edges={edges!r} must be a list of increasing radii")
         return Bands(tuple(_number("edges", edge, unit) for edge in edges), unit)
     if width is None:
         if unit != "cycles/image":
@@ -242,6 +243,8 @@ def rings(
         if not (math.isfinite(_number(argument, value, unit)) and value > 0):
             raise BandError(f"{argument}={value!r} must be a positive number of {unit}")
     step, last = Fraction(str(width)), Fraction(str(end))
+    if step > last:
+        raise BandError(f"width={width!r} leaves no ring below max={end:g} {unit}")
     n_rings = math.ceil(last / step)
     if n_rings > 100_000:
         raise BandError(f"width={width!r} makes {n_rings} rings up to {end:g} {unit}")

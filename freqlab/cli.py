@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -84,18 +86,19 @@ def run(
     pairs = fl.make_pairs(
         face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
     )
-    fl.influence(
-        face_set,
-        pairs,
-        models=model,
-        bands=fl.parse_bands(bands),
-        sides=side or fl.pairing.SIDES,
-        store=store,
-        name=name,
-        device=device,
-        batch_size=batch_size,
-        keep_crops=keep_crops,
-    )
+    with _stoppable():
+        fl.influence(
+            face_set,
+            pairs,
+            models=model,
+            bands=bands,
+            sides=side or fl.pairing.SIDES,
+            store=store,
+            name=name,
+            device=device,
+            batch_size=batch_size,
+            keep_crops=keep_crops,
+        )
 
 
 @app.command()
@@ -106,7 +109,8 @@ def report(
     store: Annotated[str | None, typer.Option("--store", help="Zarr group of the run.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
     parameter: Annotated[
-        list[str] | None, typer.Option("-p", help="Parameter of the notebook, key=value.")
+        list[str] | None,
+        typer.Option("-p", help="Any parameter of the notebook, key=value, as in bands=rings:8."),
     ] = None,
 ) -> None:
     """Compute what is missing, execute a notebook, and write a page that stands by itself."""
@@ -119,7 +123,8 @@ def report(
         if not equals:
             raise ParameterError(f"-p {text!r}: write key=value")
         parameters[key] = _parse(value)
-    page = fl.report(name, out=out, **parameters)
+    with _stoppable():
+        page = fl.report(name, out=out, **parameters)
     typer.echo(f"{page}\n{page.parent / 'index.html'}")
 
 
@@ -143,7 +148,7 @@ def landmarks(
     """Detect the five points of every face and write them as a table."""
     import freqlab as fl
     from freqlab.faces import find_landmarks, landmark_table
-    from freqlab.models.registry import resolve_device
+    from freqlab.models.devices import resolve_device
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
@@ -153,6 +158,15 @@ def landmarks(
     table.to_csv(out, float_format="%.2f", lineterminator="\n")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("freqlab: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
 
 
 def _parse(value: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib.util
 import os
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from freqlab.errors import FaceSetError, ParameterError, UnknownNameError, check_name
+from freqlab.errors import FaceSetError, ParameterError, UnknownNameError
 from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
 from freqlab.resources import resource
 
@@ -61,12 +62,22 @@ def load_faces(
     path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
     metadata.
     """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ParameterError(
+            f"source={source!r} must be the name of a set, a folder or a CSV file; for arrays "
+            f"there is fl.Faces"
+        )
     faces = _load(os.fspath(source), root, aligned)
     if landmarks is None:
         return faces
     table = _read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS]).set_index("face")
     if table.index.has_duplicates:
         raise FaceSetError(f"{landmarks}: a face has more than one row")
+    if not table.index.isin(faces.names).any():
+        raise FaceSetError(
+            f"{landmarks}: none of its faces ({', '.join(map(str, table.index[:3]))}, ...) is in "
+            f"the set ({', '.join(faces.names[:3])}, ...)"
+        )
     points = landmarks_of(table.reindex(faces.names))
     return dataclasses.replace(faces, landmarks=points)
 
@@ -83,11 +94,13 @@ def _load(text: str, root: str | os.PathLike[str] | None, aligned: str | None) -
         raise FaceSetError(
             f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}"
         )
-    try:
-        check_name("face set", text, _SETS)
-    except UnknownNameError as error:
-        raise UnknownNameError(f"{error} Or give a folder or a CSV file.") from None
-    raise AssertionError("unreachable")  # pragma: no cover
+    names = [name for name in _SETS if name not in ("folder", "csv")]
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UnknownNameError(
+        f"faces {text!r}: there is no such folder or CSV file, and no set of that name "
+        f"(sets: {', '.join(names)}).{hint}"
+    )
 
 
 def face_set_names() -> list[str]:

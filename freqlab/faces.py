@@ -41,6 +41,7 @@ _RESERVED = {
     "aligned",
     "status",
     "landmarks",
+    "landmarks_given",
     "sha256",
     "file_size",
     "file_mtime",
@@ -87,6 +88,8 @@ class Faces:
 
     def __post_init__(self) -> None:
         table = self.table
+        if not isinstance(table, pd.DataFrame):
+            raise ParameterError(f"table must be a pandas.DataFrame, not {type(table).__name__}")
         if len(table) == 0:
             raise ParameterError(f"face set {self.name!r} is empty")
         names = pd.Index(self.names)
@@ -114,7 +117,9 @@ class Faces:
                 raise ParameterError(f"faces without a path: {list(pathless[:3])}")
         if self.images is not None and len(self.images) != len(table):
             raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
-        for name, image in zip(table.index, self.images or (), strict=False):
+        for name, image in zip(
+            table.index, [] if self.images is None else self.images, strict=False
+        ):
             _check_image(str(name), image)
         if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):
             raise ParameterError(

@@ -22,7 +22,14 @@ from freqlab.bands import Bands
 from freqlab.errors import FreqlabError, StoreError, check_name
 from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results import open_crop
-from freqlab.sentences import fmr_text, frequency_unit, select_pair, select_part
+from freqlab.selection import (
+    fmr_text,
+    frequency_unit,
+    select_pair,
+    select_part,
+    threshold_of,
+    with_axes,
+)
 
 __all__ = [
     "COMPARISON_COLOURS",
@@ -57,6 +64,7 @@ def heat_plot(
     pair: int,
     model: str,
     side: str = "probe",
+    fmr: float = 1e-3,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
     """Frequency heat plot of a pair (Huber & Damer 2025).
@@ -75,6 +83,8 @@ def heat_plot(
         Name of the model.
     side
         Which image was masked.
+    fmr
+        False match rate of the threshold in the title; one of those in the result.
     ax
         An axes whose place the plot takes; a new figure by default.
 
@@ -91,7 +101,7 @@ def heat_plot(
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     if ax is None:
-        ax = plt.figure(figsize=(11, 6)).add_axes((0.06, 0.09, 0.89, 0.84))
+        ax = plt.figure(figsize=(11.4, 6)).add_axes((0.085, 0.09, 0.87, 0.84))
     ax.set_axis_off()
     places = {
         "probe": (0.0, 0.50, 0.20, 0.38),
@@ -114,11 +124,12 @@ def heat_plot(
         result, pair=pair, model=model, side=side, kind="per_contrast", ax=axes["per_contrast"]
     )
     truth = "genuine" if bool(data["genuine"]) else "impostor"
-    title = f"Pair {pair} ({truth}), {model}: similarity {float(data['similarity']):.2f}"
-    thresholds = data["threshold"].to_series().dropna()
-    if len(thresholds):  # the one nearest to FMR 1e-3 that the comparisons resolve
-        fmr = min(thresholds.index, key=lambda rate: abs(np.log10(rate) + 3))
-        title += f", threshold {thresholds[fmr]:.2f} at FMR {fmr_text(fmr)}"
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    similarity = float(data["similarity"])
+    title = f"Pair {pair} ({truth}), {model}: "
+    title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
+    if np.isfinite(threshold):
+        title += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
     ax.set_title(title, fontsize="large")
     return axes
 
@@ -153,26 +164,28 @@ def spectrum_plot(
     largest = _largest(influence)
     values = (np.abs(influence) if kind == "absolute" else influence) / largest
     (height, width), eye_distance = _crop_geometry(result, model)
-    labels = _full_plane(
-        _bands_of(result).label_map(height, width, eye_distance=eye_distance), width
-    )
+    bands = _bands_of(result)
+    labels = _full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
     norm = Normalize(-1 if kind == "directed" else 0, 1)
     top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
-    per_image = width / height  # cycles over the crop's height, in cycles per crop width
-    extent = (left, left + width, (top + height) * per_image, top * per_image)
+    # one step along x is a cycle per crop width, one along y a cycle per crop height
+    across = bands.in_unit(1, width, eye_distance)
+    down = across * width / height
+    extent = (left * across, (left + width) * across, (top + height) * down, top * down)
     ax.imshow(plane, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
-    ax.set_xlabel("cycles/image")
+    ax.set_xlabel(bands.unit)
     ax.set_title(_KIND_NAMES[kind], fontsize="medium")
-    ax.set_xticks([-width // 2, 0, width // 2])
+    nyquist = float(f"{width // 2 * across:.3g}")
+    ax.set_xticks([-nyquist, 0, nyquist])
     ax.set_yticks([])
     ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
     bar = ax.figure.colorbar(
         ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
     )
-    bar.set_label(f"share of {largest:.2g}, the largest", fontsize="small")
+    bar.set_label(f"relative to the largest, {largest:.2g}", fontsize="small")
     return ax
 
 
@@ -215,9 +228,9 @@ def strip_plot(
     absent = ~np.isfinite(values)
     for left, right in zip(lower[absent], upper[absent], strict=True):
         ax.axvspan(left, right, color=NO_DATA, zorder=0, lw=0)
-    why = (
-        f"less than {MIN_REMOVED_RMS} grey levels removed" if kind == "per_contrast" else "no data"
-    )
+    why = "no data"
+    if kind == "per_contrast" and np.isfinite(data["influence"]).any():
+        why = f"less than {MIN_REMOVED_RMS} grey levels removed"
     if absent.any():
         ax.set_title(f"grey: {why}", fontsize="small", loc="right")
     _frequency_axis(ax, result)
@@ -252,6 +265,7 @@ def profile_plot(
         If the profile has no such model, side or kind.
     """
     check_name("kind", kind, _KINDS)
+    profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
     ax = ax or _new_axes(6, 3.4)
     bounds = _drawn_bounds(profile)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.errors import ParameterError, check_number
+from freqlab.selection import with_axes
 
 __all__ = ["MIN_REMOVED_RMS", "influence_per_contrast", "mean_profile"]
 
@@ -51,7 +52,7 @@ def mean_profile(
     Parameters
     ----------
     result
-        From :func:`freqlab.influence`.
+        From :func:`freqlab.influence`; a selection of models, pairs or sides too.
     n_draws
         Bootstrap draws.
     level
@@ -77,6 +78,7 @@ def mean_profile(
     check_number("level", level, above=0)
     if level >= 1:
         raise ParameterError(f"level={level!r} must lie between 0 and 1")
+    result = with_axes(result)
     directed = result["influence"]
     kinds = {
         "directed": (directed, "directed influence"),

@@ -102,7 +102,7 @@ def report(
             parameters=parameters,
             kernel_name="python3",
             progress_bar={"desc": f"report {name}"} if progress else False,
-            extra_arguments=["--IPKernelApp.log_level=40"],  # no warning about local transport
+            extra_arguments=["--IPKernelApp.log_level=50"],  # nothing about local transport
             stderr_file=sys.stderr if progress else None,
         )
     except papermill.PapermillExecutionError as error:

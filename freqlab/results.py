@@ -15,7 +15,7 @@ import xarray as xr
 import zarr
 
 from freqlab.errors import StoreError, check_name
-from freqlab.store import DONE, FLAGS
+from freqlab.store import DONE, FLAGS, PENDING
 
 __all__ = [
     "describe_run",
@@ -197,9 +197,23 @@ def describe_run(path: str | os.PathLike[str]) -> str:
             counts = _open_face_node(url, root, node_path)["status"].to_series().value_counts()
             named = {FLAGS.get(code, code): n for code, n in counts.items()}  # type: ignore[call-overload]
             lines.append(f"  {node_path}: " + ", ".join(f"{n:,} {k}" for k, n in named.items()))
+            if node_path == "faces":
+                lines.extend(_failure_lines(url, root))
         elif "identity" in group.attrs:
             lines.append(f"  {node_path}: {_model_text(group)}")
     return "\n".join(lines)
+
+
+def _failure_lines(url: str, root: zarr.Group) -> list[str]:
+    """The first faces that could not be used, and why."""
+    status = _open_face_node(url, root, "faces")["status"].to_series()
+    failed = status[~status.isin([FLAGS[DONE], FLAGS[PENDING]])]
+    lines = [f"    {face}: {why}" for face, why in failed.head(5).items()]
+    return [*lines, f"    ... and {len(failed) - 5:,} more"] if len(failed) > 5 else lines
+
+
+def _short(checkpoint: str) -> str:
+    return checkpoint[:12] if re.fullmatch("[0-9a-f]{64}", checkpoint) else checkpoint
 
 
 def _result_text(url: str, path: str, group: zarr.Group) -> str:
@@ -217,7 +231,7 @@ def _result_text(url: str, path: str, group: zarr.Group) -> str:
 def _model_text(group: zarr.Group) -> str:
     identity = json.loads(str(group.attrs["identity"]))
     return (
-        f"checkpoint {identity['checkpoint'][:12]}, template {identity['template']}, "
+        f"checkpoint {_short(identity['checkpoint'])}, template {identity['template']}, "
         f"{identity['channels']}, (pixel - {identity['mean']:g}) / {identity['std']:g}, "
         f"{identity['precision']}"
     )

@@ -16,7 +16,8 @@ from freqlab.bands import Bands, check_support, parse_bands, rings
 from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
-from freqlab.models.registry import as_model, resolve_device
+from freqlab.models.devices import resolve_device
+from freqlab.models.registry import as_model, model_names
 from freqlab.models.spec import Model, Network
 from freqlab.pairing import SIDES
 from freqlab.pairs import check_pairs
@@ -142,9 +143,14 @@ def _check_arguments(
     batch_size: int | None,
     name: str | None,
 ) -> None:
-    for argument, values in (("models", models), ("sides", sides)):
+    for argument, values, example in (
+        ("models", models, ["mobilefacenet"]),
+        ("sides", sides, ["probe"]),
+    ):
         if not isinstance(values, (list, tuple)) or len(values) == 0:
-            raise ParameterError(f"{argument}={values!r} must be a list of at least one")
+            raise ParameterError(
+                f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
+            )
     for side in sides:
         check_name("side", side, SIDES)
     if len(set(sides)) < len(sides):
@@ -162,6 +168,10 @@ def _check_models(models: Sequence[Model], faces: Faces) -> None:
     if len(set(names)) < len(names):
         raise ParameterError(f"models={names!r} repeats a name")
     for model in models:
+        if model.verify and model.name in model_names():
+            raise ParameterError(
+                f"name={model.name!r} belongs to a known model; give your own another name"
+            )
         if faces.aligned not in (None, model.spec.template):
             raise ParameterError(
                 f"the faces are aligned to {faces.aligned!r}, but model {model.name!r} takes "

@@ -1,13 +1,21 @@
-"""Which pairs of a result are worth looking at."""
+"""Parts of results: one pair, one model and side, a threshold; and pairs worth looking at."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from freqlab.sentences import select_part, threshold_of
+from freqlab.errors import ParameterError, check_name, check_number
 
-__all__ = ["pairs_to_show"]
+__all__ = [
+    "fmr_text",
+    "frequency_unit",
+    "pairs_to_show",
+    "select_pair",
+    "select_part",
+    "threshold_of",
+    "with_axes",
+]
 
 
 def pairs_to_show(
@@ -62,3 +70,104 @@ def pairs_to_show(
     choose("A genuine pair whose decision hangs on one band", genuine & flips, -strongest)
     choose("An impostor pair whose decision hangs on one band", ~genuine & flips, -strongest)
     return chosen
+
+
+def frequency_unit(data: xr.Dataset) -> str:
+    """Unit of the frequencies of a result or profile."""
+    return str(data["frequency"].attrs["units"])
+
+
+def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
+    """The part of a result that belongs to one pair, model and side.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has none.
+    """
+    data = select_part(result, model=model, side=side)
+    labels = result["pair"].to_numpy()
+    if pair not in labels:
+        raise ParameterError(
+            f"pair={pair!r} is not in the result, which has {len(labels)} pairs "
+            f"labelled {labels.min()} to {labels.max()}"
+        )
+    return data.sel(pair=pair)
+
+
+def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
+    """The part of a result or profile that belongs to one model and side.
+
+    Raises
+    ------
+    UnknownNameError
+        If it has none.
+    """
+    result = with_axes(result, "directed" if "directed" in result else "influence")
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
+    return result.sel(model=model, side=side)
+
+
+def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
+    """The decision threshold of a model at one of the false match rates of a result.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model
+        Name of the model.
+    fmr
+        False match rate.
+
+    Returns
+    -------
+    float
+        Cosine similarity from which on a comparison is a match; NaN where the face set has too
+        few impostor comparisons to resolve the rate.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
+    """
+    result = with_axes(result)
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    rates = result["fmr"].to_numpy()
+    check_number("fmr", fmr, above=0)
+    at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
+    if len(at) == 0:
+        allowed = ", ".join(fmr_text(rate) for rate in rates)
+        raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
+    return float(result["threshold"].sel(model=model).to_numpy()[at[0]])
+
+
+def fmr_text(rate: float) -> str:
+    """A false match rate as the field writes it: 1e-3."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
+    """A result or profile with all its axes, also after ``sel(model=...)`` took one away.
+
+    Raises
+    ------
+    ParameterError
+        If `data` is not a dataset with this variable.
+    """
+    if not isinstance(data, xr.Dataset) or variable not in data:
+        maker = "influence" if variable == "influence" else "mean_profile"
+        raise ParameterError(
+            f"a dataset of fl.{maker} is needed, with the variable {variable!r}; "
+            f"this is a {type(data).__name__}"
+        )
+    gone = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
+    for name in gone:
+        along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
+        data = data.assign({v: data[v].expand_dims(name) for v in along})
+    return data
+
+
+_WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")

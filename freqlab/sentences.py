@@ -5,19 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import check_name
+from freqlab.selection import fmr_text, frequency_unit, select_pair, select_part, threshold_of
 from freqlab.verification import comparisons_needed
 
-__all__ = [
-    "band_text",
-    "describe_pair",
-    "describe_profile",
-    "fmr_text",
-    "frequency_unit",
-    "select_pair",
-    "select_part",
-    "threshold_of",
-]
+__all__ = ["band_text", "describe_pair", "describe_profile"]
 
 _MASKED = {
     "probe": "from the probe",
@@ -68,11 +60,8 @@ def describe_pair(
         f"{abs(influence[strongest]):.2f}"
     )
     if not np.isfinite(threshold):
-        n, needed = int(data["impostor_comparisons"]), comparisons_needed(fmr)
-        return (
-            f"Similarity {similarity:.2f}; no decision, for FMR {fmr_text(fmr)} takes {needed:,} "
-            f"impostor comparisons and there are {n:,}. Of the bands, {effect}."
-        )
+        why = _unresolved(result, data, fmr)
+        return f"Similarity {similarity:.2f}; {why}. Of the bands, {effect}."
     match = similarity >= threshold
     verdict = "A match" if match else "No match"
     if bool(data["genuine"]) != match:
@@ -87,7 +76,8 @@ def describe_pair(
     strength = np.abs(influence[flips])
     flips = flips[np.argsort(-strength)]
     bands = _join([band_text(result, int(i)) for i in flips[:3]])
-    more = f" (and {len(flips) - 3} more bands)" if len(flips) > 3 else ""
+    n_more = len(flips) - 3
+    more = f" (and {n_more} more band{'s' if n_more > 1 else ''})" if n_more > 0 else ""
     any_one = "any one of " if len(flips) > 1 else ""
     outcome = "it would not be" if match else "it would be one"
     return f"{start}; without {any_one}{bands}{more}, taken {_MASKED[side]}, {outcome}."
@@ -124,80 +114,15 @@ def describe_profile(
     edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
     level = f"{100 * float(profile.attrs['level']):g} %"
     where = f"below {edge:g} {unit}" if np.isfinite(edge) else "in all bands together"
+    does, low, high = "lowers", lower, upper
+    if mean < 0:
+        does, low, high = "raises", -upper, -lower
     return (
         f"Over {comparison} pairs, taking out {band_text(profile, top)} {_MASKED[side]} changes "
-        f"the similarity most: {-mean:+.3f} on average ({level} interval {-upper:+.3f} to "
-        f"{-lower:+.3f}). {100 * share[last]:.0f} % of the summed absolute influence lies {where}."
+        f"the similarity most: it {does} it by {abs(mean):.3f} on average ({level} interval "
+        f"{low:.3f} to {high:.3f}). {100 * share[last]:.0f} % of the summed absolute influence "
+        f"lies {where}."
     )
-
-
-def frequency_unit(data: xr.Dataset) -> str:
-    """Unit of the frequencies of a result or profile."""
-    return str(data["frequency"].attrs["units"])
-
-
-def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
-    """The part of a result that belongs to one pair, model and side.
-
-    Raises
-    ------
-    UnknownNameError, ParameterError
-        If the result has none.
-    """
-    data = select_part(result, model=model, side=side)
-    labels = result["pair"].to_numpy()
-    if pair not in labels:
-        raise ParameterError(
-            f"pair={pair!r} is not in the result, which has {len(labels)} pairs "
-            f"labelled {labels.min()} to {labels.max()}"
-        )
-    return data.sel(pair=pair)
-
-
-def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
-    """The part of a result or profile that belongs to one model and side.
-
-    Raises
-    ------
-    UnknownNameError
-        If it has none.
-    """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
-    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
-    return result.sel(model=model, side=side)
-
-
-def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
-    """The decision threshold of a model at one of the false match rates of a result.
-
-    Parameters
-    ----------
-    result
-        From :func:`freqlab.influence`.
-    model
-        Name of the model.
-    fmr
-        False match rate.
-
-    Returns
-    -------
-    float
-        Cosine similarity from which on a comparison is a match; NaN where the face set has too
-        few impostor comparisons to resolve the rate.
-
-    Raises
-    ------
-    UnknownNameError, ParameterError
-        If the result has no such model or rate.
-    """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
-    rates = result["fmr"].to_numpy()
-    check_number("fmr", fmr, above=0)
-    at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
-    if len(at) == 0:
-        allowed = ", ".join(fmr_text(rate) for rate in rates)
-        raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
-    return float(result["threshold"].sel(model=model).to_numpy()[at[0]])
 
 
 def band_text(result: xr.Dataset, band: int) -> str:
@@ -209,10 +134,17 @@ def band_text(result: xr.Dataset, band: int) -> str:
     return f"the band {lower:g} to {upper:g} {unit}"
 
 
-def fmr_text(rate: float) -> str:
-    """A false match rate as the field writes it: 1e-3."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
-    return f"{float(mantissa):g}e{int(exponent)}"
+def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
+    """Why there is no decision, and at which rates there would be one."""
+    n, needed = int(data["impostor_comparisons"]), comparisons_needed(fmr)
+    text = (
+        f"no decision, for FMR {fmr_text(fmr)} takes {needed:,} impostor comparisons and there "
+        f"are {n:,}"
+    )
+    resolved = result["fmr"].to_numpy()[np.isfinite(data["threshold"].to_numpy())]
+    if len(resolved):
+        text += f" (enough for {' and '.join(f'FMR {fmr_text(rate)}' for rate in resolved)})"
+    return text
 
 
 def _join(texts: list[str]) -> str:

@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from freqlab.errors import StoreConflictError, StoreError
+from freqlab.errors import ParameterError, StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.provenance import make_attrs
 
@@ -40,10 +40,12 @@ __all__ = [
     "FAILED",
     "FLAGS",
     "NO_FACE",
+    "NO_FILE",
     "PENDING",
     "UNREADABLE",
     "Column",
     "RunStore",
+    "check_place",
     "file_stamp",
     "locked",
     "node_name",
@@ -51,22 +53,46 @@ __all__ = [
 
 FORMAT_VERSION = 1
 
-PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS = range(5)
+PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE = range(6)
 FLAGS = {
     PENDING: "not computed",
     DONE: "ok",
     UNREADABLE: "unreadable image",
     NO_FACE: "no face found",
     BAD_LANDMARKS: "unusable landmarks",
+    NO_FILE: "no such file",
 }
 """Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
-FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS)
+FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE)
 
 _STATUS_ATTRS = {
     "long_name": "status",
     "flag_values": list(FLAGS),
     "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
 }
+
+
+def check_place(url: str | os.PathLike[str]) -> None:
+    """Refuse places where a store is not and must not be made.
+
+    Raises
+    ------
+    StoreError
+        If a file is there, or a folder of something else.
+    ParameterError
+        If `url` is no path at all.
+    """
+    if not isinstance(url, (str, os.PathLike)):
+        raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
+    path = os.fspath(url)
+    if "://" in path:
+        return
+    if Path(path).is_file():
+        raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
+    if Path(path).is_dir():
+        entries = {entry.name for entry in Path(path).iterdir()}
+        if entries and "zarr.json" not in entries:
+            raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
 
 
 @contextlib.contextmanager
@@ -78,6 +104,7 @@ def locked(url: str | os.PathLike[str]) -> Iterator[None]:
     StoreError
         If another process is writing to it.
     """
+    check_place(url)
     path = os.fspath(url)
     if "://" in path:
         yield
@@ -117,6 +144,9 @@ _FACE_COLUMNS = {
             "units": "pixels of the photograph",
         },
     ),
+    "landmarks_given": Column(
+        dtype="bool", fill=False, attrs={"long_name": "landmarks were given, not detected"}
+    ),
     "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
     "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
     "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
@@ -142,11 +172,8 @@ class RunStore:
     """
 
     def __init__(self, url: str | os.PathLike[str], *, block_size: int = 32) -> None:
+        check_place(url)
         self.url = os.fspath(url)
-        if "://" not in self.url and Path(self.url).is_dir():
-            entries = {path.name for path in Path(self.url).iterdir()}
-            if entries and "zarr.json" not in entries:
-                raise StoreError(f"store {self.url!r} is a folder, but not of a freqlab run")
         try:
             self.root = zarr.open_group(self.url, mode="a", zarr_format=3)
         except (OSError, ValueError) as error:
@@ -192,30 +219,41 @@ class RunStore:
         StoreConflictError
             If a face of the same name has another subject, image, landmarks or metadata.
         """
-        stored = pd.Index(self.read(self.faces, "face"))
-        rows = stored.get_indexer(faces.names)
+        rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
         known = np.flatnonzero(rows >= 0)
+        settled = self._settled(known, rows[known])
+        unsettled = np.setdiff1d(known, settled)
         columns = _metadata(faces)
-        self._check_metadata(faces, columns, known, rows[known])
-        self._check_content(faces, known, rows[known])
+        self._check_kinds(columns)
+        self._check_metadata(faces, columns, settled, rows[settled])
+        self._check_landmarks(faces, settled, rows[settled])
+        self._check_images(faces, known, rows[known])
+
         for name, values in columns.items():
-            column = _TEXT if values.dtype == object else _NUMBER
-            self._require_array(self.faces, name, column)
+            self._require_array(self.faces, name, _TEXT if values.dtype == object else _NUMBER)
+        landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
+        if faces.landmarks is not None:
+            landmarks = faces.landmarks.astype(np.float32)
+        given: dict[str, npt.NDArray[Any]] = {
+            "face": np.array(faces.names, object),
+            **columns,
+            "landmarks": landmarks,
+            "landmarks_given": np.asarray(np.isfinite(landmarks).all(axis=(1, 2))),
+        }
         new = np.flatnonzero(rows < 0)
         if len(new):
             first = self.n_faces
             rows[new] = first + np.arange(len(new))
-            given = {"face": np.array(faces.names, object), **columns}
-            if faces.landmarks is not None:
-                given["landmarks"] = faces.landmarks
             self._fit(self.faces, first + len(new))
             for name, array in self.faces.arrays():
                 # also where nothing is given: a chunk may hold what a stopped run left there
                 array[first:] = given[name][new] if name in given else array.fill_value
             self.faces.attrs["n_faces"] = first + len(new)
-        if len(known):
-            for name, values in columns.items():
-                self._fill_missing(name, values[known], rows[known])
+        for name, values in given.items():
+            self._rewrite(name, rows[unsettled], values[unsettled])
+        for name, values in columns.items():
+            absent = settled[_is_missing(self.read(self.faces, name)[rows[settled]])]
+            self._rewrite(name, rows[absent], values[absent])
         return rows.astype(np.int64)
 
     def require_node(
@@ -360,16 +398,33 @@ class RunStore:
             if array.shape[0] != n_faces:
                 array.resize((n_faces, *array.shape[1:]))
 
-    def _fill_missing(
-        self, name: str, values: npt.NDArray[Any], rows: npt.NDArray[np.int64]
-    ) -> None:
-        """Write metadata of known faces that had none."""
-        stored = self.read(self.faces, name)
-        before = stored.copy()
-        absent = _is_missing(stored[rows])
-        stored[rows[absent]] = values[absent]
-        if not _equal(before, stored).all():
-            _array(self.faces, name)[:] = stored
+    def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+        """Write a column of faces that nothing has been computed for, or that lacked it."""
+        if len(rows):
+            array = _array(self.faces, name)
+            whole = np.asarray(array[:])
+            whole[rows] = values
+            array[:] = whole
+
+    def _settled(
+        self, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Those faces from which something was computed, also if their file has gone since."""
+        status = self.read(self.faces, "status")[rows]
+        was_read = self.read(self.faces, "sha256")[rows] != ""
+        gone = np.isin(status, (UNREADABLE, NO_FILE)) & np.asarray(was_read, dtype=bool)
+        return known[(status == DONE) | gone]
+
+    def _check_kinds(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        kinds = {True: "text", False: "numbers"}
+        for name, values in columns.items():
+            if name in self.faces:
+                is_text = self.read(self.faces, name).dtype == object
+                if is_text != (values.dtype == object):
+                    raise StoreConflictError(
+                        f"store {self.url!r} holds {kinds[is_text]} in the column {name!r} of its "
+                        f"faces, {kinds[not is_text]} are given; nothing was written"
+                    )
 
     def _check_metadata(
         self,
@@ -382,27 +437,46 @@ class RunStore:
             if name == "path" or name not in self.faces:
                 continue
             stored = self.read(self.faces, name)[rows]
-            if stored.dtype != values.dtype:
-                kinds = {True: "text", False: "numbers"}
-                raise StoreConflictError(
-                    f"store {self.url!r} holds {kinds[stored.dtype == object]} in the column "
-                    f"{name!r} of its faces, {kinds[values.dtype == object]} are given; "
-                    f"nothing was written"
-                )
             differs = ~(_equal(stored, values[known]) | _is_missing(stored))
-            self._refuse(faces, name, stored, values[known], known, differs)
+            if differs.any():
+                both = stored.tolist(), values[known].tolist()
+                first = [
+                    f"{faces.names[known[i]]}: stored {both[0][i]!r}, given {both[1][i]!r}"
+                    for i in np.flatnonzero(differs)[:3]
+                ]
+                raise StoreConflictError(
+                    f"store {self.url!r} holds faces of the same name with another {name!r} "
+                    f"({int(differs.sum())} of them); nothing was overwritten. {'; '.join(first)}"
+                )
 
-    def _check_content(
+    def _check_landmarks(
         self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
     ) -> None:
-        """Refuse known faces whose image or landmarks changed; unchanged files are not re-read."""
+        """Refuse landmarks by which the stored crops were not aligned, and their absence."""
+        stored = self.read(self.faces, "landmarks")[rows]
+        were_given = self.read(self.faces, "landmarks_given")[rows]
+        given = np.full_like(stored, np.nan)
         if faces.landmarks is not None:
-            stored = self.read(self.faces, "landmarks")[rows]
             given = faces.landmarks[known]
-            used = self.read(self.faces, "status")[rows] == DONE
-            with np.errstate(invalid="ignore"):
-                differs = used & (np.abs(stored - given) > 0.01).any(axis=(1, 2))
-            self._refuse(faces, "landmarks", stored, given, known, differs)
+        with np.errstate(invalid="ignore"):
+            differs = (np.abs(stored - given) > 0.01).any(axis=(1, 2))
+        withheld = were_given & ~np.isfinite(given).all(axis=(1, 2))
+        for wrong, fault in (
+            (differs, "were aligned by other landmarks than are given"),
+            (withheld, "were aligned by landmarks that were given, and none are given now"),
+        ):
+            if wrong.any():
+                names = [faces.names[i] for i in known[wrong][:3]]
+                raise StoreConflictError(
+                    f"store {self.url!r}: {int(wrong.sum())} of its faces {fault} "
+                    f"({', '.join(names)}); nothing was overwritten. Give the same landmarks, or "
+                    f"use another store"
+                )
+
+    def _check_images(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Refuse faces whose image changed; files that did not move or change are not read."""
         digests = self.read(self.faces, "sha256")[rows]
         stamps = zip(
             *(self.read(self.faces, name)[rows] for name in ("file_size", "file_mtime")),
@@ -423,26 +497,6 @@ class RunStore:
                     f"(SHA-256 stored {digest[:12]}, given {found[:12]}); nothing was "
                     f"overwritten. Use another store or another name."
                 )
-
-    def _refuse(
-        self,
-        faces: Faces,
-        name: str,
-        stored: npt.NDArray[Any],
-        given: npt.NDArray[Any],
-        known: npt.NDArray[np.int64],
-        differs: npt.NDArray[np.bool_],
-    ) -> None:
-        if differs.any():
-            first = [
-                f"{faces.names[known[i]]}: stored {np.asarray(stored[i]).tolist()!r}, "
-                f"given {np.asarray(given[i]).tolist()!r}"
-                for i in np.flatnonzero(differs)[:3]
-            ]
-            raise StoreConflictError(
-                f"store {self.url!r} holds faces of the same name with another {name!r} "
-                f"({int(differs.sum())} of them); nothing was overwritten. " + "; ".join(first)
-            )
 
 
 def node_name(name: str) -> str:

@@ -7,9 +7,19 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, check_number
 
-__all__ = ["all_comparisons", "comparisons_needed", "equal_error_rate", "threshold_at_fmr"]
+__all__ = [
+    "FMRS",
+    "all_comparisons",
+    "check_fmr",
+    "comparisons_needed",
+    "equal_error_rate",
+    "threshold_at_fmr",
+]
+
+FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
+"""False match rates at which every result carries its models' thresholds."""
 
 Floats = npt.NDArray[np.floating]
 
@@ -52,6 +62,20 @@ def all_comparisons(
         genuine.append(scores[same & once])
         impostor.append(scores[~same & once])
     return np.concatenate(genuine), np.concatenate(impostor)
+
+
+def check_fmr(fmr: float) -> None:
+    """Refuse false match rates at which results carry no threshold.
+
+    Raises
+    ------
+    ParameterError
+        Saying which there are.
+    """
+    check_number("fmr", fmr, above=0)
+    if not np.isclose(fmr, FMRS, rtol=1e-6).any():
+        allowed = ", ".join(f"{rate:g}" for rate in FMRS)
+        raise ParameterError(f"fmr={fmr!r} has no threshold in results; allowed: {allowed}")
 
 
 def comparisons_needed(rate: float) -> int:

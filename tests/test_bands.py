@@ -78,7 +78,9 @@ def test_units_agree_where_they_mean_the_same():
     np.testing.assert_array_equal(
         of_eyes.label_map(112, 112, eye_distance=28), rings(edges=[0, 8, 40]).label_map(112, 112)
     )
-    assert of_eyes.edges_in_cycles_per_image(112, 28).tolist() == [0, 8, 40]
+    assert of_eyes.in_unit(8, 112, 28) == 2
+    assert rings(width=4).in_unit(8, 112) == 8
+    assert rings(width=0.1, unit="cycles/pixel").in_unit(56, 112) == 0.5
 
 
 def test_eyes_need_a_distance():
@@ -118,6 +120,10 @@ def test_text_is_no_number():
         rings(width="4")
     with pytest.raises(BandError, match="'8' is not a number"):
         rings(edges=[0, "8"])
+    with pytest.raises(BandError, match="must be a list"):
+        rings(edges=8)
+    with pytest.raises(BandError, match="no ring below max=0.5"):
+        rings(width=4, unit="cycles/pixel")
 
 
 def test_bad_combinations():

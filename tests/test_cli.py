@@ -107,6 +107,16 @@ def test_errors_end_with_status_two_and_one_message(monkeypatch, capsys):
     assert capsys.readouterr().err == "freqlab: run 'absent.zarr': no such folder\n"
 
 
+def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
+    def stop(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("freqlab.run.embed_faces", stop)
+    done = call("run", "--faces", few, "--model", "mobilefacenet", "--store", "few.zarr")
+    assert done.exit_code == 130
+    assert "the same command goes on" in done.output
+
+
 def test_parameters_are_read_as_json_where_they_can_be():
     read = [cli._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
     assert read == [200, 0.001, True, None, ["a"], "rings:4"]

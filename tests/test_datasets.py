@@ -123,6 +123,9 @@ def test_landmarks_of_a_table(tmp_path):
     faces = fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
     assert np.isnan(faces.landmarks[0]).all()
     assert faces.landmarks[1].ravel().tolist() == list(range(10))
+    table.assign(face="y/9.png").to_csv(tmp_path / "other.csv", index=False)
+    with pytest.raises(FaceSetError, match="none of its faces"):
+        fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "other.csv")
     table.assign(nose_x="far").to_csv(tmp_path / "points.csv", index=False)
     with pytest.raises(FaceSetError, match="nose_x hold text"):
         fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
@@ -131,6 +134,11 @@ def test_landmarks_of_a_table(tmp_path):
 def test_unknown_set_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'orl'"):
         fl.load_faces("orll")
+    with pytest.raises(UnknownNameError, match="no such folder or CSV file.*sets: orl"):
+        fl.load_faces("photo")
+    for source in (None, 3, ["a"]):
+        with pytest.raises(ParameterError, match="source="):
+            fl.load_faces(source)
     with pytest.raises(ParameterError, match="neither root"):
         fl.load_faces("orl", root="x")
     assert fl.face_set_names()[0] == "orl"

@@ -87,6 +87,13 @@ def test_arrays_that_are_no_images(shape):
         fl.Faces(table(("a",)), images=[image])
 
 
+def test_images_may_be_one_array():
+    faces = fl.Faces(table(), images=np.zeros((2, 8, 8, 3), np.uint8))
+    assert faces.image(1).shape == (8, 8, 3)
+    with pytest.raises(ParameterError, match="pandas.DataFrame"):
+        fl.Faces({"subject": ["a"]}, images=[PIXELS])
+
+
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     values = np.linspace(0, 65535, 24).astype(np.uint16).reshape(4, 6)
     Image.fromarray(values).save(tmp_path / "deep.png")

@@ -171,6 +171,8 @@ def test_preprocessing_is_the_declared_one():
         (lambda x: x, "shape"),
         (lambda x: x.flatten(1)[:1, :4], "shape"),
         (lambda x: x.flatten(1)[:, :4] * torch.nan, "not finite"),
+        (lambda x: x.flatten(1)[:, :4] * 0, "zeros"),
+        (lambda x: 1 / 0, "'m' failed on .2, 3, 112, 112.*ZeroDivisionError"),
         (lambda x: (x, x), "returned a tuple"),
         (lambda x: x.flatten(1).numpy(), "returned a ndarray"),
     ],
@@ -192,6 +194,13 @@ def test_wrapped_modules_know_their_weights():
         fl.wrap_model(first, name="a", template="arcfac")
     with pytest.raises(ParameterError, match="std"):
         fl.ModelSpec("m", std=0)
+    for mean in ([1, 2, 3], "127.5", np.zeros(3)):
+        with pytest.raises(ParameterError, match="mean="):
+            fl.wrap_model(first, name="a", mean=mean)
+    with pytest.raises(ParameterError, match="device"):
+        fl.wrap_model(first, name="a", device="gpu")
+    with pytest.raises(ParameterError, match="name=3"):
+        fl.wrap_model(first, name=3)
     with pytest.raises(UnknownNameError, match="RGB"):
         fl.ModelSpec("m", channels="RBG")
 

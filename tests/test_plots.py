@@ -5,7 +5,7 @@ from matplotlib.colors import to_rgba
 
 import freqlab as fl
 from freqlab import plots
-from freqlab.errors import UnknownNameError
+from freqlab.errors import ParameterError, UnknownNameError
 
 MODEL = "mobilefacenet"
 
@@ -73,6 +73,47 @@ def test_strip_has_the_values_at_their_frequencies(demo, side):
     for bar in (bars[int(heights.argmax())],):
         red, _, blue, _ = bar.get_facecolor()
         assert blue > red  # blue speaks for a match
+
+
+def test_the_title_names_the_threshold_that_was_asked_for(demo):
+    result = demo.load().copy(deep=True)
+    result["threshold"][:] = [[0.11, 0.22, 0.33, np.nan]]
+    for fmr, text in ((1e-1, "threshold 0.11 at FMR 1e-1"), (1e-3, "threshold 0.33 at FMR 1e-3")):
+        axes = plots.heat_plot(result, pair=0, model=MODEL, fmr=fmr)
+        titles = [ax.get_title() for ax in axes["probe"].figure.axes]
+        assert any(text in title for title in titles)
+    axes = plots.heat_plot(result, pair=0, model=MODEL, fmr=1e-4)
+    assert not any("threshold" in ax.get_title() for ax in axes["probe"].figure.axes)
+
+
+def test_a_selection_of_a_result_is_enough(demo):
+    part = demo.sel(model=MODEL, side="probe")
+    assert fl.describe_pair(part, pair=0, model=MODEL) == fl.describe_pair(
+        demo, pair=0, model=MODEL
+    )
+    profile = fl.mean_profile(part, n_draws=10)
+    whole = fl.mean_profile(demo, n_draws=10).sel(side=["probe"])
+    np.testing.assert_allclose(profile["directed"], whole["directed"])
+    plots.profile_plot(profile.sel(model=MODEL), model=MODEL)
+    plots.heat_plot(part, pair=0, model=MODEL)
+    with pytest.raises(ParameterError, match="fl.influence"):
+        fl.mean_profile(demo["influence"])
+    with pytest.raises(ParameterError, match="fl.mean_profile"):
+        plots.profile_plot(demo, model=MODEL)
+
+
+def test_planes_are_in_the_unit_of_the_bands(demo, orl):
+    faces = orl.select([0, 1])
+    result = fl.influence(
+        faces,
+        fl.make_pairs(faces),
+        models=[MODEL],
+        bands=fl.rings(width=4, unit="cycles/eyes"),
+        progress=False,
+    )
+    ax = plots.spectrum_plot(result, pair=0, model=MODEL)
+    assert ax.get_xlabel() == "cycles/eyes"
+    assert ax.get_xticks()[-1] == pytest.approx(56 * 35.24 / 112, abs=0.05)
 
 
 def test_missing_bands_are_grey(demo):

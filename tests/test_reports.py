@@ -89,7 +89,10 @@ def test_a_report_that_fails_loses_nothing(explore, monkeypatch):
     folder, _, _ = explore
     monkeypatch.chdir(folder)
     before = Path("reports/explore.html").read_text()
-    with pytest.raises(reports.ReportError, match=r"fmr=0.5 has no threshold(.|\n)*running"):
+    with pytest.raises(
+        reports.ReportError,
+        match=r"fmr=0.5 has no threshold in results; allowed: 0.1(.|\n)*running",
+    ):
         fl.report("explore", faces="few", bands="rings:14", n_pairs=12, fmr=0.5, progress=False)
     assert Path("reports/explore.html").read_text() == before
     running = Path("reports/explore.running.ipynb")

@@ -16,6 +16,8 @@ from conftest import Linear, make_faces
 import freqlab as fl
 from freqlab.errors import (
     BandError,
+    FaceSetError,
+    ModelError,
     PairError,
     ParameterError,
     StoreConflictError,
@@ -213,7 +215,7 @@ def test_bad_faces_do_not_stop_a_run(orl, tmp_path, capsys):
     assert result.attrs["failures_to_acquire"] == 3
     status = fl.open_run(store)["faces"]["status"].to_series()
     assert status.to_dict() == {
-        "p/gone.pgm": "unreadable image",
+        "p/gone.pgm": "no such file",
         "p/good1.pgm": "ok",
         "p/good2.pgm": "ok",
         "p/noise.pgm": "no face found",
@@ -516,7 +518,8 @@ def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
     faces = fl.Faces(table, images=[blank, blank[::-1]])
     pairs = fl.make_pairs(faces)
     store = tmp_path / "run.zarr"
-    assert compute(faces, pairs, linear, store=store).attrs["failures_to_acquire"] == 2
+    with pytest.raises(FaceSetError, match="none of the 2 faces.*2 no face found"):
+        compute(faces, pairs, linear, store=store)
     points = np.array(fl.alignment.TEMPLATES["arcface"].points) + 10
     given = fl.Faces(table, images=faces.images, landmarks=np.stack([points, points * 0]))
     result = compute(given, pairs, linear, store=store)
@@ -534,13 +537,52 @@ def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
         )
 
 
-def test_stored_landmarks_come_before_detection(orl, tmp_path, linear):
-    """Faces added with landmarks by a run that was stopped before it aligned them."""
+def test_landmarks_once_used_are_asked_for_again(orl, tmp_path, linear):
+    """Otherwise a second call would quietly get results of the first one's crops."""
+    faces = orl.select([0, 1])
+    pairs = fl.make_pairs(faces)
+    shifted = dataclasses.replace(faces, landmarks=faces.landmarks + 3)
+    without = dataclasses.replace(faces, landmarks=None)
+    store = tmp_path / "run.zarr"
+    moved = compute(shifted, pairs, linear, store=store)
+    with pytest.raises(StoreConflictError, match="2 of its faces.*none are given now"):
+        compute(without, pairs, linear, store=store)
+    assert compute(shifted, pairs, linear, store=store).attrs["forward_passes"] == 0
+    detected = compute(without, pairs, linear, store=tmp_path / "other.zarr")
+    assert detected.attrs["name"] != moved.attrs["name"]
+
+
+def test_landmarks_of_a_run_that_never_used_them_do_not_bind(orl, tmp_path, linear):
     faces = orl.select([0, 1])
     store = tmp_path / "run.zarr"
-    shifted = dataclasses.replace(faces, landmarks=faces.landmarks + 3)
-    RunStore(store).add_faces(shifted)
+    RunStore(store).add_faces(dataclasses.replace(faces, landmarks=faces.landmarks + 3))
     without = dataclasses.replace(faces, landmarks=None)
     compute(without, fl.make_pairs(without), linear, store=store)
-    found = fl.open_run(store)["faces"]["landmarks"].to_numpy()
-    np.testing.assert_allclose(found, shifted.landmarks)
+    found = fl.open_run(store)["faces"]
+    np.testing.assert_allclose(found["landmarks"], faces.landmarks, atol=0.5)
+    assert not found["landmarks_given"].any()
+
+
+def test_landmarks_far_outside_are_unusable(orl, tmp_path, linear):
+    landmarks = orl.landmarks[[0, 1, 2]].copy()
+    landmarks[0, 0, 0] = 9999
+    faces = dataclasses.replace(orl.select([0, 1, 2]), landmarks=landmarks)
+    result = compute(faces, fl.make_pairs(faces), linear, store=tmp_path / "run.zarr")
+    assert result.attrs["failures_to_acquire"] == 1
+    status = fl.open_run(tmp_path / "run.zarr")["faces"]["status"].to_numpy()
+    assert status.tolist() == ["unusable landmarks", "ok", "ok"]
+
+
+def test_a_refused_call_leaves_nothing_that_conflicts(orl, tmp_path):
+    """Try with a mistake, follow the advice, go on in the same store."""
+    store = tmp_path / "run.zarr"
+    wrong = dataclasses.replace(orl.select([0, 1]), aligned="arcface", landmarks=None)
+    pairs = fl.make_pairs(wrong)
+    model = fl.wrap_model(Linear(), name="mine")
+    with pytest.raises(ParameterError, match="load the faces without aligned="):
+        compute(wrong, pairs, model, store=store)
+    right = orl.select([0, 1])
+    too_large = fl.wrap_model(Linear(size=224), name="mine")
+    with pytest.raises(ModelError, match="'mine' failed.*1, 3, 112, 112"):
+        compute(right, pairs, too_large, store=store)
+    assert compute(right, pairs, model, store=store).attrs["forward_passes"] == 32

@@ -6,7 +6,7 @@ import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
-from freqlab.sentences import fmr_text
+from freqlab.selection import fmr_text
 
 
 def result_of(similarity, influence, threshold=0.3, genuine=True):
@@ -92,8 +92,8 @@ def result_of(similarity, influence, threshold=0.3, genuine=True):
             math.nan,
             True,
             "Similarity 0.35; no decision, for FMR 1e-3 takes 10,000 impostor comparisons and "
-            "there are 4,900. Of the bands, the strongest is the band 8 to 16 cycles/image, whose "
-            "removal from the probe lowers the similarity by 0.02.",
+            "there are 4,900 (enough for FMR 1e-2). Of the bands, the strongest is the band 8 to "
+            "16 cycles/image, whose removal from the probe lowers the similarity by 0.02.",
         ),
         (
             math.nan,
@@ -151,7 +151,7 @@ def test_profile_sentence(demo):
         model="mobilefacenet", side="probe", comparison="genuine", estimate="mean"
     )
     top = int(np.argmax(np.abs(mean.to_numpy())))
-    assert f"{-float(mean[top]):+.3f} on average" in text
+    assert f"it lowers it by {float(mean[top]):.3f} on average" in text
     lower, upper = demo["band_bounds"].to_numpy()[top]
     assert f"the band {lower:g} to {upper:g} cycles/image" in text
     with pytest.raises(UnknownNameError, match="genuine"):

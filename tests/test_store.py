@@ -39,9 +39,13 @@ def test_metadata_is_added_but_not_changed(tmp_path):
     found = fl.open_run(tmp_path / "run.zarr")["faces"]
     assert found["age"].to_numpy().tolist() == ages.tolist()
     assert set(found["glasses"].to_numpy()) == {"no"}
+    store.faces["status"][:] = DONE
     older = fl.Faces(aged.table.assign(age=ages + 1), faces.images, aligned="arcface")
     with pytest.raises(StoreConflictError, match=r"'age' \(12 of them\).*stored 0.0, given 1.0"):
         store.add_faces(older)
+    store.faces["status"][:] = PENDING  # nothing was computed from them: they may be corrected
+    store.add_faces(older)
+    assert fl.open_run(tmp_path / "run.zarr")["faces"]["age"].to_numpy()[0] == 1
     one_more = make_faces(n_subjects=5, size=4)
     store.add_faces(one_more)
     assert np.isnan(fl.open_run(tmp_path / "run.zarr")["faces"]["age"].to_numpy()[12:]).all()

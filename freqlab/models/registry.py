@@ -11,11 +11,12 @@ from pathlib import Path
 import torch
 
 from freqlab.errors import ParameterError, WeightsError, check_name
+from freqlab.models.devices import resolve_device
 from freqlab.models.mobilefacenet import MobileFaceNet
 from freqlab.models.pickles import read_pickled_module
 from freqlab.models.spec import Model, ModelSpec, Network, wrap_model
 
-__all__ = ["as_model", "load_model", "model_names", "resolve_device"]
+__all__ = ["as_model", "load_model", "model_names"]
 
 
 @dataclass(frozen=True)
@@ -110,26 +111,6 @@ def as_model(model: str | Model | Network, *, device: str) -> Model:
     if name == "<lambda>":
         raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
     return wrap_model(model, name=name, device=device)
-
-
-def resolve_device(device: str) -> str:
-    """Choose the device that ``"auto"`` stands for, and check any other.
-
-    Raises
-    ------
-    ParameterError
-        If there is no such device here.
-    """
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ParameterError(
-            f"device {device!r} cannot be used here ({reason}); allowed: auto, cpu, cuda, ..."
-        ) from error
-    return device
 
 
 @functools.cache

@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 
 from freqlab.alignment import Template, template
-from freqlab.errors import ModelError, ParameterError, check_name
+from freqlab.errors import ModelError, ParameterError, check_name, check_number
+from freqlab.models.devices import resolve_device
 
 __all__ = ["Model", "ModelSpec", "Network", "state_sha256", "wrap_model"]
 
@@ -49,6 +50,8 @@ class ModelSpec:
     citation: str = ""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.name, str):
+            raise ParameterError(f"name={self.name!r} of a model must be text")
         if not self.name or not self.name.isprintable() or self.name.startswith((".", "__")):
             raise ParameterError(
                 f"name={self.name!r} of a model must be printable text that begins with neither "
@@ -56,8 +59,8 @@ class ModelSpec:
             )
         template(self.template)
         check_name("channel order", self.channels, ["RGB", "BGR"])
-        if not self.std > 0:
-            raise ParameterError(f"std={self.std!r} of model {self.name!r} must be positive")
+        check_number("mean", self.mean)
+        check_number("std", self.std, above=0)
 
 
 @dataclass(frozen=True)
@@ -112,13 +115,19 @@ class Model:
         Raises
         ------
         ModelError
-            If the network returns another shape, or numbers that are not finite.
+            If the network fails, or returns another shape, numbers that are not finite, or zeros.
         """
         if self.spec.channels == "BGR":
             images = images.flip(1)
         normalised = (images - self.spec.mean) / self.spec.std
         with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
-            features = self.network(normalised.contiguous(memory_format=torch.channels_last))
+            try:
+                features = self.network(normalised.contiguous(memory_format=torch.channels_last))
+            except Exception as error:  # whatever a user's network stumbles over
+                raise ModelError(
+                    f"model {self.name!r} failed on {tuple(images.shape)} float32 crops: "
+                    f"{type(error).__name__}: {error}"
+                ) from error
         if not isinstance(features, torch.Tensor):
             raise ModelError(
                 f"model {self.name!r} returned a {type(features).__name__}; expected a tensor "
@@ -131,6 +140,8 @@ class Model:
             )
         if not bool(torch.isfinite(features).all()):
             raise ModelError(f"model {self.name!r} returned embeddings that are not finite")
+        if not bool((features != 0).any(dim=1).all()):
+            raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
         return features.float()
 
     def fingerprint(self) -> dict[str, Any]:
@@ -186,6 +197,7 @@ def wrap_model(
     if not callable(network):
         raise ParameterError(f"network={network!r} of model {name!r} cannot be called")
     checkpoint = version or "not known (a plain function)"
+    device = resolve_device(device)
     if isinstance(network, torch.nn.Module):
         network = network.to(device)
         checkpoint = state_sha256(network)

@@ -10,13 +10,16 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.alignment import Template, align, detect_landmarks
-from freqlab.errors import ParameterError, StoreConflictError
+from freqlab.errors import FaceSetError, ParameterError, StoreConflictError
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run
 from freqlab.store import (
     BAD_LANDMARKS,
     DONE,
+    FAILED,
+    FLAGS,
     NO_FACE,
+    NO_FILE,
     PENDING,
     UNREADABLE,
     Column,
@@ -34,14 +37,18 @@ def align_faces(run: Run, to: Template, device: str) -> None:
 
     Faces that could not be read are tried again, for a file may have come back, and so are faces
     that were not found, where landmarks are given now.
+
+    Raises
+    ------
+    FaceSetError
+        If not one of the faces can be used.
     """
     store = run.store
     node = _crops_node(run, to)
     status = store.read(node, "status")[run.rows]
-    wanted = np.isin(status, (PENDING, UNREADABLE))
-    if run.faces.landmarks is not None:
-        given = np.isfinite(run.faces.landmarks).all(axis=(1, 2))
-        wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
+    given = store.read(store.faces, "landmarks_given")[run.rows]
+    wanted = np.isin(status, (PENDING, UNREADABLE, NO_FILE))
+    wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
     pending = np.unique(run.rows[wanted])
     with run.bar("aligning faces", len(pending), "face") as bar:
         for block in store.blocks(pending):
@@ -51,6 +58,13 @@ def align_faces(run: Run, to: Template, device: str) -> None:
             store.write_rows(store.faces, rows, about_faces, status)
             store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
             bar.update(len(rows))
+    codes = store.read(store.faces, "status")[run.rows]
+    if np.isin(codes, FAILED).all():
+        why = ", ".join(f"{int((codes == c).sum()):,} {FLAGS[int(c)]}" for c in np.unique(codes))
+        first = f"{run.faces.names[0]}: {FLAGS[int(codes[0])]}"
+        raise FaceSetError(
+            f"none of the {len(codes):,} faces of {run.faces.name!r} can be used ({why}); {first}"
+        )
 
 
 def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
@@ -125,9 +139,11 @@ def _align_block(
             content = faces.content(position)
             images[k] = faces.image(position, content)
             digests[k] = hashlib.sha256(content).hexdigest()
+        except FileNotFoundError:
+            status[k] = NO_FILE
         except OSError:
             status[k] = UNREADABLE
-    landmarks = _known_landmarks(run, rows, positions)
+    landmarks = run.store.read(run.store.faces, "landmarks")[rows]
     if faces.aligned is None:
         missing = [k for k in images if not np.isfinite(landmarks[k]).all()]
         if missing:
@@ -144,7 +160,7 @@ def _align_block(
         elif np.isnan(landmarks[k]).any():
             status[k] = NO_FACE
         else:
-            crop = align(image, landmarks[k], to)
+            crop = None if _outside(landmarks[k], image) else align(image, landmarks[k], to)
             if crop is None:
                 status[k] = BAD_LANDMARKS
             else:
@@ -159,14 +175,7 @@ def _align_block(
     return crops, about_faces
 
 
-def _known_landmarks(run: Run, rows: Rows, positions: list[int]) -> npt.NDArray[np.float32]:
-    """Landmarks that are given, else those in the store, else NaN."""
-    stored = run.store.faces["landmarks"]
-    if not isinstance(stored, zarr.Array):
-        raise TypeError("faces/landmarks is not an array")
-    landmarks = np.array(stored.oindex[rows], np.float32)
-    if run.faces.landmarks is not None:
-        given = run.faces.landmarks[positions].astype(np.float32)
-        usable = np.isfinite(given).all(axis=(1, 2))
-        landmarks[usable] = given[usable]
-    return landmarks
+def _outside(landmarks: npt.NDArray[np.floating], image: Pixels) -> bool:
+    """Whether a point lies farther out of the photograph than half its size."""
+    size = np.array(image.shape[1::-1])
+    return bool(((landmarks < -0.5 * size) | (landmarks > 1.5 * size)).any())

@@ -82,15 +82,18 @@ def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     """
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
-    group = store.require_group(path, model.fingerprint())
     stored = None
-    if "reference_embedding" in group:
+    if f"{path}/reference_embedding" in store.root:
+        group = store.require_group(path, model.fingerprint())
         stored = store.read(group, "reference_embedding")
         if not model.verify:
             return len(stored)
     none = np.zeros((1, len(run.bands)), bool)
     found = embed_block(model, _reference_crop(model), none, labels, batch_size=1)[0][0, 0]
-    if stored is None:
+    if stored is None:  # a model that fails at its first crop leaves nothing behind
+        if path in store.root:
+            del store.root[path]
+        group = store.require_group(path, model.fingerprint())
         attrs = {"long_name": "embedding of the reference crop"}
         store.write_array(group, "reference_embedding", found, ["feature"], attrs)
     elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:

@@ -18,12 +18,9 @@ from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
 from freqlab.store import RunStore, node_name
-from freqlab.verification import all_comparisons, threshold_at_fmr
+from freqlab.verification import FMRS, all_comparisons, threshold_at_fmr
 
-__all__ = ["FMRS", "write_influence"]
-
-FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
-"""False match rates at which every result carries its models' thresholds."""
+__all__ = ["write_influence"]
 
 _PAIRS_PER_CHUNK = 8192
 _PAIRS_PER_STEP = 2048  # so that the gathered embeddings stay small
@@ -129,9 +126,17 @@ def _identity(
         "faces": {
             "n": len(members),
             "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
+            "landmarks_sha256": _landmarks_sha256(run),
             "failures_to_acquire": int(run.store.failed(run.rows).sum()),
         },
     }
+
+
+def _landmarks_sha256(run: Run) -> str:
+    """A digest of the landmarks by which the faces were aligned, to a hundredth of a pixel."""
+    landmarks = run.store.read(run.store.faces, "landmarks")[np.sort(run.rows)]
+    hundredths = np.rint(100 * np.nan_to_num(landmarks)).astype(np.int64)
+    return hashlib.sha256(hundredths.tobytes()).hexdigest()
 
 
 def _write_axes(
