@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import importlib.util
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -206,8 +207,6 @@ def _read_csv(path: Path, needed: list[str]) -> pd.DataFrame:
 
 def _natural(text: str) -> list[tuple[int, str]]:
     """Sort key by which ``s2`` comes before ``s10``."""
-    import re
-
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 import os
 from collections.abc import Iterable, Sequence
@@ -115,12 +116,11 @@ class Faces:
             pathless = table.index[~table["path"].map(lambda p: isinstance(p, (str, os.PathLike)))]
             if len(pathless):
                 raise ParameterError(f"faces without a path: {list(pathless[:3])}")
-        if self.images is not None and len(self.images) != len(table):
-            raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
-        for name, image in zip(
-            table.index, [] if self.images is None else self.images, strict=False
-        ):
-            _check_image(str(name), image)
+        else:
+            if len(self.images) != len(table):
+                raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
+            for name, image in zip(table.index, self.images, strict=True):
+                _check_image(str(name), image)
         if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):
             raise ParameterError(
                 f"landmarks of shape {self.landmarks.shape}; expected ({len(table)}, 5, 2)"
@@ -176,13 +176,11 @@ class Faces:
     def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
         """The faces at these positions, in this order."""
         positions = np.asarray(rows)
-        return Faces(
-            self.table.iloc[positions],
-            None if self.images is None else [self.images[int(i)] for i in positions],
-            None if self.landmarks is None else self.landmarks[positions],
-            self.aligned,
-            self.name,
-            self.credit,
+        return dataclasses.replace(
+            self,
+            table=self.table.iloc[positions],
+            images=None if self.images is None else [self.images[int(i)] for i in positions],
+            landmarks=None if self.landmarks is None else self.landmarks[positions],
         )
 
     def content(self, position: int) -> bytes:

@@ -132,13 +132,13 @@ def _weighted_means(
     if len(values) == 0:
         return np.full((*shape, 3), np.nan)
     flat = values.reshape(len(values), -1)
-    present = np.isfinite(flat)
-    filled = np.where(present, flat, 0.0)
+    filled = np.nan_to_num(flat)
+    present = np.isfinite(flat).astype(float)
     one_subject = subjects[0] == subjects[1]
 
     def mean(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
         with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((weights @ filled) / (weights @ present.astype(float)))
+            return np.asarray((weights @ filled) / (weights @ present))
 
     resampled = []
     for start in range(0, len(draws), _DRAWS_PER_STEP):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import html
 import importlib.resources
 import json
@@ -87,8 +88,8 @@ def report(
                 f"or a list of these"
             )
     if "store" in defaults and not parameters.get("store"):
-        faces = str(parameters.get("faces", defaults.get("faces", "faces")))
-        parameters["store"] = f"runs/{Path(faces.strip(chr(39) + chr(34))).stem}.zarr"
+        faces = str(parameters.get("faces", ast.literal_eval(defaults["faces"])))
+        parameters["store"] = f"runs/{Path(faces).stem}.zarr"
 
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
@@ -162,15 +163,13 @@ def _to_html(name: str, path: Path) -> str:
 
     notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
     for cell in notebook.cells:
-        outputs = cell.get("outputs", [])
-        cell["outputs"] = [o for o in outputs if o.get("name") != "stderr"]
-        alternative = cell.metadata.get("alt")
-        for output in cell["outputs"] if cell.cell_type == "code" else ():
-            if "image/png" in output.get("data", {}):
-                text = alternative or output["data"].get("text/plain", "figure")
-                output.metadata.setdefault("image/png", {})["alt"] = text
         if cell.cell_type != "code":
-            del cell["outputs"]
+            continue
+        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                text = cell.metadata.get("alt") or output.data.get("text/plain", "figure")
+                output.metadata.setdefault("image/png", {})["alt"] = text
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="basic", exclude_input=True, exclude_output_prompt=True, embed_images=True
     )

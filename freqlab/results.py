@@ -139,8 +139,8 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
     """
     url = os.fspath(path)
     root = _open_group(url)
-    names = [name for name, _ in _walk(root) if re.fullmatch(r"embeddings/[^/]+", name)]
-    models = {str(json.loads(str(root[n].attrs["identity"]))["name"]): n for n in names}
+    nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
+    models = {str(json.loads(str(root[node].attrs["identity"]))["name"]): node for node in nodes}
     node = models[check_name("model", model, models)]
     return _open_face_node(url, root, f"{node}/intact")["embedding"]
 
@@ -199,7 +199,7 @@ def describe_run(path: str | os.PathLike[str]) -> str:
             lines.append(f"  {node_path}: " + ", ".join(f"{n:,} {k}" for k, n in named.items()))
             if node_path == "faces":
                 lines.extend(_failure_lines(url, root))
-        elif "identity" in group.attrs:
+        elif "reference_embedding" in group:
             lines.append(f"  {node_path}: {_model_text(group)}")
     return "\n".join(lines)
 

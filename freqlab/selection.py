@@ -17,6 +17,9 @@ __all__ = [
     "with_axes",
 ]
 
+# variables of results and profiles that have no axis ``side``
+_WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
+
 
 def pairs_to_show(
     result: xr.Dataset, *, model: str, side: str = "probe", fmr: float = 1e-3
@@ -168,6 +171,3 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
         along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
         data = data.assign({v: data[v].expand_dims(name) for v in along})
     return data
-
-
-_WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")

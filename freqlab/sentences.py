@@ -53,6 +53,8 @@ def describe_pair(
     influence = data["influence"].to_numpy()
     if not np.isfinite(similarity):
         return "Not compared: one of the two faces could not be read or found."
+    if not np.isfinite(influence).any():
+        return f"Similarity {similarity:.2f}; no band could be taken {_MASKED[side]}."
     strongest = int(np.nanargmax(np.abs(influence)))
     effect = (
         f"the strongest is {band_text(result, strongest)}, whose removal {_MASKED[side]} "
@@ -66,8 +68,10 @@ def describe_pair(
     verdict = "A match" if match else "No match"
     if bool(data["genuine"]) != match:
         verdict += ", wrongly," if match else ", though it is one person,"
+    digits = 4 if f"{similarity:.2f}" == f"{threshold:.2f}" else 2
     start = (
-        f"{verdict} at FMR {fmr_text(fmr)} (similarity {similarity:.2f}, threshold {threshold:.2f})"
+        f"{verdict} at FMR {fmr_text(fmr)} "
+        f"(similarity {similarity:.{digits}f}, threshold {threshold:.{digits}f})"
     )
     crosses = ((similarity - influence) >= threshold) != match
     flips = np.flatnonzero(crosses & np.isfinite(influence))

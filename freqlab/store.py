@@ -4,9 +4,10 @@ Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
 
     /faces                        names, subjects, paths, metadata, status, landmarks, digests
     /crops/<template>             crop (face, y, x, channel)
+    /embeddings/<model>           reference_embedding (feature): is it still the same model?
     /embeddings/<model>/intact    embedding (face, feature)
     /embeddings/<model>/<bands>   embedding (face, band, feature), removed_rms (face, band)
-    /influence/<name>             what freqlab.run writes
+    /influence/<name>             a result, written by freqlab.stages.pair_up
 
 Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
 by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
@@ -329,14 +330,8 @@ class RunStore:
             if len(array) != len(rows):
                 raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
         for block in self.blocks(rows):
-            members = rows[block]
-            start = int(members[0]) // self.block_size * self.block_size
-            stop = min(start + self.block_size, self.n_faces)
             for name, array in (*values.items(), ("status", status)):
-                target = _array(node, name)
-                chunk = np.asarray(target[start:stop])
-                chunk[members - start] = array[block]
-                target[start:stop] = chunk
+                self._write_block(_array(node, name), rows[block], array[block])
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """Indices into `rows` that lie in one block of faces, block by block."""
@@ -360,10 +355,10 @@ class RunStore:
         name: str,
         values: npt.NDArray[Any],
         dims: Sequence[str],
-        attrs: Mapping[str, Any] | None = None,
+        attrs: Mapping[str, Any],
     ) -> None:
         """Write a small array in one chunk."""
-        array = _create(group, name, values.shape, values.shape, values.dtype, dims, attrs or {})
+        array = _create(group, name, values.shape, values.shape, values.dtype, dims, attrs)
         array[...] = values
 
     def create_array(
@@ -398,13 +393,23 @@ class RunStore:
             if array.shape[0] != n_faces:
                 array.resize((n_faces, *array.shape[1:]))
 
+    def _write_block(
+        self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
+    ) -> None:
+        """Write rows of one block in one piece."""
+        start = int(rows[0]) // self.block_size * self.block_size
+        stop = min(start + self.block_size, self.n_faces)
+        chunk = np.asarray(array[start:stop])
+        chunk[rows - start] = values
+        array[start:stop] = chunk
+
     def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
         """Write a column of faces that nothing has been computed for, or that lacked it."""
-        if len(rows):
-            array = _array(self.faces, name)
-            whole = np.asarray(array[:])
-            whole[rows] = values
-            array[:] = whole
+        differs = ~_equal(self.read(self.faces, name)[rows], values)
+        changed = np.flatnonzero(differs.reshape(len(rows), -1).any(axis=1)) if len(rows) else rows
+        for block in self.blocks(rows[changed]):
+            at = changed[block]
+            self._write_block(_array(self.faces, name), rows[at], values[at])
 
     def _settled(
         self, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]

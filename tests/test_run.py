@@ -506,6 +506,12 @@ def test_without_crops_a_photograph_that_went_is_not_a_black_one(orl, tmp_path, 
     gone = ((result["probe"] == "s1/1.pgm") | (result["reference"] == "s1/1.pgm")).to_numpy()
     missing = np.isnan(result["influence"].sel(side="both", model="linear")).all("band").to_numpy()
     np.testing.assert_array_equal(missing, gone)
+    pair = int(result["pair"][int(np.flatnonzero(gone)[0])])
+    text = fl.describe_pair(result, pair=pair, model="linear", side="reference")
+    assert "no band could be taken from the reference" in text
+    # missed once more: the store still knows which photograph it was
+    compute(faces, pairs, linear, bands="rings:28", store=store)
+    assert fl.open_run(store)["faces"]["status"].sel(face="s1/1.pgm").item() == "no such file"
     (tmp_path / "faces" / "s1" / "1.pgm").write_bytes(orl.content(5))
     with pytest.raises(StoreConflictError, match="s1/1.pgm"):
         compute(faces, pairs, linear, bands="rings:28", store=store)

@@ -109,6 +109,11 @@ def test_sentences(similarity, influence, threshold, genuine, expected):
     assert fl.describe_pair(result, pair=7, model="m") == expected
 
 
+def test_as_many_digits_as_tell_them_apart():
+    text = fl.describe_pair(result_of(0.3021, [0, 0, 0.1], genuine=False), pair=7, model="m")
+    assert "(similarity 0.3021, threshold 0.3000)" in text
+
+
 def test_a_tie_with_the_threshold_is_a_match():
     text = fl.describe_pair(result_of(0.3, [0, 0, 0.1]), pair=7, model="m")
     assert text.startswith("A match at")

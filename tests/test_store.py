@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -145,6 +146,28 @@ def test_identity_differences_are_named(tmp_path):
         store.require_group("embeddings/m", {"checkpoint": "a", "mean": 2.0})
     assert "checkpoint" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
+
+
+def test_readers_of_a_store_that_stopped_between_a_group_and_its_arrays(demo, tmp_path):
+    store = tmp_path / "run.zarr"
+    shutil.copytree(demo.attrs["store"], store)
+    root = zarr.open_group(store)
+    root.create_group("embeddings/bare")
+    root.create_group("crops/bare", attributes={"identity": "{}"})
+    assert "bare" in fl.open_run(store)["crops"]
+    assert "12 ok" in describe_run(store)
+    assert fl.open_embeddings(store, model="mobilefacenet").shape == (12, 512)
+
+
+def test_equal_columns_are_not_written_again(tmp_path, monkeypatch):
+    faces = make_faces(n_subjects=3, size=4)
+    store = store_of(tmp_path, faces)
+
+    def refuse(array, selection, value):
+        raise AssertionError(f"{array.basename} was written again")
+
+    monkeypatch.setattr(zarr.Array, "__setitem__", refuse)
+    store.add_faces(faces)
 
 
 def test_an_unfinished_result_is_not_taken_for_whole(synthetic, linear, tmp_path):

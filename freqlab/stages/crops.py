@@ -74,7 +74,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
     -------
     rows : numpy.ndarray
         Those of `rows` whose crop could be had; a photograph that is gone by now is left out
-        and recorded as unreadable.
+        and recorded so.
     crops : numpy.ndarray
         ``(n, height, width, 3)``.
 
@@ -90,8 +90,8 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
     if "crop" in node:
         first, last = int(rows[0]), int(rows[-1])
         return rows, np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
-    crops, about_faces = _align_block(run, rows, model.template, model.device)
     stored = store.read(store.faces, "sha256")[rows]
+    crops, about_faces = _align_block(run, rows, model.template, model.device)
     here = about_faces["status"] == DONE
     changed = here & (stored != about_faces["sha256"])
     if changed.any():
@@ -99,11 +99,8 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
         raise StoreConflictError(
             f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
         )
-    gone = rows[~here]
-    if len(gone):
-        status = np.full(len(gone), UNREADABLE, np.int8)
-        for group in (store.faces, node):
-            store.write_rows(group, gone, {}, status)
+    for group in (store.faces, node):
+        store.write_rows(group, rows[~here], {}, about_faces["status"][~here])
     return rows[here], crops[here]
 
 
@@ -131,19 +128,25 @@ def _align_block(
     faces, positions, n = run.faces, run.positions(rows), len(rows)
     crops = np.zeros((n, *to.size, 3), np.uint8)
     status = np.full(n, DONE, np.int8)
-    digests = np.full(n, "", object)
-    stamps = np.array([file_stamp(faces, i) or (-1, -1) for i in positions], np.int64)
+    known = {
+        name: run.store.read(run.store.faces, name)[rows]
+        for name in ("landmarks", "sha256", "file_size", "file_mtime")
+    }
     images: dict[int, Pixels] = {}
     for k, position in enumerate(positions):
         try:
             content = faces.content(position)
             images[k] = faces.image(position, content)
-            digests[k] = hashlib.sha256(content).hexdigest()
         except FileNotFoundError:
             status[k] = NO_FILE
+            continue
         except OSError:
             status[k] = UNREADABLE
-    landmarks = run.store.read(run.store.faces, "landmarks")[rows]
+            continue
+        known["sha256"][k] = hashlib.sha256(content).hexdigest()
+        stamp = file_stamp(faces, position) or (-1, -1)
+        known["file_size"][k], known["file_mtime"][k] = stamp
+    landmarks = known["landmarks"]
     if faces.aligned is None:
         missing = [k for k in images if not np.isfinite(landmarks[k]).all()]
         if missing:
@@ -165,14 +168,7 @@ def _align_block(
                 status[k] = BAD_LANDMARKS
             else:
                 crops[k] = crop
-    about_faces: dict[str, npt.NDArray[Any]] = {
-        "landmarks": landmarks,
-        "sha256": digests,
-        "file_size": stamps[:, 0],
-        "file_mtime": stamps[:, 1],
-        "status": status,
-    }
-    return crops, about_faces
+    return crops, {**known, "status": status}
 
 
 def _outside(landmarks: npt.NDArray[np.floating], image: Pixels) -> bool:
