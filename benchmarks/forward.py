@@ -38,7 +38,10 @@ def main() -> None:
     row = {name: i for i, name in enumerate(names)}
     positions = [faces.names.index(name) for name in names]
     crops = np.stack(
-        [fl.alignment.align(faces.image(i), faces.landmarks[i], model.template) for i in positions]
+        [
+            fl.alignment.cut(faces.image(i), faces.landmarks[i], np.zeros(4), model.template)
+            for i in positions
+        ]
     )
     removals = np.concatenate([np.zeros((1, len(bands)), bool), np.eye(len(bands), dtype=bool)])
     batch = fl.embeddings.default_batch_size("cpu")

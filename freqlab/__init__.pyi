@@ -8,6 +8,7 @@ from . import (
     plots,
     resources,
     spectrum,
+    templates,
     verification,
 )
 from .bands import Bands, parse_bands, rings
@@ -15,7 +16,15 @@ from .datasets import face_set_names, load_faces
 from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
-from .models import Model, ModelSpec, load_model, model_names, wrap_model
+from .models import (
+    Model,
+    ModelSpec,
+    known_models,
+    load_model,
+    model_names,
+    register_model,
+    wrap_model,
+)
 from .pairs import make_pairs
 from .profiles import mean_profile
 from .reports import report
@@ -23,6 +32,7 @@ from .results import open_embeddings, open_influence, open_run
 from .run import influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile
+from .templates import Template, register_template
 
 __version__: str
 
@@ -32,6 +42,7 @@ __all__ = [
     "FreqlabError",
     "Model",
     "ModelSpec",
+    "Template",
     "alignment",
     "bands",
     "describe_pair",
@@ -41,6 +52,7 @@ __all__ = [
     "errors",
     "face_set_names",
     "influence",
+    "known_models",
     "load_faces",
     "load_model",
     "make_pairs",
@@ -54,10 +66,13 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "plots",
+    "register_model",
+    "register_template",
     "report",
     "resources",
     "rings",
     "spectrum",
+    "templates",
     "threshold_of",
     "verification",
     "wrap_model",

@@ -1,4 +1,4 @@
-"""From photographs to crops: detect a face, find five points, warp to a template.
+"""From photographs to crops: detect a face, find five points, cut it out as a template says.
 
 Detection is MTCNN of facenet-pytorch (weights inside its wheel). The warp is a similarity
 transform, least squares (Umeyama 1991), with cubic interpolation; photographs larger than the
@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from freqlab.errors import check_name
+from freqlab.dlib_landmarks import dlib_landmarks
+from freqlab.templates import Points, Template
 
-__all__ = ["TEMPLATES", "Template", "align", "detect_landmarks", "template"]
+__all__ = ["Detections", "cut", "detect_faces"]
 
 # Photographs are enlarged by a whole factor until their shorter side reaches this many pixels,
 # and reduced until their longer side is below the other, before the detector sees them.
@@ -28,117 +28,99 @@ _MAX_SIDE = 1280
 _BORDER = 50
 
 
-@dataclass(frozen=True)
-class Template:
-    """Where the five points of a face lie in a crop.
+class Detections(NamedTuple):
+    """Where the faces of photographs are: one each, NaN where none was found."""
 
-    Parameters
-    ----------
-    name
-        Its name in models and stores.
-    size
-        Height and width of the crop in pixels.
-    points
-        Left eye, right eye, nose, left and right corner of the mouth as the viewer sees them,
-        (x, y) in pixels.
-    eye_distance
-        Distance between the eyes in pixels, the length behind ``cycles/eyes``.
-    """
-
-    name: str
-    size: tuple[int, int]
-    points: tuple[tuple[float, float], ...]
-    eye_distance: float | None
+    landmarks: npt.NDArray[np.float32]
+    """Five points ``(n, 5, 2)``: x, y in pixels, in the order of
+    :class:`freqlab.templates.Template`."""
+    boxes: npt.NDArray[np.float32]
+    """Left, top, right, bottom ``(n, 4)``, in pixels."""
 
 
-# The five-point template of ArcFace (Deng et al. 2019, insightface).
-TEMPLATES = {
-    "arcface": Template(
-        name="arcface",
-        size=(112, 112),
-        points=(
-            (38.2946, 51.6963),
-            (73.5318, 51.5014),
-            (56.0252, 71.7366),
-            (41.5493, 92.3655),
-            (70.7299, 92.2041),
-        ),
-        eye_distance=35.24,
-    )
-}
-
-
-def template(name: str) -> Template:
-    """Look up a template by name.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    return TEMPLATES[check_name("template", name, TEMPLATES)]
-
-
-def detect_landmarks(
-    images: Sequence[npt.NDArray[np.uint8]], *, device: str = "cpu"
-) -> npt.NDArray[np.float32]:
-    """Find the five points of the face in each photograph.
-
-    Of several faces the one is taken whose area less twice the squared distance from the centre
-    is largest.
+def detect_faces(
+    images: Sequence[npt.NDArray[np.uint8]],
+    *,
+    near: npt.NDArray[np.floating] | None = None,
+    device: str = "cpu",
+) -> Detections:
+    """Find the face in each photograph: its five points and its box.
 
     Parameters
     ----------
     images
         RGB photographs ``(height, width, 3)``; those of one size run as one batch.
+    near
+        Five points ``(n, 5, 2)`` that are known already: of several faces the one is taken whose
+        points are nearest to them. Where they are NaN, and by default, the one is taken whose
+        area less twice the squared distance from the centre is largest.
     device
         Where the detector runs.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n, 5, 2)``: x, y in pixels of the photograph, points in the order of
-        :class:`Template`; NaN where no face was found.
     """
-    found = np.full((len(images), 5, 2), np.nan, np.float32)
+    points = np.full((len(images), 5, 2), np.nan, np.float32)
+    boxes = np.full((len(images), 4), np.nan, np.float32)
     prepared = [_prepare(image) for image in images]
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, (image, _) in enumerate(prepared):
         by_shape.setdefault(image.shape, []).append(i)
     for members in by_shape.values():
         batch = np.stack([prepared[i][0] for i in members])
-        boxes, _, points = _detector(device).detect(batch, landmarks=True)
-        for i, face_boxes, face_points in zip(members, boxes, points, strict=True):
-            if face_boxes is not None:
-                best = _largest_central(np.asarray(face_boxes), batch.shape[1:3])
-                found[i] = (np.asarray(face_points)[best] - _BORDER) / prepared[i][1]
-    return found
+        found_boxes, _, found_points = _detector(device).detect(batch, landmarks=True)
+        for i, its_boxes, its_points in zip(members, found_boxes, found_points, strict=True):
+            if its_boxes is None:
+                continue
+            corners, its_points = np.asarray(its_boxes), np.asarray(its_points)
+            best = _largest_central(corners, batch.shape[1:3])
+            its_points = (its_points - _BORDER) / prepared[i][1]
+            if near is not None and np.isfinite(near[i]).all():
+                best = int(np.square(its_points - near[i]).sum(axis=(1, 2)).argmin())
+            points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
+    return Detections(points, boxes)
 
 
-def align(
-    image: npt.NDArray[np.uint8], landmarks: npt.NDArray[np.floating], to: Template
+def cut(
+    image: npt.NDArray[np.uint8],
+    landmarks: npt.NDArray[np.floating],
+    box: npt.NDArray[np.floating],
+    to: Template,
 ) -> npt.NDArray[np.uint8] | None:
-    """Warp a photograph so that its landmarks come to lie on a template's points.
+    """Cut a face out of a photograph as a template says.
 
     Parameters
     ----------
     image
         RGB photograph ``(height, width, 3)``.
     landmarks
-        Five points ``(5, 2)`` in its pixels.
+        Five points ``(5, 2)`` in its pixels; what a template cut by a box does not need.
+    box
+        Left, top, right, bottom ``(4,)`` in its pixels; what only such a template needs.
     to
         The template.
 
     Returns
     -------
     numpy.ndarray or None
-        Crop ``(height, width, 3)`` of the template's size; None if the landmarks do not
-        determine a transform, as when they all coincide.
+        Crop ``(height, width, 3)``; None if landmarks or box do not determine one.
     """
+    if to.cut_by == "box":
+        return _cut_box(image, box, to)
+    if to.cut_by == "dlib":
+        points = dlib_landmarks(image, landmarks)
+        return None if points is None else _warp(image, points, to.dlib_points, to.size)
+    return _warp(image, landmarks, to.points, to.size)
+
+
+def _warp(
+    image: npt.NDArray[np.uint8],
+    landmarks: npt.NDArray[np.floating],
+    points: Points,
+    size: tuple[int, int],
+) -> npt.NDArray[np.uint8] | None:
+    """Warp a photograph so that its landmarks come to lie on `points`."""
     from skimage.transform import SimilarityTransform, warp
 
     photograph: npt.NDArray[np.floating] = image.astype(np.float32)
-    target = np.asarray(to.points)
+    target = np.asarray(points)
     to_photograph = SimilarityTransform.from_estimate(target, landmarks)
     if not to_photograph:
         return None
@@ -148,8 +130,22 @@ def align(
         ratio = np.array(photograph.shape[1::-1]) / image.shape[1::-1]
         landmarks = (np.asarray(landmarks) + 0.5) * ratio - 0.5
         to_photograph = SimilarityTransform.from_estimate(target, landmarks)
-    crop = warp(photograph, to_photograph, output_shape=to.size, order=3, mode="edge")
+    crop = warp(photograph, to_photograph, output_shape=size, order=3, mode="edge")
     return np.rint(np.clip(crop, 0, 255)).astype(np.uint8)
+
+
+def _cut_box(
+    image: npt.NDArray[np.uint8], box: npt.NDArray[np.floating], to: Template
+) -> npt.NDArray[np.uint8] | None:
+    """Cut out a box and its margin as facenet-pytorch does."""
+    from facenet_pytorch.models.utils.detect_face import extract_face
+    from PIL import Image
+
+    inside = np.clip(box, 0, np.tile(image.shape[1::-1], 2))
+    if not (inside[2:] - inside[:2] >= 1).all():
+        return None
+    crop = extract_face(Image.fromarray(image), box, image_size=to.size[0], margin=to.margin)
+    return np.asarray(crop.permute(1, 2, 0).numpy()).astype(np.uint8)
 
 
 def _reduce(photograph: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.floating]:

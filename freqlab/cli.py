@@ -1,4 +1,4 @@
-"""The command line: ``freqlab run``, ``report``, ``info``, ``landmarks``."""
+"""The command line: ``freqlab run``, ``report``, ``info``, ``models``, ``landmarks``."""
 
 from __future__ import annotations
 
@@ -62,7 +62,13 @@ def main() -> None:
 @app.command()
 def run(
     faces: FacesOption,
-    model: Annotated[list[str], typer.Option("--model", help="Model; may be repeated.")],
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="Name or path, options behind it: elasticface,checkpoint=FILE. May be repeated.",
+        ),
+    ],
     store: Annotated[str, typer.Option("--store", help="Zarr group of the run.")],
     root: RootOption = None,
     aligned: AlignedOption = None,
@@ -75,6 +81,9 @@ def run(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
     keep_crops: Annotated[bool | None, typer.Option(help="Store the aligned crops.")] = None,
+    upscale: Annotated[
+        bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
+    ] = False,
     landmarks: Annotated[
         Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
     ] = None,
@@ -98,6 +107,7 @@ def run(
             device=device,
             batch_size=batch_size,
             keep_crops=keep_crops,
+            upscale=upscale,
         )
 
 
@@ -105,7 +115,9 @@ def run(
 def report(
     name: Annotated[str, typer.Argument(help="Report, such as explore.")],
     faces: Annotated[str | None, typer.Option("--faces", help="Face set.")] = None,
-    model: Annotated[str | None, typer.Option("--model", help="Model.")] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Name or path, options behind it.")
+    ] = None,
     store: Annotated[str | None, typer.Option("--store", help="Zarr group of the run.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
     parameter: Annotated[
@@ -136,6 +148,18 @@ def info(
     from freqlab.results import describe_run
 
     typer.echo(describe_run(store))
+
+
+@app.command()
+def models() -> None:
+    """List the models known by name, and where their weights are or how to get them."""
+    import freqlab as fl
+
+    typer.echo(fl.known_models().to_string(justify="left"))
+    typer.echo(
+        "\nAlso: timm:<architecture>,checkpoint=FILE  timm:hf_hub:<owner>/<model>  a path ending "
+        "in .onnx\nA TorchScript or torch.export file: PATH,trust=true"
+    )
 
 
 @app.command()

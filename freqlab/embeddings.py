@@ -9,7 +9,7 @@ import numpy.typing as npt
 import torch
 
 from freqlab import spectrum
-from freqlab.errors import ParameterError
+from freqlab.errors import ModelError, ParameterError
 from freqlab.models.spec import Model
 
 __all__ = ["default_batch_size", "embed_block"]
@@ -64,6 +64,8 @@ def embed_block(
     ------
     ParameterError
         If crops and labels do not fit the model.
+    ModelError
+        If the model fails, or its embeddings differ in length from batch to batch.
     """
     if crops.shape[1:] != (*model.template.size, 3):
         raise ParameterError(
@@ -81,7 +83,7 @@ def embed_block(
     n_images, n_removals = len(crops), len(removals)
     jobs = torch.cartesian_prod(torch.arange(n_images), torch.arange(n_removals))
     jobs = jobs.to(model.device)
-    batches = []
+    batches: list[torch.Tensor] = []
     for batch in jobs.split(batch_size):
         face, removal = batch.unbind(1)
         masked = spectrum.apply_masks(images[face], masks[removal])
@@ -89,7 +91,13 @@ def embed_block(
         if len(batch) < batch_size:
             filler = masked[-1:].expand(batch_size - len(batch), -1, -1, -1)
             masked = torch.cat([masked, filler])
-        batches.append(model(masked)[: len(batch)].cpu())
+        embedded = model(masked)[: len(batch)].cpu()
+        if batches and embedded.shape[1] != batches[0].shape[1]:
+            raise ModelError(
+                f"model {model.name!r} returned {embedded.shape[1]} features for one batch and "
+                f"{batches[0].shape[1]} for another"
+            )
+        batches.append(embedded)
         if advance is not None:
             advance(len(batch))
     embeddings = torch.cat(batches).reshape(n_images, n_removals, -1).numpy()

@@ -18,7 +18,10 @@ __all__ = [
     "StoreError",
     "UnknownNameError",
     "UnsafePickleError",
+    "UntrustedModelError",
     "WeightsError",
+    "WeightsMismatchError",
+    "WeightsNotFoundError",
     "check_name",
     "check_number",
 ]
@@ -56,8 +59,32 @@ class WeightsError(FreqlabError, RuntimeError):
     """A weight file is missing, damaged, or of another network."""
 
 
+class WeightsNotFoundError(WeightsError, FileNotFoundError):
+    """A weight file is not where it was looked for."""
+
+
+class WeightsMismatchError(WeightsError):
+    """Weights belong to another network.
+
+    Parameters
+    ----------
+    message
+        What does not fit.
+    names
+        Names of the tensors in the file.
+    """
+
+    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+        super().__init__(message)
+        self.names = list(names)
+
+
 class UnsafePickleError(WeightsError):
     """A pickle names something that a weight file has no need of."""
+
+
+class UntrustedModelError(WeightsError):
+    """A file is a program, and was not said to be trusted."""
 
 
 class StoreError(FreqlabError, RuntimeError):

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import pandas as pd
 from tqdm import tqdm
 
-from freqlab.alignment import detect_landmarks, template
+from freqlab.alignment import detect_faces
 from freqlab.errors import FaceSetError, ParameterError
+from freqlab.templates import template
 
 __all__ = [
     "LANDMARK_COLUMNS",
@@ -43,6 +44,8 @@ _RESERVED = {
     "status",
     "landmarks",
     "landmarks_given",
+    "box",
+    "edge",
     "sha256",
     "file_size",
     "file_mtime",
@@ -65,10 +68,10 @@ class Faces:
         RGB or grey images, uint8 ``(height, width[, 3])``, instead of paths.
     landmarks
         Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
-        :class:`freqlab.alignment.Template`; NaN where they are to be detected.
+        :class:`freqlab.templates.Template`; NaN where they are to be detected.
     aligned
-        Name of the template to which the images are aligned already; they are then taken as
-        they are.
+        Name of the template to which the images are aligned already. Models of that template
+        take them as they are; for others they are cut out of them.
     name
         The set's name, for titles.
     credit
@@ -279,7 +282,7 @@ def find_landmarks(
     Returns
     -------
     numpy.ndarray
-        ``(n, 5, 2)`` as :func:`freqlab.alignment.detect_landmarks` gives them; NaN for faces
+        ``(n, 5, 2)`` as :func:`freqlab.alignment.detect_faces` gives them; NaN for faces
         that cannot be read or found.
     """
     found = np.full((len(faces), 5, 2), np.nan, np.float32)
@@ -290,7 +293,7 @@ def find_landmarks(
                 with contextlib.suppress(OSError):
                     images[i] = faces.image(i)
             if images:
-                found[list(images)] = detect_landmarks(list(images.values()), device=device)
+                found[list(images)] = detect_faces(list(images.values()), device=device).landmarks
             bar.update(min(_FACES_PER_BATCH, len(faces) - start))
     return found
 

@@ -7,6 +7,7 @@ the middle (blue speaks for a match, red against it), and a sequential map for w
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -17,7 +18,6 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from freqlab.alignment import TEMPLATES
 from freqlab.bands import Bands
 from freqlab.errors import FreqlabError, StoreError, check_name
 from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
@@ -409,7 +409,9 @@ def _shortened(name: str, length: int) -> str:
 def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.uint8] | None:
     try:
         return open_crop(
-            result.attrs.get("store", ""), face=face, template=_template_name(result, model)
+            result.attrs.get("store", ""),
+            face=face,
+            template=_about_model(result, model)["template"],
         )
     except StoreError:
         return None
@@ -421,19 +423,20 @@ def _bands_of(result: xr.Dataset) -> Bands:
     return Bands(edges, frequency_unit(result))
 
 
-def _template_name(result: xr.Dataset, model: str) -> str:
+def _about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
     import json
 
     try:
-        identity = json.loads(result.attrs["identity"])
-        return str(identity["models"][model]["template"])
+        about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
+        return about
     except KeyError as error:
         raise FreqlabError(f"the result does not say how model {model!r} was run") from error
 
 
 def _crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
-    template = TEMPLATES[_template_name(result, model)]
-    return template.size, template.eye_distance
+    about = _about_model(result, model)
+    height, width = about["input_size"]
+    return (height, width), about["eye_distance"]
 
 
 def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:

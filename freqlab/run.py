@@ -11,14 +11,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.alignment import template
 from freqlab.bands import Bands, check_support, parse_bands, rings
 from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
+from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
-from freqlab.models.registry import as_model, model_names
-from freqlab.models.spec import Model, Network
+from freqlab.models.registry import as_model, built_in_names
+from freqlab.models.spec import Model
 from freqlab.pairing import SIDES
 from freqlab.pairs import check_pairs
 from freqlab.results import open_influence
@@ -27,6 +27,7 @@ from freqlab.stages.crops import align_faces
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
 from freqlab.store import RunStore, locked
+from freqlab.templates import pixels_per_pixel, template
 
 __all__ = ["influence"]
 
@@ -35,7 +36,7 @@ def influence(
     faces: Faces,
     pairs: pd.DataFrame,
     *,
-    models: Sequence[str | Model | Network],
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
     bands: Bands | str | None = None,
     sides: Sequence[str] = SIDES,
     store: str | os.PathLike[str] | None = None,
@@ -43,6 +44,7 @@ def influence(
     device: str = "auto",
     batch_size: int | None = None,
     keep_crops: bool | None = None,
+    upscale: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
@@ -58,7 +60,8 @@ def influence(
     pairs
         Columns ``probe``, ``reference`` (face names), ``genuine``, and any metadata.
     models
-        Names, :class:`freqlab.Model` or callables (see :func:`freqlab.wrap_model`).
+        Names and paths (see :func:`freqlab.load_model`), :class:`freqlab.Model`, or callables
+        (see :func:`freqlab.wrap_model`). Their crops may differ in size and template.
     bands
         The bands, declared or as the command line writes them (``"rings:4"``);
         ``rings(width=4)`` by default.
@@ -76,6 +79,9 @@ def influence(
     keep_crops
         Whether the crops are stored; by default as the store does already, and in a new one
         they are. Without them figures show no faces.
+    upscale
+        Whether faces that are aligned already may be enlarged for a model with a larger
+        template. Enlarging adds no detail: the finest bands then hold next to nothing.
     progress
         Whether bars and a summary are written to standard error.
 
@@ -107,7 +113,7 @@ def influence(
     _check_arguments(models, sides, batch_size, name)
     device = resolve_device(device)
     loaded = [as_model(model, device=device) for model in models]
-    _check_models(loaded, faces)
+    _check_models(loaded, faces, upscale)
     check_support(bands, [label_map(bands, model) for model in loaded])
 
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
@@ -120,14 +126,15 @@ def influence(
             rows=run_store.add_faces(faces),
             bands=bands,
             batch_size=batch_size or default_batch_size(device),
+            templates=tuple(dict.fromkeys(model.spec.template for model in loaded)),
             keep_crops=keep_crops,
             progress=progress,
         )
-        for name_of_template in dict.fromkeys(model.spec.template for model in loaded):
-            align_faces(run, template(name_of_template), device)
+        for template_name in run.templates:
+            align_faces(run, template(template_name), device)
         for model in loaded:
             embed_faces(run, model, masked)
-        failed = run_store.failed(run.rows)
+        failed = run.failed()
         name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
 
     result = open_influence(url, name)
@@ -138,7 +145,7 @@ def influence(
 
 
 def _check_arguments(
-    models: Sequence[str | Model | Network],
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
     sides: Sequence[str],
     batch_size: int | None,
     name: str | None,
@@ -163,20 +170,25 @@ def _check_arguments(
         )
 
 
-def _check_models(models: Sequence[Model], faces: Faces) -> None:
+def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise ParameterError(f"models={names!r} repeats a name")
+        raise ParameterError(
+            f"models={names!r} repeats a name; give one of them another with name="
+        )
     for model in models:
-        if model.verify and model.name in model_names():
+        if model.verify and model.name in built_in_names():
             raise ParameterError(
                 f"name={model.name!r} belongs to a known model; give your own another name"
             )
-        if faces.aligned not in (None, model.spec.template):
-            raise ParameterError(
-                f"the faces are aligned to {faces.aligned!r}, but model {model.name!r} takes "
-                f"crops of {model.spec.template!r}"
-            )
+        if faces.aligned not in (None, model.spec.template) and not upscale:
+            factor = pixels_per_pixel(template(faces.aligned), model.template)
+            if factor > 1.001:
+                raise ParameterError(
+                    f"the faces are aligned to {faces.aligned!r}, and model {model.name!r} takes "
+                    f"crops of {model.spec.template!r}, which would enlarge them {factor:.2f} "
+                    f"times; say upscale=True if that is meant, or give the photographs"
+                )
 
 
 def _masked_columns(sides: Sequence[str]) -> list[int]:

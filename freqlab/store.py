@@ -148,6 +148,15 @@ _FACE_COLUMNS = {
     "landmarks_given": Column(
         dtype="bool", fill=False, attrs={"long_name": "landmarks were given, not detected"}
     ),
+    "box": Column(
+        ("edge",),
+        (4,),
+        fill=float("nan"),
+        attrs={
+            "long_name": "detected box: left, top, right, bottom",
+            "units": "pixels of the photograph",
+        },
+    ),
     "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
     "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
     "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
@@ -339,15 +348,30 @@ class RunStore:
         cuts = np.flatnonzero(np.diff(rows[order] // self.block_size)) + 1
         yield from (block for block in np.split(order, cuts) if len(block))
 
-    def pending(self, node: zarr.Group, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    def pending(
+        self, node: zarr.Group, rows: npt.NDArray[np.int64], template: str
+    ) -> npt.NDArray[np.int64]:
         """Those of `rows` that a node still lacks, faces without a crop left out; in order."""
         status = self.read(node, "status")
         wanted = np.unique(rows)
-        return wanted[(status[wanted] == PENDING) & ~self.failed(wanted)]
+        return wanted[(status[wanted] == PENDING) & ~self.failed(wanted, self.crops(template))]
 
-    def failed(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
-        """Whether each of these faces could not be read or found."""
-        return np.isin(self.read(self.faces, "status")[rows], FAILED)
+    def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:
+        """Whether each of these faces failed, by the status that a node gives it."""
+        return np.isin(self.read(node, "status")[rows], FAILED)
+
+    def crops(self, template: str) -> zarr.Group:
+        """The node of a template's crops.
+
+        Raises
+        ------
+        StoreError
+            If there is none yet.
+        """
+        node = self.root.get(f"crops/{template}")
+        if not isinstance(node, zarr.Group):
+            raise StoreError(f"store {self.url!r} holds no crops of template {template!r}")
+        return node
 
     def write_array(
         self,

@@ -3,10 +3,20 @@ import pytest
 from PIL import Image
 from skimage.transform import SimilarityTransform
 
-from freqlab.alignment import TEMPLATES, align, detect_landmarks, template
+from freqlab.alignment import cut, detect_faces
 from freqlab.errors import UnknownNameError
+from freqlab.templates import TEMPLATES, template
 
 ARCFACE = TEMPLATES["arcface"]
+NO_BOX = np.full(4, np.nan)
+
+
+def align(photograph, points, to=ARCFACE):
+    return cut(photograph, points, NO_BOX, to)
+
+
+def detect_landmarks(images):
+    return detect_faces(images).landmarks
 
 
 def spots(points, size, sigma):

@@ -120,3 +120,24 @@ def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
 def test_parameters_are_read_as_json_where_they_can_be():
     read = [cli._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
     assert read == [200, 0.001, True, None, ["a"], "rings:4"]
+
+
+def test_models(call):
+    done = call("models")
+    assert done.exit_code == 0
+    for part in ("mobilefacenet", "150 x 150", "checkpoint=", "CC BY-NC-SA 4.0", "timm:hf_hub:"):
+        assert part in done.output
+
+
+def test_models_with_options(call, few, tmp_path):
+    import torch
+
+    from freqlab.models.mobilefacenet import MobileFaceNet
+
+    torch.save(MobileFaceNet(64).state_dict(), tmp_path / "mine.pt")
+    done = call(
+        "run", "--faces", few, "--store", "r.zarr", "--bands", "rings:56", "--side", "probe",
+        "--model", "mobilefacenet,checkpoint=mine.pt,name=mine,features=64", "--n-pairs", 2,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    assert fl.open_influence("r.zarr")["model"].to_numpy().tolist() == ["mine"]

@@ -24,7 +24,7 @@ from freqlab.errors import (
     StoreError,
     UnknownNameError,
 )
-from freqlab.store import RunStore, locked
+from freqlab.store import DONE, NO_FACE, RunStore, locked
 
 
 def compute(faces, pairs, model, **kwargs):
@@ -171,26 +171,171 @@ def test_bands_that_no_model_has_are_refused(synthetic, linear):
     assert np.isfinite(corner["influence"]).all()
 
 
-def test_models_of_two_sizes_share_the_band_axis(synthetic, monkeypatch):
-    from freqlab import alignment
+def of_size(name, template, size, **options):
+    return fl.wrap_model(Linear(size=size), name=name, template=template, **options)
 
-    points = np.array(alignment.TEMPLATES["arcface"].points)
-    faces = fl.Faces(
-        synthetic.table, images=synthetic.images, landmarks=np.tile(points, (12, 1, 1))
-    )
-    monkeypatch.setitem(
-        alignment.TEMPLATES,
-        "half",
-        alignment.Template("half", (56, 56), tuple(map(tuple, points / 2)), 17.6),
-    )
-    small = fl.wrap_model(Linear(size=56), name="small", template="half")
-    large = fl.wrap_model(Linear(), name="large")
-    pairs = fl.make_pairs(faces).iloc[:4]
-    result = fl.influence(faces, pairs, models=[small, large], progress=False)
+
+@pytest.fixture
+def photographs(orl):
+    return orl.select([0, 3, 90, 93])
+
+
+def test_models_of_several_sizes_share_the_band_axis(photographs):
+    small = of_size("small", "arcface-56", 56)
+    large = of_size("large", "arcface", 112)
+    pairs = fl.make_pairs(photographs)
+    result = fl.influence(photographs, pairs, models=[small, large], progress=False)
     missing = result["influence"].isnull().all(["pair", "side"])
     first_missing = 10  # the corner of a 56-pixel crop lies at 28 * sqrt(2) = 39.6 cycles/image
     assert missing.sel(model="small").to_numpy().tolist() == [False] * first_missing + [True] * 5
     assert not missing.sel(model="large").any()
+
+
+@pytest.fixture
+def facenet_file(tmp_path):
+    from facenet_pytorch import InceptionResnetV1
+
+    torch.manual_seed(0)
+    torch.save(InceptionResnetV1().state_dict(), tmp_path / "facenet.pt")
+    return tmp_path / "facenet.pt"
+
+
+def test_one_dataset_over_four_models_of_three_sizes(photographs, facenet_file, tmp_path):
+    """Real networks of 112, 150 and 160 pixels, and a user's own, in one call."""
+    pairs = fl.make_pairs(photographs)
+    models = [
+        "mobilefacenet",
+        "dlib",
+        f"facenet-vggface2,checkpoint={facenet_file}",
+        of_size("own", "arcface", 112),
+    ]
+    store = tmp_path / "run.zarr"
+    bands = fl.rings(edges=[0, 8, 16, 32, 56])
+    result = fl.influence(
+        photographs, pairs, models=models, bands=bands, store=store, progress=False
+    )
+    names = ["mobilefacenet", "dlib", "facenet-vggface2", "own"]
+    assert result["model"].to_numpy().tolist() == names
+    assert dict(result["influence"].sizes) == {"model": 4, "pair": len(pairs), "side": 3, "band": 4}
+    assert np.isfinite(result["influence"]).all()
+    sizes = [fl.open_run(store)[f"crops/{t}"]["crop"].sizes["x"] for t in
+             ("arcface", "dlib", "facenet")]  # fmt: skip
+    assert sizes == [112, 150, 160]
+    genuine = result["genuine"].to_numpy()
+    trained = result["similarity"].sel(model=["mobilefacenet", "dlib"]).to_numpy()
+    assert (trained[:, genuine].min(axis=1) > trained[:, ~genuine].max(axis=1)).all()
+    again = fl.influence(
+        photographs, pairs, models=models, bands=bands, store=store, progress=False
+    )
+    assert again.attrs["forward_passes"] == 0
+    axes = fl.plots.heat_plot(again, pair=int(again["pair"][0]), model="facenet-vggface2")
+    assert "strip" in axes
+
+
+def test_cycles_between_the_eyes_need_the_eyes(photographs, facenet_file):
+    pairs = fl.make_pairs(photographs).iloc[:2]
+    bands = fl.rings(width=4, unit="cycles/eyes")
+    facenet = f"facenet-vggface2,checkpoint={facenet_file}"
+    with pytest.raises(ParameterError, match=r"'facenet-vggface2'.*eye_distance="):
+        fl.influence(photographs, pairs, models=[facenet], bands=bands, progress=False)
+    models = ["mobilefacenet", f"{facenet},eye_distance=62"]
+    result = fl.influence(photographs, pairs, models=models, bands=bands, progress=False)
+    about = json.loads(result.attrs["identity"])["models"]
+    assert about["facenet-vggface2"]["eye_distance"] == 62
+    assert about["mobilefacenet"]["eye_distance"] == 35.24
+    assert np.isfinite(result["influence"]).all()
+
+
+def test_another_nominal_eye_distance_is_another_set_of_bands(photographs, tmp_path):
+    pairs = fl.make_pairs(photographs).iloc[:2]
+    options = {"bands": "rings:4:cycles/eyes", "store": tmp_path / "r.zarr", "progress": False}
+    first = of_size("m", "facenet", 160, eye_distance=62)
+    fl.influence(photographs, pairs, models=[first], **options)
+    other = of_size("m", "facenet", 160, eye_distance=70)
+    with pytest.raises(StoreConflictError, match="eye_distance: stored 62, given 70"):
+        fl.influence(photographs, pairs, models=[other], **options)
+
+
+def test_the_same_grating_lies_in_the_same_band_of_every_template(monkeypatch):
+    """A grating of 3.5 cycles between the eyes, in the photograph, is what each model loses."""
+    points = 300 + 4 * (np.array(fl.templates.template("arcface").points) - 56)
+    x = np.arange(600)
+    wave = 127 + 60 * np.cos(2 * np.pi * 3.5 * x / (4 * 35.24))
+    image = np.repeat(np.repeat(np.rint(wave).astype(np.uint8)[None, :, None], 600, 0), 3, 2)
+    table = pd.DataFrame({"subject": ["a", "a"]}, index=["a/1", "a/2"])
+    faces = fl.Faces(table, images=[image, image], landmarks=np.stack([points, points]))
+    models = [of_size("arc", "arcface", 112), of_size("wide", "arcface-224", 224),
+              of_size("narrow", "arcface-80", 80)]  # fmt: skip
+    bands = fl.rings(edges=[0, 2, 3, 4, 10], unit="cycles/eyes")
+    result = fl.influence(faces, fl.make_pairs(faces), models=models, bands=bands, progress=False)
+    share = result["removed_rms"].sel(side="probe").isel(pair=0)
+    assert (share.argmax("band") == 2).all()
+    np.testing.assert_allclose(share.isel(band=2), 60 / np.sqrt(2), rtol=0.06)
+
+
+def test_aligned_faces_are_not_enlarged_unasked(synthetic):
+    pairs = fl.make_pairs(synthetic).iloc[:3]
+    large = of_size("large", "arcface-224", 224)
+    with pytest.raises(ParameterError, match=r"enlarge them 2\.00 times; say upscale=True"):
+        compute(synthetic, pairs, large)
+    with pytest.raises(ParameterError, match=r"enlarge them 1\.\d\d times"):
+        compute(synthetic, pairs, "dlib")
+    result = compute(synthetic, pairs, large, upscale=True)
+    assert np.isfinite(result["influence"]).all()
+    small = compute(
+        synthetic, pairs, of_size("small", "arcface-56", 56), bands=fl.rings(edges=[0, 28])
+    )
+    assert np.isfinite(small["similarity"]).all()
+
+
+def test_the_narrow_crop_of_aligned_faces_is_their_middle(synthetic, tmp_path):
+    class Narrow(torch.nn.Module):
+        def forward(self, images):
+            return images.flatten(1)[:, :50]
+
+    narrow = fl.wrap_model(Narrow(), name="narrow", template="112x96")
+    store = tmp_path / "r.zarr"
+    compute(synthetic, fl.make_pairs(synthetic), narrow, store=store)
+    crops = fl.open_run(store)["crops/112x96"]["crop"].to_numpy()
+    expected = np.stack([image[:, 8:104] for image in synthetic.images])
+    np.testing.assert_array_equal(crops, expected)
+
+
+def test_a_face_that_one_template_cannot_be_cut_from_fails_there_only(orl, tmp_path):
+    """Landmarks are given, so that ArcFace needs no detector; FaceNet's box is not found."""
+    rng = np.random.default_rng(0)
+    noise = rng.integers(100, 150, (112, 92, 3), dtype=np.uint8)
+    images = [orl.image(0), orl.image(1), noise]
+    table = pd.DataFrame({"subject": ["a", "a", "a"]}, index=["a/1", "a/2", "a/3"])
+    landmarks = orl.landmarks[[0, 1, 0]]
+    faces = fl.Faces(table, images=images, landmarks=landmarks)
+    models = [of_size("arc", "arcface", 112), of_size("face", "facenet", 160)]
+    pairs = fl.make_pairs(faces)
+    store = tmp_path / "r.zarr"
+    for _ in range(2):
+        result = fl.influence(faces, pairs, models=models, store=store, progress=False)
+        lost = np.isnan(result["similarity"]).to_numpy()
+        has_noise = ((result["probe"] == "a/3") | (result["reference"] == "a/3")).to_numpy()
+        assert not lost[0].any()
+        np.testing.assert_array_equal(lost[1], has_noise)
+        assert result.attrs["failures_to_acquire"] == 1
+    run = fl.open_run(store)
+    assert run["crops/facenet"]["status"].to_numpy().tolist() == [DONE, DONE, NO_FACE]
+    assert (run["faces"]["status"] == "ok").all()
+
+
+def test_an_embedder_that_changes_its_length(synthetic):
+    class Growing(torch.nn.Module):
+        calls = 0
+
+        def forward(self, images):
+            self.calls += 1
+            return images.flatten(1)[:, : 4 + self.calls // 3]
+
+    pairs = fl.make_pairs(synthetic)
+    model = fl.wrap_model(Growing(), name="growing")
+    with pytest.raises(ModelError, match=r"'growing' returned \d+ features (for one batch|after)"):
+        compute(synthetic, pairs, model)
 
 
 def test_bad_faces_do_not_stop_a_run(orl, tmp_path, capsys):
@@ -526,7 +671,7 @@ def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
     store = tmp_path / "run.zarr"
     with pytest.raises(FaceSetError, match="none of the 2 faces.*2 no face found"):
         compute(faces, pairs, linear, store=store)
-    points = np.array(fl.alignment.TEMPLATES["arcface"].points) + 10
+    points = np.array(fl.templates.TEMPLATES["arcface"].points) + 10
     given = fl.Faces(table, images=faces.images, landmarks=np.stack([points, points * 0]))
     result = compute(given, pairs, linear, store=store)
     assert result.attrs["failures_to_acquire"] == 1

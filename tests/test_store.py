@@ -11,7 +11,7 @@ from conftest import make_faces
 import freqlab as fl
 from freqlab.errors import StoreConflictError, StoreError, UnknownNameError
 from freqlab.results import describe_run
-from freqlab.store import DONE, PENDING, Column, RunStore
+from freqlab.store import DONE, NO_FACE, PENDING, Column, RunStore
 
 
 def store_of(tmp_path, faces=None, block_size=4):
@@ -105,7 +105,11 @@ def test_rows_are_written_block_by_block_status_last(tmp_path, monkeypatch):
     assert written == [(name, start, start + 4) for start in (0, 4, 8) for name in ("v", "status")]
     np.testing.assert_array_equal(store.read(node, "v")[rows], values)
     assert np.flatnonzero(store.read(node, "status") == DONE).tolist() == [1, 2, 4, 9]
-    assert store.pending(node, np.array([0, 1, 2, 9, 3])).tolist() == [0, 3]
+    crops = store.require_node("crops/t", {}, identity={})
+    store.write_rows(crops, np.array([3]), {}, np.full(1, NO_FACE, np.int8))
+    assert store.pending(node, np.array([0, 1, 2, 9, 3, 5]), "t").tolist() == [0, 5]
+    with pytest.raises(StoreError, match="no crops of template 'u'"):
+        store.pending(node, rows, "u")
     with pytest.raises(StoreError, match="3 rows"):
         store.write_rows(node, rows, {"v": values[:3]}, np.full(4, DONE, np.int8))
 

@@ -1,6 +1,15 @@
 """Face-recognition models: a declaration each, a registry, and one file per family."""
 
-from freqlab.models.registry import load_model, model_names
-from freqlab.models.spec import Model, ModelSpec, wrap_model
+from freqlab.models.callables import wrap_model
+from freqlab.models.registry import known_models, load_model, model_names, register_model
+from freqlab.models.spec import Model, ModelSpec
 
-__all__ = ["Model", "ModelSpec", "load_model", "model_names", "wrap_model"]
+__all__ = [
+    "Model",
+    "ModelSpec",
+    "known_models",
+    "load_model",
+    "model_names",
+    "register_model",
+    "wrap_model",
+]

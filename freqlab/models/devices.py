@@ -10,7 +10,7 @@ __all__ = ["resolve_device"]
 
 
 def resolve_device(device: str) -> str:
-    """Choose the device that ``"auto"`` stands for, and check any other.
+    """Choose the device that ``"auto"`` stands for (CUDA, else MPS, else CPU), and check any other.
 
     Raises
     ------
@@ -18,12 +18,15 @@ def resolve_device(device: str) -> str:
         If there is no such device here.
     """
     if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        if torch.cuda.is_available():
+            return "cuda"
+        return "mps" if torch.backends.mps.is_available() else "cpu"
     try:
         torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, TypeError) as error:
         reason = str(error).splitlines()[0]
         raise ParameterError(
-            f"device {device!r} cannot be used here ({reason}); allowed: auto, cpu, cuda, ..."
+            f"device {device!r} cannot be used here ({reason}); allowed: auto, cpu, cuda, "
+            f"cuda:1, mps, ..."
         ) from error
     return device

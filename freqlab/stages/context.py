@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.models.spec import Model
 from freqlab.store import RunStore
@@ -34,6 +35,8 @@ class Run:
         The bands.
     batch_size
         Images per forward pass.
+    templates
+        Names of the templates of its models.
     keep_crops
         Whether crops are stored; None for as the store does, and for yes in a new one.
     progress
@@ -47,6 +50,7 @@ class Run:
     rows: npt.NDArray[np.int64]
     bands: Bands
     batch_size: int
+    templates: tuple[str, ...]
     keep_crops: bool | None
     progress: bool
     forward_passes: dict[str, int] = field(default_factory=dict)
@@ -56,6 +60,11 @@ class Run:
         order = np.argsort(self.rows, kind="stable")
         found = order[np.searchsorted(self.rows, rows, sorter=order)]
         return [int(position) for position in found]
+
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """Whether a face could not be read, found or cut out for one of the templates ``(n,)``."""
+        nodes = [self.store.faces, *(self.store.crops(name) for name in self.templates)]
+        return np.any([self.store.failed(self.rows, node) for node in nodes], axis=0)
 
     def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
         """Make a progress bar; it shows itself after half a second."""
@@ -68,5 +77,17 @@ class Run:
 
 
 def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
-    """Label map of bands at a model's input size."""
-    return bands.label_map(*model.template.size, eye_distance=model.template.eye_distance)
+    """Label map of bands at a model's input size.
+
+    Raises
+    ------
+    ParameterError
+        If the bands count cycles between the eyes, and the model's crops do not fix those.
+    """
+    if bands.unit == "cycles/eyes" and model.eye_distance is None:
+        raise ParameterError(
+            f"bands in cycles/eyes need the distance between the eyes, which the crops of model "
+            f"{model.name!r} (template {model.template.name!r}) do not fix; load it with "
+            f"eye_distance= (nominal, in pixels of its {model.template.size[1]}-pixel crop)"
+        )
+    return bands.label_map(*model.template.size, eye_distance=model.eye_distance)

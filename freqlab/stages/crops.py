@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.alignment import Template, align, detect_landmarks
+from freqlab.alignment import cut, detect_faces
 from freqlab.errors import FaceSetError, ParameterError, StoreConflictError
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run
@@ -25,6 +25,7 @@ from freqlab.store import (
     Column,
     file_stamp,
 )
+from freqlab.templates import Template, template
 
 __all__ = ["align_faces", "read_crops"]
 
@@ -48,22 +49,23 @@ def align_faces(run: Run, to: Template, device: str) -> None:
     status = store.read(node, "status")[run.rows]
     given = store.read(store.faces, "landmarks_given")[run.rows]
     wanted = np.isin(status, (PENDING, UNREADABLE, NO_FILE))
-    wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
+    if to.cut_by != "box":
+        wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
     pending = np.unique(run.rows[wanted])
     with run.bar("aligning faces", len(pending), "face") as bar:
         for block in store.blocks(pending):
             rows = pending[block]
-            crops, about_faces = _align_block(run, rows, to, device)
-            status = about_faces["status"]
-            store.write_rows(store.faces, rows, about_faces, status)
+            crops, status, about_faces = _align_block(run, rows, to, device)
+            store.write_rows(store.faces, rows, about_faces, about_faces["status"])
             store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
             bar.update(len(rows))
-    codes = store.read(store.faces, "status")[run.rows]
+    codes = store.read(node, "status")[run.rows]
     if np.isin(codes, FAILED).all():
         why = ", ".join(f"{int((codes == c).sum()):,} {FLAGS[int(c)]}" for c in np.unique(codes))
         first = f"{run.faces.names[0]}: {FLAGS[int(codes[0])]}"
         raise FaceSetError(
-            f"none of the {len(codes):,} faces of {run.faces.name!r} can be used ({why}); {first}"
+            f"none of the {len(codes):,} faces of {run.faces.name!r} can be cut to template "
+            f"{to.name!r} ({why}); {first}"
         )
 
 
@@ -84,23 +86,21 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
         If a photograph is another by now.
     """
     store = run.store
-    node = store.root[f"crops/{model.spec.template}"]
-    if not isinstance(node, zarr.Group):
-        raise TypeError(f"{node.path} is not a group")
+    node = store.crops(model.spec.template)
     if "crop" in node:
         first, last = int(rows[0]), int(rows[-1])
         return rows, np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
     stored = store.read(store.faces, "sha256")[rows]
-    crops, about_faces = _align_block(run, rows, model.template, model.device)
-    here = about_faces["status"] == DONE
+    crops, status, about_faces = _align_block(run, rows, model.template, model.device)
+    here = status == DONE
     changed = here & (stored != about_faces["sha256"])
     if changed.any():
         names = [run.faces.names[i] for i in run.positions(rows[changed])]
         raise StoreConflictError(
             f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
         )
-    for group in (store.faces, node):
-        store.write_rows(group, rows[~here], {}, about_faces["status"][~here])
+    store.write_rows(store.faces, rows[~here], {}, about_faces["status"][~here])
+    store.write_rows(node, rows[~here], {}, status[~here])
     return rows[here], crops[here]
 
 
@@ -115,7 +115,7 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
     identity = {
         "template": to.name,
         "size": list(to.size),
-        "points": [list(point) for point in to.points],
+        "points": [list(point) for point in to.dlib_points or to.points],
         "keep_crops": keep,
     }
     return store.require_node(path, {"crop": crop} if keep else {}, identity=identity)
@@ -123,55 +123,92 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
 
 def _align_block(
     run: Run, rows: Rows, to: Template, device: str
-) -> tuple[Pixels, dict[str, npt.NDArray[Any]]]:
-    """Crops of some faces, and what is now known of the faces: status, landmarks, digest."""
-    faces, positions, n = run.faces, run.positions(rows), len(rows)
-    crops = np.zeros((n, *to.size, 3), np.uint8)
-    status = np.full(n, DONE, np.int8)
-    known = {
-        name: run.store.read(run.store.faces, name)[rows]
-        for name in ("landmarks", "sha256", "file_size", "file_mtime")
-    }
+) -> tuple[Pixels, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
+    """Crops of some faces, their status, and what is now known of the faces themselves.
+
+    A face may be known, its landmarks given, and yet not be cut out for one template.
+    """
+    images, known = _read_block(run, rows)
+    crops = np.zeros((len(rows), *to.size, 3), np.uint8)
+    status = known["status"].copy()
+    if run.faces.aligned == to.name:
+        for k, image in images.items():
+            crops[k] = image
+        return crops, status, known
+    landmarks, boxes = _places(run, images, known, to, device)
+    for k, image in images.items():
+        needed = boxes[k] if to.cut_by == "box" else landmarks[k]
+        if np.isnan(needed).any():
+            status[k] = NO_FACE
+            continue
+        crop = None if _outside(needed, image) else cut(image, landmarks[k], boxes[k], to)
+        if crop is None:
+            status[k] = BAD_LANDMARKS
+        else:
+            crops[k] = crop
+    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
+    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
+    known["status"] = np.where(spared, DONE, status).astype(np.int8)
+    return crops, status, known
+
+
+def _read_block(run: Run, rows: Rows) -> tuple[dict[int, Pixels], dict[str, npt.NDArray[Any]]]:
+    """The photographs that can be read, and what is known of the faces."""
+    faces, positions = run.faces, run.positions(rows)
+    names = ("landmarks", "box", "sha256", "file_size", "file_mtime")
+    known = {name: run.store.read(run.store.faces, name)[rows] for name in names}
+    known["status"] = np.full(len(rows), DONE, np.int8)
     images: dict[int, Pixels] = {}
     for k, position in enumerate(positions):
         try:
             content = faces.content(position)
             images[k] = faces.image(position, content)
         except FileNotFoundError:
-            status[k] = NO_FILE
+            known["status"][k] = NO_FILE
             continue
         except OSError:
-            status[k] = UNREADABLE
+            known["status"][k] = UNREADABLE
             continue
         known["sha256"][k] = hashlib.sha256(content).hexdigest()
         stamp = file_stamp(faces, position) or (-1, -1)
         known["file_size"][k], known["file_mtime"][k] = stamp
-    landmarks = known["landmarks"]
-    if faces.aligned is None:
-        missing = [k for k in images if not np.isfinite(landmarks[k]).all()]
-        if missing:
-            landmarks[missing] = detect_landmarks([images[k] for k in missing], device=device)
-    for k, image in images.items():
-        if faces.aligned is not None:
-            if image.shape[:2] != to.size:
+    if faces.aligned is not None:
+        size = template(faces.aligned).size
+        for k, image in images.items():
+            if image.shape[:2] != size:
                 raise ParameterError(
                     f"face {faces.names[positions[k]]!r} is {image.shape[0]} x "
-                    f"{image.shape[1]}, not a crop of template {to.name!r} ({to.size[0]} x "
-                    f"{to.size[1]}); load the faces without aligned="
+                    f"{image.shape[1]}, not a crop of template {faces.aligned!r} ({size[0]} x "
+                    f"{size[1]}); load the faces without aligned="
                 )
-            crops[k] = image
-        elif np.isnan(landmarks[k]).any():
-            status[k] = NO_FACE
-        else:
-            crop = None if _outside(landmarks[k], image) else align(image, landmarks[k], to)
-            if crop is None:
-                status[k] = BAD_LANDMARKS
-            else:
-                crops[k] = crop
-    return crops, {**known, "status": status}
+    return images, known
 
 
-def _outside(landmarks: npt.NDArray[np.floating], image: Pixels) -> bool:
+def _places(
+    run: Run,
+    images: dict[int, Pixels],
+    known: dict[str, npt.NDArray[Any]],
+    to: Template,
+    device: str,
+) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
+    """Landmarks and boxes: as the store knows them, as a template fixes them, or detected.
+
+    What is detected is added to `known`, but for landmarks that a template fixes.
+    """
+    landmarks, boxes = known["landmarks"], known["box"]
+    if run.faces.aligned is not None and template(run.faces.aligned).points:
+        landmarks = np.full_like(landmarks, template(run.faces.aligned).points)
+    needed = boxes if to.cut_by == "box" else landmarks.reshape(len(landmarks), -1)
+    missing = [k for k in images if np.isnan(needed[k]).any()]
+    if missing:
+        found = detect_faces([images[k] for k in missing], near=landmarks[missing], device=device)
+        boxes[missing] = found.boxes
+        unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))
+        landmarks[missing] = np.where(unknown[:, None, None], found.landmarks, landmarks[missing])
+    return landmarks, boxes
+
+
+def _outside(points: npt.NDArray[np.floating], image: Pixels) -> bool:
     """Whether a point lies farther out of the photograph than half its size."""
-    size = np.array(image.shape[1::-1])
-    return bool(((landmarks < -0.5 * size) | (landmarks > 1.5 * size)).any())
+    size, points = np.array(image.shape[1::-1]), points.reshape(-1, 2)
+    return bool(((points < -0.5 * size) | (points > 1.5 * size)).any())

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.embeddings import embed_block
-from freqlab.errors import StoreConflictError
+from freqlab.errors import ModelError, StoreConflictError
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
 from freqlab.stages.context import Run, label_map
@@ -34,8 +34,8 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
     intact = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[held]
     intact_node, bands_node = _embedding_nodes(run, model, n_features)
-    pending_intact = store.pending(intact_node, run.rows)
-    pending_bands = store.pending(bands_node, run.rows[masked])
+    pending_intact = store.pending(intact_node, run.rows, model.spec.template)
+    pending_bands = store.pending(bands_node, run.rows[masked], model.spec.template)
     total = len(pending_intact) + len(pending_bands) * len(one_each)
     run.forward_passes[model.name] = 0
     if not total:
@@ -58,6 +58,11 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
                 embeddings, removed = embed_block(
                     model, crops, removals, labels, batch_size=run.batch_size, advance=advance
                 )
+                if embeddings.shape[-1] != n_features:
+                    raise ModelError(
+                        f"model {model.name!r} returned {embeddings.shape[-1]} features after "
+                        f"{n_features} for other crops"
+                    )
                 values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
                 if node is bands_node:
                     values = {
@@ -113,6 +118,14 @@ def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
     return np.stack(channels, axis=-1).astype(np.uint8)[None]
 
 
+def _bands_identity(run: Run, model: Model) -> dict[str, Any]:
+    """What tells two sets of banded embeddings apart: a nominal eye distance moves the bands."""
+    identity: dict[str, Any] = {"bands": run.bands.declaration()}
+    if run.bands.unit == "cycles/eyes":
+        identity["eye_distance"] = model.eye_distance
+    return identity
+
+
 def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Group, zarr.Group]:
     n_bands, fill = len(run.bands), float("nan")
     path = f"embeddings/{node_name(model.name)}"
@@ -133,6 +146,6 @@ def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Grou
             ),
             "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
         },
-        identity={"bands": run.bands.declaration()},
+        identity=_bands_identity(run, model),
     )
     return intact, bands

@@ -119,7 +119,10 @@ def _identity(
         digest.update(to_json([name, str(values.dtype), values.tolist()]).encode())
     members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
     return {
-        "models": {model.name: model.fingerprint() for model in models},
+        "models": {
+            model.name: {**model.fingerprint(), "eye_distance": model.eye_distance}
+            for model in models
+        },
         "bands": run.bands.declaration(),
         "sides": list(sides),
         "pairs": {"n": len(columns["pair"]), "sha256": digest.hexdigest()},
@@ -127,7 +130,7 @@ def _identity(
             "n": len(members),
             "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
             "landmarks_sha256": _landmarks_sha256(run),
-            "failures_to_acquire": int(run.store.failed(run.rows).sum()),
+            "failures_to_acquire": int(run.failed().sum()),
         },
     }
 

@@ -1,0 +1,117 @@
+"""Any callable as a model: a module, or a function of PyTorch or NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.models.devices import resolve_device
+from freqlab.models.spec import Model, ModelSpec, Network, state_sha256
+
+__all__ = ["wrap_model"]
+
+Embedder = Network | Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+
+
+def wrap_model(
+    network: Embedder,
+    *,
+    name: str,
+    arrays: Literal["auto", "torch", "numpy"] = "auto",
+    template: str = "arcface",
+    channels: Literal["RGB", "BGR"] = "RGB",
+    mean: float | tuple[float, float, float] = 0.0,
+    std: float | tuple[float, float, float] = 1.0,
+    features: int | None = None,
+    eye_distance: float | None = None,
+    device: str = "cpu",
+    version: str = "",
+) -> Model:
+    """Make a model of any callable ``(n, 3, height, width) float32 -> (n, feature)``.
+
+    Parameters
+    ----------
+    network
+        A module or function. It gets RGB pixels 0..255 unless `channels`, `mean` and `std` say
+        otherwise. A module is moved to `device` and run in evaluation mode; its weights are
+        hashed, so that a store notices other weights under the same name.
+    name
+        Its name in stores and results.
+    arrays
+        Whether a function takes tensors or NumPy arrays. With ``"auto"`` it is given a tensor
+        first and, should it stumble over that, an array. It may return either.
+    template
+        Alignment template of its crops.
+    channels, mean, std, features, eye_distance
+        As in :class:`ModelSpec`.
+    device
+        Where it runs.
+    version
+        Tells versions of a plain function apart, whose insides cannot be hashed. A store also
+        embeds a reference crop, to see that what bears the name is still the same.
+
+    Raises
+    ------
+    ParameterError
+        If the network cannot be called, or one of the declarations is not allowed.
+    """
+    if not callable(network):
+        raise ParameterError(f"network={network!r} of model {name!r} cannot be called")
+    check_name("arrays", arrays, ["auto", "torch", "numpy"])
+    device = resolve_device(device)
+    checkpoint = version or "not known (a plain function)"
+    run: Network
+    if isinstance(network, torch.nn.Module):
+        run = network.to(device)
+        checkpoint = state_sha256(network) + (f"; version {version}" if version else "")
+    else:
+        run = _ArrayFunction(network, arrays)
+    spec = ModelSpec(
+        name=name,
+        template=template,
+        channels=channels,
+        mean=mean,
+        std=std,
+        features=features,
+        eye_distance=eye_distance,
+    )
+    return Model(spec, run, checkpoint, device, verify=True)
+
+
+class _ArrayFunction:
+    """A function of tensors or arrays, called with tensors."""
+
+    def __init__(self, function: Callable[[Any], Any], arrays: str) -> None:
+        self._function = function
+        self._arrays = arrays
+
+    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+        if self._arrays != "numpy":
+            try:
+                return self._as_tensor(self._function(images), images)
+            except (TypeError, AttributeError, ValueError):
+                if self._arrays == "torch":
+                    raise
+                try:
+                    found = self._on_array(images)
+                except Exception:  # noqa: S110  the first fault is the one to tell
+                    pass
+                else:
+                    self._arrays = "numpy"
+                    return found
+                raise
+        return self._on_array(images)
+
+    def _on_array(self, images: torch.Tensor) -> torch.Tensor:
+        return self._as_tensor(self._function(images.contiguous().cpu().numpy()), images)
+
+    @staticmethod
+    def _as_tensor(features: Any, images: torch.Tensor) -> torch.Tensor:
+        if isinstance(features, np.ndarray):
+            return torch.from_numpy(np.asarray(features, np.float32)).to(images.device)
+        return features  # what it is, the model checks

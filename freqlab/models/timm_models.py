@@ -1,0 +1,205 @@
+"""Networks of timm as face models: by architecture and checkpoint, by folder, or by hub name.
+
+timm normalises for ImageNet by default, which is wrong for almost every face model: the
+declaration here says (pixel - 127.5) / 127.5, RGB, ArcFace template, unless told otherwise.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import nn
+
+from freqlab.errors import ParameterError, UnknownNameError, WeightsError, WeightsNotFoundError
+from freqlab.models.checkpoints import find_prefix, load_weights, read_checkpoint
+from freqlab.models.recipes import Recipe
+from freqlab.models.spec import ModelSpec
+
+__all__ = ["create", "timm_recipe", "weights_in"]
+
+# Files of a hub repository, the safe one first.
+_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_HUBS = ("hf_hub:", "hf-hub:")
+
+
+def timm_recipe(name: str) -> Recipe:
+    """How to load ``timm:<architecture>`` or ``timm:hf_hub:<owner>/<model>``.
+
+    Raises
+    ------
+    UnknownNameError
+        If timm has no such architecture.
+    WeightsNotFoundError
+        If timm is not installed.
+    """
+    what = name.removeprefix("timm:")
+    hub = next((what.removeprefix(prefix) for prefix in _HUBS if what.startswith(prefix)), None)
+    spec = ModelSpec(name=name, mean=127.5, std=127.5, weights=f"timm: {what}")
+    if hub is not None:
+        return Recipe(
+            spec,
+            _build_from_folder,
+            how_to_get=f"fetch {_files_of(hub)} and give checkpoint= with their folder",
+            fetch=lambda: _fetch(hub),
+            options=("size",),
+        )
+    _check_architecture(what)
+    return Recipe(
+        spec,
+        _Builder(what),
+        how_to_get="give checkpoint= with a state dictionary of this architecture trained on "
+        "faces, or a folder with config.json and model.safetensors",
+        options=("model_args", "size"),
+    )
+
+
+def create(
+    architecture: str, state: Mapping[str, torch.Tensor], source: Path, **model_args: Any
+) -> nn.Module:
+    """Make a network of timm whose last layer is as wide as that of the weights.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If timm is not installed.
+    UnknownNameError
+        If timm has no such architecture.
+    """
+    name = _check_architecture(architecture)
+    network: Any = _create(name, 0, model_args)
+    classifier = network.default_cfg.get("classifier")
+    if not isinstance(classifier, str):
+        return cast(nn.Module, network)
+    prefix = find_prefix(state, network.state_dict(), source=source)
+    # a layer split in two (EdgeFace) ends in its second half
+    heads = [state.get(f"{prefix}{classifier}{half}.weight") for half in ("", ".linear2")]
+    for head in heads:
+        if head is not None:
+            return _create(name, len(head), model_args)
+    return cast(nn.Module, network)
+
+
+def _check_architecture(architecture: str) -> str:
+    """The name of an architecture without the tag of its weights; near names if it is unknown."""
+    timm = _timm()
+    name = architecture.partition(".")[0]
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.5)
+        hint = f"; near it: {', '.join(near)}" if near else ""
+        raise UnknownNameError(f"timm has no architecture {name!r}{hint}")
+    return name
+
+
+def _create(name: str, n_features: int, model_args: Mapping[str, Any]) -> nn.Module:
+    arguments = dict(model_args)
+    size = arguments.pop("size", None)
+    timm = _timm()
+    try:
+        if size is not None and "img_size" not in arguments:
+            try:
+                return timm.create_model(name, num_classes=n_features, img_size=size, **arguments)
+            except TypeError:  # convolutional networks take any size, and no such argument
+                pass
+        return timm.create_model(name, num_classes=n_features, **arguments)
+    except TypeError as error:
+        raise ParameterError(f"model_args={arguments!r} of {name!r}: {error}") from error
+
+
+class _Builder:
+    """Builds one architecture."""
+
+    def __init__(self, architecture: str) -> None:
+        self._architecture = architecture
+
+    def __call__(self, weights: Path, *, device: str, **options: Any) -> nn.Module:
+        if weights.is_dir():
+            return _build_from_folder(weights, device=device, **options)
+        state = read_checkpoint(weights)
+        model_args = dict(options.pop("model_args", None) or {})
+        network = create(self._architecture, state, weights, **model_args, **options)
+        load_weights(network, state, source=weights)
+        return network
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Builder) and self._architecture == other._architecture
+
+    def __hash__(self) -> int:
+        return hash(self._architecture)
+
+
+def weights_in(folder: Path) -> Path:
+    """The weight file in a folder laid out as on the hub.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If there is none.
+    """
+    for name in _WEIGHT_FILES:
+        if (folder / name).is_file():
+            return folder / name
+    raise WeightsNotFoundError(f"{folder} holds neither {' nor '.join(_WEIGHT_FILES)}")
+
+
+def _build_from_folder(weights: Path, *, device: str, **options: Any) -> nn.Module:
+    """Build what a hub's ``config.json`` declares, with the weights beside it."""
+    folder = weights if weights.is_dir() else weights.parent
+    config = folder / "config.json"
+    if not config.is_file():
+        raise WeightsNotFoundError(f"{folder} lacks config.json, which names the architecture")
+    try:
+        declared = json.loads(config.read_text(encoding="utf-8"))
+        architecture = declared["architecture"]
+        model_args = declared.get("model_args") or {}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise WeightsError(f"{config} does not name an architecture of timm: {error}") from error
+    file = weights_in(folder)
+    state = read_checkpoint(file)
+    network = create(architecture, state, file, **{**options, **model_args})
+    load_weights(network, state, source=file)
+    return network
+
+
+def _files_of(hub: str) -> str:
+    return f"config.json and {_WEIGHT_FILES[0]} of {hub} on the Hugging Face hub"
+
+
+def _fetch(hub: str) -> Path:
+    """Fetch a repository's configuration and weights into the hub's own cache."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError, HFValidationError
+
+    repository, _, revision = hub.partition("@")
+
+    def get(name: str) -> Path:
+        return Path(hf_hub_download(repository, name, revision=revision or None))
+
+    try:
+        folder = get("config.json").parent
+        try:
+            get(_WEIGHT_FILES[0])
+        except EntryNotFoundError:
+            get(_WEIGHT_FILES[1])
+    except HFValidationError as error:
+        raise ParameterError(f"timm:hf_hub:{hub}: {error}") from error
+    except (OSError, HfHubHTTPError, ValueError) as error:
+        raise WeightsNotFoundError(
+            f"{hub} could not be fetched ({str(error).splitlines()[0]}). Fetch {_files_of(hub)} "
+            f"elsewhere, put them into one folder, and give checkpoint= with that folder"
+        ) from error
+    return folder
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise WeightsNotFoundError(
+            "this model is a network of timm, which is not installed: pip install 'freqlab[timm]'"
+        ) from error
+    return timm

@@ -1,0 +1,191 @@
+"""Alignment templates: where a face lies in a crop, and so how far apart its eyes are.
+
+A template says which points of a photograph are brought to which places. Most use the five points
+that MTCNN finds; dlib's chip is cut by five points of dlib's own; FaceNet's crop is the detected
+box with a margin, in which eyes have no fixed place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from freqlab.errors import ParameterError, check_name
+
+__all__ = ["TEMPLATES", "Template", "pixels_per_pixel", "register_template", "template"]
+
+Points = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Template:
+    """How a face is cut out of a photograph.
+
+    Parameters
+    ----------
+    name
+        Its name in models and stores.
+    size
+        Height and width of the crop in pixels.
+    points
+        Where left eye, right eye, nose, left and right corner of the mouth (as the viewer sees
+        them) come to lie, (x, y) in pixels; empty if they have no fixed place.
+    eye_distance
+        Distance between the eyes in pixels, the length behind ``cycles/eyes``; None if it is not
+        fixed.
+    cut_by
+        What the crop is cut by: ``"points"``, the five above; ``"dlib"``, the five points of
+        dlib's shape predictor, which go to `dlib_points`; ``"box"``, the box of the detector.
+    dlib_points
+        With ``cut_by="dlib"``: outer and inner corner of the right eye, of the left eye, base
+        of the nose (sides as the viewer sees them), in pixels.
+    margin
+        With ``cut_by="box"``: pixels of the crop by which the box is widened, in all.
+    """
+
+    name: str
+    size: tuple[int, int]
+    points: Points = ()
+    eye_distance: float | None = None
+    cut_by: Literal["points", "dlib", "box"] = "points"
+    dlib_points: Points = ()
+    margin: int = 0
+
+    def __post_init__(self) -> None:
+        check_name("cut_by", self.cut_by, ["points", "dlib", "box"])
+        if len(self.size) != 2 or min(self.size) < 1:
+            raise ParameterError(
+                f"size={self.size!r} of template {self.name!r} must be two lengths"
+            )
+        if self.cut_by != "box" and len(self.points) != 5:
+            raise ParameterError(
+                f"template {self.name!r} has {len(self.points)} points; it is cut by five"
+            )
+
+    def scaled(self, size: int) -> Template:
+        """The same square template in another size, in pixels a side.
+
+        Raises
+        ------
+        ParameterError
+            If this template is not square, or is not cut by the five points.
+        """
+        height, width = self.size
+        if height != width or self.cut_by != "points":
+            raise ParameterError(f"template {self.name!r} cannot be scaled to {size} pixels")
+        ratio = size / width
+        # a scale about the corner of the crop; pixel centres lie half a pixel inside of it
+        points = tuple(((x + 0.5) * ratio - 0.5, (y + 0.5) * ratio - 0.5) for x, y in self.points)
+        distance = None if self.eye_distance is None else self.eye_distance * ratio
+        return dataclasses.replace(
+            self,
+            name=f"{self.name}-{size}",
+            size=(size, size),
+            points=points,
+            eye_distance=distance,
+        )
+
+
+_ARCFACE = (
+    (38.2946, 51.6963),
+    (73.5318, 51.5014),
+    (56.0252, 71.7366),
+    (41.5493, 92.3655),
+    (70.7299, 92.2041),
+)
+
+
+def _dlib_chip(points: Points) -> Points:
+    """Places in dlib's chip, 150 pixels with a padding of 0.25, of points of its mean face."""
+    return tuple((100 * (x + 0.25), 100 * (y + 0.25)) for x, y in points)
+
+
+TEMPLATES = {
+    known.name: known
+    for known in (
+        # The five points of Deng et al. 2019 (ArcFace, insightface).
+        Template("arcface", (112, 112), _ARCFACE, eye_distance=35.24),
+        # The same, eight columns narrower on either side (Liu et al. 2017, SphereFace).
+        Template("112x96", (112, 96), tuple((x - 8, y) for x, y in _ARCFACE), eye_distance=35.24),
+        # The mean faces of 68 and of 5 points that dlib cuts its chips by; eyes are the means of
+        # their corners.
+        Template(
+            "dlib",
+            (150, 150),
+            _dlib_chip(
+                (
+                    (0.227329566, 0.221395848),
+                    (0.752813768, 0.221232796),
+                    (0.490127, 0.515625),
+                    (0.254149, 0.780233),
+                    (0.726104, 0.780233),
+                )
+            ),
+            eye_distance=52.55,
+            cut_by="dlib",
+            dlib_points=_dlib_chip(
+                (
+                    (0.8595674595992, 0.2134981538014),
+                    (0.6460604764104, 0.2289674387677),
+                    (0.1205750620789, 0.2137274526848),
+                    (0.3340850613712, 0.2290642403242),
+                    (0.4901123135679, 0.6277975316475),
+                )
+            ),
+        ),
+        # facenet-pytorch: its MTCNN's box; the margin of 14 is that of its evaluation on LFW.
+        Template("facenet", (160, 160), cut_by="box", margin=14),
+    )
+}
+
+
+def template(name: str) -> Template:
+    """Look up a template by name.
+
+    Parameters
+    ----------
+    name
+        One of :data:`TEMPLATES`, or a square one at another size, as in ``"arcface-224"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    if isinstance(name, str) and name not in TEMPLATES:
+        base, _, size = name.rpartition("-")
+        if base in TEMPLATES and re.fullmatch(r"[1-9]\d{1,3}", size):
+            return TEMPLATES[base].scaled(int(size))
+    return TEMPLATES[check_name("template", name, TEMPLATES)]
+
+
+def register_template(new: Template) -> None:
+    """Make a template of one's own known by its name.
+
+    Raises
+    ------
+    ParameterError
+        If another template has this name.
+    """
+    if TEMPLATES.setdefault(new.name, new) != new:
+        raise ParameterError(f"another template is named {new.name!r}; give yours its own name")
+
+
+def pixels_per_pixel(source: Template, to: Template) -> float:
+    """Pixels of a crop of `to` for one pixel, along a line, of a crop of `source`.
+
+    More than 1 means that cutting the one out of the other enlarges. Templates without points
+    are compared by their sizes: the face fills them about alike.
+    """
+    if not (source.points and to.points):
+        return to.size[1] / source.size[1]
+    return _spread(to.points) / _spread(source.points)
+
+
+def _spread(points: Points) -> float:
+    """Root mean squared distance of points from their mean."""
+    x, y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return math.sqrt(sum((a - x) ** 2 + (b - y) ** 2 for a, b in points) / len(points))

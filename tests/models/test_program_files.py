@@ -1,0 +1,65 @@
+import warnings
+
+import pytest
+import torch
+from torch import nn
+
+import freqlab as fl
+from freqlab.errors import UntrustedModelError, WeightsError
+
+
+class TwoOutputs(nn.Module):
+    """An embedding and its norm, as AdaFace returns them."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(3, 5)
+
+    def forward(self, images):
+        features = self.linear(images.mean((2, 3)))
+        return features, features.norm(dim=1, keepdim=True)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return TwoOutputs().eval()
+
+
+@pytest.fixture(params=["m.pt", "m.pt2"])
+def path(request, tmp_path, network):
+    example = torch.zeros(2, 3, 112, 112)
+    if request.param == "m.pt":
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.jit.trace(network, example).save(str(tmp_path / "m.pt"))
+    else:
+        batch = {0: torch.export.Dim("n", min=1)}
+        exported = torch.export.export(network, (example,), dynamic_shapes=(batch,))
+        torch.export.save(exported, tmp_path / "m.pt2")
+    return tmp_path / request.param
+
+
+def test_a_program_is_not_run_unasked(path):
+    with pytest.raises(UntrustedModelError, match="is a program.*trust=True"):
+        fl.load_model(path)
+    with pytest.raises(UntrustedModelError):
+        fl.load_model(path, trust=False)
+
+
+def test_a_trusted_program_is_loaded(path, network):
+    model = fl.load_model(path, trust=True, device="cpu")
+    images = torch.rand(4, 3, 112, 112) * 255
+    with torch.no_grad():
+        expected = network((images - 127.5) / 127.5)[0]
+    torch.testing.assert_close(model(images), expected)
+    assert fl.load_model(f"{path},trust=true,mean=0,std=255").spec.std == 255
+
+
+def test_a_damaged_program(path):
+    content = bytearray(path.read_bytes())
+    for start in range(200, len(content) - 2000, 100):
+        content[start] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(WeightsError):
+        fl.load_model(path, trust=True)
