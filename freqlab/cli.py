@@ -153,12 +153,22 @@ def info(
 @app.command()
 def models() -> None:
     """List the models known by name, and where their weights are or how to get them."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
     import freqlab as fl
 
-    typer.echo(fl.known_models().to_string(justify="left"))
+    known = fl.known_models().reset_index()
+    table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    for row in known.itertuples(index=False):
+        table.add_row(*map(str, row))
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
+    console.print(table)
     typer.echo(
-        "\nAlso: timm:<architecture>,checkpoint=FILE  timm:hf_hub:<owner>/<model>  a path ending "
-        "in .onnx\nA TorchScript or torch.export file: PATH,trust=true"
+        "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
+        "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
+        "      any of these with ,name=... ,mean=... ,std=... ,template=... behind it"
     )
 
 

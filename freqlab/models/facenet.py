@@ -58,7 +58,7 @@ def _recipe(name: str, file: str, trained_on: str) -> Recipe:
         ),
         build,
         find=in_torch_home(file),
-        how_to_get=f"downloaded on first use, or put {file} at {{home}}",
+        how_to_get=f"downloaded on first use; or put {file} into {{home}}",
         known_file=file,
         fetch=functools.partial(_fetch, file),
     )

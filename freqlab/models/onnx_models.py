@@ -245,8 +245,7 @@ RECIPES = tuple(
         ),
         _build,
         find=functools.partial(_find_pack, pack, file),
-        how_to_get=f"unpack insightface's {pack} to ~/.insightface/models/{pack}, or give "
-        f"checkpoint= with {file}",
+        how_to_get=f"checkpoint={file}, or put it into ~/.insightface/models/{pack}",
     )
     for pack, file in _INSIGHTFACE_PACKS.items()
 )

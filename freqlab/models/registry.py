@@ -89,8 +89,8 @@ def known_models() -> pd.DataFrame:
     -------
     pandas.DataFrame
         One row per model: ``size`` of its crops (height x width, pixels), ``features`` (length
-        of the embedding), ``template``, ``weights`` (where they lie here, or how to get them),
-        ``licence``.
+        of the embedding), ``template``, ``licence`` of the weights, ``weights`` (``"here"``, or how
+        to get them).
     """
     rows = []
     for name, recipe in _RECIPES.items():
@@ -101,8 +101,8 @@ def known_models() -> pd.DataFrame:
                 "size": f"{height} x {width}",
                 "features": recipe.spec.features or "by file",
                 "template": recipe.spec.template,
-                "weights": "here" if _is_here(recipe) else _how_to_get(recipe),
                 "licence": recipe.spec.licence or "not stated",
+                "weights": "here" if _is_here(recipe) else _how_to_get(recipe),
             }
         )
     return pd.DataFrame(rows).set_index("model")
@@ -405,7 +405,9 @@ def _is_here(recipe: Recipe) -> bool:
 
 
 def _how_to_get(recipe: Recipe) -> str:
-    return recipe.how_to_get.format(home=torch_home())
+    home = os.fspath(torch_home())
+    user = os.path.expanduser("~")
+    return recipe.how_to_get.format(home=home.replace(user, "~", 1) if user != "/" else home)
 
 
 class _Options(dict[str, Any]):

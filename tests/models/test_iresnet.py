@@ -127,5 +127,5 @@ def test_the_right_family_is_named(small, tmp_path):
 
 
 def test_no_weights_no_model():
-    with pytest.raises(WeightsError, match="fdbtrs/ElasticFace.*checkpoint="):
+    with pytest.raises(WeightsError, match="fdbtrs/ElasticFace.*checkpoint=FILE"):
         fl.load_model("elasticface", device="cpu")

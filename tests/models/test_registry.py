@@ -159,8 +159,8 @@ def test_weights_alone_do_not_say_the_network(checkpoint):
 
 def test_table_of_models():
     table = fl.known_models()
-    assert list(table.columns) == ["size", "features", "template", "weights", "licence"]
-    assert table.loc["dlib"].tolist() == ["150 x 150", 128, "dlib", "here", "CC0"]
+    assert list(table.columns) == ["size", "features", "template", "licence", "weights"]
+    assert table.loc["dlib"].tolist() == ["150 x 150", 128, "dlib", "CC0", "here"]
     assert "checkpoint=" in table.loc["elasticface", "weights"]
     assert not table.isna().any().any()
 
@@ -173,7 +173,7 @@ def test_ones_own_model_by_name(own_registry, synthetic, tmp_path):
         return built[-1]
 
     fl.register_model(fl.ModelSpec("pooled", features=48, licence="ours"), build)
-    assert fl.known_models().loc["pooled"].tolist() == ["112 x 112", 48, "arcface", "here", "ours"]
+    assert fl.known_models().loc["pooled"].tolist() == ["112 x 112", 48, "arcface", "ours", "here"]
     pairs = fl.make_pairs(synthetic)
     store = tmp_path / "run.zarr"
     for _ in range(2):
