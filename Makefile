@@ -38,6 +38,7 @@ lint: .venv/installed-lint
 
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/forward.py
+	$(BIN)/python benchmarks/models.py
 
 lab: .venv/installed-all
 	$(BIN)/jupyter lab notebooks

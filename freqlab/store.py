@@ -21,6 +21,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -529,8 +530,8 @@ class RunStore:
 
 
 def node_name(name: str) -> str:
-    """A name as part of a path in the store, where a slash would begin another level."""
-    return name.replace("/", "_")
+    """A name as part of a path in the store: no slash, nor what file systems refuse."""
+    return re.sub(r'[/\\:*?"<>|]', "_", name)
 
 
 def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
