@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 __all__ = [
     "BandError",
@@ -70,13 +70,13 @@ class WeightsMismatchError(WeightsError):
     ----------
     message
         What does not fit.
-    names
-        Names of the tensors in the file.
+    shapes
+        Shapes of the tensors in the file, by name.
     """
 
-    def __init__(self, message: str, names: Iterable[str] = ()) -> None:
+    def __init__(self, message: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         super().__init__(message)
-        self.names = list(names)
+        self.shapes = dict(shapes)
 
 
 class UnsafePickleError(WeightsError):

@@ -218,7 +218,7 @@ def strip_plot(
     else:
         values, units = data["influence"].to_numpy(), "cosine similarity"
         values = np.abs(values) if kind == "absolute" else values
-    lower, upper = _drawn_bounds(result).T
+    lower, upper = _drawn_bounds(result, model).T
     largest = _largest(values)
     colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
     if kind == "absolute":
@@ -233,7 +233,7 @@ def strip_plot(
         why = f"less than {MIN_REMOVED_RMS} grey levels removed"
     if absent.any():
         ax.set_title(f"grey: {why}", fontsize="small", loc="right")
-    _frequency_axis(ax, result)
+    _frequency_axis(ax, result, model)
     ax.set_ylabel(f"{_KIND_NAMES[kind]}\n({units})")
     return ax
 
@@ -268,7 +268,7 @@ def profile_plot(
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
     ax = ax or _new_axes(6, 3.4)
-    bounds = _drawn_bounds(profile)
+    bounds = _drawn_bounds(profile, model)
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
         values = data[kind].sel(comparison=comparison)
@@ -280,7 +280,7 @@ def profile_plot(
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
         ax.plot(centre, mean, style, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    _frequency_axis(ax, profile)
+    _frequency_axis(ax, profile, model)
     units = str(profile[kind].attrs["units"])
     ax.set_ylabel(f"{profile[kind].attrs['long_name']}\n({units.replace(' per ', ' / ')})")
     ax.legend(frameon=False, fontsize="small")
@@ -313,12 +313,12 @@ def contrast_plot(
     low, median, high = np.full((3, removed.shape[1]), np.nan)
     if len(kept):
         low, median, high = np.nanquantile(kept, [0.05, 0.5, 0.95], axis=0)
-    centre = _drawn_bounds(result).mean(axis=1)
+    centre = _drawn_bounds(result, model).mean(axis=1)
     ax.fill_between(centre, low, high, color="0.6", alpha=0.4, lw=0, label="90 % of pairs")
     ax.plot(centre, median, "-o", color="0.2", ms=4, label="median over pairs")
     ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
     ax.set_yscale("log")
-    _frequency_axis(ax, result)
+    _frequency_axis(ax, result, model)
     attrs = result["removed_rms"].attrs
     ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
     ax.legend(frameon=False, fontsize="small")
@@ -447,16 +447,22 @@ def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int
     return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))
 
 
-def _drawn_bounds(result: xr.Dataset) -> npt.NDArray[np.float64]:
-    """Band edges to draw between; a band without an upper edge reaches to the corner, 1.41 x."""
+def _drawn_bounds(result: xr.Dataset, model: str) -> npt.NDArray[np.float64]:
+    """Band edges to draw between; a band without an upper edge reaches to the crop's corner."""
     bounds = np.array(result["band_bounds"].to_numpy(), float)
     endless = np.isinf(bounds[:, 1])
-    bounds[endless, 1] = bounds[endless, 0] * np.sqrt(2)
+    lower = bounds[endless, 0]
+    try:
+        (_, width), eye_distance = _crop_geometry(result, model)
+        corner = _bands_of(result).in_unit(np.sqrt(0.5) * width, width, eye_distance)
+    except FreqlabError:  # made by hand
+        corner = 0
+    bounds[endless, 1] = np.where(corner > lower, corner, lower * np.sqrt(2))
     return bounds
 
 
-def _frequency_axis(ax: Axes, result: xr.Dataset) -> None:
-    bounds = _drawn_bounds(result)
+def _frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
+    bounds = _drawn_bounds(result, model)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set_xlabel(f"{result['frequency'].attrs['long_name']} ({frequency_unit(result)})")
     if np.isinf(result["band_bounds"].to_numpy()[-1, 1]):

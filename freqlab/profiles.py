@@ -100,7 +100,10 @@ def mean_profile(
             **{name: result[name] for name in ("model", "side", "band")},
             **{name: result[name] for name in ("frequency", "band_bounds")},
         },
-        attrs={"n_draws": n_draws, "level": level, "seed": seed},
+        attrs={
+            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
+            **{"n_draws": n_draws, "level": level, "seed": seed},
+        },
     )
     for name, (values, long_name) in kinds.items():
         array = values.transpose("pair", "model", "side", "band").to_numpy().astype(float)

@@ -232,9 +232,17 @@ def _model_text(group: zarr.Group) -> str:
     identity = json.loads(str(group.attrs["identity"]))
     return (
         f"checkpoint {_short(identity['checkpoint'])}, template {identity['template']}, "
-        f"{identity['channels']}, (pixel - {identity['mean']:g}) / {identity['std']:g}, "
+        f"{identity['channels']}, (pixel - {_numbers(identity['mean'])}) / "
+        f"{_numbers(identity['std'])}, "
         f"{identity['precision']}"
     )
+
+
+def _numbers(value: float | list[float]) -> str:
+    """One number, or one per channel."""
+    if isinstance(value, list):
+        return f"[{', '.join(f'{number:g}' for number in value)}]"
+    return f"{value:g}"
 
 
 def _open_group(url: str) -> zarr.Group:

@@ -12,7 +12,6 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
-from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
@@ -74,8 +73,8 @@ def influence(
     device
         Where models run: ``"auto"``, ``"cpu"``, ``"cuda"``.
     batch_size
-        Images per forward pass; by default 8 on a CPU, where small batches stay in its caches,
-        and 128 elsewhere.
+        Images per forward pass; by default 8 for a model on a CPU, where small batches stay in
+        its caches, and 128 elsewhere.
     keep_crops
         Whether the crops are stored; by default as the store does already, and in a new one
         they are. Without them figures show no faces.
@@ -111,8 +110,8 @@ def influence(
         raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
     positions = check_pairs(faces, pairs)
     _check_arguments(models, sides, batch_size, name)
-    device = resolve_device(device)
     loaded = [as_model(model, device=device) for model in models]
+    device = resolve_device(device)
     _check_models(loaded, faces, upscale)
     check_support(bands, [label_map(bands, model) for model in loaded])
 
@@ -125,7 +124,7 @@ def influence(
             faces=faces,
             rows=run_store.add_faces(faces),
             bands=bands,
-            batch_size=batch_size or default_batch_size(device),
+            batch_size=batch_size,
             templates=tuple(dict.fromkeys(model.spec.template for model in loaded)),
             keep_crops=keep_crops,
             progress=progress,
@@ -140,7 +139,7 @@ def influence(
     result = open_influence(url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
     result.attrs["failures_to_acquire"] = int(failed.sum())
-    _report(run, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
+    _report(run, loaded, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
     return result
 
 
@@ -174,7 +173,8 @@ def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
     names = [model.name for model in models]
     if len(set(names)) < len(names):
         raise ParameterError(
-            f"models={names!r} repeats a name; give one of them another with name="
+            f"models={names!r} repeats a name; give one of them another with name=, a module or "
+            f"function with wrap_model(..., name=...)"
         )
     for model in models:
         if model.verify and model.name in built_in_names():
@@ -196,10 +196,19 @@ def _masked_columns(sides: Sequence[str]) -> list[int]:
     return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]
 
 
-def _report(run: Run, result: xr.Dataset, n_failed: int, n_lost: int) -> None:
-    for model, count in run.forward_passes.items():
+def _report(
+    run: Run, models: Sequence[Model], result: xr.Dataset, n_failed: int, n_lost: int
+) -> None:
+    for model in models:
+        count = run.forward_passes[model.name]
         done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
-        run.say(f"{model}: {done}")
+        run.say(f"{model.name} ({model.preprocessing}): {done}")
+    details = {model.cycles_between_eyes for model in models}
+    if run.bands.unit == "cycles/image" and len(details) > 1:
+        run.say(
+            "note: the models' templates differ, so a band in cycles/image is not the same detail "
+            "in each; bands in cycles/eyes are"
+        )
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if n_failed:
         text += f"; failures to acquire: {n_failed:,} faces, {n_lost:,} pairs are NaN"

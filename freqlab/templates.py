@@ -159,7 +159,7 @@ def template(name: str) -> Template:
         base, _, size = name.rpartition("-")
         if base in TEMPLATES and re.fullmatch(r"[1-9]\d{1,3}", size):
             return TEMPLATES[base].scaled(int(size))
-    return TEMPLATES[check_name("template", name, TEMPLATES)]
+    return TEMPLATES[check_name("template", name, [*TEMPLATES, "arcface-<pixels>"])]
 
 
 def register_template(new: Template) -> None:

@@ -122,6 +122,12 @@ def test_parameters_are_read_as_json_where_they_can_be():
     assert read == [200, 0.001, True, None, ["a"], "rings:4"]
 
 
+def test_info_of_a_store_with_a_mean_per_channel(call, few):
+    call("run", "--faces", few, "--model", "dlib", "--bands", "rings:56", "--store", "r.zarr",
+         "--side", "probe", "--n-pairs", 2)  # fmt: skip
+    assert "RGB, (pixel - [122.782, 117.001, 104.298]) / 256" in call("info", "r.zarr").output
+
+
 def test_models(call):
     done = call("models")
     assert done.exit_code == 0
@@ -137,7 +143,7 @@ def test_models_with_options(call, few, tmp_path):
     torch.save(MobileFaceNet(64).state_dict(), tmp_path / "mine.pt")
     done = call(
         "run", "--faces", few, "--store", "r.zarr", "--bands", "rings:56", "--side", "probe",
-        "--model", "mobilefacenet,checkpoint=mine.pt,name=mine,features=64", "--n-pairs", 2,
+        "--model", "mobilefacenet,checkpoint=mine.pt,name=mine", "--n-pairs", 2,
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert fl.open_influence("r.zarr")["model"].to_numpy().tolist() == ["mine"]

@@ -1,3 +1,4 @@
+import ast
 import base64
 import io
 import re
@@ -113,3 +114,29 @@ def test_unknown_reports_and_parameters(tmp_path):
 def test_parameters_of_a_report():
     assert "explore" in reports.report_names()
     assert reports.report_parameters("explore")["n_pairs"] == "200"
+
+
+@pytest.mark.parametrize("name", reports.report_names())
+def test_every_parameter_of_a_notebook_can_be_set(name):
+    """The reader of parameters stumbles over some comments, and then leaves a name out."""
+    notebook = nbformat.read(reports._notebook(name), as_version=4)
+    cells = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    assigned = [
+        target.id
+        for statement in ast.parse(cells[0].source).body
+        for target in getattr(statement, "targets", [])
+    ]
+    assert len(cells) == 1
+    assert assigned == list(reports.report_parameters(name))
+
+
+def test_a_model_with_options_in_a_report(explore):
+    folder, _, _ = explore
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        page = fl.report(
+            "explore", faces="few", model="mobilefacenet,name=again", bands="rings:56",
+            n_pairs=4, fmr=0.1, out="other", progress=False,
+        )  # fmt: skip
+        assert fl.open_influence("runs/few.zarr")["model"].to_numpy().tolist() == ["again"]
+    assert "Traceback" not in page.read_text()

@@ -230,6 +230,21 @@ def test_one_dataset_over_four_models_of_three_sizes(photographs, facenet_file, 
     assert again.attrs["forward_passes"] == 0
     axes = fl.plots.heat_plot(again, pair=int(again["pair"][0]), model="facenet-vggface2")
     assert "strip" in axes
+    strips = [fl.plots.strip_plot(again, pair=0, model=name) for name in names]
+    assert [strip.get_xlim()[1] for strip in strips] == [56] * 4  # these bands have an end
+
+
+def test_templates_that_differ_are_spoken_of(photographs, capsys):
+    pairs = fl.make_pairs(photographs).iloc[:2]
+    models = ["mobilefacenet", "dlib"]
+    result = fl.influence(photographs, pairs, models=models, bands="rings:28")
+    said = capsys.readouterr().err
+    assert "mobilefacenet (template arcface, 112 x 112, BGR, (pixel - 127.5) / 128): " in said
+    assert "not the same detail" in said
+    corners = [fl.plots.strip_plot(result, pair=0, model=name).get_xlim()[1] for name in models]
+    assert corners == pytest.approx([56 * 2**0.5, 75 * 2**0.5])
+    fl.influence(photographs, pairs, models=models, bands="rings:4:cycles/eyes")
+    assert "not the same detail" not in capsys.readouterr().err
 
 
 def test_cycles_between_the_eyes_need_the_eyes(photographs, facenet_file):

@@ -23,7 +23,7 @@ from freqlab.errors import (
     WeightsMismatchError,
 )
 
-__all__ = ["find_prefix", "is_program", "load_weights", "read_checkpoint"]
+__all__ = ["find_prefix", "is_program", "load_weights", "read_checkpoint", "shapes_of"]
 
 State = dict[str, torch.Tensor]
 
@@ -110,6 +110,10 @@ def read_checkpoint(path: str | Path) -> State:
     path = Path(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
+    if path.suffix == ".onnx":
+        raise WeightsError(
+            f"{path} is an ONNX file, a whole model: give its path as the model, not as checkpoint"
+        )
     program = is_program(path)
     if program:
         raise UntrustedModelError(
@@ -171,13 +175,18 @@ def load_weights(
     ]
     if differences:
         text = f"{source} does not fit {type(network).__name__}: {'; '.join(differences)}"
-        raise WeightsMismatchError(text, state)
+        raise WeightsMismatchError(text, shapes_of(state))
     broken = [name for name, tensor in given.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         raise WeightsError(
             f"{source} holds numbers that are not finite: {'; '.join(_listed('in', broken))}"
         )
     network.load_state_dict(given, strict=True)
+
+
+def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
+    """Shapes of tensors by name."""
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | Path) -> str:
@@ -247,7 +256,8 @@ def _read_pickle(path: Path) -> Any:
             raise UnsafePickleError(_refusal(path, named)) from error
         raise WeightsError(f"{path} is truncated, or no file of torch.save") from error
     except Exception as error:  # as above
-        reason = str(error).split(". ")[0] or type(error).__name__
+        reason = str(error).split(". ")[0]
+        reason = reason if " " in reason else type(error).__name__
         raise WeightsError(f"{path} is truncated, or no file of torch.save: {reason}") from error
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from freqlab.errors import ParameterError, WeightsError, WeightsMismatchError
-from freqlab.models.checkpoints import load_weights, read_checkpoint
+from freqlab.models.checkpoints import load_weights, read_checkpoint, shapes_of
 from freqlab.models.recipes import Recipe
 from freqlab.models.spec import ModelSpec
 
@@ -163,7 +163,7 @@ def _build_irnet(weights: Path, depth: int | None, *, middle_norm: bool) -> IRNe
         raise WeightsMismatchError(
             f"{weights} holds blocks {'with' if has_middle else 'without'} a normalisation "
             f"between their convolutions",
-            state,
+            shapes_of(state),
         )
     network = IRNet(depth, middle_norm, _n_features(state, "output_layer.3.weight"))
     load_weights(network, state, source=weights)
@@ -197,7 +197,8 @@ def _settle_depth(
             return depth
     if not any(blocks):
         raise WeightsMismatchError(
-            f"{weights} does not hold such a network: it has none of its residual blocks", state
+            f"{weights} does not hold such a network: it has none of its residual blocks",
+            shapes_of(state),
         )
     raise WeightsError(
         f"{weights} has {' + '.join(map(str, blocks))} residual blocks, as none of the depths "

@@ -21,7 +21,7 @@ from freqlab.errors import (
     WeightsNotFoundError,
     check_name,
 )
-from freqlab.models.recipes import Recipe
+from freqlab.models.recipes import Recipe, unknown_normalisation
 from freqlab.models.spec import ModelSpec
 
 __all__ = ["PRESETS", "RECIPES", "onnx_recipe"]
@@ -122,13 +122,19 @@ def onnx_recipe(
         about |= {"mean": 0.0, "std": 1.0}
     elif not preset and not normalisation_given:
         raise ParameterError(
-            f"{path} does not say how its input is normalised; give mean= and std= (the network "
-            f"sees (pixel - mean) / std), or preset='insightface' for 127.5 and 127.5"
+            f"{unknown_normalisation(path)}, or preset=insightface for 127.5 and 127.5"
         )
     if not size_given:
         about["template"] = _template_of(source.size, path)
     spec = ModelSpec(name=name, weights=f"file {path.name}", **about)
-    return Recipe(spec, _build, find=lambda: path, options=("layout", "output"))
+    return Recipe(
+        spec,
+        _build,
+        find=lambda: path,
+        options=("layout", "output"),
+        auto_device=_auto_device,
+        is_file=True,
+    )
 
 
 def _build(
@@ -137,6 +143,17 @@ def _build(
     session = _session(weights, device)
     source = _read_input(session, weights, layout)
     return _OnnxNetwork(session, source, _choose_output(session, weights, output))
+
+
+def _auto_device() -> str:
+    """CUDA where there is a device and a runtime that uses it; else the CPU."""
+    return "cuda" if torch.cuda.is_available() and _runs_on_cuda() else "cpu"
+
+
+def _runs_on_cuda() -> bool:
+    import onnxruntime
+
+    return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
 def _session(path: Path, device: str) -> Any:
@@ -148,7 +165,7 @@ def _session(path: Path, device: str) -> Any:
         ) from error
     providers = ["CPUExecutionProvider"]
     if device.startswith("cuda"):
-        if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        if not _runs_on_cuda():
             raise ParameterError(
                 f"device {device!r}: this onnxruntime runs on the CPU only; use device='cpu', or "
                 f"install onnxruntime-gpu in its place"
@@ -245,6 +262,7 @@ RECIPES = tuple(
         ),
         _build,
         find=functools.partial(_find_pack, pack, file),
+        auto_device=_auto_device,
         how_to_get=f"checkpoint={file}, or put it into ~/.insightface/models/{pack}",
     )
     for pack, file in _INSIGHTFACE_PACKS.items()

@@ -10,9 +10,18 @@ from pathlib import Path
 import torch
 
 from freqlab.errors import WeightsError
+from freqlab.models.devices import resolve_device
 from freqlab.models.spec import ModelSpec, Network
 
-__all__ = ["Recipe", "check_sha256", "in_torch_home", "nowhere", "sha256_of", "torch_home"]
+__all__ = [
+    "Recipe",
+    "check_sha256",
+    "in_torch_home",
+    "nowhere",
+    "sha256_of",
+    "torch_home",
+    "unknown_normalisation",
+]
 
 
 def nowhere() -> Path | None:
@@ -41,6 +50,10 @@ class Recipe:
         Options of :func:`freqlab.load_model` that `build` takes.
     own_weights
         Whether `build` needs no file.
+    is_file
+        Whether it was made of a model file, which is its own weights.
+    auto_device
+        Chooses the device that ``"auto"`` stands for.
     fetch
         Downloads the weights on first use and returns their path; None where freqlab does not.
     """
@@ -52,7 +65,17 @@ class Recipe:
     known_file: str = ""
     options: tuple[str, ...] = ()
     own_weights: bool = False
+    is_file: bool = False
+    auto_device: Callable[[], str] = lambda: resolve_device("auto")
     fetch: Callable[[], Path] | None = None
+
+
+def unknown_normalisation(path: Path) -> str:
+    """Say that a model file does not tell how its input is normalised, and what to do."""
+    return (
+        f"{path} does not say how its input is normalised: give both mean= and std= (the network "
+        f"sees (pixel - mean) / std of pixels 0..255; 0 and 1 if it normalises them itself)"
+    )
 
 
 def torch_home() -> Path:

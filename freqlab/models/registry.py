@@ -10,7 +10,7 @@ import os
 import re
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +34,7 @@ from freqlab.models import (
     timm_models,
 )
 from freqlab.models.callables import Embedder, wrap_model
-from freqlab.models.checkpoints import is_program, read_checkpoint
+from freqlab.models.checkpoints import is_program, load_weights, read_checkpoint, shapes_of
 from freqlab.models.devices import resolve_device
 from freqlab.models.program_files import program_recipe
 from freqlab.models.recipes import Recipe, check_sha256, torch_home
@@ -60,15 +60,19 @@ _OWN: set[str] = set()
 _LOADING = threading.Lock()
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors", ".pt2", ".pkl", ".dat")
 
-# A tensor that gives a family away, and the names under which it can be loaded.
-_TELLTALES = (
-    (r"body\.0\.res_layer\.5\.weight", "adaface"),
-    (r"body\.0\.res_layer\.4\.weight", "curricularface"),
-    (r"layer1\.0\.bn1\.weight", "elasticface, arcface or magface"),
-    (r"stages\.0\.blocks\.0\.conv_dw\.weight", "edgeface-xs, -s, ... or timm:<architecture>"),
-    (r"conv_6_dw\.conv\.weight", "mobilefacenet"),
-    (r"conv2d_1a\.conv\.weight", "facenet-vggface2"),
-    (r"patch_embed\.proj\.weight", "timm:<architecture>"),
+# A tensor that gives a family away, how many filters it has, and what can load it.
+_TELLTALES: tuple[tuple[str, int | None, str], ...] = (
+    (r"body\.0\.res_layer\.5\.weight", None, "adaface"),
+    (r"body\.0\.res_layer\.4\.weight", None, "curricularface"),
+    (r"layer1\.0\.bn1\.weight", None, "elasticface, arcface or magface"),
+    (r"stages\.0\.blocks\.0\.xca\.temperature", None, "timm:<architecture>"),
+    *(
+        (r"stem\.0\.weight", width, f"edgeface-{size} or timm:<architecture>")
+        for width, size in ((24, "xxs"), (32, "xs"), (48, "s"), (80, "base"))
+    ),
+    (r"conv_6_dw\.conv\.weight", None, "mobilefacenet"),
+    (r"conv2d_1a\.conv\.weight", None, "facenet-vggface2 or facenet-casia"),
+    (r"patch_embed\.proj\.weight", None, "timm:<architecture>"),
 )
 
 
@@ -139,12 +143,11 @@ def register_model(
         warnings.warn(
             f"the name {spec.name!r} was taken by another model, which is replaced", stacklevel=2
         )
-    path = None if checkpoint is None else Path(checkpoint)
+    path = None if checkpoint is None else _existing(checkpoint)
     _RECIPES[spec.name] = Recipe(
         spec,
         functools.partial(_build_own, build),
         find=lambda: path,
-        how_to_get="its own code makes it",
         known_file=path.name if path else "",
         own_weights=path is None,
     )
@@ -226,7 +229,7 @@ def load_model(
     """
     given = {key: value for key, value in locals().items() if value is not None}
     text, options = parse_model(given.pop("model"))
-    device = resolve_device(given.pop("device"))
+    device = given.pop("device")
     repeated = sorted(options.keys() & given.keys())
     if repeated:
         raise ParameterError(f"model {model!r} is given {', '.join(repeated)} twice")
@@ -254,7 +257,7 @@ def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
     if Path(whole).is_file():  # a path may hold commas
         return whole, {}
     # a comma inside brackets belongs to a list
-    first, *rest = re.split(r",(?![^\[]*\])", whole)
+    first, *rest = re.split(r",(?![^\[(]*[\])])", whole)
     options: dict[str, Any] = {}
     for part in rest:
         key, equals, value = part.partition("=")
@@ -298,7 +301,7 @@ def _parse_value(key: str, value: str) -> Any:
     if key in ("name", "checkpoint", "sha256"):  # a file may be named 100
         return value
     try:
-        parsed = json.loads(value)
+        parsed = json.loads(f"[{value[1:-1]}]" if value[:1] + value[-1:] == "()" else value)
     except json.JSONDecodeError:
         return value
     return tuple(parsed) if isinstance(parsed, list) else parsed
@@ -306,16 +309,23 @@ def _parse_value(key: str, value: str) -> Any:
 
 def _load(text: str, options: dict[str, Any], device: str) -> Model:
     recipe = _recipe(text, options)
+    device = recipe.auto_device() if device == "auto" else resolve_device(device)
     spec_changes = {key: options.pop(key) for key in _PREPROCESSING if key in options}
     checkpoint, pinned = options.pop("checkpoint", None), options.pop("sha256", None)
     foreign = sorted(options.keys() - set(recipe.options))
     if foreign:
-        allowed = ", ".join([*_PREPROCESSING, "checkpoint", "sha256", *recipe.options])
+        own = [] if recipe.is_file else ["checkpoint"]
+        more = ["preset"] if text.endswith(".onnx") else []
+        hidden = {"size"}
+        shown = [option for option in recipe.options if option not in hidden]
+        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *shown, *more])
         raise ParameterError(f"model {text!r} takes no {', '.join(foreign)}; allowed: {allowed}")
-    spec = dataclasses.replace(recipe.spec, **spec_changes)
     weights = _weights(recipe, checkpoint)
+    known = checkpoint is None or (weights is not None and weights.name == recipe.known_file)
+    if not known:  # one's own weights may be of another length
+        spec_changes.setdefault("features", None)
+    spec = dataclasses.replace(recipe.spec, **spec_changes)
     if weights is not None:
-        known = checkpoint is None or weights.name == recipe.known_file
         digest = check_sha256(
             _file_of(weights), pinned or (recipe.spec.sha256 if known else ""), name=spec.name
         )
@@ -326,8 +336,9 @@ def _load(text: str, options: dict[str, Any], device: str) -> Model:
         network = _network(recipe, weights, stamp, _Options(options), device)
     if weights is None:
         digest = state_sha256(network) if isinstance(network, torch.nn.Module) else "not known"
-    if "output" in options:
-        digest += f"; output {options['output']}"
+    for key in ("layout", "model_args", "output"):  # the same file gives another embedding
+        if key in options:
+            digest += f"; {key} {json.dumps(options[key], sort_keys=True, default=str)}"
     return Model(spec, network, digest, device, verify=spec.name in _OWN or weights is None)
 
 
@@ -349,6 +360,7 @@ def _recipe(text: str, options: dict[str, Any]) -> Recipe:
 
 def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
     name = options.get("name", path.stem)
+    normalised = "mean" in options and "std" in options
     if path.suffix.lower() == ".onnx":
         return onnx_models.onnx_recipe(
             path,
@@ -356,33 +368,38 @@ def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
             preset=options.pop("preset", None),
             layout=options.get("layout"),
             size_given="template" in options,
-            normalisation_given="mean" in options and "std" in options,
+            normalisation_given=normalised,
         )
     if is_program(path):
-        return program_recipe(path, name=name)
-    likely = _looks_like(read_checkpoint(path)) or ", ".join([*_RECIPES, "timm:<architecture>"])
+        trust = bool(options.pop("trust", False))
+        return program_recipe(path, name=name, trust=trust, normalisation_given=normalised)
+    state = read_checkpoint(path)
+    likely = _looks_like(shapes_of(state))
+    could_be = f"it could be {likely}" if likely else "it is of no network known here"
     raise WeightsError(
         f"{path} holds weights, but not the network they belong to, nor how its input is prepared: "
-        f"name it, as in load_model('<name>', checkpoint={os.fspath(path)!r}). By its tensors it "
-        f"could be {likely}"
+        f"name it, as in load_model('<name>', checkpoint={os.fspath(path)!r}), or make it known "
+        f"with register_model. By its tensors {could_be}"
     )
 
 
-def _looks_like(state: Iterable[str]) -> str:
+def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """Names of the models whose networks have such tensors; empty if none is recognised."""
-    for pattern, names in _TELLTALES:
-        if any(re.search(rf"(?:^|\.){pattern}$", tensor) for tensor in state):
-            return names
+    for pattern, width, names in _TELLTALES:
+        for tensor, shape in shapes.items():
+            if re.search(rf"(?:^|\.){pattern}$", tensor) and width in (None, shape[0]):
+                return names
     return ""
 
 
 def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path | None:
     """The path of the weights: given, found here, or fetched."""
     if checkpoint is not None:
-        path = Path(checkpoint)
-        if not path.exists():
-            raise WeightsNotFoundError(f"checkpoint={os.fspath(checkpoint)!r}: no such file")
-        return path
+        if recipe.is_file:
+            raise ParameterError(
+                f"checkpoint={os.fspath(checkpoint)!r}: {recipe.spec.weights} is its own weights"
+            )
+        return _existing(checkpoint)
     if recipe.own_weights:
         return None
     found = recipe.find()
@@ -394,6 +411,13 @@ def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path 
             f"{_how_to_get(recipe)}"
         )
     return found
+
+
+def _existing(checkpoint: str | os.PathLike[str]) -> Path:
+    path = Path(checkpoint)
+    if not path.exists():
+        raise WeightsNotFoundError(f"checkpoint={os.fspath(checkpoint)!r}: no such file")
+    return path
 
 
 def _file_of(weights: Path) -> Path:
@@ -425,17 +449,15 @@ def _network(
     try:
         network = recipe.build(weights, device=device, **options)
     except WeightsMismatchError as error:
-        likely = _looks_like(error.names)
+        likely = _looks_like(error.shapes)
         hint = f". By its tensors it could be {likely}" if likely else ""
-        raise WeightsMismatchError(f"{error}{hint}", error.names) from error
+        raise WeightsMismatchError(f"{error}{hint}", error.shapes) from error
     if isinstance(network, torch.nn.Module):
         return network.eval().to(device).to(memory_format=torch.channels_last)
     return network
 
 
 def _build_own(build: Callable[[], Network], weights: Path | None, *, device: str) -> Network:
-    from freqlab.models.checkpoints import load_weights
-
     network = build()
     if weights is not None:
         if not isinstance(network, torch.nn.Module):

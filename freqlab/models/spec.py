@@ -137,6 +137,25 @@ class Model:
         fixed = self.template.eye_distance
         return self.spec.eye_distance if fixed is None else fixed
 
+    @property
+    def cycles_between_eyes(self) -> float | None:
+        """What one cycle across the crop is between the eyes; None if the eyes are not fixed."""
+        distance = self.eye_distance
+        return None if distance is None else round(distance / self.template.size[1], 3)
+
+    @property
+    def preprocessing(self) -> str:
+        """How crops reach the network, in words."""
+        height, width = self.template.size
+        mean, std = (
+            f"[{', '.join(f'{v:g}' for v in value)}]" if isinstance(value, tuple) else f"{value:g}"
+            for value in (self.spec.mean, self.spec.std)
+        )
+        return (
+            f"template {self.spec.template}, {height} x {width}, {self.spec.channels}, "
+            f"(pixel - {mean}) / {std}"
+        )
+
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         """Embed crops.
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.models.spec import Model
@@ -34,7 +35,7 @@ class Run:
     bands
         The bands.
     batch_size
-        Images per forward pass.
+        Images per forward pass; None for as many as suit a model's device.
     templates
         Names of the templates of its models.
     keep_crops
@@ -49,7 +50,7 @@ class Run:
     faces: Faces
     rows: npt.NDArray[np.int64]
     bands: Bands
-    batch_size: int
+    batch_size: int | None
     templates: tuple[str, ...]
     keep_crops: bool | None
     progress: bool
@@ -60,6 +61,10 @@ class Run:
         order = np.argsort(self.rows, kind="stable")
         found = order[np.searchsorted(self.rows, rows, sorter=order)]
         return [int(position) for position in found]
+
+    def batch_of(self, model: Model) -> int:
+        """Images per forward pass of a model."""
+        return self.batch_size or default_batch_size(model.device)
 
     def failed(self) -> npt.NDArray[np.bool_]:
         """Whether a face could not be read, found or cut out for one of the templates ``(n,)``."""

@@ -37,6 +37,7 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
     pending_intact = store.pending(intact_node, run.rows, model.spec.template)
     pending_bands = store.pending(bands_node, run.rows[masked], model.spec.template)
     total = len(pending_intact) + len(pending_bands) * len(one_each)
+    batch_size = run.batch_of(model)
     run.forward_passes[model.name] = 0
     if not total:
         return
@@ -50,13 +51,13 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
             (intact_node, pending_intact, intact),
             (bands_node, pending_bands, one_each),
         ):
-            node.attrs.update({"device": model.device, "batch_size": run.batch_size})
+            node.attrs.update({"device": model.device, "batch_size": batch_size})
             for block in store.blocks(pending):
                 rows, crops = read_crops(run, pending[block], model)
                 if not len(rows):
                     continue
                 embeddings, removed = embed_block(
-                    model, crops, removals, labels, batch_size=run.batch_size, advance=advance
+                    model, crops, removals, labels, batch_size=batch_size, advance=advance
                 )
                 if embeddings.shape[-1] != n_features:
                     raise ModelError(

@@ -57,8 +57,8 @@ def write_influence(
     if group.attrs.get("complete"):
         return name
     made = make_attrs(
-        device=models[0].device,
-        batch_size=run.batch_size,
+        device=", ".join(dict.fromkeys(model.device for model in models)),
+        batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
         face_set=run.faces.name,
         credit=run.faces.credit,
     )

@@ -87,7 +87,7 @@ def test_layouts_and_fixed_batches(tmp_path, network, images, layout, batch):
 
 def test_normalisation_is_given(tmp_path, network, images):
     path = write(tmp_path / "m.onnx", network)
-    with pytest.raises(ParameterError, match=r"give mean= and std=.*preset='insightface'"):
+    with pytest.raises(ParameterError, match=r"give both mean= and std=.*preset=insightface"):
         fl.load_model(path)
     model = fl.load_model(path, mean=100, std=60, channels="BGR", device="cpu")
     same(model(images), expected(network, images.flip(1), 100, 60))
@@ -152,9 +152,19 @@ def test_several_outputs(tmp_path, network, images):
         fl.load_model(path, preset="insightface")
     model = fl.load_model(path, preset="insightface", output="e1", device="cpu")
     same(model(images), -expected(network, images))
-    assert model.checkpoint.endswith("; output e1")
+    assert model.checkpoint.endswith('; output "e1"')
     with pytest.raises(UnknownNameError, match="e0, e1"):
         fl.load_model(path, preset="insightface", output="e2")
+
+
+def test_options_that_a_file_does_not_take(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network)
+    with pytest.raises(ParameterError, match="takes no trust; allowed: .*layout, output, preset"):
+        fl.load_model(path, preset="insightface", trust=True)
+    with pytest.raises(ParameterError, match=r"file m\.onnx is its own weights"):
+        fl.load_model(path, preset="insightface", checkpoint=path)
+    with pytest.raises(WeightsError, match="give its path as the model"):
+        fl.load_model("arcface", checkpoint=path)
 
 
 def test_files_that_are_no_embedder(tmp_path, network):
@@ -175,8 +185,11 @@ def test_files_that_are_no_embedder(tmp_path, network):
 
 
 def test_a_cuda_device_without_its_runtime(tmp_path, network, monkeypatch):
+    """Asked for, it is an error; chosen, it is the CPU."""
     monkeypatch.setattr("freqlab.models.registry.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     path = write(tmp_path / "m.onnx", network)
+    assert fl.load_model(path, preset="insightface").device == "cpu"
     with pytest.raises(ParameterError, match="runs on the CPU only"):
         fl.load_model(path, preset="insightface", device="cuda")
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import freqlab as fl
-from freqlab.errors import UntrustedModelError, WeightsError
+from freqlab.errors import ParameterError, UntrustedModelError, WeightsError
 
 
 class TwoOutputs(nn.Module):
@@ -48,7 +48,9 @@ def test_a_program_is_not_run_unasked(path):
 
 
 def test_a_trusted_program_is_loaded(path, network):
-    model = fl.load_model(path, trust=True, device="cpu")
+    with pytest.raises(ParameterError, match="give both mean= and std="):
+        fl.load_model(path, trust=True)
+    model = fl.load_model(path, trust=True, mean=127.5, std=127.5, device="cpu")
     images = torch.rand(4, 3, 112, 112) * 255
     with torch.no_grad():
         expected = network((images - 127.5) / 127.5)[0]
@@ -62,4 +64,13 @@ def test_a_damaged_program(path):
         content[start] ^= 0xFF
     path.write_bytes(content)
     with pytest.raises(WeightsError):
-        fl.load_model(path, trust=True)
+        fl.load_model(path, trust=True, mean=0, std=1)
+
+
+def test_an_export_for_one_batch_size_takes_any(tmp_path, network):
+    exported = torch.export.export(network, (torch.zeros(2, 3, 112, 112),))
+    torch.export.save(exported, tmp_path / "m.pt2")
+    model = fl.load_model(tmp_path / "m.pt2", trust=True, mean=0, std=1, device="cpu")
+    images = torch.rand(5, 3, 112, 112)
+    with torch.no_grad():
+        torch.testing.assert_close(model(images), network(images)[0])

@@ -80,7 +80,7 @@ def checkpoint(tmp_path):
 
 def test_ones_own_weights_for_a_known_network(checkpoint):
     model = fl.load_model("mobilefacenet", checkpoint=checkpoint, name="mine", device="cpu",
-                          features=64, mean=0)  # fmt: skip
+                          mean=0)  # fmt: skip
     assert (model.name, model.spec.mean, model.spec.std) == ("mine", 0, 128)
     assert model(torch.rand(2, 3, 112, 112)).shape == (2, 64)
 
@@ -91,7 +91,7 @@ def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatc
     monkeypatch.setattr(
         mobilefacenet, "read_checkpoint", lambda path: read.append(path) or original(path)
     )
-    spec = f"mobilefacenet,checkpoint={checkpoint},name=once,features=64"
+    spec = f"mobilefacenet,checkpoint={checkpoint},name=once"
     threads = [threading.Thread(target=fl.load_model, args=(spec,)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -108,7 +108,7 @@ def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatc
 
 def test_a_given_checksum_must_hold(checkpoint):
     digest = registry.check_sha256(checkpoint, "", name="m")
-    options = {"checkpoint": checkpoint, "features": 64, "device": "cpu"}
+    options = {"checkpoint": checkpoint, "device": "cpu"}
     assert fl.load_model("mobilefacenet", sha256=digest.upper(), **options).checkpoint == digest
     with pytest.raises(WeightsError, match=f"SHA-256 {digest}, expected 12ab"):
         fl.load_model("mobilefacenet", sha256="12ab", **options)
@@ -120,6 +120,7 @@ def test_a_given_checksum_must_hold(checkpoint):
         ("dlib", "dlib", {}),
         ("adaface,checkpoint=a.ckpt,depth=50", "adaface", {"checkpoint": "a.ckpt", "depth": 50}),
         ("m.onnx,mean=[1,2,3],std=2", "m.onnx", {"mean": (1, 2, 3), "std": 2}),
+        ("m.onnx,std=(1,2,3),mean=2", "m.onnx", {"std": (1, 2, 3), "mean": 2}),
         ("m.pt, trust=true ,name=7", "m.pt", {"trust": True, "name": "7"}),
         ("timm:a.b_c,checkpoint=100", "timm:a.b_c", {"checkpoint": "100"}),
     ],
@@ -154,6 +155,9 @@ def test_a_path_may_hold_a_comma(tmp_path, monkeypatch):
 
 def test_weights_alone_do_not_say_the_network(checkpoint):
     with pytest.raises(WeightsError, match=r"name it.*it could be mobilefacenet"):
+        fl.load_model(checkpoint)
+    torch.save({"a": torch.zeros(2)}, checkpoint)
+    with pytest.raises(WeightsError, match="of no network known here"):
         fl.load_model(checkpoint)
 
 
@@ -198,6 +202,8 @@ def test_a_taken_name_warns(own_registry):
     with pytest.warns(UserWarning, match="'dlib' was taken by another model"):
         fl.register_model(fl.ModelSpec("dlib"), nn.Flatten)
     assert fl.load_model("dlib", device="cpu").template.name == "arcface"
+    with pytest.raises(WeightsNotFoundError, match="checkpoint='gone.pt': no such file"):
+        fl.register_model(fl.ModelSpec("x"), nn.Flatten, checkpoint="gone.pt")
     with pytest.raises(ParameterError, match="spec="):
         fl.register_model("name", nn.Flatten)
     with pytest.raises(ParameterError, match="build="):

@@ -60,6 +60,11 @@ def test_a_transformer_takes_the_size_of_the_template(tmp_path, images):
     options = {"checkpoint": saved(network, tmp_path / "c.pt"), "model_args": arguments}
     model = fl.load_model("timm:vit_tiny_patch16_224", **options)
     torch.testing.assert_close(model(images), expected(network, images), atol=1e-5, rtol=1e-4)
+    pooled = fl.load_model(
+        "timm:vit_tiny_patch16_224",
+        **{**options, "model_args": {**arguments, "global_pool": "avg", "fc_norm": False}},
+    )
+    assert pooled.checkpoint != model.checkpoint  # the same weights, another embedding
     with pytest.raises(WeightsMismatchError, match="pos_embed"):
         fl.load_model("timm:vit_tiny_patch16_224", template="arcface-224", **options)
     options["model_args"] = {"no_such": 1}
@@ -198,7 +203,7 @@ def test_edgeface_that_does_not_fit(tmp_path):
     for wrong in (0, 1.5, "half"):
         with pytest.raises(ParameterError, match="gamma="):
             fl.load_model("edgeface-xxs", checkpoint=tmp_path / "half.pt", gamma=wrong)
-    with pytest.raises(WeightsMismatchError, match="could be edgeface"):
+    with pytest.raises(WeightsMismatchError, match="could be edgeface-xxs or timm"):
         fl.load_model("edgeface-s", checkpoint=tmp_path / "whole.pt")
     with pytest.raises(
         WeightsNotFoundError, match=r"edgeface_xxs\.pt.*otroshi|otroshi.*edgeface_xxs\.pt"
