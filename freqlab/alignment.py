@@ -51,9 +51,9 @@ def detect_faces(
     images
         RGB photographs ``(height, width, 3)``; those of one size run as one batch.
     near
-        Five points ``(n, 5, 2)`` that are known already: of several faces the one is taken whose
-        points are nearest to them. Where they are NaN, and by default, the one is taken whose
-        area less twice the squared distance from the centre is largest.
+        Five points ``(n, 5, 2)`` that are known already: the face is taken whose points are
+        nearest to them, and none whose points lie elsewhere. Where they are NaN, and by default,
+        the one is taken whose area less twice the squared distance from the centre is largest.
     device
         Where the detector runs.
     """
@@ -69,11 +69,15 @@ def detect_faces(
         for i, its_boxes, its_points in zip(members, found_boxes, found_points, strict=True):
             if its_boxes is None:
                 continue
-            corners, its_points = np.asarray(its_boxes), np.asarray(its_points)
+            corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)
             best = _largest_central(corners, batch.shape[1:3])
             its_points = (its_points - _BORDER) / prepared[i][1]
             if near is not None and np.isfinite(near[i]).all():
-                best = int(np.square(its_points - near[i]).sum(axis=(1, 2)).argmin())
+                away = np.sqrt(np.square(its_points - near[i]).sum(axis=2).mean(axis=1))
+                best = int(away.argmin())
+                extent = np.sqrt(np.square(near[i] - near[i].mean(axis=0)).sum(axis=1).mean())
+                if away[best] > 0.5 * extent:
+                    continue  # another face
             points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
     return Detections(points, boxes)
 

@@ -16,7 +16,8 @@ from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
-from freqlab.models.registry import as_model, built_in_names
+from freqlab.models.loading import as_model
+from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.pairing import SIDES
 from freqlab.pairs import check_pairs
@@ -26,7 +27,7 @@ from freqlab.stages.crops import align_faces
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
 from freqlab.store import RunStore, locked
-from freqlab.templates import pixels_per_pixel, template
+from freqlab.templates import overhang, pixels_per_pixel, template
 
 __all__ = ["influence"]
 
@@ -93,7 +94,7 @@ def influence(
         removal took; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair with
         a face that could not be read or found is NaN, and so is a band that holds no
         coefficient at a model's input size. ``attrs["forward_passes"]`` counts what this call
-        computed.
+        computed; the one crop by which a store recognises each model is not among them.
 
     Raises
     ------
@@ -177,7 +178,7 @@ def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
             f"function with wrap_model(..., name=...)"
         )
     for model in models:
-        if model.verify and model.name in built_in_names():
+        if model.own and model.name in built_in_names():
             raise ParameterError(
                 f"name={model.name!r} belongs to a known model; give your own another name"
             )
@@ -209,6 +210,13 @@ def _report(
             "note: the models' templates differ, so a band in cycles/image is not the same detail "
             "in each; bands in cycles/eyes are"
         )
+    for name in run.templates if run.faces.aligned else ():
+        beyond = overhang(template(run.faces.aligned or name), template(name))
+        if beyond:
+            run.say(
+                f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
+                f"images; there their edge is repeated"
+            )
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if n_failed:
         text += f"; failures to acquire: {n_failed:,} faces, {n_lost:,} pairs are NaN"

@@ -15,7 +15,14 @@ from typing import Literal
 
 from freqlab.errors import ParameterError, check_name
 
-__all__ = ["TEMPLATES", "Template", "pixels_per_pixel", "register_template", "template"]
+__all__ = [
+    "TEMPLATES",
+    "Template",
+    "overhang",
+    "pixels_per_pixel",
+    "register_template",
+    "template",
+]
 
 Points = tuple[tuple[float, float], ...]
 
@@ -56,14 +63,25 @@ class Template:
 
     def __post_init__(self) -> None:
         check_name("cut_by", self.cut_by, ["points", "dlib", "box"])
-        if len(self.size) != 2 or min(self.size) < 1:
+        if not re.fullmatch(r"\w[\w.-]*", self.name):
             raise ParameterError(
-                f"size={self.size!r} of template {self.name!r} must be two lengths"
+                f"name={self.name!r} of a template must be letters, digits, '_', '-' and '.'"
             )
+        whole = [isinstance(length, int) and length >= 1 for length in self.size]
+        if whole != [True, True]:
+            raise ParameterError(
+                f"size={self.size!r} of template {self.name!r} must be height and width in pixels"
+            )
+        if self.cut_by == "box" and self.size[0] != self.size[1]:
+            raise ParameterError(f"template {self.name!r} is cut by a box and must be square")
         if self.cut_by != "box" and len(self.points) != 5:
             raise ParameterError(
                 f"template {self.name!r} has {len(self.points)} points; it is cut by five"
             )
+        if (self.cut_by == "dlib") != (len(self.dlib_points) == 5):
+            raise ParameterError(f"template {self.name!r}: cut_by='dlib' goes with 5 dlib_points")
+        if self.points and len(set(self.points)) < 2:
+            raise ParameterError(f"the points of template {self.name!r} coincide")
 
     def scaled(self, size: int) -> Template:
         """The same square template in another size, in pixels a side.
@@ -183,6 +201,23 @@ def pixels_per_pixel(source: Template, to: Template) -> float:
     if not (source.points and to.points):
         return to.size[1] / source.size[1]
     return _spread(to.points) / _spread(source.points)
+
+
+def overhang(source: Template, to: Template) -> int:
+    """Pixels by which a crop of `to`, cut out of a crop of `source`, reaches beyond it at most.
+
+    Their points are brought together by least squares; 0 where one of them has no points.
+    """
+    if not (source.points and to.points):
+        return 0
+    ratio = 1 / pixels_per_pixel(source, to)
+    centres = [[sum(v) / 5 for v in zip(*t.points, strict=True)] for t in (source, to)]
+    beyond = 0.0
+    for axis in (0, 1):
+        first = centres[0][axis] + ratio * (0 - centres[1][axis])
+        last = centres[0][axis] + ratio * (to.size[1 - axis] - 1 - centres[1][axis])
+        beyond = max(beyond, -first, last - (source.size[1 - axis] - 1))
+    return max(0, math.ceil(beyond / ratio - 0.51))
 
 
 def _spread(points: Points) -> float:

@@ -92,3 +92,13 @@ def test_eye_distance_is_that_of_the_points():
     assert pytest.approx(np.linalg.norm(right - left), abs=0.005) == ARCFACE.eye_distance
     with pytest.raises(UnknownNameError, match="Did you mean 'arcface'"):
         template("arc-face")
+
+
+def test_another_face_is_not_taken_for_the_one_that_is_known(orl):
+    """Landmarks are given of a face that the detector does not find; it finds its neighbour."""
+    canvas = np.full((200, 400, 3), 128, np.uint8)
+    canvas[40:152, 20:112] = orl.image(0)
+    there = orl.landmarks[0] + np.array([20, 40])
+    found = detect_faces([canvas, canvas], near=np.stack([there, there + np.array([200, 0])]))
+    assert np.isfinite(found.boxes[0]).all()
+    assert np.isnan(found.boxes[1]).all()

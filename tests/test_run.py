@@ -101,11 +101,15 @@ def test_second_call_runs_no_network(synthetic, tmp_path, capsys):
     used = pd.unique(pairs[["probe", "reference"]].to_numpy().ravel())
     assert first.attrs["forward_passes"] == 12 + 15 * len(used)
 
-    def refuse(images):
-        raise AssertionError("the network was run again")
+    seen = []
 
-    idle = fl.Model(model.spec, refuse, model.checkpoint)
+    def watched(images):
+        seen.append(len(images))
+        return network(images)
+
+    idle = fl.Model(model.spec, watched, model.checkpoint)
     second = fl.influence(synthetic, pairs, models=[idle], store=store)
+    assert seen == [1]  # the reference crop: is it still the same model?
     assert "no forward pass" in capsys.readouterr().err
     assert second.attrs["forward_passes"] == 0
     xr.testing.assert_identical(second.drop_attrs(), first.drop_attrs())
@@ -267,7 +271,7 @@ def test_another_nominal_eye_distance_is_another_set_of_bands(photographs, tmp_p
     first = of_size("m", "facenet", 160, eye_distance=62)
     fl.influence(photographs, pairs, models=[first], **options)
     other = of_size("m", "facenet", 160, eye_distance=70)
-    with pytest.raises(StoreConflictError, match="eye_distance: stored 62, given 70"):
+    with pytest.raises(StoreConflictError, match="eye_distance: stored 62.0, given 70.0"):
         fl.influence(photographs, pairs, models=[other], **options)
 
 

@@ -1,9 +1,18 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
-from freqlab.templates import TEMPLATES, Template, pixels_per_pixel, register_template, template
+from freqlab.templates import (
+    TEMPLATES,
+    Template,
+    overhang,
+    pixels_per_pixel,
+    register_template,
+    template,
+)
 
 
 @pytest.mark.parametrize("name", ["arcface", "112x96", "dlib", "arcface-224"])
@@ -64,5 +73,30 @@ def test_own_templates(monkeypatch):
         register_template(Template("own", (64, 64), own.points))
     with pytest.raises(ParameterError, match="has 0 points"):
         Template("bad", (64, 64))
-    with pytest.raises(ParameterError, match="two lengths"):
+    with pytest.raises(ParameterError, match="height and width in pixels"):
         Template("bad", (64,), own.points)
+
+
+def test_crops_that_reach_beyond_the_crops_they_are_cut_from():
+    def beyond(source, to):
+        return overhang(template(source), template(to))
+
+    assert beyond("112x96", "arcface") == 8
+    assert beyond("arcface", "112x96") == beyond("arcface", "arcface-224") == 0
+    assert beyond("arcface", "dlib") > 0
+    assert beyond("arcface", "facenet") == 0  # found anew
+
+
+@pytest.mark.parametrize(
+    ("changes", "fault"),
+    [
+        ({"size": (112.5, 112)}, "height and width"),
+        ({"name": "../t"}, "letters"),
+        ({"cut_by": "dlib"}, "5 dlib_points"),
+        ({"cut_by": "box", "size": (100, 90)}, "must be square"),
+        ({"points": ((1.0, 1.0),) * 5}, "coincide"),
+    ],
+)
+def test_templates_that_cannot_be(changes, fault):
+    with pytest.raises(ParameterError, match=fault):
+        dataclasses.replace(template("arcface"), **changes)

@@ -13,7 +13,7 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.models.devices import resolve_device
 from freqlab.models.spec import Model, ModelSpec, Network, state_sha256
 
-__all__ = ["wrap_model"]
+__all__ = ["Embedder", "as_network", "wrap_model"]
 
 Embedder = Network | Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
@@ -44,7 +44,8 @@ def wrap_model(
         Its name in stores and results.
     arrays
         Whether a function takes tensors or NumPy arrays. With ``"auto"`` it is given a tensor
-        first and, should it stumble over that, an array. It may return either.
+        first and, should it fail on that, an array; one that works on both is given tensors. It
+        may return either.
     template
         Alignment template of its crops.
     channels, mean, std, features, eye_distance
@@ -65,12 +66,9 @@ def wrap_model(
     check_name("arrays", arrays, ["auto", "torch", "numpy"])
     device = resolve_device(device)
     checkpoint = version or "not known (a plain function)"
-    run: Network
     if isinstance(network, torch.nn.Module):
-        run = network.to(device)
+        network = network.to(device)
         checkpoint = state_sha256(network) + (f"; version {version}" if version else "")
-    else:
-        run = _ArrayFunction(network, arrays)
     spec = ModelSpec(
         name=name,
         template=template,
@@ -80,7 +78,14 @@ def wrap_model(
         features=features,
         eye_distance=eye_distance,
     )
-    return Model(spec, run, checkpoint, device, verify=True)
+    return Model(spec, as_network(network, arrays), checkpoint, device, own=True)
+
+
+def as_network(network: Embedder, arrays: str = "auto") -> Network:
+    """A network of tensors: a module as it is, a function of tensors or arrays wrapped."""
+    if isinstance(network, torch.nn.Module):
+        return network
+    return _ArrayFunction(network, arrays)
 
 
 class _ArrayFunction:
@@ -93,8 +98,9 @@ class _ArrayFunction:
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
         if self._arrays != "numpy":
             try:
-                return self._as_tensor(self._function(images), images)
-            except (TypeError, AttributeError, ValueError):
+                # a copy: what fails half-way may have changed it
+                return self._as_tensor(self._function(images.clone()), images)
+            except (TypeError, AttributeError, ValueError, RuntimeError):
                 if self._arrays == "torch":
                     raise
                 try:
@@ -108,7 +114,7 @@ class _ArrayFunction:
         return self._on_array(images)
 
     def _on_array(self, images: torch.Tensor) -> torch.Tensor:
-        return self._as_tensor(self._function(images.contiguous().cpu().numpy()), images)
+        return self._as_tensor(self._function(images.cpu().numpy().copy()), images)
 
     @staticmethod
     def _as_tensor(features: Any, images: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ that their checkpoints can be read where the framework is not installed, and wit
 from __future__ import annotations
 
 import pickle
+import threading
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -50,6 +51,7 @@ _FRAMEWORKS = (
     "numpy.",
 )
 _SHOWN = 5
+_READING = threading.Lock()  # what is admitted is settled for the whole process
 
 
 class _Inert:
@@ -108,7 +110,7 @@ def read_checkpoint(path: str | Path) -> State:
         If the file is truncated, damaged, or holds no state dictionary.
     """
     path = Path(path)
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         return _read_safetensors(path)
     if path.suffix == ".onnx":
         raise WeightsError(
@@ -161,6 +163,11 @@ def load_weights(
     # files from before PyTorch 0.4.1 do not count batches, and nothing depends on it
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     given = {**{name: expected[name] for name in counters}, **given}
+    for name, tensor in given.items():
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+            raise WeightsError(
+                f"{source}: {name} is a sparse, quantised or empty tensor; save plain ones"
+            )
     differences = [
         *_listed("missing", [name for name in expected if name not in given]),
         *_listed("unexpected", [name for name in given if name not in expected]),
@@ -170,6 +177,15 @@ def load_weights(
                 f"{name} {tuple(given[name].shape)} instead of {tuple(expected[name].shape)}"
                 for name in expected
                 if name in given and given[name].shape != expected[name].shape
+            ],
+        ),
+        *_listed(
+            "of another kind of number",
+            [
+                f"{name} {given[name].dtype} instead of {expected[name].dtype}"
+                for name in expected
+                if name in given
+                and given[name].is_floating_point() != expected[name].is_floating_point()
             ],
         ),
     ]
@@ -247,7 +263,7 @@ def _read_pickle(path: Path) -> Any:
         raise UnsafePickleError(_refusal(path, ", ".join(sorted(foreign)[:_SHOWN])))
     stand_ins: list[Any] = [(_stand_in(name), name) for name in unknown]
     try:
-        with torch.serialization.safe_globals(stand_ins):
+        with _READING, torch.serialization.safe_globals(stand_ins):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
@@ -276,12 +292,12 @@ def _refusal(path: Path, named: str) -> str:
 def _state_dict(content: Any, path: Path) -> State:
     """Find the tensors in what a checkpoint holds."""
     if isinstance(content, Mapping):
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-        if tensors:
-            return tensors
         for name in _CONTAINERS:
             if isinstance(content.get(name), Mapping):
                 return _state_dict(content[name], path)
+        tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
+        if tensors:
+            return tensors
         held = ", ".join(map(str, list(content)[:_SHOWN])) or "nothing"
         raise WeightsError(
             f"{path} holds no state dictionary: it has the entries {held}; looked for "

@@ -70,7 +70,7 @@ def _build(
 
 
 def _gamma(state: Mapping[str, torch.Tensor], network: nn.Module, weights: Path) -> float:
-    """The ratio by which the layers of a checkpoint were split, to two decimals."""
+    """The ratio, in steps of 0.05, by which the layers of a checkpoint were split."""
     ranks = {n: len(t) for n, t in state.items() if n.endswith(".linear1.weight")}
     layers = {
         name: (layer.in_features, layer.out_features)

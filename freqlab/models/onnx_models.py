@@ -87,7 +87,8 @@ def onnx_recipe(
     preset: str | None = None,
     layout: str | None = None,
     size_given: bool = False,
-    normalisation_given: bool = False,
+    mean: object = None,
+    std: object = None,
 ) -> Recipe:
     """How to load an ONNX file: what the file says, completed by a preset.
 
@@ -101,8 +102,10 @@ def onnx_recipe(
         One of :data:`PRESETS`; by default implied by the names of insightface's files.
     layout
         ``"NCHW"`` or ``"NHWC"``, where the file does not tell.
-    size_given, normalisation_given
-        Whether the caller says the template, and the mean and standard deviation.
+    size_given
+        Whether the caller says the template.
+    mean, std
+        What the caller says of the normalisation.
 
     Raises
     ------
@@ -113,14 +116,20 @@ def onnx_recipe(
     """
     session = _session(path, "cpu")
     source = _read_input(session, path, layout)
+    itself = _normalises_itself(path)
     if preset is not None:
         check_name("preset", preset, PRESETS)
-    elif path.stem in _INSIGHTFACE_FILES:
-        preset = "insightface"
+    if itself and (preset is not None or mean not in (None, 0) or std not in (None, 1)):
+        raise ParameterError(
+            f"{path} normalises its input itself, so it must get pixels 0..255; leave preset=, "
+            f"mean= and std= out"
+        )
+    if path.stem in _INSIGHTFACE_FILES:
+        preset = preset or "insightface"
     about: dict[str, Any] = dict(PRESETS[preset]) if preset else {}
-    if _normalises_itself(path):
+    if itself:
         about |= {"mean": 0.0, "std": 1.0}
-    elif not preset and not normalisation_given:
+    elif not preset and (mean is None or std is None):
         raise ParameterError(
             f"{unknown_normalisation(path)}, or preset=insightface for 127.5 and 127.5"
         )
@@ -131,18 +140,54 @@ def onnx_recipe(
         spec,
         _build,
         find=lambda: path,
-        options=("layout", "output"),
+        options=("layout", "output", "preset"),
         auto_device=_auto_device,
         is_file=True,
+        files_of=_files_of,
+        takes_size=True,
     )
 
 
 def _build(
-    weights: Path, *, device: str, layout: str | None = None, output: str | None = None
+    weights: Path,
+    *,
+    device: str,
+    size: tuple[int, int],
+    layout: str | None = None,
+    output: str | None = None,
 ) -> _OnnxNetwork:
     session = _session(weights, device)
     source = _read_input(session, weights, layout)
+    if source.size not in (None, size):
+        raise WeightsError(
+            f"{weights} takes images of {source.size}, the template gives {size}; give another "
+            f"template="
+        )
     return _OnnxNetwork(session, source, _choose_output(session, weights, output))
+
+
+def _build_pack(weights: Path, *, device: str, size: tuple[int, int]) -> _OnnxNetwork:
+    """Build a recognition network of insightface, whose input is normalised outside of it."""
+    if _normalises_itself(weights):
+        raise WeightsError(
+            f"{weights} normalises its input itself, unlike insightface's files; give its path as "
+            f"the model"
+        )
+    return _build(weights, device=device, size=size)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """The file, and those beside it that hold its larger tensors."""
+    import onnx
+
+    graph = onnx.load(str(path), load_external_data=False).graph
+    names = {
+        entry.value
+        for tensor in graph.initializer
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    return [path, *(path.parent / name for name in sorted(names))]
 
 
 def _auto_device() -> str:
@@ -171,7 +216,8 @@ def _session(path: Path, device: str) -> Any:
                 f"install onnxruntime-gpu in its place"
             )
         index = int(device.partition(":")[2] or 0)
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": index}))  # type: ignore[arg-type]
+        # without rounding to TF32, as everywhere else
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": index, "use_tf32": 0}))  # type: ignore[arg-type]
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings of the optimiser are not for users
     options.intra_op_num_threads = torch.get_num_threads()
@@ -260,8 +306,9 @@ RECIPES = tuple(
             citation="Deng et al. 2019, arXiv 1801.07698; insightface",
             **PRESETS["insightface"],
         ),
-        _build,
+        _build_pack,
         find=functools.partial(_find_pack, pack, file),
+        takes_size=True,
         auto_device=_auto_device,
         how_to_get=f"checkpoint={file}, or put it into ~/.insightface/models/{pack}",
     )

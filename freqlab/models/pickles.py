@@ -61,13 +61,13 @@ def read_pickled_module(path: str | Path, *, stubs: tuple[str, ...]) -> dict[str
     with path.open("rb") as file:
         try:
             module = _read(file, path, stubs)
+            if set(module._modules) == {"module"} and not module._parameters:
+                module = module._modules["module"]
+            return dict(_named_tensors(module, ""))
         except (UnsafePickleError, WeightsError):
             raise
         except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
             raise WeightsError(f"{path} is not a module saved by torch.save: {error}") from error
-    if set(module._modules) == {"module"} and not module._parameters:
-        module = module._modules["module"]
-    return dict(_named_tensors(module, ""))
 
 
 def _read(file: BinaryIO, path: Path, stubs: tuple[str, ...]) -> _Stub:

@@ -43,7 +43,7 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
     if not normalisation_given:
         raise ParameterError(unknown_normalisation(path))
     spec = ModelSpec(name=name, weights=f"{kind} file {path.name}")
-    return Recipe(spec, _build, find=lambda: path, is_file=True)
+    return Recipe(spec, _build, find=lambda: path, is_file=True, channels_last=False)
 
 
 class _FirstOutput:

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from freqlab.errors import WeightsError
+from freqlab.errors import WeightsError, WeightsNotFoundError
 from freqlab.models.devices import resolve_device
 from freqlab.models.spec import ModelSpec, Network
 
 __all__ = [
     "Recipe",
     "check_sha256",
+    "existing",
+    "how_to_get",
     "in_torch_home",
     "nowhere",
     "sha256_of",
+    "single_file",
     "torch_home",
     "unknown_normalisation",
 ]
@@ -27,6 +31,11 @@ __all__ = [
 def nowhere() -> Path | None:
     """The place of weights that have none: they are always given."""
     return None
+
+
+def single_file(weights: Path) -> list[Path]:
+    """The files of weights that are one file."""
+    return [weights]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,16 @@ class Recipe:
         Chooses the device that ``"auto"`` stands for.
     fetch
         Downloads the weights on first use and returns their path; None where freqlab does not.
+    files_of
+        All files that a checkpoint consists of, the tensors first; their content identifies it.
+    takes_folder
+        Whether a checkpoint may be a folder.
+    takes_size
+        Whether `build` takes the crop's ``size`` (height, width).
+    channels_last
+        Whether the network may be run with channels last in memory, which is faster.
+    serial
+        Number of the registration of a user's own model; 0 for models that come with freqlab.
     """
 
     spec: ModelSpec
@@ -68,6 +87,15 @@ class Recipe:
     is_file: bool = False
     auto_device: Callable[[], str] = lambda: resolve_device("auto")
     fetch: Callable[[], Path] | None = None
+    files_of: Callable[[Path], list[Path]] = single_file
+    takes_folder: bool = False
+    takes_size: bool = False
+    channels_last: bool = True
+    serial: int = 0
+
+    def is_here(self) -> bool:
+        """Whether the model could be loaded without being given or fetching anything."""
+        return self.own_weights or self.find() is not None
 
 
 def unknown_normalisation(path: Path) -> str:
@@ -94,6 +122,26 @@ def in_torch_home(name: str) -> Callable[[], Path | None]:
         return None
 
     return find
+
+
+def how_to_get(recipe: Recipe) -> str:
+    """What to do where the weights are not here; the user's home is written ``~``."""
+    home, user = os.fspath(torch_home()), os.path.expanduser("~")
+    return recipe.how_to_get.format(home=home.replace(user, "~", 1) if user != "/" else home)
+
+
+def existing(checkpoint: str | os.PathLike[str]) -> Path:
+    """The path of a checkpoint that is there.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If it is not.
+    """
+    path = Path(checkpoint)
+    if not path.exists():
+        raise WeightsNotFoundError(f"checkpoint={os.fspath(checkpoint)!r}: no such file")
+    return path
 
 
 def sha256_of(path: Path) -> str:

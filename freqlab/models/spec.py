@@ -76,19 +76,20 @@ class ModelSpec:
         check_name("channel order", self.channels, ["RGB", "BGR"])
         for argument, above in (("mean", None), ("std", 0)):
             given = getattr(self, argument)
-            if isinstance(given, (list, tuple)):
-                if len(given) != 3:
-                    raise ParameterError(
-                        f"{argument}={given!r} must be one number, or one for each of 3 channels"
-                    )
-                object.__setattr__(self, argument, tuple(given))
+            if isinstance(given, (list, tuple)) and len(given) != 3:
+                raise ParameterError(
+                    f"{argument}={given!r} must be one number, or one for each of 3 channels"
+                )
             for number in given if isinstance(given, (list, tuple)) else [given]:
                 check_number(argument, number, above=above)
+            plain = tuple(map(float, given)) if isinstance(given, (list, tuple)) else float(given)
+            object.__setattr__(self, argument, plain)
         if self.features is not None:
             check_number("features", self.features, at_least=1, whole=True)
         fixed = template(self.template).eye_distance
         if self.eye_distance is not None:
             check_number("eye_distance", self.eye_distance, above=0)
+            object.__setattr__(self, "eye_distance", float(self.eye_distance))
             if fixed is not None:
                 raise ParameterError(
                     f"eye_distance={self.eye_distance!r}: template {self.template!r} fixes the "
@@ -110,16 +111,18 @@ class Model:
         SHA-256 of the weights, or whatever else tells one version from another.
     device
         Where the network runs.
-    verify
-        Whether a store embeds a reference crop to see that a model of this name is still the
-        same, because the checkpoint does not settle it.
+    own
+        Whether it is a user's own callable, which cannot bear the name of a known model.
+    channels_last
+        Whether the network is given images with channels last in memory.
     """
 
     spec: ModelSpec
     network: Network = field(repr=False)
     checkpoint: str
     device: str = "cpu"
-    verify: bool = False
+    own: bool = False
+    channels_last: bool = False
 
     @property
     def name(self) -> str:
@@ -180,13 +183,17 @@ class Model:
             images = images.flip(1)
         mean, std = (_per_channel(v, images) for v in (self.spec.mean, self.spec.std))
         normalised = (images - mean) / std
+        layout = torch.channels_last if self.channels_last else torch.contiguous_format
         with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
             try:
-                features = self.network(normalised.contiguous(memory_format=torch.channels_last))
+                features = self.network(normalised.contiguous(memory_format=layout))
             except Exception as error:  # whatever a user's network stumbles over
+                lines = str(error).strip().splitlines() or [""]
+                # the interpreter of TorchScript tells the fault last, after a trace
+                reason = lines[-1] if "TorchScript" in lines[0] else lines[0]
                 raise ModelError(
                     f"model {self.name!r} failed on {tuple(images.shape)} float32 crops: "
-                    f"{type(error).__name__}: {error}"
+                    f"{type(error).__name__}: {reason}"
                 ) from error
         if not isinstance(features, torch.Tensor):
             raise ModelError(
@@ -203,11 +210,18 @@ class Model:
                 f"model {self.name!r} returned {features.shape[1]} features; its declaration "
                 f"says {self.spec.features}"
             )
-        if not bool(torch.isfinite(features).all()):
-            raise ModelError(f"model {self.name!r} returned embeddings that are not finite")
-        if not bool((features != 0).any(dim=1).all()):
+        if features.is_complex():
+            raise ModelError(f"model {self.name!r} returned complex numbers")
+        # a copy: a network may write its next embeddings into the same memory
+        features = features.to(torch.float32, copy=True)
+        lengths = features.norm(dim=1)
+        if not bool(torch.isfinite(lengths).all()):
+            raise ModelError(
+                f"model {self.name!r} returned embeddings that are not finite, or too large"
+            )
+        if not bool((lengths > 0).all()):
             raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
-        return features.float()
+        return features
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two embeddings of this name to be comparable."""
@@ -268,6 +282,9 @@ def state_sha256(network: torch.nn.Module) -> str:
     """SHA-256 over the names, shapes and bytes of a module's parameters and buffers."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):  # what a module keeps beside its tensors
+            digest.update(f"{name} {tensor!r}".encode())
+            continue
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -46,7 +46,10 @@ def timm_recipe(name: str) -> Recipe:
             _build_from_folder,
             how_to_get=f"fetch {_files_of(hub)} and give checkpoint= with their folder",
             fetch=lambda: _fetch(hub),
-            options=("size",),
+            options=("model_args",),
+            files_of=_files_in,
+            takes_folder=True,
+            takes_size=True,
         )
     _check_architecture(what)
     return Recipe(
@@ -54,7 +57,10 @@ def timm_recipe(name: str) -> Recipe:
         _Builder(what),
         how_to_get="give checkpoint= with a state dictionary of this architecture trained on "
         "faces, or a folder with config.json and model.safetensors",
-        options=("model_args", "size"),
+        options=("model_args",),
+        files_of=_files_in,
+        takes_folder=True,
+        takes_size=True,
     )
 
 
@@ -106,8 +112,9 @@ def _create(name: str, n_features: int, model_args: Mapping[str, Any]) -> nn.Mod
             except TypeError:  # convolutional networks take any size, and no such argument
                 pass
         return timm.create_model(name, num_classes=n_features, **arguments)
-    except TypeError as error:
-        raise ParameterError(f"model_args={arguments!r} of {name!r}: {error}") from error
+    except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
+        reason = str(error).split("\n")[0]
+        raise ParameterError(f"model_args={arguments!r} of {name!r}: {reason}") from error
 
 
 class _Builder:
@@ -118,6 +125,12 @@ class _Builder:
 
     def __call__(self, weights: Path, *, device: str, **options: Any) -> nn.Module:
         if weights.is_dir():
+            declared = _declared(weights)["architecture"]
+            if declared != self._architecture.partition(".")[0]:
+                raise WeightsError(
+                    f"{weights} holds a network of architecture {declared!r}, not "
+                    f"{self._architecture!r}"
+                )
             return _build_from_folder(weights, device=device, **options)
         state = read_checkpoint(weights)
         model_args = dict(options.pop("model_args", None) or {})
@@ -149,20 +162,34 @@ def weights_in(folder: Path) -> Path:
 def _build_from_folder(weights: Path, *, device: str, **options: Any) -> nn.Module:
     """Build what a hub's ``config.json`` declares, with the weights beside it."""
     folder = weights if weights.is_dir() else weights.parent
+    declared, file = _declared(folder), weights_in(folder)
+    state = read_checkpoint(file)
+    model_args = {**declared["model_args"], **(options.pop("model_args", None) or {})}
+    network = create(declared["architecture"], state, file, **{**options, **model_args})
+    load_weights(network, state, source=file)
+    return network
+
+
+def _declared(folder: Path) -> dict[str, Any]:
+    """Architecture and arguments that a folder's ``config.json`` declares."""
     config = folder / "config.json"
     if not config.is_file():
         raise WeightsNotFoundError(f"{folder} lacks config.json, which names the architecture")
     try:
-        declared = json.loads(config.read_text(encoding="utf-8"))
-        architecture = declared["architecture"]
-        model_args = declared.get("model_args") or {}
+        content = json.loads(config.read_text(encoding="utf-8"))
+        return {
+            "architecture": str(content["architecture"]),
+            "model_args": dict(content.get("model_args") or {}),
+        }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{config} does not name an architecture of timm: {error}") from error
-    file = weights_in(folder)
-    state = read_checkpoint(file)
-    network = create(architecture, state, file, **{**options, **model_args})
-    load_weights(network, state, source=file)
-    return network
+
+
+def _files_in(weights: Path) -> list[Path]:
+    """The weight file, and in a folder the configuration that says what it is."""
+    if not weights.is_dir():
+        return [weights]
+    return [file for file in (weights_in(weights), weights / "config.json") if file.is_file()]
 
 
 def _files_of(hub: str) -> str:

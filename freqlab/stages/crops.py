@@ -115,7 +115,9 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
     identity = {
         "template": to.name,
         "size": list(to.size),
+        "cut_by": to.cut_by,
         "points": [list(point) for point in to.dlib_points or to.points],
+        "margin": to.margin,
         "keep_crops": keep,
     }
     return store.require_node(path, {"crop": crop} if keep else {}, identity=identity)

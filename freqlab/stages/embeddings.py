@@ -83,8 +83,8 @@ def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any
 def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     """Hold the model against the store; return the length of its embeddings.
 
-    The store keeps the embedding of one reference crop. Where the weights' checksum does not
-    settle that a model is the same, as with a user's callable, the crop is embedded again.
+    The store keeps the embedding of one reference crop, and each call embeds it again: a checksum
+    of weights says nothing of the code around them.
     """
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
@@ -92,11 +92,17 @@ def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     if f"{path}/reference_embedding" in store.root:
         group = store.require_group(path, model.fingerprint())
         stored = store.read(group, "reference_embedding")
-        if not model.verify:
-            return len(stored)
     none = np.zeros((1, len(run.bands)), bool)
-    found = embed_block(model, _reference_crop(model), none, labels, batch_size=1)[0][0, 0]
+    crop = _reference_crop(model)
+    found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
     if stored is None:  # a model that fails at its first crop leaves nothing behind
+        crops = np.concatenate([crop, crop[:, ::-1], 255 - crop])
+        among = embed_block(model, crops, none, labels, batch_size=max(3, run.batch_of(model)))
+        if not cosine(among[0][0, 0], found) >= _SAME_MODEL:
+            raise ModelError(
+                f"model {model.name!r} embeds a crop otherwise alone than among others: it depends "
+                f"on chance, or on the batch, as a network in training mode does; call eval() on it"
+            )
         if path in store.root:
             del store.root[path]
         group = store.require_group(path, model.fingerprint())

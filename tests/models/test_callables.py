@@ -102,3 +102,57 @@ def test_functions_are_usable_everywhere(synthetic):
 def test_versions_of_a_module():
     model = fl.wrap_model(network(), name="m", version="2")
     assert model.checkpoint.endswith("; version 2")
+
+
+def test_a_function_that_returns_the_same_memory_each_time(synthetic):
+    """As a runtime with a fixed output buffer does."""
+    buffer = np.empty((8, 12), np.float32)
+
+    def reusing(images):
+        buffer[: len(images)] = blocks(images)
+        return buffer[: len(images)]
+
+    model = fl.wrap_model(reusing, name="reusing", arrays="numpy")
+    crops, none = np.stack(synthetic.images), np.zeros((1, 15), bool)
+    labels = fl.rings().label_map(112, 112)
+    found = fl.embed_block(model, crops, none, labels, batch_size=2)[0][:, 0]
+    expected = blocks(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_function_that_changes_its_input_before_it_fails():
+    def in_place(images):
+        images -= 100
+        return blocks(images.astype(np.float32))
+
+    images = torch.rand(2, 3, 112, 112)
+    model = fl.wrap_model(in_place, name="f")
+    for _ in range(2):
+        torch.testing.assert_close(model(images), blocks(images) - 100)
+
+
+def test_a_module_that_flattens_by_view():
+    """The commonest end of a network needs its images contiguous."""
+
+    class Viewing(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, images):
+            features = self.conv(images)
+            return features.view(len(features), -1)[:, :16]
+
+    assert fl.wrap_model(Viewing(), name="v")(torch.rand(2, 3, 112, 112)).shape == (2, 16)
+
+
+def test_a_network_in_training_mode_is_noticed(synthetic):
+    module = nn.Sequential(nn.Conv2d(3, 4, 9), nn.BatchNorm2d(4), nn.AvgPool2d(26), nn.Flatten())
+
+    def hidden(images):  # a function hides its module, which then cannot be put into evaluation
+        return module(images)
+
+    with pytest.raises(ModelError, match=r"'hidden' embeds a crop otherwise.*call eval\(\)"):
+        fl.influence(synthetic, fl.make_pairs(synthetic), models=[hidden], progress=False)
+    module.eval()
+    fl.influence(synthetic, fl.make_pairs(synthetic), models=[hidden], progress=False)

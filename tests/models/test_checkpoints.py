@@ -180,3 +180,35 @@ def test_weights_must_be_finite(value):
     state["1.running_var"][2] = value
     with pytest.raises(WeightsError, match="not finite: 1 in: 1.running_var"):
         load_weights(network(), state, source="f.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.bool])
+def test_weights_of_another_kind_of_number(dtype):
+    state = network().state_dict()
+    state["3.weight"] = state["3.weight"].to(dtype)
+    with pytest.raises(WeightsMismatchError, match="of another kind of number: 3.weight"):
+        load_weights(network(), state, source="f.pt")
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision(dtype):
+    state = {
+        n: t.to(dtype) if t.is_floating_point() else t for n, t in network(1).state_dict().items()
+    }
+    target = network()
+    load_weights(target, state, source="f.pt")
+    assert target[3].weight.dtype == torch.float32
+    torch.testing.assert_close(target[3].weight, network(1)[3].weight, atol=1e-2, rtol=1e-2)
+
+
+def test_sparse_weights():
+    state = network().state_dict()
+    state["3.weight"] = state["3.weight"].to_sparse()
+    with pytest.raises(WeightsError, match="3.weight is a sparse"):
+        load_weights(network(), state, source="f.pt")
+
+
+def test_a_figure_beside_the_container(tmp_path):
+    state = network().state_dict()
+    torch.save({"best": torch.tensor(0.9), "state_dict": state}, tmp_path / "c.pt")
+    assert equal(read_checkpoint(tmp_path / "c.pt"), state)

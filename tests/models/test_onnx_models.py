@@ -186,7 +186,7 @@ def test_files_that_are_no_embedder(tmp_path, network):
 
 def test_a_cuda_device_without_its_runtime(tmp_path, network, monkeypatch):
     """Asked for, it is an error; chosen, it is the CPU."""
-    monkeypatch.setattr("freqlab.models.registry.resolve_device", lambda device: "cuda")
+    monkeypatch.setattr("freqlab.models.loading.resolve_device", lambda device: "cuda")
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     path = write(tmp_path / "m.onnx", network)
     assert fl.load_model(path, preset="insightface").device == "cpu"
@@ -211,3 +211,38 @@ def test_influence_of_a_file(tmp_path, network, synthetic):
         device="cpu", progress=False,
     )  # fmt: skip
     np.testing.assert_allclose(result["influence"][0], result["influence"][1], atol=1e-5)
+
+
+def test_a_graph_that_normalises_itself_is_not_normalised_twice(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network, centre=(127.5, 128.0))
+    for options in ({"preset": "insightface"}, {"mean": 5}, {"std": 127.5}):
+        with pytest.raises(ParameterError, match="normalises its input itself"):
+            fl.load_model(path, **options)
+    assert fl.load_model(path, mean=0, std=1).spec.std == 1
+    with pytest.raises(WeightsError, match="unlike insightface's files"):
+        fl.load_model("buffalo_l", checkpoint=path)
+
+
+def test_a_file_is_read_once_and_again_when_it_changes(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network)
+    first = fl.load_model(path, preset="insightface", device="cpu")
+    assert fl.load_model(path, preset="insightface", device="cpu").network is first.network
+    write(tmp_path / "m.onnx", network, outputs=1, batch=2)
+    assert fl.load_model(path, preset="insightface", device="cpu").network is not first.network
+
+
+def test_tensors_beside_the_file_belong_to_it(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network)
+    model = onnx.load(path)
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+    first = fl.load_model(path, preset="insightface", device="cpu").checkpoint
+    content = bytearray((tmp_path / "m.data").read_bytes())
+    content[0] ^= 1
+    (tmp_path / "m.data").write_bytes(content)
+    assert fl.load_model(path, preset="insightface", device="cpu").checkpoint != first
+
+
+def test_a_template_of_another_size(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network)
+    with pytest.raises(WeightsError, match=r"\(112, 112\), the template gives \(112, 96\)"):
+        fl.load_model(path, preset="insightface", template="112x96")

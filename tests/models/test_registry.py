@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import threading
 
 import numpy as np
@@ -14,8 +15,10 @@ from freqlab.errors import (
     WeightsNotFoundError,
 )
 from freqlab.models import mobilefacenet, registry
+from freqlab.models.devices import resolve_device
+from freqlab.models.loading import parse_model
 from freqlab.models.mobilefacenet import MobileFaceNet
-from freqlab.models.registry import parse_model
+from freqlab.models.recipes import check_sha256
 
 
 def test_mobilefacenet_has_the_published_size():
@@ -67,7 +70,6 @@ def test_unknown_model():
 @pytest.fixture
 def own_registry(monkeypatch):
     monkeypatch.setattr(registry, "_RECIPES", dict(registry._RECIPES))
-    monkeypatch.setattr(registry, "_OWN", set())
 
 
 @pytest.fixture
@@ -87,6 +89,8 @@ def test_ones_own_weights_for_a_known_network(checkpoint):
 
 def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatch, synthetic):
     read = []
+    torch.manual_seed(7)
+    torch.save(MobileFaceNet(64).state_dict(), checkpoint)
     original = mobilefacenet.read_checkpoint
     monkeypatch.setattr(
         mobilefacenet, "read_checkpoint", lambda path: read.append(path) or original(path)
@@ -101,13 +105,15 @@ def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatc
     for seed in range(2):
         fl.influence(synthetic, pairs, models=[f"{spec},mean={seed}"], progress=False)
     assert len(read) == 1
-    torch.save(MobileFaceNet(64).state_dict(), checkpoint)  # another file under the same path
+    before = checkpoint.stat()
+    torch.save(MobileFaceNet(64).state_dict(), checkpoint)  # other weights, same path and time
+    os.utime(checkpoint, ns=(before.st_atime_ns, before.st_mtime_ns))
     fl.load_model(spec)
     assert len(read) == 2
 
 
 def test_a_given_checksum_must_hold(checkpoint):
-    digest = registry.check_sha256(checkpoint, "", name="m")
+    digest = check_sha256(checkpoint, "", name="m")
     options = {"checkpoint": checkpoint, "device": "cpu"}
     assert fl.load_model("mobilefacenet", sha256=digest.upper(), **options).checkpoint == digest
     with pytest.raises(WeightsError, match=f"SHA-256 {digest}, expected 12ab"):
@@ -215,9 +221,9 @@ def test_devices(monkeypatch):
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     assert fl.load_model("mobilefacenet", device="auto").device == "cpu"
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
-    assert registry.resolve_device("auto") == "mps"
+    assert resolve_device("auto") == "mps"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert registry.resolve_device("auto") == "cuda"
+    assert resolve_device("auto") == "cuda"
     for wrong in ("gpu", "cpu:x", 3):
         with pytest.raises(ParameterError, match="allowed: auto, cpu, cuda"):
             fl.load_model("mobilefacenet", device=wrong)
@@ -232,3 +238,67 @@ def test_cuda_agrees_with_the_cpu(name):
     np.testing.assert_allclose(
         torch.nn.functional.cosine_similarity(cpu, cuda), np.ones(4), atol=1e-5
     )
+
+
+def test_a_model_made_of_another(own_registry):
+    """Loading is guarded by one lock, which a build may pass again."""
+    fl.register_model(
+        fl.ModelSpec("again", mean=127.5, std=128, channels="BGR"),
+        lambda: fl.load_model("mobilefacenet", device="cpu").network,
+    )
+    images = torch.rand(2, 3, 112, 112) * 255
+    known = fl.load_model("mobilefacenet", device="cpu")
+    torch.testing.assert_close(fl.load_model("again", device="cpu")(images), known(images))
+
+
+def test_what_a_build_may_return(own_registry):
+    def function(images):
+        return images.reshape(len(images), -1)[:, :5].astype(np.float64) + 1
+
+    fl.register_model(fl.ModelSpec("array"), lambda: function)
+    assert fl.load_model("array", device="cpu")(torch.zeros(2, 3, 112, 112)).shape == (2, 5)
+    for name, wrong in (("none", None), ("class", nn.Linear)):
+        fl.register_model(fl.ModelSpec(name), lambda wrong=wrong: wrong)
+        with pytest.raises(ParameterError, match=f"build of model '{name}' returned"):
+            fl.load_model(name, device="cpu")
+    for name in ("a,b", "timm:own"):
+        with pytest.raises(ParameterError, match="could not be loaded"):
+            fl.register_model(fl.ModelSpec(name), nn.Flatten)
+
+
+def test_a_registered_model_keeps_its_checksum(own_registry, checkpoint, tmp_path):
+    digest = check_sha256(checkpoint, "", name="m")
+    spec = fl.ModelSpec("pinned", sha256=digest)
+    fl.register_model(spec, lambda: MobileFaceNet(64), checkpoint=checkpoint)
+    assert fl.load_model("pinned", device="cpu").checkpoint == digest
+    torch.save(MobileFaceNet(64).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(WeightsError, match="SHA-256"):
+        fl.load_model("pinned", checkpoint=tmp_path / "other.pt", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"checkpoint": 5}, "checkpoint=5 must be text"),
+        ({"checkpoint": ""}, "checkpoint='' must be text"),
+        ({"sha256": 5}, "sha256=5 must be text"),
+        ({"depth": {}}, "depth={} must be a whole number"),
+        ({"model_args": 5}, "model_args=5 must be a mapping"),
+        ({"trust": "no"}, "trust='no' must be true or false"),
+    ],
+)
+def test_options_of_another_kind(options, fault):
+    with pytest.raises(ParameterError, match=fault):
+        fl.load_model("adaface", **options)
+
+
+def test_text_that_could_be_no_path():
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        fl.load_model("m" * 5000)
+    with pytest.raises(WeightsNotFoundError):
+        fl.load_model("m" * 5000 + ".onnx")
+
+
+def test_a_folder_is_no_checkpoint(tmp_path):
+    with pytest.raises(ParameterError, match="is a folder, not a file"):
+        fl.load_model("adaface", checkpoint=tmp_path)

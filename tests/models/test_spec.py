@@ -1,5 +1,7 @@
 import hashlib
+import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -27,6 +29,9 @@ def test_preprocessing_is_the_declared_one():
         (lambda x: x.flatten(1)[:, :4] * 0, "zeros"),
         (lambda x: 1 / 0, "'m' failed on .2, 3, 112, 112.*ZeroDivisionError"),
         (lambda x: (x, x), "returned a tuple"),
+        (lambda x: x.flatten(1)[:, :4].double() + 1e300, "too large"),
+        (lambda x: x.flatten(1)[:, :4].double() + 1e-300, "zeros"),
+        (lambda x: x.flatten(1)[:, :4] + 1j, "complex"),
         (lambda x: x.flatten(1).numpy(), "returned a ndarray"),
     ],
 )
@@ -78,3 +83,10 @@ def test_a_nominal_eye_distance_only_where_eyes_are_not_fixed():
     for wrong in (0, -3, "60", float("nan")):
         with pytest.raises(ParameterError, match="eye_distance="):
             fl.ModelSpec("m", template="facenet", eye_distance=wrong)
+
+
+def test_numbers_of_numpy_are_plain_numbers():
+    spec = fl.ModelSpec("m", mean=np.float32(127.5), std=(np.int64(1), 2, 3), template="facenet",
+                        eye_distance=np.float32(68))  # fmt: skip
+    assert [type(v) for v in (spec.mean, *spec.std, spec.eye_distance)] == [float] * 5
+    json.dumps(fl.Model(spec, lambda x: x, "1").fingerprint())

@@ -140,6 +140,9 @@ def test_folders_that_lack_something(tmp_path):
     saved(nn.Linear(2, 2), tmp_path / "w" / "model.safetensors")
     with pytest.raises(WeightsNotFoundError, match=r"lacks config\.json"):
         fl.load_model("timm:hf_hub:a/b", checkpoint=tmp_path / "w")
+    (tmp_path / "hub" / "config.json").rename(tmp_path / "w" / "config.json")
+    with pytest.raises(WeightsError, match="architecture 'vit_tiny_patch16_224', not 'resnet18'"):
+        fl.load_model("timm:resnet18", checkpoint=tmp_path / "w")
     (tmp_path / "w" / "config.json").write_text('{"no": "architecture"}')
     with pytest.raises(WeightsError, match="does not name an architecture"):
         fl.load_model("timm:hf_hub:a/b", checkpoint=tmp_path / "w")
@@ -209,3 +212,24 @@ def test_edgeface_that_does_not_fit(tmp_path):
         WeightsNotFoundError, match=r"edgeface_xxs\.pt.*otroshi|otroshi.*edgeface_xxs\.pt"
     ):
         fl.load_model("edgeface-xxs")
+
+
+def test_the_configuration_belongs_to_the_weights(tmp_path, images):
+    hub_folder(tmp_path / "hub")
+    first = fl.load_model("timm:hf_hub:a/b", checkpoint=tmp_path / "hub", device="cpu")
+    config = json.loads((tmp_path / "hub" / "config.json").read_text())
+    config["model_args"]["act_layer"] = "relu"
+    (tmp_path / "hub" / "config.json").write_text(json.dumps(config))
+    second = fl.load_model("timm:hf_hub:a/b", checkpoint=tmp_path / "hub", device="cpu")
+    assert first.checkpoint != second.checkpoint
+    assert (first(images) - second(images)).abs().max() > 1e-4
+
+
+def test_a_transformer_for_crops_that_are_not_square(tmp_path):
+    arguments = {"patch_size": 16, "depth": 1, "embed_dim": 48, "num_heads": 2}
+    network = timm.create_model(
+        "vit_tiny_patch16_224", num_classes=8, img_size=(112, 96), **arguments
+    )
+    options = {"checkpoint": saved(network, tmp_path / "c.pt"), "model_args": arguments}
+    model = fl.load_model("timm:vit_tiny_patch16_224", template="112x96", **options)
+    assert model(torch.zeros(1, 3, 112, 96)).shape == (1, 8)

@@ -1,0 +1,388 @@
+"""Load a model: by name, by path, or as Python object."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import inspect
+import json
+import os
+import re
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from freqlab.errors import (
+    ParameterError,
+    WeightsError,
+    WeightsMismatchError,
+    WeightsNotFoundError,
+    check_name,
+    check_number,
+)
+from freqlab.models.callables import Embedder, wrap_model
+from freqlab.models.checkpoints import is_program, read_checkpoint, shapes_of
+from freqlab.models.devices import resolve_device
+from freqlab.models.onnx_models import onnx_recipe
+from freqlab.models.program_files import program_recipe
+from freqlab.models.recipes import Recipe, check_sha256, existing, how_to_get, sha256_of
+from freqlab.models.registry import is_known, recipe_named
+from freqlab.models.spec import Model, Network, state_sha256
+from freqlab.models.timm_models import timm_recipe
+from freqlab.templates import template as look_up_template
+
+__all__ = ["as_model", "load_model", "parse_model"]
+
+_WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors", ".pt2", ".pkl", ".dat")
+_LOADING = threading.RLock()  # a model of one's own may be made of another
+_NETWORKS_KEPT = 16
+
+# A tensor that gives a family away, how many filters it has, and what can load it.
+_TELLTALES: tuple[tuple[str, int | None, str], ...] = (
+    (r"body\.0\.res_layer\.5\.weight", None, "adaface"),
+    (r"body\.0\.res_layer\.4\.weight", None, "curricularface"),
+    (r"layer1\.0\.bn1\.weight", None, "elasticface, arcface or magface"),
+    (r"stages\.0\.blocks\.0\.xca\.temperature", None, "timm:<architecture>"),
+    *(
+        (r"stem\.0\.weight", width, f"edgeface-{size} or timm:<architecture>")
+        for width, size in ((24, "xxs"), (32, "xs"), (48, "s"), (80, "base"))
+    ),
+    (r"conv_6_dw\.conv\.weight", None, "mobilefacenet"),
+    (r"conv2d_1a\.conv\.weight", None, "facenet-vggface2 or facenet-casia"),
+    (r"patch_embed\.proj\.weight", None, "timm:<architecture>"),
+)
+
+
+def load_model(
+    model: str | os.PathLike[str],
+    *,
+    checkpoint: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    template: str | None = None,
+    channels: Literal["RGB", "BGR"] | None = None,
+    mean: float | tuple[float, float, float] | None = None,
+    std: float | tuple[float, float, float] | None = None,
+    features: int | None = None,
+    eye_distance: float | None = None,
+    sha256: str | None = None,
+    depth: int | None = None,
+    gamma: float | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    preset: str | None = None,
+    layout: str | None = None,
+    output: str | None = None,
+    trust: bool | None = None,
+    device: str = "auto",
+) -> Model:
+    """Load a model; its weights are read once per process and device.
+
+    Parameters
+    ----------
+    model
+        One of :func:`model_names`; ``"timm:<architecture>"`` with a `checkpoint`;
+        ``"timm:hf_hub:<owner>/<model>"``; or the path of an ONNX, TorchScript or ``torch.export``
+        file. Options may stand behind it, as on the command line:
+        ``"elasticface,checkpoint=backbone.pth,depth=100"``.
+    checkpoint
+        Weight file (``safetensors``, or of ``torch.save``), or for timm a folder as on the hub.
+    name
+        Its name in stores and results; by default what `model` says before the first comma, and
+        for a path the file's name without its suffix.
+    template, channels, mean, std, features, eye_distance
+        Preprocessing, as in :class:`ModelSpec`, instead of what is declared for the model.
+    sha256
+        SHA-256 that the weight file must have.
+    depth
+        18, 34, 50 or 100 (also said 101), for the residual networks; read from the checkpoint by
+        default.
+    gamma
+        Ratio of the ranks of a low-rank EdgeFace; read from the checkpoint by default.
+    model_args
+        Arguments of ``timm.create_model``.
+    preset
+        For ONNX files: ``"insightface"``.
+    layout
+        For ONNX files that do not tell: ``"NCHW"`` or ``"NHWC"``.
+    output
+        For ONNX files with several outputs: which one is the embedding.
+    trust
+        For files that are programs: whether to run what they say.
+    device
+        ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
+
+    Returns
+    -------
+    Model
+        In evaluation mode, on the device.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no model of that name.
+    ParameterError
+        If an option is not allowed, or not for this model.
+    WeightsNotFoundError
+        If the weights are not here; the message says which file to put where.
+    WeightsError
+        If they are damaged, of another network, or not the known ones.
+    """
+    given = {key: value for key, value in locals().items() if value is not None}
+    text, options = parse_model(given.pop("model"))
+    device = given.pop("device")
+    repeated = sorted(options.keys() & given.keys())
+    if repeated:
+        raise ParameterError(f"model {model!r} is given {', '.join(repeated)} twice")
+    options |= given
+    _check_options(options)
+    recipe = _recipe(text, options)
+    device = recipe.auto_device() if device == "auto" else resolve_device(device)
+    return _load(text, recipe, options, device)
+
+
+def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
+    """Split a model as the command line names it from the options behind it.
+
+    Returns
+    -------
+    model : str
+        What stands before the first comma.
+    options : dict
+        Numbers, truth values, ``null`` and lists as JSON writes them; any other value as text.
+
+    Raises
+    ------
+    ParameterError
+        If an option is unknown, repeated, or not written ``key=value``.
+    """
+    if not isinstance(text, (str, os.PathLike)):
+        raise ParameterError(f"model={text!r} must be a name or a path")
+    whole = os.fspath(text)
+    if _is_file(whole):  # a path may hold commas
+        return whole, {}
+    # a comma inside brackets belongs to a list
+    first, *rest = re.split(r",(?![^\[({]*[\])}])", whole)
+    options: dict[str, Any] = {}
+    for part in rest:
+        key, equals, value = part.partition("=")
+        key = key.strip()
+        if not equals:
+            raise ParameterError(f"model {whole!r}: write its options as key=value, not {part!r}")
+        check_name("option", key, _OPTIONS)
+        if key in options:
+            raise ParameterError(f"model {whole!r} is given {key} twice")
+        options[key] = _parse_value(key, value.strip())
+    return first.strip(), options
+
+
+def as_model(model: str | os.PathLike[str] | Model | Embedder, *, device: str) -> Model:
+    """Take a model as a user may give it: a name, a path, a :class:`Model`, or a callable.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these, or a callable without a name of its own.
+    """
+    if isinstance(model, (str, os.PathLike)):
+        return load_model(model, device=device)
+    if isinstance(model, Model):
+        return model
+    if not callable(model):
+        raise ParameterError(f"model {model!r} is neither a name, a path, a Model nor a callable")
+    name = getattr(model, "__name__", type(model).__name__)
+    if name == "<lambda>":
+        raise ParameterError("a lambda has no name; use wrap_model(function, name=...)")
+    return wrap_model(model, name=name, device=device)
+
+
+_OPTIONS = [
+    key for key in inspect.signature(load_model).parameters if key not in ("model", "device")
+]
+_PREPROCESSING = ("name", "template", "channels", "mean", "std", "features", "eye_distance")
+_TEXTS = ("name", "checkpoint", "sha256", "template", "channels", "preset", "layout", "output")
+
+
+def _parse_value(key: str, value: str) -> Any:
+    if key in _TEXTS:  # a file, or an output, may be named 100
+        return value
+    try:
+        parsed = json.loads(f"[{value[1:-1]}]" if value[:1] + value[-1:] == "()" else value)
+    except json.JSONDecodeError:
+        return value
+    return tuple(parsed) if isinstance(parsed, list) else parsed
+
+
+def _check_options(options: Mapping[str, Any]) -> None:
+    """Refuse options of another kind than they are."""
+    for key, value in options.items():
+        texts = (str, os.PathLike) if key == "checkpoint" else (str,)
+        if key in _TEXTS and not (isinstance(value, texts) and os.fspath(value)):
+            raise ParameterError(f"{key}={value!r} must be text")
+    if "depth" in options:
+        check_number("depth", options["depth"], whole=True)
+    if not isinstance(options.get("model_args", {}), Mapping):
+        raise ParameterError(f"model_args={options['model_args']!r} must be a mapping")
+    if not isinstance(options.get("trust", False), bool):
+        raise ParameterError(f"trust={options['trust']!r} must be true or false")
+
+
+def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Model:
+    spec_changes = {key: options.pop(key) for key in _PREPROCESSING if key in options}
+    checkpoint, pinned = options.pop("checkpoint", None), options.pop("sha256", None)
+    foreign = sorted(options.keys() - set(recipe.options))
+    if foreign:
+        own = [] if recipe.is_file else ["checkpoint"]
+        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *recipe.options])
+        raise ParameterError(f"model {text!r} takes no {', '.join(foreign)}; allowed: {allowed}")
+    weights = _weights(recipe, checkpoint)
+    published = checkpoint is None or (weights is not None and weights.name == recipe.known_file)
+    if not published:  # one's own weights may be of another length
+        spec_changes.setdefault("features", None)
+    spec = dataclasses.replace(recipe.spec, **spec_changes)
+    digest = ""
+    if weights is not None:
+        files = recipe.files_of(weights)
+        known = recipe.spec.sha256 if published or recipe.serial else ""
+        digest = check_sha256(files[0], pinned or known, name=spec.name)
+        if len(files) > 1:
+            all_files = "".join(f"{file.name} {sha256_of(file)}" for file in files)
+            digest = hashlib.sha256(all_files.encode()).hexdigest()
+    key = _Key(
+        "file" if recipe.is_file else f"{text} {recipe.serial}",
+        digest,
+        json.dumps(options, sort_keys=True, default=str),
+        look_up_template(spec.template).size if recipe.takes_size else None,
+        device,
+        recipe,
+        weights,
+        options,
+    )
+    with _LOADING:  # two threads must not read the same weights side by side
+        network = _network(key)
+    if weights is None:
+        digest = state_sha256(network) if isinstance(network, torch.nn.Module) else "not known"
+    # what else tells two networks of the same file apart
+    digest += f"; {text}" if text.startswith("timm:") else ""
+    for option in ("layout", "model_args", "output"):
+        if option in options:
+            digest += f"; {option} {json.dumps(options[option], sort_keys=True, default=str)}"
+    return Model(spec, network, digest, device, channels_last=recipe.channels_last)
+
+
+def _recipe(text: str, options: dict[str, Any]) -> Recipe:
+    """How to load what a text names; consumes the options that only settle this."""
+    if is_known(text):
+        return recipe_named(text)
+    if text.startswith("timm:"):
+        return timm_recipe(text)
+    path = Path(text)
+    looks_like_path = path.suffix.lower() in (*_WEIGHT_SUFFIXES, ".onnx") or os.sep in text
+    if looks_like_path and _is_file(text):
+        return _recipe_of_file(path, options)
+    if looks_like_path:
+        raise WeightsNotFoundError(f"model {text!r}: there is no such file")
+    return recipe_named(text)
+
+
+def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
+    name = options.get("name", path.stem)
+    if path.suffix.lower() == ".onnx":
+        return onnx_recipe(
+            path,
+            name=name,
+            preset=options.pop("preset", None),
+            layout=options.get("layout"),
+            size_given="template" in options,
+            mean=options.get("mean"),
+            std=options.get("std"),
+        )
+    if is_program(path):
+        trust = options.pop("trust", False)
+        normalised = "mean" in options and "std" in options
+        return program_recipe(path, name=name, trust=trust, normalisation_given=normalised)
+    state = read_checkpoint(path)
+    likely = _looks_like(shapes_of(state))
+    could_be = f"it could be {likely}" if likely else "it is of no network known here"
+    raise WeightsError(
+        f"{path} holds weights, but not the network they belong to, nor how its input is prepared: "
+        f"name it, as in load_model('<name>', checkpoint={os.fspath(path)!r}), or make it known "
+        f"with register_model. By its tensors {could_be}"
+    )
+
+
+def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Names of the models whose networks have such tensors; empty if none is recognised."""
+    for pattern, width, names in _TELLTALES:
+        for tensor, shape in shapes.items():
+            if re.search(rf"(?:^|\.){pattern}$", tensor) and width in (None, shape[0]):
+                return names
+    return ""
+
+
+def _is_file(text: str) -> bool:
+    """Whether a text is the path of a file; one that could not even be a path is not."""
+    try:
+        return Path(text).is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path | None:
+    """The path of the weights: given, found here, or fetched."""
+    if checkpoint is not None:
+        if recipe.is_file:
+            raise ParameterError(
+                f"checkpoint={os.fspath(checkpoint)!r}: {recipe.spec.weights} is its own weights"
+            )
+        path = existing(checkpoint)
+        if path.is_dir() and not recipe.takes_folder:
+            raise ParameterError(f"checkpoint={os.fspath(checkpoint)!r} is a folder, not a file")
+        return path
+    if recipe.own_weights:
+        return None
+    found = recipe.find()
+    if found is None and recipe.fetch is not None:
+        found = recipe.fetch()
+    if found is None or not found.exists():
+        raise WeightsNotFoundError(
+            f"the weights of {recipe.spec.name!r} ({recipe.spec.weights}) are not here: "
+            f"{how_to_get(recipe)}"
+        )
+    return found
+
+
+@dataclass(frozen=True)
+class _Key:
+    """What tells a network in memory from others; and, not compared, how to make it."""
+
+    source: str
+    digest: str
+    options_text: str
+    size: tuple[int, int] | None
+    device: str
+    recipe: Recipe = field(compare=False)
+    weights: Path | None = field(compare=False)
+    options: dict[str, Any] = field(compare=False)
+
+
+@functools.lru_cache(maxsize=_NETWORKS_KEPT)
+def _network(key: _Key) -> Network:
+    """Build a network, once per process for each content of its files."""
+    options = dict(key.options) if key.size is None else {**key.options, "size": key.size}
+    try:
+        network = key.recipe.build(key.weights, device=key.device, **options)
+    except WeightsMismatchError as error:
+        likely = _looks_like(error.shapes)
+        named = key.source.partition(" ")[0]
+        hint = f". By its tensors it could be {likely}" if likely else ""
+        hint = "" if named.startswith("timm:") and likely == "timm:<architecture>" else hint
+        raise WeightsMismatchError(f"{error}{hint}", error.shapes) from error
+    if isinstance(network, torch.nn.Module):
+        network = network.eval().to(key.device)
+        if key.recipe.channels_last:
+            network = network.to(memory_format=torch.channels_last)
+    return network
