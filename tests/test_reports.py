@@ -139,4 +139,4 @@ def test_a_model_with_options_in_a_report(explore):
             n_pairs=4, fmr=0.1, out="other", progress=False,
         )  # fmt: skip
         assert fl.open_influence("runs/few.zarr")["model"].to_numpy().tolist() == ["again"]
-    assert "Traceback" not in page.read_text()
+        assert "Traceback" not in page.read_text()
