@@ -26,10 +26,11 @@ from .models import (
     wrap_model,
 )
 from .pairs import make_pairs
+from .performance import verification_table, verify
 from .profiles import mean_profile
 from .reports import report
 from .results import open_embeddings, open_influence, open_run
-from .run import influence
+from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile
 from .templates import Template, register_template
@@ -47,6 +48,7 @@ __all__ = [
     "bands",
     "describe_pair",
     "describe_profile",
+    "embed",
     "embed_block",
     "embeddings",
     "errors",
@@ -75,5 +77,7 @@ __all__ = [
     "templates",
     "threshold_of",
     "verification",
+    "verification_table",
+    "verify",
     "wrap_model",
 ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import uuid
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,24 +11,69 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
-from freqlab.models.devices import resolve_device
-from freqlab.models.loading import as_model
-from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.pairing import SIDES
 from freqlab.pairs import check_pairs
-from freqlab.results import open_influence
-from freqlab.stages.context import Run, label_map
-from freqlab.stages.crops import align_faces
+from freqlab.results import open_influence, open_run
+from freqlab.stages.begin import begun, check_list, load_models, say_what_was_done
+from freqlab.stages.context import label_map
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
-from freqlab.store import RunStore, locked
-from freqlab.templates import overhang, pixels_per_pixel, template
 
-__all__ = ["influence"]
+__all__ = ["embed", "influence"]
+
+
+def embed(
+    faces: Faces,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    store: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    progress: bool = True,
+) -> xr.DataTree:
+    """Embed faces untouched; what every verification figure rests on, and no band is removed.
+
+    Parameters
+    ----------
+    faces, models, store, device, batch_size, keep_crops, upscale, progress
+        As for :func:`influence`.
+
+    Returns
+    -------
+    xarray.DataTree
+        The run, with ``/faces`` and ``/embeddings/<model>/intact``; see
+        :func:`freqlab.open_embeddings`. Its attributes name the ``store`` and the ``models``.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit; nothing has been computed then.
+    StoreConflictError, StoreError
+        As for :func:`influence`.
+    """
+    loaded = load_models(models, faces, device=device, upscale=upscale)
+    with begun(
+        faces,
+        loaded,
+        store,
+        bands=rings(),
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        progress=progress,
+    ) as run:
+        for model in loaded:
+            embed_faces(run, model, None)
+    say_what_was_done(run, loaded)
+    tree = open_run(run.store.url)
+    tree.attrs |= {"store": run.store.url, "models": [model.name for model in loaded]}
+    return tree
 
 
 def influence(
@@ -110,114 +154,50 @@ def influence(
     if not isinstance(bands, Bands):
         raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
     positions = check_pairs(faces, pairs)
-    _check_arguments(models, sides, batch_size, name)
-    loaded = [as_model(model, device=device) for model in models]
-    device = resolve_device(device)
-    _check_models(loaded, faces, upscale)
+    _check_arguments(sides, name)
+    loaded = load_models(models, faces, device=device, upscale=upscale)
     check_support(bands, [label_map(bands, model) for model in loaded])
-
-    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
-    with locked(url):
-        run_store = RunStore(url)
-        run = Run(
-            store=run_store,
-            faces=faces,
-            rows=run_store.add_faces(faces),
-            bands=bands,
-            batch_size=batch_size,
-            templates=tuple(dict.fromkeys(model.spec.template for model in loaded)),
-            keep_crops=keep_crops,
-            progress=progress,
-        )
-        for template_name in run.templates:
-            align_faces(run, template(template_name), device)
+    with begun(
+        faces,
+        loaded,
+        store,
+        bands=bands,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        progress=progress,
+    ) as run:
         for model in loaded:
             embed_faces(run, model, masked)
         failed = run.failed()
         name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
 
+    url = run.store.url
     result = open_influence(url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
     result.attrs["failures_to_acquire"] = int(failed.sum())
-    _report(run, loaded, result, int(failed.sum()), int(failed[positions].any(axis=1).sum()))
+    say_what_was_done(run, loaded)
+    text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
+    if failed.any():
+        n_lost = int(failed[positions].any(axis=1).sum())
+        text += f"; failures to acquire: {failed.sum():,} faces, {n_lost:,} pairs are NaN"
+    run.say(f"{text}; result {result.attrs['name']!r} in {url}")
     return result
 
 
-def _check_arguments(
-    models: Sequence[str | os.PathLike[str] | Model | Embedder],
-    sides: Sequence[str],
-    batch_size: int | None,
-    name: str | None,
-) -> None:
-    for argument, values, example in (
-        ("models", models, ["mobilefacenet"]),
-        ("sides", sides, ["probe"]),
-    ):
-        if not isinstance(values, (list, tuple)) or len(values) == 0:
-            raise ParameterError(
-                f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
-            )
+def _check_arguments(sides: Sequence[str], name: str | None) -> None:
+    check_list("sides", sides, ["probe"])
     for side in sides:
         check_name("side", side, SIDES)
     if len(set(sides)) < len(sides):
         raise ParameterError(f"sides={list(sides)!r} repeats a side")
-    if batch_size is not None:
-        check_number("batch_size", batch_size, at_least=1, whole=True)
     if name is not None and not re.fullmatch(r"[^\W_][\w.-]*", name):
         raise ParameterError(
             f"name={name!r} must be letters, digits, '_', '-' and '.', a letter or digit first"
         )
 
 
-def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
-    names = [model.name for model in models]
-    if len(set(names)) < len(names):
-        raise ParameterError(
-            f"models={names!r} repeats a name; give one of them another with name=, a module or "
-            f"function with wrap_model(..., name=...)"
-        )
-    for model in models:
-        if model.own and model.name in built_in_names():
-            raise ParameterError(
-                f"name={model.name!r} belongs to a known model; give your own another name"
-            )
-        if faces.aligned not in (None, model.spec.template) and not upscale:
-            factor = pixels_per_pixel(template(faces.aligned), model.template)
-            if factor > 1.001:
-                raise ParameterError(
-                    f"the faces are aligned to {faces.aligned!r}, and model {model.name!r} takes "
-                    f"crops of {model.spec.template!r}, which would enlarge them {factor:.2f} "
-                    f"times; say upscale=True if that is meant, or give the photographs"
-                )
-
-
 def _masked_columns(sides: Sequence[str]) -> list[int]:
     """Columns (probe, reference) of a pair whose image is masked on some side."""
     return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]
-
-
-def _report(
-    run: Run, models: Sequence[Model], result: xr.Dataset, n_failed: int, n_lost: int
-) -> None:
-    for model in models:
-        count = run.forward_passes[model.name]
-        done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
-        run.say(f"{model.name} ({model.preprocessing}): {done}")
-    details = {model.cycles_between_eyes for model in models}
-    if run.bands.unit == "cycles/image" and len(details) > 1:
-        run.say(
-            "note: the models' templates differ, so a band in cycles/image is not the same detail "
-            "in each; bands in cycles/eyes are"
-        )
-    for name in run.templates if run.faces.aligned else ():
-        beyond = overhang(template(run.faces.aligned or name), template(name))
-        if beyond:
-            run.say(
-                f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
-                f"images; there their edge is repeated"
-            )
-    text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
-    if n_failed:
-        text += f"; failures to acquire: {n_failed:,} faces, {n_lost:,} pairs are NaN"
-    run.say(f"{text}; result {result.attrs['name']!r} in {run.store.url}")

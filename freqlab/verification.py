@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,19 +12,142 @@ from freqlab.errors import ParameterError, check_number
 
 __all__ = [
     "FMRS",
+    "Comparisons",
+    "FoldAccuracy",
+    "accuracy_by_folds",
     "all_comparisons",
     "check_fmr",
+    "compare_all",
+    "compare_pairs",
     "comparisons_needed",
+    "d_prime",
     "equal_error_rate",
+    "error_curve",
     "threshold_at_fmr",
 ]
 
-FMRS = (1e-1, 1e-2, 1e-3, 1e-4)
+FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 """False match rates at which every result carries its models' thresholds."""
 
 Floats = npt.NDArray[np.floating]
 
 _ROWS_PER_STEP = 256
+
+
+class Comparisons(NamedTuple):
+    """Scores of comparison trials, and who was compared.
+
+    Parameters
+    ----------
+    scores
+        Cosine similarities ``(n,)``, -1..1.
+    reference, probe
+        Positions of the two faces ``(n,)``.
+    subjects
+        Subject of each face ``(face,)``, numbers from 0 on.
+    """
+
+    scores: npt.NDArray[np.float32]
+    reference: npt.NDArray[np.int32]
+    probe: npt.NDArray[np.int32]
+    subjects: npt.NDArray[np.int32]
+
+    @property
+    def genuine(self) -> npt.NDArray[np.bool_]:
+        """Whether both faces are of one subject ``(n,)``."""
+        return np.asarray(self.subjects[self.reference] == self.subjects[self.probe])
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects among all faces, compared or not."""
+        return int(self.subjects.max(initial=-1)) + 1
+
+    def select(self, chosen: npt.NDArray[Any]) -> Comparisons:
+        """Some of the comparisons."""
+        return Comparisons(
+            self.scores[chosen], self.reference[chosen], self.probe[chosen], self.subjects
+        )
+
+    @property
+    def by_kind(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Scores of genuine and of impostor comparisons."""
+        genuine = self.genuine
+        return self.scores[genuine], self.scores[~genuine]
+
+
+class FoldAccuracy(NamedTuple):
+    """Accuracy by the protocol of Labeled Faces in the Wild."""
+
+    mean: float
+    """Mean over the folds, 0..1."""
+    standard_error: float
+    """Standard deviation over the folds, over the root of their number."""
+    by_fold: npt.NDArray[np.float64]
+    thresholds: npt.NDArray[np.float64]
+    """The threshold of each fold, best on the others."""
+
+
+def compare_all(
+    embeddings: Floats,
+    subjects: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.object_],
+) -> Comparisons:
+    """Compare every face with every other, once; faces of one source are not compared.
+
+    The earlier face of a pair is the reference, the later one the probe.
+
+    Parameters
+    ----------
+    embeddings
+        ``(n, feature)``; faces with NaN are left out.
+    subjects
+        ``(n,)``.
+    sources
+        ``(n,)``: the photograph a face goes back to.
+    """
+    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1)).astype(np.int32)
+    vectors = _unit(embeddings[usable])
+    source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
+    parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
+    for start in range(0, len(vectors), _ROWS_PER_STEP):
+        rows = np.arange(start, min(start + _ROWS_PER_STEP, len(vectors)))
+        others = np.arange(start, len(vectors))
+        scores = np.clip(vectors[rows] @ vectors[start:].T, -1, 1)
+        once = (others > rows[:, None]) & (source[rows, None] != source[None, others])
+        i, j = np.nonzero(once)
+        parts.append((scores[once], usable[rows[i]], usable[others[j]]))
+    scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Comparisons(scored, reference, probe, _codes(subjects))
+
+
+def compare_pairs(
+    embeddings: Floats, subjects: npt.NDArray[np.object_], pairs: npt.NDArray[np.integer]
+) -> Comparisons:
+    """Compare listed pairs of faces.
+
+    Parameters
+    ----------
+    embeddings
+        ``(n, feature)``; pairs with a face that has NaN are left out.
+    subjects
+        ``(n,)``.
+    pairs
+        Positions of probe and reference ``(pair, 2)``.
+    """
+    vectors = _unit(embeddings)
+    probe, reference = pairs.T.astype(np.int32)
+    scores = np.einsum("ij,ij->i", vectors[probe], vectors[reference])
+    every = Comparisons(np.clip(scores, -1, 1), reference, probe, _codes(subjects))
+    return every.select(np.isfinite(scores))
+
+
+def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
+    vectors = embeddings.astype(np.float32)
+    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+
+
+def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
+    return np.unique(subjects.astype(str), return_inverse=True)[1].astype(np.int32)
 
 
 def all_comparisons(
@@ -47,21 +171,7 @@ def all_comparisons(
     genuine, impostor : numpy.ndarray
         Similarities, -1..1.
     """
-    usable = np.isfinite(embeddings).all(axis=1)
-    vectors = embeddings[usable].astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    subject = np.unique(subjects[usable].astype(str), return_inverse=True)[1]
-    source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
-    genuine, impostor = [np.empty(0, np.float32)], [np.empty(0, np.float32)]
-    for start in range(0, len(vectors), _ROWS_PER_STEP):
-        rows = np.arange(start, min(start + _ROWS_PER_STEP, len(vectors)))
-        scores = np.clip(vectors[rows] @ vectors[start:].T, -1, 1)
-        others = np.arange(start, len(vectors))
-        same = subject[rows, None] == subject[None, others]
-        once = (others > rows[:, None]) & (source[rows, None] != source[None, others])
-        genuine.append(scores[same & once])
-        impostor.append(scores[~same & once])
-    return np.concatenate(genuine), np.concatenate(impostor)
+    return compare_all(embeddings, subjects, sources).by_kind
 
 
 def check_fmr(fmr: float) -> None:
@@ -136,16 +246,108 @@ def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
     float
         0..1; NaN if either kind is missing.
     """
-    genuine = np.sort(genuine[np.isfinite(genuine)])
-    impostor = np.sort(impostor[np.isfinite(impostor)])
-    if len(genuine) == 0 or len(impostor) == 0:
+    _, fmr, fnmr = error_curve(genuine, impostor)
+    if np.isnan(fmr).any() or np.isnan(fnmr).any():
         return math.nan
-    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)
-    fnmr = np.searchsorted(genuine, thresholds, side="left") / len(genuine)
-    fmr = 1 - np.searchsorted(impostor, thresholds, side="left") / len(impostor)
     after = int(np.argmax(fnmr >= fmr))  # the last threshold has fnmr 1 and fmr 0
     if after == 0 or fnmr[after] == fmr[after]:
         return float(fnmr[after])
     gap_before, gap_after = fmr[after - 1] - fnmr[after - 1], fnmr[after] - fmr[after]
     share = gap_before / (gap_before + gap_after)
     return float(fnmr[after - 1] + share * (fnmr[after] - fnmr[after - 1]))
+
+
+def error_curve(
+    genuine: Floats, impostor: Floats
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """False match and false non-match rates at every threshold that makes a difference.
+
+    A comparison is a match when its similarity is at or above the threshold. What ROC and DET
+    curves are drawn from.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Similarities; NaN are left out.
+
+    Returns
+    -------
+    thresholds, fmr, fnmr : numpy.ndarray
+        ``(n,)``, in order of the thresholds, the last of which is infinite. Rates are NaN where
+        there is no such comparison.
+    """
+    genuine = np.sort(genuine[np.isfinite(genuine)])
+    impostor = np.sort(impostor[np.isfinite(impostor)])
+    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)
+    with np.errstate(invalid="ignore"):
+        fnmr = np.searchsorted(genuine, thresholds) / np.float64(len(genuine))
+        fmr = 1 - np.searchsorted(impostor, thresholds) / np.float64(len(impostor))
+    return thresholds.astype(np.float64), fmr, fnmr
+
+
+def d_prime(genuine: Floats, impostor: Floats) -> float:
+    """Distance of the mean similarities over the root of the mean of their variances.
+
+    NaN with fewer than two comparisons of either kind, or without spread.
+    """
+    genuine, impostor = (scores[np.isfinite(scores)] for scores in (genuine, impostor))
+    if min(len(genuine), len(impostor)) < 2:
+        return math.nan
+    spread = math.sqrt((genuine.var(dtype=float) + impostor.var(dtype=float)) / 2)
+    gap = float(genuine.mean(dtype=float) - impostor.mean(dtype=float))
+    return gap / spread if spread > 0 else math.nan
+
+
+def accuracy_by_folds(
+    scores: Floats, genuine: npt.NDArray[np.bool_], folds: npt.NDArray[np.integer]
+) -> FoldAccuracy:
+    """Accuracy by the protocol of Labeled Faces in the Wild (Huang et al. 2007, View 2).
+
+    For each fold, the threshold that is most accurate on the other folds decides; of several such
+    thresholds the middle of the widest stretch is taken.
+
+    Parameters
+    ----------
+    scores
+        Similarities ``(n,)``; a pair without one (NaN) counts as wrong.
+    genuine
+        ``(n,)``.
+    folds
+        ``(n,)``.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two folds.
+    """
+    names = np.unique(folds)
+    if len(names) < 2:
+        raise ParameterError(f"folds={names.tolist()!r}: an accuracy needs two folds or more")
+    accuracies, thresholds = np.empty(len(names)), np.empty(len(names))
+    for k, fold in enumerate(names):
+        here = folds == fold
+        thresholds[k] = _most_accurate(scores[~here], genuine[~here])
+        decided = np.isfinite(scores[here])
+        right = (scores[here] >= thresholds[k]) == genuine[here]
+        accuracies[k] = (right & decided).mean()
+    error = float(accuracies.std(ddof=1) / math.sqrt(len(names)))
+    return FoldAccuracy(float(accuracies.mean()), error, accuracies, thresholds)
+
+
+def _most_accurate(scores: Floats, genuine: npt.NDArray[np.bool_]) -> float:
+    """The threshold with most right decisions."""
+    usable = np.isfinite(scores)
+    order = np.argsort(scores[usable], kind="stable")
+    values, is_genuine = scores[usable][order].astype(float), genuine[usable][order]
+    if len(values) == 0:
+        return math.nan
+    # below every value, between each two, above all
+    refused_genuine = np.concatenate([[0], np.cumsum(is_genuine)])
+    refused_impostor = np.concatenate([[0], np.cumsum(~is_genuine)])
+    right = refused_impostor + is_genuine.sum() - refused_genuine
+    edges = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
+    width = np.diff(edges)
+    right = np.where(width > 0, right, -1)  # no threshold lies between equal scores
+    best = np.flatnonzero(right == right.max())
+    widest = best[np.argmax(width[best])]
+    return float((edges[widest] + edges[widest + 1]) / 2)

@@ -4,9 +4,14 @@ from sklearn.metrics import roc_curve
 
 from freqlab.errors import ParameterError
 from freqlab.verification import (
+    accuracy_by_folds,
     all_comparisons,
+    compare_all,
+    compare_pairs,
     comparisons_needed,
+    d_prime,
     equal_error_rate,
+    error_curve,
     threshold_at_fmr,
 )
 
@@ -92,3 +97,62 @@ def test_every_comparison_once():
                 expected[subjects[i] == subjects[j]].append(unit[i] @ unit[j])
     np.testing.assert_allclose(np.sort(genuine), np.sort(expected[True]), atol=1e-6)
     np.testing.assert_allclose(np.sort(impostor), np.sort(expected[False]), atol=1e-6)
+
+
+def test_listed_pairs_are_compared_as_in_all():
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(6, 5)).astype(np.float32)
+    embeddings[5] = np.nan
+    subjects = np.array(list("aabbca"), object)
+    every = compare_all(embeddings, subjects, np.arange(6).astype(object))
+    assert len(every.scores) == 10
+    assert (every.reference < every.probe).all()
+    listed = compare_pairs(embeddings, subjects, np.array([[1, 0], [3, 1], [5, 0]]))
+    assert listed.genuine.tolist() == [True, False]
+    assert listed.probe.tolist() == [1, 3]
+    assert listed.n_subjects == 3
+    row = (every.reference == 1) & (every.probe == 3)
+    assert listed.scores[1] == pytest.approx(every.scores[row].item())
+
+
+@pytest.mark.parametrize("decimals", [None, 1])
+def test_error_curve_is_the_roc_of_scikit_learn(decimals):
+    genuine, impostor = scores(decimals=decimals)
+    labels = np.repeat([1, 0], [len(genuine), len(impostor)])
+    expected = roc_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
+    thresholds, fmr, fnmr = error_curve(genuine, impostor)
+    np.testing.assert_allclose(fmr[::-1], expected[0], atol=1e-12)
+    np.testing.assert_allclose(1 - fnmr[::-1], expected[1], atol=1e-12)
+    np.testing.assert_allclose(thresholds[::-1], expected[2])
+    assert np.isnan(error_curve(genuine, np.array([]))[1]).all()
+
+
+def test_d_prime_by_hand():
+    """Means 3 and 1, variances 1 and 4: 2 / sqrt(2.5)."""
+    genuine, impostor = np.array([2.0, 4.0, np.nan]), np.array([-1.0, 3.0])
+    assert d_prime(genuine, impostor) == pytest.approx(2 / np.sqrt(2.5))
+    assert np.isnan(d_prime(genuine, impostor[:1]))
+    assert np.isnan(d_prime(np.ones(3), np.ones(3)))
+
+
+def test_accuracy_by_folds_by_hand():
+    """Fold 1 is decided by a threshold of fold 2, between 0.5 and 0.9, and the other way round."""
+    scores = np.array([0.6, 0.8, 0.1, 0.72, 0.9, 0.95, 0.5, 0.3])
+    genuine = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
+    folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
+    found = accuracy_by_folds(scores, genuine, folds)
+    # on fold 2 every threshold between 0.5 and 0.9 is right; on fold 1 two of them make one error:
+    # between 0.1 and 0.6 (0.72 is wrong), which is the widest, and between 0.72 and 0.8
+    np.testing.assert_allclose(found.thresholds, [0.7, 0.35])
+    np.testing.assert_allclose(found.by_fold, [0.5, 0.75])
+    assert found.mean == pytest.approx(0.625)
+    assert found.standard_error == pytest.approx(np.std([0.5, 0.75], ddof=1) / np.sqrt(2))
+
+
+def test_accuracy_of_folds_with_ties_and_gaps():
+    scores = np.array([0.5, 0.5, 0.5, 0.5, np.nan, 0.9])
+    genuine = np.array([1, 0, 1, 0, 1, 1], bool)
+    found = accuracy_by_folds(scores, genuine, np.array([0, 0, 1, 1, 2, 2]))
+    assert found.by_fold[2] == 0.5  # the pair without a score is wrong
+    with pytest.raises(ParameterError, match="two folds or more"):
+        accuracy_by_folds(scores, genuine, np.zeros(6, int))

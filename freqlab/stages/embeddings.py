@@ -25,18 +25,21 @@ REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"
 _SAME_MODEL = 0.999
 
 
-def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
-    """Embed all faces untouched, and those at positions `masked` once per band."""
+def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64] | None) -> None:
+    """Embed all faces untouched, and those at positions `masked`, if any, once per band."""
     store = run.store
     labels = label_map(run.bands, model)
     n_features = _check_model(run, model, labels)
     held = np.isin(np.arange(len(run.bands)), labels)
     intact = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[held]
-    intact_node, bands_node = _embedding_nodes(run, model, n_features)
-    pending_intact = store.pending(intact_node, run.rows, model.spec.template)
-    pending_bands = store.pending(bands_node, run.rows[masked], model.spec.template)
-    total = len(pending_intact) + len(pending_bands) * len(one_each)
+    intact_node = _intact_node(run, model, n_features)
+    work = [(intact_node, store.pending(intact_node, run.rows, model.spec.template), intact)]
+    if masked is not None:
+        bands_node = _bands_node(run, model, n_features)
+        pending = store.pending(bands_node, run.rows[masked], model.spec.template)
+        work.append((bands_node, pending, one_each))
+    total = sum(len(pending) * len(removals) for _, pending, removals in work)
     batch_size = run.batch_of(model)
     run.forward_passes[model.name] = 0
     if not total:
@@ -47,10 +50,7 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
             run.forward_passes[model.name] += n_images
             bar.update(n_images)
 
-        for node, pending, removals in (
-            (intact_node, pending_intact, intact),
-            (bands_node, pending_bands, one_each),
-        ):
+        for node, pending, removals in work:
             node.attrs.update({"device": model.device, "batch_size": batch_size})
             for block in store.blocks(pending):
                 rows, crops = read_crops(run, pending[block], model)
@@ -65,7 +65,7 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64]) -> None:
                         f"{n_features} for other crops"
                     )
                 values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
-                if node is bands_node:
+                if node is not intact_node:
                     values = {
                         "embedding": _spread(embeddings, held),
                         "removed_rms": _spread(removed, held),
@@ -133,26 +133,28 @@ def _bands_identity(run: Run, model: Model) -> dict[str, Any]:
     return identity
 
 
-def _embedding_nodes(run: Run, model: Model, n_features: int) -> tuple[zarr.Group, zarr.Group]:
-    n_bands, fill = len(run.bands), float("nan")
-    path = f"embeddings/{node_name(model.name)}"
-    long_name = "embedding, as the network returns it"
-    embedding = Column(("feature",), (n_features,), "float32", fill, {"long_name": long_name})
-    intact = run.store.require_node(
-        f"{path}/intact", {"embedding": embedding}, identity={"removal": "none"}
+_LONG_NAME = "embedding, as the network returns it"
+
+
+def _intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
+    attrs = {"long_name": _LONG_NAME}
+    embedding = Column(("feature",), (n_features,), "float32", float("nan"), attrs)
+    return run.store.require_node(
+        f"embeddings/{node_name(model.name)}/intact",
+        {"embedding": embedding},
+        identity={"removal": "none"},
     )
-    bands = run.store.require_node(
-        f"{path}/{run.bands.key}",
-        {
-            "embedding": Column(
-                ("band", "feature"),
-                (n_bands, n_features),
-                "float32",
-                fill,
-                {"long_name": f"{long_name}, with one band removed"},
-            ),
-            "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
-        },
+
+
+def _bands_node(run: Run, model: Model, n_features: int) -> zarr.Group:
+    n_bands, fill = len(run.bands), float("nan")
+    attrs = {"long_name": f"{_LONG_NAME}, with one band removed"}
+    columns = {
+        "embedding": Column(("band", "feature"), (n_bands, n_features), "float32", fill, attrs),
+        "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
+    }
+    return run.store.require_node(
+        f"embeddings/{node_name(model.name)}/{run.bands.key}",
+        columns,
         identity=_bands_identity(run, model),
     )
-    return intact, bands

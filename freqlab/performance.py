@@ -1,0 +1,483 @@
+"""Verification performance of models on a face set, as the field reports it (ISO/IEC 19795-1).
+
+Every figure carries an interval over subjects (:mod:`freqlab.resampling`); what cannot be resolved
+is NaN, and a note says why.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.faces import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.pairs import check_pairs
+from freqlab.provenance import make_attrs
+from freqlab.resampling import (
+    check_draws,
+    d_prime_interval,
+    draw_subjects,
+    eer_interval,
+    percentiles,
+    rate_interval,
+    rates_at,
+)
+from freqlab.results import open_embeddings
+from freqlab.run import embed
+from freqlab.verification import (
+    FMRS,
+    Comparisons,
+    accuracy_by_folds,
+    compare_all,
+    compare_pairs,
+    comparisons_needed,
+    error_curve,
+    threshold_at_fmr,
+)
+
+__all__ = ["MIXED", "figures_of", "verification_table", "verify"]
+
+MIXED = "mixed"
+"""The group of comparisons between faces of different groups."""
+ALL = "all"
+
+_ESTIMATES = ["value", "lower", "upper"]
+_CURVE_FMRS = np.logspace(-6, 0, 121)
+_BINS = np.linspace(-1, 1, 201)
+_N_EXTREMES = 12
+
+Floats = npt.NDArray[np.float64]
+
+
+def verify(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    store: str | os.PathLike[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Verification figures of models on a face set, with intervals over subjects.
+
+    The faces are embedded untouched, unless the store has them; thresholds come from all impostor
+    comparisons of the set. Error rates are those of all comparisons, or of the pairs given.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        Comparisons that the figures are of, with columns ``probe``, ``reference``, ``genuine``,
+        and ``fold`` where a protocol has folds; all against all by default.
+    models, store, device, batch_size, keep_crops, upscale, progress
+        As for :func:`freqlab.influence`.
+    group
+        Column of the faces, or several to be crossed. A comparison belongs to a group when both
+        faces carry its value; the others form the group ``"mixed"``.
+    n_draws, level, seed
+        Bootstrap draws, coverage of the intervals, seed of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``model`` and ``group`` (``"all"`` first), with ``estimate`` value, lower, upper:
+        ``eer``; ``d_prime``; ``failure_to_acquire``, the share of faces; ``false_match_rate`` and
+        ``false_non_match_rate`` at the threshold ``threshold(model, fmr)``; ``curve(model, group,
+        curve_fmr)``, the false non-match rate at each false match rate (DET); ``accuracy(model,
+        estimate)`` with ``accuracy_standard_error`` where the pairs have folds;
+        ``density(model, comparison, score)``; the worst genuine and best impostor comparisons,
+        ``extreme_probe``, ``extreme_reference`` and ``extreme_similarity(model, comparison,
+        rank)``; numbers of comparisons and subjects; ``note`` where a rate is not resolved.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument does not fit.
+    """
+    check_draws(n_draws, level, seed)
+    positions = None if pairs is None else check_pairs(faces, pairs)
+    groups, codes = _groups(faces, group)
+    tree = embed(
+        faces,
+        models=models,
+        store=store,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        progress=progress,
+    )
+    url = str(tree.attrs["store"])
+    names = [str(name) for name in tree.attrs["models"]]
+    folds = None
+    if pairs is not None and "fold" in pairs.columns:
+        folds = pairs["fold"].to_numpy()
+    found = []
+    for name in names:
+        embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
+        every = compare_all(embeddings, faces.subjects, faces.sources)
+        listed = every
+        if positions is not None:
+            listed = compare_pairs(embeddings, faces.subjects, positions)
+        one = figures_of(
+            listed,
+            thresholds=[threshold_at_fmr(every.by_kind[1], fmr) for fmr in FMRS],
+            groups=groups,
+            codes=codes,
+            n_draws=n_draws,
+            level=level,
+            seed=seed,
+        )
+        one["impostor_comparisons"] = ((), len(every.by_kind[1]))
+        failed = ~np.isfinite(embeddings).all(axis=1)
+        one["failure_to_acquire"] = (
+            ("group", "estimate"),
+            _failures(failed, listed.subjects, groups, codes, n_draws, level, seed),
+        )
+        _add_extremes(one, listed, np.array(faces.names, object))
+        if folds is not None and positions is not None:
+            _add_accuracy(one, embeddings, listed, positions, folds, n_draws, level, seed)
+        found.append(one)
+    result = xr.concat(found, pd.Index(np.array(names, object), name="model"))
+    return _described(result).assign_attrs(
+        make_attrs(
+            store=url,
+            face_set=faces.name,
+            credit=faces.credit,
+            comparisons="all against all" if pairs is None else "the pairs given",
+            group=", ".join([group] if isinstance(group, str) else group or []),
+            n_draws=n_draws,
+            level=level,
+            seed=seed,
+        )
+    )
+
+
+def figures_of(
+    comparisons: Comparisons,
+    *,
+    thresholds: Sequence[float],
+    groups: Sequence[str] = (ALL,),
+    codes: npt.NDArray[np.integer] | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Verification figures of one model's comparisons.
+
+    Parameters
+    ----------
+    comparisons
+        The comparisons.
+    thresholds
+        Decision thresholds, one for each of :data:`freqlab.verification.FMRS`; NaN where they
+        are not resolved.
+    groups
+        Names of the groups, the first of which is of all comparisons.
+    codes
+        Group of each face, from 1 on; -1 for none.
+    n_draws, level, seed
+        Of the bootstrap over subjects.
+
+    Returns
+    -------
+    xarray.Dataset
+        As :func:`verify` describes, without the axis of models.
+    """
+    draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
+    edges = np.asarray(thresholds, float)
+    n_groups, n_rates = len(groups), len(edges)
+    eer, dprime = np.full((2, n_groups, 3), np.nan)
+    fmr, fnmr = np.full((2, n_groups, n_rates, 3), np.nan)
+    curve = np.full((n_groups, len(_CURVE_FMRS)), np.nan)
+    counts = np.zeros((3, n_groups), np.int64)
+    notes = np.full((n_groups, n_rates), "", object)
+    for g in range(n_groups):
+        part = (
+            comparisons if g == 0 else comparisons.select(_members(comparisons, codes, g, groups))
+        )
+        genuine, impostor = part.by_kind
+        subjects = np.unique(part.subjects[np.concatenate([part.reference, part.probe])])
+        counts[:, g] = len(genuine), len(impostor), len(subjects)
+        eer[g] = eer_interval(part, draws, level)
+        dprime[g] = d_prime_interval(part, draws, level)
+        for kind, scores, rates in ((True, genuine, fnmr), (False, impostor, fmr)):
+            observed = _observed(scores, edges, genuine=kind)
+            drawn = rates_at(part, edges, draws, genuine=kind)
+            of_kind = part.select(part.genuine == kind)
+            people = np.unique(of_kind.subjects[np.append(of_kind.reference, of_kind.probe)])
+            for k in range(n_rates):
+                interval = rate_interval(observed[k], drawn[:, k], len(people), level)
+                rates[g, k] = observed[k], *interval
+        for k, rate in enumerate(FMRS):
+            notes[g, k] = _note(edges[k], rate, len(impostor), g > 0)
+            if notes[g, k]:
+                fmr[g, k] = np.nan
+            if np.isnan(edges[k]):
+                fnmr[g, k] = np.nan
+        curve[g] = _curve(genuine, impostor)
+    genuine, impostor = comparisons.by_kind
+    densities = [_density(scores) for scores in (genuine, impostor)]
+    of_rates = ("group", "fmr", "estimate")
+    return xr.Dataset(
+        {
+            "eer": (("group", "estimate"), eer),
+            "d_prime": (("group", "estimate"), dprime),
+            "threshold": ("fmr", edges),
+            "false_match_rate": (of_rates, fmr),
+            "false_non_match_rate": (of_rates, fnmr),
+            "curve": (("group", "curve_fmr"), curve),
+            "density": (("comparison", "score"), np.stack(densities)),
+            "n_genuine": ("group", counts[0]),
+            "n_impostor": ("group", counts[1]),
+            "n_subjects": ("group", counts[2]),
+            "note": (("group", "fmr"), notes),
+        },
+        coords={
+            "group": list(groups),
+            "fmr": list(FMRS),
+            "estimate": _ESTIMATES,
+            "curve_fmr": _CURVE_FMRS,
+            "comparison": ["genuine", "impostor"],
+            "score": (_BINS[1:] + _BINS[:-1]) / 2,
+        },
+    )
+
+
+def verification_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
+    """The figures of one model as a table to read: a row per group, intervals in brackets.
+
+    Parameters
+    ----------
+    result
+        From :func:`verify`.
+    model
+        Which model.
+    fmr
+        Nominal false match rate of the threshold that decides.
+    """
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    data = result.sel(model=model)
+    at = data.sel(fmr=fmr, method="nearest")
+    rows = {}
+    for name in data["group"].to_numpy():
+        here, there = data.sel(group=name), at.sel(group=name)
+        rows[str(name)] = {
+            "genuine": f"{int(here['n_genuine']):,}",
+            "impostor": f"{int(here['n_impostor']):,}",
+            "subjects": f"{int(here['n_subjects']):,}",
+            "EER": _percent(here["eer"]),
+            f"FMR at {fmr:g}": _percent(there["false_match_rate"]) or str(there["note"].item()),
+            f"FNMR at {fmr:g}": _percent(there["false_non_match_rate"])
+            or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
+            "d'": _plain(here["d_prime"]),
+            "failure to acquire": _percent(here["failure_to_acquire"]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
+
+
+def _groups(
+    faces: Faces, group: str | Sequence[str] | None
+) -> tuple[list[str], npt.NDArray[np.int64] | None]:
+    """Names of the groups, ``all`` first, and the group of each face, -1 where it has none."""
+    if group is None:
+        return [ALL], None
+    columns = [group] if isinstance(group, str) else list(group)
+    known = [str(c) for c in faces.table.columns if c not in ("path", "subject")]
+    for column in columns:
+        check_name("group", column, known)
+    values = faces.table[columns]
+    missing = values.isna().any(axis=1) | (values.astype(str) == "").any(axis=1)
+    joined = values.astype(str).agg(" / ".join, axis=1)
+    names = sorted(joined[~missing].unique())
+    reserved = sorted({ALL, MIXED}.intersection(names))
+    if reserved:
+        raise ParameterError(f"group={group!r}: its values {reserved} have a meaning of their own")
+    found = pd.Categorical(joined.where(~missing), categories=names).codes.astype(np.int64)
+    return [ALL, *names, MIXED], np.where(found >= 0, found + 1, -1)
+
+
+def _members(
+    comparisons: Comparisons,
+    codes: npt.NDArray[np.integer] | None,
+    g: int,
+    groups: Sequence[str],
+) -> npt.NDArray[np.bool_]:
+    if codes is None:
+        raise ParameterError("groups without the group of each face")
+    first, second = codes[comparisons.reference], codes[comparisons.probe]
+    if groups[g] == MIXED:
+        return np.asarray((first != second) | (first < 0))
+    return np.asarray((first == g) & (second == g))
+
+
+def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: bool) -> Floats:
+    if len(scores) == 0:
+        return np.full(len(thresholds), np.nan)
+    below = np.searchsorted(np.sort(scores.astype(float)), thresholds) / len(scores)
+    return np.where(np.isnan(thresholds), np.nan, below if genuine else 1 - below)
+
+
+def _note(threshold: float, rate: float, n_impostor: int, in_group: bool) -> str:
+    """Why a false match rate is not resolved; empty if it is."""
+    needed = comparisons_needed(rate)
+    if np.isnan(threshold):
+        return f"no threshold: it takes {needed:,} impostor comparisons of the face set"
+    if n_impostor < needed and in_group:
+        return f"{n_impostor:,} impostor comparisons; it takes {needed:,}"
+    return ""
+
+
+def _curve(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> Floats:
+    """False non-match rate at the lowest threshold that keeps each false match rate."""
+    if min(len(genuine), len(impostor)) == 0:
+        return np.full(len(_CURVE_FMRS), np.nan)
+    _, fmr, fnmr = error_curve(genuine, impostor)
+    at = np.searchsorted(-fmr, -_CURVE_FMRS * (1 + 1e-9))  # rates fall along the thresholds
+    resolved = _CURVE_FMRS * len(impostor) >= 10
+    return np.where(resolved | (_CURVE_FMRS == 1), fnmr[np.minimum(at, len(fnmr) - 1)], np.nan)
+
+
+def _density(scores: npt.NDArray[np.float32]) -> Floats:
+    if len(scores) == 0:
+        return np.full(len(_BINS) - 1, np.nan)
+    return np.histogram(scores, bins=_BINS, density=True)[0]
+
+
+def _failures(
+    failed: npt.NDArray[np.bool_],
+    subjects: npt.NDArray[np.int32],
+    groups: Sequence[str],
+    codes: npt.NDArray[np.integer] | None,
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> Floats:
+    """Share of faces without an embedding, per group, with its interval over subjects."""
+    n_subjects = int(subjects.max(initial=-1)) + 1
+    draws = draw_subjects(n_subjects, n_draws, seed).astype(float)
+    rates = np.full((len(groups), 3), np.nan)
+    for g in range(len(groups)):
+        if groups[g] == MIXED:
+            continue
+        here = np.ones(len(failed), bool) if g == 0 or codes is None else codes == g
+        if not here.any():
+            continue
+        lost = np.bincount(subjects[here], weights=failed[here], minlength=n_subjects)
+        total = np.bincount(subjects[here], minlength=n_subjects)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = (draws @ lost) / (draws @ total)
+        observed = float(failed[here].mean())
+        n_here = len(np.unique(subjects[here]))
+        rates[g] = observed, *rate_interval(observed, drawn, n_here, level)
+    return rates
+
+
+def _add_extremes(
+    result: xr.Dataset, comparisons: Comparisons, names: npt.NDArray[np.object_]
+) -> None:
+    """Add the genuine comparisons of lowest and the impostor ones of highest similarity."""
+    probes, references = np.full((2, 2, _N_EXTREMES), "", object)
+    similarity = np.full((2, _N_EXTREMES), np.nan)
+    for row, kind in enumerate((True, False)):
+        part = comparisons.select(comparisons.genuine == kind)
+        order = np.argsort(part.scores if kind else -part.scores, kind="stable")[:_N_EXTREMES]
+        n = len(order)
+        probes[row, :n] = names[part.probe[order]]
+        references[row, :n] = names[part.reference[order]]
+        similarity[row, :n] = part.scores[order]
+    dims = ("comparison", "rank")
+    result["extreme_probe"] = (dims, probes)
+    result["extreme_reference"] = (dims, references)
+    result["extreme_similarity"] = (dims, similarity)
+
+
+def _add_accuracy(
+    result: xr.Dataset,
+    embeddings: npt.NDArray[np.floating],
+    comparisons: Comparisons,
+    positions: npt.NDArray[np.integer],
+    folds: npt.NDArray[Any],
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> None:
+    """Add the accuracy of the folds, with an interval at the thresholds of the folds."""
+    usable = np.isfinite(embeddings).all(axis=1)[positions].all(axis=1)
+    scores = np.full(len(positions), np.nan)
+    scores[usable] = comparisons.scores
+    one, other = comparisons.subjects[positions].T
+    genuine = one == other
+    found = accuracy_by_folds(scores, genuine, folds)
+    thresholds = found.thresholds[np.searchsorted(np.unique(folds), folds)]
+    right = ((scores >= thresholds) == genuine) & usable
+    drawn = np.empty(n_draws)
+    for d, counts in enumerate(draw_subjects(comparisons.n_subjects, n_draws, seed).astype(float)):
+        weights = counts[one] * np.where(genuine, 1.0, counts[other])
+        drawn[d] = (weights * right).sum() / max(weights.sum(), 1e-300)
+    result["accuracy"] = ("estimate", [found.mean, *percentiles(drawn, level)])
+    result["accuracy_standard_error"] = ((), found.standard_error)
+    result["accuracy_by_fold"] = ("fold", found.by_fold)
+    result["fold_threshold"] = ("fold", found.thresholds)
+
+
+def _described(result: xr.Dataset) -> xr.Dataset:
+    """Give every variable its name and unit."""
+    names = {
+        "eer": ("equal error rate", "1"),
+        "d_prime": ("d'", "1"),
+        "threshold": ("decision threshold", "cosine similarity"),
+        "false_match_rate": ("false match rate at the threshold", "1"),
+        "false_non_match_rate": ("false non-match rate at the threshold", "1"),
+        "failure_to_acquire": ("failure-to-acquire rate", "1"),
+        "curve": ("false non-match rate", "1"),
+        "density": ("density of similarities", "1"),
+        "n_genuine": ("genuine comparisons", "1"),
+        "n_impostor": ("impostor comparisons", "1"),
+        "n_subjects": ("subjects", "1"),
+        "impostor_comparisons": ("impostor comparisons behind the thresholds", "1"),
+        "accuracy": ("accuracy over the folds", "1"),
+        "accuracy_standard_error": ("standard error of the accuracy", "1"),
+        "extreme_similarity": ("similarity", "cosine similarity"),
+        "fmr": ("nominal false match rate", "1"),
+        "curve_fmr": ("false match rate", "1"),
+        "score": ("similarity", "cosine similarity"),
+    }
+    for name, (long_name, units) in names.items():
+        if name in result.variables:
+            result[name].attrs.update(long_name=long_name, units=units)
+    return result
+
+
+def _percent(values: xr.DataArray) -> str:
+    """A rate and its interval in per cent; empty where it is NaN."""
+    value, lower, upper = 100 * values.to_numpy()
+    if np.isnan(value):
+        return ""
+    digits = 2 if value < 10 else 1
+    if np.isnan(lower):
+        return f"{value:.{digits}f} %"
+    return f"{value:.{digits}f} % [{lower:.{digits}f}, {upper:.{digits}f}]"
+
+
+def _plain(values: xr.DataArray) -> str:
+    value, lower, upper = values.to_numpy()
+    if np.isnan(value):
+        return ""
+    return f"{value:.2f}" + ("" if np.isnan(lower) else f" [{lower:.2f}, {upper:.2f}]")

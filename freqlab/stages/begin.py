@@ -1,0 +1,145 @@
+"""How every run begins: load the models, open the store, add the faces, align them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from freqlab.bands import Bands
+from freqlab.errors import ParameterError, check_number
+from freqlab.faces import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.devices import resolve_device
+from freqlab.models.loading import as_model
+from freqlab.models.registry import built_in_names
+from freqlab.models.spec import Model
+from freqlab.stages.context import Run
+from freqlab.stages.crops import align_faces
+from freqlab.store import RunStore, locked
+from freqlab.templates import overhang, pixels_per_pixel, template
+
+__all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
+
+
+def load_models(
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    faces: Faces,
+    *,
+    device: str,
+    upscale: bool,
+) -> list[Model]:
+    """Load the models of a run and see that they go with each other and with the faces.
+
+    Raises
+    ------
+    ParameterError
+        If they do not.
+    """
+    if not isinstance(faces, Faces):
+        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_list("models", models, ["mobilefacenet"])
+    loaded = [as_model(model, device=device) for model in models]
+    _check_models(loaded, faces, upscale)
+    return loaded
+
+
+@contextlib.contextmanager
+def begun(
+    faces: Faces,
+    models: Sequence[Model],
+    store: str | os.PathLike[str] | None,
+    *,
+    bands: Bands,
+    device: str,
+    batch_size: int | None,
+    keep_crops: bool | None,
+    progress: bool,
+) -> Iterator[Run]:
+    """Hold a store, with the faces in it and aligned to the templates of all models.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed.
+    StoreError
+        If another run is writing to the store, or it is none.
+    """
+    if batch_size is not None:
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+    device = resolve_device(device)
+    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
+    with locked(url):
+        run_store = RunStore(url)
+        run = Run(
+            store=run_store,
+            faces=faces,
+            rows=run_store.add_faces(faces),
+            bands=bands,
+            batch_size=batch_size,
+            templates=tuple(dict.fromkeys(model.spec.template for model in models)),
+            keep_crops=keep_crops,
+            progress=progress,
+        )
+        for name in run.templates:
+            align_faces(run, template(name), device)
+        yield run
+
+
+def say_what_was_done(run: Run, models: Sequence[Model]) -> None:
+    """Tell of each model what was applied and computed, and what to mind."""
+    for model in models:
+        count = run.forward_passes[model.name]
+        done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
+        run.say(f"{model.name} ({model.preprocessing}): {done}")
+    details = {model.cycles_between_eyes for model in models}
+    if run.bands.unit == "cycles/image" and len(details) > 1:
+        run.say(
+            "note: the models' templates differ, so a band in cycles/image is not the same detail "
+            "in each; bands in cycles/eyes are"
+        )
+    for name in run.templates if run.faces.aligned else ():
+        beyond = overhang(template(run.faces.aligned or name), template(name))
+        if beyond:
+            run.say(
+                f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
+                f"images; there their edge is repeated"
+            )
+
+
+def check_list(argument: str, values: Any, example: list[str]) -> None:
+    """Refuse what is not a list of at least one.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument.
+    """
+    if not isinstance(values, (list, tuple)) or len(values) == 0:
+        raise ParameterError(
+            f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
+        )
+
+
+def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ParameterError(
+            f"models={names!r} repeats a name; give one of them another with name=, a module or "
+            f"function with wrap_model(..., name=...)"
+        )
+    for model in models:
+        if model.own and model.name in built_in_names():
+            raise ParameterError(
+                f"name={model.name!r} belongs to a known model; give your own another name"
+            )
+        if faces.aligned not in (None, model.spec.template) and not upscale:
+            factor = pixels_per_pixel(template(faces.aligned), model.template)
+            if factor > 1.001:
+                raise ParameterError(
+                    f"the faces are aligned to {faces.aligned!r}, and model {model.name!r} takes "
+                    f"crops of {model.spec.template!r}, which would enlarge them {factor:.2f} "
+                    f"times; say upscale=True if that is meant, or give the photographs"
+                )
