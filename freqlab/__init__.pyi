@@ -12,7 +12,7 @@ from . import (
     verification,
 )
 from .bands import Bands, parse_bands, rings
-from .datasets import face_set_names, load_faces
+from .datasets import face_set_names, known_face_sets, load_faces
 from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
@@ -25,7 +25,7 @@ from .models import (
     register_model,
     wrap_model,
 )
-from .pairs import make_pairs
+from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
 from .profiles import mean_profile
 from .reports import report
@@ -54,6 +54,7 @@ __all__ = [
     "errors",
     "face_set_names",
     "influence",
+    "known_face_sets",
     "known_models",
     "load_faces",
     "load_model",
@@ -64,6 +65,7 @@ __all__ = [
     "open_embeddings",
     "open_influence",
     "open_run",
+    "pair_blocks",
     "pairing",
     "pairs_to_show",
     "parse_bands",
