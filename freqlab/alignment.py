@@ -36,6 +36,8 @@ class Detections(NamedTuple):
     :class:`freqlab.templates.Template`."""
     boxes: npt.NDArray[np.float32]
     """Left, top, right, bottom ``(n, 4)``, in pixels."""
+    counts: npt.NDArray[np.int16]
+    """How many faces were found in each photograph ``(n,)``."""
 
 
 def detect_faces(
@@ -59,6 +61,7 @@ def detect_faces(
     """
     points = np.full((len(images), 5, 2), np.nan, np.float32)
     boxes = np.full((len(images), 4), np.nan, np.float32)
+    counts = np.zeros(len(images), np.int16)
     prepared = [_prepare(image) for image in images]
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, (image, _) in enumerate(prepared):
@@ -69,6 +72,7 @@ def detect_faces(
         for i, its_boxes, its_points in zip(members, found_boxes, found_points, strict=True):
             if its_boxes is None:
                 continue
+            counts[i] = len(its_boxes)
             corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)
             best = _largest_central(corners, batch.shape[1:3])
             its_points = (its_points - _BORDER) / prepared[i][1]
@@ -79,7 +83,7 @@ def detect_faces(
                 if away[best] > 0.5 * extent:
                     continue  # another face
             points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
-    return Detections(points, boxes)
+    return Detections(points, boxes, counts)
 
 
 def cut(

@@ -45,6 +45,7 @@ _RESERVED = {
     "landmarks",
     "landmarks_given",
     "box",
+    "faces_found",
     "edge",
     "sha256",
     "file_size",

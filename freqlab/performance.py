@@ -472,12 +472,12 @@ def _percent(values: xr.DataArray) -> str:
         return ""
     digits = 2 if value < 10 else 1
     if np.isnan(lower):
-        return f"{value:.{digits}f} %"
-    return f"{value:.{digits}f} % [{lower:.{digits}f}, {upper:.{digits}f}]"
+        return f"{value:.{digits}f}\u00a0%"
+    return f"{value:.{digits}f}\u00a0% [{lower:.{digits}f},\u00a0{upper:.{digits}f}]"
 
 
 def _plain(values: xr.DataArray) -> str:
     value, lower, upper = values.to_numpy()
     if np.isnan(value):
         return ""
-    return f"{value:.2f}" + ("" if np.isnan(lower) else f" [{lower:.2f}, {upper:.2f}]")
+    return f"{value:.2f}" + ("" if np.isnan(lower) else f" [{lower:.2f},\u00a0{upper:.2f}]")

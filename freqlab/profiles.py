@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_number
-from freqlab.selection import with_axes
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.selection import frequency_unit, with_axes
 
-__all__ = ["MIN_REMOVED_RMS", "influence_per_contrast", "mean_profile"]
+__all__ = ["MIN_REMOVED_RMS", "compare", "influence_per_contrast", "mean_profile"]
 
 MIN_REMOVED_RMS = 0.5
 """Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
@@ -156,3 +158,72 @@ def _weighted_means(
         tails = [(1 - level) / 2, (1 + level) / 2]
         estimates[some, 1:] = np.nanquantile(every[:, some], tails, axis=0).T
     return estimates.reshape(*shape, 3)
+
+
+def compare(
+    results: Sequence[xr.Dataset],
+    *,
+    names: Sequence[str] | None = None,
+    side: str = "probe",
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Lay the profiles and figures of several runs (models, face sets) side by side.
+
+    Parameters
+    ----------
+    results
+        From :func:`freqlab.influence`, or :func:`freqlab.open_influence`; every model of each is
+        one run of the comparison. All must have the same bands.
+    names
+        One name for each result; its face set by default.
+    side
+        The side that was masked.
+    n_draws, level, seed
+        As for :func:`mean_profile`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed``, ``absolute`` and ``per_contrast``, each ``(run, comparison, band,
+        estimate)``; ``n_pairs`` and ``n_subjects`` ``(run, comparison)``; ``threshold(run, fmr)``
+        with ``impostor_comparisons(run)``; coordinates ``model`` and ``face_set``.
+
+    Raises
+    ------
+    ParameterError
+        If bands differ, or names do not fit.
+    """
+    if not isinstance(results, (list, tuple)) or not results:
+        raise ParameterError("results must be a list of at least one result of fl.influence")
+    if names is None:
+        names = [str(one.attrs.get("face_set", f"run {i}")) for i, one in enumerate(results)]
+    if len(names) != len(results):
+        raise ParameterError(f"{len(names)} names for {len(results)} results")
+    first = results[0]
+    parts, labels = [], []
+    for name, result in zip(names, results, strict=True):
+        same = np.array_equal(result["band"], first["band"])
+        if not same or frequency_unit(result) != frequency_unit(first):
+            raise ParameterError(
+                f"result {name!r} has other bands than {names[0]!r}; compare results of the same"
+            )
+        profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
+        check_name("side", side, [str(one) for one in profile["side"].to_numpy()])
+        data = with_axes(result)
+        for model in data["model"].to_numpy():
+            part = profile.sel(model=model, side=side)
+            for figure in ("threshold", "impostor_comparisons"):
+                part[figure] = data[figure].sel(model=model)
+            parts.append(part.drop_vars(["side", "model"]))
+            labels.append((name, str(model)))
+    if len(set(labels)) < len(labels):
+        raise ParameterError(f"names={list(names)!r}: two results of one model need two names")
+    compared = xr.concat(parts, "run", coords="minimal", compat="override", join="exact")
+    compared.attrs = {"n_draws": n_draws, "level": level, "seed": seed, "side": side}
+    face_sets, models = (np.array(column, object) for column in zip(*labels, strict=True))
+    runs = np.array([f"{name} · {model}" for name, model in labels], object)
+    return compared.assign_coords(
+        run=("run", runs, {"long_name": "run"}), model=("run", models), face_set=("run", face_sets)
+    )

@@ -18,8 +18,10 @@ from freqlab.errors import StoreError, check_name
 from freqlab.store import DONE, FLAGS, PENDING
 
 __all__ = [
+    "crop_template",
     "describe_run",
     "open_crop",
+    "open_crops",
     "open_embeddings",
     "open_influence",
     "open_run",
@@ -177,6 +179,56 @@ def open_crop(
     if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
         return None
     return crops["crop"].sel(face=face).to_numpy()
+
+
+def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
+    """Open the crops of a template, with what happened to each face.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+    template
+        Name of the alignment template.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``crop(face, y, x, channel)``, unless the run keeps none; ``status_text(face)``; the
+        faces' columns as coordinates.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or it has no crops of this template.
+    """
+    url = os.fspath(path)
+    root = _open_group(url)
+    node = f"crops/{template}"
+    if f"{node}/status" not in root:
+        raise StoreError(f"run {url!r} has no crops of template {template!r}")
+    crops = _open_face_node(url, root, node)
+    text = np.array([FLAGS[int(code)] for code in crops["status"].to_numpy()], object)
+    faces = _open_face_node(url, root, "faces")
+    kept = {name: faces[name] for name in ("subject", "path") if name in faces.variables}
+    return crops.assign(status_text=("face", text)).assign_coords(kept)
+
+
+def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
+    """Name of the template whose crops a model of a run takes.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    UnknownNameError
+        If it holds no embeddings of this model.
+    """
+    root = _open_group(os.fspath(path))
+    nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
+    identities = [json.loads(str(root[node].attrs["identity"])) for node in nodes]
+    templates = {str(one["name"]): str(one["template"]) for one in identities}
+    return templates[check_name("model", model, templates)]
 
 
 def describe_run(path: str | os.PathLike[str]) -> str:

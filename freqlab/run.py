@@ -70,7 +70,7 @@ def embed(
     ) as run:
         for model in loaded:
             embed_faces(run, model, None)
-    say_what_was_done(run, loaded)
+    say_what_was_done(run, loaded, with_bands=False)
     tree = open_run(run.store.url)
     tree.attrs |= {"store": run.store.url, "models": [model.name for model in loaded]}
     return tree
@@ -177,7 +177,7 @@ def influence(
     result = open_influence(url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
     result.attrs["failures_to_acquire"] = int(failed.sum())
-    say_what_was_done(run, loaded)
+    say_what_was_done(run, loaded, with_bands=True)
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if failed.any():
         n_lost = int(failed[positions].any(axis=1).sum())

@@ -1,4 +1,4 @@
-"""One plain sentence about a pair, computed from its numbers."""
+"""Plain sentences about pairs, profiles and performance, computed from their numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from freqlab.errors import check_name
 from freqlab.selection import fmr_text, frequency_unit, select_pair, select_part, threshold_of
 from freqlab.verification import comparisons_needed
 
-__all__ = ["band_text", "describe_pair", "describe_profile"]
+__all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
 
 _MASKED = {
     "probe": "from the probe",
@@ -153,3 +153,65 @@ def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
 
 def _join(texts: list[str]) -> str:
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
+
+
+def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
+    """Say how well a model verifies a face set, with intervals, and what is not resolved.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    model
+        Name of the model.
+    fmr
+        Nominal false match rate of the threshold that decides.
+
+    Returns
+    -------
+    str
+        Such as "Equal error rate 0.11 % (95 % of resampled sets of people: 0.00 to 0.24 %) over
+        79,800 comparisons, 1,800 of them genuine. ..."
+
+    Raises
+    ------
+    UnknownNameError
+        If the result has no such model.
+    """
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    data = result.sel(model=model, group="all")
+    genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
+    level = f"{100 * result.attrs['level']:g} % of resampled sets of people"
+    text = (
+        f"Equal error rate {_interval(data['eer'], level)} over {genuine + impostor:,} "
+        f"comparisons, {genuine:,} of them genuine."
+    )
+    at = data.sel(fmr=fmr, method="nearest")
+    if np.isfinite(float(at["threshold"])):
+        text += (
+            f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
+            f"{int(data['impostor_comparisons']):,} impostor comparisons, the model refuses "
+            f"{_interval(at['false_non_match_rate'])} of the genuine comparisons."
+        )
+    else:
+        text += f" At FMR {fmr_text(fmr)} there is {at['note'].item()}."
+    if "accuracy" in data:
+        text += (
+            f" Accuracy {_interval(data['accuracy'])}, mean over "
+            f"{data.sizes['fold']} folds; standard error of the folds "
+            f"{100 * float(data['accuracy_standard_error']):.2f} %."
+        )
+    failure = data["failure_to_acquire"]
+    if float(failure.sel(estimate="value")) > 0:
+        text += f" Failure to acquire: {_interval(failure)} of the faces."
+    return text
+
+
+def _interval(values: xr.DataArray, level: str = "") -> str:
+    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    if not np.isfinite(value):
+        return "not known"
+    if not np.isfinite(lower):
+        return f"{value:.2f} %"
+    what = f"{level}: " if level else ""
+    return f"{value:.2f} % ({what}{lower:.2f} to {upper:.2f} %)"

@@ -158,6 +158,11 @@ _FACE_COLUMNS = {
             "units": "pixels of the photograph",
         },
     ),
+    "faces_found": Column(
+        dtype="int16",
+        fill=-1,
+        attrs={"long_name": "faces the detector found; -1: it was not asked", "units": "1"},
+    ),
     "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
     "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
     "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),

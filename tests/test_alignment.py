@@ -102,3 +102,15 @@ def test_another_face_is_not_taken_for_the_one_that_is_known(orl):
     found = detect_faces([canvas, canvas], near=np.stack([there, there + np.array([200, 0])]))
     assert np.isfinite(found.boxes[0]).all()
     assert np.isnan(found.boxes[1]).all()
+
+
+def test_of_several_faces_the_largest_central_one_is_taken_and_their_number_kept(orl):
+    from PIL import Image
+
+    canvas = np.full((300, 600, 3), 128, np.uint8)
+    canvas[60:240, 220:368] = np.asarray(Image.fromarray(orl.image(0)).resize((148, 180)))
+    canvas[100:212, 20:112] = orl.image(90)
+    found = detect_faces([canvas, orl.image(3)])
+    assert found.counts.tolist() == [2, 1]
+    centre = found.landmarks[0].mean(axis=0)
+    assert 220 < centre[0] < 368

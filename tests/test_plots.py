@@ -5,7 +5,8 @@ from matplotlib.colors import to_rgba
 
 import freqlab as fl
 from freqlab import plots
-from freqlab.errors import ParameterError, UnknownNameError
+from freqlab.errors import ParameterError, StoreError, UnknownNameError
+from freqlab.plots import common, influence
 
 MODEL = "mobilefacenet"
 
@@ -77,7 +78,7 @@ def test_strip_has_the_values_at_their_frequencies(demo, side):
 
 def test_the_title_names_the_threshold_that_was_asked_for(demo):
     result = demo.load().copy(deep=True)
-    result["threshold"][:] = [[0.11, 0.22, 0.33, np.nan]]
+    result["threshold"][:] = [[0.11, 0.22, 0.33, np.nan, np.nan, np.nan]]
     for fmr, text in ((1e-1, "threshold 0.11 at FMR 1e-1"), (1e-3, "threshold 0.33 at FMR 1e-3")):
         axes = plots.heat_plot(result, pair=0, model=MODEL, fmr=fmr)
         titles = [ax.get_title() for ax in axes["probe"].figure.axes]
@@ -178,20 +179,101 @@ def test_unknown_names(demo):
 
 def test_long_names_are_cut_in_the_middle():
     name = "Fernando_Henrique_Cardoso/Fernando_Henrique_Cardoso_0007.jpg"
-    short = plots._shortened(name, 24)
+    short = common.shortened(name, 24)
     assert len(short) == 24
     assert short.startswith("Fernand…")
     assert short.endswith("0007.jpg")
-    assert plots._shortened("s1/1", 24) == "s1/1"
+    assert common.shortened("s1/1", 24) == "s1/1"
 
 
 def test_odd_and_oblong_planes_are_whole():
     from freqlab.bands import rings
 
     for height, width in ((9, 9), (8, 10), (10, 7), (9, 8)):
-        labels = plots._full_plane(rings(width=1).label_map(height, width), width)
+        labels = influence._full_plane(rings(width=1).label_map(height, width), width)
         fy = np.fft.fftshift(np.fft.fftfreq(height))[:, None] * width
         fx = np.fft.fftshift(np.fft.fftfreq(width))[None] * width
         expected = np.floor(np.hypot(fy, fx) + 1e-9).astype(int)
         expected[height // 2, width // 2] = -1
         np.testing.assert_array_equal(labels, expected)
+
+
+@pytest.fixture(scope="module")
+def verified(orl, tmp_path_factory):
+    faces = orl.select([10 * s + i for s in range(8) for i in (0, 3, 5)])
+    store = tmp_path_factory.mktemp("verified") / "r.zarr"
+    return fl.verify(
+        faces, models=[MODEL], store=store, group="glasses", progress=False, n_draws=20
+    )
+
+
+def test_curves_of_errors(verified):
+    ax = plots.det_plot(verified, groups=["all", "no"])
+    curve = verified["curve"].sel(model=MODEL, group="all")
+    shown = curve.where(curve > 0, drop=True)
+    np.testing.assert_array_equal(ax.lines[0].get_ydata(), shown)
+    np.testing.assert_array_equal(ax.lines[0].get_xdata(), shown["curve_fmr"])
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels[0].startswith(f"{MODEL}: EER ")
+    assert labels[1].startswith(f"{MODEL} · no: EER ")
+    with pytest.raises(UnknownNameError, match="Did you mean 'no'"):
+        plots.det_plot(verified, groups=["noo"])
+
+
+def test_distributions_from_figures(verified):
+    ax = plots.density_plot(verified, model=MODEL, fmr=0.1)
+    area = sum(bar.get_height() * bar.get_width() for bar in ax.patches)
+    assert area == pytest.approx(2)
+    marked = [line.get_xdata()[0] for line in ax.lines]
+    assert marked == [float(verified["threshold"].sel(model=MODEL, fmr=0.1))]
+
+
+def test_the_worst_comparisons_show_their_faces(verified):
+    axes = plots.extremes_plot(verified, model=MODEL, comparison="impostor", n=3)
+    assert len(axes) == 6
+    best = verified["extreme_probe"].sel(model=MODEL, comparison="impostor").isel(rank=0).item()
+    assert axes["probe0"].get_title().endswith(best)
+    assert all(ax.images for ax in axes.values())
+
+
+def test_contact_sheets(verified, orl, tmp_path):
+    store = verified.attrs["store"]
+    sheet = plots.contact_sheet(store, n=10, columns=4)
+    assert len([ax for ax in sheet.axes if ax.images]) == 10
+    assert sheet.get_suptitle() == "10 of 24 faces, crops of template arcface"
+    one = plots.contact_sheet(store, faces=["s1/1"])
+    assert [ax.get_title() for ax in one.axes] == ["s1/1"]
+    with pytest.raises(ParameterError, match="'nobody'.* not in the run"):
+        plots.contact_sheet(store, faces=["nobody"])
+    with pytest.raises(StoreError, match="no crops of template 'dlib'"):
+        plots.contact_sheet(store, template="dlib")
+
+
+def test_a_contact_sheet_of_what_failed(orl, tmp_path):
+    for name, content in (("a/1", orl.content(0)), ("a/2", orl.content(1)), ("b/1", b"no image")):
+        (tmp_path / "f" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "f" / f"{name}.pgm").write_bytes(content)
+    faces = fl.load_faces(tmp_path / "f")
+    store = tmp_path / "r.zarr"
+    fl.embed(faces, models=[MODEL], store=store, progress=False)
+    sheet = plots.contact_sheet(store, show="failed")
+    assert [ax.get_title() for ax in sheet.axes] == ["b/1.pgm\nunreadable image"]
+    assert not sheet.axes[0].images
+
+
+def test_profiles_of_several_runs_on_one_axis(demo):
+    other = demo.isel(pair=slice(4))
+    compared = fl.compare([demo, other], names=["all", "some"], n_draws=20)
+    assert compared["run"].to_numpy().tolist() == [f"all · {MODEL}", f"some · {MODEL}"]
+    whole = fl.mean_profile(demo, n_draws=20).sel(model=MODEL, side="probe")
+    np.testing.assert_allclose(compared["directed"].isel(run=0), whole["directed"])
+    assert compared["face_set"].to_numpy().tolist() == ["all", "some"]
+    ax = plots.comparison_plot(compared)
+    expected = whole["directed"].sel(comparison="genuine", estimate="mean")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
+    with pytest.raises(ParameterError, match="need two names"):
+        fl.compare([demo, other])
+    with pytest.raises(ParameterError, match="other bands"):
+        fl.compare([demo, demo.isel(band=slice(5))], names=["a", "b"])
+    with pytest.raises(ParameterError, match="1 names for 2 results"):
+        fl.compare([demo, other], names=["a"])

@@ -1,18 +1,12 @@
-"""Every figure: a result in, the axes it was drawn on out.
-
-Colours are safe for readers with colour-vision deficiency: a diverging red-blue map with zero in
-the middle (blue speaks for a match, red against it), and a sequential map for what has no sign.
-"""
+"""Figures of influence: heat plots of a pair, strips and profiles over frequency."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -20,6 +14,14 @@ from matplotlib.colors import Normalize
 
 from freqlab.bands import Bands
 from freqlab.errors import FreqlabError, StoreError, check_name
+from freqlab.plots.common import (
+    COMPARISON_COLOURS,
+    DIVERGING,
+    NO_DATA,
+    SEQUENTIAL,
+    new_axes,
+    shortened,
+)
 from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results import open_crop
 from freqlab.selection import (
@@ -32,23 +34,14 @@ from freqlab.selection import (
 )
 
 __all__ = [
-    "COMPARISON_COLOURS",
+    "comparison_plot",
     "contrast_plot",
     "face_plot",
     "heat_plot",
     "profile_plot",
-    "score_plot",
     "spectrum_plot",
     "strip_plot",
 ]
-
-DIVERGING = "RdBu"
-SEQUENTIAL = "viridis"
-NO_DATA = "0.85"
-COMPARISON_COLOURS = dict(
-    zip(("genuine", "impostor"), sns.color_palette("colorblind", 2), strict=True)
-)
-"""Colours of genuine and impostor comparisons, in every figure."""
 
 _KINDS = ("directed", "absolute", "per_contrast")
 _KIND_NAMES = {
@@ -115,7 +108,7 @@ def heat_plot(
     for role in ("probe", "reference"):
         face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
         masked = side in (role, "both")
-        name = _shortened(str(data[role].item()), 24)
+        name = shortened(str(data[role].item()), 24)
         axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="medium")
     for kind in ("absolute", "directed"):
         spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
@@ -158,7 +151,7 @@ def spectrum_plot(
         Where to draw.
     """
     check_name("kind", kind, _KINDS[:2])
-    ax = ax or _new_axes(4, 3.6)
+    ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy()
     largest = _largest(influence)
@@ -210,7 +203,7 @@ def strip_plot(
         Where to draw.
     """
     check_name("kind", kind, _KINDS)
-    ax = ax or _new_axes(5, 3)
+    ax = ax or new_axes(5, 3)
     data = select_pair(result, pair=pair, model=model, side=side)
     if kind == "per_contrast":
         array = influence_per_contrast(data)
@@ -267,7 +260,7 @@ def profile_plot(
     check_name("kind", kind, _KINDS)
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
-    ax = ax or _new_axes(6, 3.4)
+    ax = ax or new_axes(6, 3.4)
     bounds = _drawn_bounds(profile, model)
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
@@ -283,6 +276,51 @@ def profile_plot(
     _frequency_axis(ax, profile, model)
     units = str(profile[kind].attrs["units"])
     ax.set_ylabel(f"{profile[kind].attrs['long_name']}\n({units.replace(' per ', ' / ')})")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def comparison_plot(
+    compared: xr.Dataset,
+    *,
+    comparison: str = "genuine",
+    kind: str = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean profiles of several runs on one axis, with their intervals.
+
+    Parameters
+    ----------
+    compared
+        From :func:`freqlab.compare`.
+    comparison
+        ``"genuine"`` or ``"impostor"``.
+    kind
+        ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
+    ax
+        Where to draw.
+    """
+    check_name("kind", kind, _KINDS)
+    check_name("comparison", comparison, list(COMPARISON_COLOURS))
+    ax = ax or new_axes(7, 3.8)
+    bounds = np.array(compared["band_bounds"].to_numpy(), float)
+    endless = np.isinf(bounds[:, 1])
+    bounds[endless, 1] = bounds[endless, 0] * np.sqrt(2)
+    centre = bounds.mean(axis=1)
+    markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
+    for r, name in enumerate(compared["run"].to_numpy()):
+        values = compared[kind].sel(run=name, comparison=comparison)
+        mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
+        colour = f"C{r}"
+        ax.fill_between(centre, lower, upper, color=colour, alpha=0.2, lw=0)
+        n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
+        label = f"{name} ({n_pairs:,} pairs)"
+        ax.plot(centre, mean, color=colour, marker=markers[r % len(markers)], ms=4, label=label)
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set_xlim(bounds.min(), bounds.max())
+    ax.set_xlabel(f"{compared['frequency'].attrs['long_name']} ({frequency_unit(compared)})")
+    units = str(compared[kind].attrs["units"]).replace(" per ", " / ")
+    ax.set_ylabel(f"{compared[kind].attrs['long_name']},\n{comparison} pairs ({units})")
     ax.legend(frameon=False, fontsize="small")
     return ax
 
@@ -307,7 +345,7 @@ def contrast_plot(
         If the result has no such model or side.
     """
     data = select_part(result, model=model, side=side)
-    ax = ax or _new_axes(6, 3.4)
+    ax = ax or new_axes(6, 3.4)
     removed = data["removed_rms"].transpose("pair", "band").to_numpy()
     kept = removed[np.isfinite(removed).any(axis=1)]
     low, median, high = np.full((3, removed.shape[1]), np.nan)
@@ -322,47 +360,6 @@ def contrast_plot(
     attrs = result["removed_rms"].attrs
     ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
     ax.legend(frameon=False, fontsize="small")
-    return ax
-
-
-def score_plot(
-    genuine: npt.NDArray[np.floating],
-    impostor: npt.NDArray[np.floating],
-    *,
-    thresholds: Mapping[str, float] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Distributions of genuine and impostor similarities, each of area one.
-
-    Parameters
-    ----------
-    genuine, impostor
-        Cosine similarities.
-    thresholds
-        Names and places of thresholds to mark; NaN are left out.
-    ax
-        Where to draw.
-    """
-    ax = ax or _new_axes(6, 3.2)
-    edges = np.linspace(-0.5, 1, 101)
-    for name, scores in (("genuine", genuine), ("impostor", impostor)):
-        shown = scores[np.isfinite(scores)]
-        ax.hist(
-            shown,
-            bins=edges.tolist(),
-            density=True,
-            alpha=0.6,
-            color=COMPARISON_COLOURS[name],
-            hatch="//" if name == "impostor" else None,
-            label=f"{name} ({len(shown):,} comparisons)",
-        )
-    for style, (name, place) in zip(
-        ("-", "--", ":", "-."), (thresholds or {}).items(), strict=False
-    ):
-        if np.isfinite(place):
-            ax.axvline(place, color="0.2", ls=style, label=f"threshold at {name}: {place:.3f}")
-    ax.set(xlabel="cosine similarity", ylabel="density")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -382,7 +379,7 @@ def face_plot(
     ax
         Where to draw.
     """
-    ax = ax or _new_axes(2.5, 2.5)
+    ax = ax or new_axes(2.5, 2.5)
     model = str(result["model"].to_numpy()[0]) if model is None else model
     crop = _stored_crop(result, face, model)
     if crop is None:
@@ -390,20 +387,8 @@ def face_plot(
     else:
         ax.imshow(crop, interpolation="lanczos")
     ax.set(xticks=[], yticks=[])
-    ax.set_title(_shortened(face, 32), fontsize="medium")
+    ax.set_title(shortened(face, 32), fontsize="medium")
     return ax
-
-
-def _new_axes(width: float, height: float) -> Axes:
-    return plt.figure(figsize=(width, height), layout="constrained").add_subplot()
-
-
-def _shortened(name: str, length: int) -> str:
-    """A name cut to a length in its middle, so that its end, which tells faces apart, stays."""
-    if len(name) <= length:
-        return name
-    head = (length - 1) // 3
-    return f"{name[:head]}…{name[head + 1 - length :]}"
 
 
 def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.uint8] | None:

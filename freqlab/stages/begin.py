@@ -88,18 +88,12 @@ def begun(
         yield run
 
 
-def say_what_was_done(run: Run, models: Sequence[Model]) -> None:
+def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:
     """Tell of each model what was applied and computed, and what to mind."""
     for model in models:
         count = run.forward_passes[model.name]
         done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
         run.say(f"{model.name} ({model.preprocessing}): {done}")
-    details = {model.cycles_between_eyes for model in models}
-    if run.bands.unit == "cycles/image" and len(details) > 1:
-        run.say(
-            "note: the models' templates differ, so a band in cycles/image is not the same detail "
-            "in each; bands in cycles/eyes are"
-        )
     for name in run.templates if run.faces.aligned else ():
         beyond = overhang(template(run.faces.aligned or name), template(name))
         if beyond:
@@ -107,6 +101,12 @@ def say_what_was_done(run: Run, models: Sequence[Model]) -> None:
                 f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
                 f"images; there their edge is repeated"
             )
+    details = {model.cycles_between_eyes for model in models}
+    if with_bands and run.bands.unit == "cycles/image" and len(details) > 1:
+        run.say(
+            "note: the models' templates differ, so a band in cycles/image is not the same detail "
+            "in each; bands in cycles/eyes are"
+        )
 
 
 def check_list(argument: str, values: Any, example: list[str]) -> None:

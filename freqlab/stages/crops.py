@@ -157,7 +157,7 @@ def _align_block(
 def _read_block(run: Run, rows: Rows) -> tuple[dict[int, Pixels], dict[str, npt.NDArray[Any]]]:
     """The photographs that can be read, and what is known of the faces."""
     faces, positions = run.faces, run.positions(rows)
-    names = ("landmarks", "box", "sha256", "file_size", "file_mtime")
+    names = ("landmarks", "box", "faces_found", "sha256", "file_size", "file_mtime")
     known = {name: run.store.read(run.store.faces, name)[rows] for name in names}
     known["status"] = np.full(len(rows), DONE, np.int8)
     images: dict[int, Pixels] = {}
@@ -205,6 +205,7 @@ def _places(
     if missing:
         found = detect_faces([images[k] for k in missing], near=landmarks[missing], device=device)
         boxes[missing] = found.boxes
+        known["faces_found"][missing] = found.counts
         unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))
         landmarks[missing] = np.where(unknown[:, None, None], found.landmarks, landmarks[missing])
     return landmarks, boxes

@@ -1,0 +1,33 @@
+"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could."""
+
+from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.faces import contact_sheet
+from freqlab.plots.influence import (
+    comparison_plot,
+    contrast_plot,
+    face_plot,
+    heat_plot,
+    profile_plot,
+    spectrum_plot,
+    strip_plot,
+)
+from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
+
+__all__ = [
+    "COMPARISON_COLOURS",
+    "DIVERGING",
+    "NO_DATA",
+    "SEQUENTIAL",
+    "comparison_plot",
+    "contact_sheet",
+    "contrast_plot",
+    "density_plot",
+    "det_plot",
+    "extremes_plot",
+    "face_plot",
+    "heat_plot",
+    "profile_plot",
+    "score_plot",
+    "spectrum_plot",
+    "strip_plot",
+]

@@ -1,0 +1,213 @@
+"""Figures of verification performance: distributions, error curves, the worst comparisons."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+
+from freqlab.errors import check_name
+from freqlab.plots.common import COMPARISON_COLOURS, new_axes, shortened
+from freqlab.results import crop_template, open_crop
+
+__all__ = ["density_plot", "det_plot", "extremes_plot", "score_plot"]
+
+
+def score_plot(
+    genuine: npt.NDArray[np.floating],
+    impostor: npt.NDArray[np.floating],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Distributions of genuine and impostor similarities, each of area one.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Cosine similarities.
+    thresholds
+        Names and places of thresholds to mark; NaN are left out.
+    ax
+        Where to draw.
+    """
+    ax = ax or new_axes(6, 3.2)
+    edges = np.linspace(-0.5, 1, 101)
+    for name, scores in (("genuine", genuine), ("impostor", impostor)):
+        shown = scores[np.isfinite(scores)]
+        ax.hist(
+            shown,
+            bins=edges.tolist(),
+            density=True,
+            alpha=0.6,
+            color=COMPARISON_COLOURS[name],
+            hatch="//" if name == "impostor" else None,
+            label=f"{name} ({len(shown):,} comparisons)",
+        )
+    for style, (name, place) in zip(
+        ("-", "--", ":", "-."), (thresholds or {}).items(), strict=False
+    ):
+        if np.isfinite(place):
+            ax.axvline(place, color="0.2", ls=style, label=f"threshold at {name}: {place:.3f}")
+    ax.set(xlabel="cosine similarity", ylabel="density")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    return ax
+
+
+def density_plot(
+    result: xr.Dataset, *, model: str, fmr: float | None = 1e-3, ax: Axes | None = None
+) -> Axes:
+    """Distributions of similarities of one model, from its figures.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    model
+        Which model.
+    fmr
+        Nominal false match rate of the threshold to mark, if any.
+    ax
+        Where to draw.
+    """
+    data = _of_model(result, model)
+    ax = ax or new_axes(6, 3.2)
+    score = data["score"].to_numpy()
+    width = score[1] - score[0]
+    whole = data.sel(group="all")
+    shown = np.zeros(len(score), bool)
+    for name, hatch in (("genuine", None), ("impostor", "//")):
+        density = data["density"].sel(comparison=name).to_numpy()
+        n = int(whole[f"n_{name}"])
+        ax.bar(
+            score,
+            np.nan_to_num(density),
+            width,
+            alpha=0.6,
+            color=COMPARISON_COLOURS[name],
+            hatch=hatch,
+            label=f"{name} ({n:,} comparisons)",
+        )
+        shown |= np.nan_to_num(density) > 0
+    if fmr is not None:
+        place = float(data["threshold"].sel(fmr=fmr, method="nearest"))
+        if np.isfinite(place):
+            ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr:g}: {place:.3f}")
+    if shown.any():
+        ax.set_xlim(score[shown].min() - 2 * width, score[shown].max() + 2 * width)
+    ax.set(xlabel="cosine similarity", ylabel="density")
+    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    return ax
+
+
+def det_plot(
+    result: xr.Dataset,
+    *,
+    models: Sequence[str] | None = None,
+    groups: Sequence[str] = ("all",),
+    ax: Axes | None = None,
+) -> Axes:
+    """Detection error trade-off: false non-match rate over false match rate, both logarithmic.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    models
+        Which models; all by default.
+    groups
+        Which groups.
+    ax
+        Where to draw. Curves end where a false match rate is not resolved (fewer than ten
+        comparisons) or no genuine comparison fails.
+    """
+    ax = ax or new_axes(5.5, 4)
+    known = [str(name) for name in result["model"].to_numpy()]
+    styles = ["-", "--", "-.", ":"]
+    lowest, left = 1.0, 0.1
+    for m, model in enumerate(known if models is None else models):
+        check_name("model", model, known)
+        for g, group in enumerate(groups):
+            check_name("group", group, [str(name) for name in result["group"].to_numpy()])
+            data = result.sel(model=model, group=group)
+            curve = data["curve"].to_numpy()
+            shown = np.isfinite(curve) & (curve > 0)
+            eer = float(data["eer"].sel(estimate="value"))
+            label = " · ".join([shortened(model, 28), *([group] if group != "all" else [])])
+            style = styles[(g if len(groups) > 1 else m) % len(styles)]
+            colour = f"C{g if len(groups) > 1 and len(known) == 1 else m}"
+            ax.plot(
+                data["curve_fmr"].to_numpy()[shown],
+                curve[shown],
+                style,
+                color=colour,
+                label=f"{label}: EER {100 * eer:.2f} %",
+            )
+            if shown.any():
+                lowest = min(lowest, float(curve[shown].min()))
+                left = min(left, float(data["curve_fmr"].to_numpy()[shown].min()))
+    diagonal = np.array([1e-6, 1])
+    ax.plot(diagonal, diagonal, color="0.7", lw=0.8, zorder=0)
+    ax.set(xscale="log", yscale="log", xlim=(left / 3, 1), ylim=(lowest / 2, 1))
+    ax.set_xlabel("false match rate")
+    ax.set_ylabel("false non-match rate")
+    ax.grid(True, which="major", color="0.9")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def extremes_plot(
+    result: xr.Dataset, *, model: str, comparison: str = "genuine", n: int = 6
+) -> dict[str, Axes]:
+    """The comparisons that a model gets most wrong, with their faces.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    model
+        Which model.
+    comparison
+        ``"genuine"`` for the least similar genuine ones, ``"impostor"`` for the most similar
+        impostor ones.
+    n
+        How many, at most 12.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``probe0``, ``reference0``, ...
+    """
+    data = _of_model(result, model).sel(
+        comparison=check_name("comparison", comparison, list(COMPARISON_COLOURS))
+    )
+    n = min(n, int((data["extreme_probe"] != "").sum()))
+    figure = plt.figure(figsize=(1.7 * max(n, 1), 4.1), layout="constrained")
+    axes: dict[str, Axes] = {}
+    store = str(result.attrs["store"])
+    for rank in range(n):
+        similarity = float(data["extreme_similarity"].isel(rank=rank))
+        for row, side in enumerate(("probe", "reference")):
+            face = str(data[f"extreme_{side}"].isel(rank=rank).item())
+            ax = figure.add_subplot(2, n, row * n + rank + 1)
+            crop = open_crop(store, face=face, template=crop_template(store, model=model))
+            if crop is None:
+                ax.text(0.5, 0.5, "no crop", ha="center", va="center", transform=ax.transAxes)
+            else:
+                ax.imshow(crop, interpolation="lanczos")
+            ax.set(xticks=[], yticks=[])
+            title = shortened(face, 22)
+            ax.set_title(f"similarity {similarity:.2f}\n{title}" if row == 0 else title, fontsize=8)
+            if rank == 0:
+                ax.set_ylabel(side)
+            axes[f"{side}{rank}"] = ax
+    return axes
+
+
+def _of_model(result: xr.Dataset, model: str) -> xr.Dataset:
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    return result.sel(model=model)
