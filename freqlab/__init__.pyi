@@ -27,12 +27,13 @@ from .models import (
 )
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
-from .profiles import mean_profile
+from .profiles import compare, mean_profile
+from .protocols import read_pairs
 from .reports import report
 from .results import open_embeddings, open_influence, open_run
 from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
-from .sentences import describe_pair, describe_profile
+from .sentences import describe_pair, describe_profile, describe_verification
 from .templates import Template, register_template
 
 __version__: str
@@ -46,8 +47,10 @@ __all__ = [
     "Template",
     "alignment",
     "bands",
+    "compare",
     "describe_pair",
     "describe_profile",
+    "describe_verification",
     "embed",
     "embed_block",
     "embeddings",
@@ -70,6 +73,7 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "plots",
+    "read_pairs",
     "register_model",
     "register_template",
     "report",

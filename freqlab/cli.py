@@ -1,4 +1,4 @@
-"""The command line: ``freqlab run``, ``report``, ``info``, ``models``, ``landmarks``."""
+"""The command line of freqlab: one function per command."""
 
 from __future__ import annotations
 
@@ -87,18 +87,26 @@ def run(
     landmarks: Annotated[
         Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
     ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
+    ] = None,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
     face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
-    pairs = fl.make_pairs(
-        face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
-    )
+    if pairs is not None and (n_pairs is not None or impostors_per_genuine != 1):
+        raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
+    if pairs is not None:
+        table = fl.read_pairs(pairs, face_set)
+    else:
+        table = fl.make_pairs(
+            face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
+        )
     with _stoppable():
         fl.influence(
             face_set,
-            pairs,
+            table,
             models=model,
             bands=bands,
             sides=side or fl.pairing.SIDES,
@@ -151,20 +159,20 @@ def info(
 
 
 @app.command()
-def models() -> None:
-    """List the models known by name, and where their weights are or how to get them."""
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
+def datasets() -> None:
+    """List the face sets known by name: what must lie where, terms, what to cite."""
     import freqlab as fl
 
-    known = fl.known_models().reset_index()
-    table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False)
-    for row in known.itertuples(index=False):
-        table.add_row(*map(str, row))
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else 160)
-    console.print(table)
+    _print_table(fl.known_face_sets(), lines=True)
+    typer.echo("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
+
+
+@app.command()
+def models() -> None:
+    """List the models known by name, and where their weights are or how to get them."""
+    import freqlab as fl
+
+    _print_table(fl.known_models())
     typer.echo(
         "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
@@ -192,6 +200,20 @@ def landmarks(
     table.to_csv(out, float_format="%.2f", lineterminator="\n")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+
+
+def _print_table(known: Any, *, lines: bool = False) -> None:
+    """Print a table of known things, as wide as the terminal."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    known = known.reset_index()
+    table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_lines=lines)
+    for row in known.itertuples(index=False):
+        table.add_row(*map(str, row))
+    width = None if sys.stdout.isatty() else 160
+    Console(highlight=False, markup=False, width=width).print(table)
 
 
 @contextlib.contextmanager

@@ -154,6 +154,10 @@ def verify(
         if folds is not None and positions is not None:
             _add_accuracy(one, embeddings, listed, positions, folds, n_draws, level, seed)
         found.append(one)
+    if group is not None and not any(
+        int(one[name].sel(group=MIXED)) for one in found for name in ("n_genuine", "n_impostor")
+    ):
+        found = [one.drop_sel(group=MIXED) for one in found]
     result = xr.concat(found, pd.Index(np.array(names, object), name="model"))
     return _described(result).assign_attrs(
         make_attrs(
@@ -226,7 +230,7 @@ def figures_of(
                 interval = rate_interval(observed[k], drawn[:, k], len(people), level)
                 rates[g, k] = observed[k], *interval
         for k, rate in enumerate(FMRS):
-            notes[g, k] = _note(edges[k], rate, len(impostor), g > 0)
+            notes[g, k] = _note(edges[k], rate, len(impostor))
             if notes[g, k]:
                 fmr[g, k] = np.nan
             if np.isnan(edges[k]):
@@ -263,6 +267,8 @@ def figures_of(
 def verification_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
     """The figures of one model as a table to read: a row per group, intervals in brackets.
 
+    Why a rate is not resolved stands in the result's ``note``.
+
     Parameters
     ----------
     result
@@ -283,7 +289,7 @@ def verification_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> 
             "impostor": f"{int(here['n_impostor']):,}",
             "subjects": f"{int(here['n_subjects']):,}",
             "EER": _percent(here["eer"]),
-            f"FMR at {fmr:g}": _percent(there["false_match_rate"]) or str(there["note"].item()),
+            f"FMR at {fmr:g}": _percent(there["false_match_rate"]) or "not resolved",
             f"FNMR at {fmr:g}": _percent(there["false_non_match_rate"])
             or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
             "d'": _plain(here["d_prime"]),
@@ -334,12 +340,12 @@ def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: b
     return np.where(np.isnan(thresholds), np.nan, below if genuine else 1 - below)
 
 
-def _note(threshold: float, rate: float, n_impostor: int, in_group: bool) -> str:
+def _note(threshold: float, rate: float, n_impostor: int) -> str:
     """Why a false match rate is not resolved; empty if it is."""
     needed = comparisons_needed(rate)
     if np.isnan(threshold):
         return f"no threshold: it takes {needed:,} impostor comparisons of the face set"
-    if n_impostor < needed and in_group:
+    if n_impostor < needed:
         return f"{n_impostor:,} impostor comparisons; it takes {needed:,}"
     return ""
 

