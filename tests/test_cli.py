@@ -147,3 +147,23 @@ def test_models_with_options(call, few, tmp_path):
     )  # fmt: skip
     assert done.exit_code == 0, done.output
     assert fl.open_influence("r.zarr")["model"].to_numpy().tolist() == ["mine"]
+
+
+def test_datasets(call):
+    done = call("datasets")
+    assert done.exit_code == 0
+    for part in ("lfw", "cfp-fp", "scface", "Name/Name_0001.jpg", "Nothing is ever downloaded"):
+        assert part in done.output
+
+
+def test_a_list_of_pairs(call, few, tmp_path):
+    (tmp_path / "pairs.csv").write_text(
+        "probe,reference,genuine\ns1/1.pgm,s1/2.pgm,1\ns1/1.pgm,s2/1.pgm,0\n"
+    )
+    options = ("run", "--faces", few, "--model", "mobilefacenet", "--bands", "rings:56",
+               "--store", "r.zarr", "--side", "probe", "--pairs", "pairs.csv")  # fmt: skip
+    done = call(*options)
+    assert done.exit_code == 0, done.output
+    assert fl.open_influence("r.zarr")["genuine"].to_numpy().tolist() == [True, False]
+    with pytest.raises(FreqlabError, match="--pairs lists the pairs"):
+        call(*options, "--n-pairs", 3)

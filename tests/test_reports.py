@@ -140,3 +140,36 @@ def test_a_model_with_options_in_a_report(explore):
         )  # fmt: skip
         assert fl.open_influence("runs/few.zarr")["model"].to_numpy().tolist() == ["again"]
         assert "Traceback" not in page.read_text()
+
+
+def test_the_verification_report(explore):
+    folder, store, _ = explore
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        page = fl.report("verification", faces="few", fmr=0.1, n_draws=50, progress=False)
+        text = page.read_text()
+        index = (page.parent / "index.html").read_text()
+    assert len(images_in(text)) >= 5
+    assert "Traceback" not in text
+    assert "<script" not in text
+    assert 'href="verification.html"' in index
+    assert 'href="explore.html"' in index
+    faces = fl.load_faces(folder / "few")
+    found = fl.verify(faces, models=["mobilefacenet"], store=store, n_draws=50, progress=False)
+    eer = 100 * float(found["eer"].sel(group="all", estimate="value").isel(model=0))
+    assert f"Equal error rate {eer:.2f} %" in text
+    assert "400 of" not in text
+
+
+def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
+    folder, _, _ = explore
+    faces = fl.load_faces(folder / "few")
+    pairs = fl.make_pairs(faces, n_pairs=16, folds=2)
+    pairs.to_csv(tmp_path / "pairs.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        page = fl.report(
+            "verification", faces="few", pairs=str(tmp_path / "pairs.csv"), fmr=0.1, n_draws=20,
+            out="listed", progress=False,
+        )  # fmt: skip
+        assert "mean over 2 folds" in page.read_text()
