@@ -36,11 +36,12 @@ from freqlab.verification import (
     FMRS,
     Comparisons,
     accuracy_by_folds,
+    check_fmr,
     compare_all,
     compare_pairs,
     comparisons_needed,
     error_curve,
-    threshold_at_fmr,
+    impostor_thresholds,
 )
 
 __all__ = ["MIXED", "figures_of", "verification_table", "verify"]
@@ -53,6 +54,8 @@ _ESTIMATES = ["value", "lower", "upper"]
 _CURVE_FMRS = np.logspace(-6, 0, 121)
 _BINS = np.linspace(-1, 1, 201)
 _N_EXTREMES = 12
+# about 12 bytes each, and as much again in passing
+_MOST_COMPARISONS = 200_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -113,6 +116,13 @@ def verify(
     check_draws(n_draws, level, seed)
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, codes = _groups(faces, group)
+    n_comparisons = len(faces) * (len(faces) - 1) // 2
+    if pairs is None and n_comparisons > _MOST_COMPARISONS:
+        raise ParameterError(
+            f"all against all are {n_comparisons:,} comparisons of {len(faces):,} faces, more than "
+            f"the {_MOST_COMPARISONS:,} that are held at once; give pairs=, as fl.make_pairs draws "
+            f"them"
+        )
     tree = embed(
         faces,
         models=models,
@@ -131,20 +141,21 @@ def verify(
     found = []
     for name in names:
         embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
-        every = compare_all(embeddings, faces.subjects, faces.sources)
-        listed = every
-        if positions is not None:
+        thresholds, n_impostor = impostor_thresholds(embeddings, faces.subjects, faces.sources)
+        if positions is None:
+            listed = compare_all(embeddings, faces.subjects, faces.sources)
+        else:
             listed = compare_pairs(embeddings, faces.subjects, positions)
         one = figures_of(
             listed,
-            thresholds=[threshold_at_fmr(every.by_kind[1], fmr) for fmr in FMRS],
+            thresholds=thresholds,
             groups=groups,
             codes=codes,
             n_draws=n_draws,
             level=level,
             seed=seed,
         )
-        one["impostor_comparisons"] = ((), len(every.by_kind[1]))
+        one["impostor_comparisons"] = ((), n_impostor)
         failed = ~np.isfinite(embeddings).all(axis=1)
         one["failure_to_acquire"] = (
             ("group", "estimate"),
@@ -276,9 +287,15 @@ def verification_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> 
     model
         Which model.
     fmr
-        Nominal false match rate of the threshold that decides.
+        Nominal false match rate of the threshold that decides; one of the result's.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
     """
     check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_fmr(fmr)
     data = result.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")
     rows = {}

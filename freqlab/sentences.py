@@ -7,7 +7,7 @@ import xarray as xr
 
 from freqlab.errors import check_name
 from freqlab.selection import fmr_text, frequency_unit, select_pair, select_part, threshold_of
-from freqlab.verification import comparisons_needed
+from freqlab.verification import check_fmr, comparisons_needed
 
 __all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
 
@@ -175,10 +175,11 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
 
     Raises
     ------
-    UnknownNameError
-        If the result has no such model.
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
     """
     check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_fmr(fmr)
     data = result.sel(model=model, group="all")
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
     level = f"{100 * result.attrs['level']:g} % of resampled sets of people"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ __all__ = [
     "d_prime",
     "equal_error_rate",
     "error_curve",
+    "impostor_thresholds",
     "threshold_at_fmr",
 ]
 
@@ -32,6 +34,7 @@ FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 Floats = npt.NDArray[np.floating]
 
 _ROWS_PER_STEP = 256
+_FINE_BINS = 1 << 16
 
 
 class Comparisons(NamedTuple):
@@ -105,19 +108,105 @@ def compare_all(
     sources
         ``(n,)``: the photograph a face goes back to.
     """
+    parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
+    parts += list(_comparison_blocks(embeddings, sources))
+    scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Comparisons(scored, reference, probe, _codes(subjects))
+
+
+def impostor_thresholds(
+    embeddings: Floats,
+    subjects: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.object_],
+    fmrs: Sequence[float] = FMRS,
+) -> tuple[list[float], int]:
+    """Thresholds at fixed false match rates over all impostor comparisons, in bounded memory.
+
+    The scores are made twice: once to count them in fine bins, once to look into the bins that
+    hold a threshold.
+
+    Parameters
+    ----------
+    embeddings, subjects, sources
+        As for :func:`compare_all`.
+    fmrs
+        False match rates, between 0 and 1.
+
+    Returns
+    -------
+    thresholds : list of float
+        As :func:`threshold_at_fmr` gives them; NaN where a rate is not resolved.
+    n_impostor : int
+        Number of impostor comparisons.
+    """
+    codes = _codes(subjects)
+
+    def impostors() -> Iterator[npt.NDArray[np.float32]]:
+        for scores, reference, probe in _comparison_blocks(embeddings, sources):
+            yield scores[codes[reference] != codes[probe]]
+
+    counts = np.zeros(_FINE_BINS, np.int64)
+    for scores in impostors():
+        counts += np.bincount(_fine_bin(scores), minlength=_FINE_BINS)
+    n_impostor = int(counts.sum())
+    # comparisons in a bin or above it
+    above = np.cumsum(counts[::-1])[::-1]
+    wanted: set[int] = set()
+    for fmr in fmrs:
+        if n_impostor >= comparisons_needed(fmr):
+            holder = int(np.flatnonzero(above > _allowed(fmr, n_impostor))[-1])
+            higher = np.flatnonzero(counts[holder + 1 :])
+            wanted |= {holder, *(holder + 1 + higher[:1])}
+    chosen = np.isin(np.arange(_FINE_BINS), list(wanted))
+    held = [scores[chosen[_fine_bin(scores)]] for scores in impostors()] if wanted else []
+    inside = np.sort(np.concatenate([np.empty(0, np.float32), *held]))
+    bins = _fine_bin(inside)
+    thresholds = []
+    for fmr in fmrs:
+        if n_impostor < comparisons_needed(fmr):
+            thresholds.append(math.nan)
+            continue
+        allowed = _allowed(fmr, n_impostor)
+        holder = int(np.flatnonzero(above > allowed)[-1])
+        # of those in this bin or a kept one above, so many are still allowed to match
+        beyond = int(above[holder + 1]) if holder + 1 < _FINE_BINS else 0
+        in_bin = inside[bins == holder]
+        refused = in_bin[len(in_bin) - 1 - (allowed - beyond)]
+        thresholds.append(_between(refused, inside[inside > refused]))
+    return thresholds, n_impostor
+
+
+def _allowed(fmr: float, n_impostor: int) -> int:
+    """So many impostor comparisons may match."""
+    return math.floor(fmr * n_impostor + 1e-9)
+
+
+def _between(refused: np.floating[Any], accepted: Floats) -> float:
+    """Half-way, so that rounding in another order of summation does not change a decision."""
+    lowest = accepted.min() if len(accepted) else np.nextafter(refused, np.inf)
+    return float((np.float64(refused) + np.float64(lowest)) / 2)
+
+
+def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Number of the bin of each score; higher scores never have lower numbers."""
+    place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
+    return np.clip(place, 0, _FINE_BINS - 1).astype(np.int64)
+
+
+def _comparison_blocks(
+    embeddings: Floats, sources: npt.NDArray[np.object_]
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
+    """Scores of every comparison, once, with the positions of reference and probe."""
     usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1)).astype(np.int32)
     vectors = _unit(embeddings[usable])
     source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
-    parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
     for start in range(0, len(vectors), _ROWS_PER_STEP):
         rows = np.arange(start, min(start + _ROWS_PER_STEP, len(vectors)))
         others = np.arange(start, len(vectors))
         scores = np.clip(vectors[rows] @ vectors[start:].T, -1, 1)
         once = (others > rows[:, None]) & (source[rows, None] != source[None, others])
         i, j = np.nonzero(once)
-        parts.append((scores[once], usable[rows[i]], usable[others[j]]))
-    scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Comparisons(scored, reference, probe, _codes(subjects))
+        yield scores[once], usable[rows[i]], usable[others[j]]
 
 
 def compare_pairs(
@@ -221,12 +310,9 @@ def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
     scores = impostor[np.isfinite(impostor)]
     if len(scores) < comparisons_needed(fmr):
         return math.nan
-    allowed = math.floor(fmr * len(scores) + 1e-9)
-    highest_refused = np.partition(scores, len(scores) - allowed - 1)[len(scores) - allowed - 1]
-    above = scores[scores > highest_refused]
-    lowest_accepted = above.min() if len(above) else np.nextafter(highest_refused, np.inf)
-    # half-way, so that rounding in another order of summation does not change a decision
-    return float((np.float64(highest_refused) + np.float64(lowest_accepted)) / 2)
+    place = len(scores) - _allowed(fmr, len(scores)) - 1
+    highest_refused = np.partition(scores, place)[place]
+    return _between(highest_refused, scores[scores > highest_refused])
 
 
 def equal_error_rate(genuine: Floats, impostor: Floats) -> float:

@@ -195,6 +195,24 @@ def test_table_to_read(result):
     assert unresolved.loc["all", "FMR at 0.001"] == "not resolved"
     with pytest.raises(UnknownNameError):
         fl.verification_table(result, model="liner")
+    with pytest.raises(ParameterError, match="fmr=0.5 has no threshold"):
+        fl.verification_table(result, model="linear", fmr=0.5)
+
+
+def test_sentences_say_the_figures(result, faces):
+    text = fl.describe_verification(result, model="linear", fmr=0.1)
+    one = result.sel(model="linear", group="all")
+    value, lower, upper = 100 * one["eer"].to_numpy()
+    assert text.startswith(
+        f"Equal error rate {value:.2f} % (95 % of resampled sets of people: {lower:.2f} to "
+        f"{upper:.2f} %) over 1,770 comparisons, 120 of them genuine."
+    )
+    assert f"At the threshold {float(one['threshold'].sel(fmr=0.1)):.3f}, set at FMR 1e-1" in text
+    rare = fl.describe_verification(result, model="linear", fmr=1e-4)
+    assert "At FMR 1e-4 there is no threshold: it takes 100,000 impostor comparisons" in rare
+    pairs = fl.make_pairs(faces, n_pairs=60, folds=3)
+    listed = fl.describe_verification(verify(faces, pairs), model="linear", fmr=0.1)
+    assert "mean over 3 folds; standard error of the folds" in listed
 
 
 def test_one_sided_and_empty_groups():
@@ -219,3 +237,10 @@ def test_embedding_without_bands(faces, tmp_path):
     assert list(tree["embeddings/linear"].children) == ["intact"]
     assert tree.attrs["models"] == ["linear"]
     assert torch.isfinite(torch.tensor(tree["embeddings/linear/intact"]["embedding"].values)).all()
+
+
+def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
+    monkeypatch.setattr("freqlab.performance._MOST_COMPARISONS", 100)
+    with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*give pairs="):
+        verify(faces)
+    verify(faces, fl.make_pairs(faces, n_pairs=20))

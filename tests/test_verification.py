@@ -12,6 +12,7 @@ from freqlab.verification import (
     d_prime,
     equal_error_rate,
     error_curve,
+    impostor_thresholds,
     threshold_at_fmr,
 )
 
@@ -156,3 +157,31 @@ def test_accuracy_of_folds_with_ties_and_gaps():
     assert found.by_fold[2] == 0.5  # the pair without a score is wrong
     with pytest.raises(ParameterError, match="two folds or more"):
         accuracy_by_folds(scores, genuine, np.zeros(6, int))
+
+
+@pytest.mark.parametrize("decimals", [None, 2, 1])
+@pytest.mark.parametrize("seed", range(3))
+def test_thresholds_in_bounded_memory_are_the_same(monkeypatch, decimals, seed):
+    """Also with many equal scores, and in blocks that do not divide the faces."""
+    monkeypatch.setattr("freqlab.verification._ROWS_PER_STEP", 37)
+    rng = np.random.default_rng(seed)
+    embeddings = rng.normal(size=(300, 3 if decimals else 8)).astype(np.float32)
+    if decimals:
+        embeddings = np.sign(embeddings).round(decimals)
+    embeddings[7] = np.nan
+    subjects = np.array([f"p{i % 60}" for i in range(300)], object)
+    sources = np.array([f"s{i // 2}" for i in range(300)], object)
+    rates = [0.3, 0.1, 0.05, 0.01, 0.002, 1e-3, 1e-4]
+    found, n_impostor = impostor_thresholds(embeddings, subjects, sources, rates)
+    _, impostor = all_comparisons(embeddings, subjects, sources)
+    assert n_impostor == len(impostor)
+    np.testing.assert_array_equal(found, [threshold_at_fmr(impostor, rate) for rate in rates])
+    assert np.isnan(found[-1])
+
+
+def test_no_impostor_no_threshold():
+    embeddings = np.ones((3, 4), np.float32)
+    same = np.array(["a"] * 3, object)
+    found, n_impostor = impostor_thresholds(embeddings, same, np.array(list("xyz"), object))
+    assert n_impostor == 0
+    assert np.isnan(found).all()

@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from freqlab.errors import check_name
 from freqlab.plots.common import COMPARISON_COLOURS, new_axes, shortened
 from freqlab.results import crop_template, open_crop
+from freqlab.verification import check_fmr
 
 __all__ = ["density_plot", "det_plot", "extremes_plot", "score_plot"]
 
@@ -94,6 +95,7 @@ def density_plot(
         )
         shown |= np.nan_to_num(density) > 0
     if fmr is not None:
+        check_fmr(fmr)
         place = float(data["threshold"].sel(fmr=fmr, method="nearest"))
         if np.isfinite(place):
             ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr:g}: {place:.3f}")

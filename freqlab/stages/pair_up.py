@@ -18,7 +18,7 @@ from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
 from freqlab.store import RunStore, node_name
-from freqlab.verification import FMRS, all_comparisons, threshold_at_fmr
+from freqlab.verification import FMRS, impostor_thresholds
 
 __all__ = ["write_influence"]
 
@@ -232,5 +232,4 @@ def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number."""
     intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
     embeddings = np.asarray(intact.oindex[run.rows])
-    _, impostor = all_comparisons(embeddings, run.faces.subjects, run.faces.sources)
-    return [threshold_at_fmr(impostor, fmr) for fmr in FMRS], len(impostor)
+    return impostor_thresholds(embeddings, run.faces.subjects, run.faces.sources)
