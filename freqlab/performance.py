@@ -26,7 +26,6 @@ from freqlab.resampling import (
     d_prime_interval,
     draw_subjects,
     eer_interval,
-    percentiles,
     rate_interval,
     rates_at,
 )
@@ -42,6 +41,7 @@ from freqlab.verification import (
     comparisons_needed,
     error_curve,
     impostor_thresholds,
+    is_usable,
 )
 
 __all__ = ["MIXED", "figures_of", "verification_table", "verify"]
@@ -54,8 +54,8 @@ _ESTIMATES = ["value", "lower", "upper"]
 _CURVE_FMRS = np.logspace(-6, 0, 121)
 _BINS = np.linspace(-1, 1, 201)
 _N_EXTREMES = 12
-# about 12 bytes each, and as much again in passing
-_MOST_COMPARISONS = 200_000_000
+# up to about 80 bytes each in passing: 8 GB
+_MOST_COMPARISONS = 100_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -116,6 +116,7 @@ def verify(
     check_draws(n_draws, level, seed)
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, codes = _groups(faces, group)
+    folds = _folds(pairs)
     n_comparisons = len(faces) * (len(faces) - 1) // 2
     if pairs is None and n_comparisons > _MOST_COMPARISONS:
         raise ParameterError(
@@ -135,9 +136,6 @@ def verify(
     )
     url = str(tree.attrs["store"])
     names = [str(name) for name in tree.attrs["models"]]
-    folds = None
-    if pairs is not None and "fold" in pairs.columns:
-        folds = pairs["fold"].to_numpy()
     found = []
     for name in names:
         embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
@@ -156,7 +154,7 @@ def verify(
             seed=seed,
         )
         one["impostor_comparisons"] = ((), n_impostor)
-        failed = ~np.isfinite(embeddings).all(axis=1)
+        failed = ~is_usable(embeddings)
         one["failure_to_acquire"] = (
             ("group", "estimate"),
             _failures(failed, listed.subjects, groups, codes, n_draws, level, seed),
@@ -322,18 +320,35 @@ def _groups(
     if group is None:
         return [ALL], None
     columns = [group] if isinstance(group, str) else list(group)
+    if not columns or len(set(columns)) < len(columns):
+        raise ParameterError(f"group={group!r} must name one column, or several different ones")
     known = [str(c) for c in faces.table.columns if c not in ("path", "subject")]
     for column in columns:
         check_name("group", column, known)
     values = faces.table[columns]
     missing = values.isna().any(axis=1) | (values.astype(str) == "").any(axis=1)
-    joined = values.astype(str).agg(" / ".join, axis=1)
+    joined = pd.Series("", index=values.index, dtype=object)
+    if not missing.all():
+        joined[~missing] = values[~missing].astype(str).agg(" / ".join, axis=1)
     names = sorted(joined[~missing].unique())
     reserved = sorted({ALL, MIXED}.intersection(names))
     if reserved:
         raise ParameterError(f"group={group!r}: its values {reserved} have a meaning of their own")
     found = pd.Categorical(joined.where(~missing), categories=names).codes.astype(np.int64)
     return [ALL, *names, MIXED], np.where(found >= 0, found + 1, -1)
+
+
+def _folds(pairs: pd.DataFrame | None) -> npt.NDArray[Any] | None:
+    """Fold of each pair; None where there are fewer than two, which give no accuracy."""
+    if pairs is None or "fold" not in pairs.columns:
+        return None
+    if pairs["fold"].isna().any():
+        raise ParameterError(
+            f"{int(pairs['fold'].isna().sum())} of {len(pairs)} pairs have no fold; give each one, "
+            f"or leave the column out"
+        )
+    folds = pairs["fold"].to_numpy()
+    return folds if len(np.unique(folds)) > 1 else None
 
 
 def _members(
@@ -442,7 +457,7 @@ def _add_accuracy(
     seed: int,
 ) -> None:
     """Add the accuracy of the folds, with an interval at the thresholds of the folds."""
-    usable = np.isfinite(embeddings).all(axis=1)[positions].all(axis=1)
+    usable = is_usable(embeddings)[positions].all(axis=1)
     scores = np.full(len(positions), np.nan)
     scores[usable] = comparisons.scores
     one, other = comparisons.subjects[positions].T
@@ -450,11 +465,17 @@ def _add_accuracy(
     found = accuracy_by_folds(scores, genuine, folds)
     thresholds = found.thresholds[np.searchsorted(np.unique(folds), folds)]
     right = ((scores >= thresholds) == genuine) & usable
-    drawn = np.empty(n_draws)
+    of_fold = np.searchsorted(np.unique(folds), folds)
+    errors = np.empty(n_draws)
     for d, counts in enumerate(draw_subjects(comparisons.n_subjects, n_draws, seed).astype(float)):
         weights = counts[one] * np.where(genuine, 1.0, counts[other])
-        drawn[d] = (weights * right).sum() / max(weights.sum(), 1e-300)
-    result["accuracy"] = ("estimate", [found.mean, *percentiles(drawn, level)])
+        total = np.bincount(of_fold, weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            by_fold = np.bincount(of_fold, weights * ~right) / total
+        errors[d] = by_fold[total > 0].mean() if (total > 0).any() else np.nan
+    n_subjects = len(np.unique(np.concatenate([one, other])))
+    lower, upper = rate_interval(1 - found.mean, errors, n_subjects, level)
+    result["accuracy"] = ("estimate", [found.mean, 1 - upper, 1 - lower])
     result["accuracy_standard_error"] = ((), found.standard_error)
     result["accuracy_by_fold"] = ("fold", found.by_fold)
     result["fold_threshold"] = ("fold", found.thresholds)

@@ -382,7 +382,7 @@ def _read_cfp_fold(file: Path, first: pd.Series[str], second: pd.Series[str]) ->
 
 
 def _read_bfw(source: Path) -> pd.DataFrame:
-    table = _table(source)
+    table = _table(source, ["p1", "p2", "image_a", "image_b"])
     for names in _BFW_COLUMNS:
         if set(names.values()) <= set(table.columns):
             return _renamed(table, names, source)
@@ -393,7 +393,8 @@ def _read_bfw(source: Path) -> pd.DataFrame:
 
 
 def _read_csv(source: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    table = _table(source)
+    given = dict(columns or {})
+    table = _table(source, [given.get(side, side) for side in ("probe", "reference")])
     names = {}
     for role, column in (columns or {}).items():
         check_name("key of columns=", role, ("probe", "reference", "genuine", "fold"))
@@ -410,9 +411,16 @@ def _read_csv(source: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
     return _renamed(table, names, source)
 
 
-def _table(source: Path) -> pd.DataFrame:
+def _table(source: Path, names: Iterable[str]) -> pd.DataFrame:
+    """Read a table in which the columns of `names` hold text, also where they look like numbers."""
     try:
-        table = pd.read_csv(source, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
+        table = pd.read_csv(
+            source,
+            keep_default_na=False,
+            na_values=[""],
+            encoding="utf-8-sig",
+            dtype=dict.fromkeys(names, str),
+        )
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise PairError(f"{source} cannot be read as a CSV file in UTF-8: {error}") from error
     # pandas writes its index as a column without a name

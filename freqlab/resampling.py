@@ -166,8 +166,8 @@ def eer_interval(
     """
     genuine, impostor = comparisons.by_kind
     value = equal_error_rate(genuine, impostor)
-    n_subjects = len(np.unique(comparisons.subjects[comparisons.reference[comparisons.genuine]]))
-    if not math.isfinite(value) or n_subjects < 2:
+    n_subjects = _fewest_subjects(comparisons)
+    if not math.isfinite(value) or n_subjects < 3:  # of two, one draw alone has impostors
         return value, math.nan, math.nan
     if value == 0:
         return 0.0, *rate_interval(0.0, np.empty(0), n_subjects, level)
@@ -202,7 +202,7 @@ def d_prime_interval(
     """
     value = d_prime(*comparisons.by_kind)
     is_genuine = comparisons.genuine
-    if not math.isfinite(value) or len(np.unique(comparisons.subjects[comparisons.reference])) < 2:
+    if not math.isfinite(value) or _fewest_subjects(comparisons) < 3:
         return value, math.nan, math.nan
     moments = []
     for chosen in (is_genuine, ~is_genuine):
@@ -218,6 +218,16 @@ def d_prime_interval(
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (mean - other_mean) / np.sqrt((variance + other_variance) / 2)
     return value, *percentiles(drawn, level)
+
+
+def _fewest_subjects(comparisons: Comparisons) -> int:
+    """Number of subjects with genuine, or with impostor comparisons, whichever is less."""
+    fewest = []
+    for kind in (comparisons.genuine, ~comparisons.genuine):
+        part = comparisons.select(kind)
+        faces = np.concatenate([part.reference, part.probe])
+        fewest.append(len(np.unique(part.subjects[faces])))
+    return min(fewest)
 
 
 def _total_weights(kind: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:

@@ -25,6 +25,7 @@ __all__ = [
     "equal_error_rate",
     "error_curve",
     "impostor_thresholds",
+    "is_usable",
     "threshold_at_fmr",
 ]
 
@@ -197,7 +198,7 @@ def _comparison_blocks(
     embeddings: Floats, sources: npt.NDArray[np.object_]
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
     """Scores of every comparison, once, with the positions of reference and probe."""
-    usable = np.flatnonzero(np.isfinite(embeddings).all(axis=1)).astype(np.int32)
+    usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
     vectors = _unit(embeddings[usable])
     source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
     for start in range(0, len(vectors), _ROWS_PER_STEP):
@@ -227,12 +228,19 @@ def compare_pairs(
     probe, reference = pairs.T.astype(np.int32)
     scores = np.einsum("ij,ij->i", vectors[probe], vectors[reference])
     every = Comparisons(np.clip(scores, -1, 1), reference, probe, _codes(subjects))
-    return every.select(np.isfinite(scores))
+    return every.select(is_usable(embeddings)[pairs].all(axis=1))
+
+
+def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
+    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
 
 
 def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
     vectors = embeddings.astype(np.float32)
-    return np.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(unit, np.float32)
 
 
 def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
@@ -415,7 +423,8 @@ def accuracy_by_folds(
         thresholds[k] = _most_accurate(scores[~here], genuine[~here])
         decided = np.isfinite(scores[here])
         right = (scores[here] >= thresholds[k]) == genuine[here]
-        accuracies[k] = (right & decided).mean()
+        known = np.isfinite(thresholds[k])
+        accuracies[k] = (right & decided).mean() if known else np.nan
     error = float(accuracies.std(ddof=1) / math.sqrt(len(names)))
     return FoldAccuracy(float(accuracies.mean()), error, accuracies, thresholds)
 

@@ -244,3 +244,61 @@ def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
     with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*give pairs="):
         verify(faces)
     verify(faces, fl.make_pairs(faces, n_pairs=20))
+
+
+@pytest.mark.parametrize("gap", [None, np.nan, ""])
+def test_faces_without_a_group(faces, gap):
+    table = faces.table.assign(hue=faces.table["hue"].astype(object))
+    table.loc[table.index[:2], "hue"] = gap
+    some = fl.Faces(table, images=faces.images, aligned="arcface")
+    found = verify(some, group="hue").sel(model="linear")
+    assert found["group"].to_numpy().tolist() == ["all", "blue", "red", MIXED]
+    assert int(found["n_impostor"].sel(group="red")) == 33 * 32 / 2 - (3 + 6 * 10)
+    for wrong in ([], ["hue", "hue"]):
+        with pytest.raises(ParameterError, match="group="):
+            verify(faces, group=wrong)
+
+
+def test_a_group_of_numbers(faces):
+    table = faces.table.assign(age=np.where(np.arange(60) < 30, 20, 40))
+    some = fl.Faces(table, images=faces.images, aligned="arcface")
+    assert verify(some, group="age")["group"].to_numpy().tolist() == ["all", "20", "40", MIXED]
+
+
+def test_accuracy_of_uneven_folds_lies_in_its_interval(faces):
+    pairs = fl.make_pairs(faces, n_pairs=200, seed=1)
+    pairs["fold"] = np.where(np.arange(len(pairs)) % 10 == 0, 2, 1)
+    found = verify(faces, pairs, n_draws=200).sel(model="linear")
+    value, lower, upper = found["accuracy"].to_numpy()
+    assert lower < value < upper
+    assert value == pytest.approx(float(found["accuracy_by_fold"].mean()))
+    for folds, fault in ((np.nan, "pairs have no fold"),):
+        broken = pairs.assign(fold=pairs["fold"].where(pairs.index > 3, folds))
+        with pytest.raises(ParameterError, match=fault):
+            verify(faces, broken)
+    one = verify(faces, pairs.assign(fold=1))
+    assert "accuracy" not in one
+    assert np.isfinite(one["eer"].sel(group="all", estimate="value")).all()
+
+
+def test_a_perfect_accuracy_is_not_certain():
+    images = [np.full((112, 112, 3), 20 * s + i, np.uint8) for s in range(1, 9) for i in range(3)]
+    subjects = [f"p{s}" for s in range(8) for _ in range(3)]
+    table = pd.DataFrame({"subject": subjects}, index=[f"f{i}" for i in range(24)])
+    levels = fl.Faces(table, images=images, aligned="arcface")
+
+    def direction(crops):  # one direction of the plane for each level of grey
+        angle = crops.mean((1, 2, 3)) / 60
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+    pairs = fl.make_pairs(levels, folds=2)
+    found = verify(levels, pairs, models=[direction]).isel(model=0)
+    assert found["accuracy"].to_numpy() == pytest.approx([1, 1 - 3 / 8, 1])
+
+
+def test_two_people_give_no_interval_of_what_needs_impostors(faces):
+    few = faces.select(range(10))
+    found = verify(few).sel(model="linear", group="all")
+    assert np.isfinite(found["eer"].sel(estimate="value"))
+    assert np.isnan(found["eer"].sel(estimate=["lower", "upper"])).all()
+    assert np.isnan(found["d_prime"].sel(estimate=["lower", "upper"])).all()

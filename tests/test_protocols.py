@@ -457,3 +457,16 @@ def test_the_real_bfw(assets):
     for side in ("probe", "reference"):
         assert (group.loc[pairs[side].astype(str)].to_numpy() == pairs["group"]).all()
     assert pairs["group"].nunique() == 8
+
+
+@pytest.mark.parametrize("names", [["1", "001", "2", "002"], ["1.1", "1.10", "2.2", "2.20"]])
+def test_names_that_look_like_numbers_stay_text(tmp_path, names):
+    table = pd.DataFrame({"subject": list("abcd"), "path": "x.png"}, index=names)
+    faces = fl.Faces(table)
+    (tmp_path / "p.csv").write_text(f"probe,reference,genuine\n{names[1]},{names[3]},0\n")
+    found = fl.read_pairs(tmp_path / "p.csv", faces)
+    assert found[["probe", "reference"]].astype(str).to_numpy().tolist() == [[names[1], names[3]]]
+    (tmp_path / "q.csv").write_text(f"a,b,genuine\n{names[1]},{names[3]},0\n")
+    columns = {"probe": "a", "reference": "b"}
+    found = fl.read_pairs(tmp_path / "q.csv", faces, columns=columns)
+    assert found["probe"].astype(str).tolist() == [names[1]]

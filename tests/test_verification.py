@@ -13,6 +13,7 @@ from freqlab.verification import (
     equal_error_rate,
     error_curve,
     impostor_thresholds,
+    is_usable,
     threshold_at_fmr,
 )
 
@@ -185,3 +186,24 @@ def test_no_impostor_no_threshold():
     found, n_impostor = impostor_thresholds(embeddings, same, np.array(list("xyz"), object))
     assert n_impostor == 0
     assert np.isnan(found).all()
+
+
+def test_embeddings_without_a_direction_are_left_out():
+    rng = np.random.default_rng(0)
+    embeddings = rng.normal(size=(6, 4)).astype(np.float32)
+    embeddings[1], embeddings[2] = 0, np.nan
+    subjects, sources = np.array(list("aabbcc"), object), np.arange(6).astype(object)
+    assert is_usable(embeddings).tolist() == [True, False, False, True, True, True]
+    every = compare_all(embeddings, subjects, sources)
+    assert len(every.scores) == 6
+    assert np.isfinite(every.scores).all()
+    assert impostor_thresholds(embeddings, subjects, sources)[1] == 5
+    listed = compare_pairs(embeddings, subjects, np.array([[0, 1], [3, 2], [4, 3]]))
+    assert listed.probe.tolist() == [4]
+
+
+def test_a_fold_that_no_other_decides_has_no_accuracy():
+    scores = np.array([np.nan, np.nan, 0.3, 0.9])
+    genuine = np.array([True, False, False, False])
+    found = accuracy_by_folds(scores, genuine, np.array([1, 1, 2, 2]))
+    assert np.isnan(found.by_fold[1])
