@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name
+from freqlab.resampling import check_draws, draw_subjects
 from freqlab.selection import frequency_unit, with_axes
 
 __all__ = ["MIN_REMOVED_RMS", "compare", "influence_per_contrast", "mean_profile"]
@@ -75,11 +76,7 @@ def mean_profile(
     ParameterError
         If a number is out of range.
     """
-    check_number("n_draws", n_draws, at_least=1, whole=True)
-    check_number("seed", seed, at_least=0, whole=True)
-    check_number("level", level, above=0)
-    if level >= 1:
-        raise ParameterError(f"level={level!r} must lie between 0 and 1")
+    check_draws(n_draws, level, seed)
     result = with_axes(result)
     directed = result["influence"]
     kinds = {
@@ -91,8 +88,7 @@ def mean_profile(
     subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
     names, codes = np.unique(subjects.astype(str), return_inverse=True)
     codes = codes.reshape(subjects.shape)
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_draws)
+    draws = draw_subjects(len(names), n_draws, seed)
 
     dims = ("comparison", "model", "side", "band", "estimate")
     profile = xr.Dataset(

@@ -34,6 +34,7 @@ import zarr
 
 from freqlab.errors import ParameterError, StoreConflictError, StoreError
 from freqlab.faces import Faces
+from freqlab.metadata import equal_values, is_missing, stored_columns
 from freqlab.provenance import make_attrs
 
 __all__ = [
@@ -239,7 +240,7 @@ class RunStore:
         known = np.flatnonzero(rows >= 0)
         settled = self._settled(known, rows[known])
         unsettled = np.setdiff1d(known, settled)
-        columns = _metadata(faces)
+        columns = stored_columns(faces)
         self._check_kinds(columns)
         self._check_metadata(faces, columns, settled, rows[settled])
         self._check_landmarks(faces, settled, rows[settled])
@@ -268,7 +269,7 @@ class RunStore:
         for name, values in given.items():
             self._rewrite(name, rows[unsettled], values[unsettled])
         for name, values in columns.items():
-            absent = settled[_is_missing(self.read(self.faces, name)[rows[settled]])]
+            absent = settled[is_missing(self.read(self.faces, name)[rows[settled]])]
             self._rewrite(name, rows[absent], values[absent])
         return rows.astype(np.int64)
 
@@ -435,7 +436,7 @@ class RunStore:
 
     def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
         """Write a column of faces that nothing has been computed for, or that lacked it."""
-        differs = ~_equal(self.read(self.faces, name)[rows], values)
+        differs = ~equal_values(self.read(self.faces, name)[rows], values)
         changed = np.flatnonzero(differs.reshape(len(rows), -1).any(axis=1)) if len(rows) else rows
         for block in self.blocks(rows[changed]):
             at = changed[block]
@@ -472,7 +473,7 @@ class RunStore:
             if name == "path" or name not in self.faces:
                 continue
             stored = self.read(self.faces, name)[rows]
-            differs = ~(_equal(stored, values[known]) | _is_missing(stored))
+            differs = ~(equal_values(stored, values[known]) | is_missing(stored))
             if differs.any():
                 both = stored.tolist(), values[known].tolist()
                 first = [
@@ -578,29 +579,3 @@ def _create(
         attributes=dict(attrs),
         overwrite=True,
     )
-
-
-def _metadata(faces: Faces) -> dict[str, npt.NDArray[Any]]:
-    """Columns of a table of faces as they are stored: numbers as float64, the rest as text."""
-    columns: dict[str, npt.NDArray[Any]] = {"subject": faces.subjects}
-    columns["aligned"] = np.full(len(faces), faces.aligned or "no", object)
-    for name, values in faces.table.items():
-        if name == "subject" or values.isna().all():  # a column without a value has no kind yet
-            continue
-        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
-            columns[str(name)] = values.to_numpy(np.float64)
-        else:
-            columns[str(name)] = (
-                values.astype(object).where(values.notna(), "").map(str).to_numpy(object)
-            )
-    return columns
-
-
-def _is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    return np.asarray(values == "" if values.dtype == object else np.isnan(values), dtype=bool)
-
-
-def _equal(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    if a.dtype == object or b.dtype == object:
-        return np.asarray(a.astype(object) == b.astype(object), dtype=bool)
-    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)), dtype=bool)
