@@ -141,9 +141,7 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
     """
     url = os.fspath(path)
     root = _open_group(url)
-    nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
-    models = {str(json.loads(str(root[node].attrs["identity"]))["name"]): node for node in nodes}
-    node = models[check_name("model", model, models)]
+    node, _ = _model_node(root, model)
     return _open_face_node(url, root, f"{node}/intact")["embedding"]
 
 
@@ -225,10 +223,17 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
         If it holds no embeddings of this model.
     """
     root = _open_group(os.fspath(path))
+    return str(_model_node(root, model)[1]["template"])
+
+
+def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
+    """Path of the embeddings of a model, and what identifies it."""
     nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
-    identities = [json.loads(str(root[node].attrs["identity"])) for node in nodes]
-    templates = {str(one["name"]): str(one["template"]) for one in identities}
-    return templates[check_name("model", model, templates)]
+    found = {}
+    for node in nodes:
+        identity = json.loads(str(root[node].attrs["identity"]))
+        found[str(identity["name"])] = (node, identity)
+    return found[check_name("model", model, found)]
 
 
 def describe_run(path: str | os.PathLike[str]) -> str:

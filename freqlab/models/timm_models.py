@@ -7,6 +7,7 @@ declaration here says (pixel - 127.5) / 127.5, RGB, ArcFace template, unless tol
 from __future__ import annotations
 
 import difflib
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,7 +55,7 @@ def timm_recipe(name: str) -> Recipe:
     _check_architecture(what)
     return Recipe(
         spec,
-        _Builder(what),
+        functools.partial(_build, architecture=what),
         how_to_get="give checkpoint= with a state dictionary of this architecture trained on "
         "faces, or a folder with config.json and model.safetensors",
         options=("model_args",),
@@ -117,32 +118,20 @@ def _create(name: str, n_features: int, model_args: Mapping[str, Any]) -> nn.Mod
         raise ParameterError(f"model_args={arguments!r} of {name!r}: {reason}") from error
 
 
-class _Builder:
-    """Builds one architecture."""
-
-    def __init__(self, architecture: str) -> None:
-        self._architecture = architecture
-
-    def __call__(self, weights: Path, *, device: str, **options: Any) -> nn.Module:
-        if weights.is_dir():
-            declared = _declared(weights)["architecture"]
-            if declared != self._architecture.partition(".")[0]:
-                raise WeightsError(
-                    f"{weights} holds a network of architecture {declared!r}, not "
-                    f"{self._architecture!r}"
-                )
-            return _build_from_folder(weights, device=device, **options)
-        state = read_checkpoint(weights)
-        model_args = dict(options.pop("model_args", None) or {})
-        network = create(self._architecture, state, weights, **model_args, **options)
-        load_weights(network, state, source=weights)
-        return network
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Builder) and self._architecture == other._architecture
-
-    def __hash__(self) -> int:
-        return hash(self._architecture)
+def _build(weights: Path, *, device: str, architecture: str, **options: Any) -> nn.Module:
+    """Build an architecture with a state dictionary, or what a folder declares it to be."""
+    if weights.is_dir():
+        declared = _declared(weights)["architecture"]
+        if declared != architecture.partition(".")[0]:
+            raise WeightsError(
+                f"{weights} holds a network of architecture {declared!r}, not {architecture!r}"
+            )
+        return _build_from_folder(weights, device=device, **options)
+    state = read_checkpoint(weights)
+    model_args = dict(options.pop("model_args", None) or {})
+    network = create(architecture, state, weights, **model_args, **options)
+    load_weights(network, state, source=weights)
+    return network
 
 
 def weights_in(folder: Path) -> Path:

@@ -303,9 +303,7 @@ def comparison_plot(
     check_name("kind", kind, _KINDS)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     ax = ax or new_axes(7, 3.8)
-    bounds = np.array(compared["band_bounds"].to_numpy(), float)
-    endless = np.isinf(bounds[:, 1])
-    bounds[endless, 1] = bounds[endless, 0] * np.sqrt(2)
+    bounds = _drawn_bounds(compared)
     centre = bounds.mean(axis=1)
     markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
     for r, name in enumerate(compared["run"].to_numpy()):
@@ -432,16 +430,18 @@ def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int
     return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))
 
 
-def _drawn_bounds(result: xr.Dataset, model: str) -> npt.NDArray[np.float64]:
-    """Band edges to draw between; a band without an upper edge reaches to the crop's corner."""
+def _drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np.float64]:
+    """Band edges to draw between; a band without an upper edge reaches to the crop's corner.
+
+    Without a model, or in data that does not say its crops, that is 1.41 times the lower edge.
+    """
     bounds = np.array(result["band_bounds"].to_numpy(), float)
     endless = np.isinf(bounds[:, 1])
     lower = bounds[endless, 0]
-    try:
+    corner = 0.0
+    if model is not None and "identity" in result.attrs:
         (_, width), eye_distance = _crop_geometry(result, model)
         corner = _bands_of(result).in_unit(np.sqrt(0.5) * width, width, eye_distance)
-    except FreqlabError:  # made by hand
-        corner = 0
     bounds[endless, 1] = np.where(corner > lower, corner, lower * np.sqrt(2))
     return bounds
 
