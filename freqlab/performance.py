@@ -74,6 +74,8 @@ def verify(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
+    precision: str = "float32",
+    compile: bool | str = "auto",
     progress: bool = True,
 ) -> xr.Dataset:
     """Verification figures of models on a face set, with intervals over subjects.
@@ -88,7 +90,7 @@ def verify(
     pairs
         Comparisons that the figures are of, with columns ``probe``, ``reference``, ``genuine``,
         and ``fold`` where a protocol has folds; all against all by default.
-    models, store, device, batch_size, keep_crops, upscale, progress
+    models, store, device, batch_size, keep_crops, upscale, precision, compile, progress
         As for :func:`freqlab.influence`.
     group
         Column of the faces, or several to be crossed. A comparison belongs to a group when both
@@ -132,6 +134,8 @@ def verify(
         batch_size=batch_size,
         keep_crops=keep_crops,
         upscale=upscale,
+        precision=precision,
+        compile=compile,
         progress=progress,
     )
     url = str(tree.attrs["store"])

@@ -14,7 +14,16 @@ import torch
 from freqlab.bands import DC
 from freqlab.errors import ParameterError
 
-__all__ = ["apply_masks", "check_labels", "energy", "keep", "removal_masks", "remove", "split"]
+__all__ = [
+    "apply_masks",
+    "check_labels",
+    "energy",
+    "energy_of_transform",
+    "keep",
+    "removal_masks",
+    "remove",
+    "split",
+]
 
 
 def check_labels(labels: torch.Tensor, height: int, width: int) -> None:
@@ -145,16 +154,34 @@ def energy(images: torch.Tensor, labels: torch.Tensor, n_bands: int) -> torch.Te
     torch.Tensor
         ``(n, n_bands)``, squared units of the images; 0 for a band without coefficients.
     """
-    height, width = images.shape[-2:]
+    return energy_of_transform(torch.fft.rfft2(images), labels, n_bands, images.shape[-1])
+
+
+def energy_of_transform(
+    transform: torch.Tensor, labels: torch.Tensor, n_bands: int, width: int
+) -> torch.Tensor:
+    """As :func:`energy`, of images that are transformed already.
+
+    Parameters
+    ----------
+    transform
+        ``torch.fft.rfft2`` of the images, ``(n, channel, height, width // 2 + 1)``.
+    labels, n_bands
+        As for :func:`energy`.
+    width
+        Of the images, which their transform does not tell.
+    """
+    height = transform.shape[-2]
     check_labels(labels, height, width)
-    power = torch.fft.rfft2(images, norm="forward").abs().square().mean(dim=1)
+    scale = 1 / (height * width) ** 2
+    power = (transform.real.square() + transform.imag.square()).mean(dim=1) * scale
     weights = torch.full((width // 2 + 1,), 2.0, dtype=power.dtype, device=power.device)
     weights[0] = 1
     if width % 2 == 0:
         weights[-1] = 1
     # one bin for every band and one for all that belongs to none
-    bins = torch.where(labels >= 0, labels, n_bands).to(images.device).flatten()
-    sums = torch.zeros(len(images), n_bands + 1, dtype=power.dtype, device=power.device)
+    bins = torch.where(labels >= 0, labels, n_bands).to(power.device).flatten()
+    sums = torch.zeros(len(power), n_bands + 1, dtype=power.dtype, device=power.device)
     sums.index_add_(1, bins, (power * weights).flatten(1))
     return sums[:, :n_bands]
 

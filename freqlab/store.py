@@ -223,6 +223,16 @@ class RunStore:
         values = np.asarray(_array(node, name)[:])
         return values.astype(object) if values.dtype.kind == "T" else values
 
+    def read_rows(
+        self, node: zarr.Group, name: str, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """Rows of an array that lie near each other, such as those of a block."""
+        if not len(rows):
+            return self.read(node, name)[:0]
+        first = int(rows.min())
+        values = np.asarray(_array(node, name)[first : int(rows.max()) + 1])[rows - first]
+        return values.astype(object) if values.dtype.kind == "T" else values
+
     def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
         """Add the faces that are not there yet, and check the others against what is.
 
@@ -356,16 +366,25 @@ class RunStore:
         yield from (block for block in np.split(order, cuts) if len(block))
 
     def pending(
-        self, node: zarr.Group, rows: npt.NDArray[np.int64], template: str
+        self,
+        node: zarr.Group,
+        rows: npt.NDArray[np.int64],
+        template: str,
+        *,
+        but: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        """Those of `rows` that a node still lacks, faces without a crop left out; in order."""
-        status = self.read(node, "status")
+        """Those of `rows` that a node still lacks, in order.
+
+        Faces that failed to give a crop are left out, `but` those that are to be tried again.
+        """
         wanted = np.unique(rows)
-        return wanted[(status[wanted] == PENDING) & ~self.failed(wanted, self.crops(template))]
+        lost = np.isin(self.read(self.crops(template), "status")[wanted], FAILED)
+        lost &= ~np.isin(wanted, but)
+        return wanted[(self.read(node, "status")[wanted] == PENDING) & ~lost]
 
     def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:
         """Whether each of these faces failed, by the status that a node gives it."""
-        return np.isin(self.read(node, "status")[rows], FAILED)
+        return np.isin(self.read_rows(node, "status", rows), FAILED)
 
     def crops(self, template: str) -> zarr.Group:
         """The node of a template's crops.

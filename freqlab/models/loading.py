@@ -270,7 +270,16 @@ def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Mo
     for option in ("layout", "model_args", "output"):
         if option in options:
             digest += f"; {option} {json.dumps(options[option], sort_keys=True, default=str)}"
-    return Model(spec, network, digest, device, channels_last=recipe.channels_last)
+    # a user's own network may keep something between calls; those that come along do not
+    reentrant = isinstance(network, torch.nn.Module) and not recipe.is_file and not recipe.serial
+    return Model(
+        spec,
+        network,
+        digest,
+        device,
+        channels_last=recipe.channels_last,
+        reentrant=reentrant,
+    )
 
 
 def _recipe(text: str, options: dict[str, Any]) -> Recipe:

@@ -115,6 +115,13 @@ class Model:
         Whether it is a user's own callable, which cannot bear the name of a known model.
     channels_last
         Whether the network is given images with channels last in memory.
+    reentrant
+        Whether the network may be called from several threads at once.
+    precision
+        In which the network computes: ``"float32"`` or ``"bfloat16"``; see
+        :func:`freqlab.models.precision.in_precision`.
+    original
+        The same model in float32, where this one computes in less.
     """
 
     spec: ModelSpec
@@ -123,6 +130,9 @@ class Model:
     device: str = "cpu"
     own: bool = False
     channels_last: bool = False
+    reentrant: bool = False
+    precision: str = "float32"
+    original: Model | None = field(default=None, repr=False, compare=False)
 
     @property
     def name(self) -> str:
@@ -179,31 +189,59 @@ class Model:
         ModelError
             If the network fails, or returns another shape, numbers that are not finite, or zeros.
         """
+        features = self.forward(self.prepare(images))
+        self.check_features(features)
+        return features
+
+    def prepare(self, images: torch.Tensor) -> torch.Tensor:
+        """Bring crops into the colour order, normalisation and memory layout of the network.
+
+        All of it is linear but for the mean, which no removal touches: bands may as well be taken
+        out afterwards.
+        """
         if self.spec.channels == "BGR":
             images = images.flip(1)
         mean, std = (_per_channel(v, images) for v in (self.spec.mean, self.spec.std))
-        normalised = (images - mean) / std
-        layout = torch.channels_last if self.channels_last else torch.contiguous_format
+        return ((images - mean) / std).contiguous(memory_format=self.layout)
+
+    @property
+    def layout(self) -> torch.memory_format:
+        """Memory layout of the images that the network is given."""
+        return torch.channels_last if self.channels_last else torch.contiguous_format
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers that the network is given."""
+        return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
+
+    def forward(self, prepared: torch.Tensor) -> torch.Tensor:
+        """Embed crops that are prepared; see :meth:`check_features` for the values.
+
+        Raises
+        ------
+        ModelError
+            If the network fails, or returns another shape than ``(n, feature)``.
+        """
         with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
             try:
-                features = self.network(normalised.contiguous(memory_format=layout))
+                features = self.network(prepared.to(self.dtype))
             except Exception as error:  # whatever a user's network stumbles over
                 lines = str(error).strip().splitlines() or [""]
                 # the interpreter of TorchScript tells the fault last, after a trace
                 reason = lines[-1] if "TorchScript" in lines[0] else lines[0]
                 raise ModelError(
-                    f"model {self.name!r} failed on {tuple(images.shape)} float32 crops: "
-                    f"{type(error).__name__}: {reason}"
+                    f"model {self.name!r} failed on {tuple(prepared.shape)} {self.precision} "
+                    f"crops: {type(error).__name__}: {reason}"
                 ) from error
         if not isinstance(features, torch.Tensor):
             raise ModelError(
                 f"model {self.name!r} returned a {type(features).__name__}; expected a tensor "
-                f"({len(images)}, feature)"
+                f"({len(prepared)}, feature)"
             )
-        if features.ndim != 2 or len(features) != len(images):
+        if features.ndim != 2 or len(features) != len(prepared):
             raise ModelError(
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
-                f"{len(images)} crops; expected ({len(images)}, feature)"
+                f"{len(prepared)} crops; expected ({len(prepared)}, feature)"
             )
         if self.spec.features not in (None, features.shape[1]):
             raise ModelError(
@@ -213,7 +251,16 @@ class Model:
         if features.is_complex():
             raise ModelError(f"model {self.name!r} returned complex numbers")
         # a copy: a network may write its next embeddings into the same memory
-        features = features.to(torch.float32, copy=True)
+        return features.to(torch.float32, copy=True)
+
+    def check_features(self, features: torch.Tensor) -> None:
+        """Refuse embeddings that are no directions.
+
+        Raises
+        ------
+        ModelError
+            If one holds numbers that are not finite, or nothing but zeros.
+        """
         lengths = features.norm(dim=1)
         if not bool(torch.isfinite(lengths).all()):
             raise ModelError(
@@ -221,7 +268,6 @@ class Model:
             )
         if not bool((lengths > 0).all()):
             raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
-        return features
 
     def fingerprint(self) -> dict[str, Any]:
         """What must be equal for two embeddings of this name to be comparable."""
@@ -233,7 +279,7 @@ class Model:
             "channels": self.spec.channels,
             "mean": _plain(self.spec.mean),
             "std": _plain(self.spec.std),
-            "precision": "float32",
+            "precision": self.precision,
         }
 
 

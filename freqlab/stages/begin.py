@@ -1,4 +1,4 @@
-"""How every run begins: load the models, open the store, add the faces, align them."""
+"""How every run begins: load the models, open the store, add the faces."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from freqlab.bands import Bands
-from freqlab.errors import ParameterError, check_number
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
 from freqlab.models.loading import as_model
+from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run
-from freqlab.stages.crops import align_faces
 from freqlab.store import RunStore, locked
 from freqlab.templates import overhang, pixels_per_pixel, template
+from freqlab.workers import working
 
 __all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
 
@@ -30,6 +31,7 @@ def load_models(
     *,
     device: str,
     upscale: bool,
+    precision: str,
 ) -> list[Model]:
     """Load the models of a run and see that they go with each other and with the faces.
 
@@ -41,7 +43,8 @@ def load_models(
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
     check_list("models", models, ["mobilefacenet"])
-    loaded = [as_model(model, device=device) for model in models]
+    check_name("precision", precision, PRECISIONS)
+    loaded = [in_precision(as_model(model, device=device), precision) for model in models]
     _check_models(loaded, faces, upscale)
     return loaded
 
@@ -56,9 +59,10 @@ def begun(
     device: str,
     batch_size: int | None,
     keep_crops: bool | None,
+    compile: bool | str,
     progress: bool,
 ) -> Iterator[Run]:
-    """Hold a store, with the faces in it and aligned to the templates of all models.
+    """Hold a store with the faces in it, and the threads that do the work.
 
     Raises
     ------
@@ -69,11 +73,13 @@ def begun(
     """
     if batch_size is not None:
         check_number("batch_size", batch_size, at_least=1, whole=True)
+    if compile not in (True, False, "auto"):
+        raise ParameterError(f"compile={compile!r} must be True, False or 'auto'")
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
-    with locked(url):
+    with locked(url), working() as workers:
         run_store = RunStore(url)
-        run = Run(
+        yield Run(
             store=run_store,
             faces=faces,
             rows=run_store.add_faces(faces),
@@ -82,10 +88,10 @@ def begun(
             templates=tuple(dict.fromkeys(model.spec.template for model in models)),
             keep_crops=keep_crops,
             progress=progress,
+            device=device,
+            workers=workers,
+            compile=compile,
         )
-        for name in run.templates:
-            align_faces(run, template(name), device)
-        yield run
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:

@@ -16,6 +16,7 @@ from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.models.spec import Model
 from freqlab.store import RunStore
+from freqlab.workers import Workers
 
 __all__ = ["Run", "label_map"]
 
@@ -42,6 +43,12 @@ class Run:
         Whether crops are stored; None for as the store does, and for yes in a new one.
     progress
         Whether to write bars and messages to standard error.
+    device
+        Where the face detector runs.
+    workers
+        The threads that do the work.
+    compile
+        Whether networks are compiled: ``True``, ``False``, or ``"auto"`` where that pays.
     forward_passes
         Images embedded so far, per model.
     """
@@ -54,6 +61,9 @@ class Run:
     templates: tuple[str, ...]
     keep_crops: bool | None
     progress: bool
+    device: str
+    workers: Workers
+    compile: bool | str = "auto"
     forward_passes: dict[str, int] = field(default_factory=dict)
 
     def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:

@@ -27,22 +27,17 @@ from freqlab.store import (
 )
 from freqlab.templates import Template, template
 
-__all__ = ["align_faces", "read_crops"]
+__all__ = ["align_rows", "check_any_usable", "read_crops", "rows_to_align"]
 
 Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 
 
-def align_faces(run: Run, to: Template, device: str) -> None:
-    """Read, detect and warp the faces that the store lacks crops of.
+def rows_to_align(run: Run, to: Template) -> Rows:
+    """Rows of the faces of this call that lack a crop; the node of the crops is there after this.
 
     Faces that could not be read are tried again, for a file may have come back, and so are faces
     that were not found, where landmarks are given now.
-
-    Raises
-    ------
-    FaceSetError
-        If not one of the faces can be used.
     """
     store = run.store
     node = _crops_node(run, to)
@@ -51,15 +46,36 @@ def align_faces(run: Run, to: Template, device: str) -> None:
     wanted = np.isin(status, (PENDING, UNREADABLE, NO_FILE))
     if to.cut_by != "box":
         wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
-    pending = np.unique(run.rows[wanted])
-    with run.bar("aligning faces", len(pending), "face") as bar:
-        for block in store.blocks(pending):
-            rows = pending[block]
-            crops, status, about_faces = _align_block(run, rows, to, device)
-            store.write_rows(store.faces, rows, about_faces, about_faces["status"])
-            store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
-            bar.update(len(rows))
-    codes = store.read(node, "status")[run.rows]
+    return np.unique(run.rows[wanted])
+
+
+def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Pixels]:
+    """Read, detect and warp faces of one block, and store what came of it.
+
+    Returns
+    -------
+    rows : numpy.ndarray
+        Those of `rows` that could be cut out.
+    crops : numpy.ndarray
+        Theirs, ``(n, height, width, 3)``.
+    """
+    store, node = run.store, run.store.crops(to.name)
+    crops, status, about_faces = _align_block(run, rows, to)
+    store.write_rows(store.faces, rows, about_faces, about_faces["status"])
+    store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
+    cut_out = status == DONE
+    return rows[cut_out], crops[cut_out]
+
+
+def check_any_usable(run: Run, to: Template) -> None:
+    """Refuse a face set of which not one face can be cut out.
+
+    Raises
+    ------
+    FaceSetError
+        Saying why.
+    """
+    codes = run.store.read(run.store.crops(to.name), "status")[run.rows]
     if np.isin(codes, FAILED).all():
         why = ", ".join(f"{int((codes == c).sum()):,} {FLAGS[int(c)]}" for c in np.unique(codes))
         first = f"{run.faces.names[0]}: {FLAGS[int(codes[0])]}"
@@ -90,8 +106,8 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
     if "crop" in node:
         first, last = int(rows[0]), int(rows[-1])
         return rows, np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
-    stored = store.read(store.faces, "sha256")[rows]
-    crops, status, about_faces = _align_block(run, rows, model.template, model.device)
+    stored = store.read_rows(store.faces, "sha256", rows)
+    crops, status, about_faces = _align_block(run, rows, model.template)
     here = status == DONE
     changed = here & (stored != about_faces["sha256"])
     if changed.any():
@@ -124,7 +140,7 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
 
 
 def _align_block(
-    run: Run, rows: Rows, to: Template, device: str
+    run: Run, rows: Rows, to: Template
 ) -> tuple[Pixels, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
     """Crops of some faces, their status, and what is now known of the faces themselves.
 
@@ -137,7 +153,7 @@ def _align_block(
         for k, image in images.items():
             crops[k] = image
         return crops, status, known
-    landmarks, boxes = _places(run, images, known, to, device)
+    landmarks, boxes = _places(run, images, known, to)
     for k, image in images.items():
         needed = boxes[k] if to.cut_by == "box" else landmarks[k]
         if np.isnan(needed).any():
@@ -158,7 +174,7 @@ def _read_block(run: Run, rows: Rows) -> tuple[dict[int, Pixels], dict[str, npt.
     """The photographs that can be read, and what is known of the faces."""
     faces, positions = run.faces, run.positions(rows)
     names = ("landmarks", "box", "faces_found", "sha256", "file_size", "file_mtime")
-    known = {name: run.store.read(run.store.faces, name)[rows] for name in names}
+    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in names}
     known["status"] = np.full(len(rows), DONE, np.int8)
     images: dict[int, Pixels] = {}
     for k, position in enumerate(positions):
@@ -191,7 +207,6 @@ def _places(
     images: dict[int, Pixels],
     known: dict[str, npt.NDArray[Any]],
     to: Template,
-    device: str,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
     """Landmarks and boxes: as the store knows them, as a template fixes them, or detected.
 
@@ -203,7 +218,7 @@ def _places(
     needed = boxes if to.cut_by == "box" else landmarks.reshape(len(landmarks), -1)
     missing = [k for k in images if np.isnan(needed[k]).any()]
     if missing:
-        found = detect_faces([images[k] for k in missing], near=landmarks[missing], device=device)
+        found = detect_faces([images[k] for k in missing], near=landmarks[missing], device=run.device)
         boxes[missing] = found.boxes
         known["faces_found"][missing] = found.counts
         unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))

@@ -1,19 +1,27 @@
-"""Second stage: embed the faces, untouched and with each band removed."""
+"""Second stage: align the faces and embed them, untouched and with each band removed."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import itertools
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.embeddings import embed_block
+from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled, why_not_compilable
+from freqlab.embeddings import Embedded, Part, Removals, assemble, block_parts, embed_block
 from freqlab.errors import ModelError, StoreConflictError
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
 from freqlab.stages.context import Run, label_map
-from freqlab.stages.crops import read_crops
+from freqlab.stages.crops import align_rows, check_any_usable, read_crops, rows_to_align
+from freqlab.stages.precision import measure_precision
 from freqlab.store import DONE, Column, node_name
 
 __all__ = ["REMOVED_RMS_ATTRS", "embed_faces"]
@@ -24,53 +32,208 @@ REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"
 # claims to be the same: far above what precision and batch size change.
 _SAME_MODEL = 0.999
 
+_CLEAR_AFTER = 3.0  # seconds, after which the rest of a run can be foretold
+
 
 def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64] | None) -> None:
-    """Embed all faces untouched, and those at positions `masked`, if any, once per band."""
-    store = run.store
+    """Embed all faces untouched, and those at positions `masked`, if any, once per band.
+
+    Faces that have no crop yet are read and aligned on the way. Workers do both; this thread deals
+    out the work, block by block, and writes what comes back.
+    """
     labels = label_map(run.bands, model)
-    n_features = _check_model(run, model, labels)
     held = np.isin(np.arange(len(run.bands)), labels)
-    intact = np.zeros((1, len(run.bands)), bool)
-    one_each = np.eye(len(run.bands), dtype=bool)[held]
-    intact_node = _intact_node(run, model, n_features)
-    work = [(intact_node, store.pending(intact_node, run.rows, model.spec.template), intact)]
+    to_align = rows_to_align(run, model.template)
+    if len(to_align):  # faces that do not go with the call are found before anything is written
+        first = to_align[next(run.store.blocks(to_align))]
+        align_rows(run, first, model.template)
+        to_align = np.setdiff1d(to_align, first)
+    n_features = _check_model(run, model, labels)
+    none, one_each = np.zeros((1, len(run.bands)), bool), np.eye(len(run.bands), dtype=bool)[held]
+
+    def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> _Task:
+        pending = run.store.pending(node, rows, model.spec.template, but=to_align)
+        return _Task(node, pending, Removals(model, removals, labels))
+
+    tasks = [task(_intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:
-        bands_node = _bands_node(run, model, n_features)
-        pending = store.pending(bands_node, run.rows[masked], model.spec.template)
-        work.append((bands_node, pending, one_each))
-    total = sum(len(pending) * len(removals) for _, pending, removals in work)
-    batch_size = run.batch_of(model)
+        tasks.append(task(_bands_node(run, model, n_features), run.rows[masked], one_each))
     run.forward_passes[model.name] = 0
-    if not total:
-        return
-    with run.bar(f"{model.name}: forward passes", total, "img") as bar:
+    rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
+    if len(rows):
+        _Embedding(run, model, tasks, to_align, held).work_through(rows)
+    check_any_usable(run, model.template)
+    if masked is not None and model.original is not None:
+        measure_precision(run, model, tasks[-1].node, labels, run.rows[masked])
 
-        def advance(n_images: int) -> None:
-            run.forward_passes[model.name] += n_images
-            bar.update(n_images)
 
-        for node, pending, removals in work:
-            node.attrs.update({"device": model.device, "batch_size": batch_size})
-            for block in store.blocks(pending):
-                rows, crops = read_crops(run, pending[block], model)
-                if not len(rows):
-                    continue
-                embeddings, removed = embed_block(
-                    model, crops, removals, labels, batch_size=batch_size, advance=advance
-                )
-                if embeddings.shape[-1] != n_features:
-                    raise ModelError(
-                        f"model {model.name!r} returned {embeddings.shape[-1]} features after "
-                        f"{n_features} for other crops"
-                    )
-                values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
-                if node is not intact_node:
-                    values = {
-                        "embedding": _spread(embeddings, held),
-                        "removed_rms": _spread(removed, held),
-                    }
-                store.write_rows(node, rows, values, np.full(len(rows), DONE, np.int8))
+class _Task(NamedTuple):
+    """What one node of embeddings lacks."""
+
+    node: zarr.Group
+    pending: npt.NDArray[np.int64]
+    removals: Removals
+
+
+class _InFlight(NamedTuple):
+    """A task on a block that the workers are at."""
+
+    task: _Task
+    rows: npt.NDArray[np.int64]
+    parts: list[Part]
+    results: list[Future[Embedded]]
+
+
+class _Embedding:
+    """The work of one call on one model: blocks are prepared ahead, embedded, and written."""
+
+    def __init__(
+        self,
+        run: Run,
+        model: Model,
+        tasks: list[_Task],
+        to_align: npt.NDArray[np.int64],
+        held: npt.NDArray[np.bool_],
+    ) -> None:
+        self._run, self._model, self._tasks = run, model, tasks
+        self._to_align, self._held = to_align, held
+        self._batch_size = run.batch_of(model)
+        self._compiling: Future[Model] | None = None
+        self._began = time.monotonic()
+
+    def work_through(self, rows: npt.NDArray[np.int64]) -> None:
+        """Align and embed all that is pending of these rows."""
+        run, name = self._run, self._model.name
+        total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
+        blocks = iter([rows[block] for block in run.store.blocks(rows)])
+        n_ahead = run.workers.n + 1
+        preparing: deque[tuple[npt.NDArray[np.int64], Future[Any]]] = deque()
+        embedding: deque[_InFlight] = deque()
+        with (
+            run.bar("aligning faces", len(self._to_align), "face") as faces_bar,
+            run.bar(f"{name}: forward passes", total, "img") as bar,
+        ):
+            self._bar = bar
+            if run.compile is True:
+                self._compile()
+                self._take_compiled(wait=True)
+            while True:
+                for block in itertools.islice(blocks, n_ahead - len(preparing)):
+                    preparing.append((block, run.workers.submit(self._prepare, block)))
+                if preparing and len(embedding) < n_ahead * len(self._tasks):
+                    block, prepared = preparing.popleft()
+                    embedding.extend(self._begin(block, *prepared.result()))
+                    faces_bar.update(len(np.intersect1d(block, self._to_align)))
+                elif embedding:
+                    self._finish(embedding.popleft())
+                else:
+                    break
+        for task in self._tasks:
+            if len(task.pending):
+                stamp = {"device": self._model.device, "batch_size": self._batch_size}
+                compiled_then = self._compiling is not None and is_compiled(self._model)
+                task.node.attrs.update({**stamp, "compiled": compiled_then})
+
+    def _prepare(
+        self, rows: npt.NDArray[np.int64]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+        """Rows of a block that something is pending of and that have crops, and these."""
+        run, template = self._run, self._model.template
+        new, crops = np.intersect1d(rows, self._to_align), None
+        if len(new):
+            new, crops = align_rows(run, new, template)
+        pending = np.unique(np.concatenate([np.intersect1d(rows, t.pending) for t in self._tasks]))
+        failed = run.store.failed(pending, run.store.crops(template.name))
+        pending = pending[~failed]
+        if crops is not None and np.array_equal(pending, new):
+            return new, crops
+        if not len(pending):
+            return pending, np.empty((0, *template.size, 3), np.uint8)
+        return read_crops(run, pending, self._model)
+
+    def _begin(
+        self,
+        block: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        crops: npt.NDArray[np.uint8],
+    ) -> Iterator[_InFlight]:
+        """Deal out the work on those rows of a block that have crops."""
+        for task in self._tasks:
+            chosen = np.isin(rows, task.pending)
+            n_lost = len(np.intersect1d(block, task.pending)) - int(chosen.sum())
+            self._bar.total -= n_lost * len(task.removals)
+            if not chosen.any():
+                continue
+            parts = block_parts(
+                self._model, crops[chosen], task.removals, batch_size=self._batch_size
+            )
+            submit = self._run.workers.submit_for
+            results = [submit(self._model, self._embed, part) for part in parts]
+            yield _InFlight(task, rows[chosen], parts, results)
+
+    def _embed(self, part: Part) -> Embedded:
+        return part.run(self._model)  # compiled by now, perhaps
+
+    def _finish(self, work: _InFlight) -> None:
+        """Wait for the work on a block, and write it."""
+        results = []
+        for part, result in zip(work.parts, work.results, strict=True):
+            results.append(result.result())
+            self._run.forward_passes[self._model.name] += part.n_images
+            self._bar.update(part.n_images)
+        embeddings, removed = assemble(self._model, work.parts, results)
+        n_features = work.task.node["embedding"].shape[-1]  # type: ignore[union-attr]
+        if embeddings.shape[-1] != n_features:
+            raise ModelError(
+                f"model {self._model.name!r} returned {embeddings.shape[-1]} features after "
+                f"{n_features} for other crops"
+            )
+        values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
+        if "removed_rms" in work.task.node:
+            values = {
+                "embedding": _spread(embeddings, self._held),
+                "removed_rms": _spread(removed, self._held),
+            }
+        done = np.full(len(work.rows), DONE, np.int8)
+        self._run.store.write_rows(work.task.node, work.rows, values, done)
+        self._take_compiled(wait=False)
+        if self._run.compile == "auto" and self._is_long():
+            self._compile()
+
+    def _is_long(self) -> bool:
+        """Whether so much is left to do that compiling pays; False as long as that is not clear."""
+        done, elapsed = self._bar.n, time.monotonic() - self._began
+        return elapsed > _CLEAR_AFTER and elapsed / done * (self._bar.total - done) > WORTH_SECONDS
+
+    def _compile(self) -> None:
+        """Have a worker compile the network, once; the others go on meanwhile."""
+        if self._compiling is not None or is_compiled(self._model):
+            return
+        why_not = why_not_compilable(self._model)
+        if why_not and self._run.compile is not True:
+            self._compiling = Future()  # settled: never
+            return
+        self._run.say(f"{self._model.name}: compiling the network, about half a minute")
+        workers = self._run.workers
+        self._compiling = workers.submit_for(
+            self._model,
+            functools.partial(
+                compiled, batch_size=self._batch_size, threads=workers.threads_of(self._model)
+            ),
+            self._model,
+        )
+
+    def _take_compiled(self, *, wait: bool) -> None:
+        """Go on with the compiled network, if it is there."""
+        if self._compiling is None or not (wait or self._compiling.done()):
+            return
+        if is_compiled(self._model):
+            return
+        try:
+            self._model = self._compiling.result()
+        except ModelError as error:
+            self._run.say(f"note: {error}; it goes on uncompiled")
+            self._compiling = Future()
 
 
 def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any:

@@ -1,0 +1,69 @@
+"""In which precision networks compute."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import functools
+
+import torch
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.models.spec import Model
+
+__all__ = ["PRECISIONS", "in_precision"]
+
+PRECISIONS = ("float32", "bfloat16", "auto")
+
+
+def in_precision(model: Model, precision: str) -> Model:
+    """The same model, computing in another precision.
+
+    In bfloat16 weights and activations have 8 significant bits; images are masked, and embeddings
+    compared, in float32 all the same. What that does to influence, a run measures and stores.
+
+    Parameters
+    ----------
+    model
+        The model.
+    precision
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device multiplies it faster
+        and the network is a PyTorch module, else float32.
+
+    Raises
+    ------
+    ParameterError
+        If the network is none of PyTorch's modules: it computes as its file or function says.
+    UnknownNameError
+        If the precision is unknown.
+    """
+    check_name("precision", precision, PRECISIONS)
+    is_module = isinstance(model.network, torch.nn.Module)
+    if precision == "auto":
+        fast = is_module and model.precision == "float32" and _has_fast_bfloat16(model.device)
+        precision = "bfloat16" if fast else model.precision
+    if precision == model.precision:
+        return model
+    if not is_module or model.precision != "float32":
+        raise ParameterError(
+            f"precision={precision!r}: model {model.name!r} computes in {model.precision}, as its "
+            f"file or function says; only modules of PyTorch can be brought to another"
+        )
+    network = _cast(model.network)
+    return dataclasses.replace(model, network=network, precision=precision, original=model)
+
+
+@functools.lru_cache(maxsize=4)
+def _cast(network: torch.nn.Module) -> torch.nn.Module:
+    """A copy of a module in bfloat16; the same one again for the same module."""
+    return copy.deepcopy(network).to(torch.bfloat16)
+
+
+def _has_fast_bfloat16(device: str) -> bool:
+    """Whether the device has instructions that multiply bfloat16."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.startswith("cpu"):
+        capabilities = getattr(torch.cpu, "get_capabilities", dict)()
+        return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return False

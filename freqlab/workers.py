@@ -1,0 +1,88 @@
+"""Threads that each compute on a core of their own."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+
+from freqlab.models.spec import Model
+
+__all__ = ["Workers", "working"]
+
+_MOST_WORKERS = 8  # beyond, Python's own lock is waited for; each then uses several cores
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where the work of a run is done.
+
+    Parameters
+    ----------
+    n
+        Number of workers.
+    threads
+        Cores that each of them may use.
+    cores
+        Cores of all together.
+    """
+
+    n: int
+    threads: int
+    cores: int
+    _shared: ThreadPoolExecutor
+    _alone: ThreadPoolExecutor
+
+    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have one of the workers call a function."""
+        return self._shared.submit(function, *arguments)
+
+    def submit_for(
+        self, model: Model, function: Callable[..., Result], *arguments: Any
+    ) -> Future[Result]:
+        """Have a function called that runs a model's network.
+
+        One that may be called from several threads at once, on a CPU, is run by all workers; any
+        other by one thread that has all cores.
+        """
+        return self._executor(model).submit(function, *arguments)
+
+    def threads_of(self, model: Model) -> int:
+        """Cores that one forward pass of a model may use."""
+        return self.threads if self._executor(model) is self._shared else self.cores
+
+    def streams_of(self, model: Model) -> int:
+        """Forward passes of a model that run side by side."""
+        return self.n if self._executor(model) is self._shared else 1
+
+    def _executor(self, model: Model) -> ThreadPoolExecutor:
+        return self._shared if model.reentrant and model.device == "cpu" else self._alone
+
+
+@contextlib.contextmanager
+def working() -> Iterator[Workers]:
+    """Start workers, as many as PyTorch may use cores, and stop them at the end.
+
+    Meanwhile PyTorch computes on one core in this thread too, so that what is done here disturbs
+    the workers little; then it has its cores again.
+    """
+    cores = torch.get_num_threads()
+    n = min(cores, _MOST_WORKERS)
+    threads = max(1, cores // n)
+    with contextlib.ExitStack() as stack:
+        stack.callback(torch.set_num_threads, cores)
+        shared, alone = (
+            ThreadPoolExecutor(
+                workers, f"freqlab-{name}", torch.set_num_threads, initargs=(n_threads,)
+            )
+            for name, workers, n_threads in (("worker", n, threads), ("model", 1, cores))
+        )
+        for executor in (shared, alone):
+            stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        torch.set_num_threads(threads)
+        yield Workers(n, threads, cores, shared, alone)
