@@ -44,6 +44,7 @@ def is_compiled(model: Model) -> bool:
     return isinstance(model.network, _Compiled)
 
 
+@torch.inference_mode()  # as the work runs: PyTorch would compile again for tensors made outside
 def compiled(model: Model, *, batch_size: int, threads: int) -> Model:
     """The same model with its network compiled for batches of one size.
 

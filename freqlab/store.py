@@ -191,6 +191,7 @@ class RunStore:
     def __init__(self, url: str | os.PathLike[str], *, block_size: int = 32) -> None:
         check_place(url)
         self.url = os.fspath(url)
+        self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
         try:
             self.root = zarr.open_group(self.url, mode="a", zarr_format=3)
         except (OSError, ValueError) as error:
@@ -230,7 +231,8 @@ class RunStore:
         if not len(rows):
             return self.read(node, name)[:0]
         first = int(rows.min())
-        values = np.asarray(_array(node, name)[first : int(rows.max()) + 1])[rows - first]
+        array = self._handle(node, name)
+        values = np.asarray(array[first : int(rows.max()) + 1])[rows - first]
         return values.astype(object) if values.dtype.kind == "T" else values
 
     def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
@@ -357,7 +359,7 @@ class RunStore:
                 raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
         for block in self.blocks(rows):
             for name, array in (*values.items(), ("status", status)):
-                self._write_block(_array(node, name), rows[block], array[block])
+                self._write_block(self._handle(node, name), rows[block], array[block])
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """Indices into `rows` that lie in one block of faces, block by block."""
@@ -439,6 +441,7 @@ class RunStore:
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
         """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
         n_faces = self.n_faces if n_faces is None else n_faces
+        self._handles.clear()
         for _, array in node.arrays():
             if array.shape[0] != n_faces:
                 array.resize((n_faces, *array.shape[1:]))
@@ -448,10 +451,20 @@ class RunStore:
     ) -> None:
         """Write rows of one block in one piece."""
         start = int(rows[0]) // self.block_size * self.block_size
-        stop = min(start + self.block_size, self.n_faces)
-        chunk = np.asarray(array[start:stop])
+        stop = min(start + self.block_size, array.shape[0])
+        if len(rows) == stop - start:  # each row is there once: nothing of the chunk stays
+            chunk = np.empty_like(values)
+        else:
+            chunk = np.asarray(array[start:stop])
         chunk[rows - start] = values
         array[start:stop] = chunk
+
+    def _handle(self, node: zarr.Group, name: str) -> zarr.Array[Any]:
+        """An array of a node, looked up once; what is resized is looked up again."""
+        key = (node.path, name)
+        if key not in self._handles:
+            self._handles[key] = _array(node, name)
+        return self._handles[key]
 
     def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
         """Write a column of faces that nothing has been computed for, or that lacked it."""

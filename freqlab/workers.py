@@ -35,12 +35,13 @@ class Workers:
     n: int
     threads: int
     cores: int
+    _preparing: ThreadPoolExecutor
     _shared: ThreadPoolExecutor
     _alone: ThreadPoolExecutor
 
-    def submit(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Have one of the workers call a function."""
-        return self._shared.submit(function, *arguments)
+    def prepare(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have a function called that reads and aligns: beside the workers, for much is waiting."""
+        return self._preparing.submit(function, *arguments)
 
     def submit_for(
         self, model: Model, function: Callable[..., Result], *arguments: Any
@@ -76,13 +77,17 @@ def working() -> Iterator[Workers]:
     threads = max(1, cores // n)
     with contextlib.ExitStack() as stack:
         stack.callback(torch.set_num_threads, cores)
-        shared, alone = (
+        executors = [
             ThreadPoolExecutor(
                 workers, f"freqlab-{name}", torch.set_num_threads, initargs=(n_threads,)
             )
-            for name, workers, n_threads in (("worker", n, threads), ("model", 1, cores))
-        )
-        for executor in (shared, alone):
+            for name, workers, n_threads in (
+                ("prepare", n, 1),
+                ("worker", n, threads),
+                ("model", 1, cores),
+            )
+        ]
+        for executor in executors:
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         torch.set_num_threads(threads)
-        yield Workers(n, threads, cores, shared, alone)
+        yield Workers(n, threads, cores, *executors)

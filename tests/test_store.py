@@ -111,7 +111,7 @@ def test_rows_are_written_block_by_block_status_last(tmp_path, monkeypatch):
     assert store.pending(node, rows, "t", but=none).tolist() == [0, 5]
     assert store.pending(node, rows, "t", but=np.array([3])).tolist() == [0, 3, 5]
     with pytest.raises(StoreError, match="no crops of template 'u'"):
-        store.pending(node, rows, "u")
+        store.pending(node, rows, "u", but=none)
     with pytest.raises(StoreError, match="3 rows"):
         store.write_rows(node, rows, {"v": values[:3]}, np.full(4, DONE, np.int8))
 

@@ -11,6 +11,7 @@ import zarr
 
 from freqlab.alignment import cut, detect_faces
 from freqlab.errors import FaceSetError, ParameterError, StoreConflictError
+from freqlab.metadata import equal_values
 from freqlab.models.spec import Model
 from freqlab.stages.context import Run
 from freqlab.store import (
@@ -61,7 +62,12 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Pixels]:
     """
     store, node = run.store, run.store.crops(to.name)
     crops, status, about_faces = _align_block(run, rows, to)
-    store.write_rows(store.faces, rows, about_faces, about_faces["status"])
+    changed = {
+        name: values
+        for name, values in about_faces.items()
+        if not equal_values(values, store.read_rows(store.faces, name, rows)).all()
+    }
+    store.write_rows(store.faces, rows, changed, about_faces["status"])
     store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
     cut_out = status == DONE
     return rows[cut_out], crops[cut_out]
@@ -218,7 +224,9 @@ def _places(
     needed = boxes if to.cut_by == "box" else landmarks.reshape(len(landmarks), -1)
     missing = [k for k in images if np.isnan(needed[k]).any()]
     if missing:
-        found = detect_faces([images[k] for k in missing], near=landmarks[missing], device=run.device)
+        found = detect_faces(
+            [images[k] for k in missing], near=landmarks[missing], device=run.device
+        )
         boxes[missing] = found.boxes
         known["faces_found"][missing] = found.counts
         unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))

@@ -119,7 +119,7 @@ class _Embedding:
                 self._take_compiled(wait=True)
             while True:
                 for block in itertools.islice(blocks, n_ahead - len(preparing)):
-                    preparing.append((block, run.workers.submit(self._prepare, block)))
+                    preparing.append((block, run.workers.prepare(self._prepare, block)))
                 if preparing and len(embedding) < n_ahead * len(self._tasks):
                     block, prepared = preparing.popleft()
                     embedding.extend(self._begin(block, *prepared.result()))
