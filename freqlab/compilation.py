@@ -71,7 +71,7 @@ def compiled(model: Model, *, batch_size: int, threads: int) -> Model:
     prepared = model.prepare(images).to(model.dtype)
     expected = model.forward(prepared)
     try:
-        network = _compile(model.network, model.device, threads)  # type: ignore[arg-type]
+        network = _compile(model.network, model.device, threads)
         faster = dataclasses.replace(model, network=network)
         if not model.device.startswith("cuda"):
             # the size of a batch stays open: oneDNN's products, which fuse what follows them, are

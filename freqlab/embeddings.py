@@ -48,8 +48,8 @@ class Part(NamedTuple):
     crops: slice
     removals: slice
     n_images: int
-    run: Callable[[Model], Embedded]
-    """Do it, with a model that may be another runtime of the one the part was made for."""
+    run: _Work
+    """Does it, with the model the part was made for, compiled by now or not."""
 
 
 class Removals:
@@ -207,8 +207,11 @@ class _Work(NamedTuple):
     which: slice
     batch_size: int
 
-    @torch.inference_mode()
     def __call__(self, model: Model) -> Embedded:
+        with torch.inference_mode():
+            return self._embed(model)
+
+    def _embed(self, model: Model) -> Embedded:
         images = torch.from_numpy(np.ascontiguousarray(self.crops))
         if model.device.startswith("cuda"):
             images = images.pin_memory()

@@ -43,6 +43,10 @@ class Workers:
         """Have a function called that reads and aligns: beside the workers, for much is waiting."""
         return self._preparing.submit(function, *arguments)
 
+    def share(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
+        """Have one of the workers call a function."""
+        return self._shared.submit(function, *arguments)
+
     def submit_for(
         self, model: Model, function: Callable[..., Result], *arguments: Any
     ) -> Future[Result]:

@@ -105,6 +105,7 @@ class _Embedding:
         """Align and embed all that is pending of these rows."""
         run, name = self._run, self._model.name
         total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
+        self._total = total
         blocks = iter([rows[block] for block in run.store.blocks(rows)])
         n_ahead = run.workers.n + 1
         preparing: deque[tuple[npt.NDArray[np.int64], Future[Any]]] = deque()
@@ -130,9 +131,9 @@ class _Embedding:
                     break
         for task in self._tasks:
             if len(task.pending):
-                stamp = {"device": self._model.device, "batch_size": self._batch_size}
-                compiled_then = self._compiling is not None and is_compiled(self._model)
-                task.node.attrs.update({**stamp, "compiled": compiled_then})
+                task.node.attrs["device"] = self._model.device
+                task.node.attrs["batch_size"] = self._batch_size
+                task.node.attrs["compiled"] = is_compiled(self._model)
 
     def _prepare(
         self, rows: npt.NDArray[np.int64]
@@ -161,7 +162,8 @@ class _Embedding:
         for task in self._tasks:
             chosen = np.isin(rows, task.pending)
             n_lost = len(np.intersect1d(block, task.pending)) - int(chosen.sum())
-            self._bar.total -= n_lost * len(task.removals)
+            self._total -= n_lost * len(task.removals)
+            self._bar.total = self._total
             if not chosen.any():
                 continue
             parts = block_parts(
@@ -202,8 +204,8 @@ class _Embedding:
 
     def _is_long(self) -> bool:
         """Whether so much is left to do that compiling pays; False as long as that is not clear."""
-        done, elapsed = self._bar.n, time.monotonic() - self._began
-        return elapsed > _CLEAR_AFTER and elapsed / done * (self._bar.total - done) > WORTH_SECONDS
+        done, elapsed = self._run.forward_passes[self._model.name], time.monotonic() - self._began
+        return elapsed > _CLEAR_AFTER and elapsed / done * (self._total - done) > WORTH_SECONDS
 
     def _compile(self) -> None:
         """Have a worker compile the network, once; the others go on meanwhile."""
@@ -301,7 +303,7 @@ _LONG_NAME = "embedding, as the network returns it"
 
 def _intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
     attrs = {"long_name": _LONG_NAME}
-    embedding = Column(("feature",), (n_features,), "float32", float("nan"), attrs)
+    embedding = Column(("feature",), (n_features,), "float32", float("nan"), attrs, packed=False)
     return run.store.require_node(
         f"embeddings/{node_name(model.name)}/intact",
         {"embedding": embedding},
@@ -313,7 +315,9 @@ def _bands_node(run: Run, model: Model, n_features: int) -> zarr.Group:
     n_bands, fill = len(run.bands), float("nan")
     attrs = {"long_name": f"{_LONG_NAME}, with one band removed"}
     columns = {
-        "embedding": Column(("band", "feature"), (n_bands, n_features), "float32", fill, attrs),
+        "embedding": Column(
+            ("band", "feature"), (n_bands, n_features), "float32", fill, attrs, packed=False
+        ),
         "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
     }
     return run.store.require_node(

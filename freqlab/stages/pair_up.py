@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
+from threadpoolctl import threadpool_limits
 
 from freqlab.bands import Bands
 from freqlab.models.spec import Model
-from freqlab.pairing import pair_influence
+from freqlab.pairing import UnitEmbeddings, as_units, gathered_influence
 from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
@@ -23,8 +28,11 @@ from freqlab.verification import FMRS, impostor_thresholds
 __all__ = ["write_influence"]
 
 _PAIRS_PER_CHUNK = 8192
-_PAIRS_PER_STEP = 2048  # so that the gathered embeddings stay small
-_READ_WHOLE_BELOW = 2**30  # bytes of embeddings that are read at once
+_PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
+_PAIRS_PER_PIECE = 128  # whose gathered embeddings stay in the processor's cache
+_PIECES_AT_ONCE = 64
+_TILE = 256  # faces whose embeddings are read together
+_HELD_BYTES = 192 * 2**20  # of embeddings held at once, however many faces there are
 
 _ATTRS = {
     "similarity": {"long_name": "cosine similarity", "units": "1"},
@@ -186,46 +194,105 @@ def _pair_up(
     rows: npt.NDArray[np.int32],
     sides: tuple[str, ...],
 ) -> None:
-    """Gather embeddings, take dot products, write; chunk by chunk."""
+    """Gather embeddings, take dot products, write; as many pairs at a time as memory allows.
+
+    Within those, pairs are sorted so that neighbours share faces: the embeddings are read from
+    memory a few times instead of twice per pair.
+    """
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
-    intact, banded = node["intact/embedding"], node[run.bands.key]
-    embedding, removed = banded["embedding"], banded["removed_rms"]
-    whole = embedding.nbytes <= _READ_WHOLE_BELOW
-    if whole:
-        intact, embedding, removed = intact[:], embedding[:], removed[:]
-
-    def gather(array: Any, at: npt.NDArray[np.int32]) -> npt.NDArray[np.float32]:
-        if whole:
-            return np.asarray(array[at])
-        unique, inverse = np.unique(at, return_inverse=True)
-        return np.asarray(array.oindex[unique])[inverse]
-
+    removed = node[f"{run.bands.key}/removed_rms"][:]
+    tiles = _Tiles(node["intact/embedding"], node[f"{run.bands.key}/embedding"])
     n_pairs, chunk = rows.shape[1], group["influence"].chunks[1]
-    with run.bar(f"{model.name}: pairs", n_pairs, "pair") as bar:
-        for start in range(0, n_pairs, chunk):
-            stop = min(start + chunk, n_pairs)
-            similarity = np.empty(stop - start, np.float32)
-            found = np.empty((stop - start, len(sides), len(run.bands)), np.float32)
-            contrast = np.empty_like(found)
-            for lower in range(start, stop, _PAIRS_PER_STEP):
-                upper = min(lower + _PAIRS_PER_STEP, stop)
-                part = slice(lower - start, upper - start)
-                probe, reference = rows[:, lower:upper]
-                of_pair = (
-                    gather(intact, probe),
-                    gather(embedding, probe),
-                    gather(intact, reference),
-                    gather(embedding, reference),
-                )
-                rms = {"probe": gather(removed, probe), "reference": gather(removed, reference)}
-                rms["both"] = np.hypot(rms["probe"], rms["reference"])
-                for s, side in enumerate(sides):
-                    similarity[part], found[part, s] = pair_influence(*of_pair, side)
-                    contrast[part, s] = rms[side]
-                bar.update(upper - lower)
-            group["similarity"][m, start:stop] = similarity
-            group["influence"][m, start:stop] = found
-            group["removed_rms"][m, start:stop] = contrast
+    step = max(1, _PAIRS_PER_STEP // chunk) * chunk
+    written: list[Future[None]] = []
+    with (
+        run.bar(f"{model.name}: pairs", n_pairs, "pair") as bar,
+        threadpool_limits(1, user_api="blas"),
+    ):
+        for start in range(0, n_pairs, step):
+            work = _Step(group, m, start, rows[:, start : start + step], sides, removed)
+            tile = work.rows // _TILE
+            # a group of probe tiles stays in memory while the references pass by, once per group
+            order = np.lexsort((work.rows[1], tile[0], tile[1], tile[0] // tiles.n_together))
+            pieces = (
+                (order[lower:upper], *(tiles.of(int(row)) for row in work.rows[:, order[lower]]))
+                for lower, upper in _pieces(tile[:, order])
+            )
+            while wave := list(itertools.islice(pieces, _PIECES_AT_ONCE)):
+                for done in [run.workers.share(work.fill, *piece) for piece in wave]:
+                    bar.update(done.result())
+            for earlier in written:
+                earlier.result()
+            written = [run.workers.prepare(work.write)]
+        for earlier in written:
+            earlier.result()
+
+
+class _Step:
+    """Pairs whose results are held at once: filled in piece by piece, then written."""
+
+    def __init__(
+        self,
+        group: Any,
+        m: int,
+        start: int,
+        rows: npt.NDArray[np.int32],
+        sides: tuple[str, ...],
+        removed: npt.NDArray[np.float32],
+    ) -> None:
+        self._group, self._m, self._start = group, m, start
+        self.rows, self._sides, self._removed = rows, sides, removed
+        shape = (rows.shape[1], len(sides), removed.shape[1])
+        self._similarity = np.empty(shape[0], np.float32)
+        self._influence, self._contrast = np.empty(shape, np.float32), np.empty(shape, np.float32)
+
+    def fill(
+        self, at: npt.NDArray[np.int64], probes: UnitEmbeddings, references: UnitEmbeddings
+    ) -> int:
+        """Compute some pairs; both embeddings are those of the tiles that hold their faces."""
+        probe, reference = self.rows[:, at]
+        self._similarity[at], self._influence[at] = gathered_influence(
+            probes, probe % _TILE, references, reference % _TILE, self._sides
+        )
+        taken = {"probe": self._removed[probe], "reference": self._removed[reference]}
+        if "both" in self._sides:
+            taken["both"] = np.hypot(taken["probe"], taken["reference"])
+        self._contrast[at] = np.stack([taken[side] for side in self._sides], axis=1)
+        return len(at)
+
+    def write(self) -> None:
+        """Write all pairs of the step, whole chunks at a time."""
+        stop = self._start + len(self._similarity)
+        self._group["similarity"][self._m, self._start : stop] = self._similarity
+        self._group["influence"][self._m, self._start : stop] = self._influence
+        self._group["removed_rms"][self._m, self._start : stop] = self._contrast
+
+
+def _pieces(tiles: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
+    """Bounds of runs of pairs of the same two tiles, cut to a size whose gather fits a cache."""
+    cuts = np.flatnonzero((np.diff(tiles, axis=1) != 0).any(axis=0)) + 1
+    for lower, upper in itertools.pairwise([0, *cuts.tolist(), tiles.shape[1]]):
+        for first in range(lower, upper, _PAIRS_PER_PIECE):
+            yield first, min(first + _PAIRS_PER_PIECE, upper)
+
+
+class _Tiles:
+    """Embeddings of a model, scaled to unit length, some hundred faces at a time; few are held."""
+
+    def __init__(self, intact: Any, removed: Any) -> None:
+        bytes_per_face = 4 * (math.prod(removed.shape[1:]) + intact.shape[1])
+        n_held = max(4, _HELD_BYTES // (bytes_per_face * _TILE))
+        self.n_together = n_held - 2
+
+        def load(tile: int) -> UnitEmbeddings:
+            which = slice(tile * _TILE, (tile + 1) * _TILE)
+            return as_units(np.asarray(intact[which]), np.asarray(removed[which]))
+
+        self._load = functools.lru_cache(maxsize=n_held)(load)
+
+    def of(self, row: int) -> UnitEmbeddings:
+        """The tile that holds a row; the row is ``row % _TILE`` in it."""
+        return self._load(row // _TILE)
 
 
 def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
