@@ -110,6 +110,11 @@ class Bands:
         text = json.dumps(self.declaration(), sort_keys=True)
         return f"rings-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
+    def broad(self, n: int) -> Bands:
+        """Bands that hold `n` neighbours of these each, the last one what is left."""
+        edges = self.edges[:-1:n]
+        return Bands((*edges, self.edges[-1]), self.unit)
+
     def in_unit(self, frequency: float, width: int, eye_distance: float | None = None) -> float:
         """A frequency given in cycles per crop width, in the unit of these bands.
 

@@ -7,7 +7,7 @@ and leave the other unaltered).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -18,15 +18,17 @@ from freqlab.errors import check_name
 __all__ = [
     "SIDES",
     "PairInfluence",
-    "UnitEmbeddings",
-    "as_units",
     "cosine",
-    "gathered_influence",
+    "cosines_without",
     "pair_influence",
+    "unit_length",
 ]
 
 SIDES = ("probe", "reference", "both")
 """Which image of the pair had the band removed."""
+
+_FEW = 4  # partners per face from which it pays to take them together
+_IN_CACHE = 128  # pairs whose gathered embeddings stay in the processor's cache
 
 Floats = npt.NDArray[np.float32]
 
@@ -36,15 +38,6 @@ class PairInfluence(NamedTuple):
 
     similarity: Floats
     influence: Floats
-
-
-class UnitEmbeddings(NamedTuple):
-    """Embeddings of faces scaled to unit length, so that cosines are plain products."""
-
-    intact: Floats
-    """``(face, feature)``."""
-    removed: Floats
-    """With one band removed each, ``(face, band, feature)``."""
 
 
 def cosine(a: Floats, b: Floats) -> Floats:
@@ -90,55 +83,50 @@ def pair_influence(
     return PairInfluence(similarity, similarity[:, None] - without_band)
 
 
-def as_units(intact: Floats, removed: Floats) -> UnitEmbeddings:
-    """Scale embeddings to unit length, in place; NaN where one is zero or NaN."""
-    for vectors in (intact, removed):
-        lengths = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
-        with np.errstate(invalid="ignore", divide="ignore"):
-            vectors /= lengths[..., None]
-    return UnitEmbeddings(intact, removed)
+def unit_length(vectors: Floats) -> Floats:
+    """Scale vectors along the last axis to unit length, in place; NaN where one is zero or NaN.
+
+    The cosine of two is then a plain product.
+    """
+    lengths = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vectors /= lengths[..., None]
+    return vectors
 
 
-def gathered_influence(
-    probes: UnitEmbeddings,
-    probe: npt.NDArray[np.integer],
-    references: UnitEmbeddings,
-    reference: npt.NDArray[np.integer],
-    sides: Sequence[str],
-) -> PairInfluence:
-    """As :func:`pair_influence`, for rows of faces and several sides at once.
+def cosines_without(
+    removed: Floats, face: npt.NDArray[np.integer], partners: Floats, row: npt.NDArray[np.integer]
+) -> Floats:
+    """Cosine of masked faces and untouched partners, for many pairs of few faces.
 
-    Made for memory: some hundred pairs at a time, so that what is gathered stays in the
-    processor's cache, sorted so that neighbours share faces.
+    Bound by memory, so made to move little of it: where faces have several partners each, a face's
+    embeddings are read once for all of them, and only the partners', a band's worth, per pair.
 
     Parameters
     ----------
-    probes, references
-        Embeddings of faces, among them those of the pairs.
-    probe, reference
-        Rows in these, ``(pair,)``.
-    sides
-        Which image is masked.
+    removed
+        Unit embeddings with one band removed each, ``(face, band, feature)``.
+    face
+        Whose, for each pair, in increasing order ``(pair,)``.
+    partners
+        Untouched unit embeddings ``(row, feature)``.
+    row
+        The partner of each pair ``(pair,)``.
 
     Returns
     -------
-    PairInfluence
-        ``similarity`` ``(pair,)`` and ``influence`` ``(pair, side, band)``.
+    numpy.ndarray
+        ``(pair, band)``.
     """
-    a, b = probes.intact[probe], references.intact[reference]
-    similarity = np.clip(np.einsum("pd,pd->p", a, b), -1, 1)
-    removed = {
-        side: of.removed[at]
-        for side, of, at in (("probe", probes, probe), ("reference", references, reference))
-        if side in sides or "both" in sides
-    }
-    influence = np.empty((len(probe), len(sides), probes.removed.shape[1]), np.float32)
-    for s, side in enumerate(sides):
-        check_name("side", side, SIDES)
-        if side == "both":
-            without = np.einsum("pbd,pbd->pb", removed["probe"], removed["reference"])
-        else:
-            other = b if side == "probe" else a
-            without = np.matmul(removed[side], other[:, :, None])[..., 0]
-        np.subtract(similarity[:, None], np.clip(without, -1, 1), out=influence[:, s])
-    return PairInfluence(similarity, influence)
+    found = np.empty((len(face), removed.shape[1]), np.float32)
+    cuts = [0, *(np.flatnonzero(np.diff(face)) + 1).tolist(), len(face)]
+    if _FEW * len(cuts) <= len(face):
+        for lower, upper in itertools.pairwise(cuts):
+            matrix = removed[face[lower]].T
+            np.matmul(partners[row[lower:upper]], matrix, out=found[lower:upper])
+    else:
+        for lower in range(0, len(face), _IN_CACHE):
+            part = slice(lower, lower + _IN_CACHE)
+            product = np.matmul(removed[face[part]], partners[row[part]][:, :, None])
+            found[part] = product[..., 0]
+    return np.clip(found, -1, 1, out=found)

@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
@@ -22,6 +22,7 @@ from freqlab.stages.begin import begun, check_list, load_models, say_what_was_do
 from freqlab.stages.context import label_map
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
+from freqlab.stages.refinement import broad_run, choose_bands, measure_refinement
 
 __all__ = ["embed", "influence"]
 
@@ -94,6 +95,7 @@ def influence(
     upscale: bool = False,
     precision: str = "float32",
     compile: bool | str = "auto",
+    refine: float | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
@@ -140,6 +142,12 @@ def influence(
         Whether networks are compiled: ``"auto"``, from two minutes of expected work on, beside the
         work; True, at once; False, never. Embeddings differ by rounding only. A network that
         cannot be compiled goes on as it is, and the run says so.
+    refine
+        A tolerance of influence, to compute less: groups of four bands are removed together first,
+        and the bands of a group one by one only where that moved some pair by more than the
+        tolerance. The other bands are NaN, with ``refined(model, band)`` False; what they would
+        have moved is measured on a sample of pairs and stored as ``attrs["refine_error"]``. The
+        result over the broad bands is named by ``attrs["broad"]``.
     progress
         Whether bars and a summary are written to standard error.
 
@@ -169,6 +177,8 @@ def influence(
         raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
     positions = check_pairs(faces, pairs)
     _check_arguments(sides, name)
+    if refine is not None:
+        check_number("refine", refine, at_least=0)
     loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
     check_support(bands, [label_map(bands, model) for model in loaded])
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
@@ -183,10 +193,21 @@ def influence(
         compile=compile,
         progress=progress,
     ) as run:
+        refinement = None
+        if refine is not None:
+            broad = broad_run(run)
+            for model in loaded:
+                embed_faces(broad, model, masked)
+            broad_name = None if name is None else f"{name}-broad"
+            broad_name = write_influence(broad, loaded, pairs, positions, tuple(sides), broad_name)
+            refinement = choose_bands(run, loaded, broad_name, refine)
         for model in loaded:
-            embed_faces(run, model, masked)
+            chosen = None if refinement is None else refinement.refined[model.name]
+            embed_faces(run, model, masked, chosen)
+        if refinement is not None:
+            measure_refinement(run, loaded, refinement, positions, sides)
         failed = run.failed()
-        name = write_influence(run, loaded, pairs, positions, tuple(sides), name)
+        name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
 
     url = run.store.url
     result = open_influence(url, name)

@@ -51,6 +51,8 @@ class Run:
         Whether networks are compiled: ``True``, ``False``, or ``"auto"`` where that pays.
     forward_passes
         Images embedded so far, per model.
+    band_nodes
+        Name of the node that holds a model's embeddings with bands removed, per model.
     """
 
     store: RunStore
@@ -65,6 +67,7 @@ class Run:
     workers: Workers
     compile: bool | str = "auto"
     forward_passes: dict[str, int] = field(default_factory=dict)
+    band_nodes: dict[str, str] = field(default_factory=dict)
 
     def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:
         """Positions in the faces of this call of rows of the store."""

@@ -35,14 +35,23 @@ _SAME_MODEL = 0.999
 _CLEAR_AFTER = 3.0  # seconds, after which the rest of a run can be foretold
 
 
-def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64] | None) -> None:
+def embed_faces(
+    run: Run,
+    model: Model,
+    masked: npt.NDArray[np.int64] | None,
+    chosen: npt.NDArray[np.bool_] | None = None,
+) -> None:
     """Embed all faces untouched, and those at positions `masked`, if any, once per band.
 
-    Faces that have no crop yet are read and aligned on the way. Workers do both; this thread deals
-    out the work, block by block, and writes what comes back.
+    With `chosen` ``(band,)`` only those bands are removed; the others are NaN, in a node of their
+    own. Faces that have no crop yet are read and aligned on the way. Workers do both; this thread
+    deals out the work, block by block, and writes what comes back.
     """
     labels = label_map(run.bands, model)
     held = np.isin(np.arange(len(run.bands)), labels)
+    if chosen is not None and chosen.all():
+        chosen = None
+    held &= True if chosen is None else chosen
     to_align = rows_to_align(run, model.template)
     if len(to_align):  # faces that do not go with the call are found before anything is written
         first = to_align[next(run.store.blocks(to_align))]
@@ -57,14 +66,16 @@ def embed_faces(run: Run, model: Model, masked: npt.NDArray[np.int64] | None) ->
 
     tasks = [task(_intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:
-        tasks.append(task(_bands_node(run, model, n_features), run.rows[masked], one_each))
-    run.forward_passes[model.name] = 0
+        node = _bands_node(run, model, n_features, chosen)
+        if held.any():
+            tasks.append(task(node, run.rows[masked], one_each))
+    run.forward_passes.setdefault(model.name, 0)
     rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
     if len(rows):
         _Embedding(run, model, tasks, to_align, held).work_through(rows)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
-        measure_precision(run, model, tasks[-1].node, labels, run.rows[masked])
+        measure_precision(run, model, node, held, labels, run.rows[masked])
 
 
 class _Task(NamedTuple):
@@ -99,7 +110,7 @@ class _Embedding:
         self._to_align, self._held = to_align, held
         self._batch_size = run.batch_of(model)
         self._compiling: Future[Model] | None = None
-        self._began = time.monotonic()
+        self._began, self._done = time.monotonic(), 0
 
     def work_through(self, rows: npt.NDArray[np.int64]) -> None:
         """Align and embed all that is pending of these rows."""
@@ -182,6 +193,7 @@ class _Embedding:
         for part, result in zip(work.parts, work.results, strict=True):
             results.append(result.result())
             self._run.forward_passes[self._model.name] += part.n_images
+            self._done += part.n_images
             self._bar.update(part.n_images)
         embeddings, removed = assemble(self._model, work.parts, results)
         n_features = work.task.node["embedding"].shape[-1]  # type: ignore[union-attr]
@@ -204,8 +216,8 @@ class _Embedding:
 
     def _is_long(self) -> bool:
         """Whether so much is left to do that compiling pays; False as long as that is not clear."""
-        done, elapsed = self._run.forward_passes[self._model.name], time.monotonic() - self._began
-        return elapsed > _CLEAR_AFTER and elapsed / done * (self._total - done) > WORTH_SECONDS
+        elapsed, left = time.monotonic() - self._began, self._total - self._done
+        return elapsed > _CLEAR_AFTER and elapsed / self._done * left > WORTH_SECONDS
 
     def _compile(self) -> None:
         """Have a worker compile the network, once; the others go on meanwhile."""
@@ -290,9 +302,11 @@ def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
     return np.stack(channels, axis=-1).astype(np.uint8)[None]
 
 
-def _bands_identity(run: Run, model: Model) -> dict[str, Any]:
+def _bands_identity(run: Run, model: Model, chosen: npt.NDArray[np.bool_] | None) -> dict[str, Any]:
     """What tells two sets of banded embeddings apart: a nominal eye distance moves the bands."""
     identity: dict[str, Any] = {"bands": run.bands.declaration()}
+    if chosen is not None:
+        identity["chosen"] = np.flatnonzero(chosen).tolist()
     if run.bands.unit == "cycles/eyes":
         identity["eye_distance"] = model.eye_distance
     return identity
@@ -311,7 +325,13 @@ def _intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
     )
 
 
-def _bands_node(run: Run, model: Model, n_features: int) -> zarr.Group:
+def _bands_node(
+    run: Run, model: Model, n_features: int, chosen: npt.NDArray[np.bool_] | None
+) -> zarr.Group:
+    key = run.bands.key
+    if chosen is not None:
+        key += f"-of-{np.packbits(chosen).tobytes().hex()}"
+    run.band_nodes[model.name] = key
     n_bands, fill = len(run.bands), float("nan")
     attrs = {"long_name": f"{_LONG_NAME}, with one band removed"}
     columns = {
@@ -321,7 +341,7 @@ def _bands_node(run: Run, model: Model, n_features: int) -> zarr.Group:
         "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
     }
     return run.store.require_node(
-        f"embeddings/{node_name(model.name)}/{run.bands.key}",
+        f"embeddings/{node_name(model.name)}/{key}",
         columns,
-        identity=_bands_identity(run, model),
+        identity=_bands_identity(run, model, chosen),
     )

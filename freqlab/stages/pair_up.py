@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
-import math
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -18,21 +17,24 @@ from threadpoolctl import threadpool_limits
 
 from freqlab.bands import Bands
 from freqlab.models.spec import Model
-from freqlab.pairing import UnitEmbeddings, as_units, gathered_influence
+from freqlab.pairing import SIDES, cosines_without, unit_length
 from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
+from freqlab.stages.refinement import Refinement
 from freqlab.store import RunStore, node_name
 from freqlab.verification import FMRS, impostor_thresholds
+from freqlab.workers import Workers
 
 __all__ = ["write_influence"]
 
 _PAIRS_PER_CHUNK = 8192
 _PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
-_PAIRS_PER_PIECE = 128  # whose gathered embeddings stay in the processor's cache
-_PIECES_AT_ONCE = 64
-_TILE = 256  # faces whose embeddings are read together
-_HELD_BYTES = 192 * 2**20  # of embeddings held at once, however many faces there are
+_PAIRS_PER_PIECE = 2048  # that one worker takes
+_IN_CACHE = 128  # pairs whose gathered embeddings stay in the processor's cache
+_TILE = 512  # faces whose embeddings are read together
+_TILES_HELD = 8  # where both images are masked
+_DENSE = 8  # untouched embeddings are read whole if at least one in so many is needed
 
 _ATTRS = {
     "similarity": {"long_name": "cosine similarity", "units": "1"},
@@ -43,6 +45,10 @@ _ATTRS = {
     },
     "removed_rms": REMOVED_RMS_ATTRS,
     "threshold": {"long_name": "threshold", "units": "cosine similarity"},
+    "refined": {
+        "long_name": "band was computed",
+        "comment": "False: left out, for its broad band moved no pair by more than the tolerance",
+    },
     "impostor_comparisons": {"long_name": "impostor comparisons behind the thresholds"},
 }
 
@@ -54,11 +60,14 @@ def write_influence(
     positions: npt.NDArray[np.int32],
     sides: tuple[str, ...],
     name: str | None,
+    refinement: Refinement | None = None,
 ) -> str:
     """Write the node of a result, unless it is there; return its name."""
     store = run.store
     columns = _pair_columns(pairs, run.rows[positions])
     identity = _identity(run, models, sides, columns)
+    if refinement is not None:
+        identity["refine"] = refinement.tolerance
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     group = store.require_group(f"influence/{name}", identity)
@@ -70,6 +79,13 @@ def write_influence(
         face_set=run.faces.name,
         credit=run.faces.credit,
     )
+    errors = {model.name: _precision_error(run, model) for model in models}
+    if any(errors.values()):
+        made["precision_error"] = to_json({name: e for name, e in errors.items() if e})
+    made["precision"] = ", ".join(dict.fromkeys(model.precision for model in models))
+    if refinement is not None:
+        made["refine_error"] = to_json(refinement.errors)
+        made["broad"] = refinement.broad
     group.attrs.update(made)
     _write_axes(store, group, models, run.bands, sides, columns)
     _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
@@ -84,8 +100,18 @@ def write_influence(
         ("impostor_comparisons", n_impostors, ["model"]),
     ):
         store.write_array(group, variable, values, dims, _ATTRS[variable])
+    if refinement is not None:
+        refined = np.stack([refinement.refined[model.name] for model in models])
+        store.write_array(group, "refined", refined, ["model", "band"], _ATTRS["refined"])
     group.attrs["complete"] = True
     return name
+
+
+def _precision_error(run: Run, model: Model) -> Any:
+    """What a lower precision did to influence, as the embeddings' node tells it; or None."""
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}/{run.band_nodes[model.name]}"]
+    stored = node.attrs.get("precision_error")
+    return None if stored is None else json.loads(stored)
 
 
 def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
@@ -194,105 +220,161 @@ def _pair_up(
     rows: npt.NDArray[np.int32],
     sides: tuple[str, ...],
 ) -> None:
-    """Gather embeddings, take dot products, write; as many pairs at a time as memory allows.
-
-    Within those, pairs are sorted so that neighbours share faces: the embeddings are read from
-    memory a few times instead of twice per pair.
-    """
+    """Take dot products and write, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
-    removed = node[f"{run.bands.key}/removed_rms"][:]
-    tiles = _Tiles(node["intact/embedding"], node[f"{run.bands.key}/embedding"])
-    n_pairs, chunk = rows.shape[1], group["influence"].chunks[1]
-    step = max(1, _PAIRS_PER_STEP // chunk) * chunk
+    banded = node[run.band_nodes[model.name]]
+    removed_rms = banded["removed_rms"][:]
+    step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
     written: list[Future[None]] = []
     with (
-        run.bar(f"{model.name}: pairs", n_pairs, "pair") as bar,
+        run.bar(f"{model.name}: pairs", rows.shape[1] * len(sides), "side") as bar,
         threadpool_limits(1, user_api="blas"),
     ):
-        for start in range(0, n_pairs, step):
-            work = _Step(group, m, start, rows[:, start : start + step], sides, removed)
-            tile = work.rows // _TILE
-            # a group of probe tiles stays in memory while the references pass by, once per group
-            order = np.lexsort((work.rows[1], tile[0], tile[1], tile[0] // tiles.n_together))
-            pieces = (
-                (order[lower:upper], *(tiles.of(int(row)) for row in work.rows[:, order[lower]]))
-                for lower, upper in _pieces(tile[:, order])
-            )
-            while wave := list(itertools.islice(pieces, _PIECES_AT_ONCE)):
-                for done in [run.workers.share(work.fill, *piece) for piece in wave]:
-                    bar.update(done.result())
+        for start in range(0, rows.shape[1], step):
+            work = _Step(rows[:, start : start + step], node["intact/embedding"], sides)
+            work.compute(banded["embedding"], removed_rms, run.workers, bar.update)
             for earlier in written:
                 earlier.result()
-            written = [run.workers.prepare(work.write)]
+            written = [run.workers.prepare(work.write, group, m, start)]
         for earlier in written:
             earlier.result()
 
 
 class _Step:
-    """Pairs whose results are held at once: filled in piece by piece, then written."""
+    """Pairs whose results are held at once.
 
-    def __init__(
+    A side that masks one image goes through the faces tile by tile, each with all its pairs, and
+    needs but the untouched embeddings of the others; so every embedding is read once.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.int32], intact: Any, sides: tuple[str, ...]) -> None:
+        self._rows, self._sides = rows, sides
+        members, positions = np.unique(rows, return_inverse=True)
+        self._positions = positions.reshape(rows.shape)
+        whole = _DENSE * len(members) >= intact.shape[0]
+        found = intact[:][members] if whole else intact.oindex[members]
+        self._intact = unit_length(np.asarray(found))
+
+    def compute(
         self,
-        group: Any,
-        m: int,
-        start: int,
-        rows: npt.NDArray[np.int32],
-        sides: tuple[str, ...],
-        removed: npt.NDArray[np.float32],
+        embedding: Any,
+        removed_rms: npt.NDArray[np.float32],
+        workers: Workers,
+        advance: Callable[[int], object],
     ) -> None:
-        self._group, self._m, self._start = group, m, start
-        self.rows, self._sides, self._removed = rows, sides, removed
-        shape = (rows.shape[1], len(sides), removed.shape[1])
-        self._similarity = np.empty(shape[0], np.float32)
-        self._influence, self._contrast = np.empty(shape, np.float32), np.empty(shape, np.float32)
+        """Fill in all results; `advance` is called with numbers of pairs and sides done."""
+        n_pairs, n_bands = self._rows.shape[1], embedding.shape[1]
+        self._similarity = np.empty(n_pairs, np.float32)
+        self._influence = np.empty((n_pairs, len(self._sides), n_bands), np.float32)
+        self._contrast = np.empty_like(self._influence)
+        everything = np.arange(n_pairs)
+        _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
 
-    def fill(
-        self, at: npt.NDArray[np.int64], probes: UnitEmbeddings, references: UnitEmbeddings
-    ) -> int:
-        """Compute some pairs; both embeddings are those of the tiles that hold their faces."""
-        probe, reference = self.rows[:, at]
-        self._similarity[at], self._influence[at] = gathered_influence(
-            probes, probe % _TILE, references, reference % _TILE, self._sides
-        )
-        taken = {"probe": self._removed[probe], "reference": self._removed[reference]}
-        if "both" in self._sides:
-            taken["both"] = np.hypot(taken["probe"], taken["reference"])
-        self._contrast[at] = np.stack([taken[side] for side in self._sides], axis=1)
+        def load(tile: int) -> npt.NDArray[np.float32]:
+            return unit_length(np.asarray(embedding[tile * _TILE : (tile + 1) * _TILE]))
+
+        for s, side in enumerate(self._sides):
+            if side == "both":
+                self._both(s, functools.lru_cache(_TILES_HELD)(load), removed_rms, workers, advance)
+                continue
+            masked = SIDES.index(side)
+            order = np.argsort(self._rows[masked], kind="stable")
+            tiles = list(_by_tile(order, self._rows[masked]))
+            following = workers.prepare(load, tiles[0][0])
+            for i, (_, pairs) in enumerate(tiles):
+                vectors = following.result()
+                if i + 1 < len(tiles):
+                    following = workers.prepare(load, tiles[i + 1][0])
+                results = [
+                    workers.share(self._one, s, masked, piece, vectors, removed_rms)
+                    for piece in _pieces(pairs)
+                ]
+                advance(_wait(results))
+
+    def _both(
+        self,
+        s: int,
+        load: Callable[[int], npt.NDArray[np.float32]],
+        removed_rms: npt.NDArray[np.float32],
+        workers: Workers,
+        advance: Callable[[int], object],
+    ) -> None:
+        """Where both images are masked: probes stay in memory by groups, references pass by."""
+        tile = self._rows // _TILE
+        order = np.lexsort((self._rows[1], tile[0], tile[1], tile[0] // (_TILES_HELD - 2)))
+        cuts = np.flatnonzero((np.diff(tile[:, order], axis=1) != 0).any(axis=0)) + 1
+        for pairs in np.split(order, cuts):
+            probes, references = (load(int(side)) for side in tile[:, pairs[0]])
+            results = [
+                workers.share(self._two, s, piece, probes, references, removed_rms)
+                for piece in _pieces(pairs)
+            ]
+            advance(_wait(results))
+
+    def _compare(self, at: npt.NDArray[np.int64]) -> int:
+        probe, reference = (self._intact[side[at]] for side in self._positions)
+        self._similarity[at] = np.clip(np.einsum("pd,pd->p", probe, reference), -1, 1)
         return len(at)
 
-    def write(self) -> None:
+    def _one(
+        self,
+        s: int,
+        masked: int,
+        at: npt.NDArray[np.int64],
+        vectors: npt.NDArray[np.float32],
+        removed_rms: npt.NDArray[np.float32],
+    ) -> int:
+        faces = self._rows[masked, at]
+        partners = self._positions[1 - masked, at]
+        without = cosines_without(vectors, faces % _TILE, self._intact, partners)
+        self._influence[at, s] = self._similarity[at, None] - without
+        self._contrast[at, s] = removed_rms[faces]
+        return len(at)
+
+    def _two(
+        self,
+        s: int,
+        at: npt.NDArray[np.int64],
+        probes: npt.NDArray[np.float32],
+        references: npt.NDArray[np.float32],
+        removed_rms: npt.NDArray[np.float32],
+    ) -> int:
+        rows = self._rows[:, at]
+        for lower in range(0, len(at), _IN_CACHE):
+            part = slice(lower, lower + _IN_CACHE)
+            probe, reference = rows[:, part] % _TILE
+            without = np.einsum("pbd,pbd->pb", probes[probe], references[reference])
+            here = at[part]
+            self._influence[here, s] = self._similarity[here, None] - np.clip(without, -1, 1)
+        self._contrast[at, s] = np.hypot(removed_rms[rows[0]], removed_rms[rows[1]])
+        return len(at)
+
+    def write(self, group: Any, m: int, start: int) -> None:
         """Write all pairs of the step, whole chunks at a time."""
-        stop = self._start + len(self._similarity)
-        self._group["similarity"][self._m, self._start : stop] = self._similarity
-        self._group["influence"][self._m, self._start : stop] = self._influence
-        self._group["removed_rms"][self._m, self._start : stop] = self._contrast
+        stop = start + len(self._similarity)
+        group["similarity"][m, start:stop] = self._similarity
+        group["influence"][m, start:stop] = self._influence
+        group["removed_rms"][m, start:stop] = self._contrast
 
 
-def _pieces(tiles: npt.NDArray[np.int32]) -> Iterator[tuple[int, int]]:
-    """Bounds of runs of pairs of the same two tiles, cut to a size whose gather fits a cache."""
-    cuts = np.flatnonzero((np.diff(tiles, axis=1) != 0).any(axis=0)) + 1
-    for lower, upper in itertools.pairwise([0, *cuts.tolist(), tiles.shape[1]]):
-        for first in range(lower, upper, _PAIRS_PER_PIECE):
-            yield first, min(first + _PAIRS_PER_PIECE, upper)
+def _by_tile(
+    order: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Pairs by the tile of their masked face; `order` sorts them by that face."""
+    tiles = rows[order] // _TILE
+    cuts = np.flatnonzero(np.diff(tiles)) + 1
+    for pairs in np.split(order, cuts):
+        yield int(rows[pairs[0]]) // _TILE, pairs
 
 
-class _Tiles:
-    """Embeddings of a model, scaled to unit length, some hundred faces at a time; few are held."""
+def _pieces(pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Pairs in pieces for the workers."""
+    return [pairs[i : i + _PAIRS_PER_PIECE] for i in range(0, len(pairs), _PAIRS_PER_PIECE)]
 
-    def __init__(self, intact: Any, removed: Any) -> None:
-        bytes_per_face = 4 * (math.prod(removed.shape[1:]) + intact.shape[1])
-        n_held = max(4, _HELD_BYTES // (bytes_per_face * _TILE))
-        self.n_together = n_held - 2
 
-        def load(tile: int) -> UnitEmbeddings:
-            which = slice(tile * _TILE, (tile + 1) * _TILE)
-            return as_units(np.asarray(intact[which]), np.asarray(removed[which]))
-
-        self._load = functools.lru_cache(maxsize=n_held)(load)
-
-    def of(self, row: int) -> UnitEmbeddings:
-        """The tile that holds a row; the row is ``row % _TILE`` in it."""
-        return self._load(row // _TILE)
+def _wait(results: list[Future[int]]) -> int:
+    """Wait for all, and add up what they return."""
+    return sum(result.result() for result in results)
 
 
 def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:

@@ -25,6 +25,7 @@ def measure_precision(
     run: Run,
     model: Model,
     node: zarr.Group,
+    held: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
 ) -> None:
@@ -34,7 +35,7 @@ def measure_precision(
     attributes get the largest |difference| of influence and the mean rank correlation of the
     profiles over bands. The passes are not counted among the run's.
     """
-    if "precision_error" in node.attrs or model.original is None:
+    if "precision_error" in node.attrs or model.original is None or held.sum() < 2:
         return
     rows = np.unique(rows)
     rows = rows[run.store.read(node, "status")[rows] == DONE]
@@ -46,7 +47,6 @@ def measure_precision(
     for block in run.store.blocks(sample):
         _, its_crops = read_crops(run, sample[block], model)
         crops.append(its_crops)
-    held = np.isin(np.arange(len(run.bands)), labels)
     removals = np.eye(len(run.bands), dtype=bool)[held]
     removals = np.concatenate([np.zeros((1, len(run.bands)), bool), removals])
     batch_size = run.batch_of(model)
