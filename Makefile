@@ -37,8 +37,10 @@ lint: .venv/installed-lint
 	$(BIN)/ruff check
 	$(BIN)/mypy
 
+# Ratios, not seconds, on the demo; benchmarks/README.md says how to take other faces and models.
 bench: .venv/installed-test
-	$(BIN)/python benchmarks/forward.py
+	$(BIN)/python benchmarks/speed.py --scaling
+	$(BIN)/python benchmarks/pairing.py
 	$(BIN)/python benchmarks/models.py
 
 lab: .venv/installed-all

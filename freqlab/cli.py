@@ -84,6 +84,15 @@ def run(
     upscale: Annotated[
         bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
     ] = False,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
+    compile: Annotated[
+        bool | None,
+        typer.Option("--compile/--no-compile", help="Compile networks; by default if it pays."),
+    ] = None,
+    refine: Annotated[
+        float | None,
+        typer.Option(help="Compute fine bands only where broad ones move a pair by more."),
+    ] = None,
     landmarks: Annotated[
         Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
     ] = None,
@@ -116,6 +125,9 @@ def run(
             batch_size=batch_size,
             keep_crops=keep_crops,
             upscale=upscale,
+            precision=precision,
+            compile="auto" if compile is None else compile,
+            refine=refine,
         )
 
 

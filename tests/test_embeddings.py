@@ -83,3 +83,38 @@ def test_wrong_shapes_are_named(linear):
         fl.embed_block(
             linear, np.zeros((1, 96, 112, 3), np.uint8), np.eye(15, dtype=bool), labels_of()
         )
+
+
+@pytest.mark.parametrize("batch_size", [3, 8, 64])
+def test_parts_do_not_matter(synthetic, linear, batch_size):
+    """More removals than one part takes, of every kind: none, one, several, all but one."""
+    rng = np.random.default_rng(0)
+    removals = rng.random((150, 15)) < rng.random((150, 1))
+    removals[0], removals[1] = False, True
+    crops = np.stack(synthetic.images[:3])
+    found = fl.embed_block(linear, crops, removals, labels_of(), batch_size=batch_size)
+    assert found.embeddings.shape == (3, 150, 16)
+    images = torch.from_numpy(crops).permute(0, 3, 1, 2).double()
+    labels = torch.from_numpy(labels_of())
+    for r in (0, 1, 77, 127, 128, 149):
+        masked = spectrum.remove(images, labels, np.flatnonzero(removals[r]))
+        np.testing.assert_allclose(
+            found.embeddings[:, r], linear(masked.float()).numpy(), atol=2e-3
+        )
+        taken = (images - masked).square().mean((1, 2, 3)).sqrt()
+        np.testing.assert_allclose(found.removed_rms[:, r], taken, atol=1e-3)
+
+
+def test_contrast_is_of_pixels_whatever_the_normalisation(synthetic):
+    """Bands are taken from normalised images; what they took is told in grey levels."""
+    crops, removals = np.stack(synthetic.images[:2]), np.eye(15, dtype=bool)
+    network = fl.load_model("mobilefacenet", device="cpu").network
+    plain = fl.wrap_model(network, name="plain")
+    scaled = fl.wrap_model(network, name="scaled", mean=(9, 8, 7), std=(50, 60, 70), channels="BGR")
+    first, second = (fl.embed_block(m, crops, removals, labels_of()) for m in (plain, scaled))
+    np.testing.assert_allclose(first.removed_rms, second.removed_rms, rtol=1e-4)
+
+
+def test_bands_beyond_the_removals_are_named(synthetic, linear):
+    with pytest.raises(ParameterError, match=r"removals of shape \(3, 3\) do not fit labels up to"):
+        fl.embed_block(linear, np.stack(synthetic.images), np.eye(3, dtype=bool), labels_of())

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from freqlab.errors import UnknownNameError
-from freqlab.pairing import cosine, pair_influence
+from freqlab.pairing import cosine, cosines_without, pair_influence, unit_length
 
 
 def test_influence_by_hand():
@@ -45,3 +45,23 @@ def test_unknown_side():
     ones = np.ones((1, 2), np.float32)
     with pytest.raises(UnknownNameError, match="Did you mean 'probe'"):
         pair_influence(ones, ones[:, None], ones, ones[:, None], "prob")
+
+
+@pytest.mark.parametrize("n_pairs", [4, 300])
+def test_cosines_of_many_pairs_of_few_faces(n_pairs):
+    """With few partners per face and with many, which go different ways."""
+    rng = np.random.default_rng(0)
+    removed = rng.normal(size=(6, 5, 8)).astype(np.float32)
+    intact = rng.normal(size=(7, 8)).astype(np.float32)
+    face, row = np.sort(rng.integers(0, 6, n_pairs)), rng.integers(0, 7, n_pairs)
+    expected = cosine(removed[face], intact[row][:, None])
+    found = cosines_without(unit_length(removed.copy()), face, unit_length(intact.copy()), row)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_unit_length():
+    vectors = np.array([[3.0, 4], [0, 0], [np.nan, 1]], np.float32)
+    found = unit_length(vectors)
+    np.testing.assert_allclose(found[0], [0.6, 0.8], rtol=1e-6)
+    assert np.isnan(found[1:]).all()
+    assert found is vectors

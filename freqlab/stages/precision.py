@@ -41,7 +41,7 @@ def measure_precision(
     rows = rows[run.store.read(node, "status")[rows] == DONE]
     if len(rows) < 2:
         return
-    firsts = np.linspace(0, len(rows) - 2, _SAMPLE // 2).astype(int)
+    firsts = np.linspace(0, len(rows) - 2, min(len(rows), _SAMPLE // 2)).round().astype(int)
     sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
     crops = []  # a photograph that is gone by now is left out
     for block in run.store.blocks(sample):
