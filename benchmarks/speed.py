@@ -120,7 +120,7 @@ def compare(
         )
         counts[name] = int(result.attrs["forward_passes"])
 
-    batch = default_batch_size(model.device)
+    batch = default_batch_size(model.device, model.precision)
     start = time.perf_counter()
     with working() as workers:
         fast = workers.submit_for(
@@ -182,7 +182,7 @@ def compare(
 
 def runtimes(model: Model, fast: Model) -> dict[str, Callable[[int], None]]:
     """Ways to run the bare network on a number of images, each time the batch that is ready."""
-    batch = default_batch_size(model.device)
+    batch = default_batch_size(model.device, model.precision)
     with torch.inference_mode():
         chance = torch.Generator().manual_seed(0)
         images = torch.rand(batch, 3, *model.template.size, generator=chance) * 255

@@ -77,7 +77,7 @@ class Run:
 
     def batch_of(self, model: Model) -> int:
         """Images per forward pass of a model."""
-        return self.batch_size or default_batch_size(model.device)
+        return self.batch_size or default_batch_size(model.device, model.precision)
 
     def failed(self) -> npt.NDArray[np.bool_]:
         """Whether a face could not be read, found or cut out for one of the templates ``(n,)``."""
