@@ -20,6 +20,7 @@ __all__ = [
     "PairInfluence",
     "cosine",
     "cosines_without",
+    "cosines_without_both",
     "pair_influence",
     "unit_length",
 ]
@@ -129,4 +130,32 @@ def cosines_without(
             part = slice(lower, lower + _IN_CACHE)
             product = np.matmul(removed[face[part]], partners[row[part]][:, :, None])
             found[part] = product[..., 0]
+    return np.clip(found, -1, 1, out=found)
+
+
+def cosines_without_both(
+    probes: Floats,
+    probe: npt.NDArray[np.integer],
+    references: Floats,
+    reference: npt.NDArray[np.integer],
+) -> Floats:
+    """Cosine of masked faces and masked partners, the same band in both.
+
+    Parameters
+    ----------
+    probes, references
+        Unit embeddings with one band removed each, ``(face, band, feature)``.
+    probe, reference
+        Rows in these, for each pair ``(pair,)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(pair, band)``.
+    """
+    found = np.empty((len(probe), probes.shape[1]), np.float32)
+    for lower in range(0, len(probe), _IN_CACHE):
+        part = slice(lower, lower + _IN_CACHE)
+        a, b = probes[probe[part]], references[reference[part]]
+        np.einsum("pbd,pbd->pb", a, b, out=found[part])
     return np.clip(found, -1, 1, out=found)

@@ -22,7 +22,7 @@ from freqlab.stages.begin import begun, check_list, load_models, say_what_was_do
 from freqlab.stages.context import label_map
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
-from freqlab.stages.refinement import broad_run, choose_bands, measure_refinement
+from freqlab.stages.refinement import broad_run, choose_bands
 
 __all__ = ["embed", "influence"]
 
@@ -204,8 +204,6 @@ def influence(
         for model in loaded:
             chosen = None if refinement is None else refinement.refined[model.name]
             embed_faces(run, model, masked, chosen)
-        if refinement is not None:
-            measure_refinement(run, loaded, refinement, positions, sides)
         failed = run.failed()
         name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
 

@@ -229,11 +229,8 @@ class RunStore:
         self, node: zarr.Group, name: str, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[Any]:
         """Rows of an array that lie near each other, such as those of a block."""
-        if not len(rows):
-            return self.read(node, name)[:0]
-        first = int(rows.min())
-        array = self._handle(node, name)
-        values = np.asarray(array[first : int(rows.max()) + 1])[rows - first]
+        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+        values = np.asarray(self._handle(node, name)[first : last + 1])[rows - first]
         return values.astype(object) if values.dtype.kind == "T" else values
 
     def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled, why_not_compilable
+from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled
 from freqlab.embeddings import Embedded, Part, Removals, assemble, block_parts, embed_block
 from freqlab.errors import ModelError, StoreConflictError
 from freqlab.models.spec import Model
@@ -75,7 +75,7 @@ def embed_faces(
         _Embedding(run, model, tasks, to_align, held).work_through(rows)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
-        measure_precision(run, model, node, held, labels, run.rows[masked])
+        measure_precision(run, model, node, held, run.rows[masked])
 
 
 class _Task(NamedTuple):
@@ -109,21 +109,21 @@ class _Embedding:
         self._run, self._model, self._tasks = run, model, tasks
         self._to_align, self._held = to_align, held
         self._batch_size = run.batch_of(model)
+        self._asked = False
         self._compiling: Future[Model] | None = None
         self._began, self._done = time.monotonic(), 0
 
     def work_through(self, rows: npt.NDArray[np.int64]) -> None:
         """Align and embed all that is pending of these rows."""
         run, name = self._run, self._model.name
-        total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
-        self._total = total
+        self._total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
         blocks = iter([rows[block] for block in run.store.blocks(rows)])
         n_ahead = run.workers.n + 1
         preparing: deque[tuple[npt.NDArray[np.int64], Future[Any]]] = deque()
         embedding: deque[_InFlight] = deque()
         with (
             run.bar("aligning faces", len(self._to_align), "face") as faces_bar,
-            run.bar(f"{name}: forward passes", total, "img") as bar,
+            run.bar(f"{name}: forward passes", self._total, "img") as bar,
         ):
             self._bar = bar
             if run.compile is True:
@@ -221,12 +221,9 @@ class _Embedding:
 
     def _compile(self) -> None:
         """Have a worker compile the network, once; the others go on meanwhile."""
-        if self._compiling is not None or is_compiled(self._model):
+        if self._asked:
             return
-        why_not = why_not_compilable(self._model)
-        if why_not and self._run.compile is not True:
-            self._compiling = Future()  # settled: never
-            return
+        self._asked = True
         self._run.say(f"{self._model.name}: compiling the network, about half a minute")
         workers = self._run.workers
         self._compiling = workers.submit_for(
@@ -241,13 +238,11 @@ class _Embedding:
         """Go on with the compiled network, if it is there."""
         if self._compiling is None or not (wait or self._compiling.done()):
             return
-        if is_compiled(self._model):
-            return
         try:
             self._model = self._compiling.result()
         except ModelError as error:
             self._run.say(f"note: {error}; it goes on uncompiled")
-            self._compiling = Future()
+        self._compiling = None
 
 
 def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any:

@@ -17,11 +17,11 @@ from threadpoolctl import threadpool_limits
 
 from freqlab.bands import Bands
 from freqlab.models.spec import Model
-from freqlab.pairing import SIDES, cosines_without, unit_length
+from freqlab.pairing import SIDES, cosines_without, cosines_without_both, unit_length
 from freqlab.provenance import make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
-from freqlab.stages.refinement import Refinement
+from freqlab.stages.refinement import Refinement, measure_refinement
 from freqlab.store import RunStore, node_name
 from freqlab.verification import FMRS, impostor_thresholds
 from freqlab.workers import Workers
@@ -31,7 +31,6 @@ __all__ = ["write_influence"]
 _PAIRS_PER_CHUNK = 8192
 _PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
 _PAIRS_PER_PIECE = 2048  # that one worker takes
-_IN_CACHE = 128  # pairs whose gathered embeddings stay in the processor's cache
 _TILE = 512  # faces whose embeddings are read together
 _TILES_HELD = 8  # where both images are masked
 _DENSE = 8  # untouched embeddings are read whole if at least one in so many is needed
@@ -84,6 +83,7 @@ def write_influence(
         made["precision_error"] = to_json({name: e for name, e in errors.items() if e})
     made["precision"] = ", ".join(dict.fromkeys(model.precision for model in models))
     if refinement is not None:
+        measure_refinement(run, models, refinement, positions, sides)
         made["refine_error"] = to_json(refinement.errors)
         made["broad"] = refinement.broad
     group.attrs.update(made)
@@ -340,12 +340,8 @@ class _Step:
         removed_rms: npt.NDArray[np.float32],
     ) -> int:
         rows = self._rows[:, at]
-        for lower in range(0, len(at), _IN_CACHE):
-            part = slice(lower, lower + _IN_CACHE)
-            probe, reference = rows[:, part] % _TILE
-            without = np.einsum("pbd,pbd->pb", probes[probe], references[reference])
-            here = at[part]
-            self._influence[here, s] = self._similarity[here, None] - np.clip(without, -1, 1)
+        without = cosines_without_both(probes, rows[0] % _TILE, references, rows[1] % _TILE)
+        self._influence[at, s] = self._similarity[at, None] - without
         self._contrast[at, s] = np.hypot(removed_rms[rows[0]], removed_rms[rows[1]])
         return len(at)
 

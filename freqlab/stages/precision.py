@@ -8,12 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.embeddings import embed_block
 from freqlab.models.spec import Model
 from freqlab.pairing import pair_influence
 from freqlab.provenance import to_json
 from freqlab.stages.context import Run
-from freqlab.stages.crops import read_crops
+from freqlab.stages.samples import embed_sample
 from freqlab.store import DONE
 
 __all__ = ["measure_precision"]
@@ -26,7 +25,6 @@ def measure_precision(
     model: Model,
     node: zarr.Group,
     held: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
 ) -> None:
     """Hold the influence of a model in lower precision against float32, once per node.
@@ -35,6 +33,8 @@ def measure_precision(
     attributes get the largest |difference| of influence and the mean rank correlation of the
     profiles over bands. The passes are not counted among the run's.
     """
+    from scipy.stats import spearmanr
+
     if "precision_error" in node.attrs or model.original is None or held.sum() < 2:
         return
     rows = np.unique(rows)
@@ -43,46 +43,23 @@ def measure_precision(
         return
     firsts = np.linspace(0, len(rows) - 2, min(len(rows), _SAMPLE // 2)).round().astype(int)
     sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
-    crops = []  # a photograph that is gone by now is left out
-    for block in run.store.blocks(sample):
-        _, its_crops = read_crops(run, sample[block], model)
-        crops.append(its_crops)
-    removals = np.eye(len(run.bands), dtype=bool)[held]
-    removals = np.concatenate([np.zeros((1, len(run.bands)), bool), removals])
-    batch_size = run.batch_of(model)
-    influences = []
-    n_faces = sum(map(len, crops))
-    probe, reference = np.array(list(itertools.permutations(range(n_faces), 2))).T
+    profiles = []
     for which in (model.original, model):
-        found = embed_block(
-            which, np.concatenate(crops), removals, labels, batch_size=batch_size
-        ).embeddings
-        intact, banded = found[:, 0], found[:, 1:]
-        influences.append(
-            pair_influence(
-                intact[probe], banded[probe], intact[reference], banded[reference], "probe"
-            ).influence
-        )
-    ranks = [_ranks(influence) for influence in influences]
+        found = embed_sample(run, which, sample, held)
+        probe, reference = np.array(list(itertools.permutations(range(len(found.rows)), 2))).T
+        of_pair = (found.intact[probe], found.removed[probe])
+        partner = (found.intact[reference], found.removed[reference])
+        profiles.append(pair_influence(*of_pair, *partner, "probe").influence)
+    correlations = [spearmanr(*both).statistic for both in zip(*profiles, strict=True)]
     error = {
-        "largest_difference": round(float(np.abs(influences[0] - influences[1]).max()), 6),
-        "rank_correlation": round(float(np.mean((ranks[0] * ranks[1]).sum(axis=1))), 4),
-        "faces": n_faces,
-        "pairs": len(influences[0]),
+        "largest_difference": round(float(np.abs(profiles[0] - profiles[1]).max()), 6),
+        "rank_correlation": round(float(np.mean(correlations)), 4),
+        "faces": len(found.rows),
+        "pairs": len(probe),
     }
     node.attrs["precision_error"] = to_json(error)
     run.say(
         f"{model.name}: {model.precision} moves influence by up to "
         f"{error['largest_difference']:.4f} (rank correlation of profiles "
-        f"{error['rank_correlation']:.3f}), on {error['pairs']} pairs of {n_faces} faces"
+        f"{error['rank_correlation']:.3f}), on {error['pairs']} pairs of {error['faces']} faces"
     )
-
-
-def _ranks(profiles: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Ranks over bands, centred and scaled: their products sum to Spearman's correlation."""
-    from scipy.stats import rankdata
-
-    ranks = rankdata(profiles, axis=1)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    length = np.sqrt(np.square(ranks).sum(axis=1, keepdims=True))
-    return np.asarray(ranks / np.where(length > 0, length, np.nan))

@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from freqlab.embeddings import embed_block
 from freqlab.models.spec import Model
 from freqlab.pairing import pair_influence
 from freqlab.stages.context import Run, label_map
-from freqlab.stages.crops import read_crops
+from freqlab.stages.samples import embed_sample
 
 __all__ = ["Refinement", "broad_run", "choose_bands", "measure_refinement"]
 
@@ -87,26 +86,14 @@ def measure_refinement(
         if not left_out.any() or not len(rows):
             refinement.errors[model.name] = {"largest_influence": 0.0, "pairs": len(rows)}
             continue
-        members = np.unique(rows)
-        read = [read_crops(run, members[block], model) for block in run.store.blocks(members)]
-        kept = np.concatenate([its_rows for its_rows, _ in read])
-        removals = np.eye(len(run.bands), dtype=bool)[left_out]
-        removals = np.concatenate([np.zeros((1, len(run.bands)), bool), removals])
-        found = embed_block(
-            model,
-            np.concatenate([crops for _, crops in read]),
-            removals,
-            labels,
-            batch_size=run.batch_of(model),
-        ).embeddings
-        here = np.isin(rows, kept).all(axis=1)  # a photograph may be gone by now
-        probe, reference = np.searchsorted(kept, rows[here]).T
-        intact, banded = found[:, 0], found[:, 1:]
+        found = embed_sample(run, model, np.unique(rows), left_out)
+        here = np.isin(rows, found.rows).all(axis=1)
+        probe, reference = np.searchsorted(found.rows, rows[here]).T
+        of_pair = (found.intact[probe], found.removed[probe])
+        partner = (found.intact[reference], found.removed[reference])
         largest = 0.0
         for side in sides:
-            moved = pair_influence(
-                intact[probe], banded[probe], intact[reference], banded[reference], side
-            ).influence
+            moved = pair_influence(*of_pair, *partner, side).influence
             largest = max(largest, float(np.abs(moved).max(initial=0.0)))
         refinement.errors[model.name] = {
             "largest_influence": round(largest, 6),
