@@ -34,7 +34,7 @@ FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 Floats = npt.NDArray[np.floating]
 
-_ROWS_PER_STEP = 256
+_SCORES_PER_STEP = 1 << 18
 _FINE_BINS = 1 << 16
 
 
@@ -110,7 +110,9 @@ def compare_all(
         ``(n,)``: the photograph a face goes back to.
     """
     parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
-    parts += list(_comparison_blocks(embeddings, sources))
+    for scores, once, rows, others in _score_blocks(embeddings, sources):
+        i, j = np.nonzero(once)
+        parts.append((scores[once], rows[i], others[j]))
     scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
     return Comparisons(scored, reference, probe, _codes(subjects))
 
@@ -143,8 +145,9 @@ def impostor_thresholds(
     codes = _codes(subjects)
 
     def impostors() -> Iterator[npt.NDArray[np.float32]]:
-        for scores, reference, probe in _comparison_blocks(embeddings, sources):
-            yield scores[codes[reference] != codes[probe]]
+        for scores, once, rows, others in _score_blocks(embeddings, sources):
+            once &= codes[rows, None] != codes[others]
+            yield scores[once]
 
     counts = np.zeros(_FINE_BINS, np.int64)
     for scores in impostors():
@@ -191,23 +194,35 @@ def _between(refused: np.floating[Any], accepted: Floats) -> float:
 def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Number of the bin of each score; higher scores never have lower numbers."""
     place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
-    return np.clip(place, 0, _FINE_BINS - 1).astype(np.int64)
+    return np.clip(place, 0, _FINE_BINS - 1, out=place).astype(np.int64)
 
 
-def _comparison_blocks(
+def _score_blocks(
     embeddings: Floats, sources: npt.NDArray[np.object_]
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.int32], npt.NDArray[np.int32]]]:
-    """Scores of every comparison, once, with the positions of reference and probe."""
+) -> Iterator[
+    tuple[
+        npt.NDArray[np.float32],
+        npt.NDArray[np.bool_],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+    ]
+]:
+    """Scores of some faces with all later ones, a bounded number at a time.
+
+    Yields scores ``(row, other)``, where a comparison is to be made ``(row, other)``, and the
+    positions of both kinds of faces.
+    """
     usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
     vectors = _unit(embeddings[usable])
     source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
-    for start in range(0, len(vectors), _ROWS_PER_STEP):
-        rows = np.arange(start, min(start + _ROWS_PER_STEP, len(vectors)))
-        others = np.arange(start, len(vectors))
-        scores = np.clip(vectors[rows] @ vectors[start:].T, -1, 1)
-        once = (others > rows[:, None]) & (source[rows, None] != source[None, others])
-        i, j = np.nonzero(once)
-        yield scores[once], usable[rows[i]], usable[others[j]]
+    start = 0
+    while start < len(vectors):
+        stop = start + max(1, _SCORES_PER_STEP // (len(vectors) - start))
+        rows, others = np.arange(len(vectors))[start:stop], np.arange(start, len(vectors))
+        scores = vectors[start:stop] @ vectors[start:].T
+        once = (others > rows[:, None]) & (source[rows, None] != source[others])
+        yield np.clip(scores, -1, 1, out=scores), once, usable[rows], usable[others]
+        start = stop
 
 
 def compare_pairs(
@@ -237,10 +252,10 @@ def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
 
 
 def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
-    vectors = embeddings.astype(np.float32)
+    vectors: npt.NDArray[np.float32] = embeddings.astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
-        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(unit, np.float32)
+        vectors /= np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None]
+    return vectors
 
 
 def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:

@@ -164,7 +164,7 @@ def test_accuracy_of_folds_with_ties_and_gaps():
 @pytest.mark.parametrize("seed", range(3))
 def test_thresholds_in_bounded_memory_are_the_same(monkeypatch, decimals, seed):
     """Also with many equal scores, and in blocks that do not divide the faces."""
-    monkeypatch.setattr("freqlab.verification._ROWS_PER_STEP", 37)
+    monkeypatch.setattr("freqlab.verification._SCORES_PER_STEP", 370)
     rng = np.random.default_rng(seed)
     embeddings = rng.normal(size=(300, 3 if decimals else 8)).astype(np.float32)
     if decimals:

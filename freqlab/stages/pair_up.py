@@ -33,7 +33,7 @@ _PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
 _PAIRS_PER_PIECE = 2048  # that one worker takes
 _TILE = 512  # faces whose embeddings are read together
 _TILES_HELD = 8  # where both images are masked
-_DENSE = 8  # untouched embeddings are read whole if at least one in so many is needed
+_DENSE = 8  # a stretch of untouched embeddings is read whole if one in so many is needed
 
 _ATTRS = {
     "similarity": {"long_name": "cosine similarity", "units": "1"},
@@ -251,9 +251,7 @@ class _Step:
         self._rows, self._sides = rows, sides
         members, positions = np.unique(rows, return_inverse=True)
         self._positions = positions.reshape(rows.shape)
-        whole = _DENSE * len(members) >= intact.shape[0]
-        found = intact[:][members] if whole else intact.oindex[members]
-        self._intact = unit_length(np.asarray(found))
+        self._intact = unit_length(_read(intact, members))
 
     def compute(
         self,
@@ -351,6 +349,19 @@ class _Step:
         group["similarity"][m, start:stop] = self._similarity
         group["influence"][m, start:stop] = self._influence
         group["removed_rms"][m, start:stop] = self._contrast
+
+
+def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Untouched embeddings of faces, in order of their rows."""
+    found = np.empty((len(rows), intact.shape[1]), np.float32)
+    for start in range(0, len(rows), _TILE):
+        part = rows[start : start + _TILE]
+        first, last = int(part[0]), int(part[-1])
+        if _DENSE * len(part) > last - first:
+            found[start : start + _TILE] = intact[first : last + 1][part - first]
+        else:
+            found[start : start + _TILE] = intact.oindex[part]
+    return found
 
 
 def _by_tile(
