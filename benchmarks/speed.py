@@ -30,6 +30,7 @@ import pandas as pd
 import torch
 from captum.attr import FeatureAblation
 from PIL import Image
+from torch.utils.flop_counter import FlopCounterMode
 
 import freqlab as fl
 from freqlab.compilation import compiled
@@ -166,6 +167,7 @@ def compare(
             b / f for b, f in zip(seconds["bare"], seconds["freqlab"], strict=True)
         ],
         "seconds of compiling": seconds_compiling,
+        **matrix_work(model, n / median["freqlab"]),
         "ms per pair": 1e3 * median["freqlab"] / len(pairs),
     }
     for name in ("captum", "captum, compiled"):
@@ -178,6 +180,30 @@ def compare(
         per_pair = median["captum"] / min(arguments.captum_pairs, len(pairs))
         row["captum / freqlab, refined"] = per_pair * len(pairs) / median["freqlab, refined"]
     return row
+
+
+def matrix_work(model: Model, images_per_second: float) -> dict[str, float]:
+    """Operations of an image, and the share of the device's matrix rate that freqlab reaches.
+
+    The rate is that of the product of two large matrices in the same precision, the best of five.
+    """
+    image = torch.zeros(1, 3, *model.template.size, device=model.device)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        model.network(model.prepare(image).to(model.dtype))
+    n = 2048 if model.device == "cpu" else 8192
+    factor = torch.ones(n, n, dtype=model.dtype, device=model.device)
+
+    def multiply(_: int) -> None:
+        factor @ factor
+        if model.device.startswith("cuda"):
+            torch.cuda.synchronize()
+
+    rate = 2 * n**3 / min(seconds_of(multiply, n) for _ in range(5))
+    return {
+        "GFLOP per image": counter.get_total_flops() / 1e9,
+        "TFLOP/s, matrix product": rate / 1e12,
+        "freqlab / matrix product": counter.get_total_flops() * images_per_second / rate,
+    }
 
 
 def runtimes(model: Model, fast: Model) -> dict[str, Callable[[int], None]]:
