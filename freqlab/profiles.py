@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,15 +10,13 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.errors import ParameterError, check_name
-from freqlab.resampling import check_draws, draw_subjects
+from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
 from freqlab.selection import frequency_unit, with_axes
 
 __all__ = ["MIN_REMOVED_RMS", "compare", "influence_per_contrast", "mean_profile"]
 
 MIN_REMOVED_RMS = 0.5
 """Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
-
-_DRAWS_PER_STEP = 50
 
 
 def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
@@ -129,31 +128,11 @@ def _weighted_means(
     level: float,
 ) -> npt.NDArray[np.float64]:
     """Mean over the first axis and its bootstrap interval, NaN left out; estimates last."""
-    shape = values.shape[1:]
-    if len(values) == 0:
-        return np.full((*shape, 3), np.nan)
-    flat = values.reshape(len(values), -1)
-    filled = np.nan_to_num(flat)
-    present = np.isfinite(flat).astype(float)
-    one_subject = subjects[0] == subjects[1]
-
-    def mean(weights: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            return np.asarray((weights @ filled) / (weights @ present))
-
-    resampled = []
-    for start in range(0, len(draws), _DRAWS_PER_STEP):
-        counts = draws[start : start + _DRAWS_PER_STEP].astype(float)
-        weights = counts[:, subjects[0]] * np.where(one_subject, 1.0, counts[:, subjects[1]])
-        resampled.append(mean(weights))
-    every = np.concatenate(resampled)
-    estimates = np.full((flat.shape[1], 3), np.nan)
-    estimates[:, 0] = mean(np.ones((1, len(values))))[0]
-    some = np.isfinite(every).any(axis=0)
-    if some.any() and len(np.unique(subjects)) > 1:  # one subject says nothing of others
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        estimates[some, 1:] = np.nanquantile(every[:, some], tails, axis=0).T
-    return estimates.reshape(*shape, 3)
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
+    observed, drawn = means_over_pairs(flat, subjects, draws)
+    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
+        drawn = np.full_like(drawn, np.nan)
+    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
 
 
 def compare(

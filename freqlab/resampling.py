@@ -23,9 +23,11 @@ __all__ = [
     "d_prime_interval",
     "draw_subjects",
     "eer_interval",
+    "means_over_pairs",
     "percentiles",
     "rate_interval",
     "rates_at",
+    "with_interval",
 ]
 
 Floats = npt.NDArray[np.float64]
@@ -66,6 +68,70 @@ def percentiles(values: Floats, level: float) -> tuple[float, float]:
         return math.nan, math.nan
     lower, upper = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
     return float(lower), float(upper)
+
+
+def means_over_pairs(
+    values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
+) -> tuple[Floats, Floats]:
+    """Mean over pairs, as observed and in each draw; NaN are left out.
+
+    Parameters
+    ----------
+    values
+        ``(pair, quantity)``.
+    subjects
+        Numbers of the two subjects of each pair ``(2, pair)``.
+    draws
+        From :func:`draw_subjects`.
+
+    Returns
+    -------
+    observed : numpy.ndarray
+        ``(quantity,)``; NaN where there is no value.
+    drawn : numpy.ndarray
+        ``(draw, quantity)``.
+    """
+    if len(values) == 0:
+        return np.full(values.shape[1], np.nan), np.full((len(draws), values.shape[1]), np.nan)
+    filled, present = np.nan_to_num(values), np.isfinite(values).astype(float)
+    one_subject = subjects[0] == subjects[1]
+
+    def mean(weights: npt.NDArray[np.floating]) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ filled) / (weights @ present))
+
+    drawn = [
+        mean(part[:, subjects[0]] * np.where(one_subject, 1.0, part[:, subjects[1]]))
+        for part in _steps(draws)
+    ]
+    return mean(np.ones((1, len(values))))[0], np.concatenate(drawn)
+
+
+def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
+    """What was observed and its percentile interval over draws.
+
+    Parameters
+    ----------
+    observed
+        Any shape.
+    drawn
+        The same in each draw, ``(draw, ...)``; draws that are NaN are left out.
+    level
+        Coverage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., 3)``: value, lower, upper; bounds are NaN where every draw is.
+    """
+    found = np.full((observed.size, 3), np.nan)
+    found[:, 0] = observed.ravel()
+    flat = drawn.reshape(len(drawn), -1)
+    some = np.isfinite(flat).any(axis=0) & np.isfinite(found[:, 0])
+    if some.any():
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        found[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
+    return found.reshape(*observed.shape, 3)
 
 
 def rate_interval(

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.bands import Bands
+from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
 
 __all__ = [
+    "about_model",
+    "bands_of",
+    "crop_geometry",
     "fmr_text",
     "frequency_unit",
     "pairs_to_show",
@@ -171,3 +178,32 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
         along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
         data = data.assign({v: data[v].expand_dims(name) for v in along})
     return data
+
+
+def bands_of(result: xr.Dataset) -> Bands:
+    """The bands of a result or profile, declared again."""
+    bounds = result["band_bounds"].to_numpy()
+    edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
+    return Bands(edges, frequency_unit(result))
+
+
+def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
+    """How a model of a result was run: checkpoint, template, input size, and the rest.
+
+    Raises
+    ------
+    FreqlabError
+        If the result does not say.
+    """
+    try:
+        about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
+        return about
+    except KeyError as error:
+        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
+
+
+def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
+    """Height and width of the crops of a model, and the distance between the eyes in them."""
+    about = about_model(result, model)
+    height, width = about["input_size"]
+    return (height, width), about["eye_distance"]

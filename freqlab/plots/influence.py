@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
@@ -12,8 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
-from freqlab.bands import Bands
-from freqlab.errors import FreqlabError, StoreError, check_name
+from freqlab.errors import StoreError, check_name
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -25,6 +22,9 @@ from freqlab.plots.common import (
 from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results import open_crop
 from freqlab.selection import (
+    about_model,
+    bands_of,
+    crop_geometry,
     fmr_text,
     frequency_unit,
     select_pair,
@@ -156,8 +156,8 @@ def spectrum_plot(
     influence = data["influence"].to_numpy()
     largest = _largest(influence)
     values = (np.abs(influence) if kind == "absolute" else influence) / largest
-    (height, width), eye_distance = _crop_geometry(result, model)
-    bands = _bands_of(result)
+    (height, width), eye_distance = crop_geometry(result, model)
+    bands = bands_of(result)
     labels = _full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
@@ -394,32 +394,10 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
         return open_crop(
             result.attrs.get("store", ""),
             face=face,
-            template=_about_model(result, model)["template"],
+            template=about_model(result, model)["template"],
         )
     except StoreError:
         return None
-
-
-def _bands_of(result: xr.Dataset) -> Bands:
-    bounds = result["band_bounds"].to_numpy()
-    edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
-    return Bands(edges, frequency_unit(result))
-
-
-def _about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
-    import json
-
-    try:
-        about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
-        return about
-    except KeyError as error:
-        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
-
-
-def _crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
-    about = _about_model(result, model)
-    height, width = about["input_size"]
-    return (height, width), about["eye_distance"]
 
 
 def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
@@ -440,8 +418,8 @@ def _drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[n
     lower = bounds[endless, 0]
     corner = 0.0
     if model is not None and "identity" in result.attrs:
-        (_, width), eye_distance = _crop_geometry(result, model)
-        corner = _bands_of(result).in_unit(np.sqrt(0.5) * width, width, eye_distance)
+        (_, width), eye_distance = crop_geometry(result, model)
+        corner = bands_of(result).in_unit(np.sqrt(0.5) * width, width, eye_distance)
     bounds[endless, 1] = np.where(corner > lower, corner, lower * np.sqrt(2))
     return bounds
 
