@@ -13,6 +13,7 @@ from . import (
 )
 from .bands import Bands, parse_bands, rings
 from .datasets import face_set_names, known_face_sets, load_faces
+from .derived import degrade, degraded_pairs, pairs_by_resolution
 from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
@@ -30,10 +31,12 @@ from .performance import verification_table, verify
 from .profiles import compare, mean_profile
 from .protocols import read_pairs
 from .reports import report
-from .results import open_embeddings, open_influence, open_run
+from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.resolution_errors import resolution_errors
 from .templates import Template, register_template
 
 __version__: str
@@ -48,6 +51,8 @@ __all__ = [
     "alignment",
     "bands",
     "compare",
+    "degrade",
+    "degraded_pairs",
     "describe_pair",
     "describe_profile",
     "describe_verification",
@@ -70,13 +75,18 @@ __all__ = [
     "open_run",
     "pair_blocks",
     "pairing",
+    "pairs_by_resolution",
     "pairs_to_show",
     "parse_bands",
+    "pixels_across",
     "plots",
     "read_pairs",
     "register_model",
     "register_template",
     "report",
+    "resolution_errors",
+    "resolution_leaks",
+    "resolution_profiles",
     "resources",
     "rings",
     "spectrum",

@@ -95,7 +95,7 @@ class Removals:
 
 def embed_block(
     model: Model,
-    crops: npt.NDArray[np.uint8],
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     removals: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.int64],
     *,
@@ -113,7 +113,7 @@ def embed_block(
     model
         The model.
     crops
-        RGB crops ``(n, height, width, 3)`` at the model's input size.
+        RGB crops ``(n, height, width, 3)`` at the model's input size, 0..255, 8-bit or float.
     removals
         ``(removal, band)``, True where the band is taken out.
     labels
@@ -147,7 +147,11 @@ def embed_block(
 
 
 def block_parts(
-    model: Model, crops: npt.NDArray[np.uint8], removals: Removals, *, batch_size: int
+    model: Model,
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    removals: Removals,
+    *,
+    batch_size: int,
 ) -> list[Part]:
     """Divide the work on a block of crops; parameters as for :func:`embed_block`.
 
@@ -204,7 +208,7 @@ def _crops_together(n_removals: int, batch_size: int, most: int) -> int:
 class _Work(NamedTuple):
     """What a part does when it is called."""
 
-    crops: npt.NDArray[np.uint8]
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     removals: Removals
     which: slice
     batch_size: int

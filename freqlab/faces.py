@@ -16,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from freqlab.alignment import detect_faces
+from freqlab.degradation import Degradation
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.templates import template
 
@@ -41,6 +42,7 @@ _FACES_PER_BATCH = 32
 _RESERVED = {
     "face",
     "aligned",
+    "degraded_by",
     "status",
     "landmarks",
     "landmarks_given",
@@ -77,6 +79,9 @@ class Faces:
         The set's name, for titles.
     credit
         How the set's authors ask to be credited.
+    degradations
+        How each face is degraded on its way from the photograph to the crop, None for not at
+        all; as :func:`freqlab.degrade` fills it in.
 
     Raises
     ------
@@ -90,6 +95,7 @@ class Faces:
     aligned: str | None = None
     name: str = "faces"
     credit: str = ""
+    degradations: Sequence[Degradation | None] | None = None
 
     def __post_init__(self) -> None:
         table = self.table
@@ -131,6 +137,8 @@ class Faces:
             )
         if self.aligned is not None:
             template(self.aligned)
+        if self.degradations is not None and len(self.degradations) != len(table):
+            raise ParameterError(f"{len(self.degradations)} degradations for {len(table)} faces")
 
     def __len__(self) -> int:
         return len(self.table)
@@ -177,14 +185,25 @@ class Faces:
             found.append(root)
         return np.array(found, object)
 
+    @property
+    def degraded(self) -> npt.NDArray[np.bool_]:
+        """Whether each face is degraded on its way to the crop ``(n,)``."""
+        if self.degradations is None:
+            return np.zeros(len(self), bool)
+        return np.array([one is not None for one in self.degradations], bool)
+
     def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
         """The faces at these positions, in this order."""
         positions = np.asarray(rows)
+        degradations = self.degradations
+        if degradations is not None:
+            degradations = [degradations[int(i)] for i in positions]
         return dataclasses.replace(
             self,
             table=self.table.iloc[positions],
             images=None if self.images is None else [self.images[int(i)] for i in positions],
             landmarks=None if self.landmarks is None else self.landmarks[positions],
+            degradations=degradations,
         )
 
     def content(self, position: int) -> bytes:

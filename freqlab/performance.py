@@ -81,7 +81,8 @@ def verify(
     """Verification figures of models on a face set, with intervals over subjects.
 
     The faces are embedded untouched, unless the store has them; thresholds come from all impostor
-    comparisons of the set. Error rates are those of all comparisons, or of the pairs given.
+    comparisons of the set, but for faces that are degraded. Error rates are those of all
+    comparisons, or of the pairs given.
 
     Parameters
     ----------
@@ -143,7 +144,10 @@ def verify(
     found = []
     for name in names:
         embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
-        thresholds, n_impostor = impostor_thresholds(embeddings, faces.subjects, faces.sources)
+        whole = ~faces.degraded
+        thresholds, n_impostor = impostor_thresholds(
+            embeddings[whole], faces.subjects[whole], faces.sources[whole]
+        )
         if positions is None:
             listed = compare_all(embeddings, faces.subjects, faces.sources)
         else:

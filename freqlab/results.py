@@ -11,11 +11,13 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 import zarr
 
-from freqlab.errors import StoreError, check_name
-from freqlab.store import DONE, FLAGS, PENDING
+from freqlab.errors import ParameterError, StoreError, check_name
+from freqlab.layout import DONE, FLAGS, PENDING
+from freqlab.templates import template as named_template
 
 __all__ = [
     "crop_template",
@@ -25,6 +27,7 @@ __all__ = [
     "open_embeddings",
     "open_influence",
     "open_run",
+    "pixels_across",
     "result_names",
 ]
 
@@ -210,6 +213,44 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     faces = _open_face_node(url, root, "faces")
     kept = {name: faces[name] for name in ("subject", "path") if name in faces.variables}
     return crops.assign(status_text=("face", text)).assign_coords(kept)
+
+
+def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") -> pd.Series[float]:
+    """Pixels of each photograph across the crop that is cut out of it: its native resolution.
+
+    By the scale of the five points against those of the template (root mean squared distance from
+    their mean). Degraded faces count as their photographs.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+    template
+        Name of the alignment template.
+
+    Returns
+    -------
+    pandas.Series
+        By face; NaN where the points are not known, as of crops that were aligned elsewhere.
+
+    Raises
+    ------
+    ParameterError
+        If the template has no points.
+    """
+    to = named_template(template)
+    if not to.points:
+        raise ParameterError(f"template={template!r} has no fixed points to measure by")
+    url = os.fspath(path)
+    faces = _open_face_node(url, _open_group(url), "faces")
+
+    def spread(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        away = points - points.mean(axis=-2, keepdims=True)
+        return np.asarray(np.sqrt(np.square(away).sum(axis=-1).mean(axis=-1)))
+
+    landmarks = faces["landmarks"].to_numpy().astype(float)
+    across = to.size[1] * spread(landmarks) / spread(np.array(to.points))
+    return pd.Series(across, index=faces["face"].to_numpy().astype(str), name="pixels")
 
 
 def crop_template(path: str | os.PathLike[str], *, model: str) -> str:

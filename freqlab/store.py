@@ -24,7 +24,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import filelock
 import numpy as np
@@ -34,45 +34,23 @@ import zarr
 
 from freqlab.errors import ParameterError, StoreConflictError, StoreError
 from freqlab.faces import Faces
+from freqlab.layout import (
+    DONE,
+    FACE_COLUMNS,
+    FAILED,
+    NO_FILE,
+    NUMBER,
+    PENDING,
+    TEXT,
+    UNREADABLE,
+    Column,
+)
 from freqlab.metadata import equal_values, is_missing, stored_columns
 from freqlab.provenance import make_attrs
 
-__all__ = [
-    "BAD_LANDMARKS",
-    "DONE",
-    "FAILED",
-    "FLAGS",
-    "NO_FACE",
-    "NO_FILE",
-    "PENDING",
-    "UNREADABLE",
-    "Column",
-    "RunStore",
-    "check_place",
-    "file_stamp",
-    "locked",
-    "node_name",
-]
+__all__ = ["RunStore", "check_place", "file_stamp", "locked", "node_name"]
 
 FORMAT_VERSION = 1
-
-PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE = range(6)
-FLAGS = {
-    PENDING: "not computed",
-    DONE: "ok",
-    UNREADABLE: "unreadable image",
-    NO_FACE: "no face found",
-    BAD_LANDMARKS: "unusable landmarks",
-    NO_FILE: "no such file",
-}
-"""Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
-FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE)
-
-_STATUS_ATTRS = {
-    "long_name": "status",
-    "flag_values": list(FLAGS),
-    "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
-}
 
 
 def check_place(url: str | os.PathLike[str]) -> None:
@@ -126,53 +104,6 @@ def locked(url: str | os.PathLike[str]) -> Iterator[None]:
         lock.release()
 
 
-class Column(NamedTuple):
-    """One array of a node with a face axis: everything but the number of faces."""
-
-    dims: tuple[str, ...] = ()
-    shape: tuple[int, ...] = ()
-    dtype: Any = "float32"
-    fill: Any = None
-    attrs: Mapping[str, Any] = {}
-    packed: bool = True  # not worth it for embeddings: 8 % smaller, and slower to read and write
-
-
-_FACE_COLUMNS = {
-    "status": Column(dtype="int8", fill=PENDING, attrs=_STATUS_ATTRS),
-    "landmarks": Column(
-        ("point", "xy"),
-        (5, 2),
-        fill=float("nan"),
-        attrs={
-            "long_name": "five points: eyes, nose, corners of the mouth, viewer's left first",
-            "units": "pixels of the photograph",
-        },
-    ),
-    "landmarks_given": Column(
-        dtype="bool", fill=False, attrs={"long_name": "landmarks were given, not detected"}
-    ),
-    "box": Column(
-        ("edge",),
-        (4,),
-        fill=float("nan"),
-        attrs={
-            "long_name": "detected box: left, top, right, bottom",
-            "units": "pixels of the photograph",
-        },
-    ),
-    "faces_found": Column(
-        dtype="int16",
-        fill=-1,
-        attrs={"long_name": "faces the detector found; -1: it was not asked", "units": "1"},
-    ),
-    "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
-    "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
-    "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
-}
-_TEXT = Column(dtype=str, fill="")
-_NUMBER = Column(dtype="float64", fill=float("nan"))
-
-
 class RunStore:
     """A run's Zarr group, open for writing.
 
@@ -211,7 +142,7 @@ class RunStore:
         self.faces = self.root.require_group("faces")
         if "n_faces" not in self.faces.attrs:
             self.faces.attrs["n_faces"] = 0
-        for name, column in {"face": _TEXT, "subject": _TEXT, **_FACE_COLUMNS}.items():
+        for name, column in {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}.items():
             self._require_array(self.faces, name, column)
         self._fit(self.faces)
 
@@ -244,7 +175,8 @@ class RunStore:
         Raises
         ------
         StoreConflictError
-            If a face of the same name has another subject, image, landmarks or metadata.
+            If a face of the same name has another subject, image, landmarks or metadata, or is
+            degraded otherwise.
         """
         rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
         known = np.flatnonzero(rows >= 0)
@@ -253,11 +185,12 @@ class RunStore:
         columns = stored_columns(faces)
         self._check_kinds(columns)
         self._check_metadata(faces, columns, settled, rows[settled])
+        self._check_degradations(faces, settled, rows[settled])
         self._check_landmarks(faces, settled, rows[settled])
         self._check_images(faces, known, rows[known])
 
         for name, values in columns.items():
-            self._require_array(self.faces, name, _TEXT if values.dtype == object else _NUMBER)
+            self._require_array(self.faces, name, TEXT if values.dtype == object else NUMBER)
         landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
         if faces.landmarks is not None:
             landmarks = faces.landmarks.astype(np.float32)
@@ -266,6 +199,7 @@ class RunStore:
             **columns,
             "landmarks": landmarks,
             "landmarks_given": np.asarray(np.isfinite(landmarks).all(axis=(1, 2))),
+            "degraded_by": _declarations(faces),
         }
         new = np.flatnonzero(rows < 0)
         if len(new):
@@ -307,7 +241,7 @@ class RunStore:
             If the node is there with another identity.
         """
         node = self.require_group(path, identity)
-        for name, column in {**columns, "status": _FACE_COLUMNS["status"]}.items():
+        for name, column in {**columns, "status": FACE_COLUMNS["status"]}.items():
             self._require_array(node, name, column)
         self._fit(node)
         return node
@@ -516,6 +450,19 @@ class RunStore:
                     f"({int(differs.sum())} of them); nothing was overwritten. {'; '.join(first)}"
                 )
 
+    def _check_degradations(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        stored, given = self.read(self.faces, "degraded_by")[rows], _declarations(faces)[known]
+        differs = np.flatnonzero(stored != given)
+        if len(differs):
+            first = differs[0]
+            raise StoreConflictError(
+                f"store {self.url!r} holds faces of the same name that are degraded otherwise "
+                f"({len(differs)} of them); nothing was overwritten. {faces.names[known[first]]}: "
+                f"stored {stored[first] or 'not at all'}, given {given[first] or 'not at all'}"
+            )
+
     def _check_landmarks(
         self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
     ) -> None:
@@ -569,6 +516,15 @@ class RunStore:
 def node_name(name: str) -> str:
     """A name as part of a path in the store: no slash, nor what file systems refuse."""
     return re.sub(r'[/\\:*?"<>|]', "_", name)
+
+
+def _declarations(faces: Faces) -> npt.NDArray[np.object_]:
+    """How each face is degraded, as text; empty where it is not."""
+    if faces.degradations is None:
+        return np.full(len(faces), "", object)
+    return np.array(
+        ["" if one is None else one.declaration() for one in faces.degradations], object
+    )
 
 
 def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:

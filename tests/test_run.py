@@ -24,7 +24,8 @@ from freqlab.errors import (
     StoreError,
     UnknownNameError,
 )
-from freqlab.store import DONE, NO_FACE, RunStore, locked
+from freqlab.layout import DONE, NO_FACE
+from freqlab.store import RunStore, locked
 
 
 def compute(faces, pairs, model, **kwargs):

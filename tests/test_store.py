@@ -10,8 +10,9 @@ from conftest import make_faces
 
 import freqlab as fl
 from freqlab.errors import StoreConflictError, StoreError, UnknownNameError
+from freqlab.layout import DONE, NO_FACE, PENDING, Column
 from freqlab.results import describe_run
-from freqlab.store import DONE, NO_FACE, PENDING, Column, RunStore
+from freqlab.store import RunStore
 
 
 def store_of(tmp_path, faces=None, block_size=4):

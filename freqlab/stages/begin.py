@@ -141,6 +141,13 @@ def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
             raise ParameterError(
                 f"name={model.name!r} belongs to a known model; give your own another name"
             )
+        by_crop = [d for d in faces.degradations or () if d is not None and d.measure == "crop"]
+        finest = max((d.resolution for d in by_crop), default=0)
+        if finest > model.template.size[1]:
+            raise ParameterError(
+                f"resolution={finest} is above the native size of model {model.name!r}, whose "
+                f"crops are {model.template.size[1]} pixels across"
+            )
         if faces.aligned not in (None, model.spec.template) and not upscale:
             factor = pixels_per_pixel(template(faces.aligned), model.template)
             if factor > 1.001:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,6 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.degradation import Degradation
 from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
@@ -74,6 +76,33 @@ class Run:
         order = np.argsort(self.rows, kind="stable")
         found = order[np.searchsorted(self.rows, rows, sorter=order)]
         return [int(position) for position in found]
+
+    def degradations(self, rows: npt.NDArray[np.int64]) -> list[Degradation | None]:
+        """How the faces in these rows of the store are degraded."""
+        of_faces = self.faces.degradations
+        return [None if of_faces is None else of_faces[i] for i in self.positions(rows)]
+
+    def source_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows of the faces that those in `rows` are degraded from.
+
+        -1 for a face that is not degraded, and where its source is not in this call.
+        """
+        if self.faces.degradations is None:
+            return np.full(len(rows), -1, np.int64)
+        return self._source_of_position[self.positions(rows)]
+
+    @functools.cached_property
+    def _source_of_position(self) -> npt.NDArray[np.int64]:
+        """Row of the source of each face of this call, or -1."""
+        position = {name: i for i, name in enumerate(self.faces.names)}
+        found = np.full(len(self.faces), -1, np.int64)
+        sources = self.faces.table.get("source")
+        if sources is None:
+            return found
+        for i, (source, degraded) in enumerate(zip(sources, self.faces.degraded, strict=True)):
+            if degraded and source in position:
+                found[i] = self.rows[position[source]]
+        return found
 
     def batch_of(self, model: Model) -> int:
         """Images per forward pass of a model."""

@@ -11,10 +11,7 @@ import zarr
 
 from freqlab.alignment import cut, detect_faces
 from freqlab.errors import FaceSetError, ParameterError, StoreConflictError
-from freqlab.metadata import equal_values
-from freqlab.models.spec import Model
-from freqlab.stages.context import Run
-from freqlab.store import (
+from freqlab.layout import (
     BAD_LANDMARKS,
     DONE,
     FAILED,
@@ -22,16 +19,23 @@ from freqlab.store import (
     NO_FACE,
     NO_FILE,
     PENDING,
+    TOO_SMALL,
     UNREADABLE,
     Column,
-    file_stamp,
 )
+from freqlab.metadata import equal_values
+from freqlab.models.spec import Model
+from freqlab.stages.context import Run
+from freqlab.store import file_stamp
 from freqlab.templates import Template, template
 
-__all__ = ["align_rows", "check_any_usable", "read_crops", "rows_to_align"]
+__all__ = ["Crops", "align_rows", "check_any_usable", "read_crops", "rows_to_align"]
 
 Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
+Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+_ABOUT_IMAGES = ("landmarks", "box", "faces_found", "sha256", "file_size", "file_mtime")
 
 
 def rows_to_align(run: Run, to: Template) -> Rows:
@@ -50,7 +54,7 @@ def rows_to_align(run: Run, to: Template) -> Rows:
     return np.unique(run.rows[wanted])
 
 
-def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Pixels]:
+def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     """Read, detect and warp faces of one block, and store what came of it.
 
     Returns
@@ -58,7 +62,8 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Pixels]:
     rows : numpy.ndarray
         Those of `rows` that could be cut out.
     crops : numpy.ndarray
-        Theirs, ``(n, height, width, 3)``.
+        Theirs, ``(n, height, width, 3)``; float32 where one of them is degraded without
+        rounding, which is stored rounded and made again when it is read.
     """
     store, node = run.store, run.store.crops(to.name)
     crops, status, about_faces = _align_block(run, rows, to)
@@ -68,7 +73,8 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Pixels]:
         if not equal_values(values, store.read_rows(store.faces, name, rows)).all()
     }
     store.write_rows(store.faces, rows, changed, about_faces["status"])
-    store.write_rows(node, rows, {"crop": crops} if "crop" in node else {}, status)
+    kept = {"crop": np.rint(np.clip(crops, 0, 255)).astype(np.uint8)} if "crop" in node else {}
+    store.write_rows(node, rows, kept, status)
     cut_out = status == DONE
     return rows[cut_out], crops[cut_out]
 
@@ -91,7 +97,7 @@ def check_any_usable(run: Run, to: Template) -> None:
         )
 
 
-def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
+def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
     """Crops of faces in one block: from the store, or aligned again where it keeps none.
 
     Returns
@@ -100,20 +106,32 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
         Those of `rows` whose crop could be had; a photograph that is gone by now is left out
         and recorded so.
     crops : numpy.ndarray
-        ``(n, height, width, 3)``.
+        ``(n, height, width, 3)``; float32 where one of them is degraded without rounding.
 
     Raises
     ------
     StoreConflictError
         If a photograph is another by now.
     """
+    node = run.store.crops(model.spec.template)
+    if "crop" not in node:
+        return _align_again(run, rows, model.template)
+    crops = run.store.read_rows(node, "crop", rows)
+    exact = np.array([one is not None and one.exact for one in run.degradations(rows)])
+    if not exact.any():
+        return rows, crops
+    made_again, unrounded = _align_again(run, rows[exact], model.template)
+    here = ~exact | np.isin(rows, made_again)
+    crops = crops.astype(np.float32)
+    crops[exact & here] = unrounded
+    return rows[here], crops[here]
+
+
+def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
+    """Crops of faces that were aligned before; as :func:`read_crops`."""
     store = run.store
-    node = store.crops(model.spec.template)
-    if "crop" in node:
-        first, last = int(rows[0]), int(rows[-1])
-        return rows, np.asarray(node["crop"][first : last + 1])[rows - first]  # type: ignore[index]
     stored = store.read_rows(store.faces, "sha256", rows)
-    crops, status, about_faces = _align_block(run, rows, model.template)
+    crops, status, about_faces = _align_block(run, rows, to)
     here = status == DONE
     changed = here & (stored != about_faces["sha256"])
     if changed.any():
@@ -122,7 +140,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Pixels]:
             f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
         )
     store.write_rows(store.faces, rows[~here], {}, about_faces["status"][~here])
-    store.write_rows(node, rows[~here], {}, status[~here])
+    store.write_rows(store.crops(to.name), rows[~here], {}, status[~here])
     return rows[here], crops[here]
 
 
@@ -147,43 +165,72 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
 
 def _align_block(
     run: Run, rows: Rows, to: Template
-) -> tuple[Pixels, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
+) -> tuple[Crops, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
     """Crops of some faces, their status, and what is now known of the faces themselves.
 
     A face may be known, its landmarks given, and yet not be cut out for one template.
     """
-    images, known = _read_block(run, rows)
-    crops = np.zeros((len(rows), *to.size, 3), np.uint8)
+    degradations = run.degradations(rows)
+    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in _ABOUT_IMAGES}
+    known["status"] = np.full(len(rows), DONE, np.int8)
+    sharp = _crops_of_sources(run, rows, to, known)
+    images = _read_images(run, rows, known, but=sharp)
     status = known["status"].copy()
     if run.faces.aligned == to.name:
-        for k, image in images.items():
-            crops[k] = image
-        return crops, status, known
-    landmarks, boxes = _places(run, images, known, to)
-    for k, image in images.items():
-        needed = boxes[k] if to.cut_by == "box" else landmarks[k]
-        if np.isnan(needed).any():
-            status[k] = NO_FACE
-            continue
-        crop = None if _outside(needed, image) else cut(image, landmarks[k], boxes[k], to)
-        if crop is None:
-            status[k] = BAD_LANDMARKS
-        else:
-            crops[k] = crop
-    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
-    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
-    known["status"] = np.where(spared, DONE, status).astype(np.int8)
+        sharp |= images
+    else:
+        sharp |= _cut_images(run, rows, images, to, known, status)
+    exact = any(one is not None and one.exact for one in degradations)
+    crops = np.zeros((len(rows), *to.size, 3), np.float32 if exact else np.uint8)
+    names = run.faces.names
+    for k, position in enumerate(run.positions(rows)):
+        if k in sharp:
+            how = degradations[k]
+            by_crop = how is not None and how.measure == "crop"
+            crops[k] = how.of_crop(sharp[k], names[position]) if how and by_crop else sharp[k]
     return crops, status, known
 
 
-def _read_block(run: Run, rows: Rows) -> tuple[dict[int, Pixels], dict[str, npt.NDArray[Any]]]:
-    """The photographs that can be read, and what is known of the faces."""
+def _crops_of_sources(
+    run: Run, rows: Rows, to: Template, known: dict[str, npt.NDArray[Any]]
+) -> dict[int, Pixels]:
+    """Stored crops of the faces that these are degraded from, where there are any.
+
+    What is known of a source is known of its degraded faces too, and added to `known`.
+    """
+    store, node = run.store, run.store.crops(to.name)
+    sources = run.source_rows(rows)
+    derived = np.flatnonzero(sources >= 0)
+    if not len(derived):
+        return {}
+    of_sources = sources[derived]
+    done = store.read_rows(store.faces, "status", of_sources) == DONE
+    for name in ("landmarks", "box", "faces_found"):
+        values = store.read_rows(store.faces, name, of_sources)
+        known[name][derived[done]] = values[done]
+    if "crop" not in node:
+        return {}
+    done &= store.read_rows(node, "status", of_sources) == DONE
+    degradations = run.degradations(rows)
+    by_crop = np.array([getattr(degradations[k], "measure", None) == "crop" for k in derived])
+    taken = derived[done & by_crop]
+    if not len(taken):
+        return {}
+    for name in ("sha256", "file_size", "file_mtime"):
+        known[name][taken] = store.read_rows(store.faces, name, sources[taken])
+    crops = store.read_rows(node, "crop", sources[taken])
+    return {int(k): crop for k, crop in zip(taken, crops, strict=True)}
+
+
+def _read_images(
+    run: Run, rows: Rows, known: dict[str, npt.NDArray[Any]], *, but: dict[int, Pixels]
+) -> dict[int, Pixels]:
+    """The photographs that can be read; what is found of them is added to `known`."""
     faces, positions = run.faces, run.positions(rows)
-    names = ("landmarks", "box", "faces_found", "sha256", "file_size", "file_mtime")
-    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in names}
-    known["status"] = np.full(len(rows), DONE, np.int8)
     images: dict[int, Pixels] = {}
     for k, position in enumerate(positions):
+        if k in but:
+            continue
         try:
             content = faces.content(position)
             images[k] = faces.image(position, content)
@@ -205,7 +252,50 @@ def _read_block(run: Run, rows: Rows) -> tuple[dict[int, Pixels], dict[str, npt.
                     f"{image.shape[1]}, not a crop of template {faces.aligned!r} ({size[0]} x "
                     f"{size[1]}); load the faces without aligned="
                 )
-    return images, known
+    return images
+
+
+def _cut_images(
+    run: Run,
+    rows: Rows,
+    images: dict[int, Pixels],
+    to: Template,
+    known: dict[str, npt.NDArray[Any]],
+    status: npt.NDArray[np.int8],
+) -> dict[int, Pixels]:
+    """Cut faces out of photographs; their `status` says which cannot be."""
+    degradations, positions = run.degradations(rows), run.positions(rows)
+    landmarks, boxes = _places(run, images, known, to)
+    crops: dict[int, Pixels] = {}
+    for k, image in images.items():
+        needed = boxes[k] if to.cut_by == "box" else landmarks[k]
+        how = degradations[k]
+        far = how is not None and how.measure == "face"
+        if np.isnan(needed).any() or (far and np.isnan(landmarks[k]).any()):
+            status[k] = NO_FACE
+            continue
+        if _outside(needed, image):
+            status[k] = BAD_LANDMARKS
+            continue
+        points, box, seen = landmarks[k], boxes[k], image
+        if how is not None and far:
+            reduced = how.of_photograph(image, points, run.faces.names[positions[k]])
+            if reduced is None:
+                status[k] = known["status"][k] = TOO_SMALL
+                continue
+            # pixel centres lie half a pixel inside the extent that is scaled
+            ratio = np.array(reduced.shape[1::-1]) / image.shape[1::-1]
+            points = (points + 0.5) * ratio - 0.5
+            box, seen = (box + 0.5) * np.tile(ratio, 2) - 0.5, reduced
+        crop = cut(seen, points, box, to)
+        if crop is None:
+            status[k] = BAD_LANDMARKS
+        else:
+            crops[k] = crop
+    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
+    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
+    known["status"] = np.where(spared, DONE, status).astype(np.int8)
+    return crops
 
 
 def _places(

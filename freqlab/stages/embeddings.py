@@ -17,12 +17,19 @@ import zarr
 from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled
 from freqlab.embeddings import Embedded, Part, Removals, assemble, block_parts, embed_block
 from freqlab.errors import ModelError, StoreConflictError
+from freqlab.layout import DONE, Column
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
 from freqlab.stages.context import Run, label_map
-from freqlab.stages.crops import align_rows, check_any_usable, read_crops, rows_to_align
+from freqlab.stages.crops import (
+    Crops,
+    align_rows,
+    check_any_usable,
+    read_crops,
+    rows_to_align,
+)
 from freqlab.stages.precision import measure_precision
-from freqlab.store import DONE, Column, node_name
+from freqlab.store import node_name
 
 __all__ = ["REMOVED_RMS_ATTRS", "embed_faces"]
 
@@ -146,9 +153,7 @@ class _Embedding:
                 task.node.attrs["batch_size"] = self._batch_size
                 task.node.attrs["compiled"] = is_compiled(self._model)
 
-    def _prepare(
-        self, rows: npt.NDArray[np.int64]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
+    def _prepare(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Crops]:
         """Rows of a block that something is pending of and that have crops, and these."""
         run, template = self._run, self._model.template
         new, crops = np.intersect1d(rows, self._to_align), None
@@ -167,7 +172,7 @@ class _Embedding:
         self,
         block: npt.NDArray[np.int64],
         rows: npt.NDArray[np.int64],
-        crops: npt.NDArray[np.uint8],
+        crops: Crops,
     ) -> Iterator[_InFlight]:
         """Deal out the work on those rows of a block that have crops."""
         for task in self._tasks:

@@ -385,7 +385,11 @@ def _wait(results: list[Future[int]]) -> int:
 
 
 def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
-    """Thresholds over all impostor comparisons of the faces of this call, and their number."""
+    """Thresholds over all impostor comparisons of the faces of this call, and their number.
+
+    Faces that are degraded are left out: a threshold is that of photographs as they are.
+    """
     intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
-    embeddings = np.asarray(intact.oindex[run.rows])
-    return impostor_thresholds(embeddings, run.faces.subjects, run.faces.sources)
+    whole = ~run.faces.degraded
+    embeddings = np.asarray(intact.oindex[run.rows[whole]])
+    return impostor_thresholds(embeddings, run.faces.subjects[whole], run.faces.sources[whole])

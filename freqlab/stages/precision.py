@@ -8,12 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from freqlab.layout import DONE
 from freqlab.models.spec import Model
 from freqlab.pairing import pair_influence
 from freqlab.provenance import to_json
 from freqlab.stages.context import Run
 from freqlab.stages.samples import embed_sample
-from freqlab.store import DONE
 
 __all__ = ["measure_precision"]
 

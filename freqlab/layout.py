@@ -1,0 +1,91 @@
+"""What the arrays of a run hold: status codes, and the columns along its faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = [
+    "BAD_LANDMARKS",
+    "DONE",
+    "FACE_COLUMNS",
+    "FAILED",
+    "FLAGS",
+    "NO_FACE",
+    "NO_FILE",
+    "NUMBER",
+    "PENDING",
+    "TEXT",
+    "TOO_SMALL",
+    "UNREADABLE",
+    "Column",
+]
+
+PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL = range(7)
+FLAGS = {
+    PENDING: "not computed",
+    DONE: "ok",
+    UNREADABLE: "unreadable image",
+    NO_FACE: "no face found",
+    BAD_LANDMARKS: "unusable landmarks",
+    NO_FILE: "no such file",
+    TOO_SMALL: "face smaller than the resolution",
+}
+"""Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
+FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL)
+
+_STATUS_ATTRS = {
+    "long_name": "status",
+    "flag_values": list(FLAGS),
+    "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
+}
+
+
+class Column(NamedTuple):
+    """One array of a node with a face axis: everything but the number of faces."""
+
+    dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: Any = "float32"
+    fill: Any = None
+    attrs: Mapping[str, Any] = {}
+    packed: bool = True  # not worth it for embeddings: 8 % smaller, and slower to read and write
+
+
+FACE_COLUMNS = {
+    "status": Column(dtype="int8", fill=PENDING, attrs=_STATUS_ATTRS),
+    "landmarks": Column(
+        ("point", "xy"),
+        (5, 2),
+        fill=float("nan"),
+        attrs={
+            "long_name": "five points: eyes, nose, corners of the mouth, viewer's left first",
+            "units": "pixels of the photograph",
+        },
+    ),
+    "landmarks_given": Column(
+        dtype="bool", fill=False, attrs={"long_name": "landmarks were given, not detected"}
+    ),
+    "box": Column(
+        ("edge",),
+        (4,),
+        fill=float("nan"),
+        attrs={
+            "long_name": "detected box: left, top, right, bottom",
+            "units": "pixels of the photograph",
+        },
+    ),
+    "faces_found": Column(
+        dtype="int16",
+        fill=-1,
+        attrs={"long_name": "faces the detector found; -1: it was not asked", "units": "1"},
+    ),
+    "degraded_by": Column(
+        dtype=str, fill="", attrs={"long_name": "how the image is degraded, if it is"}
+    ),
+    "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
+    "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
+    "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
+}
+TEXT = Column(dtype=str, fill="")
+NUMBER = Column(dtype="float64", fill=float("nan"))
