@@ -36,6 +36,12 @@ from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.resolution_conclusions import (
+    describe_low_bands,
+    describe_resolution_errors,
+    low_band_table,
+    resolution_table,
+)
 from .studies.resolution_errors import resolution_errors
 from .templates import Template, register_template
 
@@ -53,8 +59,10 @@ __all__ = [
     "compare",
     "degrade",
     "degraded_pairs",
+    "describe_low_bands",
     "describe_pair",
     "describe_profile",
+    "describe_resolution_errors",
     "describe_verification",
     "embed",
     "embed_block",
@@ -66,6 +74,7 @@ __all__ = [
     "known_models",
     "load_faces",
     "load_model",
+    "low_band_table",
     "make_pairs",
     "mean_profile",
     "model_names",
@@ -87,6 +96,7 @@ __all__ = [
     "resolution_errors",
     "resolution_leaks",
     "resolution_profiles",
+    "resolution_table",
     "resources",
     "rings",
     "spectrum",

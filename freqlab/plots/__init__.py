@@ -1,6 +1,14 @@
 """Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could."""
 
 from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.cross_resolution import (
+    resolution_error_plot,
+    resolution_heat_plot,
+    resolution_leak_plot,
+    resolution_profile_plot,
+    resolution_strip_plot,
+    resolution_summary_plot,
+)
 from freqlab.plots.faces import contact_sheet
 from freqlab.plots.influence import (
     comparison_plot,
@@ -27,6 +35,12 @@ __all__ = [
     "face_plot",
     "heat_plot",
     "profile_plot",
+    "resolution_error_plot",
+    "resolution_heat_plot",
+    "resolution_leak_plot",
+    "resolution_profile_plot",
+    "resolution_strip_plot",
+    "resolution_summary_plot",
     "score_plot",
     "spectrum_plot",
     "strip_plot",

@@ -36,7 +36,9 @@ from freqlab.selection import (
 __all__ = [
     "comparison_plot",
     "contrast_plot",
+    "drawn_bounds",
     "face_plot",
+    "frequency_axis",
     "heat_plot",
     "profile_plot",
     "spectrum_plot",
@@ -211,7 +213,7 @@ def strip_plot(
     else:
         values, units = data["influence"].to_numpy(), "cosine similarity"
         values = np.abs(values) if kind == "absolute" else values
-    lower, upper = _drawn_bounds(result, model).T
+    lower, upper = drawn_bounds(result, model).T
     largest = _largest(values)
     colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
     if kind == "absolute":
@@ -226,7 +228,7 @@ def strip_plot(
         why = f"less than {MIN_REMOVED_RMS} grey levels removed"
     if absent.any():
         ax.set_title(f"grey: {why}", fontsize="small", loc="right")
-    _frequency_axis(ax, result, model)
+    frequency_axis(ax, result, model)
     ax.set_ylabel(f"{_KIND_NAMES[kind]}\n({units})")
     return ax
 
@@ -261,7 +263,7 @@ def profile_plot(
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
     ax = ax or new_axes(6, 3.4)
-    bounds = _drawn_bounds(profile, model)
+    bounds = drawn_bounds(profile, model)
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
         values = data[kind].sel(comparison=comparison)
@@ -273,7 +275,7 @@ def profile_plot(
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
         ax.plot(centre, mean, style, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    _frequency_axis(ax, profile, model)
+    frequency_axis(ax, profile, model)
     units = str(profile[kind].attrs["units"])
     ax.set_ylabel(f"{profile[kind].attrs['long_name']}\n({units.replace(' per ', ' / ')})")
     ax.legend(frameon=False, fontsize="small")
@@ -303,7 +305,7 @@ def comparison_plot(
     check_name("kind", kind, _KINDS)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     ax = ax or new_axes(7, 3.8)
-    bounds = _drawn_bounds(compared)
+    bounds = drawn_bounds(compared)
     centre = bounds.mean(axis=1)
     markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
     for r, name in enumerate(compared["run"].to_numpy()):
@@ -349,12 +351,12 @@ def contrast_plot(
     low, median, high = np.full((3, removed.shape[1]), np.nan)
     if len(kept):
         low, median, high = np.nanquantile(kept, [0.05, 0.5, 0.95], axis=0)
-    centre = _drawn_bounds(result, model).mean(axis=1)
+    centre = drawn_bounds(result, model).mean(axis=1)
     ax.fill_between(centre, low, high, color="0.6", alpha=0.4, lw=0, label="90 % of pairs")
     ax.plot(centre, median, "-o", color="0.2", ms=4, label="median over pairs")
     ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
     ax.set_yscale("log")
-    _frequency_axis(ax, result, model)
+    frequency_axis(ax, result, model)
     attrs = result["removed_rms"].attrs
     ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
     ax.legend(frameon=False, fontsize="small")
@@ -408,7 +410,7 @@ def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int
     return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))
 
 
-def _drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np.float64]:
+def drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np.float64]:
     """Band edges to draw between; a band without an upper edge reaches to the crop's corner.
 
     Without a model, or in data that does not say its crops, that is 1.41 times the lower edge.
@@ -424,8 +426,9 @@ def _drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[n
     return bounds
 
 
-def _frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
-    bounds = _drawn_bounds(result, model)
+def frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
+    """Make the horizontal axis one of frequency, and mark the band beyond the last edge."""
+    bounds = drawn_bounds(result, model)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set_xlabel(f"{result['frequency'].attrs['long_name']} ({frequency_unit(result)})")
     if np.isinf(result["band_bounds"].to_numpy()[-1, 1]):
