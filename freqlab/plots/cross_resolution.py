@@ -6,6 +6,7 @@ which N pixels hold along an axis, and a dashed one at sqrt(2) N/2, which they h
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -220,13 +221,13 @@ def resolution_strip_plot(
     resolutions = sorted(of, reverse=True)
     sides = [s for s in ("probe", "reference") if s in result["side"].to_numpy()]
     n = len(resolutions)
-    figure = plt.figure(figsize=(2.05 * (n + 1), 1.9 * (1 + len(sides)) + 0.9))
+    figure = plt.figure(figsize=(1.62 * (n + 1), 1.58 * (1 + len(sides)) + 0.9))
     grid = figure.add_gridspec(
         1 + len(sides),
         n + 1,
         left=0.06,
         right=0.975,
-        top=0.86,
+        top=0.83,
         bottom=0.08,
         wspace=0.42,
         hspace=0.34,
@@ -412,7 +413,7 @@ def resolution_summary_plot(
     _resolution_axis(ax, x)
     attrs = profiles[quantity].attrs
     units = "" if attrs["units"] == "1" else f"\n({attrs['units']})"
-    ax.set_ylabel(f"{attrs['long_name']}{units}".replace(" in bands", "\nin bands"))
+    ax.set_ylabel("\n".join(textwrap.wrap(attrs["long_name"], 34)) + units)
     ax.legend(frameon=False, fontsize="x-small", handlelength=3.5)
     return ax
 

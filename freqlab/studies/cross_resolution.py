@@ -65,7 +65,7 @@ def resolution_profiles(
         From :func:`freqlab.influence` over pairs with a column ``resolution``, in pixels across
         the crop (or face), such as :func:`freqlab.degraded_pairs` and
         :func:`freqlab.pairs_by_resolution` make. Missing means as the photograph is; without the
-        column all pairs are that.
+        column all pairs are that. Pairs as they are that were not degraded are left out.
     degradation
         Which kind of degraded pairs, where there are several; the first by default.
     low
@@ -218,6 +218,9 @@ def _levels(
     whole = np.isnan(values)
     if kinds:
         of_kind = result["degradation"].to_numpy().astype(str) == kind
+        if "whole_pair" in result.coords:  # the same pairs at every resolution
+            origin = result["whole_pair"].to_numpy()
+            whole &= np.isin(origin, origin[of_kind])
         values = np.where(whole, native, np.where(of_kind, values, np.nan))
     elif whole.any():
         values = np.where(whole, native, values)
