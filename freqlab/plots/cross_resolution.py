@@ -122,7 +122,7 @@ def resolution_heat_plot(
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(
         f"{profiles[kind].attrs['long_name']}\n({units})", fontsize="small"
     )
-    ax.set_title(f"band taken from the {side}, {comparison} pairs", loc="left", fontsize="medium")
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
     _line_legend(ax)
     return ax
 
@@ -170,8 +170,10 @@ def resolution_profile_plot(
     frequency_axis(ax, profiles, model)
     units = str(profiles[kind].attrs["units"]).replace(" per ", " / ")
     ax.set_ylabel(f"{profiles[kind].attrs['long_name']}\n({units})")
-    ax.set_title(f"band taken from the {side}, {comparison} pairs", loc="left", fontsize="medium")
-    ax.add_artist(ax.legend(frameon=False, fontsize="small", loc="center right"))
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
+    ax.add_artist(
+        ax.legend(frameon=False, fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    )
     _line_legend(ax)
     return ax
 
@@ -255,7 +257,7 @@ def resolution_strip_plot(
             if row < len(sides):
                 ax.set(xlabel="", xticklabels=[])
             if column == 1:
-                ax.set_ylabel(f"band taken from\nthe {side}", fontsize="small")
+                ax.set_ylabel(f"{side}\nmasked", fontsize="small")
     corner = figure.add_subplot(grid[1, 0])
     corner.set_axis_off()
     handles = [
@@ -407,7 +409,7 @@ def resolution_summary_plot(
                 continue
             colour = COMPARISON_COLOURS[comparison]
             ax.fill_between(x, lower, upper, color=colour, alpha=0.12, lw=0)
-            label = f"{comparison}, band taken from the {side}"
+            label = f"{comparison}, {side} masked"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     _resolution_axis(ax, x)
