@@ -173,3 +173,55 @@ def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
             out="listed", progress=False,
         )  # fmt: skip
         assert "mean over 2 folds" in page.read_text()
+
+
+def test_the_cross_resolution_report(explore):
+    folder, store, _ = explore
+    parameters = {
+        "resolutions": [28, 14], "bands": "rings:14", "n_pairs": 8, "n_control": 2, "n_draws": 20,
+        "fmr": 0.1, "low": 14, "progress": False,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = fl.report("cross-resolution", faces="few", **parameters).read_text()
+        again = fl.report("cross-resolution", faces="few", **parameters).read_text()
+    assert len(images_in(text)) >= 10
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text))
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert "no forward pass: everything was in the store" in again
+    result = fl.open_influence(store)
+    assert set(result["degradation"].to_numpy()) == {
+        "none",
+        "area",
+        "bicubic",
+        "lanczos",
+        "fourier",
+    }
+    profiles = fl.resolution_profiles(result, low=14, n_draws=20)
+    said = fl.describe_low_bands(profiles, model="mobilefacenet", side="reference")
+    assert said in text.replace("&nbsp;", "\u00a0")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["natural", "far", "listed"])
+def test_the_cross_resolution_report_in_its_other_ways(explore, tmp_path, how):
+    folder, _, _ = explore
+    options = {
+        "natural": {"natural": True, "resolutions": [100, 90]},
+        "far": {"measure": "face", "resolutions": [40, 20], "noise": 2.0, "jpeg": 50},
+        "listed": {"pairs": str(tmp_path / "pairs.csv"), "resolutions": [28]},
+    }[how]
+    fl.make_pairs(fl.load_faces(folder / "few"), n_pairs=16).to_csv(
+        tmp_path / "pairs.csv", index=False
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        page = fl.report(
+            "cross-resolution", faces="few", bands="rings:14", n_pairs=8, n_draws=20, fmr=0.1,
+            out=how, store=str(tmp_path / "run.zarr"), progress=False, **options,
+        )  # fmt: skip
+        text = page.read_text()
+    assert len(images_in(text)) >= 8
+    assert "Traceback" not in text
+    assert "Warning" not in text

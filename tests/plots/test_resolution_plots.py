@@ -1,0 +1,145 @@
+"""Figures of the cross-resolution study: what they show, and that they can be read."""
+
+import numpy as np
+import pytest
+from conftest import Linear, make_faces
+from matplotlib.patches import Circle, Rectangle
+
+import freqlab as fl
+from freqlab import plots
+from freqlab.errors import ParameterError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """Result, profiles, errors and leaks of a linear model on made-up faces."""
+    faces = make_faces(n_subjects=6, per_subject=3)
+    pairs = fl.make_pairs(faces, seed=0)
+    degraded = fl.degrade(faces, resolutions=[56, 28, 14])
+    degraded = fl.degrade(degraded, resolutions=[28], kernel="fourier")
+    model = fl.wrap_model(Linear(), name="linear")
+    store = tmp_path_factory.mktemp("resolution") / "run.zarr"
+    result = fl.influence(
+        degraded,
+        fl.degraded_pairs(pairs, degraded),
+        models=[model],
+        sides=["probe", "reference"],
+        store=store,
+        progress=False,
+    ).load()
+    embeddings = fl.open_embeddings(store, model="linear").sel(face=degraded.names).to_numpy()
+    return {
+        "result": result,
+        "profiles": fl.resolution_profiles(result, n_draws=50),
+        "leaks": fl.resolution_leaks(result, n_draws=20),
+        "errors": fl.resolution_errors({"linear": embeddings}, degraded, n_draws=50),
+    }
+
+
+def has_labels(ax):
+    assert ax.get_xlabel()
+    assert ax.get_ylabel()
+
+
+@pytest.mark.parametrize("kind", ["directed", "absolute", "per_contrast", "energy"])
+def test_the_heat_map_carries_the_means_and_both_lines(study, kind):
+    profiles = study["profiles"]
+    ax = plots.resolution_heat_plot(profiles, model="linear", side="probe", kind=kind)
+    shown = np.ma.filled(ax.collections[0].get_array(), np.nan)
+    part = profiles[kind].sel(model="linear", side="probe", comparison="genuine", estimate="value")
+    np.testing.assert_allclose(shown, part.transpose("resolution", "band"))
+    drawn = [set(np.round(line.get_xdata(), 6)) for line in ax.lines]
+    for line in ("axis", "diagonal"):
+        ends = profiles["nyquist"].sel(model="linear", line=line).to_numpy()
+        assert set(np.round(ends, 6)) in drawn
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["112", "56", "28", "14"]
+    has_labels(ax)
+    assert {text.get_text() for text in ax.get_legend().get_texts()} == {"N/2", "√2 N/2"}
+
+
+@pytest.mark.parametrize("comparison", ["genuine", "impostor"])
+def test_profiles_have_one_line_a_resolution_and_the_ends(study, comparison):
+    profiles = study["profiles"]
+    ax = plots.resolution_profile_plot(
+        profiles, model="linear", side="reference", comparison=comparison, kind="absolute"
+    )
+    part = profiles["absolute"].sel(model="linear", side="reference", comparison=comparison)
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 15]
+    np.testing.assert_allclose(drawn, part.sel(estimate="value").transpose("resolution", "band"))
+    verticals = {round(float(line.get_xdata()[0]), 4) for line in ax.lines}
+    for resolution in (56, 28, 14):
+        assert round(resolution / 2, 4) in verticals
+        assert round(resolution / np.sqrt(2), 4) in verticals
+    has_labels(ax)
+
+
+def test_the_strip_follows_one_face(study):
+    result, profiles = study["result"], study["profiles"]
+    axes = plots.resolution_strip_plot(result, profiles, pair=0, model="linear")
+    assert list(axes)[:2] == ["reference", "probe 112"]
+    crops = fl.open_run(result.attrs["store"])["crops/arcface"]["crop"]
+    probe = str(result["probe"].sel(pair=0).item())
+    for resolution, name in ((112, probe), (28, f"{probe}@28"), (14, f"{probe}@14")):
+        shown = axes[f"probe {resolution}"].images[0].get_array()
+        np.testing.assert_array_equal(shown, crops.sel(face=name))
+        for side in ("probe", "reference"):
+            patches = axes[f"heat {side} {resolution}"].patches
+            if resolution == 112:  # which nothing ends
+                assert not patches
+                continue
+            square = next(p for p in patches if isinstance(p, Rectangle))
+            circle = next(p for p in patches if isinstance(p, Circle))
+            assert square.get_width() == pytest.approx(resolution)
+            assert circle.radius == pytest.approx(resolution / np.sqrt(2))
+    with pytest.raises(ParameterError, match="pair=999"):
+        plots.resolution_strip_plot(result, profiles, pair=999, model="linear")
+
+
+def test_errors_are_drawn_over_a_falling_resolution(study):
+    errors = study["errors"]
+    ax = plots.resolution_error_plot(errors, fmr=1e-1)
+    fnmr = errors["false_non_match_rate"].sel(model="linear", fmr=0.1, estimate="value")
+    eer = errors["eer"].sel(model="linear", estimate="value")
+    np.testing.assert_allclose([line.get_ydata() for line in ax.lines], 100 * np.stack([fnmr, eer]))
+    assert ax.get_xlim()[0] > ax.get_xlim()[1]
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["112", "56", "28", "14"]
+    has_labels(ax)
+
+
+def test_leaks_are_drawn_per_kernel(study):
+    leaks = study["leaks"]
+    ax = plots.resolution_leak_plot(leaks, model="linear")
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["area: influence", "area: energy", "fourier: influence", "fourier: energy"]
+    area = leaks["leak_influence"].sel(
+        degradation="area", model="linear", comparison="genuine", line="diagonal", estimate="value"
+    )
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), area)
+    has_labels(ax)
+
+
+@pytest.mark.parametrize("quantity", ["low_gain", "shift", "median_frequency", "low_effect"])
+def test_summaries_have_a_line_for_each_side_and_kind(study, quantity):
+    ax = plots.resolution_summary_plot(study["profiles"], model="linear", quantity=quantity)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [
+        "genuine, probe masked",
+        "genuine, reference masked",
+        "impostor, probe masked",
+        "impostor, reference masked",
+    ]
+    has_labels(ax)
+
+
+def test_what_is_not_there_is_told(study):
+    profiles = study["profiles"]
+    with pytest.raises(UnknownNameError, match="unknown side"):
+        plots.resolution_heat_plot(profiles, model="linear", side="both")
+    with pytest.raises(UnknownNameError, match="unknown model"):
+        plots.resolution_profile_plot(profiles, model="linea", side="probe")
+    with pytest.raises(UnknownNameError, match="unknown kind"):
+        plots.resolution_heat_plot(profiles, model="linear", side="probe", kind="power")
+    with pytest.raises(UnknownNameError, match="unknown quantity"):
+        plots.resolution_summary_plot(profiles, model="linear", quantity="high_gain")
+    with pytest.raises(ParameterError, match="no threshold in results"):
+        plots.resolution_error_plot(study["errors"], fmr=0.5)
