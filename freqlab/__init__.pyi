@@ -17,6 +17,7 @@ from .derived import degrade, degraded_pairs, pairs_by_resolution
 from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
+from .groups import group_labels
 from .models import (
     Model,
     ModelSpec,
@@ -30,12 +31,23 @@ from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
 from .profiles import compare, mean_profile
 from .protocols import read_pairs
+from .quality import crop_quality
 from .reports import report
 from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.bias import bias_profiles
+from .studies.bias_conclusions import (
+    describe_group_differences,
+    describe_groups,
+    differing_bands,
+    fairness_table,
+    gaps_together,
+)
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.group_errors import fairness_indices, group_errors
+from .studies.matching import match_groups, quality_table
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -56,19 +68,29 @@ __all__ = [
     "Template",
     "alignment",
     "bands",
+    "bias_profiles",
     "compare",
+    "crop_quality",
     "degrade",
     "degraded_pairs",
+    "describe_group_differences",
+    "describe_groups",
     "describe_low_bands",
     "describe_pair",
     "describe_profile",
     "describe_resolution_errors",
     "describe_verification",
+    "differing_bands",
     "embed",
     "embed_block",
     "embeddings",
     "errors",
     "face_set_names",
+    "fairness_indices",
+    "fairness_table",
+    "gaps_together",
+    "group_errors",
+    "group_labels",
     "influence",
     "known_face_sets",
     "known_models",
@@ -76,6 +98,7 @@ __all__ = [
     "load_model",
     "low_band_table",
     "make_pairs",
+    "match_groups",
     "mean_profile",
     "model_names",
     "models",
@@ -89,6 +112,7 @@ __all__ = [
     "parse_bands",
     "pixels_across",
     "plots",
+    "quality_table",
     "read_pairs",
     "register_model",
     "register_template",

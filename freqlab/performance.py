@@ -17,6 +17,7 @@ import xarray as xr
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces import Faces
+from freqlab.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.pairs import check_pairs
@@ -44,11 +45,7 @@ from freqlab.verification import (
     is_usable,
 )
 
-__all__ = ["MIXED", "figures_of", "verification_table", "verify"]
-
-MIXED = "mixed"
-"""The group of comparisons between faces of different groups."""
-ALL = "all"
+__all__ = ["failure_rates", "figures_of", "verification_table", "verify"]
 
 _ESTIMATES = ["value", "lower", "upper"]
 _CURVE_FMRS = np.logspace(-6, 0, 121)
@@ -165,7 +162,7 @@ def verify(
         failed = ~is_usable(embeddings)
         one["failure_to_acquire"] = (
             ("group", "estimate"),
-            _failures(failed, listed.subjects, groups, codes, n_draws, level, seed),
+            failure_rates(failed, listed.subjects, groups, codes, n_draws, level, seed),
         )
         _add_extremes(one, listed, np.array(faces.names, object))
         if folds is not None and positions is not None:
@@ -327,23 +324,8 @@ def _groups(
     """Names of the groups, ``all`` first, and the group of each face, -1 where it has none."""
     if group is None:
         return [ALL], None
-    columns = [group] if isinstance(group, str) else list(group)
-    if not columns or len(set(columns)) < len(columns):
-        raise ParameterError(f"group={group!r} must name one column, or several different ones")
-    known = [str(c) for c in faces.table.columns if c not in ("path", "subject")]
-    for column in columns:
-        check_name("group", column, known)
-    values = faces.table[columns]
-    missing = values.isna().any(axis=1) | (values.astype(str) == "").any(axis=1)
-    joined = pd.Series("", index=values.index, dtype=object)
-    if not missing.all():
-        joined[~missing] = values[~missing].astype(str).agg(" / ".join, axis=1)
-    names = sorted(joined[~missing].unique())
-    reserved = sorted({ALL, MIXED}.intersection(names))
-    if reserved:
-        raise ParameterError(f"group={group!r}: its values {reserved} have a meaning of their own")
-    found = pd.Categorical(joined.where(~missing), categories=names).codes.astype(np.int64)
-    return [ALL, *names, MIXED], np.where(found >= 0, found + 1, -1)
+    names, codes = group_codes(group_labels(faces, group))
+    return [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
 
 
 def _folds(pairs: pd.DataFrame | None) -> npt.NDArray[Any] | None:
@@ -406,7 +388,7 @@ def _density(scores: npt.NDArray[np.float32]) -> Floats:
     return np.histogram(scores, bins=_BINS, density=True)[0]
 
 
-def _failures(
+def failure_rates(
     failed: npt.NDArray[np.bool_],
     subjects: npt.NDArray[np.int32],
     groups: Sequence[str],
@@ -415,7 +397,20 @@ def _failures(
     level: float,
     seed: int,
 ) -> Floats:
-    """Share of faces without an embedding, per group, with its interval over subjects."""
+    """Share of faces without an embedding, per group, with its interval over subjects.
+
+    Parameters
+    ----------
+    failed, subjects
+        Whether each face failed, and the number of its subject ``(face,)``.
+    groups, codes, n_draws, level, seed
+        As for :func:`figures_of`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(group, 3)``: value, lower, upper; NaN for the mixed group.
+    """
     n_subjects = int(subjects.max(initial=-1)) + 1
     draws = draw_subjects(n_subjects, n_draws, seed).astype(float)
     rates = np.full((len(groups), 3), np.nan)

@@ -1,5 +1,12 @@
 """Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could."""
 
+from freqlab.plots.bias import (
+    gaps_plot,
+    group_difference_plot,
+    group_error_plot,
+    group_heat_plot,
+    group_profile_plot,
+)
 from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
@@ -33,6 +40,11 @@ __all__ = [
     "det_plot",
     "extremes_plot",
     "face_plot",
+    "gaps_plot",
+    "group_difference_plot",
+    "group_error_plot",
+    "group_heat_plot",
+    "group_profile_plot",
     "heat_plot",
     "profile_plot",
     "resolution_error_plot",

@@ -1,0 +1,133 @@
+"""Permutation tests of differences between groups of faces. Pure arrays.
+
+Faces of one person are not independent, so labels move in the only ways that the hypothesis "the
+label makes no difference" allows: among subjects that carry one value, whole subjects exchange
+theirs; within a subject that carries both, the faces do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Permuted", "adjusted", "p_values", "permuted_differences", "permuted_labels"]
+
+Floats = npt.NDArray[np.float64]
+
+_PER_STEP = 1 << 23  # pairs times permutations whose memberships are held at once
+
+
+class Permuted(NamedTuple):
+    """Labels in another order, and what was exchanged."""
+
+    labels: npt.NDArray[np.int8]
+    """``(permutation, face)``."""
+    n_whole: int
+    """Subjects with one value, which exchanged theirs among each other."""
+    n_within: int
+    """Subjects with both values, whose faces did."""
+
+
+def permuted_labels(
+    labels: npt.NDArray[np.integer], subjects: npt.NDArray[np.integer], n: int, seed: int
+) -> Permuted:
+    """Put two groups' labels into random orders.
+
+    Parameters
+    ----------
+    labels
+        0 or 1 for each face ``(face,)``.
+    subjects
+        Number of the subject of each face ``(face,)``.
+    n
+        How many orders.
+    seed
+        Of the permutations.
+    """
+    rng = np.random.default_rng(seed)
+    names, of_face = np.unique(subjects, return_inverse=True)
+    ones = np.bincount(of_face, weights=labels, minlength=len(names))
+    total = np.bincount(of_face, minlength=len(names))
+    varies = (ones > 0) & (ones < total)
+    whole = np.flatnonzero(~varies)
+    value = (ones > 0).astype(np.int8)
+    found = np.empty((n, len(labels)), np.int8)
+    moving = [np.flatnonzero(of_face == subject) for subject in np.flatnonzero(varies)]
+    constant = ~varies[of_face]
+    for k in range(n):
+        exchanged = value.copy()
+        exchanged[whole] = rng.permutation(value[whole])
+        found[k, constant] = exchanged[of_face[constant]]
+        for faces in moving:
+            found[k, faces] = rng.permutation(labels[faces])
+    return Permuted(found, len(whole), len(moving))
+
+
+def permuted_differences(
+    values: Floats, ends: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
+) -> Floats:
+    """Difference of the means over pairs of two groups, under each order of the labels.
+
+    Parameters
+    ----------
+    values
+        ``(pair, quantity)``; NaN are left out.
+    ends
+        The two faces of each pair ``(2, pair)``.
+    labels
+        ``(permutation, face)``, 0 or 1. A pair belongs to a group when both its faces do.
+
+    Returns
+    -------
+    numpy.ndarray
+        Mean of group 1 less mean of group 0, ``(permutation, quantity)``; NaN where a group has
+        no pair.
+    """
+    filled, present = np.nan_to_num(values), np.isfinite(values)
+    some = not present.all()
+    here = present.astype(float)
+    found = np.full((len(labels), values.shape[1]), np.nan)
+    step = max(1, _PER_STEP // max(1, len(values)))
+    for start in range(0, len(labels), step):
+        first, second = (labels[start : start + step][:, side] for side in ends)
+        means = []
+        for group in (1, 0):
+            member = ((first == group) & (second == group)).astype(float)
+            count = member @ here if some else member.sum(axis=1, keepdims=True)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                means.append((member @ filled) / count)
+        found[start : start + step] = means[0] - means[1]
+    return found
+
+
+def p_values(observed: Floats, permuted: Floats) -> Floats:
+    """Two-sided p-values: how often chance differs as much, the observed order counted in.
+
+    Parameters
+    ----------
+    observed
+        ``(quantity,)``.
+    permuted
+        ``(permutation, quantity)``; NaN are left out.
+    """
+    usable = np.isfinite(permuted)
+    # what is equal but for rounding counts as as much
+    with np.errstate(invalid="ignore"):
+        as_much = np.abs(permuted) >= np.abs(observed) * (1 - 1e-9) - 1e-15
+    p = (1 + (as_much & usable).sum(axis=0)) / (1 + usable.sum(axis=0))
+    return np.where(np.isfinite(observed) & usable.any(axis=0), p, np.nan)
+
+
+def adjusted(p: Floats) -> Floats:
+    """P-values adjusted over the last axis (Benjamini and Hochberg 1995); NaN are no tests."""
+    from scipy import stats
+
+    flat = p.reshape(-1, p.shape[-1])
+    found = np.full(flat.shape, np.nan)
+    for row, values in zip(found, flat, strict=True):
+        tested = np.isfinite(values)
+        if tested.any():
+            row[tested] = stats.false_discovery_control(values[tested], method="bh")
+    return found.reshape(p.shape)

@@ -1,0 +1,301 @@
+"""Figures of groups: profiles, differences with what is significant marked, errors, both together.
+
+Groups keep their colours in every figure, in the order of their names.
+"""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from freqlab.errors import check_name
+from freqlab.plots.common import DIVERGING, NO_DATA, new_axes, shortened
+from freqlab.plots.influence import drawn_bounds, frequency_axis
+from freqlab.verification import check_fmr
+
+__all__ = [
+    "gaps_plot",
+    "group_difference_plot",
+    "group_error_plot",
+    "group_heat_plot",
+    "group_profile_plot",
+]
+
+_KINDS = ("directed", "absolute", "per_contrast", "energy")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def group_profile_plot(
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    comparison: str = "genuine",
+    kind: str = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean profiles of the groups over frequency, with confidence bands.
+
+    Parameters
+    ----------
+    profiles
+        From :func:`freqlab.bias_profiles`.
+    model, side, comparison
+        Which part of it.
+    kind
+        ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
+    ax
+        Where to draw.
+    """
+    data = _part(profiles, model=model, side=side, comparison=comparison)
+    check_name("kind", kind, _KINDS)
+    ax = ax or new_axes(6.4, 3.6)
+    centre = drawn_bounds(profiles, model).mean(axis=1)
+    for name, (colour, marker) in _styles(profiles).items():
+        part = data.sel(group=name)
+        value, lower, upper = (
+            part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
+        )
+        n_pairs, n_subjects = int(part["n_pairs"]), int(part["n_subjects"])
+        label = f"{shortened(name, 24)} ({n_pairs:,} pairs, {n_subjects} subjects)"
+        ax.fill_between(centre, lower, upper, color=colour, alpha=0.16, lw=0)
+        ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.4, label=label)
+    if kind == "energy":
+        ax.set_yscale("log")
+    else:
+        ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, profiles, model)
+    _value_axis(ax, profiles[kind])
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    return ax
+
+
+def group_difference_plot(
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    comparison: str = "genuine",
+    kind: str = "directed",
+    alpha: float = 0.05,
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences of the groups to the baseline, with intervals; significant bands filled.
+
+    Parameters
+    ----------
+    profiles, model, side, comparison
+        As for :func:`group_profile_plot`.
+    kind
+        ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
+    alpha
+        Bands whose adjusted p-value is at or below it are marked by a filled, larger symbol.
+    ax
+        Where to draw.
+    """
+    data = _part(profiles, model=model, side=side, comparison=comparison)
+    check_name("kind", kind, _KINDS[:3])
+    ax = ax or new_axes(6.4, 3.6)
+    bounds = drawn_bounds(profiles, model)
+    styles = {n: s for n, s in _styles(profiles).items() if n != profiles.attrs["baseline"]}
+    width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
+    for i, (name, (colour, marker)) in enumerate(styles.items(), start=1):
+        values = data[f"{kind}_difference"].sel(group=name)
+        value, lower, upper = (
+            values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
+        )
+        x = bounds[:, 0] + i * width
+        significant = data["p_adjusted"].sel(group=name, kind=kind).to_numpy() <= alpha
+        ax.vlines(x, lower, upper, color=colour, lw=1.2)
+        ax.plot(x, value, ls="none", marker=marker, mfc="white", color=colour, ms=4.5)
+        n_marked = int(significant.sum())
+        label = f"{shortened(name, 24)}: {n_marked} {'band' if n_marked == 1 else 'bands'}"
+        label += f" with adjusted p ≤ {alpha:g}"
+        ax.plot(
+            x[significant], value[significant], ls="none", marker=marker, color=colour, ms=7,
+            label=label,
+        )  # fmt: skip
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, profiles, model)
+    _value_axis(ax, profiles[f"{kind}_difference"])
+    baseline = profiles.attrs["baseline"]
+    title = f"{side} masked, {comparison} pairs, less {baseline}"
+    ax.set_title(title, loc="left", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    return ax
+
+
+def group_heat_plot(
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    comparison: str = "genuine",
+    kind: str = "directed",
+    alpha: float = 0.05,
+    ax: Axes | None = None,
+) -> Axes:
+    """Differences to the baseline, band by group; a dot where one is significant.
+
+    Parameters
+    ----------
+    profiles, model, side, comparison, kind, alpha
+        As for :func:`group_difference_plot`.
+    ax
+        Where to draw.
+    """
+    data = _part(profiles, model=model, side=side, comparison=comparison)
+    check_name("kind", kind, _KINDS[:3])
+    names = [str(name) for name in data["group"].to_numpy() if name != profiles.attrs["baseline"]]
+    ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
+    some = data.sel(group=names)
+    values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
+    bounds = drawn_bounds(profiles, model)
+    finite = np.abs(values[np.isfinite(values)])
+    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
+    mesh = ax.pcolormesh(
+        np.append(bounds[:, 0], bounds[-1, 1]),
+        np.arange(len(names) + 1),
+        np.ma.masked_invalid(values),
+        cmap=colours,
+        norm=Normalize(-largest, largest),
+    )
+    p = some["p_adjusted"].sel(kind=kind).transpose("group", "band").to_numpy()
+    rows, columns = np.nonzero(p <= alpha)
+    ax.plot(bounds.mean(axis=1)[columns], rows + 0.5, "k.", ms=5)
+    ax.set_yticks(np.arange(len(names)) + 0.5, [shortened(name, 24) for name in names])
+    ax.invert_yaxis()
+    frequency_axis(ax, profiles, model)
+    attrs = profiles[f"{kind}_difference"].attrs
+    units = str(attrs["units"]).replace(" per ", " / ")
+    label = f"less {profiles.attrs['baseline']}\n({units})"
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
+    title = f"{side} masked, {comparison} pairs · dot: adjusted p ≤ {alpha:g}"
+    ax.set_title(title, loc="left", fontsize="medium")
+    return ax
+
+
+def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes]:
+    """Error rates of the groups with intervals, a panel each for EER, FMR and FNMR.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.group_errors`.
+    fmr
+        Nominal false match rate of the threshold, the same for all groups.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``eer``, ``false_match_rate``, ``false_non_match_rate``.
+    """
+    check_fmr(fmr)
+    names = [str(name) for name in errors["group"].to_numpy()]
+    models = [str(name) for name in errors["model"].to_numpy()]
+    height = 1.1 + len(names) * (0.2 + 0.12 * len(models))
+    figure = plt.figure(figsize=(10.5, height), layout="constrained")
+    panels = {
+        "eer": "equal error rate (%)",
+        "false_match_rate": f"FMR (%) at nominal FMR {fmr:g}",
+        "false_non_match_rate": f"FNMR (%) at nominal FMR {fmr:g}",
+    }
+    axes: dict[str, Axes] = {}
+    place = np.arange(len(names))
+    for k, (quantity, title) in enumerate(panels.items()):
+        ax = figure.add_subplot(1, 3, k + 1, sharey=axes.get("eer"))
+        for m, model in enumerate(models):
+            rate = errors[quantity].sel(model=model)
+            if "fmr" in rate.dims:
+                rate = rate.sel(fmr=fmr, method="nearest")
+            value, lower, upper = (
+                100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
+            )
+            y = place + 0.16 * (m - (len(models) - 1) / 2)
+            ax.hlines(y, lower, upper, color=f"C{m}", lw=1.4)
+            marker = _MARKERS[m % len(_MARKERS)]
+            ax.plot(value, y, ls="none", marker=marker, color=f"C{m}", ms=4.5, label=model)
+            for row in np.flatnonzero(np.isnan(value)):
+                ax.text(0.02, y[row], "not resolved", fontsize=6, color="0.4", va="center",
+                        transform=ax.get_yaxis_transform())  # fmt: skip
+        ax.set_xlabel(title)
+        ax.set_xlim(0, None)
+        ax.grid(True, axis="x", color="0.92")
+        if k == 0:
+            ax.set_yticks(place, [shortened(name, 26) for name in names])
+            ax.set_ylim(len(names) - 0.5, -0.5)
+        else:
+            ax.tick_params(labelleft=False)
+        axes[quantity] = ax
+    if len(models) > 1:
+        figure.legend(*axes["eer"].get_legend_handles_labels(), frameon=False, ncols=len(models),
+                      loc="outside upper center", fontsize="small")  # fmt: skip
+    return axes
+
+
+def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None = None) -> Axes:
+    """Error gaps beside distances of profiles, a point for each model and group.
+
+    Parameters
+    ----------
+    gaps
+        From :func:`freqlab.gaps_together`.
+    outcome
+        Its column on the vertical axis.
+    ax
+        Where to draw.
+    """
+    check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
+    ax = ax or new_axes(6, 3.8)
+    for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
+        ax.plot(part["distance"], 100 * part[outcome], ls="none", marker=_MARKERS[m % 8],
+                color=f"C{m}", ms=6, label=str(model))  # fmt: skip
+        for (_, group), row in part.iterrows():
+            at = (row["distance"], 100 * row[outcome])
+            if np.isfinite(at).all():
+                ax.annotate(shortened(str(group), 20), at, xytext=(4, 3), fontsize=7,
+                            textcoords="offset points")  # fmt: skip
+    ax.axhline(0, color="0.3", lw=0.8)
+    n = int(gaps[["distance", outcome]].notna().all(axis=1).sum())
+    ax.set_xlabel("distance between directed profiles (cosine similarity)")
+    ax.set_ylabel(f"{outcome} to the baseline\n(percentage points)")
+    ax.set_title(f"{n} {'point' if n == 1 else 'points'}", loc="right", fontsize="medium")
+    ax.margins(0.12)
+    ax.legend(frameon=False, fontsize="small")
+    return ax
+
+
+def _styles(profiles: xr.Dataset) -> dict[str, tuple[tuple[float, float, float], str]]:
+    """Colour and marker of each group."""
+    names = [str(name) for name in profiles["group"].to_numpy()]
+    n = len(names)
+    colours = sns.color_palette("colorblind", n) if n <= 10 else sns.husl_palette(n)
+    return {
+        name: (colour, _MARKERS[i % len(_MARKERS)])
+        for i, (name, colour) in enumerate(zip(names, colours, strict=True))
+    }
+
+
+def _value_axis(ax: Axes, values: xr.DataArray) -> None:
+    units = str(values.attrs["units"]).replace(" per ", " / ")
+    ax.set_ylabel(f"{values.attrs['long_name']}\n({units})")
+
+
+def _part(profiles: xr.Dataset, *, model: str, side: str, comparison: str) -> xr.Dataset:
+    """One model, side and kind of pair.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of that name.
+    """
+    for axis, value in (("model", model), ("side", side), ("comparison", comparison)):
+        check_name(axis, value, [str(name) for name in profiles[axis].to_numpy()])
+    return profiles.sel(model=model, side=side, comparison=comparison)
