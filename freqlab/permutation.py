@@ -53,16 +53,13 @@ def permuted_labels(
     varies = (ones > 0) & (ones < total)
     whole = np.flatnonzero(~varies)
     value = (ones > 0).astype(np.int8)
-    found = np.empty((n, len(labels)), np.int8)
-    moving = [np.flatnonzero(of_face == subject) for subject in np.flatnonzero(varies)]
-    constant = ~varies[of_face]
-    for k in range(n):
-        exchanged = value.copy()
-        exchanged[whole] = rng.permutation(value[whole])
-        found[k, constant] = exchanged[of_face[constant]]
-        for faces in moving:
-            found[k, faces] = rng.permutation(labels[faces])
-    return Permuted(found, len(whole), len(moving))
+    exchanged = np.tile(value, (n, 1))
+    exchanged[:, whole] = rng.permuted(exchanged[:, whole], axis=1)
+    found = exchanged[:, of_face]
+    for subject in np.flatnonzero(varies):
+        faces = np.flatnonzero(of_face == subject)
+        found[:, faces] = rng.permuted(np.tile(labels[faces], (n, 1)), axis=1)
+    return Permuted(found, len(whole), int(varies.sum()))
 
 
 def permuted_differences(

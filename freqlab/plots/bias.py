@@ -5,6 +5,8 @@ Groups keep their colours in every figure, in the order of their names.
 
 from __future__ import annotations
 
+import textwrap
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -257,8 +259,9 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
         ax.plot(part["distance"], 100 * part[outcome], ls="none", marker=_MARKERS[m % 8],
                 color=f"C{m}", ms=6, label=str(model))  # fmt: skip
-        for (_, group), row in part.iterrows():
-            at = (row["distance"], 100 * row[outcome])
+        groups = part.index.get_level_values("group")
+        for group, (x, y) in zip(groups, part[["distance", outcome]].to_numpy(), strict=True):
+            at = (float(x), 100 * float(y))
             if np.isfinite(at).all():
                 ax.annotate(shortened(str(group), 20), at, xytext=(4, 3), fontsize=7,
                             textcoords="offset points")  # fmt: skip
@@ -285,7 +288,8 @@ def _styles(profiles: xr.Dataset) -> dict[str, tuple[tuple[float, float, float],
 
 def _value_axis(ax: Axes, values: xr.DataArray) -> None:
     units = str(values.attrs["units"]).replace(" per ", " / ")
-    ax.set_ylabel(f"{values.attrs['long_name']}\n({units})")
+    name = "\n".join(textwrap.wrap(values.attrs["long_name"], 34))
+    ax.set_ylabel(f"{name}\n({units})")
 
 
 def _part(profiles: xr.Dataset, *, model: str, side: str, comparison: str) -> xr.Dataset:

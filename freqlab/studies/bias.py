@@ -186,7 +186,7 @@ def check_labels(labels: pd.Series[str], faces: npt.NDArray[Any]) -> None:
     unknown = np.setdiff1d(faces, labels.index.astype(str))
     if len(unknown):
         raise ParameterError(
-            f"labels have no entry for {len(unknown)} faces, such as {unknown[0]!r}"
+            f"labels have no entry for {len(unknown)} faces, such as {str(unknown[0])!r}"
         )
 
 
@@ -288,9 +288,12 @@ def _test(
         found[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
         if kind == "directed":
             apart, by_chance = _distance(observed, shape), _distance(permuted, shape)
-            found["distance_null"] = np.nanquantile(by_chance, [0.5, level], axis=0)
-            found["distance_null"] = np.moveaxis(found["distance_null"], 0, -1)
             flat = by_chance.reshape(len(by_chance), -1)
+            null = np.full((flat.shape[1], 2), np.nan)
+            some = np.isfinite(flat).any(axis=0)
+            if some.any():
+                null[some] = np.nanquantile(flat[:, some], [0.5, level], axis=0).T
+            found["distance_null"] = null.reshape(*shape[:2], 2)
             found["distance_p"] = p_values(apart.ravel(), flat).reshape(shape[:2])
     return found, order.n_whole, order.n_within
 

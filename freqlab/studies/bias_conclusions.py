@@ -44,10 +44,11 @@ def describe_groups(profiles: xr.Dataset) -> str:
             f"{int(here.sel(comparison='impostor'))}"
         )
         note = str(profiles["note"].sel(group=name).item())
-        if note:
-            warnings.append(f"{name}: {note}")
-        elif int(here.max()) * _LOPSIDED < most:
-            warnings.append(f"{name}: {int(here.max())} subjects against {most}")
+        faults = [note] if note else []
+        if "only" not in note and int(here.max()) * _LOPSIDED < most:
+            faults.append(f"{int(here.max())} subjects against {most}")
+        if faults:
+            warnings.append(f"{name}: {'; '.join(faults)}")
     whole, within = (
         int(profiles["n_exchanged"].sel(how=how).max())
         for how in ("over subjects", "within subjects")
@@ -70,8 +71,8 @@ def _permuted(whole: int, within: int) -> str:
             f"No subject carries more than one value, so labels are permuted over {whole} subjects."
         )
     return (
-        f"{within} subjects carry both values; their labels are permuted within each of them, and "
-        f"those of the other {whole} over subjects."
+        f"{within} of the subjects {'carries' if within == 1 else 'carry'} both values; there "
+        f"labels are permuted within the subject, those of the other {whole} over subjects."
     )
 
 
@@ -133,8 +134,8 @@ def describe_group_differences(
         d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
         texts.append(
             f"{name} differs in {len(found)} of {n} bands ({bands} {unit}), most in "
-            f"{data['band'].to_numpy()[strongest]}: {value:+.4f} [{lower:+.4f},{_NBSP}{upper:+.4f}], "
-            f"d = {d:+.2f}{tail}"
+            f"{data['band'].to_numpy()[strongest]}: {value:+.4f} "
+            f"[{lower:+.4f},{_NBSP}{upper:+.4f}], d = {d:+.2f}{tail}"
         )
     what = {"per_contrast": "influence per contrast"}.get(kind, f"{kind} influence")
     return (
@@ -263,7 +264,7 @@ def gaps_together(
                 "FMR gap": float(one["false_match_rate"] - base["false_match_rate"]),
                 "FNMR gap": float(one["false_non_match_rate"] - base["false_non_match_rate"]),
             }
-    table = pd.DataFrame.from_dict(rows, orient="index")
+    table = pd.DataFrame.from_dict(rows, orient="index").round(12)  # equal rates leave no gap
     table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
     return table
 
