@@ -225,3 +225,26 @@ def test_the_cross_resolution_report_in_its_other_ways(explore, tmp_path, how):
     assert len(images_in(text)) >= 8
     assert "Traceback" not in text
     assert "Warning" not in text
+
+
+def test_the_bias_report(explore, orl):
+    folder, store, _ = explore
+    faces = fl.load_faces(folder / "few")
+    subject = faces.table["subject"]
+    glasses = [
+        orl.table.loc[f"{s}/{int(n.split('/')[-1].split('.')[0]) % 10 + 1}", "glasses"]
+        for s, n in zip(subject, faces.names, strict=True)
+    ]
+    table = faces.table.assign(glasses=glasses).reset_index(names="face")
+    table.to_csv(folder / "few.csv", index=False)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = fl.report(
+            "bias", faces="few.csv", bands="rings:14", n_pairs=None, fmr=0.1, n_draws=20,
+            n_permutations=50, impostors_per_genuine=5, store=str(store), progress=False,
+        ).read_text()  # fmt: skip
+    assert len(images_in(text)) >= 5
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text))
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert "An association is not a cause" in text
