@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -68,7 +69,8 @@ def _permuted(whole: int, within: int) -> str:
         return "Nothing could be tested."
     if within == 0:
         return (
-            f"No subject carries more than one value, so labels are permuted over {whole} subjects."
+            f"No subject carries more than one value, so labels are permuted over the {whole} "
+            f"subjects of two groups."
         )
     return (
         f"{within} of the subjects {'carries' if within == 1 else 'carry'} both values; there "
@@ -104,7 +106,7 @@ def describe_group_differences(
         If there is no such part.
     """
     data = _part(profiles, model, side, comparison, kind)
-    unit, texts = frequency_unit(profiles), []
+    texts = []
     baseline = str(profiles.attrs["baseline"])
     for name in [str(n) for n in data["group"].to_numpy() if n != baseline]:
         part = data.sel(group=name)
@@ -127,13 +129,13 @@ def describe_group_differences(
         if not len(found):
             texts.append(f"{name} differs in none of {n} bands{tail}")
             continue
-        bands = ", ".join(str(data["band"].to_numpy()[b]) for b in found)
+        bands = _ranges(profiles, found)
         strongest = found[np.argmax(np.abs(part["effect_size"].sel(kind=kind).to_numpy()[found]))]
         at = part[f"{kind}_difference"].isel(band=strongest)
         value, lower, upper = (float(at.sel(estimate=e)) for e in ("value", "lower", "upper"))
         d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
         texts.append(
-            f"{name} differs in {len(found)} of {n} bands ({bands} {unit}), most in "
+            f"{name} differs in {len(found)} of {n} bands ({bands}), most in "
             f"{data['band'].to_numpy()[strongest]}: {value:+.4f} "
             f"[{lower:+.4f},{_NBSP}{upper:+.4f}], d = {d:+.2f}{tail}"
         )
@@ -159,7 +161,7 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
     Returns
     -------
     pandas.DataFrame
-        A row per finding; empty where there is none.
+        A row per finding, the largest effect first; empty where there is none.
     """
     check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
     rows = []
@@ -186,7 +188,9 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
             }
         )
     columns = ["pairs", "masked", "influence", "group", "band", "difference", "d", "adjusted p"]
-    return pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=columns)
+    largest = table["d"].astype(float).abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[largest].reset_index(drop=True)
 
 
 def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
@@ -267,6 +271,15 @@ def gaps_together(
     table = pd.DataFrame.from_dict(rows, orient="index").round(12)  # equal rates leave no gap
     table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
     return table
+
+
+def _ranges(profiles: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
+    """Bands in words, neighbours joined: "0 to 4, 20 to 36 cycles/image"."""
+    bounds, texts = profiles["band_bounds"].to_numpy(), []
+    for run in np.split(bands, np.flatnonzero(np.diff(bands) > 1) + 1):
+        lower, upper = bounds[run[0], 0], bounds[run[-1], 1]
+        texts.append(f"{lower:g} and beyond" if np.isinf(upper) else f"{lower:g} to {upper:g}")
+    return f"{', '.join(texts)} {frequency_unit(profiles)}"
 
 
 def _part(profiles: xr.Dataset, model: str, side: str, comparison: str, kind: str) -> xr.Dataset:

@@ -146,7 +146,7 @@ def test_a_planted_gap_is_found_in_its_band_and_only_there():
     table = fl.differing_bands(found, model="m")
     assert set(table["band"][table["influence"] == "directed"]) == {"b5"}
     said = fl.describe_group_differences(found, model="m")
-    assert "yes differs in 1 of 8 bands (b5 cycles/image)" in said
+    assert "yes differs in 1 of 8 bands (20 to 24 cycles/image), most in b5" in said
     assert "more than chance" in said
     # impostor pairs, of which there are none, are said to be missing
     nothing = fl.describe_group_differences(found, model="m", comparison="impostor")
@@ -195,7 +195,7 @@ def test_pairs_belong_to_a_group_when_both_faces_do():
     assert found["note"].sel(group="yes").item() == "no impostor pairs; 2 subjects only"
     said = fl.describe_groups(found)
     assert "yes: no impostor pairs; 2 subjects only" in said
-    assert "permuted over 4 subjects" in said
+    assert "permuted over the 4 subjects of two groups" in said
 
 
 def test_lopsided_groups_and_mixed_subjects_are_named():
