@@ -27,6 +27,7 @@ from .models import (
     register_model,
     wrap_model,
 )
+from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
 from .profiles import compare, mean_profile
@@ -102,6 +103,7 @@ __all__ = [
     "mean_profile",
     "model_names",
     "models",
+    "morph",
     "open_embeddings",
     "open_influence",
     "open_run",

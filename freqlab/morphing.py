@@ -20,6 +20,7 @@ __all__ = ["LandmarkError", "face_points", "morph", "morph_by_points"]
 
 _FOREHEAD = 0.45  # how far the face reaches above the temples, in distances from temple to chin
 _SOFT = 0.10  # width of the soft edge, in widths of the face
+_TONED = 0.12  # how far the background takes on the tone of the face, in sides of the face
 _N_FOREHEAD = 9
 _FEWEST_POINTS = 5
 
@@ -225,7 +226,7 @@ def _toned(
     """Shift the background's colours to those of the mixed face along the edge, fading outwards."""
     from scipy.ndimage import gaussian_filter
 
-    width = 0.25 * np.sqrt((inside > 0.5).sum())
+    width = _TONED * np.sqrt((inside > 0.5).sum())
     weight = gaussian_filter(edge.astype(float), width)
     gap = np.stack(
         [gaussian_filter(edge * (mixed - background)[..., i], width) for i in range(3)], axis=-1
