@@ -27,6 +27,7 @@ from .models import (
     register_model,
     wrap_model,
 )
+from .morph_sets import morph_couples, morph_faces, morph_pairs
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
@@ -47,8 +48,10 @@ from .studies.bias_conclusions import (
     gaps_together,
 )
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.matching import match_groups, quality_table
+from .studies.morphing import attack_profiles, morph_vulnerability
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -68,6 +71,7 @@ __all__ = [
     "ModelSpec",
     "Template",
     "alignment",
+    "attack_profiles",
     "bands",
     "bias_profiles",
     "compare",
@@ -81,6 +85,8 @@ __all__ = [
     "describe_profile",
     "describe_resolution_errors",
     "describe_verification",
+    "detection_errors",
+    "detection_table",
     "differing_bands",
     "embed",
     "embed_block",
@@ -104,6 +110,11 @@ __all__ = [
     "model_names",
     "models",
     "morph",
+    "morph_couples",
+    "morph_faces",
+    "morph_pairs",
+    "morph_scores",
+    "morph_vulnerability",
     "open_embeddings",
     "open_influence",
     "open_run",

@@ -21,6 +21,7 @@ __all__ = [
     "compare_all",
     "compare_pairs",
     "comparisons_needed",
+    "cosines_of",
     "d_prime",
     "equal_error_rate",
     "error_curve",
@@ -239,11 +240,16 @@ def compare_pairs(
     pairs
         Positions of probe and reference ``(pair, 2)``.
     """
-    vectors = _unit(embeddings)
     probe, reference = pairs.T.astype(np.int32)
-    scores = np.einsum("ij,ij->i", vectors[probe], vectors[reference])
-    every = Comparisons(np.clip(scores, -1, 1), reference, probe, _codes(subjects))
+    every = Comparisons(cosines_of(embeddings, pairs), reference, probe, _codes(subjects))
     return every.select(is_usable(embeddings)[pairs].all(axis=1))
+
+
+def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Cosine similarities of listed pairs ``(pair, 2)``; NaN where a face has no embedding."""
+    vectors = _unit(embeddings)
+    scores = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
+    return np.clip(scores, -1, 1)
 
 
 def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:

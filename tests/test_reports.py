@@ -175,6 +175,7 @@ def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
         assert "mean over 2 folds" in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_cross_resolution_report(explore):
     folder, store, _ = explore
     parameters = {
@@ -227,6 +228,7 @@ def test_the_cross_resolution_report_in_its_other_ways(explore, tmp_path, how):
     assert "Warning" not in text
 
 
+@pytest.mark.slow
 def test_the_bias_report(explore, orl):
     folder, store, _ = explore
     faces = fl.load_faces(folder / "few")

@@ -26,6 +26,12 @@ from freqlab.plots.influence import (
     spectrum_plot,
     strip_plot,
 )
+from freqlab.plots.morphing import (
+    attack_profile_plot,
+    detection_plot,
+    morph_plot,
+    score_histogram_plot,
+)
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
 
 __all__ = [
@@ -33,11 +39,13 @@ __all__ = [
     "DIVERGING",
     "NO_DATA",
     "SEQUENTIAL",
+    "attack_profile_plot",
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
     "density_plot",
     "det_plot",
+    "detection_plot",
     "extremes_plot",
     "face_plot",
     "gaps_plot",
@@ -46,6 +54,7 @@ __all__ = [
     "group_heat_plot",
     "group_profile_plot",
     "heat_plot",
+    "morph_plot",
     "profile_plot",
     "resolution_error_plot",
     "resolution_heat_plot",
@@ -53,6 +62,7 @@ __all__ = [
     "resolution_profile_plot",
     "resolution_strip_plot",
     "resolution_summary_plot",
+    "score_histogram_plot",
     "score_plot",
     "spectrum_plot",
     "strip_plot",

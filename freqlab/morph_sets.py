@@ -1,0 +1,342 @@
+"""Sets of morphs: whom to mix, the faces made, and the pairs of document and live photograph.
+
+The document is the reference, the live photograph the probe. A bona fide pair shows one person
+twice; an attack pair compares a morph with a live photograph of one of its two contributors. A
+control is a bona fide document that went through the same warp, mixed with another photograph of
+the same person, or with its own mirror image: what tells it from an untouched document is no
+attack but resampling.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from freqlab.errors import PairError, ParameterError, check_name, check_number
+from freqlab.faces import Faces
+from freqlab.morphing import LandmarkError, face_points, morph_by_points
+
+__all__ = ["BONA_FIDE", "CONTROL", "morph_couples", "morph_faces", "morph_pairs"]
+
+BONA_FIDE, CONTROL = "bona fide", "control"
+"""What pairs that are no attack are called in the column ``attack``."""
+
+_MIRRORED = "mirror"
+_NO_MORPH = {"morph": False, "contributor_a": "", "contributor_b": "", "tool": ""}
+
+
+def morph_couples(
+    faces: Faces, *, same: Sequence[str] = (), n: int | None = None, seed: int = 0
+) -> pd.DataFrame:
+    """Choose at random whom to mix: every person with one other, as far as there are any.
+
+    Parameters
+    ----------
+    faces
+        Document photographs; the first of each subject is taken. Morphs are left out.
+    same
+        Columns in which both must agree, such as ``["gender"]``.
+    n
+        Most couples.
+    seed
+        Of the draw.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``a`` and ``b``, names of faces.
+
+    Raises
+    ------
+    ParameterError
+        If a column is unknown, or no two people go together.
+    """
+    check_number("seed", seed, at_least=0, whole=True)
+    if n is not None:
+        check_number("n", n, at_least=1, whole=True)
+    for column in same:
+        check_name("same", column, [str(name) for name in faces.table.columns])
+    table = faces.table[~_is_morph(faces) & ~faces.degraded]
+    first = table[~table["subject"].astype(str).duplicated()]
+    key = (
+        first[list(same)].astype(str).agg(" ".join, axis=1)
+        if same
+        else first["subject"].map(lambda _: "")
+    )
+    rng = np.random.default_rng(seed)
+    rows = []
+    for _, names in sorted(first.groupby(key.to_numpy()).groups.items()):
+        order = rng.permutation(np.array([str(name) for name in names], object))
+        if len(order) > 1:  # a ring: everyone is the first of one couple
+            rows += list(zip(order, np.roll(order, -1), strict=True))[: max(1, len(order))]
+    unique = {tuple(sorted(couple)): couple for couple in rows}
+    couples = list(unique.values())
+    if not couples:
+        raise ParameterError(f"no two people of {faces.name!r} agree in {list(same)}")
+    if n is not None and n < len(couples):
+        couples = [couples[i] for i in np.sort(rng.choice(len(couples), n, replace=False))]
+    return pd.DataFrame(couples, columns=["a", "b"])
+
+
+def morph_faces(
+    faces: Faces,
+    couples: pd.DataFrame,
+    *,
+    folder: str | os.PathLike[str] | None = None,
+    alpha: float = 0.5,
+    texture: float | None = None,
+    tool: str | None = None,
+    progress: bool = True,
+) -> Faces:
+    """Add morphs of couples to a face set.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    couples
+        Columns ``a`` and ``b``, names of faces; a missing ``b`` mixes `a` with its mirror image.
+        Two faces of one subject, and a mirror image, make a control.
+    folder
+        Where the morphs are written as PNG files, unless the faces are in memory. A file that
+        was made of the same photographs in the same way is kept.
+    alpha, texture
+        As for :func:`freqlab.morph`.
+    tool
+        What to call this kind of morph; ``"alpha0.5"`` and the like by default.
+    progress
+        Whether to show a bar.
+
+    Returns
+    -------
+    Faces
+        The faces given and the morphs, with columns ``morph``, ``contributor_a`` and
+        ``contributor_b`` (subjects) and ``tool``. Morphs are named ``a+b@tool``; the subject of a
+        morph is ``subject+subject``, that of a control the person's.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed, or a contributor is missing.
+    LandmarkError
+        If no face is found in a contributor's photograph.
+    """
+    texture = alpha if texture is None else texture
+    if tool is None:
+        tool = f"alpha{alpha:g}" + (f"-texture{texture:g}" if texture != alpha else "")
+    if faces.images is None and folder is None:
+        raise ParameterError("folder=None: these faces are files, so their morphs need a folder")
+    missing = [column for column in ("a", "b") if column not in couples.columns]
+    if missing or not len(couples):
+        raise ParameterError("couples must have columns 'a' and 'b', and one row or more")
+    position = {name: i for i, name in enumerate(faces.names)}
+    made, images = [], []
+    points: dict[tuple[int, bool], npt.NDArray[np.float32]] = {}
+    with tqdm(total=len(couples), desc="morphing", unit="morph", disable=not progress) as bar:
+        for a, b in zip(couples["a"], couples["b"], strict=True):
+            mirrored = b is None or b == "" or b != b
+            for name in (a,) if mirrored else (a, b):
+                if str(name) not in position:
+                    raise ParameterError(f"couples: {name!r} is not a face of {faces.name!r}")
+            i, j = position[str(a)], position[str(a if mirrored else b)]
+            subjects = [str(faces.subjects[k]) for k in (i, j)]
+            name = f"{a}+{_MIRRORED if mirrored else b}@{tool}"
+            row: dict[str, Any] = {
+                "face": name,
+                "subject": subjects[0] if subjects[0] == subjects[1] else "+".join(subjects),
+                "morph": True,
+                "contributor_a": subjects[0],
+                "contributor_b": subjects[1],
+                "tool": tool,
+            }
+            if folder is None:
+                images.append(_mixed(faces, i, j, mirrored, alpha, texture, points))
+            else:
+                row["path"] = str(
+                    _on_disk(faces, i, j, mirrored, alpha, texture, points, Path(folder), name)
+                )
+            made.append(row)
+            bar.update()
+    table = faces.table.copy()
+    absent: dict[str, Any] = {c: v for c, v in _NO_MORPH.items() if c not in table}
+    table = table.assign(**absent)
+    added = pd.DataFrame(made).set_index("face")
+    both = pd.concat([table, added])
+    both["morph"] = both["morph"].astype(bool)
+    taken = both.index[both.index.duplicated()]
+    if len(taken):
+        raise ParameterError(f"the face set has a face named {taken[0]!r} already")
+    unknown = np.full((len(added), 5, 2), np.nan, np.float32)
+    return dataclasses.replace(
+        faces,
+        table=both,
+        images=None if faces.images is None else [*faces.images, *images],
+        landmarks=None if faces.landmarks is None else np.concatenate([faces.landmarks, unknown]),
+        degradations=None
+        if faces.degradations is None
+        else [*faces.degradations, *([None] * len(added))],
+    )
+
+
+def morph_pairs(
+    faces: Faces, *, documents: Sequence[str] | None = None, live: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Bona fide, control and attack pairs of documents and live photographs.
+
+    Parameters
+    ----------
+    faces
+        With columns ``morph``, ``contributor_a``, ``contributor_b`` and ``tool``, as
+        :func:`morph_faces` and the known set ``frll`` have them.
+    documents
+        Names of the bona fide documents; by default the first photograph of each subject.
+    live
+        Names of the live photographs; by default all that are no documents.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``probe`` (live), ``reference`` (document), ``genuine``, ``attack`` (``"bona
+        fide"``, ``"control"``, or the tool of the morph), ``contributor_a`` and
+        ``contributor_b`` (both the person, where there is but one).
+
+    Raises
+    ------
+    ParameterError
+        If the faces have no such columns, or a name is unknown.
+    PairError
+        If there is no bona fide or no attack pair, or a morph's contributor has no live
+        photograph.
+    """
+    absent = [column for column in _NO_MORPH if column not in faces.table]
+    if absent:
+        raise ParameterError(f"the faces lack the columns {absent}; fl.morph_faces adds them")
+    table, is_morph = faces.table, _is_morph(faces)
+    names, subjects = np.array(faces.names, object), faces.subjects
+    whole = ~is_morph & ~faces.degraded
+    if documents is None:
+        seen = pd.Series(subjects[whole]).duplicated().to_numpy()
+        documents = list(names[whole][~seen])
+    if live is None:
+        live = [name for name in names[whole] if name not in set(documents)]
+    for argument, given in (("documents", documents), ("live", live)):
+        unknown = sorted(set(map(str, given)) - set(names[whole]))
+        if unknown:
+            raise ParameterError(f"{argument}: {unknown[0]!r} is no photograph of the set")
+    both = set(documents) & set(live)
+    if both:
+        raise ParameterError(f"{sorted(both)[0]!r} is among the documents and the live photographs")
+    subject_of = dict(zip(names, subjects, strict=True))
+    live_of: dict[str, list[str]] = {}
+    for name in map(str, live):
+        live_of.setdefault(str(subject_of[name]), []).append(name)
+    rows = []
+    for document in map(str, documents):
+        person = str(subject_of[document])
+        rows += [
+            (probe, document, True, BONA_FIDE, person, person) for probe in live_of.get(person, [])
+        ]
+    columns = ("contributor_a", "contributor_b", "tool")
+    for document, (a, b, tool) in zip(
+        names[is_morph], table.loc[is_morph, list(columns)].astype(str).to_numpy(), strict=True
+    ):
+        for contributor in dict.fromkeys((a, b)):
+            if contributor not in live_of:
+                raise PairError(f"morph {document!r}: no live photograph of {contributor!r}")
+            kind = CONTROL if a == b else tool
+            rows += [(probe, document, a == b, kind, a, b) for probe in live_of[contributor]]
+    header = ["probe", "reference", "genuine", "attack", "contributor_a", "contributor_b"]
+    pairs = pd.DataFrame(rows, columns=header)
+    kinds = set(pairs["attack"])
+    if BONA_FIDE not in kinds:
+        raise PairError(
+            "there is no bona fide pair: no subject has a document and a live photograph"
+        )
+    if not kinds - {BONA_FIDE, CONTROL}:
+        raise PairError("there is no attack pair: the faces hold no morph of two people")
+    pairs.index.name = "pair"
+    return pairs
+
+
+def _is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
+    if "morph" not in faces.table:
+        return np.zeros(len(faces), bool)
+    return (
+        faces.table["morph"].map(lambda value: str(value).lower() in ("true", "1")).to_numpy(bool)
+    )
+
+
+def _mixed(
+    faces: Faces,
+    i: int,
+    j: int,
+    mirrored: bool,
+    alpha: float,
+    texture: float,
+    points: dict[tuple[int, bool], npt.NDArray[np.float32]],
+) -> npt.NDArray[np.uint8]:
+    """One morph; landmarks that were found are kept in `points`."""
+    one, other = faces.image(i), faces.image(j)
+    if mirrored:
+        other = np.ascontiguousarray(other[:, ::-1])
+    if one.shape != other.shape:
+        raise ParameterError(
+            f"{faces.names[i]!r} is {one.shape[0]} x {one.shape[1]} and {faces.names[j]!r} "
+            f"{other.shape[0]} x {other.shape[1]}; a morph takes images of one size"
+        )
+    keys = ((i, False), (j, mirrored))
+    for key, image in zip(keys, (one, other), strict=True):
+        if key not in points:
+            points[key] = face_points([image])[0]
+        if np.isnan(points[key]).any():
+            raise LandmarkError(f"no face was found in {faces.names[key[0]]!r}")
+    first, second = (points[key] for key in keys)
+    return morph_by_points(one, other, first, second, alpha=alpha, texture=texture)
+
+
+def _on_disk(
+    faces: Faces,
+    i: int,
+    j: int,
+    mirrored: bool,
+    alpha: float,
+    texture: float,
+    points: dict[tuple[int, bool], npt.NDArray[np.float32]],
+    folder: Path,
+    name: str,
+) -> Path:
+    """The file of a morph, made unless one of the same photographs and shares is there."""
+    from PIL import Image, PngImagePlugin
+
+    recipe = json.dumps(
+        {
+            "sources": [hashlib.sha256(faces.content(k)).hexdigest() for k in (i, j)],
+            "mirrored": mirrored,
+            "alpha": alpha,
+            "texture": texture,
+        },
+        sort_keys=True,
+    )
+    path = folder / f"{name.replace('/', '_')}.png"
+    if path.is_file():
+        with Image.open(path) as there:
+            if there.info.get("freqlab-morph") == recipe:
+                return path
+    folder.mkdir(parents=True, exist_ok=True)
+    note = PngImagePlugin.PngInfo()
+    note.add_text("freqlab-morph", recipe)
+    partial = path.with_suffix(".partial.png")
+    made = _mixed(faces, i, j, mirrored, alpha, texture, points)
+    Image.fromarray(made).save(partial, pnginfo=note)
+    os.replace(partial, path)
+    return path

@@ -1,0 +1,212 @@
+"""Figures of morphing attacks: profiles, the contributors and their morph, detection."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+import xarray as xr
+from matplotlib.axes import Axes
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.plots.common import new_axes, shortened
+from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+
+__all__ = ["attack_profile_plot", "detection_plot", "morph_plot", "score_histogram_plot"]
+
+_KINDS = ("directed", "absolute", "per_contrast", "energy")
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+
+def attack_profile_plot(
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    side: str = "reference",
+    kind: str = "directed",
+    difference: bool = False,
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean profiles of bona fide and attack pairs, or their differences to bona fide.
+
+    Parameters
+    ----------
+    profiles
+        From :func:`freqlab.attack_profiles`.
+    model, side
+        Which part of it; the reference is the document.
+    kind
+        ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
+    difference
+        Whether differences to bona fide pairs are drawn.
+    ax
+        Where to draw.
+    """
+    for axis, name in (("model", model), ("side", side)):
+        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+    check_name("kind", kind, _KINDS)
+    ax = ax or new_axes(6.4, 3.6)
+    data = profiles.sel(model=model, side=side)
+    centre = drawn_bounds(profiles, model).mean(axis=1)
+    variable = f"{kind}_difference" if difference else kind
+    attacks = [str(name) for name in profiles["attack"].to_numpy()]
+    colours = sns.color_palette("colorblind", len(attacks))
+    for i, (name, colour) in enumerate(zip(attacks, colours, strict=True)):
+        if difference and i == 0:
+            continue
+        part = data.sel(attack=name)
+        value, lower, upper = (
+            part[variable].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
+        )
+        label = f"{name} ({int(part['n_pairs']):,} pairs, {int(part['n_people'])} people)"
+        ax.fill_between(centre, lower, upper, color=colour, alpha=0.15, lw=0)
+        marker = _MARKERS[i % len(_MARKERS)]
+        ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.3, label=label)
+    if kind == "energy" and not difference:
+        ax.set_yscale("log")
+    else:
+        ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, profiles, model)
+    units = str(profiles[variable].attrs["units"]).replace(" per ", " / ")
+    what = f"{kind.replace('_', ' ')} influence" if kind != "energy" else "energy"
+    ax.set_ylabel(f"{'difference in ' if difference else ''}mean\n{what} ({units})")
+    masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
+    ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    return ax
+
+
+def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
+    """A morph between photographs of its contributors, with the heat plots of its pairs in a row.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence` over :func:`freqlab.morph_pairs`.
+    pair
+        Label of an attack pair; the pair of its other contributor is found.
+    model
+        Name of the model.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``live a``, ``morph``, ``live b``, and ``heat a``, ``heat b`` with the document masked.
+
+    Raises
+    ------
+    ParameterError
+        If it is no attack pair.
+    """
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    if "attack" not in result.coords or pair not in result["pair"].to_numpy():
+        raise ParameterError(f"pair={pair!r} is not among pairs that fl.morph_pairs made")
+    at = result.sel(pair=pair)
+    a, b = str(at["contributor_a"].item()), str(at["contributor_b"].item())
+    if a == b:
+        raise ParameterError(f"pair={pair!r} is no attack: its document shows one person")
+    morph = str(at["reference"].item())
+    of_morph = result["reference"].to_numpy().astype(str) == morph
+    figure = plt.figure(figsize=(10.6, 2.9))
+    grid = figure.add_gridspec(1, 5, left=0.02, right=0.93, top=0.74, bottom=0.16, wspace=0.28)
+    axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 2])}
+    face_plot(result, face=morph, model=model, ax=axes["morph"])
+    axes["morph"].set_title(f"morph as document\n{at['attack'].item()}", fontsize="small")
+    for which, person, faces_at, heat_at in (("a", a, 1, 0), ("b", b, 3, 4)):
+        same = of_morph & (result["probe_subject"].to_numpy().astype(str) == person)
+        labels = result["pair"].to_numpy()[same]
+        if not len(labels):
+            continue
+        label = int(labels[0])
+        axes[f"live {which}"] = ax = figure.add_subplot(grid[0, faces_at])
+        probe = str(result["probe"].sel(pair=label).item())
+        face_plot(result, face=probe, model=model, ax=ax)
+        similarity = float(result["similarity"].sel(pair=label, model=model))
+        ax.set_title(
+            f"live, {shortened(person, 14)}\nsimilarity {similarity:.2f}", fontsize="small"
+        )
+        axes[f"heat {which}"] = ax = figure.add_subplot(grid[0, heat_at])
+        spectrum_plot(result, pair=label, model=model, side="reference", ax=ax)
+        ax.set_title(f"morph masked,\nagainst {shortened(person, 14)}", fontsize="small")
+        bar = ax.child_axes[0]
+        bar.set_yticks([])
+        bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
+    return axes
+
+
+def detection_plot(
+    errors: xr.Dataset,
+    *,
+    scores: Sequence[str] | None = None,
+    attack: str = "all",
+    ax: Axes | None = None,
+) -> Axes:
+    """Detection error trade-off of scores: BPCER over APCER.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.detection_errors`.
+    scores
+        Which scores; by default all but those of single bands.
+    attack
+        Which attack.
+    ax
+        Where to draw.
+    """
+    known = [str(name) for name in errors["score_name"].to_numpy()]
+    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    if scores is None:
+        scores = [name for name in known if not name.startswith("band ")]
+    ax = ax or new_axes(6.6, 4)
+    x = 100 * errors["curve_apcer"].to_numpy()
+    baselines = ("similarity", "power spectrum", "supervised")
+    for i, name in enumerate(scores):
+        check_name("score", name, known)
+        data = errors.sel(score_name=name, attack=attack)
+        eer = 100 * float(data["d_eer"].sel(estimate="value"))
+        style = "--" if name in baselines else "-"
+        label = f"{name}: D-EER {eer:.1f} %"
+        ax.plot(x, 100 * data["curve"].to_numpy(), style, color=f"C{i}", lw=1.5, label=label)
+    ax.plot([0, 100], [0, 100], color="0.8", lw=0.8, zorder=0)
+    ax.set(xlim=(0, 60), ylim=(0, 100))
+    ax.set_xlabel("APCER (%)")
+    ax.set_ylabel("BPCER (%)")
+    ax.set_title(f"attack: {attack}", loc="left", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    return ax
+
+
+def score_histogram_plot(
+    scores: xr.Dataset, *, name: str = "mahalanobis", ax: Axes | None = None
+) -> Axes:
+    """How a score is distributed over bona fide, control and attack pairs.
+
+    Parameters
+    ----------
+    scores
+        From :func:`freqlab.morph_scores`.
+    name
+        Of the score.
+    ax
+        Where to draw.
+    """
+    check_name("name", name, [str(known) for known in scores["score_name"].to_numpy()])
+    ax = ax or new_axes(6.4, 3.4)
+    values = scores["score"].sel(score_name=name).to_numpy()
+    attack = scores["attack"].to_numpy().astype(str)
+    finite = values[np.isfinite(values)]
+    highest = np.quantile(finite, 0.995) if len(finite) else 1.0
+    edges = np.linspace(finite.min(initial=0.0), highest, 31).tolist()
+    kinds = list(dict.fromkeys(attack))
+    colours = sns.color_palette("colorblind", len(kinds))
+    for kind, colour in zip(kinds, colours, strict=True):
+        shown = values[(attack == kind) & np.isfinite(values)]
+        label = f"{kind} ({len(shown):,})"
+        ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, color=colour, label=label)
+    ax.set_xlabel(f"{name} (farther right: less like bona fide)")
+    ax.set_ylabel("density")
+    ax.legend(frameon=False, fontsize="small")
+    return ax
