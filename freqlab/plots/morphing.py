@@ -11,6 +11,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from freqlab.errors import ParameterError, check_name
+from freqlab.morph_sets import BONA_FIDE, CONTROL
 from freqlab.plots.common import new_axes, shortened
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
 
@@ -74,7 +75,9 @@ def attack_profile_plot(
     ax.set_ylabel(f"{'difference in ' if difference else ''}mean\n{what} ({units})")
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
     ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    ax.legend(
+        frameon=False, fontsize="x-small", loc="lower right" if difference else "center right"
+    )
     return ax
 
 
@@ -182,7 +185,7 @@ def detection_plot(
 def score_histogram_plot(
     scores: xr.Dataset, *, name: str = "mahalanobis", ax: Axes | None = None
 ) -> Axes:
-    """How a score is distributed over bona fide, control and attack pairs.
+    """How a score is distributed over bona fide pairs, controls and attacks of all kinds.
 
     Parameters
     ----------
@@ -200,12 +203,14 @@ def score_histogram_plot(
     finite = values[np.isfinite(values)]
     highest = np.quantile(finite, 0.995) if len(finite) else 1.0
     edges = np.linspace(finite.min(initial=0.0), highest, 31).tolist()
-    kinds = list(dict.fromkeys(attack))
-    colours = sns.color_palette("colorblind", len(kinds))
-    for kind, colour in zip(kinds, colours, strict=True):
-        shown = values[(attack == kind) & np.isfinite(values)]
-        label = f"{kind} ({len(shown):,})"
-        ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, color=colour, label=label)
+    pooled = np.where(np.isin(attack, [BONA_FIDE, CONTROL]), attack, "attacks")
+    for i, kind in enumerate((BONA_FIDE, CONTROL, "attacks")):
+        shown = values[(pooled == kind) & np.isfinite(values)]
+        if len(shown):
+            label, style = f"{kind} ({len(shown):,} pairs)", ("-", ":", "--")[i]
+            ax.hist(shown, bins=edges, density=True, alpha=0.25, color=f"C{i}")
+            ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
+                    color=f"C{i}", label=label)  # fmt: skip
     ax.set_xlabel(f"{name} (farther right: less like bona fide)")
     ax.set_ylabel("density")
     ax.legend(frameon=False, fontsize="small")
