@@ -277,7 +277,9 @@ def _rates(
         if np.isnan(edge):
             continue
         refused = (similarity < edge)[bona_fide].astype(float)
-        fnmr[f] = _weighted(refused, draws[:, person[bona_fide]], level)
+        fnmr[f] = _weighted(
+            refused, draws[:, person[bona_fide]], level, len(np.unique(person[bona_fide]))
+        )
         match = morphs.assign(match=similarity[morphs["row"]] >= edge)
         by_live = match.groupby(["morph", "attack", "a", "b", "live"])["match"].agg(["max", "mean"])
         by_morph = by_live.groupby(level=["morph", "attack", "a", "b"]).agg(
@@ -288,11 +290,14 @@ def _rates(
         a, b = (np.searchsorted(subjects, by_morph[k].to_numpy(str)) for k in "ab")
         weights = draws[:, a] * draws[:, b]
         for k, kind in enumerate(shown):
-            here = np.ones(len(by_morph), bool) if kind == "all" else by_morph["attack"] == kind
+            here = np.ones(len(by_morph), bool)
+            if kind != "all":
+                here = (by_morph["attack"] == kind).to_numpy()
             counts[k] = int(np.sum(here))
             for target, column in ((minmax, "max"), (product, "mean")):
                 values = by_morph.loc[here, column].to_numpy(float)
-                target[k, f] = _weighted(values, weights[:, np.asarray(here)], level)
+                people = len(np.unique(np.concatenate([a[here], b[here]])))
+                target[k, f] = _weighted(values, weights[:, here], level, people)
     return xr.Dataset(
         {
             "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR"}),
@@ -305,10 +310,13 @@ def _rates(
     )
 
 
-def _weighted(values: Floats, weights: Floats, level: float) -> Floats:
-    """A mean with its interval over draws."""
+def _weighted(values: Floats, weights: Floats, level: float, n_people: int) -> Floats:
+    """A rate with its interval over draws."""
     if len(values) == 0:
         return np.full(3, np.nan)
+    if not values.any() or values.all():  # which no draw can change: the rule of three
+        bound = min(1.0, 3 / n_people)
+        return np.array([0, 0, bound] if not values.any() else [1, 1 - bound, 1])
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (weights @ values) / weights.sum(axis=1)
     return with_interval(np.array([values.mean()]), drawn[:, None], level)[0]
