@@ -24,6 +24,7 @@ report: .venv/installed-all
 	$(BIN)/freqlab report verification --faces orl --model mobilefacenet --store $(STORE) --out reports -p group=gender
 	$(BIN)/freqlab report cross-resolution --faces orl --model mobilefacenet --store $(STORE) --out reports
 	$(BIN)/freqlab report bias --faces orl --model mobilefacenet --store $(STORE) --out reports
+	$(BIN)/freqlab report morphing --faces orl --model mobilefacenet --store $(STORE) --out reports
 	@echo
 	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
 
