@@ -50,6 +50,7 @@ from .studies.bias_conclusions import (
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
 from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
+from .studies.manipulations import manipulation, manipulation_table
 from .studies.matching import match_groups, quality_table
 from .studies.morphing import attack_profiles, morph_vulnerability
 from .studies.resolution_conclusions import (
@@ -105,6 +106,8 @@ __all__ = [
     "load_model",
     "low_band_table",
     "make_pairs",
+    "manipulation",
+    "manipulation_table",
     "match_groups",
     "mean_profile",
     "model_names",

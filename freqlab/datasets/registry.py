@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from freqlab.datasets import benchmarks
+from freqlab.datasets.forensics import load_faceforensics
 from freqlab.datasets.insightface_bin import load_bin
 from freqlab.datasets.listing import read_csv
 from freqlab.datasets.london import load_frll
@@ -322,6 +323,18 @@ _DECLARED = (
         "Tools and Applications 51, 2011",
         terms="research, by agreement",
         load=benchmarks.load_scface,
+    ),
+    FaceSet(
+        "faceforensics",
+        title="FaceForensics++, frames of pristine and manipulated videos",
+        layout="original_sequences/youtube/<c0|c23|c40>/frames/000/0000.png and "
+        "manipulated_sequences/<method>/<c0|c23|c40>/frames/000_003/0000.png",
+        get="on request from its authors at the Technical University of Munich; frames by the "
+        "set's own extraction script",
+        citation="Rossler, Cozzolino, Verdoliva, Riess, Thies, Niessner: FaceForensics++: Learning "
+        "to Detect Manipulated Facial Images. ICCV 2019",
+        terms="research, by agreement",
+        load=load_faceforensics,
     ),
 )
 _SETS: dict[str, FaceSet] = {one.name: one for one in _DECLARED}

@@ -1,0 +1,184 @@
+"""Which bands does a manipulation touch? Pristine against manipulated, whatever the manipulation.
+
+Written for labels, not for one set or attack: deepfakes, morphs, retouching, make-up filters.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
+from freqlab.selection import frequency_unit, with_axes
+
+__all__ = ["manipulation", "manipulation_table"]
+
+_ESTIMATES = ["value", "lower", "upper"]
+_TINY = 1e-9
+
+Floats = npt.NDArray[np.float64]
+
+
+def manipulation(
+    pristine: xr.Dataset,
+    manipulated: xr.Dataset,
+    *,
+    side: str = "probe",
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Change of influence and of energy in each band from pristine to manipulated images.
+
+    Intervals come from a bootstrap over subjects, the same in both (a pair of two subjects weighs
+    the product of their counts; the contributors of a morph are its subjects).
+
+    Parameters
+    ----------
+    pristine, manipulated
+        From :func:`freqlab.influence`, or two selections of pairs of one result; the image in
+        question on one side, an untouched photograph on the other.
+    side
+        The side of the image in question: ``"probe"`` or ``"reference"``.
+    n_draws, level, seed
+        Bootstrap draws, coverage of the intervals, seed of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``model``, ``band`` and ``estimate`` (value, lower, upper): ``directed`` and
+        ``absolute``, change of the mean influence; ``energy``, change of the mean log10 energy of
+        the band. For each of these ``..._effect``, the change in standard deviations of pristine
+        pairs, and ``..._rank``, 1 for the band with the largest effect. ``n_pairs(label)`` and
+        ``n_subjects(label)``.
+
+    Raises
+    ------
+    ParameterError
+        If bands or models differ, a side is missing, or there is no pair.
+    """
+    check_draws(n_draws, level, seed)
+    check_name("side", side, ["probe", "reference"])
+    data = {"pristine": with_axes(pristine), "manipulated": with_axes(manipulated)}
+    first = data["pristine"]
+    for label, one in data.items():
+        check_name("side", side, [str(name) for name in one["side"].to_numpy()])
+        if one.sizes["pair"] == 0:
+            raise ParameterError(f"{label} holds no pair")
+        for axis in ("band", "model"):
+            if not np.array_equal(one[axis], first[axis]):
+                raise ParameterError(f"pristine and manipulated differ in their {axis}s")
+    people = {label: _people(one) for label, one in data.items()}
+    names = np.unique(np.concatenate([part.ravel() for part in people.values()]))
+    draws = draw_subjects(len(names), n_draws, seed)
+    shape = (first.sizes["model"], first.sizes["band"])
+    found: dict[str, tuple[list[str], npt.NDArray[np.generic]]] = {}
+    for quantity in ("directed", "absolute", "energy"):
+        means, spread = {}, np.full(math.prod(shape), np.nan)
+        for label, one in data.items():
+            values = _values(one, side, quantity)
+            codes = np.searchsorted(names, people[label])
+            means[label] = means_over_pairs(values, codes, draws)
+            if label == "pristine":
+                spread = np.nanstd(values, axis=0)
+        observed, drawn = (
+            late - early
+            for early, late in zip(means["pristine"], means["manipulated"], strict=True)
+        )
+        if len(names) < 2:  # one subject says nothing of others
+            drawn = np.full_like(drawn, np.nan)
+        change = with_interval(observed, drawn, level).reshape(*shape, 3)
+        effect = (observed / np.where(spread > _TINY, spread, np.nan)).reshape(shape)
+        order = np.argsort(-np.nan_to_num(np.abs(effect)), axis=1, kind="stable")
+        rank = np.argsort(order, axis=1) + 1
+        found[quantity] = (["model", "band", "estimate"], change)
+        found[f"{quantity}_effect"] = (["model", "band"], effect)
+        found[f"{quantity}_rank"] = (["model", "band"], rank)
+    changes = xr.Dataset(
+        found,
+        coords={
+            "estimate": _ESTIMATES,
+            "label": list(data),
+            **{n: first[n] for n in ("model", "band", "frequency", "band_bounds")},
+        },
+        attrs={
+            **{key: first.attrs[key] for key in ("store", "identity") if key in first.attrs},
+            **{"side": side, "n_draws": n_draws, "level": level, "seed": seed},
+        },
+    )
+    cosine = "cosine similarity"
+    for name, what, units in (
+        ("directed", "change of mean directed influence", cosine),
+        ("absolute", "change of mean absolute influence", cosine),
+        ("energy", "change of mean log energy", "log10 of squared grey levels"),
+    ):
+        changes[name].attrs.update(long_name=what, units=units)
+        changes[f"{name}_effect"].attrs.update(long_name=f"{what} over its spread", units="1")
+    changes["n_pairs"] = ("label", [one.sizes["pair"] for one in data.values()])
+    changes["n_subjects"] = ("label", [len(np.unique(part)) for part in people.values()])
+    changes["frequency"].attrs["units"] = frequency_unit(first)
+    return changes
+
+
+def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -> pd.DataFrame:
+    """Bands in the order in which a manipulation touches them, with intervals.
+
+    Parameters
+    ----------
+    changes
+        From :func:`manipulation`.
+    model
+        Which model.
+    by
+        What they are ranked by: ``"directed"``, ``"absolute"`` or ``"energy"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such model or quantity.
+    """
+    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    check_name("by", by, ["directed", "absolute", "energy"])
+    data = changes.sel(model=model)
+    rows = {}
+    for place in np.argsort(data[f"{by}_rank"].to_numpy()):
+        part = data.isel(band=int(place))
+        row = {}
+        for name, what in (("energy", "log energy"), ("directed", "directed influence")):
+            value, lower, upper = part[name].to_numpy()
+            text = f"{value:+.4f}"
+            if np.isfinite(lower):
+                text += f" [{lower:+.4f},\u00a0{upper:+.4f}]"
+            row[what] = text
+            row[f"{what}: effect"] = f"{float(part[f'{name}_effect']):+.2f}"
+        rows[str(part["band"].item())] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("band")
+
+
+def _people(data: xr.Dataset) -> npt.NDArray[np.str_]:
+    """The two people whose draws a pair's weight comes from ``(2, pair)``.
+
+    The contributors of its document where they are known, the subjects of its faces elsewhere.
+    """
+    columns = ["contributor_a", "contributor_b"]
+    if not set(columns) <= set(data.coords):
+        columns = ["probe_subject", "reference_subject"]
+    return np.stack([data[column].to_numpy().astype(str) for column in columns])
+
+
+def _values(data: xr.Dataset, side: str, quantity: str) -> Floats:
+    """A quantity of each pair ``(pair, model * band)``."""
+    dims = ("pair", "model", "band")
+    part = data.sel(side=side)
+    if quantity == "energy":
+        removed = part["removed_rms"].transpose(*dims).to_numpy().astype(float)
+        values = np.log10(np.square(removed) + _TINY)
+    else:
+        values = part["influence"].transpose(*dims).to_numpy().astype(float)
+        values = np.abs(values) if quantity == "absolute" else values
+    return values.reshape(len(values), -1)
