@@ -14,8 +14,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from tqdm import tqdm
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
+from freqlab.workers import working
 
 __all__ = ["BONA_FIDE", "CONTROL", "morph_couples", "morph_faces", "morph_pairs"]
 
@@ -140,32 +142,44 @@ def morph_faces(
     if missing or not len(couples):
         raise ParameterError("couples must have columns 'a' and 'b', and one row or more")
     position = {name: i for i, name in enumerate(faces.names)}
-    made, images = [], []
+    made, mixes = [], []
+    for a, b in zip(couples["a"], couples["b"], strict=True):
+        mirrored = b is None or b == "" or b != b
+        for name in (a,) if mirrored else (a, b):
+            if str(name) not in position:
+                raise ParameterError(f"couples: {name!r} is not a face of {faces.name!r}")
+        i, j = position[str(a)], position[str(a if mirrored else b)]
+        subjects = [str(faces.subjects[k]) for k in (i, j)]
+        name = f"{a}+{_MIRRORED if mirrored else b}@{tool}"
+        row: dict[str, Any] = {
+            "face": name,
+            "subject": subjects[0] if subjects[0] == subjects[1] else "+".join(subjects),
+            "morph": True,
+            "contributor_a": subjects[0],
+            "contributor_b": subjects[1],
+            "tool": tool,
+        }
+        if folder is not None:
+            row["path"] = str(Path(folder) / f"{name.replace('/', '_')}.png")
+        made.append(row)
+        mixes.append(_Mix(i, j, mirrored, alpha, texture))
+    images = []
     points: dict[tuple[int, bool], npt.NDArray[np.float32]] = {}
-    with tqdm(total=len(couples), desc="morphing", unit="morph", disable=not progress) as bar:
-        for a, b in zip(couples["a"], couples["b"], strict=True):
-            mirrored = b is None or b == "" or b != b
-            for name in (a,) if mirrored else (a, b):
-                if str(name) not in position:
-                    raise ParameterError(f"couples: {name!r} is not a face of {faces.name!r}")
-            i, j = position[str(a)], position[str(a if mirrored else b)]
-            subjects = [str(faces.subjects[k]) for k in (i, j)]
-            name = f"{a}+{_MIRRORED if mirrored else b}@{tool}"
-            row: dict[str, Any] = {
-                "face": name,
-                "subject": subjects[0] if subjects[0] == subjects[1] else "+".join(subjects),
-                "morph": True,
-                "contributor_a": subjects[0],
-                "contributor_b": subjects[1],
-                "tool": tool,
-            }
-            if folder is None:
-                images.append(_mixed(faces, i, j, mirrored, alpha, texture, points))
-            else:
-                row["path"] = str(
-                    _on_disk(faces, i, j, mirrored, alpha, texture, points, Path(folder), name)
-                )
-            made.append(row)
+    with (
+        working() as workers,
+        tqdm(total=len(mixes), desc="morphing", unit="morph", disable=not progress) as bar,
+    ):
+        done: list[Future[Any]]
+        if folder is None:
+            done = [workers.share(_mixed, faces, mix, points) for mix in mixes]
+        else:
+            places = [Path(row["path"]) for row in made]
+            done = [
+                workers.share(_on_disk, faces, mix, points, path)
+                for mix, path in zip(mixes, places, strict=True)
+            ]
+        for one in done:
+            images.append(one.result())
             bar.update()
     table = faces.table.copy()
     absent: dict[str, Any] = {c: v for c, v in _NO_MORPH.items() if c not in table}
@@ -276,67 +290,54 @@ def _is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
     )
 
 
+class _Mix(NamedTuple):
+    """Positions of the two faces, whether the second is mirrored, and the shares."""
+
+    first: int
+    second: int
+    mirrored: bool
+    alpha: float
+    texture: float
+
+
 def _mixed(
-    faces: Faces,
-    i: int,
-    j: int,
-    mirrored: bool,
-    alpha: float,
-    texture: float,
-    points: dict[tuple[int, bool], npt.NDArray[np.float32]],
+    faces: Faces, mix: _Mix, points: dict[tuple[int, bool], npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.uint8]:
     """One morph; landmarks that were found are kept in `points`."""
-    one, other = faces.image(i), faces.image(j)
-    if mirrored:
+    one, other = faces.image(mix.first), faces.image(mix.second)
+    if mix.mirrored:
         other = np.ascontiguousarray(other[:, ::-1])
     if one.shape != other.shape:
         raise ParameterError(
-            f"{faces.names[i]!r} is {one.shape[0]} x {one.shape[1]} and {faces.names[j]!r} "
-            f"{other.shape[0]} x {other.shape[1]}; a morph takes images of one size"
+            f"{faces.names[mix.first]!r} is {one.shape[0]} x {one.shape[1]} and "
+            f"{faces.names[mix.second]!r} {other.shape[0]} x {other.shape[1]}; a morph takes "
+            f"images of one size"
         )
-    keys = ((i, False), (j, mirrored))
+    keys = ((mix.first, False), (mix.second, mix.mirrored))
     for key, image in zip(keys, (one, other), strict=True):
         if key not in points:
             points[key] = face_points([image])[0]
         if np.isnan(points[key]).any():
             raise LandmarkError(f"no face was found in {faces.names[key[0]]!r}")
     first, second = (points[key] for key in keys)
-    return morph_by_points(one, other, first, second, alpha=alpha, texture=texture)
+    return morph_by_points(one, other, first, second, alpha=mix.alpha, texture=mix.texture)
 
 
 def _on_disk(
-    faces: Faces,
-    i: int,
-    j: int,
-    mirrored: bool,
-    alpha: float,
-    texture: float,
-    points: dict[tuple[int, bool], npt.NDArray[np.float32]],
-    folder: Path,
-    name: str,
-) -> Path:
-    """The file of a morph, made unless one of the same photographs and shares is there."""
+    faces: Faces, mix: _Mix, points: dict[tuple[int, bool], npt.NDArray[np.float32]], path: Path
+) -> None:
+    """Write a morph, unless one of the same photographs and shares is there."""
     from PIL import Image, PngImagePlugin
 
-    recipe = json.dumps(
-        {
-            "sources": [hashlib.sha256(faces.content(k)).hexdigest() for k in (i, j)],
-            "mirrored": mirrored,
-            "alpha": alpha,
-            "texture": texture,
-        },
-        sort_keys=True,
-    )
-    path = folder / f"{name.replace('/', '_')}.png"
+    sources = [hashlib.sha256(faces.content(k)).hexdigest() for k in (mix.first, mix.second)]
+    recipe = json.dumps({**mix._asdict(), "first": sources[0], "second": sources[1]})
     if path.is_file():
         with Image.open(path) as there:
             if there.info.get("freqlab-morph") == recipe:
-                return path
-    folder.mkdir(parents=True, exist_ok=True)
+                return
+    path.parent.mkdir(parents=True, exist_ok=True)
     note = PngImagePlugin.PngInfo()
     note.add_text("freqlab-morph", recipe)
     partial = path.with_suffix(".partial.png")
-    made = _mixed(faces, i, j, mirrored, alpha, texture, points)
-    Image.fromarray(made).save(partial, pnginfo=note)
+    Image.fromarray(_mixed(faces, mix, points)).save(partial, pnginfo=note)
     os.replace(partial, path)
-    return path
