@@ -28,7 +28,7 @@ from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
 from freqlab.workers import working
 
-__all__ = ["BONA_FIDE", "CONTROL", "morph_couples", "morph_faces", "morph_pairs"]
+__all__ = ["BONA_FIDE", "CONTROL", "is_morph", "morph_couples", "morph_faces", "morph_pairs"]
 
 BONA_FIDE, CONTROL = "bona fide", "control"
 """What pairs that are no attack are called in the column ``attack``."""
@@ -68,7 +68,7 @@ def morph_couples(
         check_number("n", n, at_least=1, whole=True)
     for column in same:
         check_name("same", column, [str(name) for name in faces.table.columns])
-    table = faces.table[~_is_morph(faces) & ~faces.degraded]
+    table = faces.table[~is_morph(faces) & ~faces.degraded]
     first = table[~table["subject"].astype(str).duplicated()]
     key = (
         first[list(same)].astype(str).agg(" ".join, axis=1)
@@ -235,9 +235,9 @@ def morph_pairs(
     absent = [column for column in _NO_MORPH if column not in faces.table]
     if absent:
         raise ParameterError(f"the faces lack the columns {absent}; fl.morph_faces adds them")
-    table, is_morph = faces.table, _is_morph(faces)
+    table, mixed = faces.table, is_morph(faces)
     names, subjects = np.array(faces.names, object), faces.subjects
-    whole = ~is_morph & ~faces.degraded
+    whole = ~mixed & ~faces.degraded
     if documents is None:
         seen = pd.Series(subjects[whole]).duplicated().to_numpy()
         documents = list(names[whole][~seen])
@@ -262,7 +262,7 @@ def morph_pairs(
         ]
     columns = ("contributor_a", "contributor_b", "tool")
     for document, (a, b, tool) in zip(
-        names[is_morph], table.loc[is_morph, list(columns)].astype(str).to_numpy(), strict=True
+        names[mixed], table.loc[mixed, list(columns)].astype(str).to_numpy(), strict=True
     ):
         for contributor in dict.fromkeys((a, b)):
             if contributor not in live_of:
@@ -282,7 +282,8 @@ def morph_pairs(
     return pairs
 
 
-def _is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
+def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
+    """Whether each face is a morph, by its column ``morph`` ``(face,)``."""
     if "morph" not in faces.table:
         return np.zeros(len(faces), bool)
     return (

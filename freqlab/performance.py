@@ -7,7 +7,7 @@ is NaN, and a note says why.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,7 +45,7 @@ from freqlab.verification import (
     is_usable,
 )
 
-__all__ = ["failure_rates", "figures_of", "verification_table", "verify"]
+__all__ = ["check_embeddings", "failure_rates", "figures_of", "verification_table", "verify"]
 
 _ESTIMATES = ["value", "lower", "upper"]
 _CURVE_FMRS = np.logspace(-6, 0, 121)
@@ -185,6 +185,27 @@ def verify(
             seed=seed,
         )
     )
+
+
+def check_embeddings(
+    embeddings: Mapping[str, npt.NDArray[np.floating]], faces: Faces
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Embeddings of models, one row for each of the faces, as float32.
+
+    Raises
+    ------
+    ParameterError
+        If there is no model, or a shape does not fit.
+    """
+    if not embeddings:
+        raise ParameterError("embeddings={} must hold those of at least one model")
+    for name, values in embeddings.items():
+        if np.ndim(values) != 2 or len(values) != len(faces):
+            raise ParameterError(
+                f"embeddings of model {name!r} have shape {np.shape(values)} for {len(faces)} "
+                f"faces; expected (face, feature)"
+            )
+    return {name: np.asarray(values, np.float32) for name, values in embeddings.items()}
 
 
 def figures_of(

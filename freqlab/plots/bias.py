@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from freqlab.errors import check_name
-from freqlab.plots.common import DIVERGING, NO_DATA, new_axes, shortened
+from freqlab.plots.common import DIVERGING, MARKERS, NO_DATA, new_axes, part_of, shortened
 from freqlab.plots.influence import drawn_bounds, frequency_axis
 from freqlab.verification import check_fmr
 
@@ -29,7 +29,6 @@ __all__ = [
 ]
 
 _KINDS = ("directed", "absolute", "per_contrast", "energy")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def group_profile_plot(
@@ -54,7 +53,7 @@ def group_profile_plot(
     ax
         Where to draw.
     """
-    data = _part(profiles, model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(profiles, model).mean(axis=1)
@@ -101,7 +100,7 @@ def group_difference_plot(
     ax
         Where to draw.
     """
-    data = _part(profiles, model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
     ax = ax or new_axes(6.4, 3.6)
     bounds = drawn_bounds(profiles, model)
@@ -152,7 +151,7 @@ def group_heat_plot(
     ax
         Where to draw.
     """
-    data = _part(profiles, model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
     names = [str(name) for name in data["group"].to_numpy() if name != profiles.attrs["baseline"]]
     ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
@@ -222,7 +221,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             )
             y = place + 0.16 * (m - (len(models) - 1) / 2)
             ax.hlines(y, lower, upper, color=f"C{m}", lw=1.4)
-            marker = _MARKERS[m % len(_MARKERS)]
+            marker = MARKERS[m % len(MARKERS)]
             ax.plot(value, y, ls="none", marker=marker, color=f"C{m}", ms=4.5, label=model)
             for row in np.flatnonzero(np.isnan(value)):
                 ax.text(0.02, y[row], "not resolved", fontsize=6, color="0.4", va="center",
@@ -257,7 +256,7 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
     ax = ax or new_axes(6, 3.8)
     for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
-        ax.plot(part["distance"], 100 * part[outcome], ls="none", marker=_MARKERS[m % 8],
+        ax.plot(part["distance"], 100 * part[outcome], ls="none", marker=MARKERS[m % 8],
                 color=f"C{m}", ms=6, label=str(model))  # fmt: skip
         groups = part.index.get_level_values("group")
         for group, (x, y) in zip(groups, part[["distance", outcome]].to_numpy(), strict=True):
@@ -281,7 +280,7 @@ def _styles(profiles: xr.Dataset) -> dict[str, tuple[tuple[float, float, float],
     n = len(names)
     colours = sns.color_palette("colorblind", n) if n <= 10 else sns.husl_palette(n)
     return {
-        name: (colour, _MARKERS[i % len(_MARKERS)])
+        name: (colour, MARKERS[i % len(MARKERS)])
         for i, (name, colour) in enumerate(zip(names, colours, strict=True))
     }
 
@@ -290,16 +289,3 @@ def _value_axis(ax: Axes, values: xr.DataArray) -> None:
     units = str(values.attrs["units"]).replace(" per ", " / ")
     name = "\n".join(textwrap.wrap(values.attrs["long_name"], 34))
     ax.set_ylabel(f"{name}\n({units})")
-
-
-def _part(profiles: xr.Dataset, *, model: str, side: str, comparison: str) -> xr.Dataset:
-    """One model, side and kind of pair.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    for axis, value in (("model", model), ("side", side), ("comparison", comparison)):
-        check_name(axis, value, [str(name) for name in profiles[axis].to_numpy()])
-    return profiles.sel(model=model, side=side, comparison=comparison)

@@ -8,20 +8,27 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import seaborn as sns
+import xarray as xr
 from matplotlib.axes import Axes
+
+from freqlab.errors import check_name
 
 __all__ = [
     "COMPARISON_COLOURS",
     "DIVERGING",
+    "MARKERS",
     "NO_DATA",
     "SEQUENTIAL",
     "new_axes",
+    "part_of",
     "shortened",
 ]
 
 DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 NO_DATA = "0.85"
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+"""Of lines that stand side by side, in this order."""
 COMPARISON_COLOURS = dict(
     zip(("genuine", "impostor"), sns.color_palette("colorblind", 2), strict=True)
 )
@@ -39,3 +46,16 @@ def shortened(name: str, length: int) -> str:
         return name
     head = (length - 1) // 3
     return f"{name[:head]}…{name[head + 1 - length :]}"
+
+
+def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:
+    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of a name.
+    """
+    for axis, name in names.items():
+        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+    return profiles.sel(names)

@@ -26,9 +26,11 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
+    MARKERS,
     NO_DATA,
     SEQUENTIAL,
     new_axes,
+    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
@@ -82,7 +84,7 @@ def resolution_heat_plot(
     ax
         Where to draw.
     """
-    data = _part(profiles, model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3)
     values = data[kind].sel(estimate="value").transpose("resolution", "band").to_numpy()
@@ -145,13 +147,12 @@ def resolution_profile_plot(
     ax
         Where to draw.
     """
-    data = _part(profiles, model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(profiles, model).mean(axis=1)
     resolutions = data["resolution"].to_numpy()
     colours = sns.color_palette("flare_r", len(resolutions))
-    markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
     for i, (resolution, colour) in enumerate(zip(resolutions, colours, strict=True)):
         part = data.sel(resolution=resolution)
         value, lower, upper = (
@@ -159,7 +160,7 @@ def resolution_profile_plot(
         )
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.18, lw=0)
         label = f"{resolution:g} px ({int(part['n_pairs']):,} pairs)"
-        ax.plot(centre, value, color=colour, marker=markers[i % 8], ms=3.5, lw=1.4, label=label)
+        ax.plot(centre, value, color=colour, marker=MARKERS[i % 8], ms=3.5, lw=1.4, label=label)
         if i > 0:
             for line, style in _LINE_STYLES.items():
                 place = float(part["nyquist"].sel(line=line))
@@ -349,7 +350,6 @@ def resolution_leak_plot(
     check_name("line", line, list(_LINE_STYLES))
     ax = ax or new_axes(6.4, 3.6)
     x, shown = leaks["resolution"].to_numpy(), []
-    markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
@@ -364,7 +364,7 @@ def resolution_leak_plot(
                 x[there],
                 value[there],
                 style,
-                marker=markers[d % 8],
+                marker=MARKERS[d % 8],
                 color=f"C{d}",
                 ms=4,
                 label=label,
@@ -418,19 +418,6 @@ def resolution_summary_plot(
     ax.set_ylabel("\n".join(textwrap.wrap(attrs["long_name"], 34)) + units)
     ax.legend(frameon=False, fontsize="x-small", handlelength=3.5)
     return ax
-
-
-def _part(profiles: xr.Dataset, *, model: str, side: str, comparison: str) -> xr.Dataset:
-    """One model, side and kind of pair.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of that name.
-    """
-    for axis, value in (("model", model), ("side", side), ("comparison", comparison)):
-        check_name(axis, value, [str(name) for name in profiles[axis].to_numpy()])
-    return profiles.sel(model=model, side=side, comparison=comparison)
 
 
 def _resolution_axis(ax: Axes, resolutions: npt.NDArray[np.floating]) -> None:

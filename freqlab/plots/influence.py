@@ -14,6 +14,7 @@ from freqlab.errors import StoreError, check_name
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
+    MARKERS,
     NO_DATA,
     SEQUENTIAL,
     new_axes,
@@ -307,7 +308,6 @@ def comparison_plot(
     ax = ax or new_axes(7, 3.8)
     bounds = drawn_bounds(compared)
     centre = bounds.mean(axis=1)
-    markers = ["o", "s", "^", "D", "v", "P", "X", "*"]
     for r, name in enumerate(compared["run"].to_numpy()):
         values = compared[kind].sel(run=name, comparison=comparison)
         mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
@@ -315,7 +315,7 @@ def comparison_plot(
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.2, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
         label = f"{name} ({n_pairs:,} pairs)"
-        ax.plot(centre, mean, color=colour, marker=markers[r % len(markers)], ms=4, label=label)
+        ax.plot(centre, mean, color=colour, marker=MARKERS[r % len(MARKERS)], ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set_xlabel(f"{compared['frequency'].attrs['long_name']} ({frequency_unit(compared)})")

@@ -12,13 +12,12 @@ from matplotlib.axes import Axes
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.morph_sets import BONA_FIDE, CONTROL
-from freqlab.plots.common import new_axes, shortened
+from freqlab.plots.common import MARKERS, new_axes, shortened
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
 
 __all__ = ["attack_profile_plot", "detection_plot", "morph_plot", "score_histogram_plot"]
 
 _KINDS = ("directed", "absolute", "per_contrast", "energy")
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def attack_profile_plot(
@@ -63,7 +62,7 @@ def attack_profile_plot(
         )
         label = f"{name} ({int(part['n_pairs']):,} pairs, {int(part['n_people'])} people)"
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.15, lw=0)
-        marker = _MARKERS[i % len(_MARKERS)]
+        marker = MARKERS[i % len(MARKERS)]
         ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.3, label=label)
     if kind == "energy" and not difference:
         ax.set_yscale("log")

@@ -182,12 +182,12 @@ def _align_block(
         sharp |= _cut_images(run, rows, images, to, known, status)
     exact = any(one is not None and one.exact for one in degradations)
     crops = np.zeros((len(rows), *to.size, 3), np.float32 if exact else np.uint8)
-    names = run.faces.names
     for k, position in enumerate(run.positions(rows)):
-        if k in sharp:
-            how = degradations[k]
-            by_crop = how is not None and how.measure == "crop"
-            crops[k] = how.of_crop(sharp[k], names[position]) if how and by_crop else sharp[k]
+        how = degradations[k]
+        if k in sharp and how is not None and how.measure == "crop":
+            crops[k] = how.of_crop(sharp[k], str(run.faces.table.index[position]))
+        elif k in sharp:
+            crops[k] = sharp[k]
     return crops, status, known
 
 
@@ -279,7 +279,7 @@ def _cut_images(
             continue
         points, box, seen = landmarks[k], boxes[k], image
         if how is not None and far:
-            reduced = how.of_photograph(image, points, run.faces.names[positions[k]])
+            reduced = how.of_photograph(image, points, str(run.faces.table.index[positions[k]]))
             if reduced is None:
                 status[k] = known["status"][k] = TOO_SMALL
                 continue

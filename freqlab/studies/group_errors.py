@@ -26,7 +26,7 @@ from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.groups import ALL, MIXED, group_codes
 from freqlab.pairs import check_pairs
-from freqlab.performance import failure_rates, figures_of
+from freqlab.performance import check_embeddings, failure_rates, figures_of
 from freqlab.resampling import check_draws, draw_subjects, rates_at, with_interval
 from freqlab.studies.bias import check_labels
 from freqlab.verification import (
@@ -99,8 +99,7 @@ def group_errors(
         If an argument does not fit.
     """
     check_draws(n_draws, level, seed)
-    if not embeddings:
-        raise ParameterError("embeddings={} must hold those of at least one model")
+    checked = check_embeddings(embeddings, faces)
     check_labels(labels, np.array(faces.names))
     names, codes = group_codes(labels.loc[faces.names])
     if len(names) < 2:
@@ -108,13 +107,7 @@ def group_errors(
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, of_face = [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
     whole, found = ~faces.degraded, []
-    for name, given in embeddings.items():
-        if np.ndim(given) != 2 or len(given) != len(faces):
-            raise ParameterError(
-                f"embeddings of model {name!r} have shape {np.shape(given)} for {len(faces)} "
-                f"faces; expected (face, feature)"
-            )
-        vectors = np.asarray(given, np.float32)
+    for vectors in checked.values():
         thresholds, n_impostor = impostor_thresholds(
             vectors[whole], faces.subjects[whole], faces.sources[whole]
         )

@@ -18,8 +18,9 @@ import xarray as xr
 
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
-from freqlab.morph_sets import BONA_FIDE, CONTROL
+from freqlab.morph_sets import BONA_FIDE, CONTROL, is_morph
 from freqlab.pairs import check_pairs
+from freqlab.performance import check_embeddings
 from freqlab.profiles import influence_per_contrast
 from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
 from freqlab.selection import frequency_unit, with_axes
@@ -173,8 +174,7 @@ def morph_vulnerability(
         If an argument does not fit.
     """
     check_draws(n_draws, level, seed)
-    if not embeddings:
-        raise ParameterError("embeddings={} must hold those of at least one model")
+    checked = check_embeddings(embeddings, faces)
     positions = check_pairs(faces, pairs)
     attack = pairs["attack"].astype(str).to_numpy()
     kinds = [k for k in dict.fromkeys(attack) if k not in (BONA_FIDE, CONTROL)]
@@ -188,15 +188,9 @@ def morph_vulnerability(
     morphs = _morphs(faces, pairs, positions)
     subjects = np.unique(np.stack([pairs[f"contributor_{k}"].astype(str) for k in "ab"]))
     draws = draw_subjects(len(subjects), n_draws, seed).astype(float)
-    whole = ~(_is_true(faces.table["morph"]) | faces.degraded)
+    whole = ~(is_morph(faces) | faces.degraded)
     parts = []
-    for name, given in embeddings.items():
-        if np.ndim(given) != 2 or len(given) != len(faces):
-            raise ParameterError(
-                f"embeddings of model {name!r} have shape {np.shape(given)} for {len(faces)} "
-                f"faces; expected (face, feature)"
-            )
-        vectors = np.asarray(given, np.float32)
+    for name, vectors in checked.items():
         found, n_impostor = impostor_thresholds(
             vectors[whole], faces.subjects[whole], faces.sources[whole]
         )
@@ -230,10 +224,6 @@ def _kinds(result: xr.Dataset) -> list[str]:
         raise ParameterError("there is no bona fide pair to hold attacks against")
     first = [kind for kind in (BONA_FIDE, CONTROL) if kind in kinds]
     return [*first, *(kind for kind in kinds if kind not in first)]
-
-
-def _is_true(values: pd.Series[Any]) -> npt.NDArray[np.bool_]:
-    return values.map(lambda value: str(value).lower() in ("true", "1")).to_numpy(bool)
 
 
 def _morphs(faces: Faces, pairs: pd.DataFrame, positions: npt.NDArray[np.int32]) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from freqlab.degradation import Degradation
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces import Faces
 from freqlab.pairs import check_pairs
-from freqlab.performance import figures_of
+from freqlab.performance import check_embeddings, figures_of
 from freqlab.resampling import check_draws
 from freqlab.templates import template
 from freqlab.verification import compare_pairs, impostor_thresholds, is_usable
@@ -75,14 +75,7 @@ def resolution_errors(
         If an argument does not fit.
     """
     check_draws(n_draws, level, seed)
-    if not embeddings:
-        raise ParameterError("embeddings={} must hold those of at least one model")
-    for name, values in embeddings.items():
-        if np.ndim(values) != 2 or len(values) != len(faces):
-            raise ParameterError(
-                f"embeddings of model {name!r} have shape {np.shape(values)} for {len(faces)} "
-                f"faces; expected (face, feature)"
-            )
+    checked = check_embeddings(embeddings, faces)
     kind = _kind(faces, degradation)
     if native is None:
         native = template(faces.aligned or "arcface").size[1]
@@ -90,8 +83,7 @@ def resolution_errors(
     if pairs is None:
         levels = {float(native): levels.pop(np.inf), **levels}
     whole, found = ~faces.degraded, []
-    for values in embeddings.values():
-        vectors = np.asarray(values, np.float32)
+    for vectors in checked.values():
         thresholds, n_impostor = impostor_thresholds(
             vectors[whole], faces.subjects[whole], faces.sources[whole]
         )
