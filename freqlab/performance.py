@@ -44,6 +44,7 @@ from freqlab.verification import (
     impostor_thresholds,
     is_usable,
 )
+from freqlab.wording import percent
 
 __all__ = ["check_embeddings", "failure_rates", "figures_of", "verification_table", "verify"]
 
@@ -329,12 +330,12 @@ def verification_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> 
             "genuine": f"{int(here['n_genuine']):,}",
             "impostor": f"{int(here['n_impostor']):,}",
             "subjects": f"{int(here['n_subjects']):,}",
-            "EER": _percent(here["eer"]),
-            f"FMR at {fmr:g}": _percent(there["false_match_rate"]) or "not resolved",
-            f"FNMR at {fmr:g}": _percent(there["false_non_match_rate"])
+            "EER": percent(here["eer"]),
+            f"FMR at {fmr:g}": percent(there["false_match_rate"]) or "not resolved",
+            f"FNMR at {fmr:g}": percent(there["false_non_match_rate"])
             or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
             "d'": _plain(here["d_prime"]),
-            "failure to acquire": _percent(here["failure_to_acquire"]),
+            "failure to acquire": percent(here["failure_to_acquire"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
 
@@ -531,17 +532,6 @@ def _described(result: xr.Dataset) -> xr.Dataset:
         if name in result.variables:
             result[name].attrs.update(long_name=long_name, units=units)
     return result
-
-
-def _percent(values: xr.DataArray) -> str:
-    """A rate and its interval in per cent; empty where it is NaN."""
-    value, lower, upper = 100 * values.to_numpy()
-    if np.isnan(value):
-        return ""
-    digits = 2 if value < 10 else 1
-    if np.isnan(lower):
-        return f"{value:.{digits}f}\u00a0%"
-    return f"{value:.{digits}f}\u00a0% [{lower:.{digits}f},\u00a0{upper:.{digits}f}]"
 
 
 def _plain(values: xr.DataArray) -> str:

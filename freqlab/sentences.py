@@ -8,6 +8,7 @@ import xarray as xr
 from freqlab.errors import check_name
 from freqlab.selection import fmr_text, frequency_unit, select_pair, select_part, threshold_of
 from freqlab.verification import check_fmr, comparisons_needed
+from freqlab.wording import join
 
 __all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
 
@@ -79,7 +80,7 @@ def describe_pair(
         return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
     strength = np.abs(influence[flips])
     flips = flips[np.argsort(-strength)]
-    bands = _join([band_text(result, int(i)) for i in flips[:3]])
+    bands = join([band_text(result, int(i)) for i in flips[:3]], "or")
     n_more = len(flips) - 3
     more = f" (and {n_more} more band{'s' if n_more > 1 else ''})" if n_more > 0 else ""
     any_one = "any one of " if len(flips) > 1 else ""
@@ -149,10 +150,6 @@ def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
     if len(resolved):
         text += f" (enough for {' and '.join(f'FMR {fmr_text(rate)}' for rate in resolved)})"
     return text
-
-
-def _join(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} or {texts[-1]}"
 
 
 def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:

@@ -10,6 +10,7 @@ import xarray as xr
 from freqlab.errors import check_name
 from freqlab.selection import frequency_unit
 from freqlab.verification import check_fmr
+from freqlab.wording import signed
 
 __all__ = [
     "describe_group_differences",
@@ -172,9 +173,6 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
         at = {axis: data[axis].to_numpy()[i] for axis, i in zip(axes, place, strict=True)}
         kind = str(at["kind"])
         part = data.sel({axis: at[axis] for axis in axes if axis != "kind"})
-        value, lower, upper = (
-            float(part[f"{kind}_difference"].sel(estimate=e)) for e in ("value", "lower", "upper")
-        )
         rows.append(
             {
                 "pairs": at["comparison"],
@@ -182,7 +180,7 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
                 "influence": kind.replace("_", " "),
                 "group": at["group"],
                 "band": at["band"],
-                "difference": f"{value:+.4f} [{lower:+.4f},{_NBSP}{upper:+.4f}]",
+                "difference": signed(part[f"{kind}_difference"], 4),
                 "d": f"{float(part['effect_size'].sel(kind=kind)):+.2f}",
                 "adjusted p": f"{float(part['p_adjusted'].sel(kind=kind)):.3f}",
             }

@@ -22,6 +22,7 @@ from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.morph_sets import BONA_FIDE, CONTROL
 from freqlab.resampling import check_draws, draw_subjects, with_interval
 from freqlab.selection import bands_of, with_axes
+from freqlab.wording import percent
 
 __all__ = ["APCERS", "detection_errors", "detection_rates", "detection_table", "morph_scores"]
 
@@ -403,16 +404,8 @@ def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
         if name in bands[1:]:
             continue
         part = data.sel(score_name=name)
-        row = {"D-EER": _percent(part["d_eer"])}
+        row = {"D-EER": percent(part["d_eer"], 1)}
         for apcer in errors["apcer"].to_numpy():
-            row[f"BPCER at APCER {100 * apcer:g} %"] = _percent(part["bpcer"].sel(apcer=apcer))
+            row[f"BPCER at APCER {100 * apcer:g} %"] = percent(part["bpcer"].sel(apcer=apcer), 1)
         rows[str(name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
-
-
-def _percent(values: xr.DataArray) -> str:
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    if not np.isfinite(value):
-        return ""
-    text = f"{value:.1f}\u00a0%"
-    return text if not np.isfinite(lower) else f"{text} [{lower:.1f},\u00a0{upper:.1f}]"

@@ -9,10 +9,9 @@ import xarray as xr
 from freqlab.errors import check_name
 from freqlab.selection import frequency_unit
 from freqlab.verification import check_fmr
+from freqlab.wording import join, percent, signed
 
 __all__ = ["describe_low_bands", "describe_resolution_errors", "low_band_table", "resolution_table"]
-
-_NBSP = "\u00a0"
 
 
 def resolution_table(
@@ -53,10 +52,9 @@ def resolution_table(
         row: dict[str, str] = {}
         if resolution in errors["resolution"]:
             at = errors.sel(model=model, resolution=resolution)
-            row["EER"] = _percent(at["eer"])
+            row["EER"] = percent(at["eer"])
             row[f"FNMR at FMR {fmr:g}"] = (
-                _percent(at["false_non_match_rate"].sel(fmr=fmr, method="nearest"))
-                or "no threshold"
+                percent(at["false_non_match_rate"].sel(fmr=fmr, method="nearest")) or "no threshold"
             )
         part = genuine.sel(resolution=resolution)
         ends = [float(part["nyquist"].sel(line=line)) for line in ("axis", "diagonal")]
@@ -68,10 +66,10 @@ def resolution_table(
             row["influence halved from"] = "" if np.isnan(half) else f"{half:g}"
             for name, what in (("leak_influence", "influence"), ("leak_energy", "energy")):
                 leak = probe[name].sel(line="diagonal")
-                row[f"{what} beyond √2 N/2"] = "" if is_first else _percent(leak)
+                row[f"{what} beyond √2 N/2"] = "" if is_first else percent(leak)
         if "reference" in sides and not is_first:
             reference = part.sel(side="reference")
-            row["reference: moved"] = _percent(reference["shift"])
+            row["reference: moved"] = percent(reference["shift"])
             row["reference: rank corr."] = f"{float(reference['rank_correlation']):+.2f}"
         rows[f"{resolution:g}"] = row
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
@@ -106,10 +104,10 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
                 if np.isnan(part["low_gain"].sel(estimate="value")):
                     continue
                 rows[str(side), comparison, f"{resolution:g}"] = {
-                    "share": _percent(part["low_share"]),
-                    "gain, points": _signed(100 * part["low_gain"], 1),
-                    "effect size": _signed(part["low_effect"], 2),
-                    "gain of influence": _signed(part["low_influence_gain"], 3),
+                    "share": percent(part["low_share"]),
+                    "gain, points": signed(100 * part["low_gain"], 1),
+                    "effect size": signed(part["low_effect"], 2),
+                    "gain of influence": signed(part["low_influence_gain"], 3),
                     "low bands": _verdict(part["low_gain"]),
                 }
     table = pd.DataFrame.from_dict(rows, orient="index")
@@ -161,7 +159,7 @@ def describe_low_bands(
             f"{r:g}" for r in np.array(lower)[known] if _verdict(gains.sel(resolution=r)) == verdict
         ]
         if at:
-            said.append(f"{words} at {_join(at)} pixels")
+            said.append(f"{words} at {join(at)} pixels")
     values = np.abs(gains.sel(estimate="value").to_numpy())
     most = float(np.array(lower)[np.nanargmax(values)])
     part = data.sel(resolution=most)
@@ -172,9 +170,9 @@ def describe_low_bands(
         f"Taken from the {side}, over {comparison} pairs, the bands below {low:g} {unit} hold "
         f"{base:.0f} % of the summed absolute influence at {first:g} pixels; they "
         f"{'; they '.join(said)}. The largest change is at {most:g} pixels: "
-        f"{_signed(100 * part['low_gain'], 1)} percentage points ({level} interval in brackets), "
-        f"effect size {_signed(part['low_effect'], 2)}. Their absolute influence itself {becomes} "
-        f"there: {_signed(part['low_influence_gain'], 3)}."
+        f"{signed(100 * part['low_gain'], 1)} percentage points ({level} interval in brackets), "
+        f"effect size {signed(part['low_effect'], 2)}. Their absolute influence itself {becomes} "
+        f"there: {signed(part['low_influence_gain'], 3)}."
     )
 
 
@@ -212,7 +210,7 @@ def describe_resolution_errors(errors: xr.Dataset, *, model: str, fmr: float = 1
         i = worse[0]
         text += (
             f" and clearly higher from {resolutions[i]:g} pixels down: there it is "
-            f"{_percent(rate.isel(resolution=i))}"
+            f"{percent(rate.isel(resolution=i))}"
         )
     elif len(value) > 1:
         text += ", and at no resolution is it clearly higher"
@@ -229,22 +227,3 @@ def _verdict(gain: xr.DataArray) -> str:
     if lower > 0:
         return "gain"
     return "lose" if upper < 0 else "not clear"
-
-
-def _percent(values: xr.DataArray) -> str:
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    if np.isnan(value):
-        return ""
-    digits = 2 if value < 10 else 1
-    text = f"{value:.{digits}f}{_NBSP}%"
-    return text if np.isnan(lower) else f"{text} [{lower:.{digits}f},{_NBSP}{upper:.{digits}f}]"
-
-
-def _signed(values: xr.DataArray, digits: int) -> str:
-    value, lower, upper = (float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    text = f"{value:+.{digits}f}"
-    return text if np.isnan(lower) else f"{text} [{lower:+.{digits}f},{_NBSP}{upper:+.{digits}f}]"
-
-
-def _join(texts: list[str]) -> str:
-    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} and {texts[-1]}"
