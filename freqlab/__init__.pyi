@@ -48,6 +48,7 @@ from .studies.bias_conclusions import (
     gaps_together,
 )
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.deletion import deletion_curves, deletion_errors
 from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.manipulations import manipulation, manipulation_table
@@ -79,6 +80,8 @@ __all__ = [
     "crop_quality",
     "degrade",
     "degraded_pairs",
+    "deletion_curves",
+    "deletion_errors",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
