@@ -39,6 +39,7 @@ from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.band_views import band_views, sample_pairs
 from .studies.bias import bias_profiles
 from .studies.bias_conclusions import (
     describe_group_differences,
@@ -61,6 +62,8 @@ from .studies.resolution_conclusions import (
     resolution_table,
 )
 from .studies.resolution_errors import resolution_errors
+from .studies.sanity import planted_bands, sanity_checks
+from .studies.stability import explanation_figures, profile_stability
 from .templates import Template, register_template
 
 __version__: str
@@ -74,6 +77,7 @@ __all__ = [
     "Template",
     "alignment",
     "attack_profiles",
+    "band_views",
     "bands",
     "bias_profiles",
     "compare",
@@ -96,6 +100,7 @@ __all__ = [
     "embed_block",
     "embeddings",
     "errors",
+    "explanation_figures",
     "face_set_names",
     "fairness_indices",
     "fairness_table",
@@ -130,7 +135,9 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "pixels_across",
+    "planted_bands",
     "plots",
+    "profile_stability",
     "quality_table",
     "read_pairs",
     "register_model",
@@ -142,6 +149,8 @@ __all__ = [
     "resolution_table",
     "resources",
     "rings",
+    "sample_pairs",
+    "sanity_checks",
     "spectrum",
     "templates",
     "threshold_of",

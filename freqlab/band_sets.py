@@ -30,7 +30,7 @@ from freqlab.stages.context import label_map
 from freqlab.store import locked, node_name
 from freqlab.workers import Workers, working
 
-__all__ = ["BandSets"]
+__all__ = ["BandSets", "Crops"]
 
 _AT_ONCE = 2048  # forward passes between two writes to the store
 _ROWS_PER_CHUNK = 256

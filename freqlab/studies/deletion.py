@@ -11,7 +11,6 @@ random: an explanation that does not beat these says nothing that they do not.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -22,7 +21,7 @@ from freqlab.errors import ParameterError, check_number
 from freqlab.faithfulness import area_under, random_orders, ranks_of
 from freqlab.models.spec import Model
 from freqlab.pair_sets import PairSets
-from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
+from freqlab.resampling import check_draws, draw_subjects, mean_with_interval, subject_codes
 from freqlab.selection import threshold_of, with_axes
 
 __all__ = ["BASELINES", "PROTOCOLS", "deletion_curves", "deletion_errors"]
@@ -185,8 +184,7 @@ def deletion_errors(
     """
     check_draws(n_draws, level, seed)
     genuine = curves["genuine"].to_numpy()
-    ends = [curves[f"{end}_subject"].to_numpy() for end in ("probe", "reference")]
-    codes = np.unique(np.stack(ends).astype(str), return_inverse=True)[1].reshape(2, -1)
+    codes = subject_codes(curves)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
     values = curves["similarity"].transpose("model", "pair", "side", "protocol", "order", "step")
     similarity = values.to_numpy()
@@ -224,8 +222,10 @@ def deletion_errors(
             part = areas[:, chosen]
             gain = better * (part[..., :1, :] - part[..., 1:, :])
             found["curve"].append(_mean(stacked[:, chosen], axis=1))
-            found["area"].append(_interval(part, of_kind, draws, level))
-            found["advantage"].append(_interval(gain, of_kind, draws, level))
+            found["area"].append(mean_with_interval(np.moveaxis(part, 1, 0), of_kind, draws, level))
+            found["advantage"].append(
+                mean_with_interval(np.moveaxis(gain, 1, 0), of_kind, draws, level)
+            )
             of_seeds = np.stack([_mean(r[:, chosen], axis=1) for r in random], axis=-1)
             one = of_seeds.shape[-2] < 2
             found["spread"].append(
@@ -276,15 +276,3 @@ def _mean(values: Floats, axis: int) -> Floats:
     """Mean over what is known; NaN where nothing is."""
     n = np.isfinite(values).sum(axis=axis)
     return np.asarray(np.where(n > 0, np.nansum(values, axis=axis) / np.maximum(n, 1), np.nan))
-
-
-def _interval(
-    values: Floats, codes: npt.NDArray[np.int64], draws: npt.NDArray[np.int64], level: float
-) -> Floats:
-    """Mean over pairs, the second axis, with its interval; estimates last."""
-    by_pair = np.moveaxis(values, 1, 0)
-    flat = by_pair.reshape(len(by_pair), math.prod(by_pair.shape[1:]))
-    observed, drawn = means_over_pairs(flat, codes, draws)
-    if len(np.unique(codes)) < 2:
-        drawn = np.full_like(drawn, np.nan)
-    return with_interval(observed, drawn, level).reshape(*by_pair.shape[1:], 3)
