@@ -51,6 +51,12 @@ from .studies.bias_conclusions import (
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
 from .studies.deletion import deletion_curves, deletion_errors
 from .studies.detection import detection_errors, detection_table, morph_scores
+from .studies.faithfulness_conclusions import (
+    area_table,
+    decision_table,
+    describe_deletion,
+    trust_card,
+)
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.manipulations import manipulation, manipulation_table
 from .studies.matching import match_groups, quality_table
@@ -65,6 +71,7 @@ from .studies.resolution_errors import resolution_errors
 from .studies.sanity import planted_bands, sanity_checks
 from .studies.stability import explanation_figures, profile_stability
 from .templates import Template, register_template
+from .trust import save_trust_card, trust_table
 
 __version__: str
 
@@ -76,16 +83,19 @@ __all__ = [
     "ModelSpec",
     "Template",
     "alignment",
+    "area_table",
     "attack_profiles",
     "band_views",
     "bands",
     "bias_profiles",
     "compare",
     "crop_quality",
+    "decision_table",
     "degrade",
     "degraded_pairs",
     "deletion_curves",
     "deletion_errors",
+    "describe_deletion",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
@@ -151,9 +161,12 @@ __all__ = [
     "rings",
     "sample_pairs",
     "sanity_checks",
+    "save_trust_card",
     "spectrum",
     "templates",
     "threshold_of",
+    "trust_card",
+    "trust_table",
     "verification",
     "verification_table",
     "verify",

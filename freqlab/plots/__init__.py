@@ -17,6 +17,15 @@ from freqlab.plots.cross_resolution import (
     resolution_summary_plot,
 )
 from freqlab.plots.faces import contact_sheet
+from freqlab.plots.faithfulness import (
+    advantage_plot,
+    deletion_plot,
+    interaction_plot,
+    planted_plot,
+    randomisation_plot,
+    stability_plot,
+    view_plot,
+)
 from freqlab.plots.influence import (
     comparison_plot,
     contrast_plot,
@@ -39,10 +48,12 @@ __all__ = [
     "DIVERGING",
     "NO_DATA",
     "SEQUENTIAL",
+    "advantage_plot",
     "attack_profile_plot",
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
+    "deletion_plot",
     "density_plot",
     "det_plot",
     "detection_plot",
@@ -54,8 +65,11 @@ __all__ = [
     "group_heat_plot",
     "group_profile_plot",
     "heat_plot",
+    "interaction_plot",
     "morph_plot",
+    "planted_plot",
     "profile_plot",
+    "randomisation_plot",
     "resolution_error_plot",
     "resolution_heat_plot",
     "resolution_leak_plot",
@@ -65,5 +79,7 @@ __all__ = [
     "score_histogram_plot",
     "score_plot",
     "spectrum_plot",
+    "stability_plot",
     "strip_plot",
+    "view_plot",
 ]
