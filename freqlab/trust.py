@@ -93,14 +93,8 @@ def trust_table(
         )
         when = f"{card['side']} masked, {len(card['bands'])} bands, {card['created_at'][:10]}"
         rows[model, "tested on"] = {"found": about, "reading": when}
-        test = ""
         for row in card["rows"]:
-            told = str(row["test"])
-            if told.startswith("... "):
-                told = f"{test} {told}"
-            else:
-                test = told
-            rows[model, told] = {"found": row["found"], "reading": row["reading"]}
+            rows[model, str(row["test"])] = {"found": row["found"], "reading": row["reading"]}
     if not rows:
         rows["any model", "not tested yet"] = _untested()
     table = pd.DataFrame.from_dict(rows, orient="index")

@@ -75,7 +75,9 @@ def deletion_plot(
     if measure == "error":
         ax.set_ylim(-0.04, 1.04)
     ax.set_title(f"{protocol}, {comparison} pairs, {side} masked", loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.legend(
+        frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3
+    )
     return ax
 
 

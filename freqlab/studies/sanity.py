@@ -142,9 +142,10 @@ def sanity_checks(
     xarray.Dataset
         Mean rank correlations with the profile as it is, along ``kind`` (directed, absolute, per
         contrast removed) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
-        model that is no module, or whose random weights overflow; ``shuffled(model, kind, estimate)``, with another pair's
-        partner. ``least_identical(model)``: the least directed influence in pairs of an image
-        with itself, which cannot be negative but for rounding.
+        model that is no module, or whose random weights overflow; and
+        ``shuffled(model, kind, estimate)``, with another pair's partner.
+        ``least_identical(model)``: the least directed influence in pairs of an image with itself,
+        which cannot be negative but for rounding.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
