@@ -18,6 +18,7 @@ from freqlab.plots.cross_resolution import (
 )
 from freqlab.plots.faces import contact_sheet
 from freqlab.plots.faithfulness import (
+    accuracy_plot,
     advantage_plot,
     deletion_plot,
     interaction_plot,
@@ -48,6 +49,7 @@ __all__ = [
     "DIVERGING",
     "NO_DATA",
     "SEQUENTIAL",
+    "accuracy_plot",
     "advantage_plot",
     "attack_profile_plot",
     "comparison_plot",

@@ -20,6 +20,7 @@ from freqlab.plots.common import (
 )
 
 __all__ = [
+    "accuracy_plot",
     "advantage_plot",
     "deletion_plot",
     "interaction_plot",
@@ -77,6 +78,44 @@ def deletion_plot(
     ax.set_title(f"{protocol}, {comparison} pairs, {side} masked", loc="left", fontsize="medium")
     ax.legend(
         frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3
+    )
+    return ax
+
+
+def accuracy_plot(
+    errors: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    protocol: str = "deletion",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy, the mean over genuine and impostor pairs, as bands are removed or put back.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model, side, protocol
+        Which part of it.
+    ax
+        Where to draw.
+    """
+    data = part_of(errors, model=model, side=side, protocol=protocol)
+    ax = ax or new_axes(5.4, 3.4)
+    for i, name in enumerate(data["order"].to_numpy()):
+        ax.plot(
+            data["share"], data["accuracy"].sel(order=name), color=f"C{i}", marker=MARKERS[i],
+            ms=3.5, lw=2.2 if name == "influence" else 1.2,
+            zorder=3 if name == "influence" else 2, label=str(name),
+        )  # fmt: skip
+    ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
+    ax.set_ylim(-0.04, 1.04)
+    ax.set_xlabel(f"share of bands {'removed' if protocol == 'deletion' else 'put back'}")
+    ax.set_ylabel("accuracy")
+    ax.set_title(f"{protocol}, {side} masked", loc="left", fontsize="medium")
+    ax.legend(
+        frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5
     )
     return ax
 
