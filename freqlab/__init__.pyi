@@ -54,6 +54,7 @@ from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.faithfulness_conclusions import (
     area_table,
     decision_table,
+    describe_amplitude,
     describe_deletion,
     trust_card,
 )
@@ -95,6 +96,7 @@ __all__ = [
     "degraded_pairs",
     "deletion_curves",
     "deletion_errors",
+    "describe_amplitude",
     "describe_deletion",
     "describe_group_differences",
     "describe_groups",

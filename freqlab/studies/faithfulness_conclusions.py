@@ -14,7 +14,13 @@ from freqlab.provenance import make_attrs
 from freqlab.studies.deletion import BASELINES, PROTOCOLS
 from freqlab.wording import join, signed
 
-__all__ = ["area_table", "decision_table", "describe_deletion", "trust_card"]
+__all__ = [
+    "area_table",
+    "decision_table",
+    "describe_amplitude",
+    "describe_deletion",
+    "trust_card",
+]
 
 _ESTIMATES = ("value", "lower", "upper")
 _VERDICTS = {1: "beats", -1: "is beaten by", 0: "cannot be told from"}
@@ -80,6 +86,36 @@ def describe_deletion(
             texts.append(f"{protocol}, {comparison} pairs: {_against(here, measure)}")
     what = "errors" if measure == "error" else "similarity"
     return f"By {what}, {side} masked, the order of influence: {'; '.join(texts)}."
+
+
+def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -> str:
+    """Say whether influence ranks bands better than their amplitude, which knows no model.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model, side
+        Which part of it.
+    """
+    data = _part(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
+    texts, verdicts = [], []
+    for comparison in ("genuine", "impostor"):
+        if not data["curve"].sel(comparison=comparison).fillna(0).any():
+            continue  # no error, so that nothing is told
+        for protocol in PROTOCOLS:
+            gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
+            verdicts.append(_verdict(gain))
+            texts.append(f"{protocol}, {comparison} pairs: {verdicts[-1]} it ({signed(gain, 3)})")
+    if not texts:
+        return "No error occurs in any order, so that influence cannot be held against amplitude."
+    n_beaten = verdicts.count(_VERDICTS[1])
+    told = "**Influence beats the order of amplitude**"
+    if n_beaten == 0:
+        told = "**Influence does not beat the order of amplitude**"
+    elif n_beaten < len(verdicts):
+        told = "**Influence beats the order of amplitude in part only**"
+    return f"{told}, {side} masked, by errors. {'; '.join(texts)}."
 
 
 def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:

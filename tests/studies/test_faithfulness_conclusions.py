@@ -96,6 +96,12 @@ def test_a_verdict_follows_the_interval(tested, bounds, verdict):
     errors["curve"][...] = 0.5
     said = fl.describe_deletion(errors, model="deep")
     assert said.count(f"{verdict} random, amplitude, low first and high first") == 4
+    said = fl.describe_amplitude(errors, model="deep")
+    assert said.count(f"pairs: {verdict} it") == 4
+    assert said.startswith("**Influence beats the order of amplitude**") == (verdict == "beats")
+    errors["advantage"].loc[{"comparison": "impostor"}] = np.array([0.1, 0.05, 0.2])
+    partly = fl.describe_amplitude(errors, model="deep")
+    assert ("in part only" in partly) == (verdict != "beats")
 
 
 def test_nothing_is_told_where_no_error_occurs(tested):
