@@ -199,10 +199,11 @@ def trust_card(
             gains = [
                 f"{signed(here['advantage'].sel(baseline=name, measure='error'), 3)} over {name}"
                 for name in BASELINES
+                if here["curve"].sel(measure="error").fillna(0).any()
             ]
             add(
                 f"{protocol}, {comparison} pairs: area under {what}", area,
-                f"{_plain(area)}; {'; '.join(gains)}",
+                "; ".join([_plain(area), *gains]),
                 f"{better} is better; by errors {_against(here, 'error')}; by similarity "
                 f"{_against(here, 'similarity')}",
             )  # fmt: skip
