@@ -18,6 +18,8 @@ from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
 from .groups import group_labels
+from .inspection import Inspection
+from .inspector import Inspector, inspect
 from .models import (
     Model,
     ModelSpec,
@@ -68,6 +70,8 @@ __all__ = [
     "Bands",
     "Faces",
     "FreqlabError",
+    "Inspection",
+    "Inspector",
     "Model",
     "ModelSpec",
     "Template",
@@ -100,6 +104,7 @@ __all__ = [
     "group_errors",
     "group_labels",
     "influence",
+    "inspect",
     "known_face_sets",
     "known_models",
     "load_faces",

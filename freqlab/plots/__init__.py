@@ -26,6 +26,7 @@ from freqlab.plots.influence import (
     spectrum_plot,
     strip_plot,
 )
+from freqlab.plots.inspection import inspection_plot, pair_profile_plot
 from freqlab.plots.morphing import (
     attack_profile_plot,
     detection_plot,
@@ -54,7 +55,9 @@ __all__ = [
     "group_heat_plot",
     "group_profile_plot",
     "heat_plot",
+    "inspection_plot",
     "morph_plot",
+    "pair_profile_plot",
     "profile_plot",
     "resolution_error_plot",
     "resolution_heat_plot",

@@ -40,6 +40,7 @@ __all__ = [
     "drawn_bounds",
     "face_plot",
     "frequency_axis",
+    "full_plane",
     "heat_plot",
     "profile_plot",
     "spectrum_plot",
@@ -161,7 +162,7 @@ def spectrum_plot(
     values = (np.abs(influence) if kind == "absolute" else influence) / largest
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
-    labels = _full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
+    labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
@@ -402,7 +403,7 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
         return None
 
 
-def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """The whole plane, zero frequency in the middle, of a half plane that is symmetric."""
     height = labels.shape[0]
     right = labels[:, 1 : (width + 1) // 2]
