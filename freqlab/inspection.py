@@ -293,10 +293,7 @@ class Inspection:
         intact = {role: self._embedding(face, network) for role, face in names.items()}
         edited = dict(intact)
         for role in pictures:
-            crop = self.crop(names[role], model=model)[None]
-            edited[role] = embed_block(network, crop, removals, labels, batch_size=1).embeddings[
-                0, 0
-            ]
+            edited[role] = _embed(network, self.crop(names[role], model=model), removals, labels)
         return Edited(
             pair,
             model,
@@ -384,11 +381,8 @@ class Inspection:
         key = (face, network.name)
         if key not in self._intact:
             nothing = np.zeros((1, len(self.bands)), bool)
-            crop = self.crop(face, model=network.name)[None]
-            labels = self._labels(network.name)
-            self._intact[key] = embed_block(
-                network, crop, nothing, labels, batch_size=1
-            ).embeddings[0, 0]
+            crop, labels = self.crop(face, model=network.name), self._labels(network.name)
+            self._intact[key] = _embed(network, crop, nothing, labels)
         return self._intact[key]
 
     def _read_crop(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
@@ -545,6 +539,25 @@ def code_of(
             f'axes["profile"].figure.savefig("pair{pair}-{model}.png")',
         ]
     return "\n".join(lines) + "\n"
+
+
+def _embed(
+    network: Model,
+    crop: npt.NDArray[np.uint8],
+    removals: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """Embed one crop, on all cores but one, which the browser and the server need meanwhile.
+
+    Threads of one operation wait for each other; on cores that others use, too, they wait long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        found = embed_block(network, crop[None], removals, labels, batch_size=1)
+    finally:
+        torch.set_num_threads(threads)
+    return found.embeddings[0, 0]
 
 
 def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:

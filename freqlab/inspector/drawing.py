@@ -42,8 +42,6 @@ __all__ = [
     "verdict_html",
 ]
 
-_ENLARGED = 2  # so that pictures are smooth where the browser enlarges them
-
 
 def plane_of(result: xr.Dataset, *, model: str) -> dict[str, Any]:
     """The band of every coefficient of a model's crops, zero frequency in the middle.
@@ -178,12 +176,8 @@ def _nyquist(result: xr.Dataset, model: str) -> float:
 
 def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, str | bytes]:
     """An 8-bit image as the browser shows it, with its caption and alternative text."""
-    height, width = image.shape[:2]
-    drawn = Image.fromarray(image).resize(
-        (_ENLARGED * width, _ENLARGED * height), Image.Resampling.BICUBIC
-    )
     target = io.BytesIO()
-    drawn.save(target, "PNG", compress_level=1)
+    Image.fromarray(image).save(target, "PNG", compress_level=1)
     return {"png": target.getvalue(), "caption": caption, "alt": alt}
 
 
