@@ -28,7 +28,15 @@ from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
 from freqlab.workers import working
 
-__all__ = ["BONA_FIDE", "CONTROL", "is_morph", "morph_couples", "morph_faces", "morph_pairs"]
+__all__ = [
+    "BONA_FIDE",
+    "CONTROL",
+    "is_morph",
+    "morph_couples",
+    "morph_faces",
+    "morph_pairs",
+    "untouched",
+]
 
 BONA_FIDE, CONTROL = "bona fide", "control"
 """What pairs that are no attack are called in the column ``attack``."""
@@ -289,6 +297,17 @@ def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
     return (
         faces.table["morph"].map(lambda value: str(value).lower() in ("true", "1")).to_numpy(bool)
     )
+
+
+def untouched(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which faces are plain photographs ``(face,)``: what thresholds may rest on.
+
+    Left out are morphs by their column, documents of attack and control pairs, and degraded faces.
+    """
+    made = ~(pairs["attack"].astype(str) == BONA_FIDE).to_numpy()
+    documents = set(pairs["reference"].astype(str).to_numpy()[made])
+    made_faces = np.array([name in documents for name in faces.names], bool)
+    return ~(is_morph(faces) | made_faces | faces.degraded)
 
 
 class _Mix(NamedTuple):
