@@ -20,6 +20,7 @@ from .faces import Faces
 from .groups import group_labels
 from .inspection import Inspection
 from .inspector import Inspector, inspect
+from .labelled_sets import manipulation_pairs
 from .models import (
     Model,
     ModelSpec,
@@ -52,7 +53,12 @@ from .studies.bias_conclusions import (
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
 from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
-from .studies.manipulations import manipulation, manipulation_table
+from .studies.manipulations import (
+    manipulation,
+    manipulation_by_kind,
+    manipulation_table,
+    touched_bands_table,
+)
 from .studies.matching import match_groups, quality_table
 from .studies.morphing import attack_profiles, morph_vulnerability
 from .studies.resolution_conclusions import (
@@ -112,6 +118,8 @@ __all__ = [
     "low_band_table",
     "make_pairs",
     "manipulation",
+    "manipulation_by_kind",
+    "manipulation_pairs",
     "manipulation_table",
     "match_groups",
     "mean_profile",
@@ -147,6 +155,7 @@ __all__ = [
     "spectrum",
     "templates",
     "threshold_of",
+    "touched_bands_table",
     "verification",
     "verification_table",
     "verify",

@@ -101,9 +101,9 @@ def load_faces(
 
     Notes
     -----
-    A CSV file has a row per face: ``path`` and ``subject``, optionally ``face`` (its name; the
-    path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
-    metadata.
+    A CSV file has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
+    (its name; the path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and
+    any columns of metadata.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ParameterError(
@@ -194,7 +194,8 @@ _DECLARED = (
     FaceSet(
         "csv",
         title="A table of one's own",
-        layout="root= is the file: columns path, subject, optionally face, landmarks, metadata",
+        layout="root= is the file: columns path (or image), subject, optionally face, "
+        "landmarks, metadata",
         get="your own",
         citation="",
         terms="your own",

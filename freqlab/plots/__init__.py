@@ -30,6 +30,7 @@ from freqlab.plots.inspection import inspection_plot, pair_profile_plot
 from freqlab.plots.morphing import (
     attack_profile_plot,
     detection_plot,
+    manipulation_plot,
     morph_plot,
     score_histogram_plot,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "group_profile_plot",
     "heat_plot",
     "inspection_plot",
+    "manipulation_plot",
     "morph_plot",
     "pair_profile_plot",
     "profile_plot",

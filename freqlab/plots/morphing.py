@@ -1,4 +1,4 @@
-"""Figures of morphing attacks: profiles, the contributors and their morph, detection."""
+"""Figures of morphing attacks and other manipulations: profiles, faces, detection, bands."""
 
 from __future__ import annotations
 
@@ -12,10 +12,16 @@ from matplotlib.axes import Axes
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.morph_sets import BONA_FIDE, CONTROL
-from freqlab.plots.common import MARKERS, new_axes, shortened
+from freqlab.plots.common import MARKERS, new_axes, part_of, shortened
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
 
-__all__ = ["attack_profile_plot", "detection_plot", "morph_plot", "score_histogram_plot"]
+__all__ = [
+    "attack_profile_plot",
+    "detection_plot",
+    "manipulation_plot",
+    "morph_plot",
+    "score_histogram_plot",
+]
 
 _KINDS = ("directed", "absolute", "per_contrast", "energy")
 
@@ -136,6 +142,51 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         bar.set_yticks([])
         bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
     return axes
+
+
+def manipulation_plot(
+    changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
+) -> Axes:
+    """How much each kind of manipulation changes each band, with intervals.
+
+    Parameters
+    ----------
+    changes
+        From :func:`freqlab.manipulation_by_kind`, or :func:`freqlab.manipulation` for one kind.
+    model
+        Which model.
+    quantity
+        ``"energy"``, ``"directed"`` or ``"absolute"``.
+    ax
+        Where to draw.
+    """
+    check_name("quantity", quantity, ("energy", "directed", "absolute"))
+    data = part_of(changes, model=model)
+    if "kind" not in data.dims:
+        data = data.expand_dims(kind=["manipulated"])
+    ax = ax or new_axes(6.4, 3.6)
+    centre = drawn_bounds(changes, model).mean(axis=1)
+    kinds = [str(name) for name in data["kind"].to_numpy()]
+    for i, (name, colour) in enumerate(
+        zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True)
+    ):
+        part = data.sel(kind=name)
+        value, lower, upper = (
+            part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
+            for e in ("value", "lower", "upper")
+        )
+        ax.fill_between(centre, lower, upper, color=colour, alpha=0.15, lw=0)
+        count = int(part["n_pairs"].sel(label="manipulated"))
+        marker = MARKERS[i % len(MARKERS)]
+        label = f"{name} ({count:,} pairs)"
+        ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.3, label=label)
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, changes, model)
+    what = "log energy" if quantity == "energy" else f"{quantity} influence"
+    ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
+    ax.set_title(what, loc="left", fontsize="medium")
+    ax.legend(frameon=False, fontsize="x-small")
+    return ax
 
 
 def detection_plot(
