@@ -30,7 +30,14 @@ from .models import (
     register_model,
     wrap_model,
 )
-from .morph_sets import morph_couples, morph_faces, morph_pairs
+from .morph_sets import (
+    choose_documents,
+    is_morph,
+    morph_couples,
+    morph_faces,
+    morph_pairs,
+    morph_shares,
+)
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
@@ -61,6 +68,14 @@ from .studies.manipulations import (
 )
 from .studies.matching import match_groups, quality_table
 from .studies.morphing import attack_profiles, morph_vulnerability
+from .studies.morphing_conclusions import (
+    attack_error_table,
+    attack_thresholds,
+    band_choice_table,
+    describe_attack_threshold,
+    describe_best_score,
+    vulnerability_table,
+)
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -82,13 +97,19 @@ __all__ = [
     "ModelSpec",
     "Template",
     "alignment",
+    "attack_error_table",
     "attack_profiles",
+    "attack_thresholds",
+    "band_choice_table",
     "bands",
     "bias_profiles",
+    "choose_documents",
     "compare",
     "crop_quality",
     "degrade",
     "degraded_pairs",
+    "describe_attack_threshold",
+    "describe_best_score",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
@@ -111,6 +132,7 @@ __all__ = [
     "group_labels",
     "influence",
     "inspect",
+    "is_morph",
     "known_face_sets",
     "known_models",
     "load_faces",
@@ -130,6 +152,7 @@ __all__ = [
     "morph_faces",
     "morph_pairs",
     "morph_scores",
+    "morph_shares",
     "morph_vulnerability",
     "open_embeddings",
     "open_influence",
@@ -159,5 +182,6 @@ __all__ = [
     "verification",
     "verification_table",
     "verify",
+    "vulnerability_table",
     "wrap_model",
 ]

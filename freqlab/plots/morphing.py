@@ -14,6 +14,7 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.morph_sets import BONA_FIDE, CONTROL
 from freqlab.plots.common import MARKERS, new_axes, part_of, shortened
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.studies.detection import BASELINES
 
 __all__ = [
     "attack_profile_plot",
@@ -215,12 +216,11 @@ def detection_plot(
         scores = [name for name in known if not name.startswith("band ")]
     ax = ax or new_axes(6.6, 4)
     x = 100 * errors["curve_apcer"].to_numpy()
-    baselines = ("similarity", "power spectrum", "supervised")
     for i, name in enumerate(scores):
         check_name("score", name, known)
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
-        style = "--" if name in baselines else "-"
+        style = "--" if name in BASELINES else "-"
         label = f"{name}: D-EER {eer:.1f} %"
         ax.plot(x, 100 * data["curve"].to_numpy(), style, color=f"C{i}", lw=1.5, label=label)
     ax.plot([0, 100], [0, 100], color="0.8", lw=0.8, zorder=0)
