@@ -75,6 +75,8 @@ def attack_profile_plot(
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
+    if difference:
+        ax.margins(y=0.15)
     frequency_axis(ax, profiles, model)
     units = str(profiles[variable].attrs["units"]).replace(" per ", " / ")
     what = f"{kind.replace('_', ' ')} influence" if kind != "energy" else "energy"
@@ -168,10 +170,9 @@ def manipulation_plot(
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(changes, model).mean(axis=1)
     kinds = [str(name) for name in data["kind"].to_numpy()]
-    for i, (name, colour) in enumerate(
-        zip(kinds, sns.color_palette("colorblind", len(kinds)), strict=True)
-    ):
-        part = data.sel(kind=name)
+    colours = sns.color_palette("colorblind", len(kinds) + 1)  # the first is bona fide elsewhere
+    for i, name in enumerate(kinds, start=1):
+        part, colour = data.sel(kind=name), colours[i]
         value, lower, upper = (
             part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
             for e in ("value", "lower", "upper")
@@ -186,7 +187,8 @@ def manipulation_plot(
     what = "log energy" if quantity == "energy" else f"{quantity} influence"
     ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
     ax.set_title(what, loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small")
+    ax.margins(y=0.15)
+    ax.legend(frameon=False, fontsize="small", ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
     return ax
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.morph_sets import CONTROL
 from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
 from freqlab.selection import frequency_unit, with_axes
 from freqlab.wording import signed
@@ -155,7 +156,8 @@ def manipulation_by_kind(
     Returns
     -------
     xarray.Dataset
-        As of :func:`manipulation`, along ``kind`` too, in the order of the pairs.
+        As of :func:`manipulation`, along ``kind`` too: a control first, the others in the order
+        of the pairs.
 
     Raises
     ------
@@ -167,7 +169,7 @@ def manipulation_by_kind(
     kind_of = result[by].to_numpy().astype(str)
     kinds = list(dict.fromkeys(kind_of))
     check_name("pristine", pristine, kinds)
-    others = [kind for kind in kinds if kind != pristine]
+    others = sorted((kind for kind in kinds if kind != pristine), key=lambda kind: kind != CONTROL)
     if not others:
         raise ParameterError(f"all pairs are of the kind {pristine!r}; nothing is manipulated")
     whole = result.isel(pair=np.flatnonzero(kind_of == pristine))
@@ -195,9 +197,9 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     Returns
     -------
     pandas.DataFrame
-        A row for each kind: for energy and for directed influence the bands with the largest
-        effect, each with it (in standard deviations of pristine pairs) and, in brackets, the change
-        and its interval; and the number of pairs.
+        Rows by kind, with its number of pairs, and place, 1 for the largest effect; for energy and
+        for directed influence the band, its effect in standard deviations of pristine pairs, and
+        the change itself with its interval.
 
     Raises
     ------
@@ -209,18 +211,19 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     rows = {}
     for kind in changes["kind"].to_numpy():
         data = changes.sel(model=model, kind=kind)
-        row = {"pairs": f"{int(data['n_pairs'].sel(label='manipulated')):,}"}
-        for quantity, what in (("energy", "log energy"), ("directed", "directed influence")):
-            told = []
-            for place in np.argsort(data[f"{quantity}_rank"].to_numpy())[:n_bands]:
-                part = data.isel(band=int(place))
+        name = f"{kind} ({int(data['n_pairs'].sel(label='manipulated')):,} pairs)"
+        for place in range(1, min(n_bands, data.sizes["band"]) + 1):
+            row = {}
+            for quantity, what in (("energy", "log energy"), ("directed", "influence")):
+                rank = data[f"{quantity}_rank"].to_numpy()
+                part = data.isel(band=int(np.flatnonzero(rank == place)[0]))
                 effect = float(part[f"{quantity}_effect"].sel(estimate="value"))
-                told.append(
-                    f"{part['band'].item()}: {effect:+.1f}\u00a0sd ({signed(part[quantity], 3)})"
-                )
-            row[f"most changed in {what}"] = "; ".join(told)
-        rows[str(kind)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
+                row[f"band, by {what}"] = f"{part['band'].item()} ({effect:+.1f}\u00a0sd)"
+                row[f"change of {what}"] = signed(part[quantity], 3)
+            rows[name, place] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "place"])
+    return table
 
 
 def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -> pd.DataFrame:
