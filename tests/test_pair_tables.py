@@ -108,3 +108,20 @@ def test_documents_of_attacks_set_no_threshold(tmp_path, faces):
     assert int(risk["impostor_comparisons"].sel(model="m")) == 36 - 9
     given = fl.morph_vulnerability({"m": vectors}, faces, pairs, thresholds={"m": -2}, n_draws=5)
     assert float(given["mmpmr"].sel(attack="gan", estimate="value").item()) == 1
+
+
+def test_a_table_gives_the_pairs_that_are_made_of_the_set(tmp_path, assets):
+    faces = fl.load_faces("frll", root=assets / "frll", aligned="arcface")
+    chosen = fl.choose_documents(faces, document="expression=neutral", live="expression=smiling")
+    made = fl.morph_pairs(faces, documents=chosen[0], live=chosen[1])
+    morphs = pd.read_csv(assets / "frll" / "morphs.csv", dtype=str)
+    lines = [f"neutral_112/{name}.jpg,smiling_112/{name}.jpg,,," for name in sorted(
+        {*faces.subjects[~fl.is_morph(faces)]})]  # fmt: skip
+    for a, b in zip(morphs["id_a"], morphs["id_b"], strict=True):
+        lines += [f"{a}_{b}.jpg,smiling_112/{live}.jpg,unnamed,{a},{b}" for live in (a, b)]
+    listed = fl.read_pairs(write(tmp_path / "pairs.csv", TWO, *lines), faces)
+    columns = [*made.columns]
+    rows = [
+        sorted(map(tuple, one[columns].astype(str).to_numpy().tolist())) for one in (made, listed)
+    ]
+    assert rows[0] == rows[1]

@@ -88,3 +88,24 @@ def test_an_empty_folder_and_no_folder_are_told(tmp_path):
         fl.load_faces("mad22", root=tmp_path)
     with pytest.raises(ParameterError, match="'mad22' needs root="):
         fl.load_faces("mad22")
+
+
+def test_real_photographs_under_its_names_are_those_of_the_london_set(tmp_path, assets):
+    known = fl.load_faces("frll", root=assets / "frll", aligned="arcface")
+    table = known.table
+    for _, row in table.iterrows():
+        if row["morph"]:
+            name = f"OpenCV/{row['contributor_a']}_03-vs-{row['contributor_b']}_03.jpg"
+        else:
+            name = (
+                f"BonaFide/{row['subject']}_{'03' if row['expression'] == 'neutral' else '08'}.jpg"
+            )
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).symlink_to(row["path"])
+    faces = fl.load_faces("mad22", root=tmp_path, aligned="arcface")
+    columns = ["subject", "expression", "morph", "contributor_a", "contributor_b"]
+    rows = [sorted(one[columns].itertuples(index=False, name=None)) for one in (faces.table, table)]
+    assert rows[0] == rows[1]
+    chosen = fl.choose_documents(faces, document="expression=neutral", live="expression=smiling")
+    pairs = fl.morph_pairs(faces, documents=chosen[0], live=chosen[1])
+    assert pairs["attack"].value_counts().to_dict() == {"OpenCV": 124, "bona fide": 50}
