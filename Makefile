@@ -45,6 +45,7 @@ bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed.py --scaling
 	$(BIN)/python benchmarks/pairing.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/inspector.py
 
 lab: .venv/installed-all
 	$(BIN)/jupyter lab notebooks

@@ -26,6 +26,7 @@ from freqlab.inspection import (
     Edited,
     Inspection,
     band_numbers,
+    chosen_text,
     code_of,
     model_numbers,
     row_of,
@@ -57,6 +58,7 @@ _FILES = [
     {"name": "csv", "label": "Numbers (CSV)", "hint": "All numbers of the pair, a row per model"},
     {"name": "py", "label": "Code (Python)", "hint": "A program that computes this view again"},
 ]
+_HINT = "none: drag here, or click rings or bars"
 _MOST_VALUES = 5000  # of a column, in a list to choose from
 
 
@@ -302,6 +304,8 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             shown = controls.slider.index
             if shown != ends and (self.selected or shown[0] != shown[1]):
                 controls.slider.index = ends
+            chosen = chosen_text(self.inspection.result, self.selected)
+            controls.chosen.value = chosen if self.selected else _HINT
             for panel in self._panels:
                 panel.picker.selected = list(self.selected)
             at = np.flatnonzero(self._pairs == self.pair)

@@ -64,9 +64,11 @@ class Controls:
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),
             description=f"Bands ({frequency_unit(result)})",
+            readout=False,  # a choice may have gaps, which the slider cannot say
             style={"description_width": "initial"},
-            layout=widgets.Layout(width="560px"),
+            layout=widgets.Layout(width="480px"),
         )
+        self.chosen = widgets.Label(layout=widgets.Layout(min_width="150px"))
         tight = widgets.Layout(width="auto")
         self.operation = widgets.ToggleButtons(
             options=[("remove", "remove"), ("keep only", "keep")],
@@ -92,7 +94,7 @@ class Controls:
             [self.previous, self.next, self.pair, self.position],
             [self.order, self.column, self.value],
             [self.model, self.other, self.side, self.kind, self.fmr],
-            [self.slider, self.operation, self.clear, self.locked],
+            [self.slider, self.chosen, self.operation, self.clear, self.locked],
         )
         layout = widgets.Layout(flex_flow="row wrap", align_items="center", width="100%")
         first = widgets.HBox([*rows[0], *rows[1]], layout=layout)

@@ -165,7 +165,11 @@ def drawing_of(
 
 
 def _axis(low: float, high: float, n: int) -> dict[str, Any]:
-    ticks = [t for t in MaxNLocator(n).tick_values(low, high) if low <= t <= high]
+    ticks = [
+        t
+        for t in MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= t <= high
+    ]
     return {"min": low, "max": high, "ticks": [{"at": float(t), "text": f"{t:.4g}"} for t in ticks]}
 
 
@@ -201,7 +205,9 @@ def edit_pictures(
     """The edited face, the chosen bands alone, and the difference."""
     chosen = chosen_text(result, bands)
     who = " and ".join(pictures)
-    verb = "without" if operation == "remove" else "with only"
+    edit = f"without {chosen}" if operation == "remove" else f"with only {chosen}"
+    if not bands:
+        edit = "as it is" if operation == "remove" else "without any band"
     image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
     alone, factor = stretched(side_by_side(pictures, "alone"))
     change = side_by_side(pictures, "difference")
@@ -209,7 +215,7 @@ def edit_pictures(
     colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
     stretch = f"contrast × {factor:.3g}" if bands else "none is chosen"
     return [
-        picture(image, f"{who} {verb}\n{chosen}", f"The {who} {verb} {chosen}"),
+        picture(image, _two_lines(who, edit), f"The {who} {edit}"),
         picture(
             alone,
             f"these bands alone,\n{stretch}",
@@ -217,10 +223,18 @@ def edit_pictures(
         ),
         picture(
             np.ascontiguousarray(colours),
-            f"difference to it,\n0 (dark) to {top:.3g} grey levels",
+            f"what changed,\n0 (dark) to {top:.3g} grey levels",
             f"How much each pixel of the {who} changed, dark 0 to bright {top:.3g} grey levels",
         ),
     ]
+
+
+def _two_lines(who: str, edit: str) -> str:
+    """A caption that ends its first line before the bands."""
+    for words in ("without ", "with only "):
+        if edit.startswith(words):
+            return f"{who} {words.strip()}\n{edit.removeprefix(words)}"
+    return f"{who}\n{edit}"
 
 
 def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:

@@ -114,6 +114,7 @@ def serve(
                     "--Voila.auto_token=True",
                     "--Voila.open_browser=True",
                     f"--Voila.log_level={logging.ERROR}",
+                    "--Voila.tornado_settings={'ws_ping_timeout': 30000}",  # else tornado warns
                     "--VoilaConfiguration.template=freqlab",
                     "--VoilaConfiguration.show_tracebacks=True",
                 ]
