@@ -94,7 +94,7 @@ def contact_sheet(
         title = shortened(names[position], 16)
         if show == "failed":
             title += f"\n{crops['status_text'].isel(face=position).item()}"
-        ax.set_title(title, fontsize=6, pad=2)
+        ax.set_title(title, fontsize=7, pad=2)
     return figure
 
 
