@@ -270,11 +270,11 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
         style = {**line_style(m), "ls": "none"}
         ax.plot(part["distance"], 100 * part[outcome], **style, ms=6, label=str(model))
         groups = part.index.get_level_values("group")
-        for group, (x, y) in zip(groups, part[["distance", outcome]].to_numpy(), strict=True):
-            at = (float(x), 100 * float(y))
-            if np.isfinite(at).all():
-                ax.annotate(shortened(str(group), 20), at, xytext=(4, 3), fontsize="small",
-                            textcoords="offset points")  # fmt: skip
+        places = part[["distance", outcome]].to_numpy() * [1, 100]
+        for row, (group, at) in enumerate(zip(groups, places, strict=True)):
+            if np.isfinite(at).all():  # by turns above and below, for points that lie close
+                ax.annotate(shortened(str(group), 20), at.tolist(), xytext=(5, (3, -10)[row % 2]),
+                            fontsize="small", textcoords="offset points")  # fmt: skip
     ax.axhline(0, color="0.3", lw=0.8)
     n = int(gaps[["distance", outcome]].notna().all(axis=1).sum())
     ax.set_xlabel("distance between directed profiles (cosine similarity)")

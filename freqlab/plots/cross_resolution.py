@@ -309,7 +309,8 @@ def resolution_error_plot(
             f"FNMR at FMR {fmr_text(fmr)}": at["false_non_match_rate"],
             "equal error rate": at["eer"],
         }
-        for (name, rate), style, marker in zip(rates.items(), ("-", "--"), ("o", "s"), strict=True):
+        marker = MARKERS[m % len(MARKERS)]
+        for (name, rate), style in zip(rates.items(), ("-", "--"), strict=True):
             value, lower, upper = (
                 100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
             )

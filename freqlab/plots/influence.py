@@ -278,6 +278,7 @@ def profile_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile, model)
     ax.set_ylabel(axis_label(profile[kind]))
+    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
     ax.legend(**LEGEND)
     return ax
 
@@ -359,6 +360,7 @@ def contrast_plot(
     ax.set_yscale("log")
     frequency_axis(ax, result, model)
     ax.set_ylabel(axis_label(result["removed_rms"]))
+    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
     ax.legend(**LEGEND)
     return ax
 

@@ -219,9 +219,10 @@ def score_histogram_plot(
         shown = values[(pooled == kind) & np.isfinite(values)]
         if len(shown):
             label, style = f"{kind} ({len(shown):,} pairs)", ("-", ":", "--")[i]
-            ax.hist(shown, bins=edges, density=True, alpha=0.25, color=CATEGORICAL[i])
+            colour = CATEGORICAL[(0, 2, 1)[i]]
+            ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
-                    color=CATEGORICAL[i], label=label)  # fmt: skip
+                    color=colour, label=label)  # fmt: skip
     ax.set_xlabel(f"{name} (farther right: less like bona fide)")
     ax.set_ylabel("probability density")
     ax.legend(**LEGEND)
