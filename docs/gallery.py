@@ -26,7 +26,8 @@ PAGE = DOCS / "gallery.md"
 CODE = DOCS / "gallery_code.py"
 PICTURES = DOCS / "gallery"
 DPI = 100
-N_COLOURS = 250
+NUMBERS_OF_COLOURS = (250, 120, 60, 30)
+LARGEST = 120_000  # bytes of a picture
 
 HEAD = """# Every figure
 
@@ -112,24 +113,26 @@ def draw(cells: list[Cell]) -> None:
 
 
 def picture_of(figure: Figure) -> bytes:
-    """A figure as a PNG file of few colours."""
+    """A figure as a PNG file of few colours, fewer the larger it is."""
     import numpy as np
     from PIL import Image
     from scipy.spatial import cKDTree
 
-    raw = io.BytesIO()
+    raw, small = io.BytesIO(), io.BytesIO()
     figure.savefig(raw, dpi=DPI)
-    small = io.BytesIO()
-    image = Image.open(raw).convert("RGB")
-    pixels = np.asarray(image)
+    pixels = np.asarray(Image.open(raw).convert("RGB"))
     colours, at = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
-    # each colour counts once, or those of the faces would take the place of the rest
-    few = Image.fromarray(colours[None]).quantize(N_COLOURS).getpalette()
-    entries = [*few[: 3 * N_COLOURS], 0, 0, 0, 255, 255, 255]
-    _, nearest = cKDTree(np.reshape(entries, (-1, 3))).query(colours)
-    image = Image.fromarray(nearest.astype(np.uint8)[at].reshape(pixels.shape[:2]))
-    image.putpalette(entries)
-    image.save(small, "PNG", optimize=True)
+    for n_colours in NUMBERS_OF_COLOURS:
+        # each colour counts once, or those of the faces would take the place of the rest
+        few = Image.fromarray(colours[None]).quantize(n_colours).getpalette()
+        entries = [*few[: 3 * n_colours], 0, 0, 0, 255, 255, 255]
+        _, nearest = cKDTree(np.reshape(entries, (-1, 3))).query(colours)
+        image = Image.fromarray(nearest.astype(np.uint8)[at].reshape(pixels.shape[:2]))
+        image.putpalette(entries)
+        small = io.BytesIO()
+        image.save(small, "PNG", optimize=True)
+        if small.tell() <= LARGEST:
+            break
     return small.getvalue()
 
 

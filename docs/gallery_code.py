@@ -8,7 +8,7 @@ import numpy as np
 
 import freqlab as fl
 
-store = "runs/gallery.zarr"
+store, folder = "runs/gallery.zarr", "runs/gallery-morphs"
 faces = fl.load_faces("orl")
 models = ["mobilefacenet", "dlib"]
 bands = fl.rings(width=4)
@@ -16,9 +16,10 @@ bands = fl.rings(width=4)
 # %% [title] One pair
 # A sample of pairs, half of them genuine; each band was removed from the probe, the reference,
 # and both.
-pairs = fl.make_pairs(faces, n_pairs=100, seed=0)
+pairs = fl.make_pairs(faces, n_pairs=200, seed=0)
 result = fl.influence(faces, pairs, models=models, bands=bands, store=store)
-pair = fl.pairs_to_show(result, model="mobilefacenet")["A typical genuine pair"]
+shown = fl.pairs_to_show(result, model="mobilefacenet")
+pair = shown["A genuine pair whose decision hangs on one band"]
 
 # %% heat_plot
 # Both faces, the plane of frequencies, and influence over frequency, raw and per contrast
@@ -56,7 +57,7 @@ fl.plots.contrast_plot(result, model="mobilefacenet")
 
 # %% contact_sheet
 # How the faces of a run were cut out; with `show="failed"`, the photographs that gave no crop.
-fl.plots.contact_sheet(store, n=24, columns=8)
+fl.plots.contact_sheet(store, faces=faces.names, n=24, columns=8)
 
 # %% [title] Verification
 # All photographs compared with all, and the similarities behind the figures.
@@ -171,8 +172,8 @@ couples = fl.morph_couples(first, same=["gender"], seed=0)
 live = [name for name in faces.names if name.split("/")[1] in ("2", "3")]
 documents = [name for name in faces.names if name.split("/")[1] == "1"]
 photographs = faces.select([i for i, name in enumerate(faces.names) if name in {*documents, *live}])
-mixed = fl.morph_faces(photographs, couples, folder="runs/gallery-morphs", alpha=0.5)
-mixed = fl.morph_faces(mixed, couples, folder="runs/gallery-morphs", alpha=0.3)
+mixed = fl.morph_faces(photographs, couples, folder=folder, alpha=0.5)
+mixed = fl.morph_faces(mixed, couples, folder=folder, alpha=0.3)
 attacks = fl.morph_pairs(mixed, documents=documents, live=live)
 attacked = fl.influence(
     mixed, attacks, models=["mobilefacenet"], bands=bands, sides=sides, store=store

@@ -179,7 +179,7 @@ def detection_plot(
             style,
             color=CATEGORICAL[i % len(CATEGORICAL)],
             marker=MARKERS[i % len(MARKERS)],
-            markevery=0.12,
+            markevery=(3 * i, 25),
             ms=4,
             lw=1.5,
             label=label,
