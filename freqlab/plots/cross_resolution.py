@@ -442,11 +442,12 @@ def _line_legend(ax: Axes) -> None:
     ax.legend(
         handles=handles,
         frameon=False,
-        fontsize="small",
+        fontsize=7.5,
+        handlelength=1.7,
         ncols=2,
         loc="lower right",
         bbox_to_anchor=(1.02, 0.98),
-        columnspacing=1,
+        columnspacing=0.8,
     )
 
 
