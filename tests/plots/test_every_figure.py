@@ -14,6 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
+import freqlab as fl
 from freqlab import plots
 from freqlab.plots.common import axis_label
 
@@ -194,6 +195,20 @@ def test_axes_say_what_they_show_with_its_unit(drawn, name):
         if ax.axison and ax.has_data() and (len(ax.get_xticks()) or len(ax.get_yticks())):
             said = ax.get_xlabel() or not any(t.get_text() for t in ax.get_xticklabels())
             assert said, f"an axes of {name} has numbers without a name"
+
+
+def test_all_numbers_have_a_name_and_a_unit(drawn):
+    """All that the studies compute, drawn or not; columns of the user's own table may lack both."""
+    names = drawn[0]
+    datasets = {name: data for name, data in names.items() if isinstance(data, xr.Dataset)}
+    assert len(datasets) >= 10
+    datasets["attack_profiles"] = fl.attack_profiles(names["attacked"], n_draws=10)
+    datasets["detection_errors"] = fl.detection_errors(names["scores"], n_draws=10)
+    datasets["resolution_leaks"] = fl.resolution_leaks(names["degraded"], n_draws=10)
+    for name, data in datasets.items():
+        for variable in (v for v in data.variables if data[v].dtype.kind == "f"):
+            if data[variable].dims != ("pair",):
+                assert {"long_name", "units"} <= set(data[variable].attrs), (name, variable)
 
 
 @pytest.mark.parametrize("name", FROM_DATA)
