@@ -26,7 +26,8 @@ PAGE = DOCS / "gallery.md"
 CODE = DOCS / "gallery_code.py"
 PICTURES = DOCS / "gallery"
 DPI = 100
-NUMBERS_OF_COLOURS = (250, 120, 60, 30)
+NUMBERS_OF_COLOURS = (220, 110, 55, 25)
+GREYS = range(0, 256, 15)  # besides, for faces, black and white
 LARGEST = 120_000  # bytes of a picture
 
 HEAD = """# Every figure
@@ -125,7 +126,7 @@ def picture_of(figure: Figure) -> bytes:
     for n_colours in NUMBERS_OF_COLOURS:
         # each colour counts once, or those of the faces would take the place of the rest
         few = Image.fromarray(colours[None]).quantize(n_colours).getpalette()
-        entries = [*few[: 3 * n_colours], 0, 0, 0, 255, 255, 255]
+        entries = [*few[: 3 * n_colours], *np.repeat(GREYS, 3)]
         _, nearest = cKDTree(np.reshape(entries, (-1, 3))).query(colours)
         image = Image.fromarray(nearest.astype(np.uint8)[at].reshape(pixels.shape[:2]))
         image.putpalette(entries)

@@ -38,6 +38,15 @@ fl.plots.spectrum_plot(result, pair=pair, model="mobilefacenet")
 # The same over frequency; `kind=` is `directed`, `absolute` or `per_contrast`.
 fl.plots.strip_plot(result, pair=pair, model="mobilefacenet", side="both")
 
+# %% pair_profile_plot
+# The influence of a pair's bands, before that of all pairs of the run.
+fl.plots.pair_profile_plot(result, pair=pair, model="mobilefacenet")
+
+# %% inspection_plot
+# The pair once more without bands of one's own choice, as the network then sees it.
+edited = fl.Inspection(result).edit(pair=pair, model="mobilefacenet", bands=[1])
+fl.plots.inspection_plot(result, edited)
+
 # %% [title] Many pairs
 # Means over genuine and impostor pairs, with intervals over people.
 profile = fl.mean_profile(result)

@@ -50,7 +50,9 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 """Of lines that stand side by side, in this order."""
 DASHES = ("-", "--", "-.", ":")
 """Likewise."""
-COMPARISON_COLOURS = dict(zip(("genuine", "impostor"), CATEGORICAL, strict=False))
+COMPARISON_COLOURS = dict(
+    zip(("genuine", "impostor"), sns.color_palette(CATEGORICAL[:2]), strict=True)
+)
 """Colours of genuine and impostor comparisons, in every figure."""
 LEGEND: dict[str, Any] = {
     "fontsize": "small",

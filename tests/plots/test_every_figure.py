@@ -48,6 +48,8 @@ FROM_DATA = {
     "heat_plot": [("result", "frequency"), ("result", "influence")],
     "spectrum_plot": [("result", "frequency")],
     "strip_plot": [("result", "frequency"), ("result", "influence")],
+    "pair_profile_plot": [("result", "frequency")],
+    "inspection_plot": [("result", "frequency")],
     "profile_plot": [("profile", "frequency"), ("profile", "directed")],
     "comparison_plot": [("compared", "frequency"), ("compared", "absolute")],
     "contrast_plot": [("result", "frequency"), ("result", "removed_rms")],
@@ -75,6 +77,8 @@ FROM_DATA = {
 SAID = {
     "heat_plot": ["influence per contrast removed (cosine similarity per grey level)"],
     "spectrum_plot": ["relative to the largest"],
+    "pair_profile_plot": ["directed influence (cosine similarity)"],
+    "inspection_plot": ["directed influence (cosine similarity)"],
     "score_plot": ["cosine similarity", "probability density"],
     "gaps_plot": [
         "distance between directed profiles (cosine similarity)",
