@@ -198,6 +198,11 @@ fl.plots.morph_plot(attacked, pair=int(attack), model="mobilefacenet")
 # Mean profiles of bona fide and attack pairs.
 fl.plots.attack_profile_plot(fl.attack_profiles(attacked), model="mobilefacenet")
 
+# %% manipulation_plot
+# Which bands the attacks change most, in standard deviations of bona fide pairs.
+changes = fl.manipulation_by_kind(attacked, by="attack", pristine="bona fide", side="reference")
+fl.plots.manipulation_plot(changes, model="mobilefacenet")
+
 # %% detection_plot
 # How well scores of influence tell attacks, beside baselines.
 fl.plots.detection_plot(fl.detection_errors(scores))

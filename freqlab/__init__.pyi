@@ -20,6 +20,7 @@ from .faces import Faces
 from .groups import group_labels
 from .inspection import Inspection
 from .inspector import Inspector, inspect
+from .labelled_sets import manipulation_pairs
 from .models import (
     Model,
     ModelSpec,
@@ -29,7 +30,14 @@ from .models import (
     register_model,
     wrap_model,
 )
-from .morph_sets import morph_couples, morph_faces, morph_pairs
+from .morph_sets import (
+    choose_documents,
+    is_morph,
+    morph_couples,
+    morph_faces,
+    morph_pairs,
+    morph_shares,
+)
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
@@ -52,9 +60,22 @@ from .studies.bias_conclusions import (
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
 from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
-from .studies.manipulations import manipulation, manipulation_table
+from .studies.manipulations import (
+    manipulation,
+    manipulation_by_kind,
+    manipulation_table,
+    touched_bands_table,
+)
 from .studies.matching import match_groups, quality_table
 from .studies.morphing import attack_profiles, morph_vulnerability
+from .studies.morphing_conclusions import (
+    attack_error_table,
+    attack_thresholds,
+    band_choice_table,
+    describe_attack_threshold,
+    describe_best_score,
+    vulnerability_table,
+)
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -76,13 +97,19 @@ __all__ = [
     "ModelSpec",
     "Template",
     "alignment",
+    "attack_error_table",
     "attack_profiles",
+    "attack_thresholds",
+    "band_choice_table",
     "bands",
     "bias_profiles",
+    "choose_documents",
     "compare",
     "crop_quality",
     "degrade",
     "degraded_pairs",
+    "describe_attack_threshold",
+    "describe_best_score",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
@@ -105,6 +132,7 @@ __all__ = [
     "group_labels",
     "influence",
     "inspect",
+    "is_morph",
     "known_face_sets",
     "known_models",
     "load_faces",
@@ -112,6 +140,8 @@ __all__ = [
     "low_band_table",
     "make_pairs",
     "manipulation",
+    "manipulation_by_kind",
+    "manipulation_pairs",
     "manipulation_table",
     "match_groups",
     "mean_profile",
@@ -122,6 +152,7 @@ __all__ = [
     "morph_faces",
     "morph_pairs",
     "morph_scores",
+    "morph_shares",
     "morph_vulnerability",
     "open_embeddings",
     "open_influence",
@@ -147,8 +178,10 @@ __all__ = [
     "spectrum",
     "templates",
     "threshold_of",
+    "touched_bands_table",
     "verification",
     "verification_table",
     "verify",
+    "vulnerability_table",
     "wrap_model",
 ]

@@ -37,6 +37,7 @@ from freqlab.plots.inspection import inspection_plot, pair_profile_plot
 from freqlab.plots.morphing import (
     attack_profile_plot,
     detection_plot,
+    manipulation_plot,
     morph_plot,
     score_histogram_plot,
 )
@@ -64,6 +65,7 @@ __all__ = [
     "group_profile_plot",
     "heat_plot",
     "inspection_plot",
+    "manipulation_plot",
     "morph_plot",
     "pair_profile_plot",
     "profile_plot",

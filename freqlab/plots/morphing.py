@@ -1,4 +1,4 @@
-"""Figures of morphing attacks: profiles, the contributors and their morph, detection."""
+"""Figures of morphing attacks and other manipulations: profiles, faces, detection, bands."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ from freqlab.plots.common import (
     axis_label,
     line_style,
     new_axes,
+    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.studies.detection import BASELINES
 
-__all__ = ["attack_profile_plot", "detection_plot", "morph_plot", "score_histogram_plot"]
+__all__ = [
+    "attack_profile_plot",
+    "detection_plot",
+    "manipulation_plot",
+    "morph_plot",
+    "score_histogram_plot",
+]
 
 _KINDS = ("directed", "absolute", "per_contrast", "energy")
 
@@ -74,6 +82,8 @@ def attack_profile_plot(
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
+    if difference:
+        ax.margins(y=0.15)
     frequency_axis(ax, profiles, model)
     ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
@@ -140,6 +150,49 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     return axes
 
 
+def manipulation_plot(
+    changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
+) -> Axes:
+    """How much each kind of manipulation changes each band, with intervals.
+
+    Parameters
+    ----------
+    changes
+        From :func:`freqlab.manipulation_by_kind`, or :func:`freqlab.manipulation` for one kind.
+    model
+        Which model.
+    quantity
+        ``"energy"``, ``"directed"`` or ``"absolute"``.
+    ax
+        Where to draw.
+    """
+    check_name("quantity", quantity, ("energy", "directed", "absolute"))
+    data = part_of(changes, model=model)
+    if "kind" not in data.dims:
+        data = data.expand_dims(kind=["manipulated"])
+    ax = ax or new_axes(6.4, 3.6)
+    centre = drawn_bounds(changes, model).mean(axis=1)
+    kinds = [str(name) for name in data["kind"].to_numpy()]
+    for i, name in enumerate(kinds, start=1):  # the first style is bona fide elsewhere
+        part, style = data.sel(kind=name), line_style(i)
+        value, lower, upper = (
+            part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
+            for e in ("value", "lower", "upper")
+        )
+        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
+        count = int(part["n_pairs"].sel(label="manipulated"))
+        label = f"{name} ({count:,} pairs)"
+        ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, changes, model)
+    what = "log energy" if quantity == "energy" else f"{quantity} influence"
+    ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
+    ax.set_title(what, loc="left", fontsize="medium")
+    ax.margins(y=0.15)
+    ax.legend(**LEGEND, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
+    return ax
+
+
 def detection_plot(
     errors: xr.Dataset,
     *,
@@ -166,12 +219,11 @@ def detection_plot(
         scores = [name for name in known if not name.startswith("band ")]
     ax = ax or new_axes(6.6, 4)
     x = 100 * errors["curve_apcer"].to_numpy()
-    baselines = ("similarity", "power spectrum", "supervised")
     for i, name in enumerate(scores):
         check_name("score", name, known)
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
-        style = "--" if name in baselines else "-"
+        style = "--" if name in BASELINES else "-"
         label = f"{name}: D-EER {eer:.1f} %"
         ax.plot(
             x,

@@ -24,10 +24,24 @@ from freqlab.resampling import check_draws, draw_subjects, with_interval
 from freqlab.selection import bands_of, with_axes
 from freqlab.wording import percent
 
-__all__ = ["APCERS", "detection_errors", "detection_rates", "detection_table", "morph_scores"]
+__all__ = [
+    "APCERS",
+    "BASELINES",
+    "OWN_SCORES",
+    "detection_errors",
+    "detection_rates",
+    "detection_table",
+    "morph_scores",
+]
 
 APCERS = (0.05, 0.10)
 """At which the literature gives BPCER."""
+
+OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
+"""Scores of influence alone, those of single bands aside."""
+
+BASELINES = ("similarity", "power spectrum", "supervised")
+"""What they are held against."""
 
 _LOW = 0.25  # of the bands, from the lowest: what low to high is the ratio of
 _FEWEST_PEOPLE = 10

@@ -18,7 +18,7 @@ import xarray as xr
 
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
-from freqlab.morph_sets import BONA_FIDE, CONTROL, is_morph
+from freqlab.morph_sets import BONA_FIDE, CONTROL, untouched
 from freqlab.pairs import check_pairs
 from freqlab.performance import check_embeddings
 from freqlab.profiles import influence_per_contrast
@@ -155,11 +155,11 @@ def morph_vulnerability(
     faces
         The faces, morphs among them.
     pairs
-        From :func:`freqlab.morph_pairs`.
+        From :func:`freqlab.morph_pairs`, or a table of them (:func:`freqlab.read_pairs`).
     thresholds
         A decision threshold for each model, carried over from a larger set; by default those at
         fixed false match rates over all impostor comparisons of the photographs here, where they
-        are resolved.
+        are resolved; documents of attack and control pairs are no photographs.
     n_draws, level, seed
         Bootstrap draws over people, coverage of the intervals, seed of the draws.
 
@@ -192,7 +192,7 @@ def morph_vulnerability(
     morphs = _morphs(faces, pairs, positions)
     subjects = np.unique(np.stack([pairs[f"contributor_{k}"].astype(str) for k in "ab"]))
     draws = draw_subjects(len(subjects), n_draws, seed).astype(float)
-    whole = ~(is_morph(faces) | faces.degraded)
+    whole = untouched(faces, pairs)
     parts = []
     for name, vectors in checked.items():
         found, n_impostor = impostor_thresholds(

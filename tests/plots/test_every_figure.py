@@ -90,6 +90,10 @@ SAID = {
         "spatial frequency (cycles/image)",
         "mean directed influence (cosine similarity)",
     ],
+    "manipulation_plot": [
+        "spatial frequency (cycles/image)",
+        "change of log energy (sd of pristine pairs)",
+    ],
     "detection_plot": ["APCER (%)", "BPCER (%)"],
     "score_histogram_plot": ["mahalanobis", "probability density"],
 }
