@@ -113,7 +113,7 @@ def test_planes_are_in_the_unit_of_the_bands(demo, orl):
         progress=False,
     )
     ax = plots.spectrum_plot(result, pair=0, model=MODEL)
-    assert ax.get_xlabel() == "cycles/eyes"
+    assert ax.get_xlabel() == "spatial frequency\n(cycles/eyes)"
     assert ax.get_xticks()[-1] == pytest.approx(56 * 35.24 / 112, abs=0.05)
 
 

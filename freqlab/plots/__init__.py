@@ -1,4 +1,11 @@
-"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could."""
+"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could.
+
+Axes and colour bars are labelled by the ``long_name`` and ``units`` of what is drawn. There is one
+palette, for readers with colour-vision deficiency too: :data:`CATEGORICAL` (Okabe and Ito, without
+yellow) for what has no order, :data:`SEQUENTIAL` for what has one, :data:`DIVERGING` for what has a
+sign (blue speaks for a match, red against it), :data:`NO_DATA` for what has no value. Lines differ
+in marker or dashes as well. ``docs/gallery.md`` shows every figure and the palette.
+"""
 
 from freqlab.plots.bias import (
     gaps_plot,
@@ -7,7 +14,7 @@ from freqlab.plots.bias import (
     group_heat_plot,
     group_profile_plot,
 )
-from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -37,6 +44,7 @@ from freqlab.plots.morphing import (
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
 
 __all__ = [
+    "CATEGORICAL",
     "COMPARISON_COLOURS",
     "DIVERGING",
     "NO_DATA",

@@ -9,7 +9,14 @@ from matplotlib.axes import Axes
 
 from freqlab.errors import check_name
 from freqlab.inspection import Edited, chosen_text, side_by_side, stretched
-from freqlab.plots.common import COMPARISON_COLOURS, SEQUENTIAL, new_axes, shortened
+from freqlab.plots.common import (
+    COMPARISON_COLOURS,
+    LEGEND,
+    SEQUENTIAL,
+    axis_label,
+    new_axes,
+    shortened,
+)
 from freqlab.plots.influence import drawn_bounds, frequency_axis, spectrum_plot
 from freqlab.profiles import influence_spread
 from freqlab.selection import decision_text, fmr_text, select_pair, threshold_of
@@ -81,9 +88,8 @@ def pair_profile_plot(
     ax.plot(centre, values, "o-", color="0.1", ms=4.5, lw=1.2, label=f"pair {pair}")
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, result, model)
-    attrs = spread[kind].attrs
-    ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_ylabel(axis_label(spread[kind]))
+    ax.legend(**LEGEND)
     return ax
 
 
@@ -122,7 +128,7 @@ def inspection_plot(
     part = {"pair": edited.pair, "model": edited.model, "side": edited.side}
     data = select_pair(result, **part)  # type: ignore[arg-type]
     if ax is None:
-        ax = plt.figure(figsize=(11.4, 6.4)).add_axes((0.02, 0.09, 0.95, 0.80))
+        ax = plt.figure(figsize=(11.4, 6.6)).add_axes((0.02, 0.115, 0.95, 0.785))
     ax.set_axis_off()
     names = ("probe", "reference", "edited", "alone", "difference")
     axes = {name: ax.inset_axes((0.203 * k, 0.53, 0.18, 0.36)) for k, name in enumerate(names)}
@@ -159,7 +165,7 @@ def inspection_plot(
             lw=0,
             label="removed" if edited.operation == "remove" else "kept",
         ) if k == 0 else axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0)
-    axes["profile"].legend(frameon=False, fontsize="small")
+    axes["profile"].legend(**LEGEND)
     ax.set_title(_title(result, edited, data, fmr), fontsize="large", pad=14)
     return axes
 

@@ -121,7 +121,11 @@ def attack_profiles(
             what = f"difference in {what}"
         attrs = {"long_name": what, "units": units}
         profiles[name] = ((*axes, "estimate"), np.stack(parts), attrs)
-    profiles["effect_size"] = (axes, np.stack(effects), {"long_name": "difference over spread"})
+    profiles["effect_size"] = (
+        axes,
+        np.stack(effects),
+        {"long_name": "difference over spread", "units": "1"},
+    )
     usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
     counts = [(usable & (attack == kind)[:, None]).sum(axis=0) for kind in kinds]
     profiles["n_pairs"] = (("attack", "model"), np.stack(counts), {"long_name": "pairs"})
@@ -290,13 +294,25 @@ def _rates(
                 target[k, f] = _weighted(values, weights[:, here], level, people)
     return xr.Dataset(
         {
-            "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR"}),
-            "prodavg_mmpmr": (("attack", "fmr", "estimate"), product),
-            "false_non_match_rate": (("fmr", "estimate"), fnmr),
-            "threshold": ("fmr", edges, {"units": "cosine similarity"}),
-            "n_morphs": ("attack", counts),
+            "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR", "units": "1"}),
+            "prodavg_mmpmr": (
+                ("attack", "fmr", "estimate"),
+                product,
+                {"long_name": "MMPMR, product form", "units": "1"},
+            ),
+            "false_non_match_rate": (
+                ("fmr", "estimate"),
+                fnmr,
+                {"long_name": "false non-match rate", "units": "1"},
+            ),
+            "threshold": ("fmr", edges, {"long_name": "threshold", "units": "cosine similarity"}),
+            "n_morphs": ("attack", counts, {"long_name": "morphs"}),
         },
-        coords={"attack": np.array(shown, object), "fmr": rates, "estimate": _ESTIMATES},
+        coords={
+            "attack": np.array(shown, object),
+            "fmr": ("fmr", rates, {"long_name": "nominal false match rate", "units": "1"}),
+            "estimate": _ESTIMATES,
+        },
     )
 
 
