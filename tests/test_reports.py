@@ -86,6 +86,8 @@ def test_executed_notebook_is_kept(explore):
     parameters = notebook.metadata.papermill.parameters
     assert parameters["store"] == "runs/few.zarr"
     assert any(cell.get("outputs") for cell in notebook.cells)
+    assert not any("fl.inspect(" in cell.source for cell in notebook.cells)  # for JupyterLab only
+    assert "widgets" not in notebook.metadata
 
 
 def test_a_report_that_fails_loses_nothing(explore, monkeypatch):
