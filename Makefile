@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STORE := runs/orl.zarr
 
-.PHONY: report test test-all lint bench lab clean
+.PHONY: report test test-all lint bench gallery lab clean
 .DEFAULT_GOAL := report
 
 $(BIN)/python:
@@ -47,6 +47,11 @@ bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed.py --scaling
 	$(BIN)/python benchmarks/pairing.py
 	$(BIN)/python benchmarks/models.py
+	$(BIN)/python benchmarks/inspector.py
+
+# docs/gallery.md and its pictures, from the faces and weights of the demo.
+gallery: .venv/installed-all
+	$(BIN)/python docs/gallery.py
 
 lab: .venv/installed-all
 	$(BIN)/jupyter lab notebooks

@@ -18,6 +18,9 @@ from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
 from .groups import group_labels
+from .inspection import Inspection
+from .inspector import Inspector, inspect
+from .labelled_sets import manipulation_pairs
 from .models import (
     Model,
     ModelSpec,
@@ -27,7 +30,14 @@ from .models import (
     register_model,
     wrap_model,
 )
-from .morph_sets import morph_couples, morph_faces, morph_pairs
+from .morph_sets import (
+    choose_documents,
+    is_morph,
+    morph_couples,
+    morph_faces,
+    morph_pairs,
+    morph_shares,
+)
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
@@ -59,9 +69,22 @@ from .studies.faithfulness_conclusions import (
     trust_card,
 )
 from .studies.group_errors import fairness_indices, group_errors
-from .studies.manipulations import manipulation, manipulation_table
+from .studies.manipulations import (
+    manipulation,
+    manipulation_by_kind,
+    manipulation_table,
+    touched_bands_table,
+)
 from .studies.matching import match_groups, quality_table
 from .studies.morphing import attack_profiles, morph_vulnerability
+from .studies.morphing_conclusions import (
+    attack_error_table,
+    attack_thresholds,
+    band_choice_table,
+    describe_attack_threshold,
+    describe_best_score,
+    vulnerability_table,
+)
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -80,15 +103,21 @@ __all__ = [
     "Bands",
     "Faces",
     "FreqlabError",
+    "Inspection",
+    "Inspector",
     "Model",
     "ModelSpec",
     "Template",
     "alignment",
     "area_table",
+    "attack_error_table",
     "attack_profiles",
+    "attack_thresholds",
+    "band_choice_table",
     "band_views",
     "bands",
     "bias_profiles",
+    "choose_documents",
     "compare",
     "crop_quality",
     "decision_table",
@@ -97,6 +126,8 @@ __all__ = [
     "deletion_curves",
     "deletion_errors",
     "describe_amplitude",
+    "describe_attack_threshold",
+    "describe_best_score",
     "describe_deletion",
     "describe_group_differences",
     "describe_groups",
@@ -120,6 +151,8 @@ __all__ = [
     "group_errors",
     "group_labels",
     "influence",
+    "inspect",
+    "is_morph",
     "known_face_sets",
     "known_models",
     "load_faces",
@@ -127,6 +160,8 @@ __all__ = [
     "low_band_table",
     "make_pairs",
     "manipulation",
+    "manipulation_by_kind",
+    "manipulation_pairs",
     "manipulation_table",
     "match_groups",
     "mean_profile",
@@ -137,6 +172,7 @@ __all__ = [
     "morph_faces",
     "morph_pairs",
     "morph_scores",
+    "morph_shares",
     "morph_vulnerability",
     "open_embeddings",
     "open_influence",
@@ -167,10 +203,12 @@ __all__ = [
     "spectrum",
     "templates",
     "threshold_of",
+    "touched_bands_table",
     "trust_card",
     "trust_table",
     "verification",
     "verification_table",
     "verify",
+    "vulnerability_table",
     "wrap_model",
 ]

@@ -161,6 +161,55 @@ def report(
 
 
 @app.command()
+def inspect(
+    store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    name: Annotated[str | None, typer.Option(help="Result in it; the newest by default.")] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Name or path of a network that is not known by name."),
+    ] = None,
+    faces: Annotated[
+        str | None, typer.Option("--faces", help="Face set, if the run keeps no crops.")
+    ] = None,
+    root: RootOption = None,
+    aligned: AlignedOption = None,
+    fmr: Annotated[float | None, typer.Option(help="False match rate of the threshold.")] = None,
+    port: Annotated[int, typer.Option(help="Where to listen; the next one if it is taken.")] = 8866,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
+    ] = True,
+) -> None:
+    """Look into single decisions, in a page on this machine that only its address opens."""
+    import tempfile
+
+    from freqlab.inspection import Inspection
+    from freqlab.inspector.serving import serve, write_notebook
+
+    inspection = Inspection(store, name=name, models=model or ())  # says now what does not fit
+    if fmr is not None:
+        from freqlab.selection import threshold_of
+
+        threshold_of(inspection.result, model=inspection.models[0], fmr=fmr)
+    with tempfile.TemporaryDirectory() as folder:
+        notebook = Path(folder) / "inspector.ipynb"
+        write_notebook(
+            notebook,
+            folder=Path.cwd(),
+            store=store,
+            name=name,
+            models=model or (),
+            faces=None if faces is None else (faces, root, aligned),
+            fmr=fmr,
+        )
+        serve(
+            notebook,
+            port=port,
+            open_browser=browser,
+            say=lambda address: typer.echo(f"The inspector is at {address}\nCtrl-C ends it."),
+        )
+
+
+@app.command()
 def info(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
 ) -> None:

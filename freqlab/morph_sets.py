@@ -28,13 +28,106 @@ from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
 from freqlab.workers import working
 
-__all__ = ["BONA_FIDE", "CONTROL", "is_morph", "morph_couples", "morph_faces", "morph_pairs"]
+__all__ = [
+    "BONA_FIDE",
+    "CONTROL",
+    "is_morph",
+    "morph_couples",
+    "morph_faces",
+    "morph_pairs",
+    "untouched",
+]
 
 BONA_FIDE, CONTROL = "bona fide", "control"
 """What pairs that are no attack are called in the column ``attack``."""
 
 _MIRRORED = "mirror"
 _NO_MORPH = {"morph": False, "contributor_a": "", "contributor_b": "", "tool": ""}
+
+
+def choose_documents(
+    faces: Faces, *, document: str | None = None, live: str | None = None, n_live: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Choose which photographs are documents and which live ones.
+
+    Parameters
+    ----------
+    faces
+        The faces; morphs and degraded ones among them are neither.
+    document
+        A column and its value, such as ``"expression=neutral"``; by default the first
+        photograph of each subject.
+    live
+        Likewise; by default all that are no documents.
+    n_live
+        Most live photographs of a subject, the first ones.
+
+    Returns
+    -------
+    documents, live : list of str
+        Names of faces, in the order of the set.
+
+    Raises
+    ------
+    ParameterError
+        If a text is no ``column=value``, or no photograph has the value.
+    UnknownNameError
+        If there is no such column.
+    """
+    if n_live is not None:
+        check_number("n_live", n_live, at_least=1, whole=True)
+    table = faces.table[~(is_morph(faces) | faces.degraded)]
+    subject = table["subject"].astype(str)
+    is_document = _where(table, "document", document)
+    if is_document is None:
+        is_document = ~subject.duplicated().to_numpy()
+    is_live = _where(table, "live", live)
+    if is_live is None:
+        is_live = ~is_document
+    if n_live is not None:
+        is_live = is_live.copy()
+        is_live[is_live] = (
+            subject[is_live].groupby(subject[is_live]).cumcount() < n_live
+        ).to_numpy()
+    names = table.index.astype(str).to_numpy(object)
+    return list(names[is_document]), list(names[is_live])
+
+
+def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[np.bool_] | None:
+    """The rows in which a column has a value, from ``column=value``."""
+    if text is None:
+        return None
+    column, equals, value = text.partition("=")
+    if not equals:
+        raise ParameterError(
+            f"{argument}={text!r} must be a column and its value, such as 'expression=neutral'"
+        )
+    check_name(f"column of {argument}", column, [str(name) for name in table.columns])
+    values = table[column].astype(str)
+    if not (values == value).any():
+        known = ", ".join(sorted(set(values))[:5])
+        raise ParameterError(f"{argument}={text!r}: no photograph has it; {column} holds {known}")
+    return (values == value).to_numpy()
+
+
+def morph_shares(text: str | float) -> tuple[float, float]:
+    """Shares of the second person in shape and texture, from ``"0.5"`` or ``"0:0.5"``.
+
+    Raises
+    ------
+    ParameterError
+        If it is no number, or no two numbers, from 0 to 1.
+    """
+    shape, _, texture = str(text).partition(":")
+    try:
+        shares = float(shape), float(texture or shape)
+    except ValueError:
+        shares = (np.nan, np.nan)
+    if not all(0 <= share <= 1 for share in shares):
+        raise ParameterError(
+            f"morphs: {text!r} must be a share from 0 to 1, or shape:texture, such as '0:0.5'"
+        )
+    return shares
 
 
 def morph_couples(
@@ -289,6 +382,17 @@ def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
     return (
         faces.table["morph"].map(lambda value: str(value).lower() in ("true", "1")).to_numpy(bool)
     )
+
+
+def untouched(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which faces are plain photographs ``(face,)``: what thresholds may rest on.
+
+    Left out are morphs by their column, documents of attack and control pairs, and degraded faces.
+    """
+    made = ~(pairs["attack"].astype(str) == BONA_FIDE).to_numpy()
+    documents = set(pairs["reference"].astype(str).to_numpy()[made])
+    made_faces = np.array([name in documents for name in faces.names], bool)
+    return ~(is_morph(faces) | made_faces | faces.degraded)
 
 
 class _Mix(NamedTuple):

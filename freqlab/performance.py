@@ -46,7 +46,14 @@ from freqlab.verification import (
 )
 from freqlab.wording import percent
 
-__all__ = ["check_embeddings", "failure_rates", "figures_of", "verification_table", "verify"]
+__all__ = [
+    "check_embeddings",
+    "failure_rates",
+    "figures_of",
+    "labelled",
+    "verification_table",
+    "verify",
+]
 
 _ESTIMATES = ["value", "lower", "upper"]
 _CURVE_FMRS = np.logspace(-6, 0, 121)
@@ -174,7 +181,7 @@ def verify(
     ):
         found = [one.drop_sel(group=MIXED) for one in found]
     result = xr.concat(found, pd.Index(np.array(names, object), name="model"))
-    return _described(result).assign_attrs(
+    return labelled(result).assign_attrs(
         make_attrs(
             store=url,
             face_set=faces.name,
@@ -506,7 +513,7 @@ def _add_accuracy(
     result["fold_threshold"] = ("fold", found.thresholds)
 
 
-def _described(result: xr.Dataset) -> xr.Dataset:
+def labelled(result: xr.Dataset) -> xr.Dataset:
     """Give every variable its name and unit."""
     names = {
         "eer": ("equal error rate", "1"),
@@ -516,17 +523,17 @@ def _described(result: xr.Dataset) -> xr.Dataset:
         "false_non_match_rate": ("false non-match rate at the threshold", "1"),
         "failure_to_acquire": ("failure-to-acquire rate", "1"),
         "curve": ("false non-match rate", "1"),
-        "density": ("density of similarities", "1"),
+        "density": ("probability density", "1"),
         "n_genuine": ("genuine comparisons", "1"),
         "n_impostor": ("impostor comparisons", "1"),
         "n_subjects": ("subjects", "1"),
         "impostor_comparisons": ("impostor comparisons behind the thresholds", "1"),
         "accuracy": ("accuracy over the folds", "1"),
         "accuracy_standard_error": ("standard error of the accuracy", "1"),
-        "extreme_similarity": ("similarity", "cosine similarity"),
+        "extreme_similarity": ("cosine similarity", "1"),
         "fmr": ("nominal false match rate", "1"),
         "curve_fmr": ("false match rate", "1"),
-        "score": ("similarity", "cosine similarity"),
+        "score": ("cosine similarity", "1"),
     }
     for name, (long_name, units) in names.items():
         if name in result.variables:

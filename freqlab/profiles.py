@@ -9,11 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
-from freqlab.selection import frequency_unit, with_axes
+from freqlab.selection import frequency_unit, select_part, with_axes
 
-__all__ = ["MIN_REMOVED_RMS", "compare", "influence_per_contrast", "mean_profile"]
+__all__ = [
+    "MIN_REMOVED_RMS",
+    "compare",
+    "influence_per_contrast",
+    "influence_spread",
+    "mean_profile",
+]
 
 MIN_REMOVED_RMS = 0.5
 """Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
@@ -119,6 +125,78 @@ def mean_profile(
     profile["n_pairs"] = (of_each, kept.sum(axis=1), {"long_name": "pairs"})
     profile["n_subjects"] = (of_each, people, {"long_name": "subjects"})
     return profile
+
+
+def influence_spread(
+    result: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    level: float = 0.9,
+    n_most: int = 5000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How the influence of each band is distributed over genuine and over impostor pairs.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Which part of it.
+    level
+        Share of the pairs between ``lower`` and ``upper``, above 0 and below 1.
+    n_most
+        Pairs of a kind that are looked at; of more, a sample is drawn.
+    seed
+        Of the sample.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed`` and ``absolute``, ``(comparison, estimate, band)`` with ``estimate`` lower,
+        median or upper, cosine similarity; ``n_pairs(comparison)``. NaN where there is no pair.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such part, or a number is out of range.
+    """
+    check_number("n_most", n_most, at_least=1, whole=True)
+    check_number("level", level, above=0)
+    if level >= 1:
+        raise ParameterError(f"level={level!r} must be a number above 0 and below 1")
+    data = select_part(result, model=model, side=side)
+    genuine = data["genuine"].to_numpy()
+    usable = data["similarity"].notnull().to_numpy()
+    random = np.random.default_rng(seed)
+    quantiles = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    found = np.full((2, 2, 3, data.sizes["band"]), np.nan)
+    n_pairs = []
+    for c, of_kind in enumerate((genuine, ~genuine)):
+        rows = np.flatnonzero(of_kind & usable)
+        if len(rows) > n_most:
+            rows = np.sort(random.choice(rows, n_most, replace=False))
+        n_pairs.append(len(rows))
+        influence = data["influence"].isel(pair=rows).transpose("pair", "band").to_numpy()
+        held = np.isfinite(influence).any(axis=0)
+        for k, values in enumerate((influence, np.abs(influence))):
+            if len(rows):
+                found[k, c, :, held] = np.nanquantile(values[:, held], quantiles, axis=0).T
+    spread = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "estimate": ["lower", "median", "upper"],
+            **{name: data[name] for name in ("band", "frequency", "band_bounds")},
+        },
+        attrs={"level": level, "seed": seed},
+    )
+    units = str(result["influence"].attrs["units"])
+    for k, name in enumerate(("directed", "absolute")):
+        attrs = {"long_name": f"{name} influence", "units": units}
+        spread[name] = (("comparison", "estimate", "band"), found[k], attrs)
+    spread["n_pairs"] = ("comparison", n_pairs, {"long_name": "pairs"})
+    return spread
 
 
 def _weighted_means(

@@ -1,4 +1,4 @@
-"""Published lists of pairs: LFW and its kin, RFW, BFW, CFP, CSV tables, insightface ``.bin``."""
+"""Lists of pairs: LFW and its kin, RFW, BFW, CFP, CSV tables, morphs, insightface ``.bin``."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from freqlab.datasets.insightface_bin import read_bin
 from freqlab.datasets.listing import natural_key, strip_image_suffix
 from freqlab.errors import PairError, ParameterError, check_name
 from freqlab.faces import Faces
+from freqlab.pair_tables import (
+    BFW_COLUMNS,
+    MORPH_COLUMNS,
+    read_bfw_pairs,
+    read_csv_pairs,
+    read_morph_pairs,
+    split_csv,
+    with_contributors,
+)
 from freqlab.pairs import check_pairs
 
 __all__ = ["PAIR_FORMATS", "read_pairs"]
 
-PAIR_FORMATS = ("auto", "lfw", "rfw", "calfw", "cplfw", "cfp", "bfw", "csv", "bin")
+PAIR_FORMATS = ("auto", "lfw", "rfw", "calfw", "cplfw", "cfp", "bfw", "csv", "morphs", "bin")
 """Formats of lists of pairs, as :func:`read_pairs` describes them."""
 
-_LABELS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "same", "genuine"), True),
-    **dict.fromkeys(("0", "0.0", "false", "no", "different", "impostor"), False),
-}
-_BFW_COLUMNS = (
-    {"reference": "p1", "probe": "p2", "genuine": "label"},  # the published datatable
-    {"reference": "image_a", "probe": "image_b", "genuine": "same"},
-)
 _RFW_LIST = re.compile(rf"({'|'.join(RFW_ETHNICITIES)})_pairs\.txt", re.IGNORECASE)
 
 
@@ -77,6 +78,12 @@ def read_pairs(
         - ``"bfw"``: a table with ``p1``, ``p2``, ``label``, or with ``image_a``, ``image_b``,
           ``same``; all other columns are kept.
         - ``"csv"``: any table, its columns named by `columns`; all other columns are kept.
+        - ``"morphs"``: a table with ``document`` (the reference), ``live`` (the probe), ``attack``
+          and the contributors, subjects of the faces: ``contributor_a`` and ``contributor_b``,
+          or ``contributors`` with ``+`` or ``;`` between the two. An empty attack and ``bona fide``
+          are a bona fide pair; ``control`` is a document that went through the same warp with the
+          same person; anything else names the attack. Bona fide and control need no contributor.
+          The pairs are like those of :func:`freqlab.morph_pairs`; other columns are kept.
         - ``"bin"``: the pairs in an insightface ``.bin`` file, of which `faces` were loaded. Ten
           folds in the order of the file.
         - ``"auto"``: by what `path` is called and how it begins.
@@ -126,10 +133,12 @@ def read_pairs(
         raise ParameterError(f"columns= belongs to format='csv', not to {kind!r}")
     if source.is_dir() and kind not in ("cfp", "rfw"):
         raise PairError(f"{source} is a folder; a list of the format {kind!r} is a file")
-    listed = _read_csv(source, columns) if kind == "csv" else _READERS[kind](source)
+    listed = read_csv_pairs(source, columns) if kind == "csv" else _READERS[kind](source)
     if fold is not None:
         listed = _of_folds(listed, fold, source)
     pairs = _matched(listed, faces, source, missing)
+    if kind == "morphs":
+        pairs = with_contributors(pairs, faces, source)
     again = _again(pairs)
     if repeated == "drop" and again.any():
         warnings.warn(
@@ -162,9 +171,11 @@ def _format_of(source: Path) -> str:
         return "rfw"
     with source.open(encoding="utf-8-sig", errors="replace") as file:
         lines = [line.strip() for line in (file.readline(10_000) for _ in range(3)) if line.strip()]
-    header = _split_csv(lines[0]) if lines else []
-    if any(set(names.values()) <= set(header) for names in _BFW_COLUMNS):
+    header = split_csv(lines[0]) if lines else []
+    if any(set(names.values()) <= set(header) for names in BFW_COLUMNS):
         return "bfw"
+    if set(MORPH_COLUMNS) <= set(header):
+        return "morphs"
     if {"probe", "reference"} <= set(header):
         return "csv"
     fields = [line.split() for line in lines]
@@ -175,7 +186,8 @@ def _format_of(source: Path) -> str:
     raise PairError(
         f"{source}: no known list of pairs: looked for lines 'Name 1 4' or 'Name 1 Other 2' (lfw), "
         f"two lines 'image label' per pair (calfw, cplfw), a table with the columns p1, p2, label "
-        f"or image_a, image_b, same (bfw), or probe and reference (csv; otherwise say columns=), "
+        f"or image_a, image_b, same (bfw), document, live and attack (morphs), or probe and "
+        f"reference (csv; otherwise say columns=), "
         f"names such as African_pairs.txt (rfw) or *.bin (bin). It begins with "
         f"{lines[0][:80] if lines else ''!r}"
     )
@@ -186,10 +198,6 @@ def _is_lfw(fields: list[str]) -> bool:
     return (len(fields) == 3 and numbers[1:] == [True, True]) or (
         len(fields) == 4 and numbers[1] and numbers[3]
     )
-
-
-def _split_csv(line: str) -> list[str]:
-    return next(csv.reader([line]), [])
 
 
 def _read_lfw(source: Path) -> pd.DataFrame:
@@ -381,87 +389,6 @@ def _read_cfp_fold(file: Path, first: pd.Series[str], second: pd.Series[str]) ->
     return pd.DataFrame({side: names.to_numpy(object) for side, names in images.items()})
 
 
-def _read_bfw(source: Path) -> pd.DataFrame:
-    table = _table(source, ["p1", "p2", "image_a", "image_b"])
-    for names in _BFW_COLUMNS:
-        if set(names.values()) <= set(table.columns):
-            return _renamed(table, names, source)
-    raise PairError(
-        f"{source}: expected the columns p1, p2, label or image_a, image_b, same; found "
-        f"{', '.join(map(str, table.columns))}"
-    )
-
-
-def _read_csv(source: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    given = dict(columns or {})
-    table = _table(source, [given.get(side, side) for side in ("probe", "reference")])
-    names = {}
-    for role, column in (columns or {}).items():
-        check_name("key of columns=", role, ("probe", "reference", "genuine", "fold"))
-        names[role] = check_name(f"column for {role}", column, map(str, table.columns))
-    for role in ("probe", "reference", "genuine"):
-        if role not in names and role in table.columns:
-            names[role] = role
-    lacking = [role for role in ("probe", "reference") if role not in names]
-    if lacking:
-        raise PairError(
-            f"{source}: no column is called {' or '.join(lacking)}; say which is meant by "
-            f"columns={{'{lacking[0]}': ...}}. It has {', '.join(map(str, table.columns))}"
-        )
-    return _renamed(table, names, source)
-
-
-def _table(source: Path, names: Iterable[str]) -> pd.DataFrame:
-    """Read a table in which the columns of `names` hold text, also where they look like numbers."""
-    try:
-        table = pd.read_csv(
-            source,
-            keep_default_na=False,
-            na_values=[""],
-            encoding="utf-8-sig",
-            dtype=dict.fromkeys(names, str),
-        )
-    except (ValueError, OSError, pd.errors.ParserError) as error:
-        raise PairError(f"{source} cannot be read as a CSV file in UTF-8: {error}") from error
-    # pandas writes its index as a column without a name
-    return table[[c for c in table.columns if not str(c).startswith("Unnamed: ")]]
-
-
-def _renamed(table: pd.DataFrame, names: Mapping[str, str], source: Path) -> pd.DataFrame:
-    """The table with the columns of pairs under their own names: faces text, labels bool."""
-    if len(set(names.values())) < len(names):
-        raise ParameterError(f"columns={dict(names)!r} name one column twice")
-    listed = table.rename(columns={column: role for role, column in names.items()})
-    if listed.columns.has_duplicates:
-        twice = listed.columns[listed.columns.duplicated()][0]
-        raise PairError(f"{source}: two columns would be called {twice!r}; rename one in the file")
-    for side in ("probe", "reference"):
-        empty = listed[side].isna()
-        if empty.any():
-            raise PairError(f"{source}: no {side} in line(s) {_lines(empty)}")
-        listed[side] = listed[side].astype(str)
-    if "genuine" in listed.columns:
-        label = listed["genuine"].astype(str).str.strip().str.lower().map(_LABELS)
-        if label.isna().any():
-            raise PairError(
-                f"{source}: the label {listed['genuine'][label.isna()].iloc[0]!r} in line(s) "
-                f"{_lines(label.isna())}; allowed are 1/0, true/false, yes/no, same/different "
-                f"and genuine/impostor"
-            )
-        listed["genuine"] = label.astype(bool)
-    if "fold" in listed.columns:
-        number = pd.to_numeric(listed["fold"], errors="coerce")
-        bad = ~(number % 1 == 0)
-        if bad.any():
-            raise PairError(f"{source}: the fold in line(s) {_lines(bad)} is no whole number")
-        listed["fold"] = number.astype(int)
-    return listed
-
-
-def _lines(bad: pd.Series[bool]) -> str:
-    return ", ".join(str(int(i) + 2) for i in np.flatnonzero(bad.to_numpy())[:3])
-
-
 def _read_bin_pairs(source: Path) -> pd.DataFrame:
     content = read_bin(source)
     names = np.array(content.names, object)
@@ -481,7 +408,8 @@ _READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
     "calfw": _read_calfw,
     "cplfw": _read_calfw,
     "cfp": _read_cfp,
-    "bfw": _read_bfw,
+    "bfw": read_bfw_pairs,
+    "morphs": read_morph_pairs,
     "bin": _read_bin_pairs,
 }
 

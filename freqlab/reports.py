@@ -98,7 +98,7 @@ def report(
     )
     try:
         papermill.execute_notebook(
-            str(_notebook(name)),
+            _for_report(name),
             str(running),
             parameters=parameters,
             kernel_name="python3",
@@ -154,6 +154,17 @@ def _papermill() -> Any:
 def _notebook(name: str) -> Path:
     check_name("report", name, report_names())
     return resource(f"notebooks/{name.replace('-', '_')}.ipynb")
+
+
+def _for_report(name: str) -> Any:
+    """A report's notebook without the cells tagged ``interactive``, which are for JupyterLab."""
+    import nbformat
+
+    notebook = nbformat.read(_notebook(name), as_version=4)  # type: ignore[no-untyped-call]
+    notebook.cells = [
+        cell for cell in notebook.cells if "interactive" not in cell.metadata.get("tags", [])
+    ]
+    return notebook
 
 
 def _to_html(name: str, path: Path) -> str:

@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from freqlab.bands import Bands
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
 
 __all__ = [
+    "ORDERS",
     "about_model",
     "bands_of",
+    "column_values",
     "crop_geometry",
+    "decision_text",
+    "default_fmr",
     "fmr_text",
     "frequency_unit",
+    "ordered_pairs",
+    "pair_columns",
     "pairs_to_show",
     "select_pair",
     "select_part",
     "threshold_of",
     "with_axes",
 ]
+
+ORDERS = {
+    "index": "as in the result",
+    "influence": "largest influence",
+    "threshold": "nearest to the threshold",
+    "flipped": "decision flipped by one band",
+    "wrong": "wrong decisions",
+}
+"""Orders in which :func:`ordered_pairs` puts pairs, and what they are called."""
 
 # variables of results and profiles that have no axis ``side``
 _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
@@ -207,3 +224,131 @@ def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], floa
     about = about_model(result, model)
     height, width = about["input_size"]
     return (height, width), about["eye_distance"]
+
+
+def decision_text(similarity: float, threshold: float) -> str:
+    """``"match"``, ``"no match"``, or ``"not decided"`` where there is no threshold."""
+    if not (np.isfinite(similarity) and np.isfinite(threshold)):
+        return "not decided"
+    return "match" if similarity >= threshold else "no match"
+
+
+def default_fmr(result: xr.Dataset, *, model: str) -> float:
+    """The false match rate to decide at: 1e-3, or the smallest above it that is resolved.
+
+    1e-3 also where none is; its threshold is NaN then, and no decision is stated.
+    """
+    rates = sorted(float(rate) for rate in with_axes(result)["fmr"].to_numpy())
+    usable = [
+        rate
+        for rate in rates
+        if rate >= 1e-3 * (1 - 1e-6) and np.isfinite(threshold_of(result, model=model, fmr=rate))
+    ]
+    return usable[0] if usable else min(rates, key=lambda rate: abs(rate - 1e-3))
+
+
+def pair_columns(result: xr.Dataset) -> list[str]:
+    """What pairs can be chosen by: ``comparison``, ``subject`` and every column of the pairs."""
+    own = [
+        str(name)
+        for name, values in result.coords.items()
+        if values.dims == ("pair",) and name not in ("pair", "genuine")
+    ]
+    subject = ["subject"] if {"probe_subject", "reference_subject"} <= set(own) else []
+    return ["comparison", *subject, *sorted(own)]
+
+
+def column_values(result: xr.Dataset, column: str) -> list[str]:
+    """The values of one of :func:`pair_columns`, as text, sorted.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such column.
+    """
+    return sorted({text for texts in _texts(result, column) for text in texts})
+
+
+def ordered_pairs(
+    result: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    order: str = "index",
+    where: Mapping[str, object] | None = None,
+    fmr: float = 1e-3,
+) -> npt.NDArray[np.int64]:
+    """Labels of the pairs that one wants to look at, the most telling first.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Whose influence orders them.
+    order
+        ``"index"``; ``"influence"``, the largest absolute influence of any band first;
+        ``"threshold"``, the smallest distance of the similarity from the threshold first;
+        ``"flipped"``, only pairs whose decision one band's removal changes, the largest such
+        influence first; ``"wrong"``, only impostor pairs that match and genuine pairs that do
+        not, the farthest from the threshold first.
+    where
+        Values that the pairs have, by column (see :func:`pair_columns`); ``subject`` is met by
+        either face, ``comparison`` is ``"genuine"`` or ``"impostor"``.
+    fmr
+        False match rate of the threshold.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels ``(pair,)``; empty where no pair fits.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model, side, column or false match rate.
+    """
+    check_name("order", order, ORDERS)
+    data = select_part(result, model=model, side=side)
+    labels = result["pair"].to_numpy().astype(np.int64)
+    chosen = np.ones(len(labels), bool)
+    for column, value in (where or {}).items():
+        chosen &= np.any([texts == _text(value) for texts in _texts(result, column)], axis=0)
+    if order == "index":
+        return labels[chosen]
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    similarity = data["similarity"].to_numpy().astype(float)
+    away = similarity - threshold
+    chosen &= np.isfinite(similarity)
+    if order in ("influence", "flipped"):
+        influence = np.nan_to_num(data["influence"].transpose("pair", "band").to_numpy())
+        strength = np.abs(influence)
+        if order == "flipped":
+            crosses = ((away[:, None] - influence) >= 0) != (away >= 0)[:, None]
+            strength = np.where(crosses, strength, 0)
+            chosen &= np.isfinite(threshold) & crosses.any(axis=1)
+        preference = -strength.max(axis=1)
+    elif order == "threshold":
+        chosen &= np.isfinite(threshold)
+        preference = np.abs(away)
+    else:
+        chosen &= np.isfinite(threshold) & ((away >= 0) != result["genuine"].to_numpy())
+        preference = -np.abs(away)
+    rows = np.flatnonzero(chosen)
+    return labels[rows[np.argsort(preference[rows], kind="stable")]]
+
+
+def _texts(result: xr.Dataset, column: str) -> list[npt.NDArray[np.object_]]:
+    """A column as text; two of them for the subject, of which either may be meant."""
+    check_name("column", column, pair_columns(result))
+    if column == "comparison":
+        return [np.where(result["genuine"].to_numpy(), "genuine", "impostor").astype(object)]
+    names = ["probe_subject", "reference_subject"] if column == "subject" else [column]
+    return [
+        np.array([_text(value) for value in result[name].to_numpy().tolist()], object)
+        for name in names
+    ]
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

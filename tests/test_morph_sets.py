@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 import freqlab as fl
-from freqlab.errors import PairError, ParameterError
+from freqlab.errors import PairError, ParameterError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +128,33 @@ def test_what_is_not_allowed_is_told(mixed, people):
     one = people.select([0, 1])
     with pytest.raises(ParameterError, match="no two people"):
         fl.morph_couples(one)
+
+
+def test_documents_and_live_photographs_are_chosen(mixed, orl):
+    faces, _ = mixed
+    documents, live = fl.choose_documents(faces)
+    assert documents == ["s1/1", "s2/1", "s4/1", "s10/1"]
+    assert live == [f"{s}/{i}" for s in ("s1", "s2", "s4", "s10") for i in (2, 3)]
+    assert fl.choose_documents(faces, n_live=1)[1] == ["s1/2", "s2/2", "s4/2", "s10/2"]
+    documents, live = fl.choose_documents(faces, document="subject=s4", live="subject=s4", n_live=2)
+    assert documents == ["s4/1", "s4/2", "s4/3"]
+    assert live == ["s4/1", "s4/2"]
+    documents, live = fl.choose_documents(faces, document="subject=s4")
+    assert len(live) == 9
+    with pytest.raises(ParameterError, match="document='neutral' must be a column and its value"):
+        fl.choose_documents(faces, document="neutral")
+    with pytest.raises(ParameterError, match="live='subject=s3': no photograph .* holds s1, s10"):
+        fl.choose_documents(faces, live="subject=s3")
+    with pytest.raises(UnknownNameError, match="unknown column of live 'posture'"):
+        fl.choose_documents(faces, live="posture=front")
+    with pytest.raises(ParameterError, match="n_live"):
+        fl.choose_documents(faces, n_live=0)
+
+
+def test_shares_are_read_from_text():
+    assert fl.morph_shares("0.5") == (0.5, 0.5)
+    assert fl.morph_shares(0.3) == (0.3, 0.3)
+    assert fl.morph_shares("0:0.5") == (0.0, 0.5)
+    for wrong in ("half", "1.5", "-0.1", "0.5:2", ":0.5", "nan"):
+        with pytest.raises(ParameterError, match="must be a share from 0 to 1"):
+            fl.morph_shares(wrong)

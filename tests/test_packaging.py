@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tomllib
 import venv
+import zipfile
 from importlib.metadata import requires
 from pathlib import Path
 
@@ -137,6 +138,11 @@ def test_a_wheel_in_a_fresh_environment(tmp_path):
         [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT], check=True
     )
     (wheel,) = tmp_path.glob("*.whl")
+    held = set(zipfile.ZipFile(wheel).namelist())
+    frontend = ROOT / "freqlab" / "inspector" / "frontend"
+    files = [path for path in frontend.rglob("*") if path.is_file()]
+    assert len(files) >= 7
+    assert {path.relative_to(ROOT).as_posix() for path in files} <= held
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}

@@ -113,7 +113,7 @@ def test_planes_are_in_the_unit_of_the_bands(demo, orl):
         progress=False,
     )
     ax = plots.spectrum_plot(result, pair=0, model=MODEL)
-    assert ax.get_xlabel() == "cycles/eyes"
+    assert ax.get_xlabel() == "spatial frequency\n(cycles/eyes)"
     assert ax.get_xticks()[-1] == pytest.approx(56 * 35.24 / 112, abs=0.05)
 
 
@@ -190,7 +190,7 @@ def test_odd_and_oblong_planes_are_whole():
     from freqlab.bands import rings
 
     for height, width in ((9, 9), (8, 10), (10, 7), (9, 8)):
-        labels = influence._full_plane(rings(width=1).label_map(height, width), width)
+        labels = influence.full_plane(rings(width=1).label_map(height, width), width)
         fy = np.fft.fftshift(np.fft.fftfreq(height))[:, None] * width
         fx = np.fft.fftshift(np.fft.fftfreq(width))[None] * width
         expected = np.floor(np.hypot(fy, fx) + 1e-9).astype(int)

@@ -4,7 +4,7 @@ import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError
-from freqlab.profiles import influence_per_contrast
+from freqlab.profiles import influence_per_contrast, influence_spread
 
 
 def test_means_are_plain_means(demo):
@@ -138,3 +138,32 @@ def test_bad_numbers(demo):
     for arguments in ({"n_draws": 0}, {"n_draws": 1.5}, {"level": 1}, {"level": 0}, {"seed": -1}):
         with pytest.raises(ParameterError):
             fl.mean_profile(demo, **arguments)
+
+
+def test_spread_is_quantiles_over_pairs_of_a_kind(demo):
+    spread = influence_spread(demo, model="mobilefacenet", side="reference", level=0.8)
+    part = demo.sel(model="mobilefacenet", side="reference")
+    for comparison, kept in (("genuine", demo["genuine"]), ("impostor", ~demo["genuine"])):
+        values = part["influence"].to_numpy()[kept.to_numpy()]
+        for kind, of_kind in (("directed", values), ("absolute", np.abs(values))):
+            ordered, n = np.sort(of_kind.astype(float), axis=0), len(of_kind)
+            for estimate, share in (("lower", 0.1), ("median", 0.5), ("upper", 0.9)):
+                place = share * (n - 1)  # between two neighbours in order
+                low, part_of_step = int(place), place % 1
+                expected = ordered[low] + part_of_step * (ordered[low + 1] - ordered[low])
+                found = spread[kind].sel(comparison=comparison, estimate=estimate)
+                assert found.to_numpy() == pytest.approx(expected, abs=1e-6)
+        assert int(spread["n_pairs"].sel(comparison=comparison)) == int(kept.sum())
+
+
+def test_spread_of_many_pairs_is_of_a_sample(demo):
+    spread = influence_spread(demo, model="mobilefacenet", n_most=3, seed=1)
+    again = influence_spread(demo, model="mobilefacenet", n_most=3, seed=1)
+    assert spread["n_pairs"].to_numpy().tolist() == [3, 3]
+    xr.testing.assert_identical(spread, again)
+    genuine_only = demo.isel(pair=np.flatnonzero(demo["genuine"].to_numpy()))
+    alone = influence_spread(genuine_only, model="mobilefacenet")
+    assert alone["directed"].sel(comparison="impostor").isnull().all()
+    for bad in ({"level": 1}, {"level": 0}, {"n_most": 0}):
+        with pytest.raises(ParameterError, match=next(iter(bad))):
+            influence_spread(demo, model="mobilefacenet", **bad)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 import freqlab as fl
 from freqlab import reports
 from freqlab.errors import ParameterError, UnknownNameError
+from freqlab.faces import LANDMARK_COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -84,6 +86,8 @@ def test_executed_notebook_is_kept(explore):
     parameters = notebook.metadata.papermill.parameters
     assert parameters["store"] == "runs/few.zarr"
     assert any(cell.get("outputs") for cell in notebook.cells)
+    assert not any("fl.inspect(" in cell.source for cell in notebook.cells)  # for JupyterLab only
+    assert "widgets" not in notebook.metadata
 
 
 def test_a_report_that_fails_loses_nothing(explore, monkeypatch):
@@ -274,3 +278,80 @@ def test_the_faithfulness_report(explore):
     card = fl.trust_table(store, models=["mobilefacenet"])
     assert ("mobilefacenet", "stability: JPEG 75") in card.index
     assert "stability: JPEG 75" in shown
+
+
+def with_one_band_changed(image, low, high, gain):
+    """A grey photograph, frequencies from low to below high (cycles/image) multiplied."""
+    pixels = image[:, :, 0].astype(float)
+    height, width = pixels.shape
+    rows, columns = np.fft.fftfreq(height, 1 / height), np.fft.fftfreq(width, 1 / width)
+    radius = np.hypot(rows[:, None] * 112 / height, columns * 112 / width)
+    spectrum = np.fft.fft2(pixels) * np.where((radius >= low) & (radius < high), gain, 1)
+    return np.fft.ifft2(spectrum).real.clip(0, 255).round().astype(np.uint8)
+
+
+@pytest.fixture(scope="module")
+def labelled(tmp_path_factory, orl):
+    """Two ORL photographs of 12 people, the second also with one of two bands changed."""
+    folder = tmp_path_factory.mktemp("labelled")
+    rows = []
+    for subject in range(12):
+        for image in (0, 1, 2):
+            position = 10 * subject + image
+            name = orl.names[position]
+            made = [("real", "", 0, 0, 1)]
+            if image:
+                made += [("fake", "lost", 14, 28, 0.3), ("fake", "boosted", 28, 42, 4)]
+            points = dict(zip(LANDMARK_COLUMNS, orl.landmarks[position].ravel(), strict=True))
+            for label, method, low, high, gain in made:
+                file = f"{name.replace('/', '-')}{method}.png"
+                pixels = with_one_band_changed(orl.image(position), low, high, gain)
+                Image.fromarray(pixels).save(folder / file)
+                row = {"image": file, "subject": f"s{subject}", "label": label, "method": method}
+                rows.append(row | points)
+    pd.DataFrame(rows).to_csv(folder / "labelled.csv", index=False)
+    return folder / "labelled.csv"
+
+
+@pytest.mark.slow
+def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
+    """Morphs made on the fly, and a labelled set whose altered band is known."""
+    table = orl.table.iloc[[10 * s + i for s in range(12) for i in range(3)]]
+    points = orl.landmarks[[10 * s + i for s in range(12) for i in range(3)]].reshape(36, 10)
+    listed = pd.DataFrame(points, columns=LANDMARK_COLUMNS, index=table.index)
+    table.join(listed).reset_index(names="face").to_csv(tmp_path / "faces.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    options = {
+        "faces": "faces.csv", "bands": "rings:14", "fmr": 0.1, "n_draws": 30, "progress": False,
+        "store": "runs/few.zarr",
+    }  # fmt: skip
+    page = fl.report("morphing", morphs=["0.5"], labelled=str(labelled), **options)
+    text = page.read_text()
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text)) >= 6
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert "at FMR 0.1, over 594 impostor comparisons" in text
+    in_first_place = r"<th[^>]*>(\w+) \(24 pairs\)</th>\s*<th[^>]*>1</th>\s*<td[^>]*>([\d-]+) \("
+    first = dict(re.findall(in_first_place, text))
+    assert first == {"lost": "14-28", "boosted": "28-42"}
+
+    morphs = sorted((tmp_path / "runs/morphs/faces").glob("*@alpha0.5.png"))
+    rows, extra = [], []
+    for k, file in enumerate(morphs):
+        a, b = (name.replace("_", "/") for name in file.stem.partition("@")[0].split("+"))
+        people = [table.loc[name, "subject"] for name in (a, b)]
+        name = f"morph{k}"
+        extra.append({"face": name, "path": str(file), "subject": "+".join(people)})
+        rows += [(name, f"{person}/2", "mine", "+".join(people)) for person in people]
+    rows += [(f"{s}/1", f"{s}/2", "", "") for s in table["subject"].unique()]
+    everyone = pd.concat([pd.read_csv("faces.csv"), pd.DataFrame(extra)])
+    everyone.to_csv("more.csv", index=False)
+    header = ["document", "live", "attack", "contributors"]
+    pd.DataFrame(rows, columns=header).to_csv("pairs.csv", index=False)
+    options |= {"faces": "more.csv", "out": "listed", "store": "runs/more.zarr"}
+    text = fl.report("morphing", pairs="pairs.csv", **options).read_text()
+    assert "Morphs and controls are those of the table" in text
+    assert "over 594 impostor comparisons" in text  # the documents of attacks are not among them
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert re.search(rf"<th[^>]*>mine</th>\s*<td[^>]*>{len(morphs)}</td>", text)

@@ -57,6 +57,14 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise FaceSetError(f"{folder}: {twice!r} is there twice; let root= be one copy of the set")
+    keys = list(zip(table["subject"], table["compression"], table["frame"], strict=True))
+    is_pristine = table["label"] == "pristine"
+    pristine = {
+        key: name for key, name, ok in zip(keys, table.index, is_pristine, strict=True) if ok
+    }
+    table["source"] = [
+        "" if ok else pristine.get(key, "") for key, ok in zip(keys, is_pristine, strict=True)
+    ]
     return Faces(table, aligned=aligned, name="faceforensics")
 
 

@@ -1,7 +1,8 @@
-"""The Face Research Lab London set, and the morphs made of it."""
+"""The Face Research Lab London set, and the morphs made of it, those of SYN-MAD-2022 too."""
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -14,13 +15,14 @@ from freqlab.datasets.listing import (
     list_images,
     read_csv,
     strip_image_suffix,
+    tail,
     wrong_layout,
 )
 from freqlab.errors import FaceSetError
 from freqlab.faces import Faces
 from freqlab.templates import template
 
-__all__ = ["load_frll"]
+__all__ = ["load_frll", "load_mad22"]
 
 _EXPECTED = (
     "folders neutral_front and smiling_front (or neutral_<size>, smiling_<size>) with images "
@@ -29,6 +31,17 @@ _EXPECTED = (
 _FOLDER = re.compile(r"(neutral|smiling|morph|raw)(?:_(.+?))??(?:_(\d+))?", re.IGNORECASE)
 _PHOTOGRAPH = re.compile(r"(\d{3})(?:_(\d\d))?")
 _MORPH = re.compile(r"(?:[a-z]+_)?(\d{3})(?:_\d\d)?[_-](\d{3})(?:_\d\d)?", re.IGNORECASE)
+_COMPETITION_MORPH = re.compile(
+    r"(\d+)(?:_\d+)?-vs-(\d+)(?:_\d+)?|morph_(\d+)(?:_\d+)?_and_(\d+)(?:_\d+)?", re.IGNORECASE
+)
+_COMPETITION_COPY = re.compile(r"(.+?)(?:_(?:aligned|cropped))?", re.IGNORECASE)
+_BONA_FIDE = "BonaFide"
+_TOOLS = ("FaceMorpher", "MIPGAN_I", "MIPGAN_II", "OpenCV", "Webmorph", "MorDIFF")
+_EXPECTED_COMPETITION = (
+    f"a folder {_BONA_FIDE} with images 001_03.jpg and 001_08.jpg, and folders "
+    f"{', '.join(_TOOLS)} with morphs 001_03-vs-002_03.jpg or morph_001_03_and_002_03.png, "
+    f"perhaps with _aligned or _cropped behind the name of a folder"
+)
 _EXPRESSIONS = {"03": "neutral", "08": "smiling"}
 _INFO_FILES = ("info.csv", "london_faces_info.csv")
 
@@ -76,6 +89,73 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
     return Faces(table, aligned=aligned, name="frll")
 
 
+def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
+    """Load SYN-MAD-2022: bona fide photographs of the London set, and morphs by tool.
+
+    Read are the folders ``BonaFide`` (``001_03.jpg`` neutral, ``001_08.jpg`` smiling) and
+    ``FaceMorpher``, ``MIPGAN_I``, ``MIPGAN_II``, ``OpenCV`` and ``Webmorph``
+    (``001_03-vs-002_03.jpg``), and ``MorDIFF``, which came later
+    (``morph_001_03_and_002_03.png``); each perhaps with ``_aligned`` or ``_cropped`` behind its
+    name, and in any folder below the root. The reader follows the layout as it is described; it
+    was not tried on the real set.
+
+    Faces are named by folder and file. Columns and subjects are those of :func:`load_frll`; the
+    tool is the name of the folder without its ending.
+
+    Raises
+    ------
+    FaceSetError
+        If there is no folder of bona fide photographs, a folder or an image is called otherwise,
+        or a folder is there in two copies.
+    """
+    folder = existing_folder(root, "mad22")
+    images = list_images(folder)
+    spelled = {name.lower(): name for name in (_BONA_FIDE, *_TOOLS)}
+    places: dict[str, set[str]] = {}
+    rows, bad = [], []
+    for path in images:
+        place, _, _ = path.rpartition("/")
+        copy = _COMPETITION_COPY.fullmatch(place.rpartition("/")[2])
+        kind = spelled.get(copy[1].lower()) if copy else None
+        if kind is None:
+            bad.append(path)
+            continue
+        places.setdefault(kind, set()).add(place)
+        row = _photograph(path, "raw") if kind == _BONA_FIDE else _competition_morph(path, kind)
+        if row is None:
+            bad.append(path)
+        else:
+            rows.append({"face": tail(path, 2), **row, "path": os.path.join(folder, path)})
+    if not images or len(bad) == len(images):
+        folders = sorted({path.rpartition("/")[0] or path for path in images})
+        raise wrong_layout(folder, _EXPECTED_COMPETITION, folders)
+    if bad:
+        name = bad[0].rpartition("/")[0].rpartition("/")[2]
+        near = difflib.get_close_matches(name.lower(), spelled, n=1)
+        hint = f" (is {spelled[near[0]]} meant?)" if near and name.lower() not in spelled else ""
+        raise wrong_layout(folder, _EXPECTED_COMPETITION + hint, bad, of=len(images))
+    for kind, found in places.items():
+        if len(found) > 1:
+            raise FaceSetError(
+                f"{folder}: {kind} is there in {len(found)} copies, {', '.join(sorted(found))}; "
+                f"keep one of them below root="
+            )
+    if _BONA_FIDE not in places:
+        raise FaceSetError(
+            f"{folder}: no folder {_BONA_FIDE}; without bona fide photographs there is nothing to "
+            f"hold the morphs in {', '.join(places)} against"
+        )
+    table = pd.DataFrame(rows).set_index("face")
+    photographs = table[~table["morph"]]
+    repeated = photographs.duplicated(["subject", "expression"], keep=False)
+    if repeated.any():
+        raise FaceSetError(
+            f"{folder}: photographs of one person with one expression: "
+            f"{', '.join(photographs.index[repeated][:3])}"
+        )
+    return Faces(table, aligned=aligned, name="mad22")
+
+
 def _rows(root: Path, images: Sequence[str], aligned: str | None) -> list[dict[str, object]]:
     read = []
     for path in images:
@@ -119,15 +199,25 @@ def _photograph(path: str, kind: str) -> dict[str, object] | None:
 
 def _morph(path: str, tool: str) -> dict[str, object] | None:
     match = _MORPH.fullmatch(_stem(path))
+    return None if match is None else _morph_row(match[1], match[2], tool or "unnamed")
+
+
+def _competition_morph(path: str, tool: str) -> dict[str, object] | None:
+    match = _COMPETITION_MORPH.fullmatch(_stem(path))
     if match is None:
         return None
+    a, b = match[1] or match[3], match[2] or match[4]
+    return None if a == b else _morph_row(a, b, tool)
+
+
+def _morph_row(a: str, b: str, tool: str) -> dict[str, object]:
     return {
-        "subject": f"{match[1]}+{match[2]}",
+        "subject": f"{a}+{b}",
         "expression": "",
         "morph": True,
-        "contributor_a": match[1],
-        "contributor_b": match[2],
-        "tool": tool or "unnamed",
+        "contributor_a": a,
+        "contributor_b": b,
+        "tool": tool,
     }
 
 

@@ -16,7 +16,7 @@ from freqlab.datasets import benchmarks
 from freqlab.datasets.forensics import load_faceforensics
 from freqlab.datasets.insightface_bin import load_bin
 from freqlab.datasets.listing import read_csv
-from freqlab.datasets.london import load_frll
+from freqlab.datasets.london import load_frll, load_mad22
 from freqlab.datasets.tables import (
     load_csv,
     load_folder,
@@ -101,9 +101,9 @@ def load_faces(
 
     Notes
     -----
-    A CSV file has a row per face: ``path`` and ``subject``, optionally ``face`` (its name; the
-    path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and any columns of
-    metadata.
+    A CSV file has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
+    (its name; the path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and
+    any columns of metadata.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ParameterError(
@@ -194,7 +194,8 @@ _DECLARED = (
     FaceSet(
         "csv",
         title="A table of one's own",
-        layout="root= is the file: columns path, subject, optionally face, landmarks, metadata",
+        layout="root= is the file: columns path (or image), subject, optionally face, "
+        "landmarks, metadata",
         get="your own",
         citation="",
         terms="your own",
@@ -313,6 +314,19 @@ _DECLARED = (
         "ICASSP 2022",
         terms="CC BY 4.0; the FRLL-Morphs have terms of their own",
         load=load_frll,
+    ),
+    FaceSet(
+        "mad22",
+        title="SYN-MAD-2022, morphs of the London set by several tools",
+        layout="BonaFide/001_03.jpg, BonaFide/001_08.jpg and, by tool, "
+        "<FaceMorpher|MIPGAN_I|MIPGAN_II|OpenCV|Webmorph>/001_03-vs-002_03.jpg, "
+        "MorDIFF/morph_001_03_and_002_03.png; any folder with _aligned or _cropped behind its name",
+        get="on request from its authors at Fraunhofer IGD",
+        citation="Huber, Boutros, Luu, Raja, Ramachandra, Damer, et al.: SYN-MAD 2022: Competition "
+        "on Face Morphing Attack Detection Based on Privacy-aware Synthetic Training Data. IJCB "
+        "2022",
+        terms="research, by agreement",
+        load=load_mad22,
     ),
     FaceSet(
         "scface",

@@ -73,7 +73,14 @@ def load_csv(
 ) -> Faces:
     """Load a table of faces; its columns are described at :func:`load_faces`."""
     path = Path(file)
-    table = read_csv(path, ["path", "subject"])
+    table = read_csv(path, ["subject"])
+    if "path" not in table.columns:
+        if "image" not in table.columns:
+            raise FaceSetError(
+                f"{path}: expected the columns path (or image), subject; missing path, found "
+                f"{', '.join(map(str, table.columns))}"
+            )
+        table = table.rename(columns={"image": "path"})
     if table["path"].isna().any():
         rows = [int(row) + 2 for row in table.index[table["path"].isna()][:3]]
         raise FaceSetError(f"{path}: no path in line(s) {rows}")

@@ -1,4 +1,11 @@
-"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could."""
+"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could.
+
+Axes and colour bars are labelled by the ``long_name`` and ``units`` of what is drawn. There is one
+palette, for readers with colour-vision deficiency too: :data:`CATEGORICAL` (Okabe and Ito, without
+yellow) for what has no order, :data:`SEQUENTIAL` for what has one, :data:`DIVERGING` for what has a
+sign (blue speaks for a match, red against it), :data:`NO_DATA` for what has no value. Lines differ
+in marker or dashes as well. ``docs/gallery.md`` shows every figure and the palette.
+"""
 
 from freqlab.plots.bias import (
     gaps_plot,
@@ -7,7 +14,7 @@ from freqlab.plots.bias import (
     group_heat_plot,
     group_profile_plot,
 )
-from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -36,15 +43,18 @@ from freqlab.plots.influence import (
     spectrum_plot,
     strip_plot,
 )
+from freqlab.plots.inspection import inspection_plot, pair_profile_plot
 from freqlab.plots.morphing import (
     attack_profile_plot,
     detection_plot,
+    manipulation_plot,
     morph_plot,
     score_histogram_plot,
 )
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
 
 __all__ = [
+    "CATEGORICAL",
     "COMPARISON_COLOURS",
     "DIVERGING",
     "NO_DATA",
@@ -67,8 +77,11 @@ __all__ = [
     "group_heat_plot",
     "group_profile_plot",
     "heat_plot",
+    "inspection_plot",
     "interaction_plot",
+    "manipulation_plot",
     "morph_plot",
+    "pair_profile_plot",
     "planted_plot",
     "profile_plot",
     "randomisation_plot",

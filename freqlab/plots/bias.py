@@ -5,19 +5,28 @@ Groups keep their colours in every figure, in the order of their names.
 
 from __future__ import annotations
 
-import textwrap
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from freqlab.errors import check_name
-from freqlab.plots.common import DIVERGING, MARKERS, NO_DATA, new_axes, part_of, shortened
+from freqlab.plots.common import (
+    DIVERGING,
+    LEGEND,
+    NO_DATA,
+    axis_label,
+    line_style,
+    new_axes,
+    part_of,
+    shortened,
+)
 from freqlab.plots.influence import drawn_bounds, frequency_axis
+from freqlab.selection import fmr_text
 from freqlab.verification import check_fmr
 
 __all__ = [
@@ -57,23 +66,23 @@ def group_profile_plot(
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(profiles, model).mean(axis=1)
-    for name, (colour, marker) in _styles(profiles).items():
+    for name, style in _styles(profiles).items():
         part = data.sel(group=name)
         value, lower, upper = (
             part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
         )
         n_pairs, n_subjects = int(part["n_pairs"]), int(part["n_subjects"])
         label = f"{shortened(name, 24)} ({n_pairs:,} pairs, {n_subjects} subjects)"
-        ax.fill_between(centre, lower, upper, color=colour, alpha=0.16, lw=0)
-        ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.4, label=label)
+        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.14, lw=0)
+        ax.plot(centre, value, **style, ms=3.5, lw=1.4, label=label)
     if kind == "energy":
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profiles, model)
-    _value_axis(ax, profiles[kind])
+    ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93))
     return ax
 
 
@@ -106,12 +115,13 @@ def group_difference_plot(
     bounds = drawn_bounds(profiles, model)
     styles = {n: s for n, s in _styles(profiles).items() if n != profiles.attrs["baseline"]}
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
-    for i, (name, (colour, marker)) in enumerate(styles.items(), start=1):
+    for i, (name, style) in enumerate(styles.items(), start=1):
         values = data[f"{kind}_difference"].sel(group=name)
         value, lower, upper = (
             values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
         )
         x = bounds[:, 0] + i * width
+        colour, marker = style["color"], style["marker"]
         significant = data["p_adjusted"].sel(group=name, kind=kind).to_numpy() <= alpha
         ax.vlines(x, lower, upper, color=colour, lw=1.2)
         ax.plot(x, value, ls="none", marker=marker, mfc="white", color=colour, ms=4.5)
@@ -124,11 +134,11 @@ def group_difference_plot(
         )  # fmt: skip
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profiles, model)
-    _value_axis(ax, profiles[f"{kind}_difference"])
+    ax.set_ylabel(axis_label(profiles[f"{kind}_difference"]))
     baseline = profiles.attrs["baseline"]
     title = f"{side} masked, {comparison} pairs, less {baseline}"
     ax.set_title(title, loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="upper right", bbox_to_anchor=(1, 0.93))
+    ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93))
     return ax
 
 
@@ -174,11 +184,10 @@ def group_heat_plot(
     ax.set_yticks(np.arange(len(names)) + 0.5, [shortened(name, 24) for name in names])
     ax.invert_yaxis()
     frequency_axis(ax, profiles, model)
-    attrs = profiles[f"{kind}_difference"].attrs
-    units = str(attrs["units"]).replace(" per ", " / ")
-    label = f"less {profiles.attrs['baseline']}\n({units})"
+    label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
-    title = f"{side} masked, {comparison} pairs · dot: adjusted p ≤ {alpha:g}"
+    baseline = profiles.attrs["baseline"]
+    title = f"{side} masked, {comparison} pairs, less {baseline} · dot: adjusted p ≤ {alpha:g}"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
@@ -201,16 +210,16 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
     check_fmr(fmr)
     names = [str(name) for name in errors["group"].to_numpy()]
     models = [str(name) for name in errors["model"].to_numpy()]
-    height = 1.1 + len(names) * (0.2 + 0.12 * len(models))
+    height = 1.1 + len(names) * (0.16 + 0.17 * len(models))
     figure = plt.figure(figsize=(10.5, height), layout="constrained")
     panels = {
-        "eer": "equal error rate (%)",
-        "false_match_rate": f"FMR (%) at nominal FMR {fmr:g}",
-        "false_non_match_rate": f"FNMR (%) at nominal FMR {fmr:g}",
+        "eer": "",
+        "false_match_rate": f" of nominal FMR {fmr_text(fmr)}",
+        "false_non_match_rate": f" of nominal FMR {fmr_text(fmr)}",
     }
     axes: dict[str, Axes] = {}
     place = np.arange(len(names))
-    for k, (quantity, title) in enumerate(panels.items()):
+    for k, (quantity, at) in enumerate(panels.items()):
         ax = figure.add_subplot(1, 3, k + 1, sharey=axes.get("eer"))
         for m, model in enumerate(models):
             rate = errors[quantity].sel(model=model)
@@ -219,15 +228,17 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             value, lower, upper = (
                 100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
             )
-            y = place + 0.16 * (m - (len(models) - 1) / 2)
-            ax.hlines(y, lower, upper, color=f"C{m}", lw=1.4)
-            marker = MARKERS[m % len(MARKERS)]
-            ax.plot(value, y, ls="none", marker=marker, color=f"C{m}", ms=4.5, label=model)
+            y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
+            style = {**line_style(m), "ls": "none"}
+            ax.hlines(y, lower, upper, color=style["color"], lw=1.4)
+            ax.plot(value, y, **style, ms=4.5, label=model)
             for row in np.flatnonzero(np.isnan(value)):
-                ax.text(0.02, y[row], "not resolved", fontsize=6, color="0.4", va="center",
+                ax.text(0.02, y[row], "not resolved", fontsize=7, color="0.4", va="center",
                         transform=ax.get_yaxis_transform())  # fmt: skip
-        ax.set_xlabel(title)
+        name = f"{errors[quantity].attrs['long_name']}{at}"
+        ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=40))
         ax.set_xlim(0, None)
+        ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # symbols at zero are whole
         ax.grid(True, axis="x", color="0.92")
         if k == 0:
             ax.set_yticks(place, [shortened(name, 26) for name in names])
@@ -256,36 +267,24 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
     ax = ax or new_axes(6, 3.8)
     for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
-        ax.plot(part["distance"], 100 * part[outcome], ls="none", marker=MARKERS[m % 8],
-                color=f"C{m}", ms=6, label=str(model))  # fmt: skip
+        style = {**line_style(m), "ls": "none"}
+        ax.plot(part["distance"], 100 * part[outcome], **style, ms=6, label=str(model))
         groups = part.index.get_level_values("group")
-        for group, (x, y) in zip(groups, part[["distance", outcome]].to_numpy(), strict=True):
-            at = (float(x), 100 * float(y))
-            if np.isfinite(at).all():
-                ax.annotate(shortened(str(group), 20), at, xytext=(4, 3), fontsize=7,
-                            textcoords="offset points")  # fmt: skip
+        places = part[["distance", outcome]].to_numpy() * [1, 100]
+        for row, (group, at) in enumerate(zip(groups, places, strict=True)):
+            if np.isfinite(at).all():  # by turns above and below, for points that lie close
+                ax.annotate(shortened(str(group), 20), at.tolist(), xytext=(5, (3, -10)[row % 2]),
+                            fontsize="small", textcoords="offset points")  # fmt: skip
     ax.axhline(0, color="0.3", lw=0.8)
     n = int(gaps[["distance", outcome]].notna().all(axis=1).sum())
     ax.set_xlabel("distance between directed profiles (cosine similarity)")
     ax.set_ylabel(f"{outcome} to the baseline\n(percentage points)")
     ax.set_title(f"{n} {'point' if n == 1 else 'points'}", loc="right", fontsize="medium")
     ax.margins(0.12)
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(**LEGEND)
     return ax
 
 
-def _styles(profiles: xr.Dataset) -> dict[str, tuple[tuple[float, float, float], str]]:
-    """Colour and marker of each group."""
-    names = [str(name) for name in profiles["group"].to_numpy()]
-    n = len(names)
-    colours = sns.color_palette("colorblind", n) if n <= 10 else sns.husl_palette(n)
-    return {
-        name: (colour, MARKERS[i % len(MARKERS)])
-        for i, (name, colour) in enumerate(zip(names, colours, strict=True))
-    }
-
-
-def _value_axis(ax: Axes, values: xr.DataArray) -> None:
-    units = str(values.attrs["units"]).replace(" per ", " / ")
-    name = "\n".join(textwrap.wrap(values.attrs["long_name"], 34))
-    ax.set_ylabel(f"{name}\n({units})")
+def _styles(profiles: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes of each group."""
+    return {str(name): line_style(i) for i, name in enumerate(profiles["group"].to_numpy())}

@@ -6,15 +6,12 @@ which N pixels hold along an axis, and a dashed one at sqrt(2) N/2, which they h
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
@@ -24,17 +21,21 @@ from matplotlib.ticker import NullLocator
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.plots.common import (
+    CATEGORICAL,
     COMPARISON_COLOURS,
     DIVERGING,
+    LEGEND,
     MARKERS,
     NO_DATA,
     SEQUENTIAL,
+    axis_label,
     new_axes,
+    ordered_colours,
     part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
-from freqlab.selection import bands_of, crop_geometry
+from freqlab.selection import bands_of, crop_geometry, fmr_text
 from freqlab.verification import check_fmr
 
 __all__ = [
@@ -118,12 +119,10 @@ def resolution_heat_plot(
         )
     ax.set_yticks(np.arange(n) + 0.5, [f"{value:g}" for value in data["resolution"].to_numpy()])
     ax.invert_yaxis()
-    ax.set_ylabel("resolution of the\nprobe (pixels)")
+    ax.set_ylabel(axis_label(profiles["resolution"], width=18))
     frequency_axis(ax, profiles, model)
-    units = str(profiles[kind].attrs["units"]).replace(" per ", " / ")
-    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(
-        f"{profiles[kind].attrs['long_name']}\n({units})", fontsize="small"
-    )
+    label = axis_label(profiles[kind], width=28)
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
     _line_legend(ax)
     return ax
@@ -152,7 +151,7 @@ def resolution_profile_plot(
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(profiles, model).mean(axis=1)
     resolutions = data["resolution"].to_numpy()
-    colours = sns.color_palette("flare_r", len(resolutions))
+    colours = ordered_colours(len(resolutions))
     for i, (resolution, colour) in enumerate(zip(resolutions, colours, strict=True)):
         part = data.sel(resolution=resolution)
         value, lower, upper = (
@@ -169,12 +168,9 @@ def resolution_profile_plot(
     if kind == "energy":
         ax.set_yscale("log")
     frequency_axis(ax, profiles, model)
-    units = str(profiles[kind].attrs["units"]).replace(" per ", " / ")
-    ax.set_ylabel(f"{profiles[kind].attrs['long_name']}\n({units})")
+    ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
-    ax.add_artist(
-        ax.legend(frameon=False, fontsize="small", loc="upper right", bbox_to_anchor=(1, 0.93))
-    )
+    ax.add_artist(ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93)))
     _line_legend(ax)
     return ax
 
@@ -224,14 +220,14 @@ def resolution_strip_plot(
     resolutions = sorted(of, reverse=True)
     sides = [s for s in ("probe", "reference") if s in result["side"].to_numpy()]
     n = len(resolutions)
-    figure = plt.figure(figsize=(1.62 * (n + 1), 1.58 * (1 + len(sides)) + 0.9))
+    figure = plt.figure(figsize=(1.62 * (n + 1), 1.58 * (1 + len(sides)) + 1.1))
     grid = figure.add_gridspec(
         1 + len(sides),
         n + 1,
         left=0.06,
-        right=0.975,
+        right=0.955,
         top=0.83,
-        bottom=0.08,
+        bottom=0.12,
         wspace=0.42,
         hspace=0.34,
     )
@@ -254,7 +250,9 @@ def resolution_strip_plot(
             ax.set_title("")
             bar = ax.child_axes[0]
             bar.set_yticks([])
-            bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
+            largest = bar.get_ylabel().splitlines()[0]
+            bar.set_ylabel(largest.replace("relative to the largest, ", "± "))
+            ax.xaxis.label.set_fontsize("small")
             if row < len(sides):
                 ax.set(xlabel="", xticklabels=[])
             if column == 1:
@@ -272,8 +270,12 @@ def resolution_strip_plot(
         frameon=False,
         fontsize=8,
     )
+    units = result["influence"].attrs["units"]
     truth = "Genuine" if bool(result["genuine"].sel(pair=of[native])) else "Impostor"
-    figure.suptitle(f"{truth} pair {pair}, {model}: {kind} influence", fontsize="large")
+    figure.suptitle(
+        f"{truth} pair {pair}, {model}: {kind} influence, relative to the largest ({units})",
+        fontsize="large",
+    )
     return axes
 
 
@@ -304,23 +306,24 @@ def resolution_error_plot(
         data = errors.sel(model=check_name("model", model, known))
         at = data.sel(fmr=fmr, method="nearest")
         rates = {
-            f"FNMR at FMR {fmr:g}": at["false_non_match_rate"],
+            f"FNMR at FMR {fmr_text(fmr)}": at["false_non_match_rate"],
             "equal error rate": at["eer"],
         }
-        for (name, rate), style, marker in zip(rates.items(), ("-", "--"), ("o", "s"), strict=True):
+        marker = MARKERS[m % len(MARKERS)]
+        for (name, rate), style in zip(rates.items(), ("-", "--"), strict=True):
             value, lower, upper = (
                 100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
             )
             if not np.isfinite(value).any():
                 continue
-            x, colour = data["resolution"].to_numpy(), f"C{m}"
+            x, colour = data["resolution"].to_numpy(), CATEGORICAL[m % len(CATEGORICAL)]
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
             label = f"{shortened(model, 28)}: {name}"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
-    _resolution_axis(ax, errors["resolution"].to_numpy())
+    _resolution_axis(ax, errors["resolution"])
     ax.set_ylabel("error rate (%)")
     ax.set_ylim(0, None)
-    ax.legend(frameon=False, fontsize="small", handlelength=3.5)
+    ax.legend(**LEGEND, handlelength=3.5)
     return ax
 
 
@@ -351,6 +354,7 @@ def resolution_leak_plot(
     ax = ax or new_axes(6.4, 3.6)
     x, shown = leaks["resolution"].to_numpy(), []
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
+        colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
             value, lower, upper = (
@@ -358,22 +362,22 @@ def resolution_leak_plot(
                 for e in ("value", "lower", "upper")
             )
             there = np.isfinite(value)
-            ax.fill_between(x[there], lower[there], upper[there], color=f"C{d}", alpha=0.12, lw=0)
+            ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
             label = f"{kind}: {'influence' if style == '-' else 'energy'}"
             ax.plot(
                 x[there],
                 value[there],
                 style,
-                marker=MARKERS[d % 8],
-                color=f"C{d}",
+                marker=marker,
+                color=colour,
                 ms=4,
                 label=label,
             )
             shown.append(there.any())
-    _resolution_axis(ax, x)
+    _resolution_axis(ax, leaks["resolution"])
     ax.set(yscale="log", ylim=(_LEAST_LEAK / 2, 1.5))
     ax.set_ylabel(f"share beyond {_LINE_NAMES[line]}\nof the probe, {comparison} pairs")
-    ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -412,22 +416,21 @@ def resolution_summary_plot(
             label = f"{comparison}, {side} masked"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    _resolution_axis(ax, x)
-    attrs = profiles[quantity].attrs
-    units = "" if attrs["units"] == "1" else f"\n({attrs['units']})"
-    ax.set_ylabel("\n".join(textwrap.wrap(attrs["long_name"], 34)) + units)
-    ax.legend(frameon=False, fontsize="x-small", handlelength=3.5)
+    _resolution_axis(ax, profiles["resolution"])
+    ax.set_ylabel(axis_label(profiles[quantity]))
+    ax.legend(**LEGEND, handlelength=3.5)
     return ax
 
 
-def _resolution_axis(ax: Axes, resolutions: npt.NDArray[np.floating]) -> None:
+def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
     """A logarithmic axis that falls to the right, with a tick at each resolution."""
+    resolutions = resolution.to_numpy()
     ax.set_xscale("log")
     ax.set_xticks(resolutions, [f"{value:g}" for value in resolutions])
     ax.xaxis.set_minor_locator(NullLocator())
     low, high = resolutions.min(), resolutions.max()
     ax.set_xlim(high * 1.12, low / 1.12)
-    ax.set_xlabel("resolution of the probe (pixels)")
+    ax.set_xlabel(axis_label(resolution))
 
 
 def _line_legend(ax: Axes) -> None:
@@ -439,11 +442,12 @@ def _line_legend(ax: Axes) -> None:
     ax.legend(
         handles=handles,
         frameon=False,
-        fontsize="x-small",
+        fontsize=7.5,
+        handlelength=1.7,
         ncols=2,
         loc="lower right",
         bbox_to_anchor=(1.02, 0.98),
-        columnspacing=1,
+        columnspacing=0.8,
     )
 
 

@@ -42,7 +42,8 @@ def contact_sheet(
     show
         ``"ok"`` for crops, ``"failed"`` for faces without one.
     faces
-        Names of the faces; a sample of `n` by default.
+        Names of the faces to show, of which a sample is drawn where they are more than `n`; all
+        by default.
     n
         Most faces on the sheet.
     columns
@@ -64,13 +65,13 @@ def contact_sheet(
     ok = crops["status_text"].to_numpy() == "ok"
     done = crops["status_text"].to_numpy() != "not computed"
     chosen = np.flatnonzero(ok if show == "ok" else done & ~ok)
-    n_all = len(chosen)
     names = crops["face"].to_numpy().astype(str)
     if faces is not None:
         unknown = sorted(set(map(str, faces)) - set(names))
         if unknown:
             raise ParameterError(f"faces {unknown[:3]} are not in the run")
         chosen = chosen[np.isin(names[chosen], list(map(str, faces)))]
+    n_all = len(chosen)
     n = min(n, _MOST_SHOWN)
     if len(chosen) > n:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
@@ -94,7 +95,7 @@ def contact_sheet(
         title = shortened(names[position], 16)
         if show == "failed":
             title += f"\n{crops['status_text'].isel(face=position).item()}"
-        ax.set_title(title, fontsize=6, pad=2)
+        ax.set_title(title, fontsize=7, pad=2)
     return figure
 
 

@@ -10,8 +10,10 @@ from matplotlib.colors import Normalize
 
 from freqlab.errors import check_name
 from freqlab.plots.common import (
+    CATEGORICAL,
     COMPARISON_COLOURS,
     DIVERGING,
+    LEGEND,
     MARKERS,
     NO_DATA,
     SEQUENTIAL,
@@ -63,7 +65,7 @@ def deletion_plot(
     for i, name in enumerate(data["order"].to_numpy()):
         area = float(data["area"].sel(order=name, estimate="value"))
         ax.plot(
-            share, data["curve"].sel(order=name), color=f"C{i}", marker=MARKERS[i], ms=3.5,
+            share, data["curve"].sel(order=name), color=CATEGORICAL[i % len(CATEGORICAL)], marker=MARKERS[i], ms=3.5,
             lw=2.2 if name == "influence" else 1.2, zorder=3 if name == "influence" else 2,
             label=f"{name} (area {area:.3f})",
         )  # fmt: skip
@@ -76,9 +78,7 @@ def deletion_plot(
     if measure == "error":
         ax.set_ylim(-0.04, 1.04)
     ax.set_title(f"{protocol}, {comparison} pairs, {side} masked", loc="left", fontsize="medium")
-    ax.legend(
-        frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3
-    )
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return ax
 
 
@@ -105,7 +105,7 @@ def accuracy_plot(
     ax = ax or new_axes(5.4, 3.4)
     for i, name in enumerate(data["order"].to_numpy()):
         ax.plot(
-            data["share"], data["accuracy"].sel(order=name), color=f"C{i}", marker=MARKERS[i],
+            data["share"], data["accuracy"].sel(order=name), color=CATEGORICAL[i % len(CATEGORICAL)], marker=MARKERS[i],
             ms=3.5, lw=2.2 if name == "influence" else 1.2,
             zorder=3 if name == "influence" else 2, label=str(name),
         )  # fmt: skip
@@ -114,9 +114,7 @@ def accuracy_plot(
     ax.set_xlabel(f"share of bands {'removed' if protocol == 'deletion' else 'put back'}")
     ax.set_ylabel("accuracy")
     ax.set_title(f"{protocol}, {side} masked", loc="left", fontsize="medium")
-    ax.legend(
-        frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5
-    )
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5)
     return ax
 
 
@@ -160,9 +158,7 @@ def advantage_plot(
     what = "errors" if measure == "error" else "similarity"
     ax.set_xlabel(f"advantage of the order of influence (area, {what})")
     ax.set_title(f"{side} masked", loc="left", fontsize="medium")
-    ax.legend(
-        frameon=False, fontsize="x-small", loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2
-    )
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
     return ax
 
 
@@ -210,8 +206,16 @@ def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
     """Values with intervals, one below the other."""
     value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
     y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
-    ax.hlines(y, lower, upper, color=f"C{k}", lw=1.3)
-    ax.plot(value, y, ls="none", marker=MARKERS[k], color=f"C{k}", ms=5, label=label)
+    ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
+    ax.plot(
+        value,
+        y,
+        ls="none",
+        marker=MARKERS[k],
+        color=CATEGORICAL[k % len(CATEGORICAL)],
+        ms=5,
+        label=label,
+    )
 
 
 def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
@@ -222,7 +226,7 @@ def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
     ax.axvline(0, color="0.3", lw=0.8)
     ax.set_xlabel("rank correlation with influence")
     ax.set_title(title, loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="lower left")
+    ax.legend(**LEGEND, loc="lower left")
 
 
 def interaction_plot(
@@ -253,8 +257,8 @@ def interaction_plot(
     )
     names = [str(name) for name in data["band"].to_numpy()]
     ticks = np.arange(len(names)) + 0.5
-    ax.set_xticks(ticks, names, rotation=90, fontsize="x-small")
-    ax.set_yticks(ticks, names, fontsize="x-small")
+    ax.set_xticks(ticks, names, rotation=90, fontsize="small")
+    ax.set_yticks(ticks, names, fontsize="small")
     ax.set_aspect("equal")
     unit = str(views["frequency"].attrs["units"])
     ax.set_xlabel(f"band ({unit})")
@@ -285,15 +289,24 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     for k, kind in enumerate(data["kind"].to_numpy()):
         part = data["randomised"].sel(kind=kind)
         value, lower, upper = (part.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
-        ax.fill_between(depth, lower, upper, color=f"C{k}", alpha=0.16, lw=0)
+        ax.fill_between(
+            depth, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], alpha=0.16, lw=0
+        )
         label = _KIND_NAMES.get(str(kind), str(kind))
-        ax.plot(depth, value, marker=MARKERS[k], color=f"C{k}", ms=4, label=label)
+        ax.plot(
+            depth,
+            value,
+            marker=MARKERS[k],
+            color=CATEGORICAL[k % len(CATEGORICAL)],
+            ms=4,
+            label=label,
+        )
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_ylim(min(-0.5, ax.get_ylim()[0]), 1.05)
     ax.set_xlabel("share of layers randomised, from the last one on (%; 0: the head alone)")
     ax.set_ylabel("rank correlation")
     ax.set_title(model, loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="lower left")
+    ax.legend(**LEGEND, loc="lower left")
     return ax
 
 

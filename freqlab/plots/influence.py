@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,11 @@ from freqlab.errors import StoreError, check_name
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
-    MARKERS,
+    LEGEND,
     NO_DATA,
     SEQUENTIAL,
+    axis_label,
+    line_style,
     new_axes,
     shortened,
 )
@@ -27,7 +30,6 @@ from freqlab.selection import (
     bands_of,
     crop_geometry,
     fmr_text,
-    frequency_unit,
     select_pair,
     select_part,
     threshold_of,
@@ -40,6 +42,7 @@ __all__ = [
     "drawn_bounds",
     "face_plot",
     "frequency_axis",
+    "full_plane",
     "heat_plot",
     "profile_plot",
     "spectrum_plot",
@@ -97,15 +100,15 @@ def heat_plot(
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     if ax is None:
-        ax = plt.figure(figsize=(11.4, 6)).add_axes((0.085, 0.09, 0.87, 0.84))
+        ax = plt.figure(figsize=(10.8, 6.3)).add_axes((0.085, 0.08, 0.87, 0.85))
     ax.set_axis_off()
     places = {
-        "probe": (0.0, 0.50, 0.20, 0.38),
-        "reference": (0.225, 0.50, 0.20, 0.38),
-        "absolute": (0.49, 0.50, 0.20, 0.38),
-        "directed": (0.77, 0.50, 0.20, 0.38),
-        "strip": (0.02, 0.0, 0.41, 0.35),
-        "per_contrast": (0.55, 0.0, 0.43, 0.35),
+        "probe": (0.0, 0.54, 0.20, 0.35),
+        "reference": (0.215, 0.54, 0.20, 0.35),
+        "absolute": (0.455, 0.54, 0.20, 0.35),
+        "directed": (0.76, 0.54, 0.20, 0.35),
+        "strip": (0.02, 0.0, 0.395, 0.37),
+        "per_contrast": (0.55, 0.0, 0.45, 0.37),
     }
     axes = {name: ax.inset_axes(place) for name, place in places.items()}
     for role in ("probe", "reference"):
@@ -161,7 +164,7 @@ def spectrum_plot(
     values = (np.abs(influence) if kind == "absolute" else influence) / largest
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
-    labels = _full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
+    labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
@@ -172,7 +175,7 @@ def spectrum_plot(
     down = across * width / height
     extent = (left * across, (left + width) * across, (top + height) * down, top * down)
     ax.imshow(plane, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
-    ax.set_xlabel(bands.unit)
+    ax.set_xlabel(axis_label(result["frequency"], width=20))
     ax.set_title(_KIND_NAMES[kind], fontsize="medium")
     nyquist = float(f"{width // 2 * across:.3g}")
     ax.set_xticks([-nyquist, 0, nyquist])
@@ -181,7 +184,8 @@ def spectrum_plot(
     bar = ax.figure.colorbar(
         ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
     )
-    bar.set_label(f"relative to the largest, {largest:.2g}", fontsize="small")
+    units = result["influence"].attrs["units"]
+    bar.set_label(f"relative to the largest, {largest:.2g}\n({units})", fontsize="small")
     return ax
 
 
@@ -208,12 +212,8 @@ def strip_plot(
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(5, 3)
     data = select_pair(result, pair=pair, model=model, side=side)
-    if kind == "per_contrast":
-        array = influence_per_contrast(data)
-        values, units = array.to_numpy(), "similarity / grey level"
-    else:
-        values, units = data["influence"].to_numpy(), "cosine similarity"
-        values = np.abs(values) if kind == "absolute" else values
+    array = influence_per_contrast(data) if kind == "per_contrast" else data["influence"]
+    values = np.abs(array.to_numpy()) if kind == "absolute" else array.to_numpy()
     lower, upper = drawn_bounds(result, model).T
     largest = _largest(values)
     colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
@@ -230,7 +230,7 @@ def strip_plot(
     if absent.any():
         ax.set_title(f"grey: {why}", fontsize="small", loc="right")
     frequency_axis(ax, result, model)
-    ax.set_ylabel(f"{_KIND_NAMES[kind]}\n({units})")
+    ax.set_ylabel(axis_label(array, name="absolute influence" if kind == "absolute" else None))
     return ax
 
 
@@ -277,9 +277,9 @@ def profile_plot(
         ax.plot(centre, mean, style, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile, model)
-    units = str(profile[kind].attrs["units"])
-    ax.set_ylabel(f"{profile[kind].attrs['long_name']}\n({units.replace(' per ', ' / ')})")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_ylabel(axis_label(profile[kind]))
+    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
+    ax.legend(**LEGEND)
     return ax
 
 
@@ -311,17 +311,19 @@ def comparison_plot(
     for r, name in enumerate(compared["run"].to_numpy()):
         values = compared[kind].sel(run=name, comparison=comparison)
         mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
-        colour = f"C{r}"
-        ax.fill_between(centre, lower, upper, color=colour, alpha=0.2, lw=0)
+        style = line_style(r)
+        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
         label = f"{name} ({n_pairs:,} pairs)"
-        ax.plot(centre, mean, color=colour, marker=MARKERS[r % len(MARKERS)], ms=4, label=label)
+        ax.plot(centre, mean, **style, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_xlim(bounds.min(), bounds.max())
-    ax.set_xlabel(f"{compared['frequency'].attrs['long_name']} ({frequency_unit(compared)})")
-    units = str(compared[kind].attrs["units"]).replace(" per ", " / ")
-    ax.set_ylabel(f"{compared[kind].attrs['long_name']},\n{comparison} pairs ({units})")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_xlabel(axis_label(compared["frequency"]))
+    ax.set_ylabel(axis_label(compared[kind]))
+    ax.set_title(
+        f"{compared.attrs['side']} masked, {comparison} pairs", loc="left", fontsize="medium"
+    )
+    ax.legend(**LEGEND)
     return ax
 
 
@@ -357,9 +359,9 @@ def contrast_plot(
     ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
     ax.set_yscale("log")
     frequency_axis(ax, result, model)
-    attrs = result["removed_rms"].attrs
-    ax.set_ylabel(f"{attrs['long_name']}\n({attrs['units']})")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_ylabel(axis_label(result["removed_rms"]))
+    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
+    ax.legend(**LEGEND)
     return ax
 
 
@@ -402,7 +404,7 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
         return None
 
 
-def _full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
+def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
     """The whole plane, zero frequency in the middle, of a half plane that is symmetric."""
     height = labels.shape[0]
     right = labels[:, 1 : (width + 1) // 2]
@@ -430,13 +432,20 @@ def frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
     """Make the horizontal axis one of frequency, and mark the band beyond the last edge."""
     bounds = drawn_bounds(result, model)
     ax.set_xlim(bounds.min(), bounds.max())
-    ax.set_xlabel(f"{result['frequency'].attrs['long_name']} ({frequency_unit(result)})")
+    ax.set_xlabel(axis_label(result["frequency"]))
     if np.isinf(result["band_bounds"].to_numpy()[-1, 1]):
         ax.axvline(bounds[-1, 0], color="0.5", lw=0.8, ls=":")
         middle = bounds[-1].mean()
-        at = ax.get_xaxis_transform()
         ax.text(
-            middle, 0.97, "rest", transform=at, ha="center", va="top", color="0.4", size="small"
+            middle,
+            0.97,
+            "rest",
+            transform=ax.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            color="0.3",
+            size="small",
+            path_effects=[effects.withStroke(linewidth=2.4, foreground="white")],
         )
 
 

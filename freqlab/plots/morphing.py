@@ -1,4 +1,4 @@
-"""Figures of morphing attacks: profiles, the contributors and their morph, detection."""
+"""Figures of morphing attacks and other manipulations: profiles, faces, detection, bands."""
 
 from __future__ import annotations
 
@@ -6,16 +6,31 @@ from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
-import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.morph_sets import BONA_FIDE, CONTROL
-from freqlab.plots.common import MARKERS, new_axes, shortened
+from freqlab.plots.common import (
+    CATEGORICAL,
+    LEGEND,
+    MARKERS,
+    axis_label,
+    line_style,
+    new_axes,
+    part_of,
+    shortened,
+)
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.studies.detection import BASELINES
 
-__all__ = ["attack_profile_plot", "detection_plot", "morph_plot", "score_histogram_plot"]
+__all__ = [
+    "attack_profile_plot",
+    "detection_plot",
+    "manipulation_plot",
+    "morph_plot",
+    "score_histogram_plot",
+]
 
 _KINDS = ("directed", "absolute", "per_contrast", "energy")
 
@@ -52,8 +67,7 @@ def attack_profile_plot(
     centre = drawn_bounds(profiles, model).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = [str(name) for name in profiles["attack"].to_numpy()]
-    colours = sns.color_palette("colorblind", len(attacks))
-    for i, (name, colour) in enumerate(zip(attacks, colours, strict=True)):
+    for i, name in enumerate(attacks):
         if difference and i == 0:
             continue
         part = data.sel(attack=name)
@@ -61,22 +75,20 @@ def attack_profile_plot(
             part[variable].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
         )
         label = f"{name} ({int(part['n_pairs']):,} pairs, {int(part['n_people'])} people)"
-        ax.fill_between(centre, lower, upper, color=colour, alpha=0.15, lw=0)
-        marker = MARKERS[i % len(MARKERS)]
-        ax.plot(centre, value, marker=marker, color=colour, ms=3.5, lw=1.3, label=label)
+        style = line_style(i)
+        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
+        ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
     if kind == "energy" and not difference:
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
+    if difference:
+        ax.margins(y=0.15)
     frequency_axis(ax, profiles, model)
-    units = str(profiles[variable].attrs["units"]).replace(" per ", " / ")
-    what = f"{kind.replace('_', ' ')} influence" if kind != "energy" else "energy"
-    ax.set_ylabel(f"{'difference in ' if difference else ''}mean\n{what} ({units})")
+    ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
     ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
-    ax.legend(
-        frameon=False, fontsize="x-small", loc="lower right" if difference else "center right"
-    )
+    ax.legend(**LEGEND, loc="lower right" if difference else "center right")
     return ax
 
 
@@ -111,8 +123,8 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         raise ParameterError(f"pair={pair!r} is no attack: its document shows one person")
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
-    figure = plt.figure(figsize=(10.6, 2.9))
-    grid = figure.add_gridspec(1, 5, left=0.02, right=0.93, top=0.74, bottom=0.16, wspace=0.28)
+    figure = plt.figure(figsize=(10.6, 3.0))
+    grid = figure.add_gridspec(1, 5, left=0.02, right=0.93, top=0.82, bottom=0.22, wspace=0.4)
     axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 2])}
     face_plot(result, face=morph, model=model, ax=axes["morph"])
     axes["morph"].set_title(f"morph as document\n{at['attack'].item()}", fontsize="small")
@@ -136,6 +148,49 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         bar.set_yticks([])
         bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
     return axes
+
+
+def manipulation_plot(
+    changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
+) -> Axes:
+    """How much each kind of manipulation changes each band, with intervals.
+
+    Parameters
+    ----------
+    changes
+        From :func:`freqlab.manipulation_by_kind`, or :func:`freqlab.manipulation` for one kind.
+    model
+        Which model.
+    quantity
+        ``"energy"``, ``"directed"`` or ``"absolute"``.
+    ax
+        Where to draw.
+    """
+    check_name("quantity", quantity, ("energy", "directed", "absolute"))
+    data = part_of(changes, model=model)
+    if "kind" not in data.dims:
+        data = data.expand_dims(kind=["manipulated"])
+    ax = ax or new_axes(6.4, 3.6)
+    centre = drawn_bounds(changes, model).mean(axis=1)
+    kinds = [str(name) for name in data["kind"].to_numpy()]
+    for i, name in enumerate(kinds, start=1):  # the first style is bona fide elsewhere
+        part, style = data.sel(kind=name), line_style(i)
+        value, lower, upper = (
+            part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
+            for e in ("value", "lower", "upper")
+        )
+        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
+        count = int(part["n_pairs"].sel(label="manipulated"))
+        label = f"{name} ({count:,} pairs)"
+        ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, changes, model)
+    what = "log energy" if quantity == "energy" else f"{quantity} influence"
+    ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
+    ax.set_title(what, loc="left", fontsize="medium")
+    ax.margins(y=0.15)
+    ax.legend(**LEGEND, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
+    return ax
 
 
 def detection_plot(
@@ -164,20 +219,29 @@ def detection_plot(
         scores = [name for name in known if not name.startswith("band ")]
     ax = ax or new_axes(6.6, 4)
     x = 100 * errors["curve_apcer"].to_numpy()
-    baselines = ("similarity", "power spectrum", "supervised")
     for i, name in enumerate(scores):
         check_name("score", name, known)
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
-        style = "--" if name in baselines else "-"
+        style = "--" if name in BASELINES else "-"
         label = f"{name}: D-EER {eer:.1f} %"
-        ax.plot(x, 100 * data["curve"].to_numpy(), style, color=f"C{i}", lw=1.5, label=label)
+        ax.plot(
+            x,
+            100 * data["curve"].to_numpy(),
+            style,
+            color=CATEGORICAL[i % len(CATEGORICAL)],
+            marker=MARKERS[i % len(MARKERS)],
+            markevery=(3 * i, 25),
+            ms=4,
+            lw=1.5,
+            label=label,
+        )
     ax.plot([0, 100], [0, 100], color="0.8", lw=0.8, zorder=0)
     ax.set(xlim=(0, 60), ylim=(0, 100))
-    ax.set_xlabel("APCER (%)")
-    ax.set_ylabel("BPCER (%)")
+    ax.set_xlabel(axis_label(errors["curve_apcer"], units="%"))
+    ax.set_ylabel(axis_label(errors["curve"], units="%"))
     ax.set_title(f"attack: {attack}", loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="x-small", loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
@@ -207,10 +271,11 @@ def score_histogram_plot(
         shown = values[(pooled == kind) & np.isfinite(values)]
         if len(shown):
             label, style = f"{kind} ({len(shown):,} pairs)", ("-", ":", "--")[i]
-            ax.hist(shown, bins=edges, density=True, alpha=0.25, color=f"C{i}")
+            colour = CATEGORICAL[(0, 2, 1)[i]]
+            ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
-                    color=f"C{i}", label=label)  # fmt: skip
+                    color=colour, label=label)  # fmt: skip
     ax.set_xlabel(f"{name} (farther right: less like bona fide)")
-    ax.set_ylabel("density")
-    ax.legend(frameon=False, fontsize="small")
+    ax.set_ylabel("probability density")
+    ax.legend(**LEGEND)
     return ax

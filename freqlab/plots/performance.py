@@ -11,8 +11,17 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from freqlab.errors import check_name
-from freqlab.plots.common import COMPARISON_COLOURS, new_axes, shortened
+from freqlab.plots.common import (
+    CATEGORICAL,
+    COMPARISON_COLOURS,
+    DASHES,
+    LEGEND,
+    axis_label,
+    new_axes,
+    shortened,
+)
 from freqlab.results import crop_template, open_crop
+from freqlab.selection import fmr_text
 from freqlab.verification import check_fmr
 
 __all__ = ["density_plot", "det_plot", "extremes_plot", "score_plot"]
@@ -54,8 +63,8 @@ def score_plot(
     ):
         if np.isfinite(place):
             ax.axvline(place, color="0.2", ls=style, label=f"threshold at {name}: {place:.3f}")
-    ax.set(xlabel="cosine similarity", ylabel="density")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set(xlabel="cosine similarity", ylabel="probability density")
+    ax.legend(**LEGEND, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -84,25 +93,26 @@ def density_plot(
     for name, hatch in (("genuine", None), ("impostor", "//")):
         density = data["density"].sel(comparison=name).to_numpy()
         n = int(whole[f"n_{name}"])
-        ax.bar(
+        bars = ax.bar(
             score,
             np.nan_to_num(density),
             width,
             alpha=0.6,
             color=COMPARISON_COLOURS[name],
             hatch=hatch,
-            label=f"{name} ({n:,} comparisons)",
         )
+        bars[0].set_label(f"{name} ({n:,} comparisons)")  # of the first, so that it is told first
         shown |= np.nan_to_num(density) > 0
     if fmr is not None:
         check_fmr(fmr)
         place = float(data["threshold"].sel(fmr=fmr, method="nearest"))
         if np.isfinite(place):
-            ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr:g}: {place:.3f}")
+            ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr_text(fmr)}: {place:.3f}")
     if shown.any():
         ax.set_xlim(score[shown].min() - 2 * width, score[shown].max() + 2 * width)
-    ax.set(xlabel="cosine similarity", ylabel="density")
-    ax.legend(frameon=False, fontsize="small", loc="lower left", bbox_to_anchor=(0, 1))
+    ax.set_xlabel(axis_label(data["score"]))
+    ax.set_ylabel(axis_label(data["density"]))
+    ax.legend(**LEGEND, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
 
 
@@ -129,9 +139,9 @@ def det_plot(
     """
     ax = ax or new_axes(5.5, 4)
     known = [str(name) for name in result["model"].to_numpy()]
-    styles = ["-", "--", "-.", ":"]
     lowest, left = 1.0, 0.1
-    for m, model in enumerate(known if models is None else models):
+    models = known if models is None else models
+    for m, model in enumerate(models):
         check_name("model", model, known)
         for g, group in enumerate(groups):
             check_name("group", group, [str(name) for name in result["group"].to_numpy()])
@@ -140,8 +150,9 @@ def det_plot(
             shown = np.isfinite(curve) & (curve > 0)
             eer = float(data["eer"].sel(estimate="value"))
             label = " · ".join([shortened(model, 28), *([group] if group != "all" else [])])
-            style = styles[(g if len(groups) > 1 else m) % len(styles)]
-            colour = f"C{g if len(groups) > 1 and len(known) == 1 else m}"
+            style = DASHES[(g if len(groups) > 1 else m) % len(DASHES)]
+            place = g if len(groups) > 1 and len(models) == 1 else m
+            colour = CATEGORICAL[place % len(CATEGORICAL)]
             ax.plot(
                 data["curve_fmr"].to_numpy()[shown],
                 curve[shown],
@@ -155,10 +166,10 @@ def det_plot(
     diagonal = np.array([1e-6, 1])
     ax.plot(diagonal, diagonal, color="0.7", lw=0.8, zorder=0)
     ax.set(xscale="log", yscale="log", xlim=(left / 3, 1), ylim=(lowest / 2, 1))
-    ax.set_xlabel("false match rate")
-    ax.set_ylabel("false non-match rate")
+    ax.set_xlabel(axis_label(result["curve_fmr"]))
+    ax.set_ylabel(axis_label(result["curve"]))
     ax.grid(True, which="major", color="0.9")
-    ax.legend(frameon=False, fontsize="small")
+    ax.legend(**LEGEND)
     return ax
 
 

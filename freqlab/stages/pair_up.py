@@ -189,7 +189,7 @@ def _write_axes(
     axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
         ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
         ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
-        ("fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate"}),
+        ("fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate", "units": "1"}),
         ("band", np.array(bands.names, object), ["band"], {**frequency, "long_name": "band"}),
         ("frequency", bands.frequency, ["band"], frequency),
         ("band_bounds", bands.bounds, ["band", "bound"], frequency),

@@ -30,6 +30,7 @@ _LINES = ("axis", "diagonal")
 _LOW = 0.25  # of the axis Nyquist frequency of the smallest crop: bands below it are the low ones
 _LEAST_INFLUENCE = 1e-4  # below which a band has none that could be halved
 _ESTIMATES = ["value", "lower", "upper"]
+_RESOLUTION = {"long_name": "resolution of the probe", "units": "pixels"}
 
 Floats = npt.NDArray[np.float64]
 
@@ -120,7 +121,7 @@ def resolution_profiles(
     profiles = xr.Dataset(
         coords={
             "comparison": ["genuine", "impostor"],
-            "resolution": ("resolution", levels, {"long_name": "resolution", "units": "pixels"}),
+            "resolution": ("resolution", levels, _RESOLUTION),
             "estimate": _ESTIMATES,
             "line": list(_LINES),
             **{name: result[name] for name in (*names, "frequency", "band_bounds")},

@@ -24,10 +24,24 @@ from freqlab.resampling import check_draws, draw_subjects, with_interval
 from freqlab.selection import bands_of, with_axes
 from freqlab.wording import percent
 
-__all__ = ["APCERS", "detection_errors", "detection_rates", "detection_table", "morph_scores"]
+__all__ = [
+    "APCERS",
+    "BASELINES",
+    "OWN_SCORES",
+    "detection_errors",
+    "detection_rates",
+    "detection_table",
+    "morph_scores",
+]
 
 APCERS = (0.05, 0.10)
 """At which the literature gives BPCER."""
+
+OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
+"""Scores of influence alone, those of single bands aside."""
+
+BASELINES = ("similarity", "power spectrum", "supervised")
+"""What they are held against."""
 
 _LOW = 0.25  # of the bands, from the lowest: what low to high is the ratio of
 _FEWEST_PEOPLE = 10
@@ -129,7 +143,13 @@ def morph_scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 
         for name in ("attack", "contributor_a", "contributor_b", "probe", "reference")
     }
     return xr.Dataset(
-        {"score": (("score_name", "pair"), scores, {"long_name": "distance from bona fide"})},
+        {
+            "score": (
+                ("score_name", "pair"),
+                scores,
+                {"long_name": "distance from bona fide", "units": "1"},
+            )
+        },
         coords={
             "score_name": np.array(list(scorers), object),
             "pair": result["pair"].to_numpy(),
@@ -197,17 +217,29 @@ def detection_errors(
             curve[s, a] = _curve(values[of_kind & finite], values[bona_fide & finite])
     return xr.Dataset(
         {
-            "d_eer": (("score_name", "attack", "estimate"), d_eer, {"long_name": "D-EER"}),
-            "bpcer": (("score_name", "attack", "apcer", "estimate"), bpcer, {"long_name": "BPCER"}),
-            "curve": (("score_name", "attack", "curve_apcer"), curve, {"long_name": "BPCER"}),
-            "n_attack": ("attack", counts[0]),
-            "n_bona_fide": ("attack", counts[1]),
+            "d_eer": (
+                ("score_name", "attack", "estimate"),
+                d_eer,
+                {"long_name": "D-EER", "units": "1"},
+            ),
+            "bpcer": (
+                ("score_name", "attack", "apcer", "estimate"),
+                bpcer,
+                {"long_name": "BPCER", "units": "1"},
+            ),
+            "curve": (
+                ("score_name", "attack", "curve_apcer"),
+                curve,
+                {"long_name": "BPCER", "units": "1"},
+            ),
+            "n_attack": ("attack", counts[0], {"long_name": "attack pairs"}),
+            "n_bona_fide": ("attack", counts[1], {"long_name": "bona fide pairs"}),
         },
         coords={
             "score_name": scores["score_name"],
             "attack": np.array(shown, object),
-            "apcer": list(APCERS),
-            "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER"}),
+            "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
+            "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
             "estimate": ["value", "lower", "upper"],
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},

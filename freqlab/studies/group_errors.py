@@ -26,7 +26,7 @@ from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.groups import ALL, MIXED, group_codes
 from freqlab.pairs import check_pairs
-from freqlab.performance import check_embeddings, failure_rates, figures_of
+from freqlab.performance import check_embeddings, failure_rates, figures_of, labelled
 from freqlab.resampling import check_draws, draw_subjects, rates_at, with_interval
 from freqlab.studies.bias import check_labels
 from freqlab.verification import (
@@ -129,9 +129,8 @@ def group_errors(
         one = one.merge(_fairness(comparisons, thresholds, names, of_face, **settings))
         found.append(one)
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
-    errors = xr.concat(found, axis)
+    errors = labelled(xr.concat(found, axis))
     errors["fairness"].attrs.update(long_name="index of differences between groups", units="1")
-    errors["eer"].attrs.update(long_name="equal error rate", units="1")
     return errors.assign_attrs(
         n_draws=n_draws,
         level=level,

@@ -6,17 +6,20 @@ Written for labels, not for one set or attack: deepfakes, morphs, retouching, ma
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.morph_sets import CONTROL
 from freqlab.resampling import check_draws, draw_subjects, means_over_pairs, with_interval
 from freqlab.selection import frequency_unit, with_axes
+from freqlab.wording import signed
 
-__all__ = ["manipulation", "manipulation_table"]
+__all__ = ["manipulation", "manipulation_by_kind", "manipulation_table", "touched_bands_table"]
 
 _ESTIMATES = ["value", "lower", "upper"]
 _TINY = 1e-9
@@ -54,8 +57,8 @@ def manipulation(
         Along ``model``, ``band`` and ``estimate`` (value, lower, upper): ``directed`` and
         ``absolute``, change of the mean influence; ``energy``, change of the mean log10 energy of
         the band. For each of these ``..._effect``, the change in standard deviations of pristine
-        pairs, and ``..._rank``, 1 for the band with the largest effect. ``n_pairs(label)`` and
-        ``n_subjects(label)``.
+        pairs (which its interval takes as they are), and ``..._rank(model, band)``, 1 for the band
+        with the largest effect. ``n_pairs(label)`` and ``n_subjects(label)``.
 
     Raises
     ------
@@ -93,11 +96,12 @@ def manipulation(
         if len(names) < 2:  # one subject says nothing of others
             drawn = np.full_like(drawn, np.nan)
         change = with_interval(observed, drawn, level).reshape(*shape, 3)
-        effect = (observed / np.where(spread > _TINY, spread, np.nan)).reshape(shape)
-        order = np.argsort(-np.nan_to_num(np.abs(effect)), axis=1, kind="stable")
+        unit = np.where(spread > _TINY, spread, np.nan).reshape(*shape, 1)
+        effect = change / unit
+        order = np.argsort(-np.nan_to_num(np.abs(effect[..., 0])), axis=1, kind="stable")
         rank = np.argsort(order, axis=1) + 1
         found[quantity] = (["model", "band", "estimate"], change)
-        found[f"{quantity}_effect"] = (["model", "band"], effect)
+        found[f"{quantity}_effect"] = (["model", "band", "estimate"], effect)
         found[f"{quantity}_rank"] = (["model", "band"], rank)
     changes = xr.Dataset(
         found,
@@ -125,6 +129,103 @@ def manipulation(
     return changes
 
 
+def manipulation_by_kind(
+    result: xr.Dataset,
+    *,
+    by: str,
+    pristine: str,
+    side: str = "probe",
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """What :func:`manipulation` gives, for every kind of pair against the pristine ones.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence` over :func:`freqlab.manipulation_pairs` or
+        :func:`freqlab.morph_pairs`.
+    by
+        Column of the pairs that tells the kinds: ``"method"``, ``"attack"``.
+    pristine
+        What the pristine ones are called in it: ``"pristine"``, ``"bona fide"``.
+    side, n_draws, level, seed
+        As for :func:`manipulation`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`manipulation`, along ``kind`` too: a control first, the others in the order
+        of the pairs.
+
+    Raises
+    ------
+    ParameterError
+        If the pairs have no such column, or there is no kind but one.
+    """
+    if by not in result.coords or result[by].dims != ("pair",):
+        raise ParameterError(f"by={by!r} is no column of the pairs")
+    kind_of = result[by].to_numpy().astype(str)
+    kinds = list(dict.fromkeys(kind_of))
+    check_name("pristine", pristine, kinds)
+    others = sorted((kind for kind in kinds if kind != pristine), key=lambda kind: kind != CONTROL)
+    if not others:
+        raise ParameterError(f"all pairs are of the kind {pristine!r}; nothing is manipulated")
+    whole = result.isel(pair=np.flatnonzero(kind_of == pristine))
+    options: dict[str, Any] = {"side": side, "n_draws": n_draws, "level": level, "seed": seed}
+    parts = [
+        manipulation(whole, result.isel(pair=np.flatnonzero(kind_of == kind)), **options)
+        for kind in others
+    ]
+    axis = xr.Variable("kind", np.array(others, object), {"long_name": by})
+    return xr.concat(parts, axis, coords="minimal", compat="equals", combine_attrs="override")
+
+
+def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) -> pd.DataFrame:
+    """The bands that each kind of manipulation touches most.
+
+    Parameters
+    ----------
+    changes
+        From :func:`manipulation_by_kind`.
+    model
+        Which model.
+    n_bands
+        How many bands are named.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by kind, with its number of pairs, and place, 1 for the largest effect; for energy and
+        for directed influence the band, its effect in standard deviations of pristine pairs, and
+        the change itself with its interval.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If there is no such model, or the number is out of range.
+    """
+    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    check_number("n_bands", n_bands, at_least=1, whole=True)
+    rows = {}
+    for kind in changes["kind"].to_numpy():
+        data = changes.sel(model=model, kind=kind)
+        name = f"{kind} ({int(data['n_pairs'].sel(label='manipulated')):,} pairs)"
+        for place in range(1, min(n_bands, data.sizes["band"]) + 1):
+            row = {}
+            for quantity, what in (("energy", "log energy"), ("directed", "influence")):
+                rank = data[f"{quantity}_rank"].to_numpy()
+                part = data.isel(band=int(np.flatnonzero(rank == place)[0]))
+                effect = float(part[f"{quantity}_effect"].sel(estimate="value"))
+                row[f"band, by {what}"] = f"{part['band'].item()} ({effect:+.1f}\u00a0sd)"
+                row[f"change of {what}"] = signed(part[quantity], 3)
+            rows[name, place] = row
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "place"])
+    return table
+
+
 def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -> pd.DataFrame:
     """Bands in the order in which a manipulation touches them, with intervals.
 
@@ -150,12 +251,8 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
         part = data.isel(band=int(place))
         row = {}
         for name, what in (("energy", "log energy"), ("directed", "directed influence")):
-            value, lower, upper = part[name].to_numpy()
-            text = f"{value:+.4f}"
-            if np.isfinite(lower):
-                text += f" [{lower:+.4f},\u00a0{upper:+.4f}]"
-            row[what] = text
-            row[f"{what}: effect"] = f"{float(part[f'{name}_effect']):+.2f}"
+            row[what] = signed(part[name], 4)
+            row[f"{what}: effect"] = signed(part[f"{name}_effect"], 2)
         rows[str(part["band"].item())] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("band")
 

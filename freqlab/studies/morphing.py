@@ -18,7 +18,7 @@ import xarray as xr
 
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
-from freqlab.morph_sets import BONA_FIDE, CONTROL, is_morph
+from freqlab.morph_sets import BONA_FIDE, CONTROL, untouched
 from freqlab.pairs import check_pairs
 from freqlab.performance import check_embeddings
 from freqlab.profiles import influence_per_contrast
@@ -121,7 +121,11 @@ def attack_profiles(
             what = f"difference in {what}"
         attrs = {"long_name": what, "units": units}
         profiles[name] = ((*axes, "estimate"), np.stack(parts), attrs)
-    profiles["effect_size"] = (axes, np.stack(effects), {"long_name": "difference over spread"})
+    profiles["effect_size"] = (
+        axes,
+        np.stack(effects),
+        {"long_name": "difference over spread", "units": "1"},
+    )
     usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
     counts = [(usable & (attack == kind)[:, None]).sum(axis=0) for kind in kinds]
     profiles["n_pairs"] = (("attack", "model"), np.stack(counts), {"long_name": "pairs"})
@@ -151,11 +155,11 @@ def morph_vulnerability(
     faces
         The faces, morphs among them.
     pairs
-        From :func:`freqlab.morph_pairs`.
+        From :func:`freqlab.morph_pairs`, or a table of them (:func:`freqlab.read_pairs`).
     thresholds
         A decision threshold for each model, carried over from a larger set; by default those at
         fixed false match rates over all impostor comparisons of the photographs here, where they
-        are resolved.
+        are resolved; documents of attack and control pairs are no photographs.
     n_draws, level, seed
         Bootstrap draws over people, coverage of the intervals, seed of the draws.
 
@@ -188,7 +192,7 @@ def morph_vulnerability(
     morphs = _morphs(faces, pairs, positions)
     subjects = np.unique(np.stack([pairs[f"contributor_{k}"].astype(str) for k in "ab"]))
     draws = draw_subjects(len(subjects), n_draws, seed).astype(float)
-    whole = ~(is_morph(faces) | faces.degraded)
+    whole = untouched(faces, pairs)
     parts = []
     for name, vectors in checked.items():
         found, n_impostor = impostor_thresholds(
@@ -290,13 +294,25 @@ def _rates(
                 target[k, f] = _weighted(values, weights[:, here], level, people)
     return xr.Dataset(
         {
-            "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR"}),
-            "prodavg_mmpmr": (("attack", "fmr", "estimate"), product),
-            "false_non_match_rate": (("fmr", "estimate"), fnmr),
-            "threshold": ("fmr", edges, {"units": "cosine similarity"}),
-            "n_morphs": ("attack", counts),
+            "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR", "units": "1"}),
+            "prodavg_mmpmr": (
+                ("attack", "fmr", "estimate"),
+                product,
+                {"long_name": "MMPMR, product form", "units": "1"},
+            ),
+            "false_non_match_rate": (
+                ("fmr", "estimate"),
+                fnmr,
+                {"long_name": "false non-match rate", "units": "1"},
+            ),
+            "threshold": ("fmr", edges, {"long_name": "threshold", "units": "cosine similarity"}),
+            "n_morphs": ("attack", counts, {"long_name": "morphs"}),
         },
-        coords={"attack": np.array(shown, object), "fmr": rates, "estimate": _ESTIMATES},
+        coords={
+            "attack": np.array(shown, object),
+            "fmr": ("fmr", rates, {"long_name": "nominal false match rate", "units": "1"}),
+            "estimate": _ESTIMATES,
+        },
     )
 
 

@@ -51,13 +51,14 @@ def test_other_layouts_are_told(set_folder, tmp_path):
         fl.load_faces("faceforensics", root=set_folder)
 
 
-def test_a_table_of_image_subject_label_and_method_is_read(tmp_path):
+@pytest.mark.parametrize("column", ["path", "image"])
+def test_a_table_of_image_subject_label_and_method_is_read(tmp_path, column):
     for name in ("a.png", "b.png"):
         draw(tmp_path / name)
     table = pd.DataFrame(
         {
             "face": ["one", "two"],
-            "path": [str(tmp_path / "a.png"), str(tmp_path / "b.png")],
+            column: [str(tmp_path / "a.png"), str(tmp_path / "b.png")],
             "subject": ["p", "p"],
             "label": ["pristine", "manipulated"],
             "method": ["", "filter"],
@@ -67,3 +68,18 @@ def test_a_table_of_image_subject_label_and_method_is_read(tmp_path):
     faces = fl.load_faces(tmp_path / "set.csv")
     assert faces.table["label"].tolist() == ["pristine", "manipulated"]
     assert faces.table["method"].fillna("").tolist() == ["", "filter"]
+    assert faces.table["path"].tolist() == [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
+
+
+def test_frames_pair_with_another_frame_of_their_pristine_video(set_folder):
+    draw(set_folder / "original_sequences/youtube/c23/frames/000/0001.png")
+    draw(set_folder / "manipulated_sequences/Deepfakes/c23/frames/000_003/0001.png")
+    faces = fl.load_faces("faceforensics", root=set_folder)
+    first, second = (f"original_sequences/youtube/c23/frames/000/{i:04d}.png" for i in (0, 1))
+    source = faces.table["source"]
+    assert source["manipulated_sequences/Deepfakes/c23/frames/000_003/0001.png"] == second
+    assert source["manipulated_sequences/NeuralTextures/c40/frames/003_000/0020.png"] == ""
+    pairs = fl.manipulation_pairs(faces)
+    made = pairs[pairs["method"] == "Deepfakes"]  # that of frame 0 was made of the reference
+    assert made["probe"].str.endswith("000_003/0001.png").tolist() == [True]
+    assert made["reference"].tolist() == [first]

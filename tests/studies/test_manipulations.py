@@ -26,27 +26,34 @@ def manipulated_faces(faces, band, gain):
 
 
 @pytest.fixture(scope="module")
-def both():
+def everything():
     import pandas as pd
 
     faces = make_faces(n_subjects=10, per_subject=2)
     changed = manipulated_faces(faces, band=3, gain=0.6)
+    lower = manipulated_faces(faces, band=1, gain=-0.6)
+    lower.table.index = faces.table.index + "-lower"
+    made = [
+        one.table.assign(label="fake", method=method, source=faces.table.index)
+        for one, method in ((changed, "gain"), (lower, "loss"))
+    ]
     everyone = fl.Faces(
-        pd.concat([faces.table, changed.table]),
-        images=[*faces.images, *changed.images],
+        pd.concat([faces.table.assign(label="real", source=""), *made]),
+        images=[*faces.images, *changed.images, *lower.images],
         aligned="arcface",
     )
-    rows = []
-    for subject in faces.table["subject"].unique():
-        rows.append((f"{subject}/1", f"{subject}/0", True, "pristine"))
-        rows.append((f"{subject}/1-made", f"{subject}/0", True, "manipulated"))
-    pairs = pd.DataFrame(rows, columns=["probe", "reference", "genuine", "label"])
+    pairs = fl.manipulation_pairs(everyone)
     result = fl.influence(
         everyone, pairs, models=[fl.wrap_model(Linear(n_features=64), name="linear")],
         bands=BANDS, sides=["probe"], progress=False,
     ).load()  # fmt: skip
-    label = result["label"].to_numpy()
-    return result.sel(pair=label == "pristine"), result.sel(pair=label == "manipulated")
+    return result
+
+
+@pytest.fixture(scope="module")
+def both(everything):
+    method = everything["method"].to_numpy()
+    return everything.sel(pair=method == "pristine"), everything.sel(pair=method == "gain")
 
 
 def test_the_band_that_was_touched_ranks_first(both):
@@ -86,3 +93,60 @@ def test_what_is_not_allowed_is_told(both):
         fl.manipulation_table(
             fl.manipulation(pristine, manipulated, n_draws=2), model="linear", by="x"
         )
+
+
+def test_each_kind_is_held_against_the_pristine_ones(everything):
+    options = {"n_draws": 50, "seed": 3}
+    changes = fl.manipulation_by_kind(everything, by="method", pristine="pristine", **options)
+    assert changes["kind"].to_numpy().tolist() == ["gain", "loss"]
+    method = everything["method"].to_numpy()
+    whole = everything.sel(pair=method == "pristine")
+    for kind, band in (("gain", 3), ("loss", 1)):
+        alone = fl.manipulation(whole, everything.sel(pair=method == kind), **options)
+        part = changes.sel(kind=kind, model="linear")
+        np.testing.assert_array_equal(part["energy"], alone["energy"].sel(model="linear"))
+        for quantity in ("energy", "directed"):
+            assert int(part[f"{quantity}_rank"].to_numpy().argmin()) == band
+    table = fl.touched_bands_table(changes, model="linear", n_bands=2)
+    # of ten subjects, the one image each that was not made of the reference
+    kinds = ["gain (10 pairs)", "loss (10 pairs)"]
+    assert table.index.to_list() == [(kind, place) for kind in kinds for place in (1, 2)]
+    named = table["band, by log energy"].xs(1, level="place")
+    assert named["gain (10 pairs)"].startswith("24-32 (+")
+    assert named["loss (10 pairs)"].startswith("8-16 (-")
+    change = changes["energy"].sel(kind="gain", model="linear").isel(band=3)
+    shown = table["change of log energy"].iloc[0]
+    assert shown.startswith(f"{float(change.sel(estimate='value')):+.3f} [")
+
+
+def test_effects_are_changes_in_deviations_of_pristine_pairs(everything):
+    changes = fl.manipulation_by_kind(everything, by="method", pristine="pristine", n_draws=50)
+    whole = everything.sel(pair=(everything["method"] == "pristine").to_numpy(), side="probe")
+    spread = whole["influence"].isel(model=0).std("pair").to_numpy()[:, None]
+    part = changes.sel(kind="gain", model="linear")
+    np.testing.assert_allclose(part["directed_effect"], part["directed"] / spread, rtol=1e-4)
+
+
+@pytest.mark.parametrize("quantity", ["energy", "directed"])
+def test_effects_are_drawn_with_a_line_for_each_kind(everything, quantity):
+    changes = fl.manipulation_by_kind(everything, by="method", pristine="pristine", n_draws=20)
+    ax = fl.plots.manipulation_plot(changes, model="linear", quantity=quantity)
+    effect = changes[f"{quantity}_effect"].sel(model="linear", estimate="value")
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == len(effect["band"])]
+    np.testing.assert_array_equal(drawn, effect)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["gain (10 pairs)", "loss (10 pairs)"]
+    assert ax.get_xlabel() == "spatial frequency (cycles/image)"
+    assert "sd of pristine pairs" in ax.get_ylabel()
+    one = fl.plots.manipulation_plot(changes.isel(kind=0, drop=True), model="linear")
+    assert len(one.get_legend().get_texts()) == 1
+
+
+def test_kinds_that_are_not_there_are_told(everything):
+    with pytest.raises(ParameterError, match="by='attack' is no column"):
+        fl.manipulation_by_kind(everything, by="attack", pristine="bona fide")
+    with pytest.raises(UnknownNameError, match="unknown pristine 'real'"):
+        fl.manipulation_by_kind(everything, by="method", pristine="real")
+    whole = everything.sel(pair=(everything["method"] == "pristine").to_numpy())
+    with pytest.raises(ParameterError, match="nothing is manipulated"):
+        fl.manipulation_by_kind(whole, by="method", pristine="pristine")

@@ -1,0 +1,233 @@
+"""The code of the gallery, in cells; ``docs/gallery.py`` says how they are read."""
+
+# %% [title] The faces and the models
+# The 400 photographs of ORL and two networks that come with the demo. Runs are kept in a store,
+# so that drawing again computes nothing again.
+import matplotlib.pyplot as plt
+import numpy as np
+
+import freqlab as fl
+
+store, folder = "runs/gallery.zarr", "runs/gallery-morphs"
+faces = fl.load_faces("orl")
+models = ["mobilefacenet", "dlib"]
+bands = fl.rings(width=4)
+
+# %% [title] One pair
+# A sample of pairs, half of them genuine; each band was removed from the probe, the reference,
+# and both.
+pairs = fl.make_pairs(faces, n_pairs=200, seed=0)
+result = fl.influence(faces, pairs, models=models, bands=bands, store=store)
+shown = fl.pairs_to_show(result, model="mobilefacenet")
+pair = shown["A genuine pair whose decision hangs on one band"]
+
+# %% heat_plot
+# Both faces, the plane of frequencies, and influence over frequency, raw and per contrast
+# removed. Blue bands spoke for a match, red ones against it.
+fl.plots.heat_plot(result, pair=pair, model="mobilefacenet")
+
+# %% face_plot
+# A crop as the model sees it.
+fl.plots.face_plot(result, face=str(result["probe"].sel(pair=pair).item()))
+
+# %% spectrum_plot
+# The plane of frequencies alone: zero in the middle, each ring coloured by its influence.
+fl.plots.spectrum_plot(result, pair=pair, model="mobilefacenet")
+
+# %% strip_plot
+# The same over frequency; `kind=` is `directed`, `absolute` or `per_contrast`.
+fl.plots.strip_plot(result, pair=pair, model="mobilefacenet", side="both")
+
+# %% pair_profile_plot
+# The influence of a pair's bands, before that of all pairs of the run.
+fl.plots.pair_profile_plot(result, pair=pair, model="mobilefacenet")
+
+# %% inspection_plot
+# The pair once more without bands of one's own choice, as the network then sees it.
+edited = fl.Inspection(result).edit(pair=pair, model="mobilefacenet", bands=[1])
+fl.plots.inspection_plot(result, edited)
+
+# %% [title] Many pairs
+# Means over genuine and impostor pairs, with intervals over people.
+profile = fl.mean_profile(result)
+compared = fl.compare([result])
+
+# %% profile_plot
+# Which bands speak for a match, in genuine and in impostor pairs.
+fl.plots.profile_plot(profile, model="mobilefacenet")
+
+# %% comparison_plot
+# Profiles of several runs or models on one axis.
+fl.plots.comparison_plot(compared, comparison="genuine", kind="absolute")
+
+# %% contrast_plot
+# How much the removal of each band took from the picture, to read influence against.
+fl.plots.contrast_plot(result, model="mobilefacenet")
+
+# %% contact_sheet
+# How the faces of a run were cut out; with `show="failed"`, the photographs that gave no crop.
+fl.plots.contact_sheet(store, faces=faces.names, n=24, columns=8)
+
+# %% [title] Verification
+# All photographs compared with all, and the similarities behind the figures.
+verified = fl.verify(faces, models=models, group="glasses", store=store)
+vectors = fl.open_embeddings(store, model="mobilefacenet").sel(face=faces.names).to_numpy()
+genuine, impostor = fl.verification.all_comparisons(vectors, faces.subjects, faces.sources)
+threshold = fl.threshold_of(result, model="mobilefacenet", fmr=1e-3)
+
+# %% score_plot
+# Distributions of similarities, from two arrays.
+fl.plots.score_plot(genuine, impostor, thresholds={"FMR 1e-3": threshold})
+
+# %% density_plot
+# The same from the figures of `fl.verify`, which need not keep every score.
+fl.plots.density_plot(verified, model="dlib")
+
+# %% det_plot
+# Detection error trade-off, by model or by group. A curve ends where its rates are not resolved.
+fl.plots.det_plot(verified)
+
+# %% extremes_plot
+# The comparisons that a model gets most wrong: here the least similar photographs of one person.
+fl.plots.extremes_plot(verified, model="mobilefacenet", comparison="genuine", n=5)
+
+# %% [title] Groups
+# Photographs by where the nose points: error rates at one threshold for all, and profiles with
+# tests. The pairs are drawn without regard to the groups.
+labels = fl.group_labels(faces, "pose")
+used = np.isin(faces.names, np.union1d(pairs["probe"], pairs["reference"]))
+chosen = faces.select(np.flatnonzero(used))
+drawn = fl.make_pairs(chosen, impostors_per_genuine=20, seed=0)
+both_sides = fl.influence(
+    faces, drawn, models=models, bands=bands, sides=["probe", "reference"], store=store
+)
+groups = fl.bias_profiles(both_sides.load(), labels)
+embeddings = {
+    model: fl.open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
+    for model in models
+}
+errors = fl.group_errors(embeddings, faces, labels)
+
+# %% group_profile_plot
+# Mean profiles of the groups with intervals over people.
+fl.plots.group_profile_plot(groups, model="mobilefacenet", comparison="impostor", kind="absolute")
+
+# %% group_difference_plot
+# Differences to the baseline group; filled where they are significant after adjustment over the
+# bands.
+fl.plots.group_difference_plot(groups, model="mobilefacenet", comparison="impostor")
+
+# %% group_heat_plot
+# All groups at a glance; a dot where a difference is significant.
+fl.plots.group_heat_plot(groups, model="mobilefacenet", comparison="impostor")
+
+# %% group_error_plot
+# Equal error rate, FMR and FNMR of the groups at one threshold, with intervals over people.
+fl.plots.group_error_plot(errors, fmr=1e-2)
+
+# %% gaps_plot
+# Whether groups whose profiles differ more have larger error gaps.
+fl.plots.gaps_plot(fl.gaps_together(groups, errors, fmr=1e-2), outcome="EER gap")
+
+# %% [title] Resolution
+# Sharp references meet probes of ever lower resolution; some probes are also degraded by other
+# kernels, to see what leaks.
+few = fl.make_pairs(faces, n_pairs=60, seed=0)
+coarse = fl.degrade(faces, resolutions=[56, 28, 14, 7], probes=few["probe"])
+for kernel in ("bicubic", "lanczos", "fourier"):
+    coarse = fl.degrade(coarse, resolutions=[56, 28, 14], kernel=kernel, probes=few["probe"][:10])
+met = fl.degraded_pairs(few, coarse)
+sides = ["probe", "reference"]
+degraded = fl.influence(
+    coarse, met, models=["mobilefacenet"], bands=bands, sides=sides, store=store
+).load()
+by_resolution = fl.resolution_profiles(degraded)
+
+# %% resolution_heat_plot
+# Mean influence of each band, along the resolutions of the probe, and where the resolution ends.
+fl.plots.resolution_heat_plot(by_resolution, model="mobilefacenet", side="probe")
+
+# %% resolution_profile_plot
+# The same as lines with intervals.
+fl.plots.resolution_profile_plot(by_resolution, model="mobilefacenet", side="reference")
+
+# %% resolution_strip_plot
+# One probe through the resolutions, above the heat plots of its pair.
+fl.plots.resolution_strip_plot(degraded, by_resolution, pair=0, model="mobilefacenet")
+
+# %% resolution_error_plot
+# Error rates at the threshold of photographs as they are.
+everyone = fl.degrade(faces, resolutions=[56, 28, 14, 7])
+fl.embed(everyone, models=models, store=store)
+of_all = {
+    model: fl.open_embeddings(store, model=model).sel(face=everyone.names).to_numpy()
+    for model in models
+}
+fl.plots.resolution_error_plot(fl.resolution_errors(of_all, everyone), fmr=1e-2)
+
+# %% resolution_leak_plot
+# What lies beyond the end of the resolution, by the kernel that took the pixels away.
+fl.plots.resolution_leak_plot(fl.resolution_leaks(degraded), model="mobilefacenet")
+
+# %% resolution_summary_plot
+# Whether low bands gain weight as the probe loses pixels.
+fl.plots.resolution_summary_plot(by_resolution, model="mobilefacenet", quantity="low_gain")
+
+# %% [title] Morphing attacks
+# The first photograph of each person is a document, two others are live; everyone is mixed with
+# one other person of the same gender.
+first = faces.select(range(0, len(faces), 10))
+couples = fl.morph_couples(first, same=["gender"], seed=0)
+live = [name for name in faces.names if name.split("/")[1] in ("2", "3")]
+documents = [name for name in faces.names if name.split("/")[1] == "1"]
+photographs = faces.select([i for i, name in enumerate(faces.names) if name in {*documents, *live}])
+mixed = fl.morph_faces(photographs, couples, folder=folder, alpha=0.5)
+mixed = fl.morph_faces(mixed, couples, folder=folder, alpha=0.3)
+attacks = fl.morph_pairs(mixed, documents=documents, live=live)
+attacked = fl.influence(
+    mixed, attacks, models=["mobilefacenet"], bands=bands, sides=sides, store=store
+).load()
+scores = fl.morph_scores(attacked, model="mobilefacenet")
+
+# %% morph_plot
+# A morph between photographs of its contributors, and the heat plots of both pairs.
+attack = attacked["pair"].to_numpy()[attacked["attack"].to_numpy() != "bona fide"][0]
+fl.plots.morph_plot(attacked, pair=int(attack), model="mobilefacenet")
+
+# %% attack_profile_plot
+# Mean profiles of bona fide and attack pairs.
+fl.plots.attack_profile_plot(fl.attack_profiles(attacked), model="mobilefacenet")
+
+# %% manipulation_plot
+# Which bands the attacks change most, in standard deviations of bona fide pairs.
+changes = fl.manipulation_by_kind(attacked, by="attack", pristine="bona fide", side="reference")
+fl.plots.manipulation_plot(changes, model="mobilefacenet")
+
+# %% detection_plot
+# How well scores of influence tell attacks, beside baselines.
+fl.plots.detection_plot(fl.detection_errors(scores))
+
+# %% score_histogram_plot
+# How a score is distributed.
+fl.plots.score_histogram_plot(scores, name="mahalanobis")
+
+# %% [title] The palette
+# Things without an order have the colours of Okabe and Ito, without yellow, which is too faint on
+# white: `fl.plots.CATEGORICAL`. They are ordered so that each is farthest from those before it,
+# to eyes with the worst of three deficiencies (protanopia, deuteranopia, tritanopia, as Machado,
+# Oliveira and Fernandes simulate them, 2009): there the first four lie at least 19 apart by
+# CIEDE2000, all seven at least 10. Orange and sky blue are lighter than the contrast of 3:1 that
+# is asked of graphics on white, so lines differ in marker or dashes too. What has an order is
+# drawn in `viridis` (`fl.plots.SEQUENTIAL`), what has a sign in `RdBu` (`fl.plots.DIVERGING`):
+# blue speaks for a match, red against it. What has no value is grey (`fl.plots.NO_DATA`). Genuine
+# comparisons are blue, impostor ones orange (`fl.plots.COMPARISON_COLOURS`).
+
+# %% palette
+# Lines that stand side by side: `line_style(0)`, `line_style(1)` and so on; the colours come
+# again from the eighth on, with other markers.
+ax = plt.figure(figsize=(6.4, 2.4), layout="constrained").add_subplot()
+for place in range(len(fl.plots.CATEGORICAL)):
+    ax.plot(np.arange(4), np.full(4, place), **fl.plots.common.line_style(place))
+ax.set_yticks(range(len(fl.plots.CATEGORICAL)), fl.plots.CATEGORICAL)
+ax.invert_yaxis()
+ax.set_xticks([])

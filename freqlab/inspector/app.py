@@ -1,0 +1,539 @@
+"""The inspector itself: state in traits, controls around it, one panel per model."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import html
+import io
+import os
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import traitlets
+import xarray as xr
+from matplotlib.figure import Figure
+
+from freqlab.errors import FreqlabError, ParameterError, check_name
+from freqlab.faces import Faces
+from freqlab.inspection import (
+    OPERATIONS,
+    Edited,
+    Inspection,
+    band_numbers,
+    chosen_text,
+    code_of,
+    model_numbers,
+    row_of,
+)
+from freqlab.inspector.controls import KINDS, Controls, rates_of
+from freqlab.inspector.drawing import plane_of
+from freqlab.inspector.panel import Panel, html_table
+from freqlab.inspector.widgets import Downloads
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.plots.inspection import inspection_plot
+from freqlab.profiles import influence_spread
+from freqlab.selection import (
+    ORDERS,
+    column_values,
+    default_fmr,
+    fmr_text,
+    ordered_pairs,
+    pair_columns,
+    select_pair,
+    threshold_of,
+)
+
+__all__ = ["Inspector", "inspect"]
+
+_FILES = [
+    {"name": "png", "label": "Figure (PNG)", "hint": "What is shown, as a picture"},
+    {"name": "svg", "label": "Figure (SVG)", "hint": "What is shown, to print at any size"},
+    {"name": "csv", "label": "Numbers (CSV)", "hint": "All numbers of the pair, a row per model"},
+    {"name": "py", "label": "Code (Python)", "hint": "A program that computes this view again"},
+]
+_HINT = "none: drag here, or click rings or bars"
+_MOST_VALUES = 5000  # of a column, in a list to choose from
+
+
+def inspect(
+    result: xr.Dataset | str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    faces: Faces | None = None,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder] = (),
+    model: str | None = None,
+    pair: int | None = None,
+    side: str | None = None,
+    fmr: float | None = None,
+    device: str = "auto",
+) -> Inspector:
+    """Look into single decisions: take bands off a face and watch what the model says.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, or the path of a run.
+    name
+        Of the result, if a path is given; the newest by default.
+    faces
+        The faces of the run; needed only if it keeps no crops.
+    models
+        The networks, as :func:`freqlab.influence` takes them; needed only for those that are not
+        known by name.
+    model, pair, side
+        What is shown first; by default the first of the result.
+    fmr
+        False match rate of the threshold; by default 1e-3, or the smallest above it that the
+        faces of the run resolve.
+    device
+        Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"``.
+
+    Returns
+    -------
+    Inspector
+        A widget; JupyterLab shows it where it is the last value of a cell.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit the result.
+    StoreError
+        If there is no such run.
+    """
+    inspection = Inspection(result, name=name, faces=faces, models=models, device=device)
+    first: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}
+    return Inspector(inspection, **{key: one for key, one in first.items() if one is not None})
+
+
+class Inspector(widgets.VBox):  # type: ignore[misc]
+    """The inspector of a result; its traits are what it shows, and may be set and observed.
+
+    Parameters
+    ----------
+    inspection
+        The result, with crops and networks.
+    state
+        Traits to begin with.
+
+    Raises
+    ------
+    ParameterError
+        If the result has nothing of a given name.
+    """
+
+    pair = traitlets.Int()
+    """Label of the pair."""
+    model = traitlets.Unicode()
+    other = traitlets.Unicode()
+    """A second model to compare with; none if empty."""
+    side = traitlets.Unicode()
+    kind = traitlets.Unicode("directed")
+    """``"directed"`` or ``"absolute"`` influence."""
+    operation = traitlets.Unicode("remove")
+    """``"remove"`` or ``"keep"`` the chosen bands."""
+    selected = traitlets.Tuple()
+    """Numbers of the chosen bands, increasing."""
+    locked = traitlets.Bool(False)
+    """Whether the chosen bands stay when another pair is shown."""
+    order = traitlets.Unicode("index")
+    """One of ``freqlab.inspection.ORDERS``, in which previous and next walk."""
+    where = traitlets.Dict()
+    """Values that the pairs have, by column."""
+    fmr = traitlets.Float()
+    """False match rate of the threshold."""
+    error = traitlets.Unicode()
+    """What went wrong last; empty if nothing did."""
+
+    def __init__(self, inspection: Inspection, **state: Any) -> None:
+        self.inspection = inspection
+        self._spreads: dict[tuple[str, str], xr.Dataset] = {}
+        self._syncing = self._turning = False
+        self._edited: dict[str, Edited] = {}
+        super().__init__()
+        result = inspection.result
+        state.setdefault("model", inspection.models[0])
+        check_name("model", state["model"], inspection.models)
+        state.setdefault("side", inspection.sides[0])
+        state.setdefault("fmr", default_fmr(result, model=state["model"]))
+        state.setdefault("pair", int(result["pair"].to_numpy()[0]))
+        for trait in ("model", "side", "fmr", "pair", *state):
+            setattr(self, trait, state[trait])
+        self._pairs = self._find_pairs()
+        self._build()
+        self.observe(self._on_part, ["model", "other", "side", "kind", "fmr"])
+        self.observe(self._on_pairs, ["order", "where"])
+        self.observe(self._on_pair, "pair")
+        self.observe(self._on_bands, ["selected", "operation"])
+        with self._shown():
+            self._show_models()
+
+    # What may be set ---------------------------------------------------------------------------
+
+    @traitlets.validate("model", "other", "side", "kind", "operation", "order")
+    def _check_name(self, proposal: Any) -> str:
+        name, value = proposal["trait"].name, proposal["value"]
+        models = self.inspection.models
+        allowed: dict[str, Sequence[str]] = {
+            "model": models,
+            "other": ["", *models],
+            "side": self.inspection.sides,
+            "kind": KINDS,
+            "operation": OPERATIONS,
+            "order": list(ORDERS),
+        }
+        return check_name(name, value, allowed[name])
+
+    @traitlets.validate("pair")
+    def _check_pair(self, proposal: Any) -> int:
+        pair = int(proposal["value"])
+        inspection = self.inspection
+        select_pair(
+            inspection.result, pair=pair, model=inspection.models[0], side=inspection.sides[0]
+        )
+        return pair
+
+    @traitlets.validate("fmr")
+    def _check_fmr(self, proposal: Any) -> float:
+        fmr = float(proposal["value"])
+        threshold_of(self.inspection.result, model=self.inspection.models[0], fmr=fmr)
+        return fmr
+
+    @traitlets.validate("selected")
+    def _check_selected(self, proposal: Any) -> tuple[int, ...]:
+        n = len(self.inspection.bands)
+        bands = sorted({int(band) for band in proposal["value"]})
+        if any(not 0 <= band < n for band in bands):
+            raise ParameterError(
+                f"selected={proposal['value']!r} must be numbers of bands, 0 to {n - 1}"
+            )
+        return tuple(bands)
+
+    @traitlets.validate("where")
+    def _check_where(self, proposal: Any) -> dict[str, Any]:
+        for column in proposal["value"]:
+            check_name("column", column, pair_columns(self.inspection.result))
+        return dict(proposal["value"])
+
+    # The controls ------------------------------------------------------------------------------
+
+    def _build(self) -> None:
+        """Make the controls once; what they show follows the traits."""
+        self._controls = Controls(self.inspection, self.model)
+        self._alert = widgets.HTML()
+        self._table, self._bands_table = widgets.HTML(), widgets.HTML()
+        self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
+        self._downloads = Downloads(files=_FILES)
+        self._panels = [Panel(self), Panel(self)]
+        self._beside = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
+        details = widgets.Accordion(
+            children=[widgets.VBox([self._table, self._bands_table]), self._code],
+            titles=("Numbers of this pair", "Code that computes this view again"),
+        )
+        rows = self._controls.rows
+        self.children = [self._alert, *rows, self._beside, details, self._downloads]
+        self.add_class("freqlab-inspector")
+        self._sync()
+        self._connect()
+
+    def _connect(self) -> None:
+        """Let every control set its trait; an error in that is shown."""
+        controls = self._controls
+        for trait, control in controls.by_trait.items():
+            self._when(control, functools.partial(setattr, self, trait))
+        self._when(controls.column, self._choose_column)
+        self._when(controls.value, self._choose_value)
+        self._when(controls.slider, self._choose_range, "index")
+        controls.previous.on_click(lambda _: self._do(lambda: self.step(-1)))
+        controls.next.on_click(lambda _: self._do(lambda: self.step(1)))
+        controls.clear.on_click(lambda _: self._do(lambda: setattr(self, "selected", ())))
+        for panel in self._panels:
+            self._when(panel.picker, functools.partial(setattr, self, "selected"), "selected")
+        self._downloads.on_msg(lambda _, message, __: self._do(lambda: self._give(message)))
+
+    def _when(self, control: Any, action: Callable[[Any], object], trait: str = "value") -> None:
+        def changed(change: Any) -> None:
+            if not self._syncing:
+                self._do(lambda: action(change["new"]))
+
+        control.observe(changed, trait)
+
+    def _do(self, action: Callable[[], object]) -> None:
+        """Do what a control asks for; an error is shown, and the controls say how it is again."""
+        with self._shown():
+            action()
+        self._sync()
+
+    @contextlib.contextmanager
+    def _shown(self) -> Iterator[None]:
+        """Show an error in the inspector instead of losing it in the kernel's log."""
+        try:
+            self._say("")
+            yield
+        except Exception as error:  # whatever it is, it must be seen
+            trace = "" if isinstance(error, FreqlabError) else traceback.format_exc()
+            self._say(explain(error), trace)
+
+    def _say(self, text: str, trace: str = "") -> None:
+        self.error = text
+        more = f"<pre>{html.escape(trace)}</pre>" if trace else ""
+        self._alert.value = (
+            f'<div class="freqlab-error" role="alert" style="border:2px solid currentColor;'
+            f'padding:4px 8px"><b>Error:</b> {html.escape(text)}{more}</div>'
+            if text
+            else ""
+        )
+
+    def _sync(self) -> None:
+        """Make the controls say what the traits say."""
+        controls = self._controls
+        self._syncing = True
+        try:
+            for trait, control in controls.by_trait.items():
+                if trait != "fmr":
+                    control.value = getattr(self, trait)
+            rates = [rate for _, rate in controls.fmr.options]
+            controls.fmr.value = min(rates, key=lambda rate: abs(rate - self.fmr))
+            ends = (self.selected[0], self.selected[-1] + 1) if self.selected else (0, 0)
+            shown = controls.slider.index
+            if shown != ends and (self.selected or shown[0] != shown[1]):
+                controls.slider.index = ends
+            chosen = chosen_text(self.inspection.result, self.selected)
+            controls.chosen.value = chosen if self.selected else _HINT
+            for panel in self._panels:
+                panel.picker.selected = list(self.selected)
+            at = np.flatnonzero(self._pairs == self.pair)
+            place = f"{at[0] + 1:,} of {len(self._pairs):,}" if len(at) else "not among"
+            if not len(at):
+                place += f" the {len(self._pairs):,} chosen"
+            controls.position.value = place
+            controls.value.layout.display = None if controls.column.value else "none"
+            controls.next.disabled = controls.previous.disabled = len(self._pairs) == 0
+        finally:
+            self._syncing = False
+
+    # What the controls do ----------------------------------------------------------------------
+
+    def step(self, n: int) -> None:
+        """Go `n` pairs on in the order chosen, and round from the last to the first.
+
+        Raises
+        ------
+        ParameterError
+            If no pair fits what was asked for.
+        """
+        if not len(self._pairs):
+            raise ParameterError(f"no pair of the result fits {self._asked_for()}")
+        at = np.flatnonzero(self._pairs == self.pair)
+        start = int(at[0]) if len(at) else (-1 if n > 0 else 0)
+        self.pair = int(self._pairs[(start + n) % len(self._pairs)])
+
+    def _choose_column(self, column: str) -> None:
+        if not column:
+            self._controls.value.options = []
+            self.where = {}
+            return
+        values = column_values(self.inspection.result, column)
+        if len(values) > _MOST_VALUES:
+            raise ParameterError(
+                f"{column!r} has {len(values):,} values, too many to list; in a notebook set "
+                f"inspector.where = {{{column!r}: value}}"
+            )
+        self._syncing = True
+        try:
+            self._controls.value.options = values
+            self._controls.value.value = values[0]
+        finally:
+            self._syncing = False
+        self.where = {column: values[0]}
+
+    def _choose_value(self, value: str | None) -> None:
+        if self._controls.column.value and value is not None:
+            self.where = {self._controls.column.value: value}
+
+    def _choose_range(self, ends: tuple[int, int]) -> None:
+        self.selected = tuple(range(*ends))
+
+    def _give(self, message: dict[str, Any]) -> None:
+        """Make a file and send it to the browser."""
+        kind = str(message.get("file"))
+        content, mime = self.file(kind)
+        stem = f"pair{self.pair}-{'-'.join(self.models)}-{self.side}"
+        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
+        self._downloads.give(content, filename=f"{safe}.{kind}", mime=mime)
+
+    def file(self, kind: str) -> tuple[bytes, str]:
+        """What is shown, as a file.
+
+        Parameters
+        ----------
+        kind
+            ``"png"``, ``"svg"``, ``"csv"`` or ``"py"``.
+
+        Returns
+        -------
+        content : bytes
+            Of the file.
+        mime : str
+            Its type.
+
+        Raises
+        ------
+        FreqlabError
+            If a network or crop is not to be had.
+        """
+        check_name("file", kind, [one["name"] for one in _FILES])
+        result = self.inspection.result
+        if kind == "py":
+            return self.code().encode(), "text/x-python"
+        edits = [self.edited(model) for model in self.models]
+        if kind == "csv":
+            rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
+            return rows.to_csv(index=False).encode(), "text/csv"
+        n = len(edits)
+        figure = Figure(figsize=(11.4, 6.4 * n))
+        for k, edited in enumerate(edits):
+            bottom = (n - 1 - k) / n
+            ax = figure.add_axes((0.02, bottom + 0.09 / n, 0.95, 0.80 / n))
+            spread = self.spread(edited.model)
+            inspection_plot(result, edited, kind=self.kind, fmr=self.fmr, spread=spread, ax=ax)
+        target = io.BytesIO()
+        figure.savefig(target, format=kind, dpi=150)
+        return target.getvalue(), "image/png" if kind == "png" else "image/svg+xml"
+
+    def code(self) -> str:
+        """Python code that computes this view again."""
+        return code_of(
+            self.inspection,
+            pair=self.pair,
+            models=self.models,
+            bands=self.selected,
+            side=self.side,
+            operation=self.operation,
+            kind=self.kind,
+            fmr=self.fmr,
+        )
+
+    @property
+    def models(self) -> list[str]:
+        """The models shown: one, or two side by side."""
+        return [self.model] + ([self.other] if self.other not in ("", self.model) else [])
+
+    @property
+    def similarity(self) -> dict[str, float]:
+        """By model, the similarity of the pair as it is edited, from the network."""
+        return {model: self.edited(model).edited_similarity for model in self.models}
+
+    # What follows from a change ----------------------------------------------------------------
+
+    def _on_part(self, change: Any) -> None:
+        if change["name"] in ("model", "side", "fmr"):
+            self._pairs = self._find_pairs()
+        self._show_models()
+
+    def _on_pairs(self, _: Any) -> None:
+        self._pairs = self._find_pairs()
+        if not len(self._pairs):
+            self._sync()
+            raise ParameterError(f"no pair of the result fits {self._asked_for()}")
+        if self.pair == int(self._pairs[0]):
+            self._sync()
+        self.pair = int(self._pairs[0])
+
+    def _on_pair(self, _: Any) -> None:
+        if not self.locked and self.selected:
+            self._turning = True  # what follows from the choice, follows from the pair
+            try:
+                self.selected = ()
+            finally:
+                self._turning = False
+        self._show_pair()
+
+    def _on_bands(self, change: Any) -> None:
+        if not self._turning:
+            self._show_bands(operation=change["name"] == "operation")
+
+    def _show_models(self) -> None:
+        self._beside.children = self._panels[: len(self.models)]
+        self._syncing = True  # new options set the value, too
+        self._controls.fmr.options = rates_of(self.inspection, self.model)
+        self._syncing = False
+        for panel, model in zip(self._panels, self.models, strict=False):
+            panel.picker.plane = plane_of(self.inspection.result, model=model)
+        self._show_pair()
+
+    def _show_pair(self) -> None:
+        self._edited.clear()
+        self._sync()
+        for panel, model in zip(self._panels, self.models, strict=False):
+            panel.show_pair(model)
+        result, part = self.inspection.result, {"pair": self.pair, "side": self.side}
+        numbers = model_numbers(result, **part, fmr=self.fmr)  # type: ignore[arg-type]
+        self._table.value = html_table(numbers, "By model")
+        of_bands = {
+            model: band_numbers(result, **part, model=model)  # type: ignore[arg-type]
+            for model in self.models
+        }
+        self._bands_table.value = "".join(
+            html_table(table, f"By band, {model}") for model, table in of_bands.items()
+        )
+        self._show_bands()
+
+    def _show_bands(self, *, operation: bool = False) -> None:
+        self._edited.clear()
+        shown = list(zip(self._panels, self.models, strict=False))
+        for panel, model in shown:  # pictures first: they need no network
+            panel.show_pictures(model)
+        self._sync()
+        for panel, model in shown:
+            panel.show_verdict(model)
+            if operation:
+                panel.show_drawing(model)
+        self._code.value = self.code()
+
+    def edited(self, model: str) -> Edited:
+        """The pair as it is edited, compared by the network of a model."""
+        if model not in self._edited:
+            self._edited[model] = self.inspection.edit(
+                pair=self.pair,
+                model=model,
+                bands=self.selected,
+                side=self.side,
+                operation=self.operation,
+            )
+        return self._edited[model]
+
+    def spread(self, model: str) -> xr.Dataset:
+        """The distribution of influence over the pairs, for the side shown."""
+        key = (model, self.side)
+        if key not in self._spreads:
+            result = self.inspection.result
+            self._spreads[key] = influence_spread(result, model=model, side=self.side)
+        return self._spreads[key]
+
+    def _find_pairs(self) -> npt.NDArray[np.int64]:
+        return ordered_pairs(
+            self.inspection.result,
+            model=self.model,
+            side=self.side,
+            order=self.order,
+            where=self.where,
+            fmr=self.fmr,
+        )
+
+    def _asked_for(self) -> str:
+        asked = [f"{column} = {value}" for column, value in self.where.items()]
+        if self.order != "index":
+            asked.append(f"{ORDERS[self.order]!r} at FMR {fmr_text(self.fmr)}")
+        return " and ".join(asked) or "the result"
+
+
+def explain(error: Exception) -> str:
+    """An error as a user should read it: freqlab's own say all, others name their type."""
+    return str(error) if isinstance(error, FreqlabError) else f"{type(error).__name__}: {error}"

@@ -1,0 +1,292 @@
+"""What the inspector draws, as plain values: numbers, colours, texts and pictures; no widget."""
+
+from __future__ import annotations
+
+import html
+import io
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib import colormaps
+from matplotlib.colors import to_hex
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from freqlab.inspection import (
+    Edited,
+    EditedFace,
+    chosen_text,
+    side_by_side,
+    stretched,
+)
+from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL, shortened
+from freqlab.plots.influence import drawn_bounds, full_plane
+from freqlab.selection import (
+    bands_of,
+    crop_geometry,
+    decision_text,
+    fmr_text,
+    frequency_unit,
+    select_pair,
+    threshold_of,
+)
+
+__all__ = [
+    "drawing_of",
+    "edit_pictures",
+    "original_pictures",
+    "picture",
+    "plane_of",
+    "verdict_html",
+]
+
+
+def plane_of(result: xr.Dataset, *, model: str) -> dict[str, Any]:
+    """The band of every coefficient of a model's crops, zero frequency in the middle.
+
+    Returns
+    -------
+    dict
+        ``height``, ``width``, and ``labels``, 16-bit little-endian, row by row, -1 for none.
+    """
+    (height, width), eye_distance = crop_geometry(result, model)
+    half = bands_of(result).label_map(height, width, eye_distance=eye_distance)
+    labels = np.maximum(full_plane(half, width), -1)
+    return {"height": height, "width": width, "labels": labels.astype("<i2").tobytes()}
+
+
+def drawing_of(
+    result: xr.Dataset,
+    spread: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: str,
+    kind: str,
+    operation: str,
+) -> dict[str, Any]:
+    """Everything that the band picker draws for a pair.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    spread
+        Of its pairs, from :func:`freqlab.profiles.influence_spread`.
+    pair, model, side
+        Which part of it.
+    kind
+        ``"directed"`` or ``"absolute"``.
+    operation
+        ``"remove"`` or ``"keep"``, which marks chosen bands with × or +.
+    """
+    data = select_pair(result, pair=pair, model=model, side=side)
+    influence = data["influence"].to_numpy().astype(float)
+    values = np.abs(influence) if kind == "absolute" else influence
+    finite = np.abs(values[np.isfinite(values)])
+    largest = float(finite.max()) if len(finite) and finite.max() > 0 else 1.0
+    name = DIVERGING if kind == "directed" else SEQUENTIAL
+    relative = np.nan_to_num(values) / largest
+    colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
+    unit = frequency_unit(result)
+    bounds = drawn_bounds(result, model)
+    no_data = to_hex(NO_DATA)
+    names = bands_of(result).names
+    kinds = {c: spread[kind].sel(comparison=c).to_numpy() for c in ("genuine", "impostor")}
+    bands = []
+    for k, band in enumerate(names):
+        known = bool(np.isfinite(values[k]))
+        said = f"{kind} influence {values[k]:+.3f}" if known else "no data"
+        ranges = "; ".join(
+            f"{c} pairs {found[0, k]:+.3f} to {found[2, k]:+.3f}"
+            for c, found in kinds.items()
+            if np.isfinite(found[0, k])
+        )
+        bands.append(
+            {
+                "name": band,
+                "lower": float(bounds[k, 0]),
+                "upper": float(bounds[k, 1]),
+                "value": float(values[k]) if known else None,
+                "colour": to_hex(colours[k]) if known else no_data,
+                "text": f"{band} {unit}: {said}" + (f" ({ranges})" if ranges else ""),
+            }
+        )
+    all_values = np.concatenate([values, *(found.ravel() for found in kinds.values()), [0.0]])
+    low, high = float(np.nanmin(all_values)), float(np.nanmax(all_values))
+    room = 0.06 * (high - low) or 0.05
+    y_attrs = spread[kind].attrs
+    ends = (-1, 0, 1) if kind == "directed" else (0, 1)
+    whose = "both images" if side == "both" else f"the {side}"
+    return {
+        "bands": bands,
+        "spread": [
+            {
+                "label": f"{c} ({int(spread['n_pairs'].sel(comparison=c)):,} pairs, "
+                f"{100 * float(spread.attrs['level']):g} %)",
+                "colour": to_hex(COMPARISON_COLOURS[c]),
+                "dash": "" if c == "genuine" else "5 3",
+                **{
+                    estimate: [None if np.isnan(v) else float(v) for v in found[e]]
+                    for e, estimate in enumerate(("lower", "median", "upper"))
+                },
+            }
+            for c, found in kinds.items()
+        ],
+        "x": {
+            "label": f"{result['frequency'].attrs['long_name']} ({unit})",
+            **_axis(float(bounds.min()), float(bounds.max()), 8),
+        },
+        "y": {
+            "label": f"{y_attrs['long_name']} ({y_attrs['units']})",
+            **_axis(low - room, high + room, 6),
+        },
+        "scale": {
+            "colours": [to_hex(c) for c in colormaps[name](np.linspace(0, 1, 33))],
+            "ticks": [
+                {
+                    "at": (end - ends[0]) / (ends[-1] - ends[0]),
+                    "text": f"{end * largest:+.2g}" if end else "0",
+                }
+                for end in ends
+            ],
+        },
+        "no_data": no_data,
+        "operation": operation,
+        "title": f"{kind} influence, {whose} masked",
+        "under": f"to ±{_nyquist(result, model):.3g} {unit}",
+        "alt": f"Plane of spatial frequencies; rings coloured by the {kind} influence of pair "
+        f"{pair} at model {model}. Click a ring to choose its band.",
+        "profile_alt": f"Bands of pair {pair} at model {model}. Arrow keys walk, space chooses, "
+        f"shift chooses those between, escape lets all go.",
+    }
+
+
+def _axis(low: float, high: float, n: int) -> dict[str, Any]:
+    ticks = [
+        t
+        for t in MaxNLocator(n, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        if low <= t <= high
+    ]
+    return {"min": low, "max": high, "ticks": [{"at": float(t), "text": f"{t:.4g}"} for t in ticks]}
+
+
+def _nyquist(result: xr.Dataset, model: str) -> float:
+    (_, width), eye_distance = crop_geometry(result, model)
+    return bands_of(result).in_unit(width // 2, width, eye_distance)
+
+
+def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, str | bytes]:
+    """An 8-bit image as the browser shows it, with its caption and alternative text."""
+    target = io.BytesIO()
+    Image.fromarray(image).save(target, "PNG", compress_level=1)
+    return {"png": target.getvalue(), "caption": caption, "alt": alt}
+
+
+def original_pictures(
+    crops: dict[str, npt.NDArray[np.uint8]], names: dict[str, str]
+) -> list[dict[str, str | bytes]]:
+    """Both faces of a pair as they are."""
+    return [
+        picture(crop, f"{role}\n{shortened(names[role], 22)}", f"The {role}, {names[role]}")
+        for role, crop in crops.items()
+    ]
+
+
+def edit_pictures(
+    result: xr.Dataset,
+    pictures: dict[str, EditedFace],
+    *,
+    bands: tuple[int, ...],
+    operation: str,
+) -> list[dict[str, str | bytes]]:
+    """The edited face, the chosen bands alone, and the difference."""
+    chosen = chosen_text(result, bands)
+    who = " and ".join(pictures)
+    edit = f"without {chosen}" if operation == "remove" else f"with only {chosen}"
+    if not bands:
+        edit = "as it is" if operation == "remove" else "without any band"
+    image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
+    alone, factor = stretched(side_by_side(pictures, "alone"))
+    change = side_by_side(pictures, "difference")
+    top = max(float(change.max()), 1.0)
+    colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
+    stretch = f"contrast × {factor:.3g}" if bands else "none is chosen"
+    return [
+        picture(image, _two_lines(who, edit), f"The {who} {edit}"),
+        picture(
+            alone,
+            f"these bands alone,\n{stretch}",
+            f"{chosen} of the {who} alone, around mid grey, {stretch}",
+        ),
+        picture(
+            np.ascontiguousarray(colours),
+            f"what changed,\n0 (dark) to {top:.3g} grey levels",
+            f"How much each pixel of the {who} changed, dark 0 to bright {top:.3g} grey levels",
+        ),
+    ]
+
+
+def _two_lines(who: str, edit: str) -> str:
+    """A caption that ends its first line before the bands."""
+    for words in ("without ", "with only "):
+        if edit.startswith(words):
+            return f"{who} {words.strip()}\n{edit.removeprefix(words)}"
+    return f"{who}\n{edit}"
+
+
+def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
+    """What the model says to the pair before and after, as a line and a scale from -1 to 1."""
+    data = select_pair(result, pair=edited.pair, model=edited.model, side=edited.side)
+    threshold = threshold_of(result, model=edited.model, fmr=fmr)
+    truth = "genuine" if bool(data["genuine"]) else "impostor"
+    before = decision_text(edited.similarity, threshold)
+    after = decision_text(edited.edited_similarity, threshold)
+    change = edited.edited_similarity - edited.similarity
+    decided = f"<b>{before}</b>" if before == after else f"<b>{before} → {after}</b>"
+    limit = (
+        f"threshold {threshold:.3f} at FMR {fmr_text(fmr)}"
+        if np.isfinite(threshold)
+        else f"the run's faces do not resolve a threshold at FMR {fmr_text(fmr)}"
+    )
+    return (
+        f'<div class="freqlab-verdict" role="status" style="line-height:1.5">'
+        f"Pair {edited.pair} ({truth}), {html.escape(edited.model)}: similarity "
+        f'<b class="before">{edited.similarity:.3f}</b> → '
+        f'<b class="after">{edited.edited_similarity:.3f}</b> '
+        f"({change:+.3f}), {limit}: {decided}"
+        f"{_scale_svg(edited, threshold)}</div>"
+    )
+
+
+def _scale_svg(edited: Edited, threshold: float) -> str:
+    """A line of similarities: before (hollow), after (filled), threshold (a bar)."""
+    low = min(-0.2, edited.similarity, edited.edited_similarity)
+
+    def x(value: float) -> float:
+        return 10 + 540 * (value - low) / (1 - low)
+
+    parts = [
+        f'<svg viewBox="0 0 560 44" width="560" style="display:block;max-width:100%" role="img" '
+        f'aria-label="Similarity before {edited.similarity:.3f}, after '
+        f'{edited.edited_similarity:.3f}" font-size="11" fill="currentColor">',
+        '<line x1="10" x2="550" y1="23" y2="23" stroke="currentColor"/>',
+    ]
+    for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
+        parts.append(
+            f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="23" y2="28" stroke="currentColor"/>'
+            f'<text x="{x(value):.1f}" y="41" text-anchor="middle">{value:g}</text>'
+        )
+    if np.isfinite(threshold):
+        parts.append(
+            f'<rect x="{x(threshold) - 1.5:.1f}" y="13" width="3" height="20"/>'
+            f'<text x="{x(threshold):.1f}" y="10" text-anchor="middle">threshold</text>'
+        )
+    parts.append(
+        f'<circle cx="{x(edited.similarity):.1f}" cy="23" r="5.5" '
+        f'fill="var(--jp-layout-color0, white)" stroke="currentColor" stroke-width="2"/>'
+        f'<circle cx="{x(edited.edited_similarity):.1f}" cy="23" r="4"/></svg>'
+    )
+    return "".join(parts)

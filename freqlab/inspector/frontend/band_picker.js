@@ -1,0 +1,339 @@
+// The plane of frequencies and the profile of a pair; bands are chosen in either.
+//
+// Traits: plane {height, width, labels: int16 of every coefficient, zero frequency in the middle,
+// -1 where there is no band}, drawing (what to draw: see widgets.py), selected [band].
+
+const SVG = "http://www.w3.org/2000/svg";
+const WIDTH = 560, HEIGHT = 250;
+const FRAME = { left: 62, right: 8, top: 26, bottom: 56 };
+
+function element(name, attributes, text) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// Selections -----------------------------------------------------------------------------------
+
+function change(model, bands, chosen) {
+  const selected = new Set(model.get("selected"));
+  for (const band of bands) chosen ? selected.add(band) : selected.delete(band);
+  model.set("selected", [...selected].sort((a, b) => a - b));
+  model.save_changes();
+}
+
+function isSelected(model, band) {
+  return model.get("selected").includes(band);
+}
+
+function between(a, b) {
+  const [first, last] = [Math.min(a, b), Math.max(a, b)];
+  return Array.from({ length: last - first + 1 }, (_, k) => first + k);
+}
+
+// The plane ------------------------------------------------------------------------------------
+
+function labelsOf(plane) {
+  const bytes = plane.labels; // a DataView; copied, for it need not be aligned to 16 bits
+  return new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
+}
+
+function channels(colour) {
+  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+}
+
+function drawPlane(model, canvas) {
+  const plane = model.get("plane"), drawing = model.get("drawing");
+  if (!plane.labels || !drawing.bands) return;
+  const { height, width } = plane, labels = labelsOf(plane);
+  const scale = Math.max(2, Math.round(336 / width));
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  const none = channels(drawing.no_data);
+  const colours = drawing.bands.map((band) => channels(band.colour));
+  const selected = new Set(model.get("selected"));
+  for (let y = 0; y < canvas.height; y++) {
+    for (let x = 0; x < canvas.width; x++) {
+      const label = labels[Math.floor(y / scale) * width + Math.floor(x / scale)];
+      let colour = label < 0 ? none : colours[label];
+      // chosen bands are hatched, so that the choice does not hang on colour
+      if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
+      image.data.set([...colour, 255], 4 * (y * canvas.width + x));
+    }
+  }
+  context.putImageData(image, 0, 0);
+  const edge = (x, y, w, h) => {
+    context.fillStyle = "#000";
+    context.fillRect(x, y, w, h);
+  };
+  const chosen = (x, y) => x >= 0 && y >= 0 && x < width && y < height && selected.has(labels[y * width + x]);
+  for (let y = 0; y <= height; y++) {
+    for (let x = 0; x <= width; x++) {
+      if (chosen(x, y) !== chosen(x - 1, y)) edge(x * scale - 1, y * scale, 2, scale);
+      if (chosen(x, y) !== chosen(x, y - 1)) edge(x * scale, y * scale - 1, scale, 2);
+    }
+  }
+}
+
+function bandAt(model, canvas, event) {
+  const { height, width } = model.get("plane");
+  const box = canvas.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - box.left) / box.width) * width);
+  const y = Math.floor(((event.clientY - box.top) / box.height) * height);
+  if (x < 0 || y < 0 || x >= width || y >= height) return -1;
+  return labelsOf(model.get("plane"))[y * width + x];
+}
+
+// The profile ----------------------------------------------------------------------------------
+
+function scales(drawing) {
+  const { x, y } = drawing;
+  const across = WIDTH - FRAME.left - FRAME.right, down = HEIGHT - FRAME.top - FRAME.bottom;
+  return {
+    x: (value) => FRAME.left + (across * (value - x.min)) / (x.max - x.min),
+    y: (value) => FRAME.top + (down * (y.max - value)) / (y.max - y.min),
+  };
+}
+
+function stairs(bands, values, to) {
+  return bands.flatMap((band, k) =>
+    values[k] === null ? [] : [[to.x(band.lower), to.y(values[k])], [to.x(band.upper), to.y(values[k])]]
+  );
+}
+
+function drawAxes(svg, drawing, to) {
+  const bottom = HEIGHT - FRAME.bottom;
+  for (const { at, text } of drawing.x.ticks) {
+    svg.append(element("line", { x1: to.x(at), x2: to.x(at), y1: bottom, y2: bottom + 4, class: "axis" }));
+    svg.append(element("text", { x: to.x(at), y: bottom + 16, "text-anchor": "middle" }, text));
+  }
+  for (const { at, text } of drawing.y.ticks) {
+    svg.append(element("line", { x1: FRAME.left - 4, x2: FRAME.left, y1: to.y(at), y2: to.y(at), class: "axis" }));
+    svg.append(element("text", { x: FRAME.left - 7, y: to.y(at) + 4, "text-anchor": "end" }, text));
+  }
+  svg.append(element("rect", {
+    x: FRAME.left, y: FRAME.top, width: WIDTH - FRAME.left - FRAME.right,
+    height: bottom - FRAME.top, class: "frame",
+  }));
+  const middle = (FRAME.left + WIDTH - FRAME.right) / 2;
+  svg.append(element("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, drawing.x.label));
+  const up = (FRAME.top + bottom) / 2;
+  svg.append(element("text", {
+    x: 14, y: up, "text-anchor": "middle", transform: `rotate(-90 14 ${up})`,
+  }, drawing.y.label));
+}
+
+function drawSpread(svg, drawing, to) {
+  let left = FRAME.left;
+  for (const kind of drawing.spread) {
+    const ends = [...stairs(drawing.bands, kind.lower, to), ...stairs(drawing.bands, kind.upper, to).reverse()];
+    svg.append(element("polygon", { points: ends.join(" "), fill: kind.colour, "fill-opacity": 0.2 }));
+    const legend = element("g", {});
+    legend.append(element("line", {
+      x1: left, x2: left + 24, y1: 13, y2: 13, stroke: kind.colour, "stroke-width": 2,
+      "stroke-dasharray": kind.dash,
+    }));
+    legend.append(element("text", { x: left + 29, y: 17 }, kind.label));
+    svg.append(legend);
+    left += 36 + 6.1 * kind.label.length;
+  }
+}
+
+function drawMedians(svg, drawing, to) {
+  for (const kind of drawing.spread) {
+    svg.append(element("polyline", {
+      points: stairs(drawing.bands, kind.median, to).join(" "), class: "median",
+      stroke: kind.colour, "stroke-dasharray": kind.dash,
+    }));
+  }
+}
+
+function drawBands(svg, model, drawing, to, state) {
+  const bottom = HEIGHT - FRAME.bottom, zero = to.y(Math.min(Math.max(0, drawing.y.min), drawing.y.max));
+  drawing.bands.forEach((band, k) => {
+    const chosen = isSelected(model, k);
+    const group = element("g", {
+      role: "checkbox", "aria-checked": chosen, "aria-label": band.text, "data-band": k,
+      tabindex: k === state.focus ? 0 : -1, class: chosen ? "band chosen" : "band",
+    });
+    const left = to.x(band.lower), wide = to.x(band.upper) - left;
+    group.append(element("title", {}, band.text));
+    group.append(element("rect", {
+      x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, class: "reach",
+    }));
+    if (band.value === null) {
+      group.append(element("rect", { x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, fill: drawing.no_data }));
+    } else {
+      const at = to.y(band.value), inset = Math.min(2, wide / 6);
+      group.append(element("rect", {
+        x: left + inset, width: wide - 2 * inset, y: Math.min(at, zero),
+        height: Math.max(Math.abs(at - zero), 1), fill: band.colour, class: "bar",
+      }));
+    }
+    if (chosen) {
+      group.append(element("rect", { x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, fill: `url(#${state.hatch})`, class: "mark" }));
+      const sign = drawing.operation === "keep" ? "+" : "×";
+      group.append(element("text", { x: left + wide / 2, y: FRAME.top + 13, "text-anchor": "middle", class: "sign" }, sign));
+    }
+    svg.append(group);
+  });
+  svg.append(element("line", { x1: FRAME.left, x2: WIDTH - FRAME.right, y1: zero, y2: zero, class: "axis" }));
+}
+
+function drawProfile(model, svg, state) {
+  const drawing = model.get("drawing");
+  if (!drawing.bands) return;
+  const focused = svg.contains(document.activeElement);
+  svg.replaceChildren();
+  state.focus = Math.min(state.focus, drawing.bands.length - 1);
+  const to = scales(drawing);
+  const hatch = element("pattern", {
+    id: state.hatch, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
+  });
+  hatch.append(element("line", { x1: 0, x2: 0, y1: 0, y2: 8, stroke: "currentColor", "stroke-width": 2, opacity: 0.45 }));
+  svg.append(hatch);
+  drawSpread(svg, drawing, to);
+  drawBands(svg, model, drawing, to, state);
+  drawMedians(svg, drawing, to);
+  drawAxes(svg, drawing, to);
+  if (focused) focus(svg, state.focus);
+}
+
+function focus(svg, band) {
+  const group = svg.querySelector(`[data-band="${band}"]`);
+  if (group) group.focus();
+}
+
+function bandOf(target) {
+  const group = target.closest?.("[data-band]");
+  return group ? Number(group.dataset.band) : -1;
+}
+
+function pointing(model, svg, state) {
+  let painting = null; // whether bands that the pointer is drawn over are chosen or let go
+  svg.addEventListener("pointerdown", (event) => {
+    const band = bandOf(event.target);
+    if (band < 0) return;
+    event.preventDefault();
+    if (event.shiftKey) {
+      change(model, between(state.focus, band), true);
+    } else {
+      painting = !isSelected(model, band);
+      change(model, [band], painting);
+    }
+    state.focus = band;
+    focus(svg, band);
+  });
+  svg.addEventListener("pointermove", (event) => {
+    if (painting === null || !event.buttons) return;
+    const band = bandOf(event.target);
+    if (band >= 0 && isSelected(model, band) !== painting) change(model, [band], painting);
+  });
+  window.addEventListener("pointerup", () => (painting = null), { signal: state.gone });
+}
+
+function typing(model, svg, state) {
+  svg.addEventListener("focusin", (event) => {
+    const band = bandOf(event.target);
+    if (band >= 0) state.focus = band;
+  });
+  svg.addEventListener("keydown", (event) => {
+    const last = model.get("drawing").bands.length - 1;
+    const moves = { ArrowRight: state.focus + 1, ArrowLeft: state.focus - 1, Home: 0, End: last };
+    if (event.key === " " || event.key === "Enter") {
+      change(model, [state.focus], !isSelected(model, state.focus));
+    } else if (event.key === "Escape") {
+      change(model, between(0, last), false);
+    } else if (event.key in moves) {
+      const from = state.focus;
+      state.focus = Math.min(Math.max(moves[event.key], 0), last);
+      if (event.shiftKey) change(model, between(from, state.focus), true);
+      svg.querySelectorAll("[data-band]").forEach((group, k) => group.setAttribute("tabindex", k === state.focus ? 0 : -1));
+      focus(svg, state.focus);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation(); // JupyterLab has its own meaning for most keys
+  });
+}
+
+// The colour bar -------------------------------------------------------------------------------
+
+function drawScale(model, svg) {
+  const scale = model.get("drawing").scale;
+  if (!scale) return;
+  svg.replaceChildren();
+  const top = 8, tall = 184, n = scale.colours.length;
+  scale.colours.forEach((colour, k) => {
+    svg.append(element("rect", { x: 2, y: top + tall - ((k + 1) * tall) / n, width: 13, height: tall / n + 0.5, fill: colour }));
+  });
+  svg.append(element("rect", { x: 2, y: top, width: 13, height: tall, class: "frame" }));
+  scale.ticks.forEach(({ at, text }) => {
+    svg.append(element("text", { x: 20, y: top + tall * (1 - at) + 4 }, text));
+  });
+}
+
+// The widget -----------------------------------------------------------------------------------
+
+let made = 0;
+
+export default {
+  render({ model, el }) {
+    const ending = new AbortController();
+    const state = { focus: 0, hatch: `freqlab-hatch-${made++}`, gone: ending.signal };
+    el.classList.add("freqlab-picker");
+    const figure = document.createElement("div");
+    const canvas = document.createElement("canvas");
+    const title = document.createElement("div");
+    const under = document.createElement("div");
+    canvas.setAttribute("role", "img");
+    const bar = element("svg", { viewBox: "0 0 62 200", class: "scale", "aria-hidden": true });
+    const row = document.createElement("div");
+    row.className = "row";
+    row.append(canvas, bar);
+    title.className = "title";
+    under.className = "under";
+    figure.append(title, row, under);
+    const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", class: "profile" });
+    el.append(figure, svg);
+
+    const draw = () => {
+      const drawing = model.get("drawing");
+      title.textContent = drawing.title ?? "";
+      under.textContent = drawing.under ?? "";
+      canvas.setAttribute("aria-label", drawing.alt ?? "");
+      svg.setAttribute("aria-label", drawing.profile_alt ?? "");
+      drawPlane(model, canvas);
+      drawScale(model, bar);
+      drawProfile(model, svg, state);
+    };
+    canvas.addEventListener("click", (event) => {
+      const band = bandAt(model, canvas, event);
+      if (band < 0) return;
+      if (event.shiftKey) change(model, between(state.focus, band), true);
+      else change(model, [band], !isSelected(model, band));
+      state.focus = band;
+      drawProfile(model, svg, state);
+    });
+    canvas.addEventListener("mousemove", (event) => {
+      const band = bandAt(model, canvas, event);
+      canvas.title = band < 0 ? "" : model.get("drawing").bands[band].text;
+    });
+    pointing(model, svg, state);
+    typing(model, svg, state);
+    model.on("change:drawing", draw);
+    model.on("change:plane", draw);
+    model.on("change:selected", draw);
+    draw();
+    return () => {
+      ending.abort();
+      model.off("change:drawing", draw);
+      model.off("change:plane", draw);
+      model.off("change:selected", draw);
+    };
+  },
+};

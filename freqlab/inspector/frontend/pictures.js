@@ -1,0 +1,40 @@
+// Pictures in a row, each with a caption and an alternative text.
+//
+// Traits: originals and edits, lists of {png: bytes, caption, alt}; edits change often, and alone.
+
+function show(image, { png, alt }) {
+  const url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
+  image.onload = image.onerror = () => URL.revokeObjectURL(url);
+  image.alt = alt;
+  image.src = url;
+}
+
+function fill(row, pictures) {
+  while (row.children.length > pictures.length) row.lastChild.remove();
+  while (row.children.length < pictures.length) {
+    const figure = document.createElement("figure");
+    figure.append(document.createElement("figcaption"), document.createElement("img"));
+    row.append(figure);
+  }
+  pictures.forEach((picture, k) => {
+    const [caption, image] = row.children[k].children;
+    caption.textContent = picture.caption;
+    show(image, picture);
+  });
+}
+
+export default {
+  render({ model, el }) {
+    el.classList.add("freqlab-pictures");
+    const off = ["originals", "edits"].map((name) => {
+      const row = document.createElement("div");
+      row.className = name;
+      el.append(row);
+      const draw = () => fill(row, model.get(name));
+      model.on(`change:${name}`, draw);
+      draw();
+      return () => model.off(`change:${name}`, draw);
+    });
+    return () => off.forEach((stop) => stop());
+  },
+};

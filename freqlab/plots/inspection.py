@@ -1,0 +1,185 @@
+"""Figures of one edited pair: what the inspector shows, to keep."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+
+from freqlab.errors import check_name
+from freqlab.inspection import Edited, chosen_text, side_by_side, stretched
+from freqlab.plots.common import (
+    COMPARISON_COLOURS,
+    LEGEND,
+    SEQUENTIAL,
+    axis_label,
+    new_axes,
+    shortened,
+)
+from freqlab.plots.influence import drawn_bounds, frequency_axis, spectrum_plot
+from freqlab.profiles import influence_spread
+from freqlab.selection import decision_text, fmr_text, select_pair, threshold_of
+
+__all__ = ["inspection_plot", "pair_profile_plot"]
+
+_KINDS = ("directed", "absolute")
+
+
+def pair_profile_plot(
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: str = "probe",
+    kind: str = "directed",
+    spread: xr.Dataset | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Influence of each band of a pair, before that of all genuine and impostor pairs of the run.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    pair, model, side
+        Which part of it.
+    kind
+        ``"directed"`` or ``"absolute"``.
+    spread
+        From :func:`freqlab.profiles.influence_spread`, if it is at hand already.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such pair, model or side.
+    """
+    check_name("kind", kind, _KINDS)
+    data = select_pair(result, pair=pair, model=model, side=side)
+    if spread is None:
+        spread = influence_spread(result, model=model, side=side)
+    ax = ax or new_axes(7, 3.6)
+    bounds = drawn_bounds(result, model)
+    edges = np.append(bounds[:, 0], bounds[-1, 1])
+    for comparison, style, hatch in (("genuine", "-", ""), ("impostor", "--", "////")):
+        lower, median, upper = spread[kind].sel(comparison=comparison).to_numpy()
+        colour = COMPARISON_COLOURS[comparison]
+        n_pairs = int(spread["n_pairs"].sel(comparison=comparison))
+        if not n_pairs:
+            continue
+        level = f"{100 * float(spread.attrs['level']):g} %"
+        ax.stairs(
+            upper,
+            edges,
+            baseline=lower,
+            fill=True,
+            facecolor=(*colour, 0.18),
+            edgecolor=(*colour, 0.6),
+            hatch=hatch,
+            lw=0,
+            label=f"{comparison}: {level} of {n_pairs:,} pairs, and median",
+        )
+        ax.stairs(median, edges, baseline=None, color=colour, ls=style, lw=1.4)
+    values = data["influence"].to_numpy()
+    values = np.abs(values) if kind == "absolute" else values
+    centre = bounds.mean(axis=1)
+    ax.plot(centre, values, "o-", color="0.1", ms=4.5, lw=1.2, label=f"pair {pair}")
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, result, model)
+    ax.set_ylabel(axis_label(spread[kind]))
+    ax.legend(**LEGEND)
+    return ax
+
+
+def inspection_plot(
+    result: xr.Dataset,
+    edited: Edited,
+    *,
+    kind: str = "directed",
+    fmr: float = 1e-3,
+    spread: xr.Dataset | None = None,
+    ax: Axes | None = None,
+) -> dict[str, Axes]:
+    """A pair whose bands were edited: faces, what was taken, the plane and the profile.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    edited
+        From :meth:`freqlab.Inspection.edit` on this result.
+    kind
+        ``"directed"`` or ``"absolute"``.
+    fmr
+        False match rate of the threshold in the title.
+    spread
+        From :func:`freqlab.profiles.influence_spread`, if it is at hand already.
+    ax
+        An axes whose place the plot takes; a new figure by default.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``probe``, ``reference``, ``edited``, ``alone``, ``difference``, ``plane``, ``profile``.
+    """
+    check_name("kind", kind, _KINDS)
+    part = {"pair": edited.pair, "model": edited.model, "side": edited.side}
+    data = select_pair(result, **part)  # type: ignore[arg-type]
+    if ax is None:
+        ax = plt.figure(figsize=(11.4, 6.6)).add_axes((0.02, 0.115, 0.95, 0.785))
+    ax.set_axis_off()
+    names = ("probe", "reference", "edited", "alone", "difference")
+    axes = {name: ax.inset_axes((0.203 * k, 0.53, 0.18, 0.36)) for k, name in enumerate(names)}
+    axes["plane"] = ax.inset_axes((0.035, 0.0, 0.22, 0.40))
+    axes["profile"] = ax.inset_axes((0.43, 0.0, 0.57, 0.40))
+    for role in ("probe", "reference"):
+        axes[role].imshow(edited.crops[role], interpolation="lanczos")
+        axes[role].set_title(f"{role}\n{shortened(str(data[role].item()), 24)}", fontsize="medium")
+    chosen = chosen_text(result, edited.bands)
+    who = "both" if edited.side == "both" else edited.side
+    verb = "without" if edited.operation == "remove" else "with only"
+    image = side_by_side(edited.pictures, "edited").round().clip(0, 255).astype(np.uint8)
+    axes["edited"].imshow(image, interpolation="lanczos")
+    axes["edited"].set_title(f"{who} {verb}\n{shortened(chosen, 30)}", fontsize="medium")
+    alone, factor = stretched(side_by_side(edited.pictures, "alone"))
+    axes["alone"].imshow(alone, interpolation="lanczos")
+    axes["alone"].set_title(f"these bands alone,\ncontrast × {factor:.3g}", fontsize="medium")
+    difference = side_by_side(edited.pictures, "difference")
+    top = max(float(difference.max()), 1.0)
+    axes["difference"].imshow(difference, cmap=SEQUENTIAL, vmin=0, vmax=top)
+    axes["difference"].set_title(
+        f"difference to the original,\n0 to {top:.3g} grey levels", fontsize="medium"
+    )
+    for name in names:
+        axes[name].set(xticks=[], yticks=[])
+    spectrum_plot(result, **part, kind=kind, ax=axes["plane"])  # type: ignore[arg-type]
+    pair_profile_plot(result, **part, kind=kind, spread=spread, ax=axes["profile"])  # type: ignore[arg-type]
+    bounds = drawn_bounds(result, edited.model)
+    for k, band in enumerate(edited.bands):
+        axes["profile"].axvspan(
+            *bounds[band],
+            color="0.5",
+            alpha=0.25,
+            lw=0,
+            label="removed" if edited.operation == "remove" else "kept",
+        ) if k == 0 else axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0)
+    axes["profile"].legend(**LEGEND)
+    ax.set_title(_title(result, edited, data, fmr), fontsize="large", pad=14)
+    return axes
+
+
+def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> str:
+    threshold = threshold_of(result, model=edited.model, fmr=fmr)
+    truth = "genuine" if bool(data["genuine"]) else "impostor"
+    text = f"Pair {edited.pair} ({truth}), {edited.model}: similarity {edited.similarity:.3f}"
+    changed = edited.bands or edited.operation == "keep"
+    if changed:
+        text += f" → {edited.edited_similarity:.3f}"
+    if np.isfinite(threshold):
+        text += f", threshold {threshold:.3f} at FMR {fmr_text(fmr)}: "
+        text += decision_text(edited.similarity, threshold)
+        if changed:
+            text += f" → {decision_text(edited.edited_similarity, threshold)}"
+    return text

@@ -1,0 +1,389 @@
+"""The inspector as a user meets it: in JupyterLab and as a page, with mouse and keyboard.
+
+A real JupyterLab and the page of the command line are driven in the Chromium of the system.
+Without one these tests are skipped, saying so; FREQLAB_BROWSER=required makes that an error.
+Screenshots are left in test-results/.
+"""
+
+import contextlib
+import io
+import math
+import os
+import re
+import shutil
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from PIL import Image
+from servers import jupyterlab, started, write_cells
+
+import freqlab as fl
+
+SCREENSHOTS = Path(__file__).parents[2] / "test-results"
+PATIENCE = 120_000  # ms; machines that run tests are slow at times
+BANDS = ".freqlab-picker svg.profile [data-band]"
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """Path of the browser of this machine."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        missing = "there is no Chromium here (apt install chromium)"
+        if os.environ.get("FREQLAB_BROWSER") == "required":
+            pytest.fail(f"{missing}, and FREQLAB_BROWSER=required")
+        pytest.skip(missing)
+    return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium):
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@contextlib.contextmanager
+def watched(browser):
+    """A page; it fails if its console told of an error, or it asked another machine."""
+    size = {"width": 1500, "height": 1250}
+    context = browser.new_context(viewport=size, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE)
+    wrong = []
+    page.on("console", lambda m: wrong.append(m.text) if m.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda r: None if is_local(r.url) else wrong.append(f"asked {r.url}"))
+    yield page
+    page.goto("about:blank")  # before its server goes
+    context.close()
+    assert wrong == []
+
+
+@pytest.fixture(autouse=True)
+def _screenshot(request):
+    """What each test leaves on its page, to look at."""
+    names = {"notebook", "served", "page"} & set(request.fixturenames)
+    page = request.getfixturevalue(names.pop()) if names else None
+    yield
+    if page is not None:
+        SCREENSHOTS.mkdir(exist_ok=True)
+        page.screenshot(path=SCREENSHOTS / f"{request.node.name}.png")
+
+
+@pytest.fixture
+def page(browser):
+    with watched(browser) as page:
+        yield page
+
+
+def is_local(url):
+    return url.startswith(("data:", "blob:", "http://127.0.0.1", "ws://127.0.0.1"))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Twelve faces of the demo and two networks; a second column of the pairs to choose by."""
+    faces = fl.load_faces("orl").select([10 * s + i for s in (0, 9, 19, 31) for i in (0, 3, 5)])
+    pairs = fl.make_pairs(faces, seed=0)
+    pairs["half"] = ["first" if k < len(pairs) // 2 else "second" for k in range(len(pairs))]
+    store = tmp_path_factory.mktemp("browser") / "orl.zarr"
+    return fl.influence(faces, pairs, models=["mobilefacenet", "dlib"], store=store, progress=False)
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory):
+    """A JupyterLab: its folder, and the address of a notebook in it."""
+    root = tmp_path_factory.mktemp("lab")
+    with jupyterlab(root, tmp_path_factory.mktemp("config")) as address:
+        yield root, address
+
+
+@pytest.fixture(scope="module")
+def opened(browser, lab, run):
+    """A notebook in JupyterLab that shows the inspector; its kernel is there."""
+    root, address = lab
+    source = f"import freqlab as fl\ninspector = fl.inspect({run.attrs['store']!r})\ninspector"
+    write_cells(root / "inspect.ipynb", source)
+    with watched(browser) as page:
+        page.goto(address.format("inspect.ipynb"))
+        page.get_by_text("| Idle").wait_for()
+        yield page
+
+
+@pytest.fixture
+def notebook(opened):
+    """The same, run anew."""
+    opened.evaluate("document.querySelector('.freqlab-inspector')?.setAttribute('data-old', '')")
+    run_all(opened)
+    opened.wait_for_selector(".freqlab-inspector:not([data-old]) .freqlab-pictures img")
+    settled(opened)
+    return opened
+
+
+@pytest.fixture
+def served(browser, run, tmp_path):
+    """The page that the command line serves."""
+    log = tmp_path / "log"
+    command = [
+        *(sys.executable, "-c", "from freqlab.cli import main; main()", "inspect"),
+        *(run.attrs["store"], "--no-browser", "--port", "8971"),
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with started(command, environment, log):
+        end = time.monotonic() + 90
+        while not (found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\w+", log.read_text())):
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        with watched(browser) as page:
+            page.goto(found.group())
+            page.wait_for_selector(".freqlab-pictures img")
+            settled(page)
+            yield page
+
+
+def run_all(page):
+    """Run all cells, once the kernel is there."""
+    page.wait_for_selector(".jp-Notebook .jp-Cell")
+    page.get_by_text("| Idle").wait_for()
+    page.get_by_role("menuitem", name="Run", exact=True).click()
+    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+
+
+def settled(page, quiet=0.8):
+    """Wait until the similarity and the pictures have stopped changing."""
+    before, since = None, time.monotonic()
+    end = since + 60
+    while time.monotonic() < end:
+        now = page.evaluate(
+            "() => [...document.querySelectorAll('.freqlab-verdict, .freqlab-pictures img')]"
+            ".map(e => e.src || e.textContent).join()"
+        )
+        if now != before:
+            before, since = now, time.monotonic()
+        elif time.monotonic() - since > quiet:
+            return
+        page.wait_for_timeout(100)
+    raise AssertionError("the inspector does not come to rest")
+
+
+def chosen(page, panel=0):
+    """Bands that the browser marks as chosen."""
+    return page.evaluate(
+        "k => [...document.querySelectorAll('.freqlab-picker svg.profile')][k]"
+        ".querySelectorAll('[aria-checked=true]').length && "
+        "[...[...document.querySelectorAll('.freqlab-picker svg.profile')][k]"
+        ".querySelectorAll('[aria-checked=true]')].map(g => Number(g.dataset.band)) || []",
+        panel,
+    )
+
+
+def shown_similarity(page, panel=0):
+    return float(page.locator(".freqlab-verdict .after").nth(panel).inner_text())
+
+
+def picture(page, number):
+    """What the browser has drawn for a picture, as its bytes in PNG."""
+    return page.locator(".freqlab-pictures img").nth(number).screenshot()
+
+
+def expect(page, run, *, panel=0, model="mobilefacenet", **view):
+    """The browser says what the network says to this view."""
+    settled(page)
+    view = {"pair": 0, **view}
+    edited = fl.Inspection(run).edit(model=model, **view)
+    assert chosen(page, panel) == list(edited.bands)
+    assert shown_similarity(page, panel) == pytest.approx(edited.edited_similarity, abs=6e-4)
+
+
+def drag(page, handle, by):
+    """Drag a handle of the slider, as a hand does."""
+    box = page.locator(".noUi-handle").nth(handle).bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for step in range(1, 9):
+        page.mouse.move(x + by * step / 8, y)
+    page.mouse.up()
+
+
+def click_ring(page, frequency):
+    """Click into the plane, at this many cycles per image to the right of its middle."""
+    box = page.locator(".freqlab-picker canvas").first.bounding_box()
+    place = box["width"] * (56.5 + frequency) / 112
+    page.mouse.click(box["x"] + place, box["y"] + box["height"] * 56.5 / 112)
+
+
+def test_drag_a_band_off_a_face_in_jupyterlab(notebook, run):
+    page = notebook
+    edited, similarity = picture(page, 2), shown_similarity(page)
+    drag(page, 1, 60)
+    settled(page)
+    bands = chosen(page)
+    assert bands
+    assert bands == list(range(len(bands)))
+    assert picture(page, 2) != edited
+    assert shown_similarity(page) != similarity
+    expect(page, run, bands=bands)
+
+
+def test_click_rings_and_bars(notebook, run):
+    page = notebook
+    click_ring(page, 10)
+    expect(page, run, bands=[2])
+    page.locator(BANDS).nth(5).click()
+    expect(page, run, bands=[2, 5])
+    page.screenshot(path=SCREENSHOTS / "ring_and_bar.png")
+    click_ring(page, -10)
+    expect(page, run, bands=[5])
+    page.locator(BANDS).nth(8).click(modifiers=["Shift"])
+    settled(page)
+    assert chosen(page) == [2, 3, 4, 5, 6, 7, 8]
+
+
+def test_all_of_it_by_keyboard(notebook, run):
+    page = notebook
+    page.locator(f"{BANDS}[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Space")
+    expect(page, run, bands=[1])
+    page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page, run, bands=[1, 2, 3])
+    page.keyboard.press("Escape")
+    expect(page, run, bands=[])
+    slider = page.locator(".noUi-handle").nth(1)
+    slider.focus()
+    slider.press("ArrowRight")
+    slider.press("ArrowRight")
+    expect(page, run, bands=[0, 1])
+    page.get_by_role("button", name="Next").focus()
+    page.keyboard.press("Enter")
+    expect(page, run, pair=1, bands=[])
+
+
+def test_walk_with_a_locked_choice_and_compare_models(notebook, run):
+    page = notebook
+    page.get_by_label("keep the choice").check()
+    page.get_by_label("Compare with").select_option(label="dlib")
+    page.get_by_role("button", name="keep only").click()
+    page.locator(BANDS).nth(1).click()
+    settled(page)
+    page.get_by_role("button", name="Next").click()
+    for panel, model in enumerate(("mobilefacenet", "dlib")):
+        expect(page, run, panel=panel, model=model, pair=1, bands=[1], operation="keep")
+    left, right = (page.locator(".freqlab-picker").nth(k).bounding_box() for k in (0, 1))
+    assert right["x"] >= left["x"] + left["width"]
+    page.screenshot(path=SCREENSHOTS / "two_models.png")
+
+
+def test_choose_pairs_by_metadata_and_by_what_is_surprising(notebook, run):
+    page = notebook
+    page.get_by_label("Among").select_option(label="half")
+    page.get_by_label("=", exact=True).select_option(label="second")
+    first = int(run["pair"].to_numpy()[(run["half"] == "second").to_numpy()][0])
+    expect(page, run, pair=first, bands=[])
+    page.get_by_label("Among").select_option(label="all pairs")
+    page.get_by_label("Order").select_option(label="largest influence")
+    strongest = abs(run["influence"].sel(model="mobilefacenet", side="probe")).max("band")
+    expect(page, run, pair=int(strongest.idxmax("pair")), bands=[])
+
+
+def test_files_to_keep(notebook, run):
+    page = notebook
+    page.locator(BANDS).nth(1).click()
+    settled(page)
+
+    def download(label):
+        with page.expect_download() as found:
+            page.get_by_role("button", name=label).click()
+        return found.value.suggested_filename, Path(found.value.path()).read_bytes()
+
+    name, content = download("Figure (PNG)")
+    assert name == "pair0-mobilefacenet-probe.png"
+    assert Image.open(io.BytesIO(content)).size == (1710, 960)
+    (SCREENSHOTS / name).write_bytes(content)
+    name, content = download("Figure (SVG)")
+    assert b"<svg" in content[:1000]
+    name, content = download("Numbers (CSV)")
+    row = pd.read_csv(io.BytesIO(content)).iloc[0]
+    assert row["bands"] == "4-8"
+    assert row["edited_similarity"] == pytest.approx(shown_similarity(page), abs=6e-4)
+    name, content = download("Code (Python)")
+    assert name.endswith(".py")
+    assert b"inspection.edit(model='mobilefacenet', pair=0, bands=[1]" in content
+
+
+def test_an_error_is_shown_where_one_looks(notebook):
+    page = notebook
+    number = page.get_by_label("Pair", exact=True)
+    number.fill("4711")
+    number.press("Enter")
+    page.get_by_role("alert").wait_for()
+    assert "pair=4711 is not in the result" in page.get_by_role("alert").inner_text()
+    assert number.input_value() == "0"
+    page.get_by_role("button", name="Next").click()
+    page.get_by_role("alert").wait_for(state="detached")
+
+
+def test_pictures_have_alternative_texts(notebook):
+    texts = notebook.locator(".freqlab-pictures img").evaluate_all("a => a.map(i => i.alt)")
+    assert len(texts) == 5
+    assert texts[0].startswith("The probe, s")
+    assert all(texts)
+    for band in notebook.locator(BANDS).all():
+        assert re.match(
+            r".+ cycles/image: (directed influence|no data)", band.get_attribute("aria-label")
+        )
+
+
+def test_the_page_of_the_command_line(served, run):
+    page = served
+    assert page.title() == "freqlab: orl.zarr"
+    drag(page, 1, 60)
+    settled(page)
+    expect(page, run, bands=chosen(page))
+    assert chosen(page)
+    click_ring(page, 4 * len(chosen(page)) + 2)
+    expect(page, run, bands=[*chosen(page)])
+    with page.expect_download() as found:
+        page.get_by_role("button", name="Figure (PNG)").click()
+    assert found.value.suggested_filename.endswith(".png")
+    page.screenshot(path=SCREENSHOTS / "page.png")
+
+
+def test_the_page_is_closed_to_who_has_no_token(served):
+    address = served.url.partition("?")[0]
+    with urllib.request.urlopen(address, timeout=20) as answer:
+        assert "/login" in answer.url  # sent there, and nothing is run
+
+
+@pytest.mark.slow
+def test_the_first_notebook_ends_in_the_inspector(lab, page):
+    """A newcomer's way: open explore.ipynb, run it, drag a band off a face."""
+    root, address = lab
+    shutil.copy(Path(__file__).parents[2] / "notebooks" / "explore.ipynb", root / "explore.ipynb")
+    notebook = nbformat.read(root / "explore.ipynb", as_version=4)
+    (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
+    cell.source += '\nn_pairs = 40\nstore = "explore.zarr"\n'
+    nbformat.write(notebook, root / "explore.ipynb")
+    page.set_default_timeout(420_000)
+    page.goto(address.format("explore.ipynb"))
+    run_all(page)
+    page.locator(".freqlab-pictures img").first.wait_for(state="attached")
+    page.locator(".freqlab-inspector").scroll_into_view_if_needed()
+    settled(page)
+    before = shown_similarity(page)
+    drag(page, 1, 60)
+    settled(page)
+    assert chosen(page)
+    assert not math.isclose(shown_similarity(page), before)

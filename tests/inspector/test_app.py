@@ -1,0 +1,258 @@
+"""The inspector without a browser: its traits, its controls, and how it tells of errors."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import Linear, make_faces
+from PIL import Image
+
+import freqlab as fl
+from freqlab.errors import ParameterError, StoreError, UnknownNameError
+
+
+@pytest.fixture(scope="module")
+def result(tmp_path_factory):
+    """Two linear networks on synthetic faces; pairs carry a column ``light``."""
+    faces = make_faces(n_subjects=5)
+    pairs = fl.make_pairs(faces, seed=0)
+    pairs["light"] = np.where(np.arange(len(pairs)) % 3 == 0, "lamp", "day")
+    store = tmp_path_factory.mktemp("inspector") / "run.zarr"
+    return fl.influence(faces, pairs, models=models(), store=store, progress=False)
+
+
+def models():
+    return [fl.wrap_model(Linear(seed=k), name=name) for k, name in enumerate(("first", "second"))]
+
+
+@pytest.fixture
+def app(result):
+    return fl.inspect(result, models=models())
+
+
+def click(button):
+    """Click as the browser does; an exception would be swallowed here."""
+    button._click_handlers(button)
+
+
+def test_it_begins_with_the_first_pair_and_no_band(app, result):
+    assert (app.pair, app.model, app.side, app.selected) == (0, "first", "probe", ())
+    assert app.error == ""
+    assert app.similarity["first"] == pytest.approx(
+        float(result["similarity"].sel(pair=0, model="first")), abs=1e-6
+    )
+    panel = app._panels[0]
+    assert len(panel.pictures.originals) == 2
+    assert len(panel.pictures.edits) == 3
+    assert panel.sentence.value.startswith("<p")
+
+
+def test_the_slider_takes_bands_out_and_the_network_answers(app, result):
+    before = app._panels[0].pictures.edits[0]["png"]
+    app._controls.slider.index = (1, 2)
+    assert app.selected == (1,)
+    influence = float(result["influence"].sel(pair=0, model="first", side="probe")[1])
+    intact = float(result["similarity"].sel(pair=0, model="first"))
+    assert app.similarity["first"] == pytest.approx(intact - influence, abs=1e-5)
+    assert f"{app.similarity['first']:.3f}" in app._panels[0].verdict.value
+    assert app._panels[0].pictures.edits[0]["png"] != before
+    assert app._panels[0].picker.selected == [1]
+
+
+def test_bands_clicked_move_the_slider_around_them(app):
+    app._panels[0].picker.selected = [2, 5]
+    assert app.selected == (2, 5)
+    assert app._controls.slider.index == (2, 6)
+    app._controls.slider.index = (2, 4)
+    assert app.selected == (2, 3)
+    click(app._controls.clear)
+    assert app.selected == ()
+    assert app._panels[0].picker.selected == []
+
+
+def test_keep_is_the_complement_of_remove(app):
+    app.selected = (0, 1)
+    app._controls.operation.value = "keep"
+    kept = app.similarity["first"]
+    app.operation, app.selected = "remove", tuple(range(2, 15))
+    assert app.similarity["first"] == pytest.approx(kept, abs=1e-6)
+
+
+def test_previous_and_next_walk_in_the_order_and_round(app, result):
+    click(app._controls.next)
+    assert app.pair == 1
+    click(app._controls.previous)
+    click(app._controls.previous)
+    assert app.pair == int(result["pair"].to_numpy()[-1])
+    app._controls.order.value = "influence"
+    strongest = np.abs(result["influence"].sel(model="first", side="probe")).max("band")
+    assert app.pair == int(strongest.idxmax("pair"))
+    assert app._controls.position.value == f"1 of {result.sizes['pair']}"
+
+
+def test_the_choice_goes_with_the_pair_unless_it_is_kept(app):
+    app.selected = (1, 2)
+    click(app._controls.next)
+    assert app.selected == ()
+    assert app._controls.slider.index[0] == app._controls.slider.index[1]
+    app.selected = (1, 2)
+    app._controls.locked.value = True
+    click(app._controls.next)
+    assert app.selected == (1, 2)
+    assert app._panels[0].picker.selected == [1, 2]
+
+
+def test_pairs_are_chosen_by_a_column_and_its_value(app, result):
+    app._controls.column.value = "light"
+    assert app._controls.value.options == ("day", "lamp")
+    app._controls.value.value = "lamp"
+    lamp = result["pair"].to_numpy()[(result["light"] == "lamp").to_numpy()]
+    assert app.pair == lamp[0]
+    assert app._controls.position.value == f"1 of {len(lamp)}"
+    click(app._controls.next)
+    assert app.pair == lamp[1]
+    app._controls.column.value = ""
+    assert app.where == {}
+
+
+def test_two_models_stand_side_by_side(app, result):
+    assert len(app._beside.children) == 1
+    app._controls.other.value = "second"
+    assert len(app._beside.children) == 2
+    app._panels[1].picker.selected = [0]
+    assert app.selected == (0,)
+    for panel, model in zip(app._panels, ("first", "second"), strict=True):
+        assert model in panel.verdict.value
+        one = result.sel(pair=0, model=model, side="probe")
+        expected = float(one["similarity"] - one["influence"][0])
+        assert app.similarity[model] == pytest.approx(expected, abs=1e-5)
+    app._controls.other.value = ""
+    assert len(app._beside.children) == 1
+
+
+def test_sides_kinds_and_rates_can_be_chosen(app):
+    app._controls.side.value = "both"
+    app.selected = (1,)
+    assert app.inspection.edit(
+        pair=0, model="first", bands=[1], side="both"
+    ).edited_similarity == pytest.approx(app.similarity["first"])
+    app._controls.kind.value = "absolute"
+    assert min(band["value"] for band in app._panels[0].picker.drawing["bands"]) >= 0
+    rates = dict(app._controls.fmr.options)
+    assert "1e-3 (not resolved)" in rates
+    app._controls.fmr.value = rates["1e-2 (not resolved)"]
+    assert app.fmr == pytest.approx(1e-2)
+
+
+def test_an_unknown_pair_is_said_in_the_inspector_and_the_number_goes_back(app):
+    app._controls.pair.value = 4711
+    assert "pair=4711 is not in the result" in app.error
+    assert 'role="alert"' in app._alert.value
+    assert "4711" in app._alert.value
+    assert (app.pair, app._controls.pair.value) == (0, 0)
+    app._controls.pair.value = 2
+    assert (app.pair, app.error, app._alert.value) == (2, "", "")
+
+
+def test_an_error_in_a_button_is_shown_with_its_trace(app, monkeypatch):
+    def broken(n):
+        raise RuntimeError("the <disk> is gone")
+
+    monkeypatch.setattr(app, "step", broken)
+    click(app._controls.next)
+    assert app.error == "RuntimeError: the <disk> is gone"
+    assert "&lt;disk&gt;" in app._alert.value
+    assert "Traceback" in app._alert.value
+
+
+def test_no_pair_that_fits_is_said(app):
+    app._controls.order.value = "flipped"
+    assert app.error.startswith("no pair of the result fits 'decision flipped by one band' at FMR")
+    assert app._controls.next.disabled
+    app._controls.order.value = "index"
+    assert app.error == ""
+    assert not app._controls.next.disabled
+
+
+def test_without_the_network_all_else_is_shown(result):
+    app = fl.inspect(result)
+    assert "'first' is not known by name" in app.error
+    assert len(app._panels[0].pictures.originals) == 2
+    app._controls.slider.index = (0, 2)
+    assert app.selected == (0, 1)
+    assert len(app._panels[0].pictures.edits) == 3
+    assert app._panels[0].verdict.value == ""
+    assert "'first' is not known by name" in app.error
+
+
+def test_traits_refuse_what_the_result_has_not(app):
+    with pytest.raises(UnknownNameError, match="model 'third'; allowed: first, second"):
+        app.model = "third"
+    with pytest.raises(UnknownNameError, match="side 'left'"):
+        app.side = "left"
+    with pytest.raises(ParameterError, match="pair=-1"):
+        app.pair = -1
+    with pytest.raises(ParameterError, match=r"selected=\(15,\)"):
+        app.selected = (15,)
+    with pytest.raises(UnknownNameError, match="column 'shoes'"):
+        app.where = {"shoes": 1}
+    with pytest.raises(ParameterError, match=r"fmr=0\.5"):
+        app.fmr = 0.5
+    assert (app.model, app.side, app.pair, app.selected) == ("first", "probe", 0, ())
+
+
+def test_inspect_refuses_what_does_not_fit(result):
+    with pytest.raises(UnknownNameError, match="model 'third'"):
+        fl.inspect(result, models=models(), model="third")
+    with pytest.raises(ParameterError, match="pair=99"):
+        fl.inspect(result, models=models(), pair=99)
+    with pytest.raises(StoreError, match="no such folder"):
+        fl.inspect("nowhere.zarr")
+    with pytest.raises(ParameterError, match="a dataset of fl.influence is needed"):
+        fl.inspect(42)
+
+
+def test_files_hold_what_is_shown(app):
+    app.other, app.selected = "second", (1, 2)
+    png, mime = app.file("png")
+    assert mime == "image/png"
+    width, height = Image.open(io.BytesIO(png)).size
+    assert height > width  # one under the other
+    svg, mime = app.file("svg")
+    assert mime == "image/svg+xml"
+    assert b"<svg" in svg[:1000]
+    rows = pd.read_csv(io.BytesIO(app.file("csv")[0]))
+    assert rows["model"].tolist() == ["first", "second"]
+    assert rows["edited_similarity"].tolist() == pytest.approx(list(app.similarity.values()))
+    assert app.file("py")[0].decode() == app.code() == app._code.value
+    with pytest.raises(UnknownNameError, match="file 'pdf'; allowed: png, svg, csv, py"):
+        app.file("pdf")
+
+
+def test_a_download_is_sent_under_a_plain_name(app, monkeypatch):
+    sent = []
+    monkeypatch.setattr(app._downloads, "send", lambda *a: sent.append(a))
+    app._downloads._handle_custom_msg({"file": "csv"}, [])
+    ((message, buffers),) = sent
+    assert message == {"filename": "pair0-first-probe.csv", "type": "text/csv"}
+    assert buffers[0].startswith(b"pair,")
+    app._downloads._handle_custom_msg({"file": "exe"}, [])
+    assert "unknown file 'exe'" in app.error
+
+
+def test_every_picture_has_an_alternative_text_and_every_control_a_name(app):
+    for picture in app._panels[0].pictures.originals + app._panels[0].pictures.edits:
+        assert picture["alt"]
+    for control in app._controls.by_trait.values():
+        named = control.description or getattr(control, "tooltips", None)
+        assert named
+    for band in app._panels[0].picker.drawing["bands"]:
+        assert band["name"] in band["text"]
+
+
+def test_the_tables_hold_the_numbers_of_the_pair(app, result):
+    similarity = float(result["similarity"].sel(pair=0, model="second"))
+    assert f"{similarity:.4f}" in app._table.value
+    influence = float(result["influence"].sel(pair=0, model="first", side="probe")[0])
+    assert f"{influence:.4f}" in app._bands_table.value

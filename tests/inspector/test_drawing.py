@@ -1,0 +1,109 @@
+"""What the inspector draws: rings by a loop over frequencies, pictures that decode, texts."""
+
+import io
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import freqlab as fl
+from freqlab.inspector.drawing import (
+    drawing_of,
+    edit_pictures,
+    original_pictures,
+    plane_of,
+    verdict_html,
+)
+from freqlab.profiles import influence_spread
+
+PART = {"model": "mobilefacenet", "side": "probe"}
+
+
+@pytest.fixture(scope="module")
+def spread(demo):
+    return influence_spread(demo, **PART)
+
+
+def test_the_plane_labels_every_frequency(demo):
+    plane = plane_of(demo, model="mobilefacenet")
+    labels = np.frombuffer(plane["labels"], "<i2").reshape(plane["height"], plane["width"])
+    assert labels.shape == (112, 112)
+    for y, x in [(56, 56), (56, 57), (56, 59), (56, 60), (40, 70), (0, 0), (100, 3)]:
+        radius = np.hypot(y - 56, x - 56)
+        assert labels[y, x] == (-1 if radius == 0 else min(int(radius // 4), 14))
+
+
+def test_the_drawing_says_what_the_numbers_say(demo, spread):
+    drawing = drawing_of(demo, spread, pair=2, kind="directed", operation="remove", **PART)
+    influence = demo["influence"].sel(pair=2, **PART).to_numpy()
+    assert [band["value"] for band in drawing["bands"]] == pytest.approx(influence.tolist())
+    assert drawing["bands"][1]["text"].startswith(
+        f"4-8 cycles/image: directed influence {influence[1]:+.3f} (genuine pairs "
+    )
+    assert drawing["x"]["label"] == "spatial frequency (cycles/image)"
+    assert drawing["y"]["label"] == "directed influence (cosine similarity)"
+    low, high = drawing["y"]["min"], drawing["y"]["max"]
+    assert low <= min(influence.min(), np.nanmin(spread["directed"]))
+    assert high >= max(influence.max(), np.nanmax(spread["directed"]))
+    assert all(low <= tick["at"] <= high for tick in drawing["y"]["ticks"])
+
+
+def test_absolute_influence_is_drawn_without_its_sign(demo, spread):
+    drawing = drawing_of(demo, spread, pair=2, kind="absolute", operation="keep", **PART)
+    assert min(band["value"] for band in drawing["bands"]) >= 0
+    assert drawing["scale"]["ticks"][0]["text"] == "0"
+
+
+def test_the_strongest_band_has_the_end_of_the_scale(demo, spread):
+    drawing = drawing_of(demo, spread, pair=2, kind="directed", operation="remove", **PART)
+    influence = demo["influence"].sel(pair=2, **PART).to_numpy()
+    strongest = int(np.argmax(np.abs(influence)))
+    end = drawing["scale"]["colours"][-1 if influence[strongest] > 0 else 0]
+    assert drawing["bands"][strongest]["colour"] == end
+
+
+def test_a_band_without_a_value_is_told(demo, spread):
+    result = demo.load().copy(deep=True)
+    result["influence"].loc[{"band": result["band"].to_numpy()[3]}] = np.nan
+    drawing = drawing_of(
+        result,
+        influence_spread(result, **PART),
+        pair=2,
+        kind="directed",
+        operation="remove",
+        **PART,
+    )
+    assert drawing["bands"][3]["value"] is None
+    assert drawing["bands"][3]["text"] == "12-16 cycles/image: no data"
+    assert drawing["spread"][0]["median"][3] is None
+
+
+def test_pictures_decode_and_are_described(demo):
+    inspection = fl.Inspection(demo)
+    edited = inspection.edit(pair=2, bands=[1, 2], **PART)
+    names = {"probe": "a <b>", "reference": "c"}
+    originals = original_pictures(edited.crops, names)
+    edits = edit_pictures(demo, edited.pictures, bands=(1, 2), operation="remove")
+    for picture in originals + edits:
+        assert Image.open(io.BytesIO(picture["png"])).size == (112, 112)
+        assert len(picture["alt"]) > 5
+    shown = np.asarray(Image.open(io.BytesIO(edits[0]["png"])))
+    exact = edited.pictures["probe"].edited
+    assert np.abs(shown - exact.clip(0, 255)).max() <= 0.5 + 1e-3
+    assert edits[0]["alt"] == "The probe without 4-12 cycles/image"
+    assert "contrast ×" in edits[1]["caption"]
+    assert originals[0]["alt"] == "The probe, a <b>"
+
+
+@pytest.mark.parametrize("resolved", [True, False])
+def test_the_verdict_is_well_formed_and_says_both_decisions(demo, resolved):
+    result = demo.load().copy(deep=True)
+    result["threshold"][:] = 0.99 if resolved else np.nan
+    edited = fl.Inspection(demo).edit(pair=2, bands=[1], **PART)
+    text = verdict_html(result, edited._replace(similarity=1.0), fmr=1e-3)
+    root = ET.fromstring(text)
+    assert root.find("b[@class='after']").text == f"{edited.edited_similarity:.3f}"
+    assert ("match → no match" in text) == resolved
+    assert ("do not resolve a threshold" in text) != resolved
+    assert len(root.findall("svg/circle")) == 2

@@ -1,0 +1,276 @@
+"""Every figure, by the code of the gallery on few faces: what it says, and that it can be read."""
+
+import importlib.util
+import itertools
+import re
+import sys
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
+from PIL import Image
+
+import freqlab as fl
+from freqlab import plots
+from freqlab.plots.common import axis_label
+
+DOCS = Path(__file__).parents[2] / "docs"
+PUBLIC = [name for name in plots.__all__ if callable(getattr(plots, name))]
+FEWER = {
+    "n_pairs=200": "n_pairs=60",
+    "n_pairs=60": "n_pairs=12",
+    '"dlib"': '"mobilefacenet-mask"',
+    "width=4": "width=14",
+    '"A genuine pair whose decision hangs on one band"': '"A typical genuine pair"',
+    "fmr=1e-2": "fmr=1e-1",
+    "n=24": "n=12",
+}
+
+
+def gallery_module():
+    spec = importlib.util.spec_from_file_location("gallery_maker", DOCS / "gallery.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["gallery_maker"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+gallery = gallery_module()
+CELLS = gallery.read_cells(gallery.CODE.read_text())
+DRAWN = [cell.title for cell in CELLS if not cell.opens]
+
+# what stands at the axes: dataset, variable, and the unit it is drawn in where that is another
+FROM_DATA = {
+    "heat_plot": [("result", "frequency"), ("result", "influence")],
+    "spectrum_plot": [("result", "frequency")],
+    "strip_plot": [("result", "frequency"), ("result", "influence")],
+    "pair_profile_plot": [("result", "frequency")],
+    "inspection_plot": [("result", "frequency")],
+    "profile_plot": [("profile", "frequency"), ("profile", "directed")],
+    "comparison_plot": [("compared", "frequency"), ("compared", "absolute")],
+    "contrast_plot": [("result", "frequency"), ("result", "removed_rms")],
+    "density_plot": [("verified", "score"), ("verified", "density")],
+    "det_plot": [("verified", "curve_fmr"), ("verified", "curve")],
+    "group_profile_plot": [("groups", "frequency"), ("groups", "absolute")],
+    "group_difference_plot": [("groups", "frequency"), ("groups", "directed_difference")],
+    "group_heat_plot": [("groups", "frequency"), ("groups", "directed_difference")],
+    "group_error_plot": [
+        ("errors", "eer", "%"),
+        ("errors", "false_match_rate", "%"),
+        ("errors", "false_non_match_rate", "%"),
+    ],
+    "resolution_heat_plot": [
+        ("by_resolution", "frequency"),
+        ("by_resolution", "resolution"),
+        ("by_resolution", "absolute"),
+    ],
+    "resolution_profile_plot": [("by_resolution", "frequency"), ("by_resolution", "directed")],
+    "resolution_strip_plot": [("degraded", "frequency")],
+    "resolution_summary_plot": [("by_resolution", "resolution"), ("by_resolution", "low_gain")],
+    "morph_plot": [("attacked", "frequency")],
+}
+# and where it is of data that the plot is not given, or of several: as text
+SAID = {
+    "heat_plot": ["influence per contrast removed (cosine similarity per grey level)"],
+    "spectrum_plot": ["relative to the largest"],
+    "pair_profile_plot": ["directed influence (cosine similarity)"],
+    "inspection_plot": ["directed influence (cosine similarity)"],
+    "score_plot": ["cosine similarity", "probability density"],
+    "gaps_plot": [
+        "distance between directed profiles (cosine similarity)",
+        "EER gap to the baseline (percentage points)",
+    ],
+    "resolution_error_plot": ["resolution of the probe (pixels)", "error rate (%)"],
+    "resolution_leak_plot": ["resolution of the probe (pixels)", "share beyond √2 N/2"],
+    "attack_profile_plot": [
+        "spatial frequency (cycles/image)",
+        "mean directed influence (cosine similarity)",
+    ],
+    "manipulation_plot": [
+        "spatial frequency (cycles/image)",
+        "change of log energy (sd of pristine pairs)",
+    ],
+    "detection_plot": ["APCER (%)", "BPCER (%)"],
+    "score_histogram_plot": ["mahalanobis", "probability density"],
+}
+FACES_ONLY = {"face_plot", "contact_sheet", "extremes_plot"}  # each under its name
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The figures and the data of the gallery, on three photographs each of twelve people."""
+    folder = tmp_path_factory.mktemp("gallery")
+    names, figures = {}, {}
+    for number, cell in enumerate(CELLS):
+        exec(fewer(cell.code), names)
+        if number == 0:
+            names["store"], names["folder"] = folder / "run.zarr", folder / "morphs"
+            rows = [10 * person + image for person in range(12) for image in range(3)]
+            names["faces"] = names["faces"].select(rows)
+        if not cell.opens:
+            figures[cell.title] = plt.gcf()
+            plt.close("all")
+    return names, figures
+
+
+def fewer(code):
+    """The code of a cell, with less to compute."""
+    whole = "|".join(map(re.escape, FEWER))
+    return re.sub(whole, lambda found: FEWER[found[0]], code)
+
+
+def texts_of(figure, monkeypatch):
+    """Every text that is really drawn: the text, its size in points, its box in pixels."""
+    found, draw = [], Text.draw
+
+    def record(self, renderer, *args, **kwargs):
+        if self.get_visible() and self.get_text().strip():
+            box = self.get_window_extent(renderer)
+            found.append((self.get_text(), self.get_fontsize(), box))
+        return draw(self, renderer, *args, **kwargs)
+
+    canvas = FigureCanvasAgg(figure)  # a closed figure has none that draws
+    canvas.draw()  # layout first
+    monkeypatch.setattr(Text, "draw", record)
+    canvas.draw()
+    return found
+
+
+def labels_of(figure):
+    """All labels of axes and colour bars, each in one line."""
+    axes = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
+    axes += [child for ax in axes for child in ax.child_axes]
+    labels = [label for ax in axes for label in (ax.get_xlabel(), ax.get_ylabel())]
+    return [label.replace("\n", " ").replace(" / ", " per ") for label in labels if label]
+
+
+def overlapping(figure, monkeypatch):
+    """Pairs of texts whose boxes, a pixel smaller all round, share something."""
+    found = [(text, box.padded(-1)) for text, _, box in texts_of(figure, monkeypatch)]
+    return [
+        (one, other) for (one, a), (other, b) in itertools.combinations(found, 2) if a.overlaps(b)
+    ]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_is_clipped_or_too_small(drawn, name, monkeypatch):
+    figure = drawn[1][name]
+    found = texts_of(figure, monkeypatch)
+    assert found
+    width, height = figure.canvas.get_width_height()
+    for text, size, box in found:
+        assert size >= 7, text
+        assert -1 <= box.x0 <= box.x1 <= width + 1, text
+        assert -1 <= box.y0 <= box.y1 <= height + 1, text
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_no_text_lies_on_another(drawn, name, monkeypatch):
+    assert overlapping(drawn[1][name], monkeypatch) == []
+
+
+def test_texts_that_lie_on_another_are_seen(monkeypatch):
+    figure = plt.figure()
+    figure.text(0.5, 0.5, "one")
+    figure.text(0.51, 0.5, "other")
+    figure.text(0.5, 0.6, "third")
+    assert overlapping(figure, monkeypatch) == [("one", "other")]
+
+
+def test_every_plot_is_in_the_tables():
+    assert set(PUBLIC) == set(FROM_DATA) | set(SAID) | FACES_ONLY
+    assert set(DRAWN) == {*PUBLIC, "palette"}
+    assert all(whole in gallery.CODE.read_text() for whole in FEWER)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_axes_say_what_they_show_with_its_unit(drawn, name):
+    names, figures = drawn
+    labels = labels_of(figures[name])
+    for dataset, variable, *units in FROM_DATA.get(name, []):
+        attrs = names[dataset][variable].attrs
+        unit = units[0] if units else attrs["units"]
+        fit = [label for label in labels if attrs["long_name"] in label]
+        assert fit, (variable, labels)
+        assert unit == "1" or any(label.endswith(f"({unit})") for label in fit), (unit, fit)
+    for text in SAID.get(name, []):
+        assert any(text in label for label in labels), (text, labels)
+    for ax in figures[name].axes:
+        if ax.axison and ax.has_data() and (len(ax.get_xticks()) or len(ax.get_yticks())):
+            said = ax.get_xlabel() or not any(t.get_text() for t in ax.get_xticklabels())
+            assert said, f"an axes of {name} has numbers without a name"
+
+
+def test_all_numbers_have_a_name_and_a_unit(drawn):
+    """All that the studies compute, drawn or not; columns of the user's own table may lack both."""
+    names = drawn[0]
+    datasets = {name: data for name, data in names.items() if isinstance(data, xr.Dataset)}
+    assert len(datasets) >= 10
+    datasets["attack_profiles"] = fl.attack_profiles(names["attacked"], n_draws=10)
+    datasets["detection_errors"] = fl.detection_errors(names["scores"], n_draws=10)
+    datasets["resolution_leaks"] = fl.resolution_leaks(names["degraded"], n_draws=10)
+    for name, data in datasets.items():
+        for variable in (v for v in data.variables if data[v].dtype.kind == "f"):
+            if data[variable].dims != ("pair",):
+                assert {"long_name", "units"} <= set(data[variable].attrs), (name, variable)
+
+
+@pytest.mark.parametrize("name", FROM_DATA)
+def test_names_are_those_of_the_data(drawn, name):
+    """Rename the data, draw again: the axes follow."""
+    names = dict(drawn[0])
+    for dataset in {entry[0] for entry in FROM_DATA[name]}:
+        names[dataset] = names[dataset].load().copy(deep=True)
+        for variable in names[dataset].variables:
+            names[dataset][variable].attrs["long_name"] = f"new {variable}"
+    cell = next(cell for cell in CELLS if cell.title == name)
+    exec(fewer(cell.code), names)
+    labels = labels_of(plt.gcf())
+    for _, variable, *_ in FROM_DATA[name]:
+        assert any(f"new {variable}" in label for label in labels), (variable, labels)
+
+
+def test_labels_are_the_name_and_the_unit():
+    values = xr.DataArray(np.zeros(2), attrs={"long_name": "rate of change", "units": "m per s"})
+    assert axis_label(values) == "rate of change (m / s)"
+    assert axis_label(values, width=12) == "rate of\nchange\n(m / s)"
+    assert axis_label(values, units="%") == "rate of change (%)"
+    assert axis_label(values, name="pace") == "pace (m / s)"
+    assert axis_label(xr.DataArray(0.0, name="d", attrs={"units": "1"})) == "d"
+
+
+def test_the_page_is_what_the_script_writes():
+    assert gallery.PAGE.read_text() == gallery.page_text(CELLS)
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_pictures_are_there_and_small(name):
+    picture = gallery.PICTURES / f"{name}.png"
+    assert picture.stat().st_size <= 120_000
+    with Image.open(picture) as image:
+        assert image.format == "PNG"
+        assert image.width <= 1200
+
+
+def test_there_are_no_other_pictures():
+    pictures = list(gallery.PICTURES.iterdir())
+    assert {picture.stem for picture in pictures} == set(DRAWN)
+    assert sum(picture.stat().st_size for picture in pictures) < 3_000_000
+
+
+def test_the_page_shows_the_code_that_runs():
+    shown = re.findall(r"```python\n(.*?)\n```", gallery.PAGE.read_text(), re.S)
+    source = gallery.CODE.read_text()
+    assert shown == [cell.code for cell in CELLS if cell.code]
+    assert all(code in source for code in shown)
+    for name in PUBLIC:
+        assert any(f"fl.plots.{name}(" in code for code in shown)
+
+
+def test_the_page_is_found_from_the_readme_and_names_whose_faces_it_shows():
+    assert "(docs/gallery.md)" in (DOCS.parent / "README.md").read_text()
+    assert "ORL Database of Faces, AT&T Laboratories Cambridge" in gallery.PAGE.read_text()
