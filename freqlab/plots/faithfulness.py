@@ -65,7 +65,8 @@ def deletion_plot(
     for i, name in enumerate(data["order"].to_numpy()):
         area = float(data["area"].sel(order=name, estimate="value"))
         ax.plot(
-            share, data["curve"].sel(order=name), color=CATEGORICAL[i % len(CATEGORICAL)], marker=MARKERS[i], ms=3.5,
+            share, data["curve"].sel(order=name), color=CATEGORICAL[i],
+            marker=MARKERS[i], ms=3.5,
             lw=2.2 if name == "influence" else 1.2, zorder=3 if name == "influence" else 2,
             label=f"{name} (area {area:.3f})",
         )  # fmt: skip
@@ -105,8 +106,8 @@ def accuracy_plot(
     ax = ax or new_axes(5.4, 3.4)
     for i, name in enumerate(data["order"].to_numpy()):
         ax.plot(
-            data["share"], data["accuracy"].sel(order=name), color=CATEGORICAL[i % len(CATEGORICAL)], marker=MARKERS[i],
-            ms=3.5, lw=2.2 if name == "influence" else 1.2,
+            data["share"], data["accuracy"].sel(order=name), color=CATEGORICAL[i],
+            marker=MARKERS[i], ms=3.5, lw=2.2 if name == "influence" else 1.2,
             zorder=3 if name == "influence" else 2, label=str(name),
         )  # fmt: skip
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
