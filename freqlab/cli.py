@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -99,6 +101,9 @@ def run(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
     ] = None,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
+    ] = False,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
@@ -128,6 +133,7 @@ def run(
             precision=precision,
             compile="auto" if compile is None else compile,
             refine=refine,
+            repair=repair,
         )
 
 
@@ -212,11 +218,44 @@ def inspect(
 @app.command()
 def info(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of it and hold it against its checksums.")
+    ] = False,
 ) -> None:
-    """Say what a run holds."""
-    from freqlab.results import describe_run
+    """Say what a run holds; with --verify whether it is whole, and end with status 1 if not."""
+    if not verify:
+        from freqlab.results import describe_run
 
-    typer.echo(describe_run(store))
+        typer.echo(describe_run(store))
+        return
+    from freqlab.integrity import Damage, verify_run
+
+    found = verify_run(store)
+    for row in found.itertuples(index=False):
+        typer.echo(str(Damage(*row)))
+    checked = f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages"
+    if found.attrs["without_checksums"]:
+        checked += (
+            f"; {found.attrs['without_checksums']:,} arrays are older than checksums: in them a "
+            f"changed value cannot be told"
+        )
+    typer.echo(checked)
+    if len(found):
+        typer.echo("The command that made the run, with --repair, computes them again.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    subject: Annotated[str, typer.Option("--subject", help="The person, as the run names them.")],
+) -> None:
+    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result."""
+    import freqlab as fl
+
+    with _stoppable():
+        removed = fl.forget(store, subject=subject)
+    typer.echo(f"{store}: removed {removed['faces']:,} faces and {removed['pairs']:,} pairs")
 
 
 @app.command()
@@ -279,11 +318,24 @@ def _print_table(known: Any, *, lines: bool = False) -> None:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
+    """End with one line where Ctrl-C or a job queue's SIGTERM asks for it."""
+    stopped_by = signal.SIGINT
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped_by
+        stopped_by = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    of_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if of_main_thread else None
     try:
         yield
     except KeyboardInterrupt:
         typer.echo("freqlab: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + stopped_by) from None
+    finally:
+        if of_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _parse(value: str) -> Any:
