@@ -33,6 +33,9 @@ RootOption = Annotated[
 AlignedOption = Annotated[
     str | None, typer.Option("--aligned", help="Template the images are aligned to already.")
 ]
+OutsideOption = Annotated[
+    bool, typer.Option("--outside", help="A CSV may name images outside its folder (or --root).")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -101,6 +104,7 @@ def run(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
     ] = None,
+    outside: OutsideOption = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
     ] = False,
@@ -108,7 +112,9 @@ def run(
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
-    face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
+    face_set = fl.load_faces(
+        faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
+    )
     if pairs is not None and (n_pairs is not None or impostors_per_genuine != 1):
         raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
     if pairs is not None:
@@ -285,19 +291,21 @@ def landmarks(
     out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
     faces: FacesOption,
     root: RootOption = None,
+    outside: OutsideOption = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
     import freqlab as fl
+    from freqlab.csv_text import without_formulas
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
-    face_set = fl.load_faces(faces, root=root)
+    face_set = fl.load_faces(faces, root=root, outside=outside)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
-    table.to_csv(out, float_format="%.2f", lineterminator="\n")
+    without_formulas(table).to_csv(out, float_format="%.2f", lineterminator="\n")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
 

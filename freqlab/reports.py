@@ -182,7 +182,7 @@ def _to_html(name: str, path: Path) -> str:
                 text = cell.metadata.get("alt") or output.data.get("text/plain", "figure")
                 output.metadata.setdefault("image/png", {})["alt"] = text
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
-        template_name="basic", exclude_input=True, exclude_output_prompt=True, embed_images=True
+        template_name="basic", exclude_input=True, exclude_output_prompt=True, sanitize_html=True
     )
     body, _ = exporter.from_notebook_node(notebook)
     return _render(
