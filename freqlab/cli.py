@@ -296,7 +296,7 @@ def landmarks(
 ) -> None:
     """Detect the five points of every face and write them as a table."""
     import freqlab as fl
-    from freqlab.csv_text import without_formulas
+    from freqlab.csv_text import csv_of
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
 
@@ -305,7 +305,7 @@ def landmarks(
     face_set = fl.load_faces(faces, root=root, outside=outside)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
-    without_formulas(table).to_csv(out, float_format="%.2f", lineterminator="\n")
+    out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import csv
+from typing import Any
+
 import pandas as pd
 
-__all__ = ["as_written", "without_formulas"]
+__all__ = ["as_written", "csv_of", "without_formulas"]
 
 _BEGINS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_of(table: pd.DataFrame, **options: Any) -> str:
+    """A table as CSV, without formulas, and with each row on a line of its own.
+
+    Options are those of :meth:`pandas.DataFrame.to_csv`, which leaves a carriage return in a
+    text unquoted where lines end without one; a reader would begin a new row there.
+    """
+    safe = without_formulas(table)
+    texts = [*map(str, safe.index), *map(str, safe.columns), *map(str, safe.to_numpy().ravel())]
+    quoting = csv.QUOTE_ALL if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
+    return safe.to_csv(quoting=quoting, lineterminator="\n", **options)
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

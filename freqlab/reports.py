@@ -19,6 +19,54 @@ from freqlab.resources import resource, resource_names
 
 __all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
 
+_TAGS = frozenset(
+    [
+        "a",
+        "b",
+        "blockquote",
+        "br",
+        "caption",
+        "code",
+        "dd",
+        "div",
+        "dl",
+        "dt",
+        "em",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "hr",
+        "i",
+        "li",
+        "ol",
+        "p",
+        "pre",
+        "small",
+        "span",
+        "strong",
+        "sub",
+        "sup",
+        "table",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+        "ul",
+    ]
+)
+_ATTRIBUTES = {
+    "*": ["class", "id", "title"],
+    "a": ["href"],
+    "table": ["border"],
+    "td": ["colspan", "rowspan"],
+    "th": ["colspan", "rowspan", "scope"],
+}
+
 
 class ReportError(FreqlabError, RuntimeError):
     """A report's notebook failed."""
@@ -184,6 +232,7 @@ def _to_html(name: str, path: Path) -> str:
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="basic", exclude_input=True, exclude_output_prompt=True, sanitize_html=True
     )
+    exporter.register_filter("clean_html", _clean)
     body, _ = exporter.from_notebook_node(notebook)
     return _render(
         "report.html.j2",
@@ -194,6 +243,14 @@ def _to_html(name: str, path: Path) -> str:
         version=__version__,
         notebook=f"{name}.ipynb",
     )
+
+
+def _clean(markup: str) -> str:
+    """What a cell shows without anything that runs or loads: names of faces may be markup."""
+    import bleach
+
+    without_styles = re.sub(r"<style\b.*?</style>", "", str(markup), flags=re.DOTALL)
+    return str(bleach.clean(without_styles, tags=_TAGS, attributes=_ATTRIBUTES, strip=True))
 
 
 def _render(template: str, **values: Any) -> str:

@@ -167,7 +167,7 @@ def _found(root: Path) -> list[str]:
 
 
 def as_text(name: str) -> str:
-    """A file name as text that can be stored: bytes that are no UTF-8 are written as ``\\xff``."""
+    """A file name as text that can be stored: bytes that are no UTF-8 as backslash and hex."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
