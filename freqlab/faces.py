@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import stat
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -223,7 +224,10 @@ class Faces:
         if self.images is not None:
             pixels = np.ascontiguousarray(self.images[position])
             return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
-        return Path(self.table["path"].iloc[position]).read_bytes()
+        path = Path(self.table["path"].iloc[position])
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            raise OSError(f"{path} is no file")
+        return path.read_bytes()
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
         """The photograph, RGB ``(height, width, 3)``, uint8.
