@@ -5,7 +5,7 @@ BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STORE := runs/orl.zarr
 
-.PHONY: report test test-all lint bench gallery lab clean
+.PHONY: report test test-all lint bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report
 
 $(BIN)/python:
@@ -41,6 +41,7 @@ lint: .venv/installed-lint
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/python .ci/audit
 
 # Ratios, not seconds, on the demo; benchmarks/README.md says how to take other faces and models.
 bench: .venv/installed-test
@@ -52,6 +53,10 @@ bench: .venv/installed-test
 # docs/gallery.md and its pictures, from the faces and weights of the demo.
 gallery: .venv/installed-all
 	$(BIN)/python docs/gallery.py
+
+# docs/bad_inputs.md: what becomes of inputs that are wrong, by trying each.
+bad-inputs: .venv/installed-test
+	$(BIN)/python tests/bad_inputs.py
 
 lab: .venv/installed-all
 	$(BIN)/jupyter lab notebooks

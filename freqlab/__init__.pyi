@@ -17,9 +17,11 @@ from .derived import degrade, degraded_pairs, pairs_by_resolution
 from .embeddings import embed_block
 from .errors import FreqlabError
 from .faces import Faces
+from .forgetting import forget
 from .groups import group_labels
 from .inspection import Inspection
 from .inspector import Inspector, inspect
+from .integrity import verify_run
 from .labelled_sets import manipulation_pairs
 from .models import (
     Model,
@@ -147,6 +149,7 @@ __all__ = [
     "face_set_names",
     "fairness_indices",
     "fairness_table",
+    "forget",
     "gaps_together",
     "group_errors",
     "group_labels",
@@ -209,6 +212,7 @@ __all__ = [
     "verification",
     "verification_table",
     "verify",
+    "verify_run",
     "vulnerability_table",
     "wrap_model",
 ]

@@ -22,7 +22,14 @@ import zarr
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.embeddings import Embedded, Part, Removals, assemble, block_parts, default_batch_size
+from freqlab.embeddings import (
+    Part,
+    PartDone,
+    Removals,
+    assemble,
+    block_parts,
+    default_batch_size,
+)
 from freqlab.errors import ParameterError
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
@@ -233,7 +240,7 @@ class BandSets:
                 self.forward_passes += len(order)
                 bar.update(len(order))
 
-    def _embed(self, part: Part) -> Embedded:
+    def _embed(self, part: Part) -> PartDone:
         return part.run(self.model)
 
     def _run(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +32,9 @@ RootOption = Annotated[
 ]
 AlignedOption = Annotated[
     str | None, typer.Option("--aligned", help="Template the images are aligned to already.")
+]
+OutsideOption = Annotated[
+    bool, typer.Option("--outside", help="A CSV may name images outside its folder (or --root).")
 ]
 
 
@@ -99,11 +104,17 @@ def run(
     pairs: Annotated[
         Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
     ] = None,
+    outside: OutsideOption = False,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
+    ] = False,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
-    face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
+    face_set = fl.load_faces(
+        faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
+    )
     if pairs is not None and (n_pairs is not None or impostors_per_genuine != 1):
         raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
     if pairs is not None:
@@ -128,6 +139,7 @@ def run(
             precision=precision,
             compile="auto" if compile is None else compile,
             refine=refine,
+            repair=repair,
         )
 
 
@@ -212,11 +224,44 @@ def inspect(
 @app.command()
 def info(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read all of it and hold it against its checksums.")
+    ] = False,
 ) -> None:
-    """Say what a run holds."""
-    from freqlab.results import describe_run
+    """Say what a run holds; with --verify whether it is whole, and end with status 1 if not."""
+    if not verify:
+        from freqlab.results import describe_run
 
-    typer.echo(describe_run(store))
+        typer.echo(describe_run(store))
+        return
+    from freqlab.integrity import Damage, verify_run
+
+    found = verify_run(store)
+    for row in found.itertuples(index=False):
+        typer.echo(str(Damage(*row)))
+    checked = f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages"
+    if found.attrs["without_checksums"]:
+        checked += (
+            f"; {found.attrs['without_checksums']:,} arrays are older than checksums: in them a "
+            f"changed value cannot be told"
+        )
+    typer.echo(checked)
+    if len(found):
+        typer.echo("The command that made the run, with --repair, computes them again.")
+        raise typer.Exit(1)
+
+
+@app.command()
+def forget(
+    store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    subject: Annotated[str, typer.Option("--subject", help="The person, as the run names them.")],
+) -> None:
+    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result."""
+    import freqlab as fl
+
+    with _stoppable():
+        removed = fl.forget(store, subject=subject)
+    typer.echo(f"{store}: removed {removed['faces']:,} faces and {removed['pairs']:,} pairs")
 
 
 @app.command()
@@ -246,19 +291,21 @@ def landmarks(
     out: Annotated[Path, typer.Option("--out", help="CSV file to write.")],
     faces: FacesOption,
     root: RootOption = None,
+    outside: OutsideOption = False,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
     import freqlab as fl
+    from freqlab.csv_text import csv_of
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
-    face_set = fl.load_faces(faces, root=root)
+    face_set = fl.load_faces(faces, root=root, outside=outside)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
-    table.to_csv(out, float_format="%.2f", lineterminator="\n")
+    out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
 
@@ -279,11 +326,24 @@ def _print_table(known: Any, *, lines: bool = False) -> None:
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
+    """End with one line where Ctrl-C or a job queue's SIGTERM asks for it."""
+    stopped_by = signal.SIGINT
+
+    def stop(number: int, frame: object) -> None:
+        nonlocal stopped_by
+        stopped_by = signal.Signals(number)
+        raise KeyboardInterrupt
+
+    of_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if of_main_thread else None
     try:
         yield
     except KeyboardInterrupt:
         typer.echo("freqlab: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(128 + stopped_by) from None
+    finally:
+        if of_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _parse(value: str) -> Any:

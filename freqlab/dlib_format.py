@@ -8,6 +8,7 @@ mantissa and exponent of two; a text is its length and its bytes.
 from __future__ import annotations
 
 import importlib.util
+import math
 from pathlib import Path
 
 import numpy as np
@@ -68,16 +69,22 @@ class DlibReader:
 
     def number(self) -> float:
         """Read a floating-point number."""
-        mantissa = self.integer()
-        return float(mantissa * 2.0 ** self.integer())
+        mantissa, exponent = self.integer(), self.integer()
+        try:
+            return math.ldexp(mantissa, exponent)
+        except OverflowError:
+            raise self.fault(f"it holds the number {mantissa} * 2 ** {exponent}") from None
 
     def numbers(self, count: int) -> npt.NDArray[np.float32]:
         """Read `count` floating-point numbers, one after the other."""
-        return np.array([self.number() for _ in range(self._plausible(count))], np.float32)
+        values = np.array([self.number() for _ in range(self._plausible(count))], np.float64)
+        if (np.abs(values) > np.finfo(np.float32).max).any():
+            raise self.fault("it holds numbers beyond single precision")
+        return values.astype(np.float32)
 
     def matrix(self) -> npt.NDArray[np.float32]:
         """Read a matrix of numbers: its rows and columns, negated, and its values."""
-        rows, columns = -self.integer(), -self.integer()
+        rows, columns = (self._plausible(-self.integer()) for _ in range(2))
         return self.numbers(rows * columns).reshape(rows, columns)
 
     def length(self) -> int:
@@ -89,7 +96,7 @@ class DlibReader:
         version = self.integer()
         if version != 2:
             raise self.fault(f"it holds a tensor of version {version}, not 2")
-        shape = tuple(self.integer() for _ in range(4))
+        shape = tuple(self._plausible(self.integer()) for _ in range(4))
         n_bytes = 4 * self._plausible(int(np.prod(shape, dtype=object)))
         start, self.position = self.position, self.position + n_bytes
         if self.position > len(self._content):

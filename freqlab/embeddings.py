@@ -20,9 +20,19 @@ from freqlab import spectrum
 from freqlab.errors import ModelError, ParameterError
 from freqlab.models.spec import Model
 
-__all__ = ["Part", "Removals", "assemble", "block_parts", "default_batch_size", "embed_block"]
+__all__ = [
+    "Part",
+    "PartDone",
+    "Removals",
+    "assemble",
+    "block_parts",
+    "default_batch_size",
+    "embed_block",
+]
 
 _LARGEST_PART = 128  # images of a part that are masked at once, or four batches if that is more
+
+_OUT_OF_MEMORY = ("not enough memory", "out of memory", "Failed to allocate memory")
 
 
 def default_batch_size(device: str, precision: str = "float32") -> int:
@@ -38,10 +48,19 @@ def default_batch_size(device: str, precision: str = "float32") -> int:
 
 
 class Embedded(NamedTuple):
-    """What :func:`embed_block` and each of its parts return."""
+    """What :func:`embed_block` returns."""
 
     embeddings: npt.NDArray[np.float32]
     removed_rms: npt.NDArray[np.float32]
+
+
+class PartDone(NamedTuple):
+    """What a part returns."""
+
+    embeddings: npt.NDArray[np.float32]
+    removed_rms: npt.NDArray[np.float32]
+    batch_size: int
+    """Images per forward pass: as asked for, or what was left after memory ran out."""
 
 
 class Part(NamedTuple):
@@ -107,7 +126,8 @@ def embed_block(
 
     All images of the block, crop by crop and removal by removal, go through the network in
     batches of one fixed size; the last of each part is filled up. A removal that takes nothing
-    out passes the crop on untouched, without a Fourier transform.
+    out passes the crop on untouched, without a Fourier transform. Where memory runs out, a part is
+    begun again at half its batch size, down to single images.
 
     Parameters
     ----------
@@ -188,7 +208,7 @@ def block_parts(
     ]
 
 
-def assemble(model: Model, parts: Sequence[Part], results: Sequence[Embedded]) -> Embedded:
+def assemble(model: Model, parts: Sequence[Part], results: Sequence[PartDone]) -> Embedded:
     """Put the results of the parts of a block together.
 
     Raises
@@ -225,11 +245,21 @@ class _Work(NamedTuple):
     batch_size: int
     fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None
 
-    def __call__(self, model: Model) -> Embedded:
-        with torch.inference_mode():
-            return self._embed(model)
+    def __call__(self, model: Model) -> PartDone:
+        work = self
+        while True:
+            try:
+                with torch.inference_mode():
+                    return work._embed(model)
+            except Exception as error:
+                if work.batch_size == 1 or not _is_out_of_memory(error):
+                    raise
+            # behind the handler, which would keep the tensors of the traceback alive
+            if model.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+            work = work._replace(batch_size=work.batch_size // 2)
 
-    def _embed(self, model: Model) -> Embedded:
+    def _embed(self, model: Model) -> PartDone:
         prepared = _prepared(model, self.crops)
         filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
         masked, transform = self._masked(prepared, filling, model.channels_last)
@@ -238,13 +268,14 @@ class _Work(NamedTuple):
         n_which = self.which.stop - self.which.start
         embeddings = found.cpu().numpy().reshape(len(prepared), n_which, -1)
         if transform is None:
-            return Embedded(embeddings, np.zeros((len(prepared), n_which), np.float32))
+            removed_rms = np.zeros((len(prepared), n_which), np.float32)
+            return PartDone(embeddings, removed_rms, self.batch_size)
         std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
         energy = spectrum.energy_of_transform(
             transform * std, self.removals.labels, self.removals.sets.shape[1], prepared.shape[-1]
         )
         removed = (energy @ self.removals.sets[self.which].T).sqrt()
-        return Embedded(embeddings, removed.cpu().numpy())
+        return PartDone(embeddings, removed.cpu().numpy(), self.batch_size)
 
     def _masked(
         self, images: torch.Tensor, filling: torch.Tensor | None, channels_last: bool
@@ -291,6 +322,17 @@ def _prepared(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float3
         images = images.pin_memory()
     images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2).float()
     return model.prepare(images.contiguous())
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one of memory: Python's, PyTorch's or ONNX's."""
+    while error is not None:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(t in str(error) for t in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _check_length(model: Model, expected: int, found: int) -> None:

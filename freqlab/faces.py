@@ -6,6 +6,8 @@ import contextlib
 import dataclasses
 import io
 import os
+import stat
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +37,9 @@ LANDMARK_COLUMNS = [
     for axis in "xy"
 ]
 """Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
+
+MOST_PIXELS = 150_000_000
+"""Larger images are not decoded: a small file may claim a size that fills the memory."""
 
 _FACES_PER_BATCH = 32
 
@@ -107,6 +112,7 @@ class Faces:
         repeated = names[names.duplicated()]
         if len(repeated):
             raise ParameterError(f"face names must be unique; repeated: {list(repeated[:3])}")
+        _check_text("name", self.names)
         needed = ["subject"] if self.images is not None else ["subject", "path"]
         missing = [column for column in needed if column not in table.columns]
         if missing:
@@ -116,6 +122,7 @@ class Faces:
         if table["subject"].isna().any():
             nameless = list(table.index[table["subject"].isna()][:3])
             raise ParameterError(f"faces without a subject: {nameless}")
+        _check_text("subject", self.subjects)
         reserved = sorted(_RESERVED.intersection(table.columns))
         if reserved:
             raise ParameterError(f"column name(s) {reserved} are reserved; rename them")
@@ -217,7 +224,10 @@ class Faces:
         if self.images is not None:
             pixels = np.ascontiguousarray(self.images[position])
             return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
-        return Path(self.table["path"].iloc[position]).read_bytes()
+        path = Path(self.table["path"].iloc[position])
+        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            raise OSError(f"{path} is no file")
+        return path.read_bytes()
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
         """The photograph, RGB ``(height, width, 3)``, uint8.
@@ -252,7 +262,10 @@ def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
     from PIL import Image, ImageOps
 
     try:
-        with Image.open(io.BytesIO(content)) as image:
+        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise OSError(f"an image of {image.width} x {image.height} pixels")
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             upright = ImageOps.exif_transpose(image)
             if upright.mode == "F":
                 raise OSError("an image of floating-point numbers has no known range")
@@ -282,6 +295,15 @@ def _name(value: object) -> str:
     if value is None or value == "" or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _check_text(what: str, values: Iterable[str]) -> None:
+    """Refuse text that cannot be written as UTF-8, such as file names in another encoding."""
+    for value in values:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ParameterError(f"the {what} {value!r} of a face is no text: {error}") from error
 
 
 def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:

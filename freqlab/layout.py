@@ -11,6 +11,7 @@ __all__ = [
     "FACE_COLUMNS",
     "FAILED",
     "FLAGS",
+    "FORGOTTEN",
     "NO_FACE",
     "NO_FILE",
     "NUMBER",
@@ -21,7 +22,7 @@ __all__ = [
     "Column",
 ]
 
-PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL = range(7)
+PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
 FLAGS = {
     PENDING: "not computed",
     DONE: "ok",
@@ -30,9 +31,10 @@ FLAGS = {
     BAD_LANDMARKS: "unusable landmarks",
     NO_FILE: "no such file",
     TOO_SMALL: "face smaller than the resolution",
+    FORGOTTEN: "forgotten",
 }
 """Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
-FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL)
+FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN)
 
 _STATUS_ATTRS = {
     "long_name": "status",

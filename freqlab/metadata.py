@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,10 @@ def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             columns[str(name)] = values.to_numpy(np.float64)
         else:
-            columns[str(name)] = (
-                values.astype(object).where(values.notna(), "").map(str).to_numpy(object)
-            )
+            text = values.astype(object).where(values.notna(), "").map(str)
+            if name == "path":  # a file's name may be no text
+                text = text.map(lambda path: os.fsencode(path).decode("utf-8", "backslashreplace"))
+            columns[str(name)] = text.to_numpy(object)
     return columns
 
 

@@ -19,6 +19,19 @@ from freqlab.resources import resource, resource_names
 
 __all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
 
+_TAGS = {
+    *("a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "hr", "i"),
+    *("h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "pre", "small", "span", "strong"),
+    *("sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
+}
+_ATTRIBUTES = {
+    "*": ["class", "id", "title"],
+    "a": ["href"],
+    "table": ["border"],
+    "td": ["colspan", "rowspan"],
+    "th": ["colspan", "rowspan", "scope"],
+}
+
 
 class ReportError(FreqlabError, RuntimeError):
     """A report's notebook failed."""
@@ -182,8 +195,9 @@ def _to_html(name: str, path: Path) -> str:
                 text = cell.metadata.get("alt") or output.data.get("text/plain", "figure")
                 output.metadata.setdefault("image/png", {})["alt"] = text
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
-        template_name="basic", exclude_input=True, exclude_output_prompt=True, embed_images=True
+        template_name="basic", exclude_input=True, exclude_output_prompt=True, sanitize_html=True
     )
+    exporter.register_filter("clean_html", _clean)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(notebook)
     return _render(
         "report.html.j2",
@@ -194,6 +208,14 @@ def _to_html(name: str, path: Path) -> str:
         version=__version__,
         notebook=f"{name}.ipynb",
     )
+
+
+def _clean(markup: str) -> str:
+    """What a cell shows without anything that runs or loads: names of faces may be markup."""
+    import bleach
+
+    without_styles = re.sub(r"<style\b.*?</style>", "", str(markup), flags=re.DOTALL)
+    return str(bleach.clean(without_styles, tags=_TAGS, attributes=_ATTRIBUTES, strip=True))
 
 
 def _render(template: str, **values: Any) -> str:

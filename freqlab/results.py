@@ -16,10 +16,11 @@ import xarray as xr
 import zarr
 
 from freqlab.errors import ParameterError, StoreError, check_name
-from freqlab.layout import DONE, FLAGS, PENDING
+from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.templates import template as named_template
 
 __all__ = [
+    "check_not_forgetting",
     "crop_template",
     "describe_run",
     "open_crop",
@@ -103,7 +104,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
     name = names[-1] if name is None else check_name("result", name, names)
     dataset = _open_node(url, f"influence/{name}")
-    faces = _open_face_node(url, _open_group(url), "faces")
+    faces = _open_face_node(url, _open_group(url), "faces", all_rows=True)
     labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
     for side in ("probe", "reference"):
         rows = dataset[side].to_numpy()
@@ -352,7 +353,23 @@ def _open_group(url: str) -> zarr.Group:
         raise StoreError(f"run {url!r} cannot be opened: {error}") from error
     if root.attrs.get("format") != "freqlab-run":
         raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
+    check_not_forgetting(url, root)
     return root
+
+
+def check_not_forgetting(url: str, root: zarr.Group) -> None:
+    """Refuse a run from which a person is half removed.
+
+    Raises
+    ------
+    StoreError
+        Saying how to finish.
+    """
+    if "forgetting" in root.attrs:
+        raise StoreError(
+            f"run {url!r}: a person is being removed from it. If that was stopped, call `freqlab "
+            f"forget` (fl.forget) again with the same subject to finish"
+        )
 
 
 def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
@@ -369,8 +386,11 @@ def _open_node(url: str, path: str, without: Sequence[str] = ()) -> xr.Dataset:
     )
 
 
-def _open_face_node(url: str, root: zarr.Group, path: str) -> xr.Dataset:
-    """Open a node with a face axis, whole even while another process makes it grow."""
+def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
+    """Open a node with a face axis, whole even while another process makes it grow.
+
+    Faces that were forgotten are left out, unless `all_rows` are asked for.
+    """
     node = root[path]
     if not isinstance(node, zarr.Group):
         raise StoreError(f"run {url!r}: {path} is not a group")
@@ -395,6 +415,9 @@ def _open_face_node(url: str, root: zarr.Group, path: str) -> xr.Dataset:
             if variable.dims == ("face",) and name not in ("sha256", "file_size", "file_mtime")
         ]
         dataset = dataset.set_coords(metadata)
+    if root.attrs.get("forgotten") and not all_rows:
+        status = np.asarray(root["faces/status"][:n_faces])  # type: ignore[index]
+        dataset = dataset.isel(face=status != FORGOTTEN)
     return _text_as_objects(dataset)
 
 

@@ -38,13 +38,15 @@ def embed(
     upscale: bool = False,
     precision: str = "float32",
     compile: bool | str = "auto",
+    repair: bool = False,
     progress: bool = True,
 ) -> xr.DataTree:
     """Embed faces untouched; what every verification figure rests on, and no band is removed.
 
     Parameters
     ----------
-    faces, models, store, device, batch_size, keep_crops, upscale, precision, compile, progress
+    faces, models, store, device, batch_size, keep_crops, upscale, precision, compile, repair, \
+progress
         As for :func:`influence`.
 
     Returns
@@ -71,6 +73,7 @@ def embed(
         keep_crops=keep_crops,
         compile=compile,
         progress=progress,
+        repair=repair,
     ) as run:
         for model in loaded:
             embed_faces(run, model, None)
@@ -96,6 +99,7 @@ def influence(
     precision: str = "float32",
     compile: bool | str = "auto",
     refine: float | None = None,
+    repair: bool = False,
     progress: bool = True,
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
@@ -148,6 +152,9 @@ def influence(
         tolerance. The other bands are NaN, with ``refined(model, band)`` False; what they would
         have moved is measured on a sample of pairs and stored as ``attrs["refine_error"]``. The
         result over the broad bands is named by ``attrs["broad"]``.
+    repair
+        Whether what is damaged in the store (:func:`freqlab.verify_run`) is taken out first and,
+        as far as this call needs it, computed again. All of the store is read for that.
     progress
         Whether bars and a summary are written to standard error.
 
@@ -169,7 +176,8 @@ def influence(
     StoreConflictError
         If the store holds something else under one of the names.
     StoreError
-        If another run is writing to the store, or it is no store.
+        If another run is writing to the store, it is no store, it is damaged, or cannot be
+        written.
     """
     bands = rings() if bands is None else bands
     bands = parse_bands(bands) if isinstance(bands, str) else bands
@@ -192,6 +200,7 @@ def influence(
         keep_crops=keep_crops,
         compile=compile,
         progress=progress,
+        repair=repair,
     ) as run:
         refinement = None
         if refine is not None:

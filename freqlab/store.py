@@ -32,6 +32,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
+from freqlab.chunks import ALL_CHUNKS, compressors, opened, read
 from freqlab.errors import ParameterError, StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -153,16 +154,14 @@ class RunStore:
 
     def read(self, node: zarr.Group, name: str) -> npt.NDArray[Any]:
         """A whole array of a node; text as objects."""
-        values = np.asarray(_array(node, name)[:])
-        return values.astype(object) if values.dtype.kind == "T" else values
+        return read(opened(node, name))
 
     def read_rows(
         self, node: zarr.Group, name: str, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[Any]:
         """Rows of an array that lie near each other, such as those of a block."""
         first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
-        values = np.asarray(self._handle(node, name)[first : last + 1])[rows - first]
-        return values.astype(object) if values.dtype.kind == "T" else values
+        return read(self._handle(node, name), slice(first, last + 1))[rows - first]
 
     def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
         """Add the faces that are not there yet, and check the others against what is.
@@ -206,7 +205,8 @@ class RunStore:
             first = self.n_faces
             rows[new] = first + np.arange(len(new))
             self._fit(self.faces, first + len(new))
-            for name, array in self.faces.arrays():
+            for name in list(self.faces.array_keys()):
+                array = opened(self.faces, name)
                 # also where nothing is given: a chunk may hold what a stopped run left there
                 array[first:] = given[name][new] if name in given else array.fill_value
             self.faces.attrs["n_faces"] = first + len(new)
@@ -284,14 +284,29 @@ class RunStore:
         Raises
         ------
         StoreError
-            If values and rows differ in number.
+            If values and rows differ in number, or the store is not there any more.
         """
+        self.check_there()
         for name, array in values.items():
             if len(array) != len(rows):
                 raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
         for block in self.blocks(rows):
             for name, array in (*values.items(), ("status", status)):
                 self._write_block(self._handle(node, name), rows[block], array[block])
+
+    def check_there(self) -> None:
+        """Refuse to write into a store that was removed or moved.
+
+        Raises
+        ------
+        StoreError
+            If it was.
+        """
+        if "://" not in self.url and not Path(self.url, "zarr.json").is_file():
+            raise StoreError(
+                f"store {self.url!r} was removed or moved while a run was writing to it; "
+                f"the run ends here"
+            )
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """Indices into `rows` that lie in one block of faces, block by block."""
@@ -360,7 +375,7 @@ class RunStore:
     def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
         if name in node:
             return
-        node.create_array(
+        array = node.create_array(
             name,
             shape=(self.n_faces, *column.shape),
             chunks=(self.block_size, *column.shape),
@@ -368,8 +383,14 @@ class RunStore:
             fill_value=column.fill,
             dimension_names=("face", *column.dims),
             attributes=dict(column.attrs),
-            compressors="auto" if column.packed else None,
+            compressors=compressors(column.packed),
+            config=ALL_CHUNKS,
         )
+        if self.n_faces and (node.path == self.faces.path or "status" in node):
+            array[...] = array.fill_value  # faces may be done: a chunk must be there
+        if node.path == self.faces.path:
+            whole = cast(list[str], node.attrs.get("whole", []))
+            node.attrs["whole"] = [*whole, name]
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
         """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
@@ -388,7 +409,7 @@ class RunStore:
         if len(rows) == stop - start:  # each row is there once: nothing of the chunk stays
             chunk = np.empty_like(values)
         else:
-            chunk = np.asarray(array[start:stop])
+            chunk = read(array, slice(start, stop))
         chunk[rows - start] = values
         array[start:stop] = chunk
 
@@ -396,7 +417,7 @@ class RunStore:
         """An array of a node, looked up once; what is resized is looked up again."""
         key = (node.path, name)
         if key not in self._handles:
-            self._handles[key] = _array(node, name)
+            self._handles[key] = opened(node, name)
         return self._handles[key]
 
     def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
@@ -405,7 +426,7 @@ class RunStore:
         changed = np.flatnonzero(differs.reshape(len(rows), -1).any(axis=1)) if len(rows) else rows
         for block in self.blocks(rows[changed]):
             at = changed[block]
-            self._write_block(_array(self.faces, name), rows[at], values[at])
+            self._write_block(opened(self.faces, name), rows[at], values[at])
 
     def _settled(
         self, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
@@ -538,13 +559,6 @@ def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
     return (stat.st_size, stat.st_mtime_ns)
 
 
-def _array(node: zarr.Group, name: str) -> zarr.Array[Any]:
-    array = node[name]
-    if not isinstance(array, zarr.Array):
-        raise StoreError(f"{node.path}/{name} is not an array")
-    return array
-
-
 def _create(
     group: zarr.Group,
     name: str,
@@ -564,5 +578,7 @@ def _create(
         fill_value=fill,
         dimension_names=tuple(dims),
         attributes=dict(attrs),
+        compressors=compressors(True),
+        config=ALL_CHUNKS,
         overwrite=True,
     )

@@ -8,10 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from hypothesis import settings
 
 import freqlab as fl
 
 matplotlib.use("agg")
+# the same examples each time, as long as they take: what a test finds must not depend on the day
+settings.register_profile("freqlab", deadline=None, derandomize=True)
+settings.load_profile("freqlab")
 
 
 @pytest.fixture(autouse=True)

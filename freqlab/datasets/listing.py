@@ -14,6 +14,7 @@ from freqlab.faces import LANDMARK_COLUMNS
 
 __all__ = [
     "IMAGE_SUFFIXES",
+    "as_text",
     "existing_folder",
     "list_images",
     "natural_key",
@@ -116,7 +117,7 @@ def parse_names(
     if not images:
         raise wrong_layout(root, expected, _found(root))
     whole = re.compile(pattern, re.IGNORECASE)
-    names = [tail(path, parts) for path in images]
+    names = [as_text(tail(path, parts)) for path in images]
     matches = [whole.fullmatch(name) for name in names]
     bad = [path for path, match in zip(images, matches, strict=True) if match is None]
     if bad:
@@ -163,6 +164,11 @@ def wrong_layout(
 def _found(root: Path) -> list[str]:
     """The first entries of a folder that holds no image."""
     return sorted(path.relative_to(root).as_posix() for path in root.glob("*"))[:3]
+
+
+def as_text(name: str) -> str:
+    """A file name as text that can be stored: bytes that are no UTF-8 as backslash and hex."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:

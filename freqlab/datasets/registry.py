@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from freqlab.csv_text import as_written
 from freqlab.datasets import benchmarks
 from freqlab.datasets.forensics import load_faceforensics
 from freqlab.datasets.insightface_bin import load_bin
@@ -68,6 +69,7 @@ def load_faces(
     root: str | os.PathLike[str] | None = None,
     aligned: str | None = None,
     landmarks: str | os.PathLike[str] | None = None,
+    outside: bool = False,
 ) -> Faces:
     """Load a face set.
 
@@ -86,6 +88,9 @@ def load_faces(
         CSV file of landmarks, as ``freqlab landmarks`` writes it: a column ``face`` and the ten
         columns :data:`freqlab.faces.LANDMARK_COLUMNS`. They are used instead of detecting; a
         face that the table lacks is detected.
+    outside
+        Whether a CSV file may name images outside the folder its paths start from (absolute
+        paths, ``..``). With ``root="/"`` any absolute path is inside.
 
     Returns
     -------
@@ -110,10 +115,11 @@ def load_faces(
             f"source={source!r} must be the name of a set, a folder or a CSV file; for arrays "
             f"there is fl.Faces"
         )
-    faces = _load(os.fspath(source), root, aligned)
+    faces = _load(os.fspath(source), root, aligned, outside)
     if landmarks is None:
         return faces
-    table = read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS]).set_index("face")
+    table = read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS])
+    table = table.set_index(table["face"].map(as_written))
     if table.index.has_duplicates:
         raise FaceSetError(f"{landmarks}: a face has more than one row")
     if not table.index.isin(faces.names).any():
@@ -144,7 +150,11 @@ def known_face_sets() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("name")
 
 
-def _load(text: str, root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:
+def _load(
+    text: str, root: str | os.PathLike[str] | None, aligned: str | None, outside: bool
+) -> Faces:
+    if text == "csv" and root is not None:
+        return load_csv(root, aligned=aligned, outside=outside)
     if text in _SETS:
         known = _SETS[text]
         faces = known.load(root, aligned)
@@ -155,7 +165,7 @@ def _load(text: str, root: str | os.PathLike[str] | None, aligned: str | None) -
     if path.is_dir():
         return load_folder(path, aligned)
     if path.is_file() and path.suffix.lower() == ".csv":
-        return load_csv(path, root, aligned)
+        return load_csv(path, root, aligned, outside=outside)
     if path.is_file() and path.suffix.lower() == ".bin":
         return load_bin(path, aligned)
     if path.suffix or os.sep in text:

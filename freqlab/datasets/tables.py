@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from freqlab.datasets.listing import IMAGE_SUFFIXES, natural_key, read_csv
+from freqlab.datasets.listing import IMAGE_SUFFIXES, as_text, natural_key, read_csv
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
 from freqlab.resources import resource
@@ -59,9 +59,13 @@ def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Fac
             f"{folder}: expected subject/image files ({', '.join(IMAGE_SUFFIXES)}); "
             f"found {', '.join(found) or 'nothing'}"
         )
+    names = [as_text(path.relative_to(folder).as_posix()) for path in paths]
     table = pd.DataFrame(
-        {"subject": [path.parent.name for path in paths], "path": [str(path) for path in paths]},
-        index=pd.Index([path.relative_to(folder).as_posix() for path in paths], name="face"),
+        {
+            "subject": [as_text(path.parent.name) for path in paths],
+            "path": [str(path) for path in paths],
+        },
+        index=pd.Index(names, name="face"),
     )
     return Faces(table, aligned=aligned, name=folder.resolve().name)
 
@@ -70,8 +74,16 @@ def load_csv(
     file: str | os.PathLike[str],
     root: str | os.PathLike[str] | None = None,
     aligned: str | None = None,
+    *,
+    outside: bool = False,
 ) -> Faces:
-    """Load a table of faces; its columns are described at :func:`load_faces`."""
+    """Load a table of faces; its columns are described at :func:`load_faces`.
+
+    Raises
+    ------
+    FaceSetError
+        If it is no such table, or a path leads out of the folder and `outside` does not allow it.
+    """
     path = Path(file)
     table = read_csv(path, ["subject"])
     if "path" not in table.columns:
@@ -88,9 +100,22 @@ def load_csv(
     names = table["face"] if "face" in table.columns else table["path"]
     table.index = pd.Index(names.astype(str), name="face")
     base = path.parent if root is None else Path(root)
+    if not outside:
+        _check_inside(path, base, table["path"])
     table["path"] = [str(base / name) for name in table["path"]]
     table = table.drop(columns=[c for c in ("face", *LANDMARK_COLUMNS) if c in table.columns])
     return Faces(table, landmarks=landmarks, aligned=aligned, name=path.stem)
+
+
+def _check_inside(file: Path, base: Path, names: pd.Series[str]) -> None:
+    """Refuse paths of a table that lead out of its folder; links in the folder are its owner's."""
+    root = os.path.abspath(base)
+    for line, name in enumerate(names, start=2):
+        if os.path.commonpath([root, os.path.abspath(os.path.join(root, name))]) != root:
+            raise FaceSetError(
+                f"{file}: the path {name!r} in line {line} leads out of {root}; give root=, the "
+                f"folder of the images, or say outside=True if the table may name any file"
+            )
 
 
 def load_named_folder(root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:

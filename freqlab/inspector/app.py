@@ -19,6 +19,7 @@ import traitlets
 import xarray as xr
 from matplotlib.figure import Figure
 
+from freqlab.csv_text import csv_of
 from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.faces import Faces
 from freqlab.inspection import (
@@ -395,7 +396,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         edits = [self.edited(model) for model in self.models]
         if kind == "csv":
             rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
-            return rows.to_csv(index=False).encode(), "text/csv"
+            return csv_of(rows, index=False).encode(), "text/csv"
         n = len(edits)
         figure = Figure(figsize=(11.4, 6.4 * n))
         for k, edited in enumerate(edits):

@@ -125,11 +125,15 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def shortened(name: str, length: int) -> str:
-    """A name cut to a length in its middle, so that its end, which tells faces apart, stays."""
-    if len(name) <= length:
-        return name
-    head = (length - 1) // 3
-    return f"{name[:head]}…{name[head + 1 - length :]}"
+    """A name cut to a length in its middle, so that its end, which tells faces apart, stays.
+
+    On one line, and with its dollar signs escaped: between two of them would be a formula.
+    """
+    name = " ".join(name.split())
+    if len(name) > length:
+        head = (length - 1) // 3
+        name = f"{name[:head]}…{name[head + 1 - length :]}"
+    return name.replace("$", r"\$")
 
 
 def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from tqdm import tqdm
+
 from freqlab.bands import Bands
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces import Faces
+from freqlab.integrity import repair_store
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
 from freqlab.models.loading import as_model
 from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
+from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore, locked
 from freqlab.templates import overhang, pixels_per_pixel, template
 from freqlab.workers import working
 
 __all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def load_models(
@@ -61,15 +69,18 @@ def begun(
     keep_crops: bool | None,
     compile: bool | str,
     progress: bool,
+    repair: bool = False,
 ) -> Iterator[Run]:
     """Hold a store with the faces in it, and the threads that do the work.
+
+    With `repair`, what is damaged in it is first taken out, so that it is computed again.
 
     Raises
     ------
     ParameterError
         If an argument is not allowed.
     StoreError
-        If another run is writing to the store, or it is none.
+        If another run is writing to the store, it is none, it is damaged, or the disk refuses.
     """
     if batch_size is not None:
         check_number("batch_size", batch_size, at_least=1, whole=True)
@@ -77,8 +88,12 @@ def begun(
         raise ParameterError(f"compile={compile!r} must be True, False or 'auto'")
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
-    with locked(url), working() as workers:
+    with _disk_faults(url), locked(url), working() as workers:
+        removed = repair_store(url, faces) if repair and store is not None else []
+        if removed and progress:
+            tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
         run_store = RunStore(url)
+        check_not_forgetting(url, run_store.root)
         yield Run(
             store=run_store,
             faces=faces,
@@ -92,6 +107,27 @@ def begun(
             workers=workers,
             compile=compile,
         )
+
+
+@contextlib.contextmanager
+def _disk_faults(url: str) -> Iterator[None]:
+    """Say of a disk that is full, or refuses, which store it was and that nothing is lost.
+
+    Raises
+    ------
+    StoreError
+        In the place of such an OSError. Others, say of a user's own network, pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        within = str(error.filename or "").startswith(url)
+        if isinstance(error, StoreError) or not (within or error.errno in _OF_DISKS):
+            raise
+        raise StoreError(
+            f"store {url!r} cannot be written: {error.strerror or error}. What was done is kept, "
+            f"and nothing counts as done that is not; once that is settled, the same call goes on"
+        ) from error
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:

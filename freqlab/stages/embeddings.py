@@ -15,8 +15,9 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled
-from freqlab.embeddings import Embedded, Part, Removals, assemble, block_parts, embed_block
+from freqlab.embeddings import Part, PartDone, Removals, assemble, block_parts, embed_block
 from freqlab.errors import ModelError, StoreConflictError
+from freqlab.integrity import check_chunks
 from freqlab.layout import DONE, Column
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
@@ -60,6 +61,7 @@ def embed_faces(
         chosen = None
     held &= True if chosen is None else chosen
     to_align = rows_to_align(run, model.template)
+    check_chunks(run.store.crops(model.spec.template), run.rows)
     if len(to_align):  # faces that do not go with the call are found before anything is written
         first = to_align[next(run.store.blocks(to_align))]
         align_rows(run, first, model.template)
@@ -68,6 +70,7 @@ def embed_faces(
     none, one_each = np.zeros((1, len(run.bands)), bool), np.eye(len(run.bands), dtype=bool)[held]
 
     def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> _Task:
+        check_chunks(node, rows)
         pending = run.store.pending(node, rows, model.spec.template, but=to_align)
         return _Task(node, pending, Removals(model, removals, labels))
 
@@ -99,7 +102,7 @@ class _InFlight(NamedTuple):
     task: _Task
     rows: npt.NDArray[np.int64]
     parts: list[Part]
-    results: list[Future[Embedded]]
+    results: list[Future[PartDone]]
 
 
 class _Embedding:
@@ -189,7 +192,7 @@ class _Embedding:
             results = [submit(self._model, self._embed, part) for part in parts]
             yield _InFlight(task, rows[chosen], parts, results)
 
-    def _embed(self, part: Part) -> Embedded:
+    def _embed(self, part: Part) -> PartDone:
         return part.run(self._model)  # compiled by now, perhaps
 
     def _finish(self, work: _InFlight) -> None:
@@ -200,6 +203,11 @@ class _Embedding:
             self._run.forward_passes[self._model.name] += part.n_images
             self._done += part.n_images
             self._bar.update(part.n_images)
+        batch_size = min(result.batch_size for result in results)
+        if batch_size < self._batch_size:
+            name = self._model.name
+            self._run.say(f"note: {name}: memory ran out; now {batch_size} images per forward pass")
+            self._batch_size = batch_size
         embeddings, removed = assemble(self._model, work.parts, results)
         n_features = work.task.node["embedding"].shape[-1]  # type: ignore[union-attr]
         if embeddings.shape[-1] != n_features:
@@ -213,6 +221,7 @@ class _Embedding:
                 "embedding": _spread(embeddings, self._held),
                 "removed_rms": _spread(removed, self._held),
             }
+        values["batch_size"] = np.full(len(work.rows), batch_size, np.int32)
         done = np.full(len(work.rows), DONE, np.int8)
         self._run.store.write_rows(work.task.node, work.rows, values, done)
         self._take_compiled(wait=False)
@@ -269,6 +278,8 @@ def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     if f"{path}/reference_embedding" in store.root:
         group = store.require_group(path, model.fingerprint())
         stored = store.read(group, "reference_embedding")
+        if np.isnan(stored).all():  # a run was killed before it wrote it
+            stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
     found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
@@ -313,6 +324,9 @@ def _bands_identity(run: Run, model: Model, chosen: npt.NDArray[np.bool_] | None
 
 
 _LONG_NAME = "embedding, as the network returns it"
+_BATCH_SIZE = Column(
+    dtype="int32", fill=0, attrs={"long_name": "images per forward pass; 0: not known"}
+)
 
 
 def _intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
@@ -320,7 +334,7 @@ def _intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
     embedding = Column(("feature",), (n_features,), "float32", float("nan"), attrs, packed=False)
     return run.store.require_node(
         f"embeddings/{node_name(model.name)}/intact",
-        {"embedding": embedding},
+        {"embedding": embedding, "batch_size": _BATCH_SIZE},
         identity={"removal": "none"},
     )
 
@@ -339,6 +353,7 @@ def _bands_node(
             ("band", "feature"), (n_bands, n_features), "float32", fill, attrs, packed=False
         ),
         "removed_rms": Column(("band",), (n_bands,), "float32", fill, REMOVED_RMS_ATTRS),
+        "batch_size": _BATCH_SIZE,
     }
     return run.store.require_node(
         f"embeddings/{node_name(model.name)}/{key}",

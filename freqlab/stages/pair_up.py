@@ -16,6 +16,7 @@ import zarr
 from threadpoolctl import threadpool_limits
 
 from freqlab.bands import Bands
+from freqlab.chunks import opened, read, reading
 from freqlab.models.spec import Model
 from freqlab.pairing import SIDES, cosines_without, cosines_without_both, unit_length
 from freqlab.provenance import make_attrs, to_json
@@ -223,7 +224,7 @@ def _pair_up(
     """Take dot products and write, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
     banded = node[run.band_nodes[model.name]]
-    removed_rms = banded["removed_rms"][:]
+    removed_rms = read(banded["removed_rms"])
     step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
     written: list[Future[None]] = []
     with (
@@ -269,7 +270,7 @@ class _Step:
         _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
 
         def load(tile: int) -> npt.NDArray[np.float32]:
-            return unit_length(np.asarray(embedding[tile * _TILE : (tile + 1) * _TILE]))
+            return unit_length(read(embedding, slice(tile * _TILE, (tile + 1) * _TILE)))
 
         for s, side in enumerate(self._sides):
             if side == "both":
@@ -346,9 +347,12 @@ class _Step:
     def write(self, group: Any, m: int, start: int) -> None:
         """Write all pairs of the step, whole chunks at a time."""
         stop = start + len(self._similarity)
-        group["similarity"][m, start:stop] = self._similarity
-        group["influence"][m, start:stop] = self._influence
-        group["removed_rms"][m, start:stop] = self._contrast
+        for name, values in (
+            ("similarity", self._similarity),
+            ("influence", self._influence),
+            ("removed_rms", self._contrast),
+        ):
+            opened(group, name)[m, start:stop] = values
 
 
 def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -357,10 +361,11 @@ def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     for start in range(0, len(rows), _TILE):
         part = rows[start : start + _TILE]
         first, last = int(part[0]), int(part[-1])
-        if _DENSE * len(part) > last - first:
-            found[start : start + _TILE] = intact[first : last + 1][part - first]
-        else:
-            found[start : start + _TILE] = intact.oindex[part]
+        with reading(intact.path):
+            if _DENSE * len(part) > last - first:
+                found[start : start + _TILE] = intact[first : last + 1][part - first]
+            else:
+                found[start : start + _TILE] = intact.oindex[part]
     return found
 
 
@@ -391,5 +396,6 @@ def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
     """
     intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
     whole = ~run.faces.degraded
-    embeddings = np.asarray(intact.oindex[run.rows[whole]])
+    with reading(intact.path):
+        embeddings = np.asarray(intact.oindex[run.rows[whole]])
     return impostor_thresholds(embeddings, run.faces.subjects[whole], run.faces.sources[whole])

@@ -1,0 +1,138 @@
+"""Chunks of a store's arrays: written with a checksum, read against it, and looked for."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.sync import sync
+
+from freqlab.errors import FreqlabError, StoreError
+
+__all__ = [
+    "ALL_CHUNKS",
+    "child_names",
+    "compressors",
+    "has_checksums",
+    "opened",
+    "read",
+    "reading",
+    "remove_folder",
+    "remove_key",
+    "rows_without_chunk",
+    "stored_chunks",
+]
+
+ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
+"""How arrays are opened for writing: a chunk that is not there is then always a loss."""
+
+
+def compressors(packed: bool) -> tuple[Any, ...]:
+    """The codecs of a new array: packed or not, a CRC-32C over what is stored."""
+    return (ZstdCodec(), Crc32cCodec()) if packed else (Crc32cCodec(),)
+
+
+def has_checksums(array: zarr.Array[Any]) -> bool:
+    """Whether the chunks of an array carry checksums; those of older stores do not."""
+    return any(isinstance(codec, Crc32cCodec) for codec in array.compressors)
+
+
+def opened(node: zarr.Group, name: str) -> zarr.Array[Any]:
+    """An array of a node, to be read or written.
+
+    Raises
+    ------
+    StoreError
+        If it is no array, or its description is damaged.
+    """
+    with reading(f"{node.path}/{name}"):
+        array = node[name]
+    if not isinstance(array, zarr.Array):
+        raise StoreError(f"{node.path}/{name} is not an array")
+    return array.with_config(ALL_CHUNKS)
+
+
+def read(array: zarr.Array[Any], selection: Any = slice(None)) -> npt.NDArray[Any]:
+    """Read from an array; text as objects.
+
+    Raises
+    ------
+    StoreError
+        If a chunk is damaged.
+    """
+    with reading(array.path):
+        values = np.asarray(array[selection])
+    return values.astype(object) if values.dtype.kind == "T" else values
+
+
+@contextlib.contextmanager
+def reading(path: str) -> Iterator[None]:
+    """Say what is damaged, and what to do about it.
+
+    Raises
+    ------
+    StoreError
+        In the place of whatever a damaged chunk makes its decoder raise.
+    """
+    try:
+        yield
+    except (FreqlabError, MemoryError):
+        raise
+    except Exception as error:  # each codec raises an error of its own
+        raise StoreError(
+            f"{path!r} in the store is damaged ({error}): `freqlab info --verify` lists what is, "
+            f"`freqlab run --repair` and fl.influence(..., repair=True) compute it again"
+        ) from error
+
+
+def stored_chunks(array: zarr.Array[Any]) -> set[str]:
+    """Keys of the chunks that are there, below the array."""
+    prefix = f"{array.path}/" if array.path else ""
+    keys = sync(_collect(array.store.list_prefix(prefix)))
+    return {key.removeprefix(prefix) for key in keys}
+
+
+def child_names(store: Any, path: str) -> list[str]:
+    """Names below a path of a Zarr store, whether or not they are nodes."""
+    return sorted(sync(_collect(store.list_dir(path))))
+
+
+def remove_key(store: Any, key: str) -> None:
+    """Remove one key of a Zarr store, if it is there."""
+    sync(store.delete(key))
+
+
+def remove_folder(store: Any, path: str) -> None:
+    """Remove all of a Zarr store below a path."""
+    sync(store.delete_dir(path))
+
+
+def rows_without_chunk(
+    array: zarr.Array[Any], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Those of some rows of which a chunk is not there."""
+    blocks = np.unique(rows // array.chunks[0])
+    if not len(blocks):
+        return blocks
+    there = stored_chunks(array)
+    grid = [range(-(-n // size)) for n, size in zip(array.shape[1:], array.chunks[1:], strict=True)]
+    lost = [
+        block
+        for block in blocks.tolist()
+        if any(
+            array.metadata.encode_chunk_key((block, *rest)) not in there
+            for rest in itertools.product(*grid)
+        )
+    ]
+    return rows[np.isin(rows // array.chunks[0], lost)]
+
+
+async def _collect(keys: AsyncIterator[str]) -> list[str]:
+    return [key async for key in keys]

@@ -1,0 +1,263 @@
+"""Remove one person from a run: really, and so that it can be killed and called again."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from freqlab.chunks import ALL_CHUNKS, compressors, opened, read, remove_folder
+from freqlab.errors import ParameterError, StoreError, UnknownNameError
+from freqlab.integrity import remove_partial_files
+from freqlab.layout import FORGOTTEN
+from freqlab.store import RunStore, locked
+
+__all__ = ["Forgotten", "forget"]
+
+_PAIRS_PER_STEP = 65536
+_COPY = "forgetting"  # where the pairs that stay wait while a result is written anew
+_OF_PEOPLE = ("subject", "contributor_a", "contributor_b")
+
+
+class Forgotten(TypedDict):
+    """What :func:`forget` removed."""
+
+    faces: int
+    """Rows of faces, with their crops and embeddings."""
+    pairs: int
+    """Pairs, over all results."""
+    mentions: list[str]
+    """Columns of text in which the person, or one of the faces, is still named."""
+
+
+def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
+    """Remove one person from a run.
+
+    Gone are the person's faces, whatever was made from them (degraded faces, morphs), their
+    crops, landmarks, digests and embeddings, and in every result the pairs that show them. The
+    rows stay as empty places, so that those of the others keep their numbers. Thresholds and
+    other figures over all faces stay as they were computed.
+
+    The run's files are rewritten, not overwritten: a disk may keep what a file held for a
+    while, as with any file that is deleted, and copies and backups are not reached.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group. No other run may be writing to it.
+    subject
+        The person, as the run names them.
+
+    Returns
+    -------
+    Forgotten
+        Numbers of faces and pairs removed, and where the person is still mentioned: a column of
+        your own may name them.
+
+    Raises
+    ------
+    UnknownNameError
+        If the run has no such subject.
+    StoreError
+        If there is no run, another process is writing to it, or it is damaged. A call that was
+        killed leaves a run that says so and is finished by the same call.
+    """
+    url = os.fspath(store)
+    if not isinstance(subject, (str, int)) or subject == "":
+        raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
+    if "://" not in url and not Path(url).is_dir():
+        raise StoreError(f"run {url!r}: no such folder")
+    with locked(url):
+        run = RunStore(url)
+        remove_partial_files(url)
+        rows, named = _rows_of(run, str(subject))
+        run.root.attrs["forgetting"] = rows.tolist()
+        n_pairs = _drop_pairs_of_results(run, rows)
+        for path in _face_nodes(run.root):
+            _blank(run, cast(zarr.Group, run.root[path]), rows)
+        n_faces = _blank_faces(run, rows)
+        mentions = _mentions(run.root, named)
+        run.root.attrs["forgotten"] = cast(int, run.root.attrs.get("forgotten", 0)) + n_faces
+        del run.root.attrs["forgetting"]
+        remove_partial_files(url)
+    return {"faces": len(rows), "pairs": n_pairs, "mentions": mentions}
+
+
+def _rows_of(run: RunStore, subject: str) -> tuple[npt.NDArray[np.int64], set[str]]:
+    """Rows to empty, and the texts by which the person and the faces go.
+
+    With the person's faces go those that name one of them as their source, and so on.
+    """
+    faces = run.faces
+    names = read(opened(faces, "face"))
+    status = read(opened(faces, "status"))
+    doomed = np.zeros(len(names), bool)
+    for column in _OF_PEOPLE:
+        if column in faces:
+            doomed |= read(opened(faces, column)) == subject
+    sources = (
+        read(opened(faces, "source")) if "source" in faces else np.full(len(names), "", object)
+    )
+    while True:
+        derived = np.isin(sources.astype(str), names[doomed].astype(str)) & ~doomed
+        if not derived.any():
+            break
+        doomed |= derived
+    begun = cast(list[int], run.root.attrs.get("forgetting", []))
+    if not doomed.any() and not begun:
+        known = np.unique(read(opened(faces, "subject"))[status != FORGOTTEN])
+        near = difflib.get_close_matches(subject, known.tolist(), n=1, cutoff=0.5)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise UnknownNameError(f"store {run.url!r} holds no subject {subject!r}.{hint}")
+    own = {subject, *names[doomed]}
+    if "path" in faces:
+        own |= set(read(opened(faces, "path"))[doomed])
+    doomed[begun] = True
+    return np.flatnonzero(doomed).astype(np.int64), own - {""}
+
+
+def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
+    """Paths of the nodes with a face axis, but that of the faces themselves."""
+    found = []
+    for name, group in (root[path] if path else root).groups():  # type: ignore[union-attr]
+        below = f"{path}/{name}".strip("/")
+        if below in ("faces", "influence", _COPY):
+            continue
+        found += [below] if "status" in group else _face_nodes(root, below)
+    return found
+
+
+def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
+    """Empty rows of a node; status first, so that nobody takes what is half gone for whole."""
+    others = [name for name in node.array_keys() if name != "status"]
+    for name, value in [("status", FORGOTTEN), *((name, None) for name in others)]:
+        _fill_rows(run, node, name, rows, value)
+
+
+def _fill_rows(
+    run: RunStore, node: zarr.Group, name: str, rows: npt.NDArray[np.int64], value: Any
+) -> None:
+    """Write a value, or the fill value, into rows, and nothing into those behind the last face."""
+    array = opened(node, name)
+    fill = array.fill_value if value is None else value
+    for block in run.blocks(rows):
+        start = int(rows[block][0]) // run.block_size * run.block_size
+        stop = min(start + run.block_size, array.shape[0])
+        chunk = read(array, slice(start, stop))
+        chunk[rows[block] - start] = fill
+        array[start:stop] = chunk
+    n_faces = run.n_faces
+    tail = -n_faces % run.block_size
+    if tail and len(rows):  # a stopped run may have left something there
+        array.resize((n_faces + tail, *array.shape[1:]))
+        array[n_faces:] = array.fill_value
+        array.resize((n_faces, *array.shape[1:]))
+
+
+def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
+    """Empty the rows of the faces themselves; return how many were not empty yet."""
+    faces = run.faces
+    n_new = int((read(opened(faces, "status"))[rows] != FORGOTTEN).sum())
+    for name in list(faces.array_keys()):
+        if name not in ("face", "status"):
+            _fill_rows(run, faces, name, rows, None)
+    _fill_rows(run, faces, "face", rows, None)
+    names = opened(faces, "face")
+    for block in run.blocks(rows):
+        start = int(rows[block][0]) // run.block_size * run.block_size
+        chunk = read(names, slice(start, min(start + run.block_size, names.shape[0])))
+        chunk[rows[block] - start] = [f"(forgotten {row})" for row in rows[block]]
+        names[start : start + len(chunk)] = chunk
+    _fill_rows(run, faces, "status", rows, FORGOTTEN)
+    return n_new
+
+
+def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
+    """Write every result anew without the pairs of these faces; return how many they were.
+
+    The pairs that stay are first copied aside: whenever this is killed, either the result or the
+    copy is whole, and the copy shows nobody who is to be forgotten.
+    """
+    root, n_dropped = run.root, 0
+    names = set(root["influence"].group_keys()) if "influence" in root else set()  # type: ignore[union-attr]
+    copies = set(root[_COPY].group_keys()) if _COPY in root else set()  # type: ignore[union-attr]
+    for name in sorted(names | copies):
+        result, copy = f"influence/{name}", f"{_COPY}/{name}"
+        if not (name in copies and root[copy].attrs.get("complete")):
+            group = cast(zarr.Group, root[result])
+            if not group.attrs.get("complete"):
+                remove_folder(root.store, result)  # a run makes it anew
+                continue
+            sides = [read(opened(group, side)) for side in ("probe", "reference")]
+            doomed = np.isin(sides, rows).any(axis=0)
+            if not doomed.any():
+                continue
+            n_dropped += int(doomed.sum())
+            remove_folder(root.store, copy)
+            if not doomed.all():
+                _copy_pairs(group, root, copy, np.flatnonzero(~doomed), int(doomed.sum()))
+        remove_folder(root.store, result)
+        if copy in root:
+            group = cast(zarr.Group, root[copy])
+            n_pairs = opened(group, "pair").shape[0]
+            _copy_pairs(group, root, result, np.arange(n_pairs), 0)
+    if _COPY in root:
+        remove_folder(root.store, _COPY)
+    return n_dropped
+
+
+def _copy_pairs(
+    group: zarr.Group, root: zarr.Group, path: str, kept: npt.NDArray[np.intp], n_dropped: int
+) -> None:
+    """Copy a result, of its pairs those at positions `kept`; it is complete when all is there."""
+    copy = root.require_group(path)
+    attrs = dict(group.attrs)
+    n_dropped += cast(int, attrs.get("pairs_forgotten", 0))
+    copy.attrs.update({**attrs, "complete": False, "pairs_forgotten": n_dropped})
+    for name in list(group.array_keys()):
+        array = opened(group, name)
+        dims = cast(tuple[str, ...], array.metadata.dimension_names)  # type: ignore[union-attr]
+        axis = dims.index("pair") if "pair" in dims else None
+        shape = list(array.shape)
+        if axis is not None:
+            shape[axis] = len(kept)
+        made = copy.create_array(
+            name,
+            shape=tuple(shape),
+            chunks=tuple(max(1, min(s, c)) for s, c in zip(shape, array.chunks, strict=True)),
+            dtype=str if array.dtype.kind == "T" else array.dtype,
+            fill_value=array.fill_value,
+            dimension_names=dims,
+            attributes=dict(array.attrs),
+            compressors=compressors(True),
+            config=ALL_CHUNKS,
+            overwrite=True,
+        )
+        if axis is None:
+            made[...] = read(array, ...)
+            continue
+        before = (slice(None),) * axis
+        for start in range(0, len(kept), _PAIRS_PER_STEP):
+            part = kept[start : start + _PAIRS_PER_STEP]
+            values = read(array, (*before, slice(int(part[0]), int(part[-1]) + 1)))
+            at = (*before, slice(start, start + len(part)))
+            made[at] = np.take(values, part - part[0], axis=axis)
+    copy.attrs["complete"] = True
+
+
+def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:
+    """Columns of text in which one of these texts stands as a value."""
+    found = []
+    groups = [("faces", root["faces"])]
+    if "influence" in root:
+        groups += [(f"influence/{name}", g) for name, g in root["influence"].groups()]  # type: ignore[union-attr]
+    for path, group in groups:
+        for name, array in cast(zarr.Group, group).arrays():
+            if array.dtype.kind == "T" and texts & set(read(array).ravel().tolist()):
+                found.append(f"{path}/{name}")
+    return found

@@ -1,0 +1,239 @@
+"""A damaged store says so, and is made whole by computing what is missing."""
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import zarr
+from conftest import Linear, make_faces
+
+import freqlab as fl
+from freqlab.cli import main
+from freqlab.errors import StoreError
+from freqlab.layout import DONE
+
+
+def flip(file, seed=0):
+    content = bytearray(file.read_bytes())
+    content[seed % len(content)] ^= 0x10
+    file.write_bytes(content)
+
+
+def halve(file, seed=0):
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+
+
+def empty(file, seed=0):
+    file.write_bytes(b"")
+
+
+def remove(file, seed=0):
+    file.unlink()
+
+
+WAYS = (flip, halve, empty, remove)
+
+
+def faces_of(n_subjects=14):
+    return make_faces(n_subjects=n_subjects, per_subject=3)
+
+
+def compute(store, faces=None, **options):
+    faces = faces or faces_of()
+    model = fl.wrap_model(Linear(), name="linear")
+    pairs = fl.make_pairs(faces, seed=0)
+    return fl.influence(
+        faces, pairs, models=[model], store=store, name="r", progress=False, **options
+    )
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    store = tmp_path_factory.mktemp("whole") / "run.zarr"
+    compute(store)
+    return store
+
+
+@pytest.fixture
+def store(whole, tmp_path):
+    return Path(shutil.copytree(whole, tmp_path / "run.zarr"))
+
+
+def chunk_files(store):
+    return sorted(file for file in store.rglob("*") if file.is_file() and "/c/" in str(file))
+
+
+def contents(store):
+    """Every chunk, decoded, by its place in the store."""
+    return {
+        str(file.relative_to(store)): file.read_bytes()
+        for file in chunk_files(store)
+        if "file_mtime" not in str(file)
+    }
+
+
+def test_a_whole_store_is_whole(store):
+    found = fl.verify_run(store)
+    assert len(found) == 0
+    assert found.attrs["chunks"] == len(chunk_files(store))
+    assert found.attrs["without_checksums"] == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_chunk_is_watched(store, way):
+    for seed, file in enumerate(chunk_files(store)[WAYS.index(way) :: len(WAYS)]):
+        before = file.read_bytes()
+        way(file, seed * 37)
+        found = fl.verify_run(store)
+        node, chunk = str(file.relative_to(store)).split("/c/")
+        places = {f"{d.node}/{d.array}": d.chunk for d in found.itertuples()}
+        expected = {node: tuple(map(int, chunk.split("/")))}
+        if way is remove and node.endswith("/status") and node != "faces/status":
+            expected = {}  # its faces are not done then: any run does them again
+        assert places == expected, file
+        file.write_bytes(before)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_repair_gives_the_bytes_back(whole, store, way):
+    expected = contents(whole)
+    rng = np.random.default_rng(WAYS.index(way))
+    for file in [store / name for name in expected]:
+        if rng.random() < 0.7 and not (file.parts[-3] == "face" and "faces" in file.parts):
+            way(file, int(rng.integers(10**6)))
+    assert len(fl.verify_run(store)) > 3
+    compute(store, repair=True)
+    assert len(fl.verify_run(store)) == 0
+    assert contents(store) == expected
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_names_come_back_by_the_images(whole, store, way):
+    way(store / "faces/face/c/1", 11)
+    compute(store, repair=True)
+    assert contents(store) == contents(whole)
+
+
+def test_damage_costs_its_own_block_only(store):
+    flip(store / "embeddings/linear/intact/embedding/c/1/0", 100)
+    result = compute(store, repair=True)
+    assert result.attrs["forward_passes"] == 42 - 32
+
+
+def test_a_run_and_a_reader_say_what_is_damaged(store):
+    remove(store / "embeddings/linear/intact/embedding/c/0/0")
+    with pytest.raises(StoreError, match=r"lacks chunk\(s\) of 32 faces.*--repair"):
+        compute(store)
+    compute(store, repair=True)
+    flip(store / "influence/r/influence/c/0/0/0/0", 50)
+    with pytest.raises(ValueError, match="checksum"):
+        fl.open_influence(store)["influence"].load()
+    flip(store / "faces/subject/c/0", 3)
+    with pytest.raises(StoreError, match=r"faces/subject.*damaged.*checksum.*--repair"):
+        compute(store)
+
+
+def test_what_only_the_call_knows_must_be_given(store):
+    flip(store / "faces/subject/c/0", 3)
+    before = contents(store)
+    with pytest.raises(StoreError, match="give all faces of the run; 29 are not among"):
+        compute(store, faces_of().select([0, 1, 2]), repair=True)
+    assert contents(store) == before
+
+
+@pytest.mark.parametrize("way", [flip, halve, empty, remove])
+@pytest.mark.parametrize(
+    "place",
+    [
+        "embeddings/linear/intact/embedding",
+        "embeddings/linear/intact",
+        "embeddings/linear",
+        "embeddings",
+        "crops/arcface/status",
+        "crops/arcface",
+        "influence/r/similarity",
+        "influence/r",
+    ],
+)
+def test_damaged_descriptions(whole, store, place, way):
+    way(store / place / "zarr.json", 0)
+    found = fl.verify_run(store)
+    assert len(found) == 1
+    assert found["chunk"][0] is None
+    compute(store, repair=True)
+    assert len(fl.verify_run(store)) == 0
+    assert contents(store) == contents(whole)
+
+
+@pytest.mark.parametrize("place", [".", "faces", "faces/subject"])
+def test_what_cannot_be_repaired(store, place):
+    flip(store / place / "zarr.json", 0)
+    with pytest.raises(StoreError, match="cannot be (repaired|opened)"):
+        compute(store, repair=True)
+
+
+def test_a_store_older_than_checksums(store, monkeypatch, tmp_path):
+    old = tmp_path / "old.zarr"
+    with monkeypatch.context() as before:
+        before.setattr("freqlab.store.compressors", lambda packed: "auto" if packed else None)
+        before.setattr("freqlab.store.ALL_CHUNKS", None)
+        before.setattr("freqlab.chunks.ALL_CHUNKS", {})
+        compute(old)
+    del zarr.open_group(old, mode="r+")["faces"].attrs["whole"]
+    found = fl.verify_run(old)
+    assert len(found) == 0
+    assert found.attrs["without_checksums"] > 10
+    remove(old / "embeddings/linear/intact/embedding/c/0/0")
+    halve(old / "crops/arcface/crop/c/1/0/0/0")
+    assert list(fl.verify_run(old)["array"]) == ["crop", "embedding"]
+    compute(old, repair=True)
+    assert len(fl.verify_run(old)) == 0
+    assert (fl.open_crops(old, template="arcface")["status"] == DONE).all()
+    np.testing.assert_array_equal(
+        fl.open_influence(old)["influence"], fl.open_influence(store)["influence"]
+    )
+
+
+def test_old_nodes_get_the_new_column_whole(store):
+    shutil.rmtree(store / "embeddings/linear/intact/batch_size")
+    assert compute(store).attrs["forward_passes"] == 0
+    assert len(fl.verify_run(store)) == 0
+    kept = zarr.open_group(store, mode="r")["embeddings/linear/intact/batch_size"][:]
+    assert (kept == 0).all()
+
+
+def test_what_killed_writers_left_does_no_harm(store):
+    left = store / "faces/subject/c/0.0123.partial"
+    left.write_bytes(b"half")
+    found = fl.verify_run(store)
+    assert (len(found), found.attrs["partial_files"]) == (0, 1)
+    compute(store, repair=True)
+    assert not left.exists()
+
+
+def test_the_command_line(store, monkeypatch, capsys):
+    def call(*arguments):
+        monkeypatch.setattr("sys.argv", ["freqlab", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().out
+
+    code, text = call("info", store, "--verify")
+    assert code == 0
+    assert " 0 damages" in text
+    remove(store / "crops/arcface/crop/c/0/0/0/0")
+    code, text = call("info", store, "--verify")
+    assert code == 1
+    assert "crops/arcface/crop, chunk 0/0/0/0: is gone" in text
+    assert "--repair" in text
+
+
+def test_verifying_what_is_no_run(tmp_path):
+    with pytest.raises(StoreError, match="no such folder"):
+        fl.verify_run(tmp_path / "absent.zarr")
+    zarr.open_group(tmp_path / "other.zarr", mode="w")
+    with pytest.raises(StoreError, match="not of a freqlab run"):
+        fl.verify_run(os.fspath(tmp_path / "other.zarr"))
