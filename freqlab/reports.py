@@ -197,7 +197,7 @@ def _to_html(name: str, path: Path) -> str:
     exporter = HTMLExporter(  # type: ignore[no-untyped-call]
         template_name="basic", exclude_input=True, exclude_output_prompt=True, sanitize_html=True
     )
-    exporter.register_filter("clean_html", _clean)
+    exporter.register_filter("clean_html", _clean)  # type: ignore[no-untyped-call]
     body, _ = exporter.from_notebook_node(notebook)
     return _render(
         "report.html.j2",
