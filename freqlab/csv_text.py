@@ -21,8 +21,7 @@ def csv_of(table: pd.DataFrame, **options: Any) -> str:
     safe = without_formulas(table)
     texts = [*map(str, safe.index), *map(str, safe.columns), *map(str, safe.to_numpy().ravel())]
     quoting = csv.QUOTE_ALL if any("\r" in text for text in texts) else csv.QUOTE_MINIMAL
-    text: str = safe.to_csv(quoting=quoting, lineterminator="\n", **options)  # type: ignore[call-overload]
-    return text
+    return str(safe.to_csv(None, **{"quoting": quoting, "lineterminator": "\n", **options}))
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:

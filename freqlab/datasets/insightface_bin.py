@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ import pandas as pd
 
 from freqlab.errors import FaceSetError, ParameterError, UnsafePickleError
 from freqlab.faces import Faces, decode_image
+from freqlab.pickle_scan import check_memo
 from freqlab.templates import template
 
 __all__ = ["BinPairs", "load_bin", "read_bin"]
@@ -113,6 +115,7 @@ def read_bin(path: str | os.PathLike[str]) -> BinPairs:
         raise FaceSetError(f"{os.fspath(path)}: no such .bin file")
     try:
         with file.open("rb") as stream:
+            check_memo(stream)
             content = _BinUnpickler(stream, encoding="bytes").load()
         return _pairs_of(content)
     except UnsafePickleError as error:
@@ -190,7 +193,7 @@ def _flag(value: object, position: int) -> bool:
         value = value.number()
     if isinstance(value, int) and value in (0, 1):
         return bool(value)
-    raise ValueError(f"the label of pair {position} is {value!r}, not true or false")
+    raise ValueError(f"the label of pair {position} is {reprlib.repr(value)}, not true or false")
 
 
 def _kind(value: object) -> str:
@@ -243,7 +246,7 @@ class _Array(_Inert):
         if not isinstance(dtype, _Dtype) or not isinstance(raw, (bytes, bytearray)):
             raise ValueError("an array of objects, or without data")
         if not isinstance(shape, tuple) or not all(isinstance(n, int) for n in shape):
-            raise ValueError(f"an array of shape {shape!r}")
+            raise ValueError(f"an array of shape {reprlib.repr(shape)}")
         flat = np.frombuffer(raw, dtype.read())
         return flat.reshape(shape, order="F" if order == "F" else "C")
 

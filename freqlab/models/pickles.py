@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from freqlab.errors import UnsafePickleError, WeightsError
+from freqlab.pickle_scan import check_memo
 
 __all__ = ["read_pickled_module"]
 
@@ -148,6 +149,7 @@ class _Stub:
 
 class _TensorUnpickler(pickle.Unpickler):
     def __init__(self, file: BinaryIO, file_size: int, stubs: tuple[str, ...]) -> None:
+        check_memo(file)
         super().__init__(file, encoding="utf-8")
         self.storages: dict[str, torch.Tensor] = {}
         self._stubs = stubs
