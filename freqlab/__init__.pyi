@@ -49,6 +49,7 @@ from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.band_views import band_views, sample_pairs
 from .studies.bias import bias_profiles
 from .studies.bias_conclusions import (
     describe_group_differences,
@@ -58,6 +59,7 @@ from .studies.bias_conclusions import (
     gaps_together,
 )
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
+from .studies.deletion import deletion_curves, deletion_errors
 from .studies.detection import detection_errors, detection_table, morph_scores
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.manipulations import (
@@ -83,6 +85,8 @@ from .studies.resolution_conclusions import (
     resolution_table,
 )
 from .studies.resolution_errors import resolution_errors
+from .studies.sanity import planted_bands, sanity_checks
+from .studies.stability import explanation_figures, profile_stability
 from .templates import Template, register_template
 
 __version__: str
@@ -101,6 +105,7 @@ __all__ = [
     "attack_profiles",
     "attack_thresholds",
     "band_choice_table",
+    "band_views",
     "bands",
     "bias_profiles",
     "choose_documents",
@@ -108,6 +113,8 @@ __all__ = [
     "crop_quality",
     "degrade",
     "degraded_pairs",
+    "deletion_curves",
+    "deletion_errors",
     "describe_attack_threshold",
     "describe_best_score",
     "describe_group_differences",
@@ -124,6 +131,7 @@ __all__ = [
     "embed_block",
     "embeddings",
     "errors",
+    "explanation_figures",
     "face_set_names",
     "fairness_indices",
     "fairness_table",
@@ -163,7 +171,9 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "pixels_across",
+    "planted_bands",
     "plots",
+    "profile_stability",
     "quality_table",
     "read_pairs",
     "register_model",
@@ -175,6 +185,8 @@ __all__ = [
     "resolution_table",
     "resources",
     "rings",
+    "sample_pairs",
+    "sanity_checks",
     "spectrum",
     "templates",
     "threshold_of",

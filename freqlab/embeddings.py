@@ -99,6 +99,7 @@ def embed_block(
     removals: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.int64],
     *,
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None,
     batch_size: int = 8,
     advance: Callable[[int], object] | None = None,
 ) -> Embedded:
@@ -118,6 +119,9 @@ def embed_block(
         ``(removal, band)``, True where the band is taken out.
     labels
         Label map ``(height, width // 2 + 1)``.
+    fill
+        An image for each crop, of their shape, whose bands come in place of those removed;
+        nothing does by default.
     batch_size
         Images per forward pass.
     advance
@@ -137,7 +141,8 @@ def embed_block(
     ModelError
         If the model fails, or its embeddings differ in length from batch to batch.
     """
-    parts = block_parts(model, crops, Removals(model, removals, labels), batch_size=batch_size)
+    made = Removals(model, removals, labels)
+    parts = block_parts(model, crops, made, fill=fill, batch_size=batch_size)
     results = []
     for part in parts:
         results.append(part.run(model))
@@ -151,6 +156,7 @@ def block_parts(
     crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     removals: Removals,
     *,
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None,
     batch_size: int,
 ) -> list[Part]:
     """Divide the work on a block of crops; parameters as for :func:`embed_block`.
@@ -165,15 +171,20 @@ def block_parts(
             f"crops of shape {crops.shape} do not fit model {model.name!r}, "
             f"which takes (n, {model.template.size[0]}, {model.template.size[1]}, 3)"
         )
+    if fill is not None and fill.shape != crops.shape:
+        raise ParameterError(
+            f"fill of shape {fill.shape} must have that of the crops, {crops.shape}"
+        )
     most = max(_LARGEST_PART, 4 * batch_size)
     of_removals = [slice(i, min(i + most, len(removals))) for i in range(0, len(removals), most)]
     n_together = _crops_together(min(most, len(removals)), batch_size, most)
     return [
-        Part(part, which, n_images, _Work(crops[part], removals, which, batch_size))
+        Part(part, which, n_images, _Work(crops[part], removals, which, batch_size, filling))
         for start in range(0, len(crops), n_together)
         for which in of_removals
         for part in [slice(start, min(start + n_together, len(crops)))]
         for n_images in [(part.stop - part.start) * (which.stop - which.start)]
+        for filling in [None if fill is None else fill[part]]
     ]
 
 
@@ -212,33 +223,31 @@ class _Work(NamedTuple):
     removals: Removals
     which: slice
     batch_size: int
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None
 
     def __call__(self, model: Model) -> Embedded:
         with torch.inference_mode():
             return self._embed(model)
 
     def _embed(self, model: Model) -> Embedded:
-        images = torch.from_numpy(np.ascontiguousarray(self.crops))
-        if model.device.startswith("cuda"):
-            images = images.pin_memory()
-        images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2).float()
-        prepared = model.prepare(images.contiguous())
-        masked, transform = self._masked(prepared, model.channels_last)
+        prepared = _prepared(model, self.crops)
+        filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
+        masked, transform = self._masked(prepared, filling, model.channels_last)
         found = torch.cat([self._forward(model, part) for part in masked.split(self.batch_size)])
         model.check_features(found)
         n_which = self.which.stop - self.which.start
-        embeddings = found.cpu().numpy().reshape(len(images), n_which, -1)
+        embeddings = found.cpu().numpy().reshape(len(prepared), n_which, -1)
         if transform is None:
-            return Embedded(embeddings, np.zeros((len(images), n_which), np.float32))
+            return Embedded(embeddings, np.zeros((len(prepared), n_which), np.float32))
         std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
         energy = spectrum.energy_of_transform(
-            transform * std, self.removals.labels, self.removals.sets.shape[1], images.shape[-1]
+            transform * std, self.removals.labels, self.removals.sets.shape[1], prepared.shape[-1]
         )
         removed = (energy @ self.removals.sets[self.which].T).sqrt()
         return Embedded(embeddings, removed.cpu().numpy())
 
     def _masked(
-        self, images: torch.Tensor, channels_last: bool
+        self, images: torch.Tensor, filling: torch.Tensor | None, channels_last: bool
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """All images of the part, crop by crop, and the transform of the crops if it was needed.
 
@@ -260,6 +269,8 @@ class _Work(NamedTuple):
                 masked[:, k] = images
             else:
                 product = transform * self.removals.masks[r]
+                if filling is not None:
+                    product += filling * (1 - self.removals.masks[r])
                 masked[:, k] = torch.fft.irfft2(product, s=(height, width))
         return masked.flatten(0, 1), transform
 
@@ -271,6 +282,15 @@ class _Work(NamedTuple):
             full = torch.cat([images, filler]).contiguous(memory_format=model.layout)
             return model.forward(full)[: len(images)]
         return model.forward(images.contiguous(memory_format=model.layout))
+
+
+def _prepared(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> torch.Tensor:
+    """Crops on the model's device, as its network takes them."""
+    images = torch.from_numpy(np.ascontiguousarray(crops))
+    if model.device.startswith("cuda"):
+        images = images.pin_memory()
+    images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2).float()
+    return model.prepare(images.contiguous())
 
 
 def _check_length(model: Model, expected: int, found: int) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from scipy import sparse
 
 from freqlab.errors import ParameterError, check_number
@@ -23,10 +24,12 @@ __all__ = [
     "d_prime_interval",
     "draw_subjects",
     "eer_interval",
+    "mean_with_interval",
     "means_over_pairs",
     "percentiles",
     "rate_interval",
     "rates_at",
+    "subject_codes",
     "with_interval",
 ]
 
@@ -132,6 +135,38 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
         tails = [(1 - level) / 2, (1 + level) / 2]
         found[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
     return found.reshape(*observed.shape, 3)
+
+
+def subject_codes(data: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Numbers of the two subjects of each pair of a result ``(2, pair)``."""
+    subjects = np.stack([data[f"{end}_subject"].to_numpy() for end in ("probe", "reference")])
+    return np.unique(subjects.astype(str), return_inverse=True)[1].reshape(subjects.shape)
+
+
+def mean_with_interval(
+    values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer], level: float
+) -> Floats:
+    """Mean over pairs, the first axis, with its interval over subjects.
+
+    Parameters
+    ----------
+    values
+        ``(pair, ...)``; NaN are left out.
+    subjects, draws
+        As for :func:`means_over_pairs`.
+    level
+        Coverage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., 3)``: value, lower, upper; bounds are NaN where all pairs are of one subject.
+    """
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
+    observed, drawn = means_over_pairs(flat, subjects, draws)
+    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
+        drawn = np.full_like(drawn, np.nan)
+    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
 
 
 def rate_interval(
