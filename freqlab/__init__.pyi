@@ -47,6 +47,7 @@ from .quality import crop_quality
 from .reports import report
 from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
+from .saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
 from .studies.band_views import band_views, sample_pairs
@@ -110,6 +111,7 @@ __all__ = [
     "bias_profiles",
     "choose_documents",
     "compare",
+    "corrrise_maps",
     "crop_quality",
     "degrade",
     "degraded_pairs",
@@ -135,12 +137,15 @@ __all__ = [
     "face_set_names",
     "fairness_indices",
     "fairness_table",
+    "freqrise_maps",
     "gaps_together",
+    "gradient_maps",
     "group_errors",
     "group_labels",
     "influence",
     "inspect",
     "is_morph",
+    "joint_maps",
     "known_face_sets",
     "known_models",
     "load_faces",

@@ -45,7 +45,7 @@ def test_integrated_gradients_are_captums(face_pair):
     np.testing.assert_allclose(found.frequency.sum(axis=0), expected, rtol=1e-4, atol=1e-5)
     by_band = band_sums(found.frequency.sum(axis=0), labels, 15)
     for band in range(15):
-        assert by_band[band] == pytest.approx(expected[labels == band].sum(), abs=1e-5)
+        assert by_band[band] == pytest.approx(expected[labels == band].sum(), rel=5e-4, abs=1e-5)
 
 
 def test_integrated_gradients_are_complete_in_both_bases(face_pair):
