@@ -50,6 +50,12 @@ from .run import embed, influence
 from .saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.attack_detection import (
+    attack_detection_errors,
+    attack_detection_table,
+    attacked_features,
+    detector_scores,
+)
 from .studies.band_views import band_views, sample_pairs
 from .studies.bias import bias_profiles
 from .studies.bias_conclusions import (
@@ -102,9 +108,12 @@ __all__ = [
     "ModelSpec",
     "Template",
     "alignment",
+    "attack_detection_errors",
+    "attack_detection_table",
     "attack_error_table",
     "attack_profiles",
     "attack_thresholds",
+    "attacked_features",
     "band_choice_table",
     "band_views",
     "bands",
@@ -128,6 +137,7 @@ __all__ = [
     "describe_verification",
     "detection_errors",
     "detection_table",
+    "detector_scores",
     "differing_bands",
     "embed",
     "embed_block",
