@@ -85,6 +85,14 @@ from .studies.morphing_conclusions import (
     describe_best_score,
     vulnerability_table,
 )
+from .studies.neighbours import agreement, saliency_curves, windowed
+from .studies.neighbours_conclusions import (
+    agreement_table,
+    compare_explanations,
+    describe_explanations,
+    explanation_table,
+    map_complexity,
+)
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -107,6 +115,8 @@ __all__ = [
     "Model",
     "ModelSpec",
     "Template",
+    "agreement",
+    "agreement_table",
     "alignment",
     "attack_detection_errors",
     "attack_detection_table",
@@ -120,6 +130,7 @@ __all__ = [
     "bias_profiles",
     "choose_documents",
     "compare",
+    "compare_explanations",
     "corrrise_maps",
     "crop_quality",
     "degrade",
@@ -128,6 +139,7 @@ __all__ = [
     "deletion_errors",
     "describe_attack_threshold",
     "describe_best_score",
+    "describe_explanations",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
@@ -144,6 +156,7 @@ __all__ = [
     "embeddings",
     "errors",
     "explanation_figures",
+    "explanation_table",
     "face_set_names",
     "fairness_indices",
     "fairness_table",
@@ -166,6 +179,7 @@ __all__ = [
     "manipulation_by_kind",
     "manipulation_pairs",
     "manipulation_table",
+    "map_complexity",
     "match_groups",
     "mean_profile",
     "model_names",
@@ -200,6 +214,7 @@ __all__ = [
     "resolution_table",
     "resources",
     "rings",
+    "saliency_curves",
     "sample_pairs",
     "sanity_checks",
     "spectrum",
@@ -210,5 +225,6 @@ __all__ = [
     "verification_table",
     "verify",
     "vulnerability_table",
+    "windowed",
     "wrap_model",
 ]
