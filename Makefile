@@ -19,7 +19,9 @@ $(BIN)/python:
 	$(PIP) install --constraint constraints.txt --editable '.[$*]'
 	@touch $@
 
+# faithfulness comes first, for its trust card stands at the end of the others; its sample is small.
 report: .venv/installed-all
+	$(BIN)/freqlab report faithfulness --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=40 -p n_sample=8 -p n_random=2 -p most_permutations=12 -p 'depths=[0.0,0.5,1.0]'
 	$(BIN)/freqlab report explore --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=200
 	$(BIN)/freqlab report verification --faces orl --model mobilefacenet --store $(STORE) --out reports -p group=gender
 	$(BIN)/freqlab report cross-resolution --faces orl --model mobilefacenet --store $(STORE) --out reports

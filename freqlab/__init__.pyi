@@ -68,6 +68,13 @@ from .studies.bias_conclusions import (
 from .studies.cross_resolution import resolution_leaks, resolution_profiles
 from .studies.deletion import deletion_curves, deletion_errors
 from .studies.detection import detection_errors, detection_table, morph_scores
+from .studies.faithfulness_conclusions import (
+    area_table,
+    decision_table,
+    describe_amplitude,
+    describe_deletion,
+    trust_card,
+)
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.manipulations import (
     manipulation,
@@ -103,6 +110,7 @@ from .studies.resolution_errors import resolution_errors
 from .studies.sanity import planted_bands, sanity_checks
 from .studies.stability import explanation_figures, profile_stability
 from .templates import Template, register_template
+from .trust import save_trust_card, trust_table
 
 __version__: str
 
@@ -118,6 +126,7 @@ __all__ = [
     "agreement",
     "agreement_table",
     "alignment",
+    "area_table",
     "attack_detection_errors",
     "attack_detection_table",
     "attack_error_table",
@@ -133,12 +142,15 @@ __all__ = [
     "compare_explanations",
     "corrrise_maps",
     "crop_quality",
+    "decision_table",
     "degrade",
     "degraded_pairs",
     "deletion_curves",
     "deletion_errors",
+    "describe_amplitude",
     "describe_attack_threshold",
     "describe_best_score",
+    "describe_deletion",
     "describe_explanations",
     "describe_group_differences",
     "describe_groups",
@@ -217,10 +229,13 @@ __all__ = [
     "saliency_curves",
     "sample_pairs",
     "sanity_checks",
+    "save_trust_card",
     "spectrum",
     "templates",
     "threshold_of",
     "touched_bands_table",
+    "trust_card",
+    "trust_table",
     "verification",
     "verification_table",
     "verify",

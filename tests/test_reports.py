@@ -256,6 +256,30 @@ def test_the_bias_report(explore, orl):
     assert "An association is not a cause" in text
 
 
+@pytest.mark.slow
+def test_the_faithfulness_report(explore):
+    folder, store, _ = explore
+    parameters = {
+        "bands": "rings:14", "n_pairs": 8, "n_sample": 4, "n_random": 2, "n_draws": 20, "fmr": 0.1,
+        "most_permutations": 8, "most_bands": 3, "depths": [0.0, 1.0], "contrasts": [16.0],
+        "progress": False,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = fl.report("faithfulness", faces="few", **parameters).read_text()
+        again = fl.report("faithfulness", faces="few", **parameters).read_text()
+        other = fl.report("verification", faces="few", fmr=0.1, n_draws=20, progress=False)
+        shown = other.read_text()
+    assert len(images_in(text)) >= 11
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text))
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert "no forward pass: everything was in the store" in again
+    card = fl.trust_table(store, models=["mobilefacenet"])
+    assert ("mobilefacenet", "stability: JPEG 75") in card.index
+    assert "stability: JPEG 75" in shown
+
+
 def with_one_band_changed(image, low, high, gain):
     """A grey photograph, frequencies from low to below high (cycles/image) multiplied."""
     pixels = image[:, :, 0].astype(float)

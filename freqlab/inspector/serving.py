@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import nbformat
+from traitlets import default
 from voila.app import Voila
 
 from freqlab.errors import FreqlabError, check_number
@@ -96,6 +97,10 @@ def serve(
     check_number("port", port, at_least=1, whole=True)
 
     class Page(Voila):  # type: ignore[misc]
+        @default("tornado_settings")
+        def _quiet_settings(self) -> dict[str, Any]:
+            return {"ws_ping_timeout": 30_000}  # tornado warns of Jupyter's own, 90 seconds
+
         def launch_browser(self) -> None:
             address = f"{self.connection_url}?token={self.identity_provider.token}"
             say(address)
@@ -114,9 +119,10 @@ def serve(
                     "--Voila.auto_token=True",
                     "--Voila.open_browser=True",
                     f"--Voila.log_level={logging.ERROR}",
-                    "--Voila.tornado_settings={'ws_ping_timeout': 30000}",  # else tornado warns
                     "--VoilaConfiguration.template=freqlab",
                     "--VoilaConfiguration.show_tracebacks=True",
+                    # the kernel talks to the server through files that only this user can open
+                    *(["--KernelManager.transport=ipc"] if os.name == "posix" else []),
                 ]
             )
         except SystemExit as stopped:

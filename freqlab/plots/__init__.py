@@ -24,6 +24,16 @@ from freqlab.plots.cross_resolution import (
     resolution_summary_plot,
 )
 from freqlab.plots.faces import contact_sheet
+from freqlab.plots.faithfulness import (
+    accuracy_plot,
+    advantage_plot,
+    deletion_plot,
+    interaction_plot,
+    planted_plot,
+    randomisation_plot,
+    stability_plot,
+    view_plot,
+)
 from freqlab.plots.influence import (
     comparison_plot,
     contrast_plot,
@@ -49,10 +59,13 @@ __all__ = [
     "DIVERGING",
     "NO_DATA",
     "SEQUENTIAL",
+    "accuracy_plot",
+    "advantage_plot",
     "attack_profile_plot",
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
+    "deletion_plot",
     "density_plot",
     "det_plot",
     "detection_plot",
@@ -65,10 +78,13 @@ __all__ = [
     "group_profile_plot",
     "heat_plot",
     "inspection_plot",
+    "interaction_plot",
     "manipulation_plot",
     "morph_plot",
     "pair_profile_plot",
+    "planted_plot",
     "profile_plot",
+    "randomisation_plot",
     "resolution_error_plot",
     "resolution_heat_plot",
     "resolution_leak_plot",
@@ -78,5 +94,7 @@ __all__ = [
     "score_histogram_plot",
     "score_plot",
     "spectrum_plot",
+    "stability_plot",
     "strip_plot",
+    "view_plot",
 ]

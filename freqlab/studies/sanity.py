@@ -19,7 +19,7 @@ import xarray as xr
 
 from freqlab.band_sets import BandSets, Crops
 from freqlab.bands import Bands
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.faithfulness import rank_agreement
 from freqlab.fillers import noise_fill
 from freqlab.models.callables import wrap_model
@@ -32,12 +32,14 @@ from freqlab.selection import with_axes
 
 __all__ = ["planted_bands", "randomised", "sanity_checks"]
 
+_CALIBRATING = 32  # crops
+
 KINDS = ("directed", "absolute", "per_contrast")
 
 Floats = npt.NDArray[np.float64]
 
 
-def randomised(model: Model, share: float, *, seed: int = 0) -> Model:
+def randomised(model: Model, share: float, *, crops: Crops | None = None, seed: int = 0) -> Model:
     """The model with the weights of its last layers shuffled.
 
     Parameters
@@ -46,6 +48,10 @@ def randomised(model: Model, share: float, *, seed: int = 0) -> Model:
         A model whose network is a module of PyTorch.
     share
         Of its layers, 0..1, from the last one on; at least one, the head.
+    crops
+        Crops ``(n, height, width, 3)`` by which the running statistics of the batch
+        normalisation are estimated anew: those of the weights as they were let random ones
+        overflow.
     seed
         Of the shuffling.
 
@@ -55,19 +61,12 @@ def randomised(model: Model, share: float, *, seed: int = 0) -> Model:
         If the network is no module with weights: nothing can be randomised then.
     """
     check_number("share", share, at_least=0)
-    network = model.network
-    layers = []
-    if isinstance(network, torch.nn.Module):
-        network = copy.deepcopy(network)
-        layers = [
-            m for m in network.modules() if next(m.parameters(recurse=False), None) is not None
-        ]
-    if not layers or not isinstance(network, torch.nn.Module):
+    if not _layers(model.network):
         raise ParameterError(
             f"model {model.name!r} has no weights that could be randomised; it must be a module of "
             f"PyTorch"
         )
-    network = copy.deepcopy(model.network)
+    network: torch.nn.Module = copy.deepcopy(model.network)  # type: ignore[assignment]
     layers = _layers(network)
     generator = torch.Generator().manual_seed(seed)
     n_shuffled = min(len(layers), max(1, round(share * len(layers))))
@@ -76,7 +75,29 @@ def randomised(model: Model, share: float, *, seed: int = 0) -> Model:
             for weights in layer.parameters(recurse=False):
                 order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
                 weights.copy_(weights.flatten()[order].reshape(weights.shape))
+        if crops is not None:
+            _estimate_again(model, network, crops)
     return dataclasses.replace(model, network=network, checkpoint=state_sha256(network))
+
+
+def _estimate_again(model: Model, network: torch.nn.Module, crops: Crops) -> None:
+    """Estimate the running statistics of batch normalisation on crops."""
+    normalising = [
+        m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    if not normalising or len(crops) < 2:
+        return
+    network.eval()
+    momenta = [one.momentum for one in normalising]
+    for one in normalising:
+        one.reset_running_stats()
+        one.momentum = None  # the plain mean
+        one.train()
+    images = torch.from_numpy(np.ascontiguousarray(crops)).to(model.device)
+    network(model.prepare(images.permute(0, 3, 1, 2).float().contiguous()).to(model.dtype))
+    for one, momentum in zip(normalising, momenta, strict=True):
+        one.momentum = momentum
+    network.eval()
 
 
 def _layers(network: object) -> list[torch.nn.Module]:
@@ -121,9 +142,10 @@ def sanity_checks(
     xarray.Dataset
         Mean rank correlations with the profile as it is, along ``kind`` (directed, absolute, per
         contrast removed) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
-        model that is no module; ``shuffled(model, kind, estimate)``, with another pair's
-        partner. ``least_identical(model)``: the least directed influence in pairs of an image
-        with itself, which cannot be negative but for rounding.
+        model that is no module, or whose random weights overflow; and
+        ``shuffled(model, kind, estimate)``, with another pair's partner.
+        ``least_identical(model)``: the least directed influence in pairs of an image with itself,
+        which cannot be negative but for rounding.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -156,7 +178,7 @@ def sanity_checks(
         if not _layers(model.network):
             continue
         for d, depth in enumerate(depths):
-            weak = randomised(model, depth, seed=seed)
+            weak = randomised(model, depth, crops=sets.crops[:_CALIBRATING], seed=seed)
             fresh = BandSets(
                 weak,
                 sets.bands,
@@ -165,8 +187,11 @@ def sanity_checks(
                 progress=progress,
             )
             none = np.zeros((len(sets.crops), len(sets.held)), bool)
-            intact = fresh.embed(sets.crops, np.arange(len(sets.crops)), none)
-            found = _profile(fresh, sets.crops, masked, intact[masked], intact[partner])
+            try:
+                intact = fresh.embed(sets.crops, np.arange(len(sets.crops)), none)
+                found = _profile(fresh, sets.crops, masked, intact[masked], intact[partner])
+            except ModelError:  # a network without normalisation may overflow
+                continue
             random[m, d] = mean_with_interval(_alike(own, found, contrast), codes, draws, level)
             passes += fresh.forward_passes
     return xr.Dataset(

@@ -6,7 +6,7 @@ import torch
 from conftest import make_faces
 
 import freqlab as fl
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, StoreError
 
 
 class OneBand(torch.nn.Module):
@@ -158,3 +158,13 @@ def test_arguments_that_do_not_fit(run):
     other = fl.wrap_model(OneBand([2]), name="planted")
     with pytest.raises(ParameterError, match="other weights than the result"):
         fl.deletion_curves(result, [other], progress=False)
+
+
+def test_a_run_without_crops_is_told(run, tmp_path):
+    faces = make_faces(4, 2)
+    result = fl.influence(
+        faces, fl.make_pairs(faces), models=[run[1]], bands="rings:14", keep_crops=False,
+        store=tmp_path / "run.zarr", progress=False,
+    )  # fmt: skip
+    with pytest.raises(StoreError, match="keeps no crops"):
+        fl.deletion_curves(result, [run[1]], progress=False)

@@ -72,7 +72,7 @@ def test_checks(run):
 def test_weights_that_stay_leave_the_profile(run, monkeypatch):
     """With nothing randomised the correlation is one: the way through it adds nothing."""
     result, models = run
-    monkeypatch.setattr(sanity, "randomised", lambda model, share, seed: model)
+    monkeypatch.setattr(sanity, "randomised", lambda model, share, **_: model)
     found = fl.sanity_checks(result, models[:1], depths=[1], n_draws=10, progress=False)
     np.testing.assert_allclose(found["randomised"].sel(estimate="value"), 1, atol=1e-9)
 
@@ -136,3 +136,20 @@ def test_a_network_without_weights_is_not_randomised():
     found = fl.sanity_checks(result, [model], depths=[0], n_draws=20, progress=False)
     assert np.isnan(found["randomised"]).all()
     assert (np.abs(found["shuffled"].sel(estimate="value")) < 1).all()
+
+
+def test_statistics_of_normalisation_are_estimated_again():
+    """After it the outputs of a normalised layer have the mean and spread that it declares."""
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(3 * 112 * 112, 8), torch.nn.BatchNorm1d(8)
+    )
+    layers[2].running_var.fill_(1e-12)
+    crops = np.stack(make_faces(8, 2).images)
+    model = fl.wrap_model(layers, name="normalised")
+    images = torch.from_numpy(crops).permute(0, 3, 1, 2).float()
+    assert float(model(images).abs().max()) > 1e4
+    found = sanity.randomised(model, 0.0, crops=crops)(images)
+    np.testing.assert_allclose(found.mean(0), 0, atol=1e-4)
+    np.testing.assert_allclose(found.var(0), 1, rtol=1e-2)
+    assert float(layers[2].running_var.max()) < 1e-11

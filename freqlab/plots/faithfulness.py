@@ -1,0 +1,341 @@
+"""Figures of the tests of an explanation."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from freqlab.errors import check_name
+from freqlab.plots.common import (
+    CATEGORICAL,
+    COMPARISON_COLOURS,
+    DIVERGING,
+    LEGEND,
+    MARKERS,
+    NO_DATA,
+    SEQUENTIAL,
+    new_axes,
+    part_of,
+)
+
+__all__ = [
+    "accuracy_plot",
+    "advantage_plot",
+    "deletion_plot",
+    "interaction_plot",
+    "planted_plot",
+    "randomisation_plot",
+    "stability_plot",
+    "view_plot",
+]
+
+_RATES = {"genuine": "FNMR", "impostor": "FMR"}
+_KIND_NAMES = {"per_contrast": "per contrast removed"}
+
+
+def deletion_plot(
+    errors: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    protocol: str = "deletion",
+    comparison: str = "genuine",
+    measure: str = "error",
+    ax: Axes | None = None,
+) -> Axes:
+    """Errors, or mean similarity, as bands are removed or put back, in every order.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model, side, protocol, comparison, measure
+        Which part of it.
+    ax
+        Where to draw.
+    """
+    data = part_of(
+        errors, model=model, side=side, protocol=protocol, comparison=comparison, measure=measure
+    )
+    ax = ax or new_axes(5.4, 3.4)
+    share = data["share"].to_numpy()
+    for i, name in enumerate(data["order"].to_numpy()):
+        area = float(data["area"].sel(order=name, estimate="value"))
+        ax.plot(
+            share, data["curve"].sel(order=name), color=CATEGORICAL[i],
+            marker=MARKERS[i], ms=3.5,
+            lw=2.2 if name == "influence" else 1.2, zorder=3 if name == "influence" else 2,
+            label=f"{name} (area {area:.3f})",
+        )  # fmt: skip
+    if measure == "similarity":
+        threshold = float(data["threshold"])
+        ax.axhline(threshold, color="0.4", lw=0.9, ls=":", label=f"threshold {threshold:.2f}")
+    done = "removed" if protocol == "deletion" else "put back"
+    ax.set_xlabel(f"share of bands {done}")
+    ax.set_ylabel(_RATES[comparison] if measure == "error" else "mean similarity")
+    if measure == "error":
+        ax.set_ylim(-0.04, 1.04)
+    ax.set_title(f"{protocol}, {comparison} pairs, {side} masked", loc="left", fontsize="medium")
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    return ax
+
+
+def accuracy_plot(
+    errors: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    protocol: str = "deletion",
+    ax: Axes | None = None,
+) -> Axes:
+    """Accuracy, the mean over genuine and impostor pairs, as bands are removed or put back.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model, side, protocol
+        Which part of it.
+    ax
+        Where to draw.
+    """
+    data = part_of(errors, model=model, side=side, protocol=protocol)
+    ax = ax or new_axes(5.4, 3.4)
+    for i, name in enumerate(data["order"].to_numpy()):
+        ax.plot(
+            data["share"], data["accuracy"].sel(order=name), color=CATEGORICAL[i],
+            marker=MARKERS[i], ms=3.5, lw=2.2 if name == "influence" else 1.2,
+            zorder=3 if name == "influence" else 2, label=str(name),
+        )  # fmt: skip
+    ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
+    ax.set_ylim(-0.04, 1.04)
+    ax.set_xlabel(f"share of bands {'removed' if protocol == 'deletion' else 'put back'}")
+    ax.set_ylabel("accuracy")
+    ax.set_title(f"{protocol}, {side} masked", loc="left", fontsize="medium")
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5)
+    return ax
+
+
+def advantage_plot(
+    errors: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    measure: str = "error",
+    ax: Axes | None = None,
+) -> Axes:
+    """What the order of influence has over each baseline, with intervals; right of zero is better.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model, side, measure
+        Which part of it.
+    ax
+        Where to draw.
+    """
+    data = part_of(errors, model=model, side=side, measure=measure)
+    ax = ax or new_axes(5.4, 3.4)
+    baselines = [str(name) for name in data["baseline"].to_numpy()]
+    lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
+    for k, (comparison, protocol) in enumerate(lines):
+        gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
+        value, lower, upper = (gain.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        y = np.arange(len(baselines)) + 0.16 * (k - 1.5)
+        colour = COMPARISON_COLOURS[comparison]
+        fill = colour if protocol == "deletion" else "white"
+        ax.hlines(y, lower, upper, color=colour, lw=1.3)
+        ax.plot(
+            value, y, ls="none", marker=MARKERS[k], color=colour, mfc=fill, ms=5,
+            label=f"{protocol}, {comparison} pairs",
+        )  # fmt: skip
+    ax.axvline(0, color="0.3", lw=0.8)
+    ax.set_yticks(np.arange(len(baselines)), baselines)
+    ax.invert_yaxis()
+    what = "errors" if measure == "error" else "similarity"
+    ax.set_xlabel(f"advantage of the order of influence (area, {what})")
+    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
+    return ax
+
+
+def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
+    """Mean rank correlation of other views of the bands with influence, with intervals.
+
+    Parameters
+    ----------
+    views
+        From :func:`freqlab.band_views`.
+    model
+        Which model.
+    ax
+        Where to draw.
+    """
+    data = part_of(views, model=model)
+    names = [str(name) for name in data["view"].to_numpy()]
+    ax = ax or new_axes(5.4, 2.8)
+    for k, kind in enumerate(("directed", "absolute")):
+        _dots(ax, data["agreement"].sel(kind=kind), k, 2, kind)
+    _ranks_axis(ax, names, model)
+    return ax
+
+
+def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Mean rank correlation of profiles before and after small changes, a line per model.
+
+    Parameters
+    ----------
+    stability
+        From :func:`freqlab.profile_stability`.
+    ax
+        Where to draw.
+    """
+    names = [str(name) for name in stability["perturbation"].to_numpy()]
+    models = [str(name) for name in stability["model"].to_numpy()]
+    ax = ax or new_axes(6.4, 2.8)
+    for k, model in enumerate(models):
+        _dots(ax, stability["correlation"].sel(model=model), k, len(models), model)
+    _ranks_axis(ax, names, f"{stability.attrs['side']} changed")
+    return ax
+
+
+def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
+    """Values with intervals, one below the other."""
+    value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+    y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
+    ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
+    ax.plot(
+        value,
+        y,
+        ls="none",
+        marker=MARKERS[k],
+        color=CATEGORICAL[k % len(CATEGORICAL)],
+        ms=5,
+        label=label,
+    )
+
+
+def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    lowest = min(0.0, ax.get_xlim()[0])
+    ax.set_xlim(max(-1.0, lowest), 1.03)
+    ax.axvline(0, color="0.3", lw=0.8)
+    ax.set_xlabel("rank correlation with influence")
+    ax.set_title(title, loc="left", fontsize="medium")
+    ax.legend(**LEGEND, loc="lower left")
+
+
+def interaction_plot(
+    views: xr.Dataset, *, model: str, comparison: str = "genuine", ax: Axes | None = None
+) -> Axes:
+    """What removing two bands costs beyond the sum of removing each, mean over pairs.
+
+    Parameters
+    ----------
+    views
+        From :func:`freqlab.band_views`.
+    model, comparison
+        Which part of it.
+    ax
+        Where to draw.
+    """
+    check_name("comparison", comparison, ["genuine", "impostor"])
+    data = part_of(views, model=model)
+    chosen = data["genuine"].to_numpy() == (comparison == "genuine")
+    mixed = data["interaction"].isel(pair=chosen)
+    ax = ax or new_axes(4.8, 4.0)
+    mean = mixed.mean("pair").transpose("band", "other").to_numpy()
+    finite = np.abs(mean[np.isfinite(mean)])
+    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
+    mesh = ax.pcolormesh(
+        np.ma.masked_invalid(mean), cmap=colours, norm=Normalize(-largest, largest)
+    )
+    names = [str(name) for name in data["band"].to_numpy()]
+    ticks = np.arange(len(names)) + 0.5
+    ax.set_xticks(ticks, names, rotation=90, fontsize="small")
+    ax.set_yticks(ticks, names, fontsize="small")
+    ax.set_aspect("equal")
+    unit = str(views["frequency"].attrs["units"])
+    ax.set_xlabel(f"band ({unit})")
+    ax.set_ylabel(f"band ({unit})")
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(
+        "interaction (similarity)", fontsize="small"
+    )
+    title = f"{comparison}, {int(chosen.sum())} pairs, {views.attrs['side']} masked"
+    ax.set_title(title, loc="left", fontsize="medium")
+    return ax
+
+
+def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
+    """Rank correlation with the profile as it is, over the share of layers that are random.
+
+    Parameters
+    ----------
+    checks
+        From :func:`freqlab.sanity_checks`.
+    model
+        Which model.
+    ax
+        Where to draw.
+    """
+    data = part_of(checks, model=model)
+    ax = ax or new_axes(5.4, 3.2)
+    depth = 100 * data["depth"].to_numpy()
+    for k, kind in enumerate(data["kind"].to_numpy()):
+        part = data["randomised"].sel(kind=kind)
+        value, lower, upper = (part.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        ax.fill_between(
+            depth, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], alpha=0.16, lw=0
+        )
+        label = _KIND_NAMES.get(str(kind), str(kind))
+        ax.plot(
+            depth,
+            value,
+            marker=MARKERS[k],
+            color=CATEGORICAL[k % len(CATEGORICAL)],
+            ms=4,
+            label=label,
+        )
+    ax.axhline(0, color="0.3", lw=0.8)
+    ax.set_ylim(min(-0.5, ax.get_ylim()[0]), 1.05)
+    ax.set_xlabel("share of layers randomised, from the last one on (%; 0: the head alone)")
+    ax.set_ylabel("rank correlation")
+    ax.set_title(model, loc="left", fontsize="medium")
+    ax.legend(**LEGEND, loc="lower left")
+    return ax
+
+
+def planted_plot(
+    planted: xr.Dataset, *, unit: str = "cycles/image", ax: Axes | None = None
+) -> Axes:
+    """How often a planted band is found, band by contrast of what was planted.
+
+    Parameters
+    ----------
+    planted
+        From :func:`freqlab.planted_bands`.
+    unit
+        Of the bands.
+    ax
+        Where to draw.
+    """
+    contrasts = planted["contrast"].to_numpy()
+    ax = ax or new_axes(6.4, 1.4 + 0.35 * len(contrasts))
+    values = 100 * planted["accuracy"].transpose("contrast", "band").to_numpy()
+    colours = plt.get_cmap(SEQUENTIAL).with_extremes(bad=NO_DATA)
+    mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=Normalize(0, 100))
+    names = [str(name) for name in planted["band"].to_numpy()]
+    ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, fontsize="small")
+    ax.set_yticks(np.arange(len(contrasts)) + 0.5, [f"{c:g}" for c in contrasts])
+    ax.set_xlabel(f"planted band ({unit})")
+    ax.set_ylabel("grey levels")
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label("found (%)", fontsize="small")
+    chance = 100 * float(planted["chance"])
+    ax.set_title(f"planted band found; by chance {chance:.0f} %", loc="left", fontsize="medium")
+    return ax
