@@ -44,6 +44,8 @@ FEATURES = ("Krawtchouk", "Krawtchouk, secret", "power spectrum", "influence")
 
 _SPECTRUM = rings(width=2)  # of the power spectrum: about twice as many bands as of influence
 _TINY = 1e-6
+_VARIABLES = ("krawtchouk", "secret", "spectrum", "influence")
+_SOFTNESS = 0.1  # of the margin; features are many and faces few
 
 Floats = npt.NDArray[np.float64]
 
@@ -156,7 +158,10 @@ def attacked_features(
             "similarity": (("attack", "pair"), similarity),
             "success": ("attack", success),
         },
-        coords={"attack": names, **{name: data[name] for name in ("pair", *ends)}},
+        coords={
+            "attack": names,
+            **{name: data[name] for name in ("pair", *ends, "fold") if name in data.coords},
+        },
         attrs={
             **{"model": model.name, "fmr": fmr, "seed": seed, "steps": steps, "passes": passes},
             **{"seconds": seconds, "forward_passes": 0 if known else passes},
@@ -220,7 +225,8 @@ def detector_scores(
     features
         From :func:`attacked_features`.
     folds
-        Number of folds of people, two or more.
+        Number of folds that people are dealt to, two or more; where the pairs have a column
+        ``fold`` (:func:`freqlab.make_pairs`, lists that are read), that is taken.
     shuffled
         Whether the same is done with labels shuffled among the faces that are fitted on.
     seed
@@ -240,13 +246,8 @@ def detector_scores(
     check_number("folds", folds, at_least=2, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
     codes = subject_codes(features)
-    n_people = int(codes.max()) + 1
-    if n_people < folds:
-        raise ParameterError(f"folds={folds!r} needs as many people; there are {n_people}")
     rng = np.random.default_rng(seed)
-    of_person = rng.permutation(np.arange(n_people) % folds)
-    of_pair = of_person[codes]
-    fold = np.where(of_pair[0] == of_pair[1], of_pair[0], -1)
+    fold, folds = _folds(features, codes, folds, rng)
     attacks = [str(name) for name in features["attack"].to_numpy()[1:]]
     kinds = ["true", "shuffled"] if shuffled else ["true"]
     values = [features[name].to_numpy().astype(float) for name in _VARIABLES]
@@ -284,14 +285,31 @@ def detector_scores(
             "attack": attacks,
             "detector": list(FEATURES),
             "natural": [True, False],
-            **{name: features[name] for name in ("pair", *ends)},
+            **{name: features[name].drop_vars("fold", errors="ignore") for name in ("pair", *ends)},
         },
         attrs={**features.attrs, "folds": folds},
     )
 
 
-_VARIABLES = ("krawtchouk", "secret", "spectrum", "influence")
-_SOFTNESS = 0.1  # of the margin; features are many and faces few
+def _folds(
+    features: xr.Dataset, codes: npt.NDArray[np.int64], folds: int, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.int64], int]:
+    """Fold of each pair, -1 where its people are in two, and their number."""
+    n_people = int(codes.max()) + 1
+    if "fold" in features.coords:
+        names, fold = np.unique(features["fold"].to_numpy(), return_inverse=True)
+        seen = np.full((len(names), n_people), 0)
+        np.add.at(seen, (fold, codes[0]), 1)
+        np.add.at(seen, (fold, codes[1]), 1)
+        if len(names) < 2 or ((seen > 0).sum(axis=0) > 1).any():
+            raise ParameterError(
+                "the pairs' column fold must hold two folds or more that share no person"
+            )
+        return fold, len(names)
+    if n_people < folds:
+        raise ParameterError(f"folds={folds!r} needs as many people; there are {n_people}")
+    of_pair = rng.permutation(np.arange(n_people) % folds)[codes]
+    return np.where(of_pair[0] == of_pair[1], of_pair[0], -1), folds
 
 
 def attack_detection_errors(

@@ -73,7 +73,7 @@ def test_no_person_is_on_both_sides():
     """Impostor pairs whose people fall into two folds are not used at all."""
     features = planted(n_people=30)
     partner = np.roll(features["probe_subject"].to_numpy(), 1)
-    features["reference_subject"] = ("pair", np.where(np.arange(30) % 2, partner, partner))
+    features["reference_subject"] = ("pair", partner)
     scores = fl.detector_scores(features, folds=3, shuffled=False)
     fold = scores["fold"].to_numpy()
     assert (fold == -1).any()
@@ -86,6 +86,17 @@ def test_no_person_is_on_both_sides():
         for end in ("probe_subject", "reference_subject"):
             name = str(features[end].to_numpy()[pair])
             assert of_person.setdefault(name, fold[pair]) == fold[pair]
+
+
+def test_folds_of_the_pairs_are_taken_and_must_share_no_person():
+    features = planted(n_people=12)
+    given = features.assign_coords(fold=("pair", np.arange(12) % 3))
+    scores = fl.detector_scores(given, folds=9, shuffled=False)
+    assert scores["fold"].values.tolist() == (np.arange(12) % 3).tolist()
+    assert scores.attrs["folds"] == 3
+    given["reference_subject"] = ("pair", np.roll(features["probe_subject"].to_numpy(), 1))
+    with pytest.raises(ParameterError, match="share no person"):
+        fl.detector_scores(given)
 
 
 def test_the_demo_goes_through(demo):
