@@ -101,8 +101,8 @@ def plane_plot(
     norm = Normalize(-largest, largest)
     extent = (-width / 2 - 0.5, width / 2 - 0.5, height / 2 - 0.5, -height / 2 - 0.5)
     ax.imshow(whole, cmap=DIVERGING, norm=norm, extent=extent)
-    ax.set_xlabel(axis_label(values["kx"], width=40))
-    ax.set_ylabel(axis_label(values["ky"], width=40))
+    ax.set_xlabel(axis_label(values["kx"], width=26))
+    ax.set_ylabel(axis_label(values["ky"], width=26))
     _bar(ax, norm, values)
     return ax
 
