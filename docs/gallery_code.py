@@ -211,6 +211,55 @@ fl.plots.detection_plot(fl.detection_errors(scores))
 # How a score is distributed.
 fl.plots.score_histogram_plot(scores, name="mahalanobis")
 
+# %% [title] Faithfulness
+# Deletion and insertion of bands on a sample of pairs, and other tests of the same explanations on
+# eight of them.
+tested = fl.influence(
+    faces,
+    fl.make_pairs(faces, n_pairs=60),
+    models=models,
+    bands=bands,
+    sides=["probe"],
+    store=store,
+).load()
+networks = [fl.load_model(model) for model in models]
+deletion = fl.deletion_errors(fl.deletion_curves(tested, networks, fmr=1e-2, n_random=2))
+few = fl.sample_pairs(tested, 8)
+views = fl.band_views(few, networks, fmr=1e-2, most_permutations=12)
+
+# %% deletion_plot
+# Errors as bands are taken out in the order of influence, and in orders that know nothing of it.
+fl.plots.deletion_plot(deletion, model="mobilefacenet")
+
+# %% accuracy_plot
+# The same for genuine and impostor pairs together.
+fl.plots.accuracy_plot(deletion, model="mobilefacenet")
+
+# %% advantage_plot
+# What the order of influence has over each other, with intervals over people.
+fl.plots.advantage_plot(deletion, model="mobilefacenet")
+
+# %% view_plot
+# Whether other views of the same bands agree with their influence.
+fl.plots.view_plot(views, model="mobilefacenet")
+
+# %% interaction_plot
+# What two bands cost together, beyond the sum of both.
+fl.plots.interaction_plot(views, model="mobilefacenet")
+
+# %% randomisation_plot
+# Whether the explanation changes when the network's weights are shuffled, layer by layer.
+fl.plots.randomisation_plot(fl.sanity_checks(few, networks), model="mobilefacenet")
+
+# %% stability_plot
+# Whether it stays when the picture hardly changes.
+fl.plots.stability_plot(fl.profile_stability(few, networks))
+
+# %% planted_plot
+# Whether a band that was planted is the one that is found.
+crops = fl.open_run(store)["crops/arcface"]["crop"].to_numpy()[:12]
+fl.plots.planted_plot(fl.planted_bands(crops, bands))
+
 # %% [title] In space, in the plane, by gradients
 # The neighbours of band influence, on the pair above.
 network = fl.load_model("mobilefacenet")
@@ -237,8 +286,8 @@ fl.plots.reliability_plot({"CorrRISE": space, "FreqRISE": plane})
 
 # %% detector_plot
 # How well faces that were attacked are told from natural ones, on people never seen.
-few = fl.sample_pairs(result, 40)
-attacked_faces = fl.attacked_features(few, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2)
+tried = fl.sample_pairs(result, 40)
+attacked_faces = fl.attacked_features(tried, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2)
 detected = fl.attack_detection_errors(fl.detector_scores(attacked_faces), n_draws=200)
 fl.plots.detector_plot(detected)
 

@@ -20,6 +20,7 @@ from freqlab.faces import Faces
 from freqlab.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
+from freqlab.naming import named
 from freqlab.pairs import check_pairs
 from freqlab.provenance import make_attrs
 from freqlab.resampling import (
@@ -535,10 +536,7 @@ def labelled(result: xr.Dataset) -> xr.Dataset:
         "curve_fmr": ("false match rate", "1"),
         "score": ("cosine similarity", "1"),
     }
-    for name, (long_name, units) in names.items():
-        if name in result.variables:
-            result[name].attrs.update(long_name=long_name, units=units)
-    return result
+    return named(result, names)
 
 
 def _plain(values: xr.DataArray) -> str:

@@ -17,6 +17,7 @@ from freqlab.plots.common import (
     MARKERS,
     NO_DATA,
     SEQUENTIAL,
+    axis_label,
     new_axes,
     part_of,
 )
@@ -32,7 +33,7 @@ __all__ = [
     "view_plot",
 ]
 
-_RATES = {"genuine": "FNMR", "impostor": "FMR"}
+_RATES = {"genuine": "false non-match rate", "impostor": "false match rate"}
 _PARTS = {"bands": "bands", "frequency": "coefficients", "space": "pixels"}
 _KIND_NAMES = {"per_contrast": "per contrast removed"}
 
@@ -81,7 +82,7 @@ def deletion_plot(
     if measure == "error":
         ax.set_ylim(-0.04, 1.04)
     ax.set_title(f"{protocol}, {comparison} pairs, {side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
     return ax
 
 
@@ -117,7 +118,7 @@ def accuracy_plot(
     ax.set_xlabel(f"share of bands {'removed' if protocol == 'deletion' else 'put back'}")
     ax.set_ylabel("accuracy")
     ax.set_title(f"{protocol}, {side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=5)
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return ax
 
 
@@ -267,7 +268,7 @@ def interaction_plot(
     ax.set_xlabel(f"band ({unit})")
     ax.set_ylabel(f"band ({unit})")
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(
-        "interaction (similarity)", fontsize="small"
+        axis_label(views["interaction"]), fontsize="small"
     )
     title = f"{comparison}, {int(chosen.sum())} pairs, {views.attrs['side']} masked"
     ax.set_title(title, loc="left", fontsize="medium")
@@ -306,7 +307,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
         )
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_ylim(min(-0.5, ax.get_ylim()[0]), 1.05)
-    ax.set_xlabel("share of layers randomised, from the last one on (%; 0: the head alone)")
+    ax.set_xlabel("share of layers randomised, from the last\none on (%); at 0 the head alone is")
     ax.set_ylabel("rank correlation")
     ax.set_title(model, loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="lower left")

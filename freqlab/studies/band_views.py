@@ -23,11 +23,23 @@ from freqlab.faithfulness import (
 )
 from freqlab.fillers import FILLS, mean_amplitude_fill, noise_fill
 from freqlab.models.spec import Model
+from freqlab.naming import named
 from freqlab.pair_sets import PairSets
 from freqlab.resampling import check_draws, draw_subjects, mean_with_interval, subject_codes
 from freqlab.selection import threshold_of, with_axes
 
 __all__ = ["VIEWS", "band_views", "sample_pairs"]
+
+_NAMES = {
+    "influence": ("directed influence", "cosine similarity"),
+    "value": ("value of the band", "cosine similarity"),
+    "shapley_error": ("standard error of the Shapley value", "cosine similarity"),
+    "gap": ("similarity of all bands less that of none", "cosine similarity"),
+    "interaction": ("interaction", "cosine similarity"),
+    "agreement": ("rank correlation with influence", "1"),
+    "interaction_share": ("mean interaction over mean influence", "1"),
+    "threshold": ("decision threshold", "cosine similarity"),
+}
 
 VIEWS = ("keep one", "Shapley", *(f"filled by {fill}" for fill in FILLS))
 
@@ -149,23 +161,26 @@ def band_views(
         for name in found[0]
     }
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
-    return xr.Dataset(
-        data,
-        coords={
-            "model": [model.name for model in models],
-            "view": list(VIEWS),
-            "kind": ["directed", "absolute"],
-            "estimate": ["value", "lower", "upper"],
-            "other": ("other", result["band"].to_numpy()),
-            **{name: result[name] for name in ("pair", *ends)},
-            **{name: result[name] for name in ("band", "frequency", "band_bounds")},
-        },
-        attrs={
-            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            **{"side": side, "fmr": fmr, "seed": seed, "tolerance": tolerance},
-            **{"most_permutations": most_permutations, "most_bands": most_bands},
-            **{"n_draws": n_draws, "level": level, "forward_passes": passes},
-        },
+    return named(
+        xr.Dataset(
+            data,
+            coords={
+                "model": [model.name for model in models],
+                "view": list(VIEWS),
+                "kind": ["directed", "absolute"],
+                "estimate": ["value", "lower", "upper"],
+                "other": ("other", result["band"].to_numpy()),
+                **{name: result[name] for name in ("pair", *ends)},
+                **{name: result[name] for name in ("band", "frequency", "band_bounds")},
+            },
+            attrs={
+                **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
+                **{"side": side, "fmr": fmr, "seed": seed, "tolerance": tolerance},
+                **{"most_permutations": most_permutations, "most_bands": most_bands},
+                **{"n_draws": n_draws, "level": level, "forward_passes": passes},
+            },
+        ),
+        _NAMES,
     )
 
 

@@ -20,11 +20,24 @@ import xarray as xr
 from freqlab.errors import ParameterError, check_number
 from freqlab.faithfulness import area_under, random_orders, ranks_of
 from freqlab.models.spec import Model
+from freqlab.naming import named
 from freqlab.pair_sets import PairSets
 from freqlab.resampling import check_draws, draw_subjects, mean_with_interval, subject_codes
 from freqlab.selection import threshold_of, with_axes
 
 __all__ = ["BASELINES", "PROTOCOLS", "deletion_curves", "deletion_errors"]
+
+_NAMES = {
+    "similarity": ("similarity along the order", "cosine similarity"),
+    "share": ("share of bands", "1"),
+    "threshold": ("decision threshold", "cosine similarity"),
+    "curve": ("error rate or mean similarity along the order", "1"),
+    "area": ("area under the curve", "1"),
+    "spread": ("standard deviation of the area over random orders", "1"),
+    "advantage": ("advantage of the order of influence (area)", "1"),
+    "differs": ("share of pairs whose order differs", "1"),
+    "accuracy": ("accuracy", "1"),
+}
 
 PROTOCOLS = ("deletion", "insertion")
 BASELINES = ("random", "amplitude", "low first", "high first")
@@ -106,27 +119,30 @@ def deletion_curves(
         passes += sets.sets.forward_passes
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
     loaded = [model.name for model in models]
-    return xr.Dataset(
-        {
-            "similarity": (dims, similarity, {"units": "cosine similarity"}),
-            "share": (("model", "step"), share, {"units": "1"}),
-            "same_order": (("model", "pair", "side", "order"), same),
-            "threshold": ("model", [threshold_of(result, model=n, fmr=fmr) for n in loaded]),
-        },
-        coords={
-            "model": loaded,
-            "side": sides,
-            "protocol": list(PROTOCOLS),
-            "order": names,
-            **{name: result[name] for name in ("pair", *ends)},
-        },
-        attrs={
-            "fmr": fmr,
-            "seed": seed,
-            "n_random": n_random,
-            "forward_passes": passes,
-            "store": result.attrs["store"],
-        },
+    return named(
+        xr.Dataset(
+            {
+                "similarity": (dims, similarity, {"units": "cosine similarity"}),
+                "share": (("model", "step"), share, {"units": "1"}),
+                "same_order": (("model", "pair", "side", "order"), same),
+                "threshold": ("model", [threshold_of(result, model=n, fmr=fmr) for n in loaded]),
+            },
+            coords={
+                "model": loaded,
+                "side": sides,
+                "protocol": list(PROTOCOLS),
+                "order": names,
+                **{name: result[name] for name in ("pair", *ends)},
+            },
+            attrs={
+                "fmr": fmr,
+                "seed": seed,
+                "n_random": n_random,
+                "forward_passes": passes,
+                "store": result.attrs["store"],
+            },
+        ),
+        _NAMES,
     )
 
 
@@ -239,31 +255,34 @@ def deletion_errors(
             other = _with_random(other[..., None], chance)[..., 1:, 0]
             differs.append(_mean(other, axis=1))
     axes = ("comparison", "model", "side", "protocol")
-    errors = xr.Dataset(
-        {
-            "curve": ((*axes, "order", "measure", "step"), np.stack(found["curve"])),
-            "area": ((*axes, "order", "measure", "estimate"), np.stack(found["area"])),
-            "spread": ((*axes, "measure"), np.stack(found["spread"])),
-            "advantage": (
-                (*axes, "baseline", "measure", "estimate"),
-                np.stack(found["advantage"]),
-            ),
-            "differs": (("comparison", "model", "side", "baseline"), np.stack(differs)),
-            "share": curves["share"],
-            "threshold": curves["threshold"],
-            "n_pairs": ("comparison", [int(genuine.sum()), int((~genuine).sum())]),
-        },
-        coords={
-            "comparison": ["genuine", "impostor"],
-            "model": curves["model"],
-            "side": curves["side"],
-            "protocol": curves["protocol"],
-            "order": orders,
-            "baseline": orders[1:],
-            "measure": ["error", "similarity"],
-            "estimate": ["value", "lower", "upper"],
-        },
-        attrs={**curves.attrs, "n_draws": n_draws, "level": level},
+    errors = named(
+        xr.Dataset(
+            {
+                "curve": ((*axes, "order", "measure", "step"), np.stack(found["curve"])),
+                "area": ((*axes, "order", "measure", "estimate"), np.stack(found["area"])),
+                "spread": ((*axes, "measure"), np.stack(found["spread"])),
+                "advantage": (
+                    (*axes, "baseline", "measure", "estimate"),
+                    np.stack(found["advantage"]),
+                ),
+                "differs": (("comparison", "model", "side", "baseline"), np.stack(differs)),
+                "share": curves["share"],
+                "threshold": curves["threshold"],
+                "n_pairs": ("comparison", [int(genuine.sum()), int((~genuine).sum())]),
+            },
+            coords={
+                "comparison": ["genuine", "impostor"],
+                "model": curves["model"],
+                "side": curves["side"],
+                "protocol": curves["protocol"],
+                "order": orders,
+                "baseline": orders[1:],
+                "measure": ["error", "similarity"],
+                "estimate": ["value", "lower", "upper"],
+            },
+            attrs={**curves.attrs, "n_draws": n_draws, "level": level},
+        ),
+        _NAMES,
     )
     rates = errors["curve"].sel(measure="error", drop=True)
     errors["accuracy"] = 1 - rates.mean("comparison", skipna=False)

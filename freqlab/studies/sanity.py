@@ -24,6 +24,7 @@ from freqlab.faithfulness import rank_agreement
 from freqlab.fillers import noise_fill
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
+from freqlab.naming import named
 from freqlab.pair_sets import PairSets
 from freqlab.pairing import cosine
 from freqlab.profiles import MIN_REMOVED_RMS
@@ -31,6 +32,16 @@ from freqlab.resampling import check_draws, draw_subjects, mean_with_interval, s
 from freqlab.selection import with_axes
 
 __all__ = ["planted_bands", "randomised", "sanity_checks"]
+
+_NAMES = {
+    "randomised": ("rank correlation with the trained network", "1"),
+    "shuffled": ("rank correlation with another partner", "1"),
+    "least_identical": ("least influence in a picture paired with itself", "cosine similarity"),
+    "depth": ("share of layers randomised", "1"),
+    "accuracy": ("share of planted bands found", "1"),
+    "chance": ("share found by chance", "1"),
+    "contrast": ("contrast of the signature", "grey levels"),
+}
 
 _CALIBRATING = 32  # crops
 
@@ -194,19 +205,22 @@ def sanity_checks(
                 continue
             random[m, d] = mean_with_interval(_alike(own, found, contrast), codes, draws, level)
             passes += fresh.forward_passes
-    return xr.Dataset(
-        {
-            "randomised": (("model", "depth", "kind", "estimate"), random),
-            "shuffled": (("model", "kind", "estimate"), shuffled),
-            "least_identical": ("model", identical),
-        },
-        coords={
-            "model": [model.name for model in models],
-            "depth": list(depths),
-            "kind": list(KINDS),
-            "estimate": ["value", "lower", "upper"],
-        },
-        attrs={"side": side, "seed": seed, "n_pairs": n_pairs, "forward_passes": passes},
+    return named(
+        xr.Dataset(
+            {
+                "randomised": (("model", "depth", "kind", "estimate"), random),
+                "shuffled": (("model", "kind", "estimate"), shuffled),
+                "least_identical": ("model", identical),
+            },
+            coords={
+                "model": [model.name for model in models],
+                "depth": list(depths),
+                "kind": list(KINDS),
+                "estimate": ["value", "lower", "upper"],
+            },
+            attrs={"side": side, "seed": seed, "n_pairs": n_pairs, "forward_passes": passes},
+        ),
+        _NAMES,
     )
 
 
@@ -326,14 +340,17 @@ def planted_bands(
             probes = np.arange(n_people)
             profile = _profile(sets, planted, probes, intact[:n_people], intact[n_people:])
             accuracy[c, band] = (np.nanargmax(np.abs(profile), axis=1) == band).mean()
-    return xr.Dataset(
-        {
-            "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
-            "chance": ((), 1 / held.sum()),
-        },
-        coords={
-            "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),
-            "band": bands.names,
-        },
-        attrs={"distraction": distraction, "n_people": n_people, "seed": seed},
+    return named(
+        xr.Dataset(
+            {
+                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
+                "chance": ((), 1 / held.sum()),
+            },
+            coords={
+                "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),
+                "band": bands.names,
+            },
+            attrs={"distraction": distraction, "n_people": n_people, "seed": seed},
+        ),
+        _NAMES,
     )

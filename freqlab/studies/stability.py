@@ -13,12 +13,22 @@ from freqlab.degradation import Degradation
 from freqlab.errors import check_name
 from freqlab.faithfulness import complexity, rank_agreement
 from freqlab.models.spec import Model
+from freqlab.naming import named
 from freqlab.pair_sets import PairSets
 from freqlab.pairing import cosine
 from freqlab.resampling import check_draws, draw_subjects, mean_with_interval, subject_codes
 from freqlab.selection import with_axes
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
+
+_NAMES = {
+    "correlation": ("rank correlation of profiles", "1"),
+    "change": ("change of the profile over its size", "1"),
+    "similarity_change": ("change of similarity", "cosine similarity"),
+    "complexity": ("complexity", "1"),
+    "mean_complexity": ("mean complexity", "1"),
+    "agreement": ("rank correlation between models", "1"),
+}
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -134,18 +144,21 @@ def profile_stability(
             found[:, m, k] = mean_with_interval(np.stack(values, axis=1), codes, draws, level)
         passes += sets.sets.forward_passes
     dims = ("model", "perturbation", "estimate")
-    return xr.Dataset(
-        {
-            "correlation": (dims, found[0]),
-            "change": (dims, found[1]),
-            "similarity_change": (dims, found[2]),
-        },
-        coords={
-            "model": [model.name for model in models],
-            "perturbation": list(PERTURBATIONS),
-            "estimate": ["value", "lower", "upper"],
-        },
-        attrs={"side": side, "n_pairs": result.sizes["pair"], "forward_passes": passes},
+    return named(
+        xr.Dataset(
+            {
+                "correlation": (dims, found[0]),
+                "change": (dims, found[1]),
+                "similarity_change": (dims, found[2]),
+            },
+            coords={
+                "model": [model.name for model in models],
+                "perturbation": list(PERTURBATIONS),
+                "estimate": ["value", "lower", "upper"],
+            },
+            attrs={"side": side, "n_pairs": result.sizes["pair"], "forward_passes": passes},
+        ),
+        _NAMES,
     )
 
 
@@ -180,17 +193,20 @@ def explanation_figures(
         for chosen in (genuine, ~genuine)
     ]
     models = [str(name) for name in result["model"].to_numpy()]
-    found = xr.Dataset(
-        {
-            "complexity": (("pair", "model", "side"), spread),
-            "mean_complexity": (("comparison", "model", "side", "estimate"), np.stack(means)),
-        },
-        coords={
-            "comparison": ["genuine", "impostor"],
-            "estimate": ["value", "lower", "upper"],
-            "kind": ["directed", "absolute"],
-            **{name: result[name] for name in ("model", "side", "pair")},
-        },
+    found = named(
+        xr.Dataset(
+            {
+                "complexity": (("pair", "model", "side"), spread),
+                "mean_complexity": (("comparison", "model", "side", "estimate"), np.stack(means)),
+            },
+            coords={
+                "comparison": ["genuine", "impostor"],
+                "estimate": ["value", "lower", "upper"],
+                "kind": ["directed", "absolute"],
+                **{name: result[name] for name in ("model", "side", "pair")},
+            },
+        ),
+        _NAMES,
     )
     couples = list(itertools.combinations(range(len(models)), 2))
     if couples:

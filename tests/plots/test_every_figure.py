@@ -105,6 +105,14 @@ SAID = {
     ],
     "detection_plot": ["APCER (%)", "BPCER (%)"],
     "score_histogram_plot": ["mahalanobis", "probability density"],
+    "deletion_plot": ["share of bands removed", "false non-match rate"],
+    "accuracy_plot": ["share of bands removed", "accuracy"],
+    "advantage_plot": ["advantage of the order of influence (area, "],
+    "view_plot": ["rank correlation with influence"],
+    "interaction_plot": ["band (cycles/image)", "interaction (cosine similarity)"],
+    "randomisation_plot": ["share of layers randomised", "rank correlation"],
+    "stability_plot": ["rank correlation"],
+    "planted_plot": ["planted band (cycles/image)"],
 }
 FACES_ONLY = {"face_plot", "contact_sheet", "extremes_plot"}  # each under its name
 
@@ -165,6 +173,7 @@ def overlapping(figure, monkeypatch):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_no_text_is_clipped_or_too_small(drawn, name, monkeypatch):
     figure = drawn[1][name]
@@ -177,6 +186,7 @@ def test_no_text_is_clipped_or_too_small(drawn, name, monkeypatch):
         assert -1 <= box.y0 <= box.y1 <= height + 1, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAWN)
 def test_no_text_lies_on_another(drawn, name, monkeypatch):
     assert overlapping(drawn[1][name], monkeypatch) == []
@@ -196,6 +206,7 @@ def test_every_plot_is_in_the_tables():
     assert all(whole in gallery.CODE.read_text() for whole in FEWER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLIC)
 def test_axes_say_what_they_show_with_its_unit(drawn, name):
     names, figures = drawn
@@ -214,6 +225,7 @@ def test_axes_say_what_they_show_with_its_unit(drawn, name):
             assert said, f"an axes of {name} has numbers without a name"
 
 
+@pytest.mark.slow
 def test_all_numbers_have_a_name_and_a_unit(drawn):
     """All that the studies compute, drawn or not; columns of the user's own table may lack both."""
     names = drawn[0]
@@ -228,6 +240,7 @@ def test_all_numbers_have_a_name_and_a_unit(drawn):
                 assert {"long_name", "units"} <= set(data[variable].attrs), (name, variable)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FROM_DATA)
 def test_names_are_those_of_the_data(drawn, name):
     """Rename the data, draw again: the axes follow."""
