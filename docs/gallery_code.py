@@ -284,11 +284,14 @@ fl.plots.joint_plot(joint, pair=pair)
 # How much of a map is not noise after so many masks; dotted is what was asked for.
 fl.plots.reliability_plot({"CorrRISE": space, "FreqRISE": plane})
 
-# %% detector_plot
-# How well faces that were attacked are told from natural ones, on people never seen.
+# %% [title] Attacked faces
+# The probes are perturbed against the network; detectors are fitted on other people.
 tried = fl.sample_pairs(result, 40)
 attacked_faces = fl.attacked_features(tried, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2)
 detected = fl.attack_detection_errors(fl.detector_scores(attacked_faces), n_draws=200)
+
+# %% detector_plot
+# How well attacked faces are told from natural ones; chance is dotted.
 fl.plots.detector_plot(detected)
 
 # %% [title] The palette
