@@ -27,6 +27,7 @@ report: .venv/installed-all
 	$(BIN)/freqlab report cross-resolution --faces orl --model mobilefacenet --store $(STORE) --out reports
 	$(BIN)/freqlab report bias --faces orl --model mobilefacenet --store $(STORE) --out reports
 	$(BIN)/freqlab report morphing --faces orl --model mobilefacenet --store $(STORE) --out reports
+	$(BIN)/freqlab report neighbours --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=40 -p n_explained=6 -p n_joint=2 -p n_masks_space=300 -p n_masks_plane=400 -p 'attacks=["FGSM:4","PGD:2"]'
 	@echo
 	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
 

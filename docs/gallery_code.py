@@ -260,6 +260,40 @@ fl.plots.stability_plot(fl.profile_stability(few, networks))
 crops = fl.open_run(store)["crops/arcface"]["crop"].to_numpy()[:12]
 fl.plots.planted_plot(fl.planted_bands(crops, bands))
 
+# %% [title] In space, in the plane, by gradients
+# The neighbours of band influence, on the pair above.
+network = fl.load_model("mobilefacenet")
+space = fl.corrrise_maps(result, network, pairs=[pair], n_masks=800)
+plane = fl.freqrise_maps(result, network, pairs=[pair], n_masks=800)
+joint = fl.joint_maps(result, network, pairs=[pair], grid=5)
+
+# %% saliency_plot
+# CorrRISE: where in the probe lies what makes the pair similar, by random masks. Maps of
+# `fl.gradient_maps` are drawn alike.
+fl.plots.saliency_plot(space, pair=pair)
+
+# %% plane_plot
+# FreqRISE: which coefficients do, zero frequency in the middle.
+fl.plots.plane_plot(plane, pair=pair)
+
+# %% joint_plot
+# Which band, and where: a band is taken out within a window that slides over the face.
+fl.plots.joint_plot(joint, pair=pair)
+
+# %% reliability_plot
+# How much of a map is not noise after so many masks; dotted is what was asked for.
+fl.plots.reliability_plot({"CorrRISE": space, "FreqRISE": plane})
+
+# %% [title] Attacked faces
+# The probes are perturbed against the network; detectors are fitted on other people.
+tried = fl.sample_pairs(result, 40)
+attacked_faces = fl.attacked_features(tried, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2)
+detected = fl.attack_detection_errors(fl.detector_scores(attacked_faces), n_draws=200)
+
+# %% detector_plot
+# How well attacked faces are told from natural ones; chance is dotted.
+fl.plots.detector_plot(detected)
+
 # %% [title] The palette
 # Things without an order have the colours of Okabe and Ito, without yellow, which is too faint on
 # white: `fl.plots.CATEGORICAL`. They are ordered so that each is farthest from those before it,

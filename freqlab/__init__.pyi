@@ -49,8 +49,15 @@ from .quality import crop_quality
 from .reports import report
 from .results import open_embeddings, open_influence, open_run, pixels_across
 from .run import embed, influence
+from .saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .studies.attack_detection import (
+    attack_detection_errors,
+    attack_detection_table,
+    attacked_features,
+    detector_scores,
+)
 from .studies.band_views import band_views, sample_pairs
 from .studies.bias import bias_profiles
 from .studies.bias_conclusions import (
@@ -87,6 +94,14 @@ from .studies.morphing_conclusions import (
     describe_best_score,
     vulnerability_table,
 )
+from .studies.neighbours import agreement, saliency_curves, windowed
+from .studies.neighbours_conclusions import (
+    agreement_table,
+    compare_explanations,
+    describe_explanations,
+    explanation_table,
+    map_complexity,
+)
 from .studies.resolution_conclusions import (
     describe_low_bands,
     describe_resolution_errors,
@@ -110,17 +125,24 @@ __all__ = [
     "Model",
     "ModelSpec",
     "Template",
+    "agreement",
+    "agreement_table",
     "alignment",
     "area_table",
+    "attack_detection_errors",
+    "attack_detection_table",
     "attack_error_table",
     "attack_profiles",
     "attack_thresholds",
+    "attacked_features",
     "band_choice_table",
     "band_views",
     "bands",
     "bias_profiles",
     "choose_documents",
     "compare",
+    "compare_explanations",
+    "corrrise_maps",
     "crop_quality",
     "decision_table",
     "degrade",
@@ -131,6 +153,7 @@ __all__ = [
     "describe_attack_threshold",
     "describe_best_score",
     "describe_deletion",
+    "describe_explanations",
     "describe_group_differences",
     "describe_groups",
     "describe_low_bands",
@@ -140,22 +163,27 @@ __all__ = [
     "describe_verification",
     "detection_errors",
     "detection_table",
+    "detector_scores",
     "differing_bands",
     "embed",
     "embed_block",
     "embeddings",
     "errors",
     "explanation_figures",
+    "explanation_table",
     "face_set_names",
     "fairness_indices",
     "fairness_table",
     "forget",
+    "freqrise_maps",
     "gaps_together",
+    "gradient_maps",
     "group_errors",
     "group_labels",
     "influence",
     "inspect",
     "is_morph",
+    "joint_maps",
     "known_face_sets",
     "known_models",
     "load_faces",
@@ -166,6 +194,7 @@ __all__ = [
     "manipulation_by_kind",
     "manipulation_pairs",
     "manipulation_table",
+    "map_complexity",
     "match_groups",
     "mean_profile",
     "model_names",
@@ -200,6 +229,7 @@ __all__ = [
     "resolution_table",
     "resources",
     "rings",
+    "saliency_curves",
     "sample_pairs",
     "sanity_checks",
     "save_trust_card",
@@ -214,5 +244,6 @@ __all__ = [
     "verify",
     "verify_run",
     "vulnerability_table",
+    "windowed",
     "wrap_model",
 ]

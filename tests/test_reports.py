@@ -280,6 +280,25 @@ def test_the_faithfulness_report(explore):
     assert "stability: JPEG 75" in shown
 
 
+@pytest.mark.slow
+def test_the_neighbours_report(explore):
+    folder, _, _ = explore
+    parameters = {
+        "bands": "rings:14", "n_pairs": 12, "n_explained": 3, "n_joint": 2, "n_shown": 1,
+        "n_masks_space": 30, "n_masks_plane": 30, "steps": 2, "grid": 2, "deletion_steps": 3,
+        "attacks": ["FGSM:4"], "folds": 2, "fmr": 0.1, "n_draws": 20, "progress": False,
+    }  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        text = fl.report("neighbours", faces="few", **parameters).read_text()
+        again = fl.report("neighbours", faces="few", **parameters).read_text()
+    assert len(images_in(text)) >= 6
+    assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text))
+    assert "Traceback" not in text
+    assert "Warning" not in text
+    assert "no forward pass: everything was in the store" in again
+
+
 def with_one_band_changed(image, low, high, gain):
     """A grey photograph, frequencies from low to below high (cycles/image) multiplied."""
     pixels = image[:, :, 0].astype(float)

@@ -222,7 +222,38 @@ class Model:
         ModelError
             If the network fails, or returns another shape than ``(n, feature)``.
         """
-        with _evaluating(self.network), _full_precision(self.device), torch.inference_mode():
+        with torch.inference_mode():
+            features = self._run(prepared)
+        # a copy: a network may write its next embeddings into the same memory
+        return features.to(torch.float32, copy=True)
+
+    def differentiable(self, images: torch.Tensor) -> torch.Tensor:
+        """Embed crops so that gradients with respect to them can be taken.
+
+        Parameters
+        ----------
+        images
+            As for calling the model; gradients are wanted with respect to them, or to what they
+            were made of.
+
+        Returns
+        -------
+        torch.Tensor
+            Embeddings ``(n, feature)``, attached to `images`.
+
+        Raises
+        ------
+        ModelError
+            If the network fails, or has no gradient, as those of ONNX files.
+        """
+        features = self._run(self.prepare(images)).float()
+        if images.requires_grad and not features.requires_grad:
+            raise ModelError(f"model {self.name!r} has no gradient with respect to its images")
+        return features
+
+    def _run(self, prepared: torch.Tensor) -> torch.Tensor:
+        """What the network returns, if it has the right form."""
+        with _evaluating(self.network), _full_precision(self.device):
             try:
                 features = self.network(prepared.to(self.dtype))
             except Exception as error:  # whatever a user's network stumbles over
@@ -250,8 +281,7 @@ class Model:
             )
         if features.is_complex():
             raise ModelError(f"model {self.name!r} returned complex numbers")
-        # a copy: a network may write its next embeddings into the same memory
-        return features.to(torch.float32, copy=True)
+        return features
 
     def check_features(self, features: torch.Tensor) -> None:
         """Refuse embeddings that are no directions.

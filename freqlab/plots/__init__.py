@@ -52,6 +52,13 @@ from freqlab.plots.morphing import (
     score_histogram_plot,
 )
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
+from freqlab.plots.saliency import (
+    detector_plot,
+    joint_plot,
+    plane_plot,
+    reliability_plot,
+    saliency_plot,
+)
 
 __all__ = [
     "CATEGORICAL",
@@ -69,6 +76,7 @@ __all__ = [
     "density_plot",
     "det_plot",
     "detection_plot",
+    "detector_plot",
     "extremes_plot",
     "face_plot",
     "gaps_plot",
@@ -79,18 +87,22 @@ __all__ = [
     "heat_plot",
     "inspection_plot",
     "interaction_plot",
+    "joint_plot",
     "manipulation_plot",
     "morph_plot",
     "pair_profile_plot",
+    "plane_plot",
     "planted_plot",
     "profile_plot",
     "randomisation_plot",
+    "reliability_plot",
     "resolution_error_plot",
     "resolution_heat_plot",
     "resolution_leak_plot",
     "resolution_profile_plot",
     "resolution_strip_plot",
     "resolution_summary_plot",
+    "saliency_plot",
     "score_histogram_plot",
     "score_plot",
     "spectrum_plot",

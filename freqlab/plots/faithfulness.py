@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 _RATES = {"genuine": "false non-match rate", "impostor": "false match rate"}
+_PARTS = {"bands": "bands", "frequency": "coefficients", "space": "pixels"}
 _KIND_NAMES = {"per_contrast": "per contrast removed"}
 
 
@@ -47,12 +48,12 @@ def deletion_plot(
     measure: str = "error",
     ax: Axes | None = None,
 ) -> Axes:
-    """Errors, or mean similarity, as bands are removed or put back, in every order.
+    """Errors, or mean similarity, as bands or parts are removed or put back, in every order.
 
     Parameters
     ----------
     errors
-        From :func:`freqlab.deletion_errors`.
+        From :func:`freqlab.deletion_errors`, of bands or of :func:`freqlab.saliency_curves`.
     model, side, protocol, comparison, measure
         Which part of it.
     ax
@@ -68,14 +69,15 @@ def deletion_plot(
         ax.plot(
             share, data["curve"].sel(order=name), color=CATEGORICAL[i],
             marker=MARKERS[i], ms=3.5,
-            lw=2.2 if name == "influence" else 1.2, zorder=3 if name == "influence" else 2,
+            lw=1.2 if i else 2.2, zorder=2 if i else 3,
             label=f"{name} (area {area:.3f})",
         )  # fmt: skip
     if measure == "similarity":
         threshold = float(data["threshold"])
         ax.axhline(threshold, color="0.4", lw=0.9, ls=":", label=f"threshold {threshold:.2f}")
     done = "removed" if protocol == "deletion" else "put back"
-    ax.set_xlabel(f"share of bands {done}")
+    what = _PARTS[str(errors.attrs.get("domain", "bands"))]
+    ax.set_xlabel(f"share of {what} {done}")
     ax.set_ylabel(_RATES[comparison] if measure == "error" else "mean similarity")
     if measure == "error":
         ax.set_ylim(-0.04, 1.04)

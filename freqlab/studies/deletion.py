@@ -178,7 +178,8 @@ def deletion_errors(
     Parameters
     ----------
     curves
-        From :func:`deletion_curves`.
+        From :func:`deletion_curves`, or of its form: the first order is that of the explanation,
+        the others are baselines, of which those that begin with ``random`` count as one.
     n_draws, level, seed
         Of the bootstrap over subjects.
 
@@ -208,8 +209,11 @@ def deletion_errors(
     known = np.isfinite(similarity) & np.isfinite(threshold)
     wrong = (similarity >= threshold) != genuine[:, None, None, None, None]
     error = np.where(known, wrong, np.nan)
-    orders = ["influence", *BASELINES]
-    measures = [_with_random(v) for v in (error, similarity)]
+    every = [str(name) for name in curves["order"].to_numpy()]
+    chance = np.array([name.startswith("random") for name in every])
+    fixed = [name for name, yes in zip(every[1:], chance[1:], strict=True) if not yes]
+    orders = [every[0], "random", *fixed]
+    measures = [_with_random(v, chance) for v in (error, similarity)]
     stacked = np.stack(measures, axis=-2)  # (model, pair, side, protocol, order, measure, step)
     areas = np.stack(
         [
@@ -220,7 +224,7 @@ def deletion_errors(
     random = [
         np.stack(
             [
-                area_under(v[m][..., 4:, : int(np.isfinite(share).sum())])
+                area_under(v[m][..., chance, : int(np.isfinite(share).sum())])
                 for m, share in enumerate(curves["share"].to_numpy())
             ]
         )
@@ -248,7 +252,7 @@ def deletion_errors(
                 np.full((*of_seeds.shape[:3], 2), np.nan) if one else of_seeds.std(-2, ddof=1)
             )
             other = 1 - curves["same_order"].to_numpy()[:, chosen].astype(float)
-            other = np.concatenate([other[..., 4:].mean(-1, keepdims=True), other[..., 1:4]], -1)
+            other = _with_random(other[..., None], chance)[..., 1:, 0]
             differs.append(_mean(other, axis=1))
     axes = ("comparison", "model", "side", "protocol")
     errors = named(
@@ -272,7 +276,7 @@ def deletion_errors(
                 "side": curves["side"],
                 "protocol": curves["protocol"],
                 "order": orders,
-                "baseline": list(BASELINES),
+                "baseline": orders[1:],
                 "measure": ["error", "similarity"],
                 "estimate": ["value", "lower", "upper"],
             },
@@ -285,10 +289,11 @@ def deletion_errors(
     return errors
 
 
-def _with_random(values: Floats) -> Floats:
-    """Orders with the random ones, from the fifth on, as their mean; in the order of baselines."""
-    mean = values[..., 4:, :].mean(axis=-2, keepdims=True)
-    return np.concatenate([values[..., :1, :], mean, values[..., 1:4, :]], axis=-2)
+def _with_random(values: Floats, chance: npt.NDArray[np.bool_]) -> Floats:
+    """Orders, the last axis but one, with the random ones as their mean behind the first."""
+    mean = values[..., chance, :].mean(axis=-2, keepdims=True)
+    rest = values[..., ~chance, :]
+    return np.concatenate([rest[..., :1, :], mean, rest[..., 1:, :]], axis=-2)
 
 
 def _mean(values: Floats, axis: int) -> Floats:

@@ -28,6 +28,10 @@ FEWER = {
     '"A genuine pair whose decision hangs on one band"': '"A typical genuine pair"',
     "fmr=1e-2": "fmr=1e-1",
     "n=24": "n=12",
+    "n_masks=800": "n_masks=40",
+    "grid=5": "grid=2",
+    "sample_pairs(result, 40)": "sample_pairs(result, 12)",
+    '("FGSM", 4), ("PGD", 1)': '("FGSM", 4)',
 }
 
 
@@ -72,6 +76,11 @@ FROM_DATA = {
     "resolution_strip_plot": [("degraded", "frequency")],
     "resolution_summary_plot": [("by_resolution", "resolution"), ("by_resolution", "low_gain")],
     "morph_plot": [("attacked", "frequency")],
+    "saliency_plot": [("space", "map")],
+    "plane_plot": [("plane", "map"), ("plane", "kx"), ("plane", "ky")],
+    "joint_plot": [("joint", "influence")],
+    "reliability_plot": [("plane", "reliability")],
+    "detector_plot": [("detected", "auc")],
 }
 # and where it is of data that the plot is not given, or of several: as text
 SAID = {

@@ -1,0 +1,1 @@
+"""Detectors of perturbed images, beside the explanations."""

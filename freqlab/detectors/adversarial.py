@@ -1,0 +1,118 @@
+"""Adversarial faces, made against a face model: what detectors are tried on.
+
+FGSM (Goodfellow et al. 2015) takes one step along the sign of the gradient of the pair's
+similarity, PGD (Madry et al. 2018) several small ones from a random start, each brought back into
+the box around the face. Both see the whole model. A genuine pair is to be missed, an impostor pair
+to match. Ours: strengths are in grey levels of 255; the result is brought to whole grey levels, for
+an image file holds no others.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.models.spec import Model
+
+__all__ = ["ATTACKS", "adversarial_crops"]
+
+ATTACKS = ("FGSM", "PGD")
+
+_AT_ONCE = 8
+
+
+def adversarial_crops(
+    model: Model,
+    crops: npt.NDArray[np.uint8],
+    partners: npt.NDArray[np.floating],
+    genuine: npt.NDArray[np.bool_],
+    *,
+    attack: str = "PGD",
+    strength: float = 4.0,
+    steps: int = 10,
+    seed: int = 0,
+) -> npt.NDArray[np.uint8]:
+    """Perturb crops so that the model decides wrongly.
+
+    Parameters
+    ----------
+    model
+        The model that is attacked; its network must have gradients.
+    crops
+        RGB ``(n, height, width, 3)``, 0..255.
+    partners
+        Embedding of the image each is compared with ``(n, feature)``.
+    genuine
+        Whether both show one person: then the similarity is lowered, otherwise raised ``(n,)``.
+    attack
+        One of :data:`ATTACKS`.
+    strength
+        Largest change of a pixel, in grey levels.
+    steps
+        Of PGD; each goes a quarter of the strength.
+    seed
+        Of its random start.
+
+    Returns
+    -------
+    numpy.ndarray
+        As `crops`, no pixel farther from them than `strength`; changes are rounded toward zero.
+
+    Raises
+    ------
+    ModelError
+        If the network has no gradient.
+    ParameterError
+        If an argument is not allowed.
+    """
+    check_name("attack", attack, ATTACKS)
+    check_number("strength", strength, at_least=1)
+    check_number("steps", steps, at_least=1, whole=True)
+    check_number("seed", seed, at_least=0, whole=True)
+    if not len(crops) == len(partners) == len(genuine):
+        raise ParameterError(
+            f"{len(crops)} crops, {len(partners)} partners and {len(genuine)} labels must be as "
+            f"many of each"
+        )
+    rng = np.random.default_rng(seed)
+    start = rng.uniform(-strength, strength, crops.shape).astype(np.float32)
+    found = np.empty_like(crops)
+    for at in range(0, len(crops), _AT_ONCE):
+        some = slice(at, at + _AT_ONCE)
+        found[some] = _attacked(
+            model,
+            torch.from_numpy(crops[some].astype(np.float32)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.asarray(partners[some], np.float32)),
+            torch.from_numpy(np.where(genuine[some], -1, 1).astype(np.float32)),
+            None if attack == "FGSM" else torch.from_numpy(start[some]).permute(0, 3, 1, 2),
+            strength,
+            steps,
+        )
+    return found
+
+
+def _attacked(
+    model: Model,
+    images: torch.Tensor,
+    partners: torch.Tensor,
+    direction: torch.Tensor,
+    start: torch.Tensor | None,
+    strength: float,
+    steps: int,
+) -> npt.NDArray[np.uint8]:
+    images, partners, direction = (v.to(model.device) for v in (images, partners, direction))
+    edited = images if start is None else (images + start.to(model.device)).clamp(0, 255)
+    step, n = (strength, 1) if start is None else (strength / 4, steps)
+    for _ in range(n):
+        with torch.enable_grad():
+            edited = edited.detach().requires_grad_()
+            similarity = torch.nn.functional.cosine_similarity(
+                model.differentiable(edited), partners
+            )
+            (slope,) = torch.autograd.grad((direction * similarity).sum(), edited)
+        moved = edited.detach() + step * slope.sign()
+        edited = torch.min(torch.max(moved, images - strength), images + strength).clamp(0, 255)
+    whole = images + torch.trunc(edited - images)  # rounding must not leave the box
+    return whole.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()

@@ -1,0 +1,256 @@
+"""Figures of the neighbours of band influence: maps in space and of the plane, detectors."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.plots.common import (
+    CATEGORICAL,
+    DIVERGING,
+    LEGEND,
+    MARKERS,
+    NO_DATA,
+    axis_label,
+    line_style,
+    new_axes,
+    part_of,
+)
+from freqlab.results import crop_template, open_crop
+
+__all__ = ["detector_plot", "joint_plot", "plane_plot", "reliability_plot", "saliency_plot"]
+
+_ARGUMENTS = ("all", "supporting", "opposing")
+
+
+def saliency_plot(
+    maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
+) -> Axes:
+    """A map in space over the face it was made of: blue spoke for a match, red against one.
+
+    Parameters
+    ----------
+    maps
+        From :func:`freqlab.corrrise_maps` or :func:`freqlab.gradient_maps`.
+    pair
+        Label of the pair.
+    argument
+        Of gradients: ``"supporting"`` or ``"opposing"`` alone, or ``"all"``.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    ParameterError, UnknownNameError
+        If there is no such pair or argument.
+    """
+    values = _map(maps, "map" if "map" in maps else "space", pair, argument)
+    ax = ax or new_axes(3.6, 3.2)
+    one = maps.sel(pair=pair)
+    face = str(one[maps.attrs["side"]].item())
+    store, model = str(maps.attrs["store"]), str(maps.attrs["model"])
+    crop = open_crop(store, face=face, template=crop_template(store, model=model))
+    if crop is not None:
+        ax.imshow(crop.mean(axis=2), cmap="gray", vmin=0, vmax=255)
+    largest = _largest(values.to_numpy())
+    strength = np.abs(values.to_numpy()) / largest
+    norm = Normalize(-largest, largest)
+    ax.imshow(values, cmap=DIVERGING, norm=norm, alpha=0.15 + 0.75 * strength)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    _bar(ax, norm, values)
+    return ax
+
+
+def plane_plot(
+    maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
+) -> Axes:
+    """A map of the plane of frequencies, zero in the middle.
+
+    Parameters
+    ----------
+    maps
+        From :func:`freqlab.freqrise_maps` or :func:`freqlab.gradient_maps`.
+    pair
+        Label of the pair.
+    argument
+        As for :func:`saliency_plot`.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    ParameterError, UnknownNameError
+        If there is no such pair or argument.
+    """
+    values = _map(maps, "map" if "map" in maps else "plane", pair, argument)
+    ax = ax or new_axes(3.8, 3.2)
+    half = values.transpose("ky", "kx").to_numpy()
+    height = half.shape[0]
+    width = 2 * (half.shape[1] - 1)
+    # the left half is the right one turned by half a circle
+    mirrored = half[(-np.arange(height)) % height][:, 1:-1][:, ::-1]
+    whole = np.fft.fftshift(np.concatenate([half, mirrored], axis=1))
+    largest = _largest(whole)
+    norm = Normalize(-largest, largest)
+    extent = (-width / 2 - 0.5, width / 2 - 0.5, height / 2 - 0.5, -height / 2 - 0.5)
+    ax.imshow(whole, cmap=DIVERGING, norm=norm, extent=extent)
+    ax.set_xlabel(axis_label(values["kx"], width=26))
+    ax.set_ylabel(axis_label(values["ky"], width=26))
+    _bar(ax, norm, values)
+    return ax
+
+
+def joint_plot(
+    maps: xr.Dataset, *, pair: int, n_bands: int = 6, ax: Axes | None = None
+) -> dict[str, Axes]:
+    """Which band, where: the bands of the largest influence within a window, each over the face.
+
+    Parameters
+    ----------
+    maps
+        From :func:`freqlab.joint_maps`.
+    pair
+        Label of the pair.
+    n_bands
+        Bands to show, in the order of their frequencies.
+    ax
+        An axes whose place the plot takes; a new figure by default.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        By name of the band.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such pair.
+    """
+    check_number("n_bands", n_bands, at_least=1, whole=True)
+    values = _map(maps, "influence", pair, "all").transpose("band", "row", "column")
+    size = abs(values.fillna(0)).max(["row", "column"]).to_numpy()
+    shown = np.sort(np.argsort(-size, kind="stable")[:n_bands])
+    ax = ax or new_axes(1.5 * len(shown) + 1.1, 2.2)
+    ax.set_axis_off()
+    norm = Normalize(-_largest(values.to_numpy()), _largest(values.to_numpy()))
+    places = {}
+    for i, band in enumerate(shown):
+        one = values.isel(band=band)
+        name = str(one["band"].item())
+        # as wide as what is left beside the colour bar
+        inset = ax.inset_axes((i / len(shown) * 0.97, 0, 0.9 / len(shown), 0.95))
+        inset.imshow(one, cmap=DIVERGING, norm=norm)
+        inset.set_xticks([])
+        inset.set_yticks([])
+        inset.set_title(name, fontsize="small")
+        places[name] = inset
+    bar = ax.figure.colorbar(
+        ScalarMappable(norm, plt.get_cmap(DIVERGING)), cax=ax.inset_axes((0.99, 0.1, 0.015, 0.75))
+    )
+    bar.set_label(axis_label(values, width=24), fontsize="small")
+    unit = str(values["frequency"].attrs.get("units", "cycles/image"))
+    ax.set_title(f"bands in {unit}", loc="left", fontsize="small")
+    return places
+
+
+def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> Axes:
+    """How reliable maps by random masks are after so many masks: each pair, and what was asked for.
+
+    Parameters
+    ----------
+    maps
+        From :func:`freqlab.corrrise_maps` and :func:`freqlab.freqrise_maps`, by name.
+    ax
+        Where to draw.
+
+    Raises
+    ------
+    ParameterError
+        If there are none.
+    """
+    if not maps:
+        raise ParameterError("maps={}: give at least one")
+    ax = ax or new_axes(5.4, 3)
+    for i, (name, one) in enumerate(maps.items()):
+        values = one["reliability"].transpose("pair", "block").to_numpy()
+        for row, curve in enumerate(values):
+            known = np.isfinite(curve)
+            style = {**line_style(i), "ms": 3, "lw": 1, "alpha": 0.7}
+            blocks = np.arange(1, known.sum() + 1)
+            drawn = np.minimum(blocks * 100, int(one["n_masks"][row]))
+            ax.plot(drawn, curve[known], **style, label=name if row == 0 else None)
+        asked = float(one.attrs["reliability"])
+        ax.axhline(asked, color=CATEGORICAL[i], ls=":", lw=1)
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlabel("masks")
+    ax.set_ylabel(axis_label(one["reliability"]))
+    ax.legend(**LEGEND)
+    return ax
+
+
+def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
+    """Area under the ROC curve of detectors per attack, with intervals; dotted is chance.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.attack_detection_errors`.
+    ax
+        Where to draw.
+    """
+    part = part_of(errors, labels="true")
+    ax = ax or new_axes(6.4, 3.2)
+    attacks = [str(name) for name in part["attack"].to_numpy()]
+    detectors = [str(name) for name in part["detector"].to_numpy()]
+    for i, name in enumerate(detectors):
+        found = part["auc"].sel(detector=name).transpose("attack", "estimate").to_numpy()
+        place = np.arange(len(attacks)) + (i - (len(detectors) - 1) / 2) * 0.16
+        value, lower, upper = found.T
+        spread = np.nan_to_num(np.stack([value - lower, upper - value])).clip(0)
+        ax.errorbar(
+            place, value, spread, fmt=MARKERS[i], color=CATEGORICAL[i], ms=5, lw=1.2, label=name
+        )
+    ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
+    ax.set_xticks(range(len(attacks)), attacks)
+    ax.set_xlabel("attack, and its strength in grey levels")
+    ax.set_ylabel(axis_label(part["auc"]))
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4)
+    return ax
+
+
+def _map(maps: xr.Dataset, name: str, pair: int, argument: str) -> xr.DataArray:
+    """The map of one pair, of one argument or both together."""
+    check_name("argument", argument, _ARGUMENTS)
+    if name not in maps:
+        raise ParameterError(f"maps hold no {name!r}; they hold {', '.join(map(str, maps))}")
+    if pair not in maps["pair"].to_numpy():
+        raise ParameterError(f"pair={pair!r} is not among the pairs of the maps")
+    values = maps[name].sel(pair=pair)
+    if "argument" not in values.dims:
+        if argument != "all":
+            raise ParameterError(f"argument={argument!r}: these maps have no arguments")
+        return values
+    if argument != "all":
+        return values.sel(argument=argument)
+    return values.sum("argument", keep_attrs=True)
+
+
+def _largest(values: npt.NDArray[np.floating]) -> float:
+    """The largest size, by which colours are scaled; 1 where all is zero."""
+    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
+    return largest if largest > 0 else 1.0
+
+
+def _bar(ax: Axes, norm: Normalize, values: xr.DataArray) -> None:
+    ax.set_facecolor(NO_DATA)
+    bar = ax.figure.colorbar(
+        ScalarMappable(norm, plt.get_cmap(DIVERGING)), cax=ax.inset_axes((1.04, 0, 0.05, 1))
+    )
+    bar.set_label(axis_label(values, width=28), fontsize="small")

@@ -1,0 +1,5 @@
+"""The neighbours of band influence: where in a face, and which coefficients, carried a decision.
+
+Each method takes the pairs of a result of :func:`freqlab.influence`, so that all speak of the same
+faces, models and similarities.
+"""

@@ -1,0 +1,219 @@
+"""CorrRISE: where in a face lies what makes a pair similar, by random masks in space.
+
+After Lu, Xu and Ebrahimi (*Towards a Comprehensive Visual Saliency Explanation Framework for
+AI-based Face Recognition Systems*, 2024): one image is masked at random, and for each pixel the
+correlation of mask and similarity is taken. Its positive part is the similarity map, its negative
+part the dissimilarity map. Where we differ, or do not know:
+
+- A mask takes out squares of one size at random places, which may stand over the edge, so that
+  pixels at the edge are covered as often as others. Size and number are ours.
+- What is masked takes the mean colour of the crop, the image that also remains when all bands are
+  gone, not black; ``fill="black"`` is the product with the mask.
+- The number of masks is not fixed: it ends when the map is reliable.
+- In identification each candidate of the gallery has a map, and so has the margin by which it
+  leads the best other one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.models.spec import Model
+from freqlab.saliency.edits import cosines, crop_tensor, embed_edits
+from freqlab.saliency.rise import Estimate, Masks, estimate
+
+__all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]
+
+FILLS = ("mean", "black")
+"""What comes in place of masked pixels."""
+
+Crop = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+
+def patch_masks(
+    n: int, size: tuple[int, int], *, patch: int, n_patches: int, rng: np.random.Generator
+) -> Masks:
+    """Masks ``(n, height, width)``, 0 within `n_patches` squares of `patch` pixels, else 1.
+
+    Raises
+    ------
+    ParameterError
+        If a patch is larger than the crop, or a number is not allowed.
+    """
+    check_number("patch", patch, at_least=1, whole=True)
+    check_number("n_patches", n_patches, at_least=1, whole=True)
+    if patch > min(size):
+        raise ParameterError(f"patch={patch!r} must be no larger than the crop, {size}")
+    uniform = rng.random((n, n_patches, 2))
+    corners = np.floor(uniform * (np.array(size) + patch - 1)).astype(int) - patch + 1
+    masks = np.ones((n, *size), np.float32)
+    for mask, places in zip(masks, corners, strict=True):
+        for y, x in places:
+            mask[max(y, 0) : y + patch, max(x, 0) : x + patch] = 0
+    return masks
+
+
+def corrrise_estimate(
+    model: Model,
+    crop: Crop,
+    partners: npt.NDArray[np.floating],
+    *,
+    n_masks: int = 2000,
+    reliability: float = 0.9,
+    patch: int | None = None,
+    n_patches: int = 10,
+    fill: str = "mean",
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> Estimate:
+    """Correlation of mask and similarity at each pixel of a crop, against each partner.
+
+    Parameters
+    ----------
+    model
+        The model.
+    crop
+        The image that is masked, RGB ``(height, width, 3)``, 0..255.
+    partners
+        Embeddings of the images it is compared with ``(partner, feature)``.
+    n_masks
+        Most masks.
+    reliability
+        At which it ends sooner: share of the map's mean square that is not noise, 0 to 1.
+    patch, n_patches
+        Edge of a square in pixels, 30 of 112 by default, and their number.
+    fill
+        One of :data:`FILLS`.
+    seed
+        Of the masks.
+    batch_size
+        Images per forward pass.
+
+    Returns
+    -------
+    Estimate
+        Maps ``(partner, height, width)``, -1 to 1.
+    """
+    return _estimate(
+        model,
+        crop,
+        lambda embeddings: cosines(embeddings, partners),
+        len(partners),
+        n_masks=n_masks,
+        reliability=reliability,
+        patch=patch,
+        n_patches=n_patches,
+        fill=fill,
+        seed=seed,
+        batch_size=batch_size,
+    )
+
+
+def identification_estimate(
+    model: Model,
+    crop: Crop,
+    gallery: npt.NDArray[np.floating],
+    *,
+    top: int = 3,
+    n_masks: int = 2000,
+    reliability: float = 0.9,
+    patch: int | None = None,
+    n_patches: int = 10,
+    fill: str = "mean",
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> tuple[npt.NDArray[np.int64], Estimate]:
+    """Maps of a probe against the leading candidates of a gallery (1:N).
+
+    Parameters
+    ----------
+    model, crop
+        As for :func:`corrrise_estimate`; the crop is the probe.
+    gallery
+        Embeddings ``(candidate, feature)``, one for each person, two or more.
+    top
+        Candidates to look at, from the most similar.
+    n_masks, reliability, patch, n_patches, fill, seed, batch_size
+        As for :func:`corrrise_estimate`.
+
+    Returns
+    -------
+    candidates : numpy.ndarray
+        Their rows in the gallery ``(top,)``, the most similar first.
+    estimate : Estimate
+        Maps ``(top + 1, height, width)``: of the similarity to each, and last of the margin of
+        the first over the best of all others under the same mask.
+    """
+    check_number("top", top, at_least=1, whole=True)
+    if len(gallery) < max(top, 2):
+        raise ParameterError(f"a gallery of {len(gallery)} has no {max(top, 2)} candidates")
+    image = crop_tensor(model, crop)
+    whole = embed_edits(model, 1, lambda start, stop: image[None], batch_size=1)
+    candidates = np.argsort(-cosines(whole, gallery)[0], kind="stable")[:top].astype(np.int64)
+    others = np.delete(np.arange(len(gallery)), candidates[0])
+
+    def score(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        found = cosines(embeddings, gallery)
+        margin = found[:, candidates[0]] - found[:, others].max(axis=1)
+        return np.column_stack([found[:, candidates], margin])
+
+    found = _estimate(
+        model,
+        crop,
+        score,
+        top + 1,
+        n_masks=n_masks,
+        reliability=reliability,
+        patch=patch,
+        n_patches=n_patches,
+        fill=fill,
+        seed=seed,
+        batch_size=batch_size,
+    )
+    return candidates, found
+
+
+def _estimate(
+    model: Model,
+    crop: Crop,
+    score_of: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float64]],
+    n_scores: int,
+    *,
+    n_masks: int,
+    reliability: float,
+    patch: int | None,
+    n_patches: int,
+    fill: str,
+    seed: int,
+    batch_size: int | None,
+) -> Estimate:
+    check_name("fill", fill, FILLS)
+    check_number("seed", seed, at_least=0, whole=True)
+    image = crop_tensor(model, crop)
+    filling = image.mean(dim=(1, 2), keepdim=True) if fill == "mean" else torch.zeros(3, 1, 1)
+    size = model.template.size
+    edge = max(1, round(30 * min(size) / 112)) if patch is None else patch
+    rng = np.random.default_rng(seed)
+
+    def score(masks: Masks) -> npt.NDArray[np.float64]:
+        kept = torch.from_numpy(masks)[:, None]
+
+        def edit(start: int, stop: int) -> torch.Tensor:
+            return filling + kept[start:stop] * (image - filling)
+
+        return score_of(embed_edits(model, len(masks), edit, batch_size=batch_size))
+
+    return estimate(
+        lambda n: patch_masks(n, size, patch=edge, n_patches=n_patches, rng=rng),
+        score,
+        size,
+        n_scores,
+        kind="correlation",
+        most=n_masks,
+        reliability=reliability,
+    )

@@ -1,0 +1,153 @@
+"""Gradient views: the slope of a pair's similarity, in space and in the Fourier basis.
+
+Approximations, never the influence: a gradient says what a small change would do, a removed band is
+a large one. One backward pass gives gradient times image; a few, along the straight way from the
+image that has all bands to the one that has none (its mean colour), give integrated gradients
+(Sundararajan et al. 2017), whose values sum to the difference of both similarities. As the Fourier
+transform is linear, the same gradients read in either basis have the same sum, and summed over the
+coefficients of a band they stand beside its influence.
+
+The split into arguments follows the idea of xSSAB (Huber et al. 2023): each feature of the two
+embeddings adds the product of its entries to the cosine, and argues for a match where that is more
+than its share of the decision threshold, against one where it is less. Both sides go back through
+the network on their own. Ours: every feature has the same share; the side that a feature takes
+is that of the untouched pair; products are traced back by gradient times image.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.models.spec import Model
+from freqlab.saliency.edits import crop_tensor
+from freqlab.saliency.freqrise import plane_weights
+
+__all__ = ["ARGUMENTS", "KINDS", "Attribution", "attribute", "band_sums"]
+
+KINDS = ("gradient", "integrated")
+ARGUMENTS = ("supporting", "opposing")
+"""Features that argue for a match at the threshold, and against one."""
+
+Floats = npt.NDArray[np.float64]
+
+
+class Attribution(NamedTuple):
+    """Shares in the similarity of a pair; the sum over arguments is that of the whole."""
+
+    space: Floats
+    """``(argument, height, width)``, summed over colours."""
+    frequency: Floats
+    """``(argument, height, width // 2 + 1)``; with the same sum as `space`. A coefficient of the
+    half plane holds the share of its mirror image too."""
+    similarity: float
+    """Of the pair, untouched."""
+
+
+def attribute(
+    model: Model,
+    crop: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    partner: npt.NDArray[np.floating],
+    *,
+    kind: str = "gradient",
+    steps: int = 8,
+    threshold: float = 0.0,
+) -> Attribution:
+    """Share out the similarity of a pair over pixels and coefficients of one image.
+
+    Parameters
+    ----------
+    model
+        The model; its network must have gradients.
+    crop
+        The image in question, RGB ``(height, width, 3)``, 0..255.
+    partner
+        Embedding of the other image ``(feature,)``.
+    kind
+        ``"gradient"``, of the image as it is, or ``"integrated"``, along the way from its mean
+        colour.
+    steps
+        Backward passes of the latter: Gauss-Legendre points on the way.
+    threshold
+        Decision threshold, on which arguments are split.
+
+    Returns
+    -------
+    Attribution
+        In units of cosine similarity.
+
+    Raises
+    ------
+    ModelError
+        If the network has no gradient.
+    ParameterError
+        If an argument is not allowed.
+    """
+    check_name("kind of gradient", kind, KINDS)
+    check_number("steps", steps, at_least=1, whole=True)
+    check_number("threshold", threshold)
+    if not bool(np.isfinite(partner).all()):
+        raise ParameterError("partner holds numbers that are not finite")
+    image = crop_tensor(model, crop).to(model.device)
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    rest = image - mean
+    other = torch.from_numpy(np.asarray(partner, np.float32)).to(model.device)
+    other = other / other.norm()
+    points, weights = np.polynomial.legendre.leggauss(steps)
+    if kind == "gradient":
+        points, weights = np.ones(1), np.full(1, 2.0)
+    along = torch.tensor((points + 1) / 2, dtype=torch.float32, device=model.device)
+    with torch.no_grad():
+        whole = _products(model(image[None]), other)[0]
+    supports = whole >= threshold / len(whole)
+    found = []
+    with torch.enable_grad():
+        images = (mean + along[:, None, None, None] * rest).requires_grad_()
+        products = _products(model.differentiable(images), other)
+        for part in (supports, ~supports):
+            (slope,) = torch.autograd.grad(
+                (products * part).sum(), images, retain_graph=part is supports
+            )
+            found.append(torch.einsum("n,nchw->chw", slope.new_tensor(weights / 2), slope))
+    slopes = torch.stack(found)
+    space = (slopes * rest).sum(dim=1)
+    height, width = rest.shape[-2:]
+    product = (torch.fft.rfft2(slopes) * torch.fft.rfft2(rest).conj()).real.sum(dim=1)
+    scale = plane_weights(height, width) / (height * width)
+    return Attribution(
+        space.cpu().numpy().astype(float),
+        product.cpu().numpy().astype(float) * scale,
+        float(whole.sum()),
+    )
+
+
+def _products(embeddings: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    """What each feature adds to the cosine ``(n, feature)``; `other` has length one."""
+    return embeddings / embeddings.norm(dim=1, keepdim=True) * other
+
+
+def band_sums(
+    maps: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], n_bands: int
+) -> Floats:
+    """Sum of maps of the half plane over each band.
+
+    Parameters
+    ----------
+    maps
+        ``(..., height, width // 2 + 1)``, such as :attr:`Attribution.frequency`.
+    labels, n_bands
+        Label map and number of bands.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., n_bands)``; NaN for a band without coefficients.
+    """
+    found = np.full((*maps.shape[:-2], n_bands), np.nan)
+    for band in np.unique(labels[labels >= 0]):
+        found[..., band] = maps[..., labels == band].sum(axis=-1)
+    return found

@@ -1,0 +1,418 @@
+"""Maps of the pairs of a result, as datasets: thin shells around the methods of this package.
+
+Each takes a result of :func:`freqlab.influence` and masks or traces the same crops, against the
+same embeddings. What was computed once is kept in the store.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name
+from freqlab.models.spec import Model
+from freqlab.pair_sets import PairSets
+from freqlab.pairing import SIDES
+from freqlab.saliency import corrrise, freqrise, gradients, joint
+from freqlab.saliency.kept import Arrays, digest_of, kept
+from freqlab.saliency.rise import Estimate
+from freqlab.selection import threshold_of
+
+__all__ = ["PairImages", "corrrise_maps", "freqrise_maps", "gradient_maps", "joint_maps"]
+
+_ENDS = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
+_PLANE = {
+    "ky": ("vertical frequency", "cycles/image height"),
+    "kx": ("horizontal frequency", "cycles/image"),
+}
+_SIMILARITY = "cosine similarity"
+
+
+@dataclasses.dataclass
+class PairImages:
+    """What is masked and what it is compared with, for the pairs of a result.
+
+    Parameters
+    ----------
+    sets
+        The pairs.
+    side
+        The image that is masked.
+    """
+
+    sets: PairSets
+    side: str
+
+    @property
+    def masked(self) -> npt.NDArray[np.int64]:
+        """Row of the masked crop of each pair."""
+        return np.asarray(self.sets.ends[SIDES.index(self.side)])
+
+    @property
+    def partners(self) -> npt.NDArray[np.float32]:
+        """Embedding of the other image of each pair ``(pair, feature)``."""
+        return np.asarray(self.sets.intact[self.sets.ends[1 - SIDES.index(self.side)]])
+
+    def groups(self) -> list[tuple[int, npt.NDArray[np.int64]]]:
+        """Crops that are masked, and the usable pairs of each."""
+        usable = np.flatnonzero(self.sets.usable)
+        masked = self.masked[usable]
+        return [(int(face), usable[masked == face]) for face in np.unique(masked)]
+
+
+def images_of(
+    result: xr.Dataset, model: Model, *, side: str, pairs: Sequence[int] | None
+) -> PairImages:
+    """The pairs of a result, or some of them by their labels.
+
+    Raises
+    ------
+    ParameterError
+        If the result has no such pair.
+    """
+    check_name("side", side, SIDES[:2])
+    if pairs is not None:
+        missing = sorted(set(pairs) - set(result["pair"].to_numpy().tolist()))
+        if missing or not len(pairs):
+            raise ParameterError(f"pairs={list(pairs)!r}: not in the result are {missing}")
+        result = result.sel(pair=list(pairs))
+    return PairImages(PairSets(result, model, progress=False), side)
+
+
+def _kept(
+    images: PairImages, kind: str, options: dict[str, Any], compute: Callable[[], Arrays]
+) -> tuple[Arrays, dict[str, Any]]:
+    """Arrays from the store or computed, and the attributes of a dataset of them."""
+    sets = images.sets
+    content = digest_of(sets.crops, sets.intact, images.masked, sets.ends, sets.usable)
+    about = {"model": sets.model.fingerprint(), "side": images.side, **options}
+    arrays, seconds, known = kept(
+        str(sets.data.attrs["store"]), kind, {**about, "content": content}, compute
+    )
+    cost = int(arrays["passes"].sum())
+    attrs = {
+        **{name: value for name, value in options.items() if value is not None},
+        **{"method": kind, "model": sets.model.name, "side": images.side},
+        **{"passes": cost, "seconds": seconds, "forward_passes": 0 if known else cost},
+        "store": str(sets.data.attrs["store"]),
+    }
+    return arrays, attrs
+
+
+def _dataset(
+    images: PairImages,
+    variables: dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]],
+    attrs: dict[str, Any],
+    **coords: Any,
+) -> xr.Dataset:
+    """A dataset along the pairs, each variable with dims, values, long name and unit."""
+    data = images.sets.data
+    height, width = images.sets.model.template.size
+    dims = {dim for one in variables.values() for dim in one[0]}
+    axes: dict[str, Any] = {
+        "y": ("y", np.arange(height), {"long_name": "row", "units": "pixels"}),
+        "x": ("x", np.arange(width), {"long_name": "column", "units": "pixels"}),
+        "ky": ("ky", np.fft.fftfreq(height, 1 / height)),
+        "kx": ("kx", np.fft.rfftfreq(width, 1 / width)),
+        "band": data["band"],
+        "frequency": data["frequency"],
+        "band_bounds": data["band_bounds"],
+    }
+    wanted = {name: axes[name] for name in axes if name in dims}
+    if "band" in dims:
+        wanted |= {name: axes[name] for name in ("frequency", "band_bounds")}
+    found = xr.Dataset(
+        {name: one[:2] for name, one in variables.items()},
+        coords={**{name: data[name] for name in ("pair", *_ENDS)}, **wanted, **coords},
+        attrs=attrs,
+    ).drop_vars(["model", "side"], errors="ignore")
+    for name, one in variables.items():
+        found[name].attrs.update(long_name=one[2], units=one[3])
+    for name, (long_name, units) in _PLANE.items():
+        if name in found:
+            found[name].attrs.update(long_name=long_name, units=units)
+    return found
+
+
+def _estimates(images: PairImages, estimate: Callable[..., Estimate]) -> Callable[[], Arrays]:
+    """Computes maps of all pairs, the pairs of one masked crop together."""
+
+    def compute() -> Arrays:
+        n = images.sets.ends.shape[1]
+        found: Arrays = {}
+        blocks = []
+        for face, rows in images.groups():
+            one = estimate(images.sets.model, images.sets.crops[face], images.partners[rows])
+            if not found:
+                shape = (n, *one.maps.shape[1:])
+                found = {name: np.full(shape, np.nan, np.float32) for name in ("map", "error")}
+                found |= {"n_masks": np.zeros(n, np.int64), "converged": np.zeros(n, bool)}
+            found["map"][rows], found["error"][rows] = one.maps, one.standard_error
+            found["n_masks"][rows], found["converged"][rows] = one.n_masks, one.converged
+            blocks.append((rows, one))
+        if not blocks:
+            raise ParameterError("no pair of the result has both its faces")
+        most = max(len(one.reliability) for _, one in blocks)
+        found["reliability"] = np.full((n, most), np.nan)
+        for rows, one in blocks:
+            found["reliability"][rows, : len(one.reliability)] = one.reliability.T
+        found["passes"] = np.array([one.n_masks for _, one in blocks])
+        return found
+
+    return compute
+
+
+def _random_masks(
+    images: PairImages, arrays: Arrays, axes: tuple[str, str], what: str, units: str
+) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]:
+    """Variables that maps by random masks have."""
+    return {
+        "map": (("pair", *axes), arrays["map"], what, units),
+        "standard_error": (("pair", *axes), arrays["error"], f"standard error of {what}", units),
+        "reliability": (("pair", "block"), arrays["reliability"], "reliability of the map", "1"),
+        "n_masks": (("pair",), arrays["n_masks"], "masks", "1"),
+        "converged": (("pair",), arrays["converged"], "reliability reached", "1"),
+    }
+
+
+def corrrise_maps(
+    result: xr.Dataset,
+    model: Model,
+    *,
+    side: str = "probe",
+    pairs: Sequence[int] | None = None,
+    n_masks: int = 2000,
+    reliability: float = 0.9,
+    patch: int | None = None,
+    n_patches: int = 10,
+    fill: str = "mean",
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> xr.Dataset:
+    """Where in one face lies what makes a pair similar (CorrRISE).
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, with the store that keeps its crops.
+    model
+        One of its models, loaded.
+    side
+        The image that is masked: ``"probe"`` or ``"reference"``.
+    pairs
+        Labels of pairs; all by default.
+    n_masks, reliability, patch, n_patches, fill, seed, batch_size
+        As for :func:`freqlab.saliency.corrrise.corrrise_estimate`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``map(pair, y, x)``, correlation of mask and similarity: its positive part is the
+        similarity map, its negative part the dissimilarity map; ``standard_error``, alike;
+        ``reliability(pair, block)`` after each hundred masks, ``n_masks`` and ``converged``.
+        ``attrs["passes"]`` and ``"seconds"`` say what it cost, ``"forward_passes"`` what was not
+        in the store.
+    """
+    images = images_of(result, model, side=side, pairs=pairs)
+    options: dict[str, Any] = {
+        **{"n_masks": n_masks, "reliability": reliability, "patch": patch, "seed": seed},
+        **{"n_patches": n_patches, "fill": fill},
+    }
+
+    def estimate(*arguments: Any) -> Estimate:
+        return corrrise.corrrise_estimate(*arguments, **options, batch_size=batch_size)
+
+    arrays, attrs = _kept(images, "corrrise", options, _estimates(images, estimate))
+    what = "correlation of mask and similarity"
+    return _dataset(images, _random_masks(images, arrays, ("y", "x"), what, "1"), attrs)
+
+
+def freqrise_maps(
+    result: xr.Dataset,
+    model: Model,
+    *,
+    side: str = "probe",
+    pairs: Sequence[int] | None = None,
+    n_masks: int = 4000,
+    reliability: float = 0.9,
+    cell: float = 8,
+    keep: float = 0.5,
+    seed: int = 0,
+    batch_size: int | None = None,
+) -> xr.Dataset:
+    """Which coefficients of one image make a pair similar (FreqRISE for images).
+
+    Parameters
+    ----------
+    result, model, side, pairs
+        As for :func:`corrrise_maps`.
+    n_masks, reliability, cell, keep, seed, batch_size
+        As for :func:`freqlab.saliency.freqrise.freqrise_estimate`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`corrrise_maps`, with ``map(pair, ky, kx)`` over the half plane of
+        frequencies: how much larger the similarity is where a coefficient is kept; and
+        ``by_band(pair, band)``, its mean over the coefficients of each band.
+    """
+    images = images_of(result, model, side=side, pairs=pairs)
+    options: dict[str, Any] = {
+        **{"n_masks": n_masks, "reliability": reliability, "cell": cell, "keep": keep},
+        "seed": seed,
+    }
+
+    def estimate(*arguments: Any) -> Estimate:
+        return freqrise.freqrise_estimate(*arguments, **options, batch_size=batch_size)
+
+    arrays, attrs = _kept(images, "freqrise", options, _estimates(images, estimate))
+    what = "similarity gained where it is kept"
+    variables = _random_masks(images, arrays, ("ky", "kx"), what, _SIMILARITY)
+    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+    means = freqrise.ring_means(arrays["map"], labels, n_bands, model.template.size[1])
+    variables["by_band"] = (("pair", "band"), means, f"mean {what}", _SIMILARITY)
+    return _dataset(images, variables, attrs)
+
+
+def gradient_maps(
+    result: xr.Dataset,
+    model: Model,
+    *,
+    kind: str = "integrated",
+    steps: int = 8,
+    side: str = "probe",
+    pairs: Sequence[int] | None = None,
+    fmr: float | None = None,
+) -> xr.Dataset:
+    """Share out the similarity of pairs by gradients: an approximation, in both bases.
+
+    Parameters
+    ----------
+    result, model, side, pairs
+        As for :func:`corrrise_maps`; the network must have gradients.
+    kind, steps
+        As for :func:`freqlab.saliency.gradients.attribute`.
+    fmr
+        False match rate of the threshold at which arguments are split; without one, those that
+        add to the similarity support it, and those that take from it oppose it.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``space(pair, argument, y, x)``, ``plane(pair, argument, ky, kx)``, and by band,
+        ``by_band(pair, argument, band)``, for the arguments ``supporting`` and ``opposing``; their
+        sum is that of the whole similarity.
+    """
+    images = images_of(result, model, side=side, pairs=pairs)
+    threshold = 0.0 if fmr is None else threshold_of(result, model=model.name, fmr=fmr)
+    if not np.isfinite(threshold):
+        raise ParameterError(f"fmr={fmr!r}: the threshold of model {model.name!r} is not resolved")
+    check_name("kind of gradient", kind, gradients.KINDS)
+    n_steps = steps if kind == "integrated" else 1
+    options: dict[str, Any] = {"kind": kind, "steps": n_steps, "threshold": threshold}
+
+    def compute() -> Arrays:
+        height, width = model.template.size
+        n = images.sets.ends.shape[1]
+        space = np.full((n, 2, height, width), np.nan, np.float32)
+        plane = np.full((n, 2, height, width // 2 + 1), np.nan, np.float32)
+        for face, rows in images.groups():
+            for row in rows:
+                crop, partner = images.sets.crops[face], images.partners[row]
+                found = gradients.attribute(model, crop, partner, **options)
+                space[row], plane[row] = found.space, found.frequency
+        # two backward passes for each forward pass; a backward one costs about twice as much
+        passes = np.array([int(images.sets.usable.sum()) * (1 + 5 * n_steps)])
+        return {"space": space, "plane": plane, "passes": passes}
+
+    arrays, attrs = _kept(images, "gradient", options, compute)
+    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+    by_band = gradients.band_sums(arrays["plane"], labels, n_bands)
+    what = "share of the similarity, by gradients"
+    return _dataset(
+        images,
+        {
+            "space": (("pair", "argument", "y", "x"), arrays["space"], what, _SIMILARITY),
+            "plane": (("pair", "argument", "ky", "kx"), arrays["plane"], what, _SIMILARITY),
+            "by_band": (("pair", "argument", "band"), by_band, what, _SIMILARITY),
+        },
+        attrs,
+        argument=list(gradients.ARGUMENTS),
+    )
+
+
+def joint_maps(
+    result: xr.Dataset,
+    model: Model,
+    *,
+    grid: int = 7,
+    side: str = "probe",
+    pairs: Sequence[int] | None = None,
+    batch_size: int | None = None,
+) -> xr.Dataset:
+    """Influence of each band within each window of one face: which band, and where.
+
+    Parameters
+    ----------
+    result, model, side, pairs
+        As for :func:`corrrise_maps`.
+    grid, batch_size
+        As for :func:`freqlab.saliency.joint.joint_influence`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``influence(pair, band, row, column)``, directed, and ``removed_rms``, the contrast that
+        was taken, alike.
+    """
+    images = images_of(result, model, side=side, pairs=pairs)
+    options: dict[str, Any] = {
+        "grid": grid,
+        "edges": [float(edge) for edge in images.sets.bands.edges],
+    }
+    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+
+    def compute() -> Arrays:
+        shape = (images.sets.ends.shape[1], n_bands, grid, grid)
+        influence, contrast = (np.full(shape, np.nan, np.float32) for _ in range(2))
+        passes = 0
+        for face, rows in images.groups():
+            found = joint.joint_influence(
+                model,
+                images.sets.crops[face],
+                images.partners[rows],
+                labels,
+                n_bands,
+                grid=grid,
+                batch_size=batch_size,
+            )
+            influence[rows], contrast[rows] = found.influence, found.removed_rms
+            passes += found.n_images
+        return {"influence": influence, "contrast": contrast, "passes": np.array([passes])}
+
+    options["unit"] = images.sets.bands.unit
+    arrays, attrs = _kept(images, "joint", options, compute)
+    attrs = {name: value for name, value in attrs.items() if name not in ("edges", "unit")}
+    dims = ("pair", "band", "row", "column")
+    height, width = model.template.size
+    centres = {
+        name: (name, (np.arange(grid) + 0.5) * length / grid - 0.5, {"units": "pixels"})
+        for name, length in (("row", height), ("column", width))
+    }
+    for name, one in centres.items():
+        one[2]["long_name"] = f"centre of the window, {name}"
+    what = "directed influence within a window"
+    return _dataset(
+        images,
+        {
+            "influence": (dims, arrays["influence"], what, _SIMILARITY),
+            "removed_rms": (dims, arrays["contrast"], "contrast removed", "grey levels"),
+        },
+        attrs,
+        **centres,
+    )

@@ -1,0 +1,176 @@
+"""What random masks share: moments of masks and scores, standard errors, when to stop.
+
+A face is masked at random many times; each point's worth is read from how the score goes with the
+mask there. Nothing here knows whether a point is a pixel or a coefficient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.errors import ParameterError, check_name, check_number
+
+__all__ = ["Estimate", "Moments", "estimate"]
+
+Floats = npt.NDArray[np.float64]
+Masks = npt.NDArray[np.float32]
+
+_KINDS = ("correlation", "expectation")
+_FLAT = 1e-12  # below it, masks or scores do not vary
+
+
+class Estimate(NamedTuple):
+    """Maps of one masked image against each of its partners."""
+
+    maps: npt.NDArray[np.float32]
+    """``(partner, ...)``, the mask's axes behind."""
+    standard_error: npt.NDArray[np.float32]
+    """As `maps`."""
+    reliability: Floats
+    """Share of a map's mean square that is not noise after each block ``(block, partner)``."""
+    n_masks: int
+    """Masks that were drawn: forward passes."""
+    converged: bool
+    """Whether the reliability that was asked for was reached."""
+
+
+class Moments:
+    """Sums over masks and scores, from which maps and their standard errors follow.
+
+    Parameters
+    ----------
+    shape
+        Of a mask.
+    n_partners
+        Scores per mask.
+    """
+
+    def __init__(self, shape: tuple[int, ...], n_partners: int) -> None:
+        n_points = int(np.prod(shape))
+        self.shape, self.n = shape, 0
+        self._m, self._mm = np.zeros(n_points), np.zeros(n_points)
+        self._s, self._ss = np.zeros(n_partners), np.zeros(n_partners)
+        self._ms = np.zeros((n_partners, n_points))
+        self._mss, self._mms, self._mmss = (np.zeros((n_partners, n_points)) for _ in range(3))
+        self._origin: Floats | None = None
+
+    def add(self, masks: Masks, scores: Floats) -> None:
+        """Take in masks ``(mask, ...)`` and their scores ``(mask, partner)``."""
+        if self._origin is None:  # near the mean, so that no digits cancel
+            self._origin = scores.mean(axis=0)
+        m, s = masks.reshape(len(masks), -1).astype(float), scores - self._origin
+        mm, ss = m**2, s**2
+        self.n += len(m)
+        self._m += m.sum(axis=0)
+        self._mm += mm.sum(axis=0)
+        self._s += s.sum(axis=0)
+        self._ss += ss.sum(axis=0)
+        self._ms += s.T @ m
+        self._mss += ss.T @ m
+        self._mms += s.T @ mm
+        self._mmss += ss.T @ mm
+
+    def maps(self, kind: str) -> tuple[Floats, Floats]:
+        """The map of each partner and its standard errors, ``(partner, point)`` both.
+
+        Parameters
+        ----------
+        kind
+            ``"correlation"`` of mask and score, or ``"expectation"``: E[s m] / E[m] - E[s], how
+            much larger the score is on average where the point is kept. Points that no mask, or
+            every mask, covers are 0 with a standard error of 0.
+
+        Notes
+        -----
+        The standard error of a correlation r of n masks is sqrt((1 - r^2) / (n - 2)), on the safe
+        side; that of an expectation the root mean square of its influence function over sqrt(n).
+        """
+        check_name("kind of map", kind, _KINDS)
+        mean_m, mean_s = self._m / self.n, (self._s / self.n)[:, None]
+        square_m = self._mm / self.n
+        var_m = np.maximum(square_m - mean_m**2, 0)
+        var_s = np.maximum((self._ss / self.n)[:, None] - mean_s**2, 0)
+        covariance = self._ms / self.n - mean_s * mean_m
+        spread = np.sqrt(var_s * var_m)
+        varies = spread > _FLAT
+        if kind == "correlation":
+            r = np.divide(covariance, spread, out=np.zeros_like(spread), where=varies).clip(-1, 1)
+            return r, np.where(varies, np.sqrt((1 - r**2) / max(self.n - 2, 1)), 0)
+        some = np.maximum(mean_m, _FLAT)
+        found = np.where(varies, covariance / some, 0)
+        # with e = s - E[s], the influence function is e (m / E[m] - 1) - found m / E[m]
+        em2 = self._mms / self.n - mean_s * square_m
+        e2m = self._mss / self.n - 2 * mean_s * self._ms / self.n + mean_s**2 * mean_m
+        e2m2 = self._mmss / self.n - 2 * mean_s * self._mms / self.n + mean_s**2 * square_m
+        square = e2m2 / some**2 - 2 * e2m / some + var_s
+        square += (found**2 * square_m - 2 * found * (em2 - some * covariance)) / some**2
+        error = np.sqrt(np.maximum(square, 0) / max(self.n - 2, 1))
+        return found, np.where(varies, error, 0)
+
+
+def estimate(
+    draw: Callable[[int], Masks],
+    score: Callable[[Masks], Floats],
+    shape: tuple[int, ...],
+    n_partners: int,
+    *,
+    kind: str,
+    most: int,
+    reliability: float,
+    block: int = 100,
+) -> Estimate:
+    """Draw masks and score them until the maps are reliable, or the masks are used up.
+
+    Parameters
+    ----------
+    draw
+        Draws that many masks ``(n, *shape)``, independent of those before.
+    score
+        Scores masks: ``(n, partner)``.
+    shape, n_partners
+        Of a mask; number of scores.
+    kind
+        As for :meth:`Moments.maps`.
+    most
+        Most masks.
+    reliability
+        Stop once the least reliable map has this: 1 less the mean squared standard error over
+        the mean square of the map. 1 never stops early.
+    block
+        Masks between two looks at it; the first comes after two blocks.
+
+    Raises
+    ------
+    ParameterError
+        If a number is not allowed.
+    """
+    check_number("n_masks", most, at_least=3, whole=True)
+    check_number("block", block, at_least=3, whole=True)
+    check_number("reliability", reliability, above=0)
+    if reliability > 1:
+        raise ParameterError(f"reliability={reliability!r} must be 1 or less")
+    moments = Moments(shape, n_partners)
+    history: list[Floats] = []
+    while True:
+        masks = draw(min(block, most - moments.n))
+        moments.add(masks, score(masks))
+        maps, error = moments.maps(kind)
+        square = (maps**2).mean(axis=1)
+        noise = (error**2).mean(axis=1)
+        share = np.divide(noise, square, out=np.ones_like(square), where=square > 0)
+        history.append(np.maximum(1 - share, 0))
+        enough = len(history) >= 2 and bool(history[-1].min() >= reliability)
+        if enough or moments.n >= most:
+            break
+    form = (n_partners, *shape)
+    return Estimate(
+        maps.reshape(form).astype(np.float32),
+        error.reshape(form).astype(np.float32),
+        np.stack(history),
+        moments.n,
+        enough,
+    )
