@@ -93,6 +93,10 @@ def run(
         float | None,
         typer.Option(help="Compute fine bands only where broad ones move a pair by more."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Address or file of a dask scheduler, local, or local:WORKERS."),
+    ] = None,
     landmarks: Annotated[
         Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
     ] = None,
@@ -128,6 +132,7 @@ def run(
             precision=precision,
             compile="auto" if compile is None else compile,
             refine=refine,
+            cluster=cluster,
         )
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from freqlab.bands import Bands
+from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
@@ -61,6 +62,7 @@ def begun(
     keep_crops: bool | None,
     compile: bool | str,
     progress: bool,
+    cluster: Cluster | None = None,
 ) -> Iterator[Run]:
     """Hold a store with the faces in it, and the threads that do the work.
 
@@ -91,6 +93,7 @@ def begun(
             device=device,
             workers=workers,
             compile=compile,
+            cluster=cluster,
         )
 
 
