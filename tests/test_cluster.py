@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -264,3 +265,29 @@ def test_without_distributed_it_says_what_to_install(synthetic, linear, monkeypa
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(FreqlabError, match=r"pip install 'freqlab\[cluster\]'"):
         fl.embed(synthetic, models=[linear], cluster="local", progress=False)
+
+
+@pytest.mark.slow
+def test_orl_on_two_workers(tmp_path, orl, one_thread):
+    """The demo's faces, detected and aligned by the workers, and its network."""
+    faces = orl.select(range(0, 400, 4))
+    pairs = fl.make_pairs(faces, seed=0)
+    stores = [tmp_path / "alone", tmp_path / "spread"]
+    for store, cluster in zip(stores, (None, "local:2"), strict=True):
+        result = fl.influence(
+            faces, pairs, models=["mobilefacenet"], store=store, cluster=cluster, progress=False
+        )
+        assert result.attrs["forward_passes"] == 100 * 16
+    assert_same(*stores)
+
+
+@pytest.mark.slow
+def test_the_command_line_starts_a_cluster(tmp_path):
+    command = [sys.executable, "-c", "from freqlab.cli import main; main()", "run"]
+    command += ["--faces", "orl", "--model", "mobilefacenet", "--bands", "rings:16"]
+    command += ["--store", str(tmp_path / "run"), "--n-pairs", "20", "--cluster", "local:2"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "forward passes" in done.stderr
+    status = zarr.open_group(tmp_path / "run", mode="r")["embeddings/mobilefacenet/intact/status"]
+    assert (status[:] == 1).all()
