@@ -41,6 +41,7 @@ from .morph_sets import (
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
+from .planning import plan
 from .profiles import compare, mean_profile
 from .protocols import read_pairs
 from .quality import crop_quality
@@ -163,6 +164,7 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "pixels_across",
+    "plan",
     "plots",
     "quality_table",
     "read_pairs",
