@@ -50,6 +50,7 @@ bench: .venv/installed-test
 	$(BIN)/python benchmarks/pairing.py
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/inspector.py
+	$(BIN)/python benchmarks/cluster.py
 
 # docs/gallery.md and its pictures, from the faces and weights of the demo.
 gallery: .venv/installed-all

@@ -43,6 +43,7 @@ from .morph_sets import (
 from .morphing import morph
 from .pairs import make_pairs, pair_blocks
 from .performance import verification_table, verify
+from .planning import plan
 from .profiles import compare, mean_profile
 from .protocols import read_pairs
 from .quality import crop_quality
@@ -215,6 +216,7 @@ __all__ = [
     "pairs_to_show",
     "parse_bands",
     "pixels_across",
+    "plan",
     "planted_bands",
     "plots",
     "profile_stability",

@@ -98,6 +98,10 @@ def run(
         float | None,
         typer.Option(help="Compute fine bands only where broad ones move a pair by more."),
     ] = None,
+    cluster: Annotated[
+        str | None,
+        typer.Option(help="Address or file of a dask scheduler, local, or local:WORKERS."),
+    ] = None,
     landmarks: Annotated[
         Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
     ] = None,
@@ -115,14 +119,7 @@ def run(
     face_set = fl.load_faces(
         faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
     )
-    if pairs is not None and (n_pairs is not None or impostors_per_genuine != 1):
-        raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
-    if pairs is not None:
-        table = fl.read_pairs(pairs, face_set)
-    else:
-        table = fl.make_pairs(
-            face_set, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
-        )
+    table = _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed)
     with _stoppable():
         fl.influence(
             face_set,
@@ -140,7 +137,70 @@ def run(
             compile="auto" if compile is None else compile,
             refine=refine,
             repair=repair,
+            cluster=cluster,
         )
+
+
+@app.command()
+def plan(
+    faces: FacesOption,
+    model: Annotated[
+        list[str],
+        typer.Option(
+            "--model",
+            help="Name or path, options behind it: elasticface,checkpoint=FILE. May be repeated.",
+        ),
+    ],
+    store: Annotated[
+        str | None, typer.Option("--store", help="What is in this run counts as done.")
+    ] = None,
+    root: RootOption = None,
+    aligned: AlignedOption = None,
+    bands: Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")] = "rings:4",
+    side: Annotated[list[str] | None, typer.Option(help="Side to mask; all by default.")] = None,
+    impostors_per_genuine: Annotated[float, typer.Option(help="Impostor pairs per genuine.")] = 1,
+    n_pairs: Annotated[int | None, typer.Option(help="A sample of so many pairs.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
+    keep_crops: Annotated[bool | None, typer.Option(help="Store the aligned crops.")] = None,
+    upscale: Annotated[
+        bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
+    workers: Annotated[
+        int | None, typer.Option(help="Workers to plan for; by default those of one process.")
+    ] = None,
+    calibrate: Annotated[
+        float, typer.Option(help="Seconds of forward passes to measure by, per model; 0: none.")
+    ] = 1,
+    landmarks: Annotated[
+        Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
+    ] = None,
+    pairs: Annotated[
+        Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
+    ] = None,
+) -> None:
+    """Say what `run` with these options would compute, store and take; write nothing."""
+    import freqlab as fl
+
+    face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
+    planned = fl.plan(
+        face_set,
+        _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed),
+        models=model,
+        bands=bands,
+        sides=side or fl.pairing.SIDES,
+        store=store,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        precision=precision,
+        workers=workers,
+        calibrate=calibrate,
+    )
+    typer.echo(str(planned))
 
 
 @app.command()
@@ -308,6 +368,21 @@ def landmarks(
     out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+
+
+def _pairs(
+    faces: Any, listed: Path | None, n_pairs: int | None, impostors_per_genuine: float, seed: int
+) -> Any:
+    """The pairs of a list, or made of the faces."""
+    import freqlab as fl
+
+    if listed is not None and (n_pairs is not None or impostors_per_genuine != 1):
+        raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
+    if listed is not None:
+        return fl.read_pairs(listed, faces)
+    return fl.make_pairs(
+        faces, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
+    )
 
 
 def _print_table(known: Any, *, lines: bool = False) -> None:

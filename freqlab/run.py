@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
+from freqlab.cluster import connected
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.models.callables import Embedder
@@ -23,6 +25,9 @@ from freqlab.stages.context import label_map
 from freqlab.stages.embeddings import embed_faces
 from freqlab.stages.pair_up import write_influence
 from freqlab.stages.refinement import broad_run, choose_bands
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["embed", "influence"]
 
@@ -39,6 +44,7 @@ def embed(
     precision: str = "float32",
     compile: bool | str = "auto",
     repair: bool = False,
+    cluster: Client | str | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
     """Embed faces untouched; what every verification figure rests on, and no band is removed.
@@ -46,6 +52,7 @@ def embed(
     Parameters
     ----------
     faces, models, store, device, batch_size, keep_crops, upscale, precision, compile, repair, \
+cluster, \
 progress
         As for :func:`influence`.
 
@@ -63,18 +70,25 @@ progress
         As for :func:`influence`.
     """
     loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
-    with begun(
-        faces,
-        loaded,
-        store,
-        bands=rings(),
-        device=device,
-        batch_size=batch_size,
-        keep_crops=keep_crops,
-        compile=compile,
-        progress=progress,
-        repair=repair,
-    ) as run:
+    names = [model.name for model in loaded]
+    with (
+        connected(
+            cluster, device=device, precision=precision, given=models, names=names
+        ) as connection,
+        begun(
+            faces,
+            loaded,
+            store,
+            bands=rings(),
+            device=device,
+            batch_size=batch_size,
+            keep_crops=keep_crops,
+            compile=compile,
+            progress=progress,
+            cluster=connection,
+            repair=repair,
+        ) as run,
+    ):
         for model in loaded:
             embed_faces(run, model, None)
     say_what_was_done(run, loaded, with_bands=False)
@@ -100,6 +114,7 @@ def influence(
     compile: bool | str = "auto",
     refine: float | None = None,
     repair: bool = False,
+    cluster: Client | str | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
@@ -155,6 +170,14 @@ def influence(
     repair
         Whether what is damaged in the store (:func:`freqlab.verify_run`) is taken out first and,
         as far as this call needs it, computed again. All of the store is read for that.
+    cluster
+        Where blocks of faces are aligned and embedded: in this process, or on the workers of a
+        ``distributed.Client``, of the scheduler at an address or in a scheduler file, or of
+        ``"local"``, ``"local:2"``, which are started here. They write to `store`, which they must
+        reach as this process does; the photographs too. A worker runs one block per thread, on
+        one core; where workers have a resource ``GPU``, a block takes one. With
+        ``device="auto"`` each worker takes what it has. Networks are compiled if `compile` is
+        True only.
     progress
         Whether bars and a summary are written to standard error.
 
@@ -190,18 +213,25 @@ def influence(
     loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
     check_support(bands, [label_map(bands, model) for model in loaded])
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
-    with begun(
-        faces,
-        loaded,
-        store,
-        bands=bands,
-        device=device,
-        batch_size=batch_size,
-        keep_crops=keep_crops,
-        compile=compile,
-        progress=progress,
-        repair=repair,
-    ) as run:
+    names = [model.name for model in loaded]
+    with (
+        connected(
+            cluster, device=device, precision=precision, given=models, names=names
+        ) as connection,
+        begun(
+            faces,
+            loaded,
+            store,
+            bands=bands,
+            device=device,
+            batch_size=batch_size,
+            keep_crops=keep_crops,
+            compile=compile,
+            progress=progress,
+            cluster=connection,
+            repair=repair,
+        ) as run,
+    ):
         refinement = None
         if refine is not None:
             broad = broad_run(run)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -12,7 +13,7 @@ import torch
 
 from freqlab.models.spec import Model
 
-__all__ = ["Workers", "working"]
+__all__ = ["Workers", "in_this_thread", "working"]
 
 _MOST_WORKERS = 8  # beyond, Python's own lock is waited for; each then uses several cores
 Result = TypeVar("Result")
@@ -35,9 +36,9 @@ class Workers:
     n: int
     threads: int
     cores: int
-    _preparing: ThreadPoolExecutor
-    _shared: ThreadPoolExecutor
-    _alone: ThreadPoolExecutor
+    _preparing: Executor
+    _shared: Executor
+    _alone: Executor
 
     def prepare(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
         """Have a function called that reads and aligns: beside the workers, for much is waiting."""
@@ -65,7 +66,7 @@ class Workers:
         """Forward passes of a model that run side by side."""
         return self.n if self._executor(model) is self._shared else 1
 
-    def _executor(self, model: Model) -> ThreadPoolExecutor:
+    def _executor(self, model: Model) -> Executor:
         return self._shared if model.reentrant and model.device == "cpu" else self._alone
 
 
@@ -95,3 +96,29 @@ def working() -> Iterator[Workers]:
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
         torch.set_num_threads(threads)
         yield Workers(n, threads, cores, *executors)
+
+
+def in_this_thread(alone: threading.Lock) -> Workers:
+    """Workers that are but the thread that asks, on one core: each function is called at once.
+
+    `alone` is held while a network runs that several threads may not call side by side.
+    """
+    torch.set_num_threads(1)
+    here = _Here(contextlib.nullcontext())
+    return Workers(1, 1, 1, here, here, _Here(alone))
+
+
+class _Here(Executor):
+    """Calls a function when it is handed in."""
+
+    def __init__(self, lock: contextlib.AbstractContextManager[Any]) -> None:
+        self._lock = lock
+
+    def submit(self, fn: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        future: Future[Result] = Future()
+        try:
+            with self._lock:
+                future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future

@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.integrity import repair_store
@@ -70,6 +71,7 @@ def begun(
     compile: bool | str,
     progress: bool,
     repair: bool = False,
+    cluster: Cluster | None = None,
 ) -> Iterator[Run]:
     """Hold a store with the faces in it, and the threads that do the work.
 
@@ -106,6 +108,7 @@ def begun(
             device=device,
             workers=workers,
             compile=compile,
+            cluster=cluster,
         )
 
 

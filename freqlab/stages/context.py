@@ -12,6 +12,7 @@ import numpy.typing as npt
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.cluster import Cluster
 from freqlab.degradation import Degradation
 from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError
@@ -51,6 +52,8 @@ class Run:
         The threads that do the work.
     compile
         Whether networks are compiled: ``True``, ``False``, or ``"auto"`` where that pays.
+    cluster
+        Where blocks are embedded, if not by `workers`.
     forward_passes
         Images embedded so far, per model.
     band_nodes
@@ -68,6 +71,7 @@ class Run:
     device: str
     workers: Workers
     compile: bool | str = "auto"
+    cluster: Cluster | None = None
     forward_passes: dict[str, int] = field(default_factory=dict)
     band_nodes: dict[str, str] = field(default_factory=dict)
 

@@ -32,7 +32,7 @@ from freqlab.stages.crops import (
 from freqlab.stages.precision import measure_precision
 from freqlab.store import node_name
 
-__all__ = ["REMOVED_RMS_ATTRS", "embed_faces"]
+__all__ = ["REMOVED_RMS_ATTRS", "Task", "check_model", "embed_faces", "embed_rows", "note_origin"]
 
 REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"}
 
@@ -53,8 +53,11 @@ def embed_faces(
 
     With `chosen` ``(band,)`` only those bands are removed; the others are NaN, in a node of their
     own. Faces that have no crop yet are read and aligned on the way. Workers do both; this thread
-    deals out the work, block by block, and writes what comes back.
+    deals out the work, block by block, and writes what comes back. On a cluster whole blocks are
+    dealt out, and the workers write them.
     """
+    from freqlab.stages.blocks import embed_on_cluster  # which works on the other side with these
+
     labels = label_map(run.bands, model)
     held = np.isin(np.arange(len(run.bands)), labels)
     if chosen is not None and chosen.all():
@@ -66,13 +69,13 @@ def embed_faces(
         first = to_align[next(run.store.blocks(to_align))]
         align_rows(run, first, model.template)
         to_align = np.setdiff1d(to_align, first)
-    n_features = _check_model(run, model, labels)
+    n_features = check_model(run, model, labels)
     none, one_each = np.zeros((1, len(run.bands)), bool), np.eye(len(run.bands), dtype=bool)[held]
 
-    def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> _Task:
+    def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
         check_chunks(node, rows)
         pending = run.store.pending(node, rows, model.spec.template, but=to_align)
-        return _Task(node, pending, Removals(model, removals, labels))
+        return Task(node, pending, Removals(model, removals, labels))
 
     tasks = [task(_intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:
@@ -81,14 +84,42 @@ def embed_faces(
             tasks.append(task(node, run.rows[masked], one_each))
     run.forward_passes.setdefault(model.name, 0)
     rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
-    if len(rows):
-        _Embedding(run, model, tasks, to_align, held).work_through(rows)
+    if len(rows) and run.cluster is not None:
+        embed_on_cluster(run, model, tasks, to_align, held, rows)
+    elif len(rows):
+        done_by = embed_rows(run, model, tasks, to_align, held, rows)
+        note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
         measure_precision(run, model, node, held, run.rows[masked])
 
 
-class _Task(NamedTuple):
+def embed_rows(
+    run: Run,
+    model: Model,
+    tasks: list[Task],
+    to_align: npt.NDArray[np.int64],
+    held: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+) -> Model:
+    """Align those of `rows` that are `to_align`, and embed what is pending of them.
+
+    `held` says which bands the removals of the banded node stand for. Returns the model as it was
+    in the end, compiled or not.
+    """
+    return _Embedding(run, model, tasks, to_align, held).work_through(rows)
+
+
+def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
+    """Note in the nodes of embeddings by what they were computed."""
+    for task in tasks:
+        if len(task.pending):
+            task.node.attrs["device"] = model.device
+            task.node.attrs["batch_size"] = run.batch_of(model)
+            task.node.attrs["compiled"] = is_compiled(model)
+
+
+class Task(NamedTuple):
     """What one node of embeddings lacks."""
 
     node: zarr.Group
@@ -99,7 +130,7 @@ class _Task(NamedTuple):
 class _InFlight(NamedTuple):
     """A task on a block that the workers are at."""
 
-    task: _Task
+    task: Task
     rows: npt.NDArray[np.int64]
     parts: list[Part]
     results: list[Future[PartDone]]
@@ -112,7 +143,7 @@ class _Embedding:
         self,
         run: Run,
         model: Model,
-        tasks: list[_Task],
+        tasks: list[Task],
         to_align: npt.NDArray[np.int64],
         held: npt.NDArray[np.bool_],
     ) -> None:
@@ -123,8 +154,8 @@ class _Embedding:
         self._compiling: Future[Model] | None = None
         self._began, self._done = time.monotonic(), 0
 
-    def work_through(self, rows: npt.NDArray[np.int64]) -> None:
-        """Align and embed all that is pending of these rows."""
+    def work_through(self, rows: npt.NDArray[np.int64]) -> Model:
+        """Align and embed all that is pending of these rows; return the model that did it last."""
         run, name = self._run, self._model.name
         self._total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
         blocks = iter([rows[block] for block in run.store.blocks(rows)])
@@ -150,11 +181,7 @@ class _Embedding:
                     self._finish(embedding.popleft())
                 else:
                     break
-        for task in self._tasks:
-            if len(task.pending):
-                task.node.attrs["device"] = self._model.device
-                task.node.attrs["batch_size"] = self._batch_size
-                task.node.attrs["compiled"] = is_compiled(self._model)
+        return self._model
 
     def _prepare(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Crops]:
         """Rows of a block that something is pending of and that have crops, and these."""
@@ -266,7 +293,7 @@ def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any
     return spread
 
 
-def _check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
+def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     """Hold the model against the store; return the length of its embeddings.
 
     The store keeps the embedding of one reference crop, and each call embeds it again: a checksum

@@ -1,0 +1,163 @@
+"""A dask.distributed cluster as the place where blocks of faces are embedded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from freqlab.errors import FreqlabError, ParameterError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["Cluster", "connected"]
+
+_ALLOWED = (
+    "a distributed.Client, the address of a scheduler ('tcp://host:8786'), its scheduler file "
+    "('scheduler.json'), 'local', or 'local:2' for two workers"
+)
+
+
+@dataclass
+class Cluster:
+    """Where the blocks of a call go, and what workers need to know beside the block.
+
+    Parameters
+    ----------
+    device
+        As the call was given it: ``"auto"`` is what each worker finds.
+    precision
+        In which networks compute.
+    texts
+        Name or path by which a model was asked for, per model; workers load it themselves. A
+        model that is not here is sent to them.
+    """
+
+    device: str
+    precision: str
+    texts: Mapping[str, str]
+    _client: Client | None
+    _n_local: int | None
+    _started: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    @property
+    def client(self) -> Client:
+        """The connection; a local cluster is started when it is first asked for."""
+        if self._client is None:
+            self._client = _start(self._n_local, self.device, self._started)
+        return self._client
+
+    @property
+    def in_process(self) -> bool:
+        """Whether workers are threads of this process, which share its memory."""
+        if self._client is None:
+            return False
+        return _address(self._client).startswith("inproc://")
+
+
+@contextlib.contextmanager
+def connected(
+    cluster: object,
+    *,
+    device: str,
+    precision: str,
+    given: Sequence[object],
+    names: Sequence[str],
+) -> Iterator[Cluster | None]:
+    """Connect to a cluster; None for none. What is started here is stopped at the end.
+
+    Parameters
+    ----------
+    cluster
+        A ``distributed.Client``, an address, a scheduler file, ``"local"``, ``"local:2"``.
+    device, precision
+        As for :class:`Cluster`.
+    given, names
+        The models as they were asked for, and their names.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of these.
+    FreqlabError
+        If dask.distributed is not installed, or no scheduler answers.
+    """
+    if cluster is None:
+        yield None
+        return
+    texts = {
+        name: os.fspath(model)
+        for name, model in zip(names, given, strict=True)
+        if isinstance(model, (str, os.PathLike))
+    }
+    distributed = _distributed()
+    if isinstance(cluster, distributed.Client):
+        yield Cluster(device, precision, texts, cluster, None)
+        return
+    local = re.fullmatch(r"local(?::([1-9]\d*))?", cluster) if isinstance(cluster, str) else None
+    with contextlib.ExitStack() as started:
+        if local:
+            n_workers = None if local[1] is None else int(local[1])
+            yield Cluster(device, precision, texts, None, n_workers, started)
+        elif isinstance(cluster, str) and re.fullmatch(r".+\.json|(?!local:).*[^:]:\d+", cluster):
+            yield Cluster(device, precision, texts, _connect(cluster, started), None)
+        else:
+            raise ParameterError(f"cluster={cluster!r} must be {_ALLOWED}")
+
+
+def _distributed() -> Any:
+    try:
+        import distributed
+    except ImportError as error:
+        raise FreqlabError(
+            "cluster= needs dask.distributed, which is not installed here: "
+            "pip install 'freqlab[cluster]'"
+        ) from error
+    return distributed
+
+
+def _connect(place: str, started: contextlib.ExitStack) -> Client:
+    """Connect to a scheduler that runs already."""
+    from distributed import Client
+
+    is_file = place.endswith(".json")
+    try:
+        if is_file and not os.path.exists(place):  # it would be waited for without end
+            raise OSError("there is no such file")
+        client = Client(scheduler_file=place) if is_file else Client(place, timeout=10)
+    except (OSError, ValueError) as error:
+        raise FreqlabError(f"cluster={place!r}: no scheduler answers there: {error}") from error
+    return started.enter_context(client)
+
+
+def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) -> Client:
+    """Start workers on this machine, of one core each; with CUDA one, which has the GPU."""
+    import logging
+
+    import torch
+    from distributed import Client, LocalCluster
+
+    from freqlab.models.devices import resolve_device
+
+    resources = {}
+    if resolve_device(device).startswith("cuda"):
+        n_workers, resources = n_workers or 1, {"GPU": 1}
+    cluster = LocalCluster(
+        n_workers=n_workers or torch.get_num_threads(),
+        threads_per_worker=1,
+        memory_limit=0,  # a worker that is killed for its size would only be started again
+        dashboard_address="127.0.0.1:0",
+        host="127.0.0.1",
+        resources=resources,
+        silence_logs=logging.ERROR,
+    )
+    started.enter_context(cluster)
+    return started.enter_context(Client(cluster))
+
+
+def _address(client: Client) -> str:
+    return str(client.scheduler_info(n_workers=0).get("address", ""))
