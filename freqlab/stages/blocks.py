@@ -9,10 +9,12 @@ written by the call, before and after.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import itertools
 import os
 import pickle
+import sys
 import threading
 import uuid
 from collections.abc import Iterator
@@ -352,6 +354,7 @@ class _Worker:
     """What a worker keeps from block to block: the store and the model, opened once."""
 
     def __init__(self, job: Job) -> None:
+        _keep_memory()
         self.store = _open(job)
         self.model = _load(job)
         self.alone = threading.Lock()
@@ -387,6 +390,21 @@ class _Worker:
 _KEPT = 2  # jobs whose models a worker keeps
 _WORKERS: dict[str, _Worker] = {}
 _SETTING_UP = threading.Lock()
+
+
+def _keep_memory() -> None:
+    """Have the C library keep freed memory, up to what it keeps by default when it is used much.
+
+    Workers of dask are started such that it is given back at once, and each tensor of each layer
+    is then paid for in page faults.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def _open(job: Job) -> RunStore:
