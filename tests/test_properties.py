@@ -157,11 +157,17 @@ def dat_file():
 
 
 def read_dat(path):
+    """Every way to read a file, each until it is at its end or refused."""
+    refused = []
     for way in ("integer", "number", "matrix", "tensor", "length"):
         reader = DlibReader(path.read_bytes(), path.name)
-        while not reader.at_end:
-            getattr(reader, way)()
-    DlibReader(path.read_bytes(), path.name).seek(b"fc")
+        try:
+            while not reader.at_end:
+                getattr(reader, way)()
+        except WeightsError as error:
+            refused.append(error)
+    if len(refused) == 5:
+        raise refused[0]
 
 
 READERS = {
