@@ -375,6 +375,7 @@ class RunStore:
     def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
         if name in node:
             return
+        begun = node.path == self.faces.path or "status" in node
         array = node.create_array(
             name,
             shape=(self.n_faces, *column.shape),
@@ -386,8 +387,8 @@ class RunStore:
             compressors=compressors(column.packed),
             config=ALL_CHUNKS,
         )
-        if self.n_faces and (node.path == self.faces.path or "status" in node):
-            array[...] = array.fill_value  # faces may be done: a chunk must be there
+        if self.n_faces and begun:  # faces may be done: a chunk must be there
+            array[...] = array.fill_value
         if node.path == self.faces.path:
             whole = cast(list[str], node.attrs.get("whole", []))
             node.attrs["whole"] = [*whole, name]

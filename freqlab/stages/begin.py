@@ -96,20 +96,26 @@ def begun(
             tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
         run_store = RunStore(url)
         check_not_forgetting(url, run_store.root)
-        yield Run(
-            store=run_store,
-            faces=faces,
-            rows=run_store.add_faces(faces),
-            bands=bands,
-            batch_size=batch_size,
-            templates=tuple(dict.fromkeys(model.spec.template for model in models)),
-            keep_crops=keep_crops,
-            progress=progress,
-            device=device,
-            workers=workers,
-            compile=compile,
-            cluster=cluster,
-        )
+        try:
+            yield Run(
+                store=run_store,
+                faces=faces,
+                rows=run_store.add_faces(faces),
+                bands=bands,
+                batch_size=batch_size,
+                templates=tuple(dict.fromkeys(model.spec.template for model in models)),
+                keep_crops=keep_crops,
+                progress=progress,
+                device=device,
+                workers=workers,
+                compile=compile,
+                cluster=cluster,
+            )
+        except StoreError:
+            raise
+        except Exception:  # whatever comes of a store that is gone
+            run_store.check_there()
+            raise
 
 
 @contextlib.contextmanager
