@@ -20,6 +20,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from freqlab.errors import ParameterError, check_number
 
@@ -148,14 +149,17 @@ def krawtchouk_features(
     counts = np.bincount(bands.ravel(), minlength=n_bands)
     down = {p: krawtchouk_basis(height, p) for p in places}
     across = {p: krawtchouk_basis(width, p) for p in places}
-    found = np.empty((len(crops), len(places) ** 2, n_bands))
-    for i, crop in enumerate(crops):
-        planes = np.moveaxis(crop.astype(float), -1, 0)
-        for j, (one, other) in enumerate((a, b) for a in places for b in places):
-            moments = krawtchouk_moments(planes, down[one], across[other])
-            square = (moments**2).sum(axis=0).ravel()
-            sums = np.bincount(bands.ravel(), weights=square, minlength=n_bands)
-            found[i, j] = np.log(sums / np.maximum(counts, 1) + 1e-6)
+    found = np.empty((len(crops), len(places), len(places), n_bands))
+    # the matrices are small: several threads would only wait for each other
+    with threadpool_limits(1, user_api="blas"):
+        for i, crop in enumerate(crops):
+            planes = np.moveaxis(crop.astype(float), -1, 0)
+            for j, one in enumerate(places):
+                half = down[one] @ planes
+                for k, other in enumerate(places):
+                    square = ((half @ across[other].T) ** 2).sum(axis=0).ravel()
+                    sums = np.bincount(bands.ravel(), weights=square, minlength=n_bands)
+                    found[i, j, k] = np.log(sums / np.maximum(counts, 1) + 1e-6)
     return found.reshape(len(crops), -1)
 
 
