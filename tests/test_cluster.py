@@ -232,6 +232,7 @@ class Crowded(Linear):
         return super().forward(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("resources", "at_once"), [({}, 4), ({"GPU": 1}, 1)])
 def test_a_gpu_takes_one_block_at_a_time(tmp_path, resources, at_once):
     """The resource is but a name to the scheduler: that it is asked for needs no GPU."""

@@ -82,6 +82,7 @@ def test_a_whole_store_is_whole(store):
     assert found.attrs["without_checksums"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_every_chunk_is_watched(store, way):
     for seed, file in enumerate(chunk_files(store)[WAYS.index(way) :: len(WAYS)]):
@@ -110,6 +111,7 @@ def test_repair_gives_the_bytes_back(whole, store, way):
     assert contents(store) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_names_come_back_by_the_images(whole, store, way):
     way(store / "faces/face/c/1", 11)
@@ -144,6 +146,7 @@ def test_what_only_the_call_knows_must_be_given(store):
     assert contents(store) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [flip, halve, empty, remove])
 @pytest.mark.parametrize(
     "place",

@@ -242,6 +242,7 @@ def tiny_disk(tmp_path):
     subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk(tiny_disk, tmp_path):
     with pytest.raises(StoreError, match=r"cannot be written: No space left on device.*goes on"):
         small(tiny_disk)
@@ -267,6 +268,7 @@ def test_a_limit_on_files(tmp_path):
     same_as_undisturbed(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting needs root")
 def test_a_store_that_became_read_only(tiny_disk):
     subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
@@ -304,6 +306,7 @@ def test_permission_lost(tmp_path, lost):
     assert len(fl.verify_run(tmp_path / "run.zarr")) == 0
 
 
+@pytest.mark.slow
 def test_a_store_removed_under_the_run(tmp_path):
     faces = make_faces(n_subjects=40, per_subject=2)
     network = Linear()
@@ -342,6 +345,7 @@ cli.main()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "code"),
     [

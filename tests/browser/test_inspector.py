@@ -271,6 +271,7 @@ def test_all_of_it_by_keyboard(notebook, run):
     expect(page, run, pair=1, bands=[])
 
 
+@pytest.mark.slow
 def test_walk_with_a_locked_choice_and_compare_models(notebook, run):
     page = notebook
     page.get_by_label("keep the choice").check()
@@ -286,6 +287,7 @@ def test_walk_with_a_locked_choice_and_compare_models(notebook, run):
     page.screenshot(path=SCREENSHOTS / "two_models.png")
 
 
+@pytest.mark.slow
 def test_choose_pairs_by_metadata_and_by_what_is_surprising(notebook, run):
     page = notebook
     page.get_by_label("Among").select_option(label="half")
@@ -298,6 +300,7 @@ def test_choose_pairs_by_metadata_and_by_what_is_surprising(notebook, run):
     expect(page, run, pair=int(strongest.idxmax("pair")), bands=[])
 
 
+@pytest.mark.slow
 def test_files_to_keep(notebook, run):
     page = notebook
     page.locator(BANDS).nth(1).click()
@@ -361,6 +364,7 @@ def test_the_page_of_the_command_line(served, run):
     page.screenshot(path=SCREENSHOTS / "page.png")
 
 
+@pytest.mark.slow
 def test_the_page_is_closed_to_who_has_no_token(served):
     address = served.url.partition("?")[0]
     with urllib.request.urlopen(address, timeout=20) as answer:
