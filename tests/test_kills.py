@@ -360,6 +360,7 @@ def test_asked_to_stop(tmp_path, orl, signals, code):
     table = orl.table.iloc[:40].assign(path=[str(p) for p in orl.table["path"].iloc[:40]])
     table.to_csv(tmp_path / "faces.csv")
     command = [sys.executable, str(script), "run", "--faces", str(tmp_path / "faces.csv")]
+    command += ["--outside"]  # the photographs lie elsewhere
     command += ["--model", "mobilefacenet", "--store", str(tmp_path / "run.zarr")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     for _ in range(12):
