@@ -342,7 +342,7 @@ def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = {
         "faces": "faces.csv", "bands": "rings:14", "fmr": 0.1, "n_draws": 30, "progress": False,
-        "store": "runs/few.zarr",
+        "store": "runs/few.zarr", "root": "/",
     }  # fmt: skip
     page = fl.report("morphing", morphs=["0.5"], labelled=str(labelled), **options)
     text = page.read_text()
