@@ -291,7 +291,8 @@ attacked_faces = fl.attacked_features(tried, network, attacks=[("FGSM", 4), ("PG
 detected = fl.attack_detection_errors(fl.detector_scores(attacked_faces), n_draws=200)
 
 # %% detector_plot
-# How well attacked faces are told from natural ones; chance is dotted.
+# How well attacked faces are told from natural ones; chance is dotted. Influence sees a fall of
+# similarity here, not the attack: where impostor pairs are attacked too, it falls to chance.
 fl.plots.detector_plot(detected)
 
 # %% [title] The palette

@@ -36,6 +36,31 @@ AlignedOption = Annotated[
 OutsideOption = Annotated[
     bool, typer.Option("--outside", help="A CSV may name images outside its folder (or --root).")
 ]
+ModelsOption = Annotated[
+    list[str],
+    typer.Option(
+        "--model",
+        help="Name or path, options behind it: elasticface,checkpoint=FILE. May be repeated.",
+    ),
+]
+BandsOption = Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")]
+SidesOption = Annotated[list[str] | None, typer.Option(help="Side to mask; all by default.")]
+ImpostorsOption = Annotated[float, typer.Option(help="Impostor pairs per genuine.")]
+SampleOption = Annotated[int | None, typer.Option(help="A sample of so many pairs.")]
+SeedOption = Annotated[int, typer.Option(help="Of the random draws.")]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+BatchOption = Annotated[int | None, typer.Option(help="Images per forward pass.")]
+CropsOption = Annotated[bool | None, typer.Option(help="Store the aligned crops.")]
+UpscaleOption = Annotated[
+    bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
+]
+PrecisionOption = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
+LandmarksOption = Annotated[
+    Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
+]
+PairsOption = Annotated[
+    Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -67,29 +92,21 @@ def main() -> None:
 @app.command()
 def run(
     faces: FacesOption,
-    model: Annotated[
-        list[str],
-        typer.Option(
-            "--model",
-            help="Name or path, options behind it: elasticface,checkpoint=FILE. May be repeated.",
-        ),
-    ],
+    model: ModelsOption,
     store: Annotated[str, typer.Option("--store", help="Zarr group of the run.")],
     root: RootOption = None,
     aligned: AlignedOption = None,
-    bands: Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")] = "rings:4",
-    side: Annotated[list[str] | None, typer.Option(help="Side to mask; all by default.")] = None,
-    impostors_per_genuine: Annotated[float, typer.Option(help="Impostor pairs per genuine.")] = 1,
-    n_pairs: Annotated[int | None, typer.Option(help="A sample of so many pairs.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
+    bands: BandsOption = "rings:4",
+    side: SidesOption = None,
+    impostors_per_genuine: ImpostorsOption = 1,
+    n_pairs: SampleOption = None,
+    seed: SeedOption = 0,
     name: Annotated[str | None, typer.Option(help="Of the result in the store.")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
-    keep_crops: Annotated[bool | None, typer.Option(help="Store the aligned crops.")] = None,
-    upscale: Annotated[
-        bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
-    ] = False,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+    keep_crops: CropsOption = None,
+    upscale: UpscaleOption = False,
+    precision: PrecisionOption = "float32",
     compile: Annotated[
         bool | None,
         typer.Option("--compile/--no-compile", help="Compile networks; by default if it pays."),
@@ -102,12 +119,8 @@ def run(
         str | None,
         typer.Option(help="Address or file of a dask scheduler, local, or local:WORKERS."),
     ] = None,
-    landmarks: Annotated[
-        Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
-    ] = None,
+    landmarks: LandmarksOption = None,
+    pairs: PairsOption = None,
     outside: OutsideOption = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
@@ -144,47 +157,38 @@ def run(
 @app.command()
 def plan(
     faces: FacesOption,
-    model: Annotated[
-        list[str],
-        typer.Option(
-            "--model",
-            help="Name or path, options behind it: elasticface,checkpoint=FILE. May be repeated.",
-        ),
-    ],
+    model: ModelsOption,
     store: Annotated[
         str | None, typer.Option("--store", help="What is in this run counts as done.")
     ] = None,
     root: RootOption = None,
     aligned: AlignedOption = None,
-    bands: Annotated[str, typer.Option(help="rings:WIDTH or rings:WIDTH:UNIT.")] = "rings:4",
-    side: Annotated[list[str] | None, typer.Option(help="Side to mask; all by default.")] = None,
-    impostors_per_genuine: Annotated[float, typer.Option(help="Impostor pairs per genuine.")] = 1,
-    n_pairs: Annotated[int | None, typer.Option(help="A sample of so many pairs.")] = None,
-    seed: Annotated[int, typer.Option(help="Of the random draws.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    batch_size: Annotated[int | None, typer.Option(help="Images per forward pass.")] = None,
-    keep_crops: Annotated[bool | None, typer.Option(help="Store the aligned crops.")] = None,
-    upscale: Annotated[
-        bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
-    ] = False,
-    precision: Annotated[str, typer.Option(help="float32, bfloat16 or auto.")] = "float32",
+    bands: BandsOption = "rings:4",
+    side: SidesOption = None,
+    impostors_per_genuine: ImpostorsOption = 1,
+    n_pairs: SampleOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+    keep_crops: CropsOption = None,
+    upscale: UpscaleOption = False,
+    precision: PrecisionOption = "float32",
     workers: Annotated[
         int | None, typer.Option(help="Workers to plan for; by default those of one process.")
     ] = None,
     calibrate: Annotated[
         float, typer.Option(help="Seconds of forward passes to measure by, per model; 0: none.")
     ] = 1,
-    landmarks: Annotated[
-        Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
-    ] = None,
-    pairs: Annotated[
-        Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
-    ] = None,
+    landmarks: LandmarksOption = None,
+    pairs: PairsOption = None,
+    outside: OutsideOption = False,
 ) -> None:
     """Say what `run` with these options would compute, store and take; write nothing."""
     import freqlab as fl
 
-    face_set = fl.load_faces(faces, root=root, aligned=aligned, landmarks=landmarks)
+    face_set = fl.load_faces(
+        faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
+    )
     planned = fl.plan(
         face_set,
         _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed),
@@ -245,6 +249,7 @@ def inspect(
     ] = None,
     root: RootOption = None,
     aligned: AlignedOption = None,
+    outside: OutsideOption = False,
     fmr: Annotated[float | None, typer.Option(help="False match rate of the threshold.")] = None,
     port: Annotated[int, typer.Option(help="Where to listen; the next one if it is taken.")] = 8866,
     browser: Annotated[
@@ -256,11 +261,10 @@ def inspect(
 
     from freqlab.inspection import Inspection
     from freqlab.inspector.serving import serve, write_notebook
+    from freqlab.selection import threshold_of
 
     inspection = Inspection(store, name=name, models=model or ())  # says now what does not fit
     if fmr is not None:
-        from freqlab.selection import threshold_of
-
         threshold_of(inspection.result, model=inspection.models[0], fmr=fmr)
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "inspector.ipynb"
@@ -270,7 +274,7 @@ def inspect(
             store=store,
             name=name,
             models=model or (),
-            faces=None if faces is None else (faces, root, aligned),
+            faces=None if faces is None else (faces, root, aligned, outside),
             fmr=fmr,
         )
         serve(
@@ -352,7 +356,7 @@ def landmarks(
     faces: FacesOption,
     root: RootOption = None,
     outside: OutsideOption = False,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
     import freqlab as fl

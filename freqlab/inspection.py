@@ -26,6 +26,7 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
 from freqlab.models.registry import is_known
 from freqlab.models.spec import Model
+from freqlab.pairing import cosine
 from freqlab.results import open_crop, open_crops, open_influence
 from freqlab.run import embed
 from freqlab.selection import (
@@ -48,6 +49,7 @@ __all__ = [
     "band_numbers",
     "chosen_text",
     "code_of",
+    "edit_text",
     "model_numbers",
     "row_of",
     "side_by_side",
@@ -127,6 +129,13 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
         for run in runs
     ]
     return f"{', '.join(names)} {frequency_unit(result)}"
+
+
+def edit_text(result: xr.Dataset, bands: Sequence[int], operation: str) -> tuple[str, str]:
+    """Name an edit, in words and by its bands: "without" and "4-8 cycles/image"."""
+    if not len(bands):
+        return ("as it is" if operation == "remove" else "without any band"), ""
+    return ("without" if operation == "remove" else "with only"), chosen_text(result, bands)
 
 
 def stretched(component: Image) -> tuple[npt.NDArray[np.uint8], float]:
@@ -300,8 +309,8 @@ class Inspection:
             side,
             tuple(sorted(set(bands))),
             operation,
-            _cosine(intact["probe"], intact["reference"]),
-            _cosine(edited["probe"], edited["reference"]),
+            float(cosine(intact["probe"], intact["reference"])),
+            float(cosine(edited["probe"], edited["reference"])),
             {role: self.crop(face, model=model) for role, face in names.items()},
             pictures,
         )
@@ -523,14 +532,12 @@ def code_of(
     name = inspection.result.attrs.get("name")
     if not store or store.startswith("memory:"):
         opening = "# result: as fl.influence returned it; it was kept in memory only"
-        first = "result"
     else:
         opening = f"result = fl.open_influence({store!r}, {name!r})"
-        first = "result"
     given = "".join(f", {key}={key}" for key, one in inspection.given.items() if one)
     what = f"pair={pair}, bands={sorted(set(map(int, bands)))}, side={side!r}"
     what += f", operation={operation!r}"
-    lines = ["import freqlab as fl", "", opening, f"inspection = fl.Inspection({first}{given})"]
+    lines = ["import freqlab as fl", "", opening, f"inspection = fl.Inspection(result{given})"]
     for model in models:
         lines += [
             f"edited = inspection.edit(model={model!r}, {what})",
@@ -558,9 +565,3 @@ def _embed(
     finally:
         torch.set_num_threads(threads)
     return found.embeddings[0, 0]
-
-
-def _cosine(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> float:
-    """Cosine of two embeddings, in double precision."""
-    first, second = a.astype(float), b.astype(float)
-    return float(first @ second / np.sqrt((first @ first) * (second @ second)))

@@ -52,8 +52,7 @@ def embed(
     Parameters
     ----------
     faces, models, store, device, batch_size, keep_crops, upscale, precision, compile, repair, \
-cluster, \
-progress
+cluster, progress
         As for :func:`influence`.
 
     Returns

@@ -115,7 +115,7 @@ def test_the_notebook_of_the_inspector(tmp_path, text):
         store=text,
         name=text,
         models=[text],
-        faces=(text, text, text),
+        faces=(text, text, text, False),
         fmr=None,
     )
     notebook = json.loads((tmp_path / "n.ipynb").read_text())

@@ -1,5 +1,12 @@
 """The band inspector: look into one decision, in JupyterLab or as a page of its own."""
 
-from freqlab.inspector.app import Inspector, inspect
+from freqlab.errors import FreqlabError
+
+try:
+    from freqlab.inspector.app import Inspector, inspect
+except ModuleNotFoundError as error:
+    raise FreqlabError(
+        f"the inspector needs {error.name}, which is not installed: pip install 'freqlab[lab]'"
+    ) from error
 
 __all__ = ["Inspector", "inspect"]

@@ -18,10 +18,18 @@ from freqlab.inspection import (
     Edited,
     EditedFace,
     chosen_text,
+    edit_text,
     side_by_side,
     stretched,
 )
-from freqlab.plots.common import COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL, shortened
+from freqlab.plots.common import (
+    COMPARISON_COLOURS,
+    DIVERGING,
+    NO_DATA,
+    SEQUENTIAL,
+    largest_absolute,
+    shortened,
+)
 from freqlab.plots.influence import drawn_bounds, full_plane
 from freqlab.selection import (
     bands_of,
@@ -85,8 +93,7 @@ def drawing_of(
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
     values = np.abs(influence) if kind == "absolute" else influence
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if len(finite) and finite.max() > 0 else 1.0
+    largest = largest_absolute(values)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     relative = np.nan_to_num(values) / largest
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
@@ -205,9 +212,7 @@ def edit_pictures(
     """The edited face, the chosen bands alone, and the difference."""
     chosen = chosen_text(result, bands)
     who = " and ".join(pictures)
-    edit = f"without {chosen}" if operation == "remove" else f"with only {chosen}"
-    if not bands:
-        edit = "as it is" if operation == "remove" else "without any band"
+    words, which = edit_text(result, bands, operation)
     image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
     alone, factor = stretched(side_by_side(pictures, "alone"))
     change = side_by_side(pictures, "difference")
@@ -215,7 +220,7 @@ def edit_pictures(
     colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
     stretch = f"contrast × {factor:.3g}" if bands else "none is chosen"
     return [
-        picture(image, _two_lines(who, edit), f"The {who} {edit}"),
+        picture(image, f"{who} {words}\n{which}", f"The {who} {words} {which}".rstrip()),
         picture(
             alone,
             f"these bands alone,\n{stretch}",
@@ -227,14 +232,6 @@ def edit_pictures(
             f"How much each pixel of the {who} changed, dark 0 to bright {top:.3g} grey levels",
         ),
     ]
-
-
-def _two_lines(who: str, edit: str) -> str:
-    """A caption that ends its first line before the bands."""
-    for words in ("without ", "with only "):
-        if edit.startswith(words):
-            return f"{who} {words.strip()}\n{edit.removeprefix(words)}"
-    return f"{who}\n{edit}"
 
 
 def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:

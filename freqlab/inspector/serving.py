@@ -29,7 +29,7 @@ def write_notebook(
     store: str,
     name: str | None = None,
     models: Sequence[str] = (),
-    faces: tuple[str, str | None, str | None] | None = None,
+    faces: tuple[str, str | None, str | None, bool] | None = None,
     fmr: float | None = None,
 ) -> None:
     """Write the notebook that the page shows: one cell that calls :func:`freqlab.inspect`.
@@ -43,13 +43,14 @@ def write_notebook(
     store, name, models, fmr
         As for :func:`freqlab.inspect`.
     faces
-        Name, root and template of the faces, as :func:`freqlab.load_faces` takes them.
+        Name, root, template and ``outside``, as :func:`freqlab.load_faces` takes them.
     """
     given = [repr(store)]
     lines = ["import os", "import freqlab as fl", "", f"os.chdir({str(folder)!r})"]
     if faces is not None:
-        what, root, aligned = faces
-        lines.append(f"faces = fl.load_faces({what!r}, root={root!r}, aligned={aligned!r})")
+        what, root, aligned, outside = faces
+        where = f"root={root!r}, aligned={aligned!r}, outside={outside!r}"
+        lines.append(f"faces = fl.load_faces({what!r}, {where})")
         given.append("faces=faces")
     given += [f"{key}={value!r}" for key, value in (("name", name), ("fmr", fmr)) if value]
     if models:

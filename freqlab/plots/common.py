@@ -17,6 +17,8 @@ import textwrap
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+import numpy.typing as npt
 import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
@@ -34,6 +36,7 @@ __all__ = [
     "NO_DATA",
     "SEQUENTIAL",
     "axis_label",
+    "largest_absolute",
     "line_style",
     "new_axes",
     "ordered_colours",
@@ -114,6 +117,14 @@ def ordered_colours(n: int) -> list[str]:
     """Colours of `n` lines that have an order, from dark to light, none too faint on white."""
     colours: list[str] = sns.color_palette(SEQUENTIAL, n + 1).as_hex()
     return colours[:n]
+
+
+def largest_absolute(values: npt.NDArray[np.floating]) -> float:
+    """Largest absolute value, to normalise by; 1 where there is none."""
+    finite = np.abs(values[np.isfinite(values)])
+    if len(finite) == 0 or finite.max() == 0:
+        return 1.0
+    return float(finite.max())
 
 
 def new_axes(width: float, height: float) -> Axes:

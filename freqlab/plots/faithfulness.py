@@ -63,21 +63,15 @@ def deletion_plot(
         errors, model=model, side=side, protocol=protocol, comparison=comparison, measure=measure
     )
     ax = ax or new_axes(5.4, 3.4)
-    share = data["share"].to_numpy()
-    for i, name in enumerate(data["order"].to_numpy()):
-        area = float(data["area"].sel(order=name, estimate="value"))
-        ax.plot(
-            share, data["curve"].sel(order=name), color=CATEGORICAL[i],
-            marker=MARKERS[i], ms=3.5,
-            lw=1.2 if i else 2.2, zorder=2 if i else 3,
-            label=f"{name} (area {area:.3f})",
-        )  # fmt: skip
+    areas = {
+        str(name): f"{name} (area {float(data['area'].sel(order=name, estimate='value')):.3f})"
+        for name in data["order"].to_numpy()
+    }
+    _order_lines(ax, data, "curve", areas)
     if measure == "similarity":
         threshold = float(data["threshold"])
         ax.axhline(threshold, color="0.4", lw=0.9, ls=":", label=f"threshold {threshold:.2f}")
-    done = "removed" if protocol == "deletion" else "put back"
-    what = _PARTS[str(errors.attrs.get("domain", "bands"))]
-    ax.set_xlabel(f"share of {what} {done}")
+    ax.set_xlabel(_share_label(errors, protocol))
     ax.set_ylabel(_RATES[comparison] if measure == "error" else "mean similarity")
     if measure == "error":
         ax.set_ylim(-0.04, 1.04)
@@ -107,19 +101,28 @@ def accuracy_plot(
     """
     data = part_of(errors, model=model, side=side, protocol=protocol)
     ax = ax or new_axes(5.4, 3.4)
-    for i, name in enumerate(data["order"].to_numpy()):
-        ax.plot(
-            data["share"], data["accuracy"].sel(order=name), color=CATEGORICAL[i],
-            marker=MARKERS[i], ms=3.5, lw=2.2 if name == "influence" else 1.2,
-            zorder=3 if name == "influence" else 2, label=str(name),
-        )  # fmt: skip
+    _order_lines(ax, data, "accuracy", {str(name): str(name) for name in data["order"].to_numpy()})
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
     ax.set_ylim(-0.04, 1.04)
-    ax.set_xlabel(f"share of bands {'removed' if protocol == 'deletion' else 'put back'}")
+    ax.set_xlabel(_share_label(errors, protocol))
     ax.set_ylabel("accuracy")
     ax.set_title(f"{protocol}, {side} masked", loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3)
     return ax
+
+
+def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str]) -> None:
+    """A line per order, the explained one, which comes first, thicker and before the others."""
+    for i, (name, label) in enumerate(labels.items()):
+        ax.plot(
+            data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
+            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=label,
+        )  # fmt: skip
+
+
+def _share_label(errors: xr.Dataset, protocol: str) -> str:
+    done = "removed" if protocol == "deletion" else "put back"
+    return f"share of {_PARTS[str(errors.attrs.get('domain', 'bands'))]} {done}"
 
 
 def advantage_plot(

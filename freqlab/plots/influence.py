@@ -19,6 +19,7 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    largest_absolute,
     line_style,
     new_axes,
     shortened,
@@ -160,7 +161,7 @@ def spectrum_plot(
     ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy()
-    largest = _largest(influence)
+    largest = largest_absolute(influence)
     values = (np.abs(influence) if kind == "absolute" else influence) / largest
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
@@ -215,7 +216,7 @@ def strip_plot(
     array = influence_per_contrast(data) if kind == "per_contrast" else data["influence"]
     values = np.abs(array.to_numpy()) if kind == "absolute" else array.to_numpy()
     lower, upper = drawn_bounds(result, model).T
-    largest = _largest(values)
+    largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
     if kind == "absolute":
         colours = plt.get_cmap(SEQUENTIAL)(np.nan_to_num(values) / largest)
@@ -447,11 +448,3 @@ def frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
             size="small",
             path_effects=[effects.withStroke(linewidth=2.4, foreground="white")],
         )
-
-
-def _largest(values: npt.NDArray[np.floating]) -> float:
-    """Largest absolute value, to normalise by; 1 where there is none."""
-    finite = np.abs(values[np.isfinite(values)])
-    if len(finite) == 0 or finite.max() == 0:
-        return 1.0
-    return float(finite.max())

@@ -8,7 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from freqlab.errors import check_name
-from freqlab.inspection import Edited, chosen_text, side_by_side, stretched
+from freqlab.inspection import Edited, edit_text, side_by_side, stretched
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     LEGEND,
@@ -137,12 +137,10 @@ def inspection_plot(
     for role in ("probe", "reference"):
         axes[role].imshow(edited.crops[role], interpolation="lanczos")
         axes[role].set_title(f"{role}\n{shortened(str(data[role].item()), 24)}", fontsize="medium")
-    chosen = chosen_text(result, edited.bands)
-    who = "both" if edited.side == "both" else edited.side
-    verb = "without" if edited.operation == "remove" else "with only"
+    words, which = edit_text(result, edited.bands, edited.operation)
     image = side_by_side(edited.pictures, "edited").round().clip(0, 255).astype(np.uint8)
     axes["edited"].imshow(image, interpolation="lanczos")
-    axes["edited"].set_title(f"{who} {verb}\n{shortened(chosen, 30)}", fontsize="medium")
+    axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 30)}", fontsize="medium")
     alone, factor = stretched(side_by_side(edited.pictures, "alone"))
     axes["alone"].imshow(alone, interpolation="lanczos")
     axes["alone"].set_title(f"these bands alone,\ncontrast × {factor:.3g}", fontsize="medium")
@@ -157,14 +155,10 @@ def inspection_plot(
     spectrum_plot(result, **part, kind=kind, ax=axes["plane"])  # type: ignore[arg-type]
     pair_profile_plot(result, **part, kind=kind, spread=spread, ax=axes["profile"])  # type: ignore[arg-type]
     bounds = drawn_bounds(result, edited.model)
+    done = "removed" if edited.operation == "remove" else "kept"
     for k, band in enumerate(edited.bands):
-        axes["profile"].axvspan(
-            *bounds[band],
-            color="0.5",
-            alpha=0.25,
-            lw=0,
-            label="removed" if edited.operation == "remove" else "kept",
-        ) if k == 0 else axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0)
+        label = None if k else done
+        axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0, label=label)
     axes["profile"].legend(**LEGEND)
     ax.set_title(_title(result, edited, data, fmr), fontsize="large", pad=14)
     return axes

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -18,6 +17,7 @@ from freqlab.plots.common import (
     MARKERS,
     NO_DATA,
     axis_label,
+    largest_absolute,
     line_style,
     new_axes,
     part_of,
@@ -58,7 +58,7 @@ def saliency_plot(
     crop = open_crop(store, face=face, template=crop_template(store, model=model))
     if crop is not None:
         ax.imshow(crop.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    largest = _largest(values.to_numpy())
+    largest = largest_absolute(values.to_numpy())
     strength = np.abs(values.to_numpy()) / largest
     norm = Normalize(-largest, largest)
     ax.imshow(values, cmap=DIVERGING, norm=norm, alpha=0.15 + 0.75 * strength)
@@ -97,7 +97,7 @@ def plane_plot(
     # the left half is the right one turned by half a circle
     mirrored = half[(-np.arange(height)) % height][:, 1:-1][:, ::-1]
     whole = np.fft.fftshift(np.concatenate([half, mirrored], axis=1))
-    largest = _largest(whole)
+    largest = largest_absolute(whole)
     norm = Normalize(-largest, largest)
     extent = (-width / 2 - 0.5, width / 2 - 0.5, height / 2 - 0.5, -height / 2 - 0.5)
     ax.imshow(whole, cmap=DIVERGING, norm=norm, extent=extent)
@@ -139,7 +139,7 @@ def joint_plot(
     shown = np.sort(np.argsort(-size, kind="stable")[:n_bands])
     ax = ax or new_axes(1.5 * len(shown) + 1.1, 2.2)
     ax.set_axis_off()
-    norm = Normalize(-_largest(values.to_numpy()), _largest(values.to_numpy()))
+    norm = Normalize(-largest_absolute(values.to_numpy()), largest_absolute(values.to_numpy()))
     places = {}
     for i, band in enumerate(shown):
         one = values.isel(band=band)
@@ -240,12 +240,6 @@ def _map(maps: xr.Dataset, name: str, pair: int, argument: str) -> xr.DataArray:
     if argument != "all":
         return values.sel(argument=argument)
     return values.sum("argument", keep_attrs=True)
-
-
-def _largest(values: npt.NDArray[np.floating]) -> float:
-    """The largest size, by which colours are scaled; 1 where all is zero."""
-    largest = float(np.nanmax(np.abs(values))) if np.isfinite(values).any() else 0.0
-    return largest if largest > 0 else 1.0
 
 
 def _bar(ax: Axes, norm: Normalize, values: xr.DataArray) -> None:

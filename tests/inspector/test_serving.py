@@ -1,5 +1,8 @@
 """The notebook behind the page, and what the command line refuses before it serves."""
 
+import subprocess
+import sys
+
 import nbformat
 import pytest
 from typer.testing import CliRunner
@@ -32,11 +35,11 @@ def test_everything_given_stands_in_the_notebook(tmp_path):
         store="it's.zarr",
         name="one",
         models=["net.pt,name=own"],
-        faces=("photos", None, "arcface"),
+        faces=("photos", None, "arcface", False),
     )
     source = nbformat.read(path, as_version=4).cells[0].source
     compile(source, "cell", "exec")
-    assert "load_faces('photos', root=None, aligned='arcface')" in source
+    assert "load_faces('photos', root=None, aligned='arcface', outside=False)" in source
     assert (
         "fl.inspect(\"it's.zarr\", faces=faces, name='one', models=['net.pt,name=own'])" in source
     )
@@ -59,3 +62,11 @@ def test_the_command_refuses_what_it_cannot_show(demo):
 def test_a_port_that_is_none_is_refused(tmp_path):
     with pytest.raises(ParameterError, match="port=0 must be a whole number of 1 or more"):
         serve(tmp_path / "page.ipynb", port=0)
+
+
+def test_without_the_extra_it_says_what_to_install():
+    code = "import sys; sys.modules['ipywidgets'] = None; import freqlab; freqlab.inspect"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert "the inspector needs ipywidgets, which is not installed" in ended.stderr
+    assert "pip install 'freqlab[lab]'" in ended.stderr
