@@ -4,8 +4,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STORE := runs/orl.zarr
+# Test files side by side, one thread each.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: report test test-all lint bench gallery bad-inputs lab clean
+.PHONY: report test test-slow test-all lint bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report
 
 $(BIN)/python:
@@ -32,11 +34,13 @@ report: .venv/installed-all
 	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
 
 test: .venv/installed-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
-# Also what takes minutes: a wheel in a fresh environment, the whole of ORL.
-test-all: .venv/installed-test
-	$(BIN)/python -m pytest
+# What takes minutes: a wheel in a fresh environment, the whole of ORL, fifty kills.
+test-slow: .venv/installed-test
+	$(PYTEST) -m slow
+
+test-all: test test-slow
 
 lint: .venv/installed-lint
 	$(BIN)/ruff format --check

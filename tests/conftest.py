@@ -12,6 +12,10 @@ from hypothesis import settings
 
 import freqlab as fl
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # several run side by side: one thread each
+    torch.set_num_threads(1)
+    os.environ["OMP_NUM_THREADS"] = "1"
+
 matplotlib.use("agg")
 # the same examples each time, as long as they take: what a test finds must not depend on the day
 settings.register_profile("freqlab", deadline=None, derandomize=True)

@@ -174,6 +174,7 @@ def killed_again_and_again(runs, tmp_path, n_kills, seed):
     return met
 
 
+@pytest.mark.slow
 def test_three_kills(runs, tmp_path):
     assert len(killed_again_and_again(runs, tmp_path, 3, seed=0)) == 3
 

@@ -134,6 +134,7 @@ def test_every_parameter_of_a_notebook_can_be_set(name):
     assert assigned == list(reports.report_parameters(name))
 
 
+@pytest.mark.slow
 def test_a_model_with_options_in_a_report(explore):
     folder, _, _ = explore
     with pytest.MonkeyPatch.context() as patch:
@@ -165,6 +166,7 @@ def test_the_verification_report(explore):
     assert "400 of" not in text
 
 
+@pytest.mark.slow
 def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
     folder, _, _ = explore
     faces = fl.load_faces(folder / "few")

@@ -205,6 +205,7 @@ def facenet_file(tmp_path):
     return tmp_path / "facenet.pt"
 
 
+@pytest.mark.slow
 def test_one_dataset_over_four_models_of_three_sizes(photographs, facenet_file, tmp_path):
     """Real networks of 112, 150 and 160 pixels, and a user's own, in one call."""
     pairs = fl.make_pairs(photographs)
@@ -509,7 +510,7 @@ print("done", result.attrs["forward_passes"])
 """
 
 
-@pytest.mark.parametrize("batches", [3, 30])
+@pytest.mark.parametrize("batches", [pytest.param(3, marks=pytest.mark.slow), 30])
 def test_a_killed_run_goes_on(tmp_path, batches):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED.format(tests=os.path.dirname(__file__)))
