@@ -52,6 +52,7 @@ from freqlab.provenance import make_attrs
 __all__ = ["RunStore", "check_place", "file_stamp", "locked", "node_name"]
 
 FORMAT_VERSION = 1
+_ROWS_PER_CHUNK = 2**20
 
 
 def check_place(url: str | os.PathLike[str]) -> None:
@@ -356,8 +357,9 @@ class RunStore:
         dims: Sequence[str],
         attrs: Mapping[str, Any],
     ) -> None:
-        """Write a small array in one chunk."""
-        array = _create(group, name, values.shape, values.shape, values.dtype, dims, attrs)
+        """Write an array that is in memory, in one chunk or, where it is long, in some."""
+        chunks = (min(len(values), _ROWS_PER_CHUNK), *values.shape[1:]) if values.ndim else ()
+        array = _create(group, name, values.shape, chunks, values.dtype, dims, attrs)
         array[...] = values
 
     def create_array(

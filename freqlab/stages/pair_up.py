@@ -7,7 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,7 @@ _PAIRS_PER_CHUNK = 8192
 _PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
 _PAIRS_PER_PIECE = 2048  # that one worker takes
 _TILE = 512  # faces whose embeddings are read together
+_MOST_COMPARED = 100_000  # faces whose comparisons give the thresholds: 5,000,000,000
 _TILES_HELD = 8  # where both images are masked
 _DENSE = 8  # a stretch of untouched embeddings is read whole if one in so many is needed
 
@@ -151,7 +152,11 @@ def _identity(
     """What a result depends on. Thresholds depend on the faces, in whatever order."""
     digest = hashlib.sha256()
     for name, values in columns.items():
-        digest.update(to_json([name, str(values.dtype), values.tolist()]).encode())
+        digest.update(f"[{to_json(name)}, {to_json(str(values.dtype))}, [".encode())
+        for start in range(0, len(values), _PAIRS_PER_CHUNK):
+            part = to_json(values[start : start + _PAIRS_PER_CHUNK].tolist())[1:-1]
+            digest.update(f"{', ' if start else ''}{part}".encode())
+        digest.update(b"]]")
     members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
     return {
         "models": {
@@ -224,7 +229,6 @@ def _pair_up(
     """Take dot products and write, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
     banded = node[run.band_nodes[model.name]]
-    removed_rms = read(banded["removed_rms"])
     step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
     written: list[Future[None]] = []
     with (
@@ -233,12 +237,19 @@ def _pair_up(
     ):
         for start in range(0, rows.shape[1], step):
             work = _Step(rows[:, start : start + step], node["intact/embedding"], sides)
-            work.compute(banded["embedding"], removed_rms, run.workers, bar.update)
+            work.compute(banded, run.workers, bar.update)
             for earlier in written:
                 earlier.result()
             written = [run.workers.prepare(work.write, group, m, start)]
         for earlier in written:
             earlier.result()
+
+
+class _Masked(NamedTuple):
+    """What a tile of faces gives without each band."""
+
+    vectors: npt.NDArray[np.float32]  # (face, band, feature), of unit length
+    removed_rms: npt.NDArray[np.float32]  # (face, band)
 
 
 class _Step:
@@ -256,12 +267,12 @@ class _Step:
 
     def compute(
         self,
-        embedding: Any,
-        removed_rms: npt.NDArray[np.float32],
+        banded: Any,
         workers: Workers,
         advance: Callable[[int], object],
     ) -> None:
         """Fill in all results; `advance` is called with numbers of pairs and sides done."""
+        embedding, removed_rms = banded["embedding"], banded["removed_rms"]
         n_pairs, n_bands = self._rows.shape[1], embedding.shape[1]
         self._similarity = np.empty(n_pairs, np.float32)
         self._influence = np.empty((n_pairs, len(self._sides), n_bands), np.float32)
@@ -269,32 +280,31 @@ class _Step:
         everything = np.arange(n_pairs)
         _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
 
-        def load(tile: int) -> npt.NDArray[np.float32]:
-            return unit_length(read(embedding, slice(tile * _TILE, (tile + 1) * _TILE)))
+        def load(tile: int) -> _Masked:
+            faces = slice(tile * _TILE, (tile + 1) * _TILE)
+            return _Masked(unit_length(read(embedding, faces)), read(removed_rms, faces))
 
         for s, side in enumerate(self._sides):
             if side == "both":
-                self._both(s, functools.lru_cache(_TILES_HELD)(load), removed_rms, workers, advance)
+                self._both(s, functools.lru_cache(_TILES_HELD)(load), workers, advance)
                 continue
             masked = SIDES.index(side)
             order = np.argsort(self._rows[masked], kind="stable")
             tiles = list(_by_tile(order, self._rows[masked]))
             following = workers.prepare(load, tiles[0][0])
             for i, (_, pairs) in enumerate(tiles):
-                vectors = following.result()
+                faces = following.result()
                 if i + 1 < len(tiles):
                     following = workers.prepare(load, tiles[i + 1][0])
                 results = [
-                    workers.share(self._one, s, masked, piece, vectors, removed_rms)
-                    for piece in _pieces(pairs)
+                    workers.share(self._one, s, masked, piece, faces) for piece in _pieces(pairs)
                 ]
                 advance(_wait(results))
 
     def _both(
         self,
         s: int,
-        load: Callable[[int], npt.NDArray[np.float32]],
-        removed_rms: npt.NDArray[np.float32],
+        load: Callable[[int], _Masked],
         workers: Workers,
         advance: Callable[[int], object],
     ) -> None:
@@ -305,8 +315,7 @@ class _Step:
         for pairs in np.split(order, cuts):
             probes, references = (load(int(side)) for side in tile[:, pairs[0]])
             results = [
-                workers.share(self._two, s, piece, probes, references, removed_rms)
-                for piece in _pieces(pairs)
+                workers.share(self._two, s, piece, probes, references) for piece in _pieces(pairs)
             ]
             advance(_wait(results))
 
@@ -320,28 +329,27 @@ class _Step:
         s: int,
         masked: int,
         at: npt.NDArray[np.int64],
-        vectors: npt.NDArray[np.float32],
-        removed_rms: npt.NDArray[np.float32],
+        faces: _Masked,
     ) -> int:
-        faces = self._rows[masked, at]
+        places = self._rows[masked, at] % _TILE
         partners = self._positions[1 - masked, at]
-        without = cosines_without(vectors, faces % _TILE, self._intact, partners)
+        without = cosines_without(faces.vectors, places, self._intact, partners)
         self._influence[at, s] = self._similarity[at, None] - without
-        self._contrast[at, s] = removed_rms[faces]
+        self._contrast[at, s] = faces.removed_rms[places]
         return len(at)
 
     def _two(
         self,
         s: int,
         at: npt.NDArray[np.int64],
-        probes: npt.NDArray[np.float32],
-        references: npt.NDArray[np.float32],
-        removed_rms: npt.NDArray[np.float32],
+        probes: _Masked,
+        references: _Masked,
     ) -> int:
-        rows = self._rows[:, at]
-        without = cosines_without_both(probes, rows[0] % _TILE, references, rows[1] % _TILE)
+        probe, reference = self._rows[:, at] % _TILE
+        without = cosines_without_both(probes.vectors, probe, references.vectors, reference)
         self._influence[at, s] = self._similarity[at, None] - without
-        self._contrast[at, s] = np.hypot(removed_rms[rows[0]], removed_rms[rows[1]])
+        removed = probes.removed_rms[probe], references.removed_rms[reference]
+        self._contrast[at, s] = np.hypot(*removed)
         return len(at)
 
     def write(self, group: Any, m: int, start: int) -> None:
@@ -392,10 +400,14 @@ def _wait(results: list[Future[int]]) -> int:
 def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number.
 
-    Faces that are degraded are left out: a threshold is that of photographs as they are.
+    Faces that are degraded are left out: a threshold is that of photographs as they are. Of more
+    than 100,000 faces so many are drawn, the same ones each time; their comparisons resolve
+    every rate.
     """
     intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
-    whole = ~run.faces.degraded
+    whole = np.flatnonzero(~run.faces.degraded)
+    if len(whole) > _MOST_COMPARED:
+        whole = np.sort(np.random.default_rng(0).choice(whole, _MOST_COMPARED, replace=False))
     with reading(intact.path):
         embeddings = np.asarray(intact.oindex[run.rows[whole]])
     return impostor_thresholds(embeddings, run.faces.subjects[whole], run.faces.sources[whole])
