@@ -22,6 +22,7 @@ import zarr
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.chunks import open_root
 from freqlab.embeddings import (
     Part,
     PartDone,
@@ -30,7 +31,7 @@ from freqlab.embeddings import (
     block_parts,
     default_batch_size,
 )
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, StoreError
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
 from freqlab.stages.context import label_map
@@ -169,8 +170,8 @@ class BandSets:
     def _open(self) -> zarr.Group | None:
         """The node of this model, its index up to date; None while there is none."""
         try:
-            root = zarr.open_group(self._store, mode="r")
-        except (OSError, ValueError):
+            root = open_root(self._store)
+        except StoreError:
             return None
         group = root.get(self._path)
         if not isinstance(group, zarr.Group) or "key" not in group:
@@ -184,7 +185,7 @@ class BandSets:
 
     def _append(self, keys: list[bytes], embeddings: Floats) -> None:
         """Store embeddings; their keys last, so that a stopped run leaves nothing half known."""
-        root = zarr.open_group(self._store, mode="a", zarr_format=3)
+        root = open_root(self._store, "a")
         group = root.require_group(self._path)
         if "key" not in group:
             group.attrs.update(make_attrs(model=self.model.name))

@@ -1,11 +1,13 @@
-"""Chunks of a store's arrays: written with a checksum, read against it, and looked for."""
+"""A store as Zarr sees it: opened wherever it lies, its chunks written with checksums and read."""
 
 from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +23,8 @@ __all__ = [
     "child_names",
     "compressors",
     "has_checksums",
+    "is_remote",
+    "open_root",
     "opened",
     "read",
     "reading",
@@ -32,6 +36,53 @@ __all__ = [
 
 ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 """How arrays are opened for writing: a chunk that is not there is then always a loss."""
+
+
+def is_remote(url: str) -> bool:
+    """Whether a store lies elsewhere than in a folder: what fsspec reaches."""
+    return "://" in url
+
+
+def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") -> zarr.Group:
+    """Open the Zarr group of a run, wherever it lies.
+
+    Parameters
+    ----------
+    url
+        Path, or anything fsspec reaches (``memory://name``, ``s3://bucket/name``).
+    mode
+        ``"r"`` to read, ``"r+"`` to write what exists, ``"a"`` to create what does not.
+
+    Raises
+    ------
+    StoreError
+        If nothing is there (its cause is then a FileNotFoundError), it cannot be read, or the
+        package that reaches it is not installed.
+    """
+    place = os.fspath(url)
+    if not is_remote(place):
+        if mode != "a" and not Path(place).is_dir():
+            raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
+        options = None
+    else:
+        # what another process writes must be seen at once
+        options = {"use_listings_cache": False}
+    try:
+        return zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
+    except (OSError, ValueError) as error:
+        raise StoreError(f"store {place!r} cannot be opened: {error}") from error
+    except ImportError as error:
+        package = "'freqlab[s3]'" if place.startswith(("s3://", "s3a://")) else "what it names"
+        raise StoreError(
+            f"store {place!r} needs a package that is not installed here ({error}): "
+            f"pip install {package}"
+        ) from error
+    except Exception as error:  # each file system raises errors of its own
+        if not is_remote(place):
+            raise
+        raise StoreError(
+            f"store {place!r} cannot be reached ({type(error).__name__}): {error}"
+        ) from error
 
 
 def compressors(packed: bool) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, opened, read, remove_folder
+from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, opened, read, remove_folder
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
 from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN
@@ -70,7 +70,7 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     url = os.fspath(store)
     if not isinstance(subject, (str, int)) or subject == "":
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
-    if "://" not in url and not Path(url).is_dir():
+    if not is_remote(url) and not Path(url).is_dir():
         raise StoreError(f"run {url!r}: no such folder")
     with locked(url):
         run = RunStore(url)

@@ -17,6 +17,8 @@ import zarr
 from freqlab.chunks import (
     child_names,
     has_checksums,
+    is_remote,
+    open_root,
     opened,
     read,
     remove_folder,
@@ -127,9 +129,14 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
     StoreError
         If the description of the run or of its faces is damaged: then nothing can be saved.
     """
-    if "://" not in url and not Path(url).exists():
+    if not is_remote(url) and not Path(url).exists():
         return []
-    root = _root(url, "r+")
+    try:
+        root = _root(url, "r+")
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []  # nothing was begun, so nothing is damaged
+        raise
     remove_partial_files(url)
     found = list(_damages(root, _Tally()))
     for damage in found:
@@ -168,19 +175,14 @@ class _Tally:
 
 
 def _root(url: str, mode: Literal["r", "r+"]) -> zarr.Group:
-    if "://" not in url and not Path(url).is_dir():
-        raise StoreError(f"run {url!r}: no such folder")
-    try:
-        root = zarr.open_group(url, mode=mode)
-    except (OSError, ValueError) as error:
-        raise StoreError(f"run {url!r} cannot be opened: {error}") from error
+    root = open_root(url, mode)
     if root.attrs.get("format") != "freqlab-run":
         raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
     return root
 
 
 def _partial_files(url: str) -> list[Path]:
-    return [] if "://" in url else sorted(Path(url).rglob("*.partial"))
+    return [] if is_remote(url) else sorted(Path(url).rglob("*.partial"))
 
 
 def _damages(root: zarr.Group, tally: _Tally, path: str = "") -> Iterator[Damage]:

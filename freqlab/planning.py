@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import time
@@ -13,11 +12,11 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import zarr
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
+from freqlab.chunks import open_root
 from freqlab.embeddings import Removals, block_parts
-from freqlab.errors import ParameterError, check_number
+from freqlab.errors import ParameterError, StoreError, check_number
 from freqlab.faces import Faces
 from freqlab.layout import DONE, FAILED
 from freqlab.models.callables import Embedder
@@ -268,8 +267,11 @@ class _Found:
         self.root = None
         if store is not None:
             check_place(store)
-            with contextlib.suppress(FileNotFoundError):
-                self.root = zarr.open_group(os.fspath(store), mode="r")
+            try:
+                self.root = open_root(store)
+            except StoreError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
         names: Any = [] if self.root is None else np.asarray(self.root["faces/face"][:])  # type: ignore[index]
         attrs = {} if self.root is None else dict(self.root.attrs)
         self.block_size = int(cast(int, attrs.get("block_size", _BLOCK)))

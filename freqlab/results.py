@@ -6,7 +6,6 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +14,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
+from freqlab.chunks import open_root
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.templates import template as named_template
@@ -60,7 +60,7 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
         if "status" in group:
             nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
         elif not path_in_run.startswith("influence/"):
-            nodes[f"/{path_in_run}"] = _open_node(url, path_in_run)
+            nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif group.attrs.get("complete"):
             nodes[f"/{path_in_run}"] = open_influence(url, path_in_run.split("/")[1])
     return xr.DataTree.from_dict(nodes)
@@ -103,8 +103,9 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
     name = names[-1] if name is None else check_name("result", name, names)
-    dataset = _open_node(url, f"influence/{name}")
-    faces = _open_face_node(url, _open_group(url), "faces", all_rows=True)
+    root = _open_group(url)
+    dataset = _open_node(root, f"influence/{name}")
+    faces = _open_face_node(url, root, "faces", all_rows=True)
     labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
     for side in ("probe", "reference"):
         rows = dataset[side].to_numpy()
@@ -345,12 +346,7 @@ def _numbers(value: float | list[float]) -> str:
 
 
 def _open_group(url: str) -> zarr.Group:
-    if "://" not in url and not Path(url).is_dir():
-        raise StoreError(f"run {url!r}: no such folder")
-    try:
-        root = zarr.open_group(url, mode="r")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"run {url!r} cannot be opened: {error}") from error
+    root = open_root(url)
     if root.attrs.get("format") != "freqlab-run":
         raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
     check_not_forgetting(url, root)
@@ -380,9 +376,9 @@ def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
     return found
 
 
-def _open_node(url: str, path: str, without: Sequence[str] = ()) -> xr.Dataset:
+def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:
     return xr.open_zarr(
-        url, group=path, chunks=None, consolidated=False, drop_variables=list(without)
+        root.store, group=path, chunks=None, consolidated=False, drop_variables=list(without)
     )
 
 
@@ -399,7 +395,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
     parts = []
     for length in set(lengths.values()):
         others = [name for name in lengths if lengths[name] != length]
-        parts.append(_open_node(url, path, others).isel(face=slice(0, n_faces)))
+        parts.append(_open_node(root, path, others).isel(face=slice(0, n_faces)))
     dataset = xr.merge(parts, join="exact", combine_attrs="override", compat="no_conflicts")
     dataset.attrs = dict(node.attrs)
     if path != "faces":

@@ -32,7 +32,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, opened, read
+from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, read
 from freqlab.errors import ParameterError, StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -68,7 +68,7 @@ def check_place(url: str | os.PathLike[str]) -> None:
     if not isinstance(url, (str, os.PathLike)):
         raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
     path = os.fspath(url)
-    if "://" in path:
+    if is_remote(path):
         return
     if Path(path).is_file():
         raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
@@ -89,7 +89,7 @@ def locked(url: str | os.PathLike[str]) -> Iterator[None]:
     """
     check_place(url)
     path = os.fspath(url)
-    if "://" in path:
+    if is_remote(path):
         yield
         return
     Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -126,10 +126,7 @@ class RunStore:
         check_place(url)
         self.url = os.fspath(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
-        try:
-            self.root = zarr.open_group(self.url, mode="a", zarr_format=3)
-        except (OSError, ValueError) as error:
-            raise StoreError(f"store {self.url!r} cannot be opened: {error}") from error
+        self.root = open_root(self.url, "a")
         if "format" not in self.root.attrs:
             if list(self.root.keys()):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
@@ -303,11 +300,30 @@ class RunStore:
         StoreError
             If it was.
         """
-        if "://" not in self.url and not Path(self.url, "zarr.json").is_file():
+        if not is_remote(self.url) and not Path(self.url, "zarr.json").is_file():
             raise StoreError(
                 f"store {self.url!r} was removed or moved while a run was writing to it; "
                 f"the run ends here"
             )
+
+    def check_reachable(self) -> None:
+        """See whether a fault of a run comes of its store, which may be gone or out of reach.
+
+        Raises
+        ------
+        StoreError
+            If it is.
+        """
+        self.check_there()
+        if not is_remote(self.url):
+            return
+        try:
+            open_root(self.url)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}. What was done is kept, and nothing counts as done that is not; once "
+                f"that is settled, the same call goes on"
+            ) from error
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """Indices into `rows` that lie in one block of faces, block by block."""

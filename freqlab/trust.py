@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import zarr
 
-from freqlab.errors import ParameterError, StoreError
+from freqlab.chunks import open_root
+from freqlab.errors import ParameterError
 from freqlab.store import locked, node_name
 
 __all__ = ["save_trust_card", "trust_table"]
@@ -39,10 +40,7 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
         raise ParameterError("card must be one of fl.trust_card, with 'model' and 'rows'")
     url = os.fspath(store)
     with locked(url):
-        try:
-            root = zarr.open_group(url, mode="r+")
-        except (OSError, ValueError) as error:
-            raise StoreError(f"run {url!r} cannot be opened: {error}") from error
+        root = open_root(url, "r+")
         group = root.require_group(f"{_NODE}/{node_name(str(card['model']))}")
         group.attrs["card"] = json.loads(json.dumps(dict(card), allow_nan=False))
 
@@ -71,10 +69,7 @@ def trust_table(
         If there is no run.
     """
     url = os.fspath(store)
-    try:
-        root = zarr.open_group(url, mode="r")
-    except (OSError, ValueError) as error:
-        raise StoreError(f"run {url!r} cannot be opened: {error}") from error
+    root = open_root(url)
     node = root.get(_NODE)
     cards: dict[str, Any] = {}
     if isinstance(node, zarr.Group):

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab import __version__
+from freqlab.chunks import open_root
 from freqlab.store import locked
 
 __all__ = ["Arrays", "digest_of", "kept"]
@@ -56,7 +57,7 @@ def kept(
     """
     text = json.dumps({"kind": kind, "version": __version__, **about}, sort_keys=True)
     path = f"saliency/{kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-    group = zarr.open_group(store, mode="r").get(path)
+    group = open_root(store).get(path)
     if isinstance(group, zarr.Group) and group.attrs.get("about") == text:
         found = {name: np.asarray(array[...]) for name, array in group.arrays()}
         return found, float(str(group.attrs["seconds"])), True
@@ -64,7 +65,7 @@ def kept(
     arrays = compute()
     seconds = time.perf_counter() - began
     with locked(store):
-        root = zarr.open_group(store, mode="a", zarr_format=3)
+        root = open_root(store, "a")
         group = root.create_group(path, overwrite=True)
         for name, array in arrays.items():
             names = [f"{name}_{axis}" for axis in range(array.ndim)]

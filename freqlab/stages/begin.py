@@ -13,6 +13,7 @@ from typing import Any
 from tqdm import tqdm
 
 from freqlab.bands import Bands
+from freqlab.chunks import is_remote
 from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces import Faces
@@ -111,10 +112,9 @@ def begun(
                 compile=compile,
                 cluster=cluster,
             )
-        except StoreError:
-            raise
-        except Exception:  # whatever comes of a store that is gone
-            run_store.check_there()
+        except Exception as error:  # whatever comes of a store that is gone
+            if is_remote(url) or not isinstance(error, StoreError):
+                run_store.check_reachable()
             raise
 
 

@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from freqlab.bands import Bands
+from freqlab.chunks import open_root
 from freqlab.compilation import compiled, is_compiled
 from freqlab.embeddings import Removals
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
@@ -410,8 +410,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def _open(job: Job) -> RunStore:
     """Open the store of a job, and see that it is the one that the call writes."""
     try:
-        found = zarr.open_group(job.url, mode="r").attrs.asdict()
-    except (OSError, ValueError) as error:
+        found = open_root(job.url).attrs.asdict()
+    except StoreError as error:
         raise StoreError(
             f"a worker of the cluster does not see store {job.url!r}: {error}. It must lie where "
             f"all workers reach it under the same path"
