@@ -32,10 +32,11 @@ from freqlab.embeddings import (
     default_batch_size,
 )
 from freqlab.errors import ParameterError, StoreError
+from freqlab.locking import locked
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
 from freqlab.stages.context import label_map
-from freqlab.store import locked, node_name
+from freqlab.store import node_name
 from freqlab.workers import Workers, working
 
 __all__ = ["BandSets", "Crops"]

@@ -20,12 +20,14 @@ from freqlab.errors import FreqlabError, StoreError
 
 __all__ = [
     "ALL_CHUNKS",
+    "REMOTE_OPTIONS",
     "child_names",
     "compressors",
     "has_checksums",
     "is_remote",
     "open_root",
     "opened",
+    "reaching",
     "read",
     "reading",
     "remove_folder",
@@ -36,6 +38,9 @@ __all__ = [
 
 ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 """How arrays are opened for writing: a chunk that is not there is then always a loss."""
+
+REMOTE_OPTIONS = {"use_listings_cache": False}
+"""For fsspec: what another process writes must be seen at once."""
 
 
 def is_remote(url: str) -> bool:
@@ -60,28 +65,39 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
         package that reaches it is not installed.
     """
     place = os.fspath(url)
-    if not is_remote(place):
-        if mode != "a" and not Path(place).is_dir():
-            raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
-        options = None
-    else:
-        # what another process writes must be seen at once
-        options = {"use_listings_cache": False}
-    try:
+    options = REMOTE_OPTIONS if is_remote(place) else None
+    if options is None and mode != "a" and not Path(place).is_dir():
+        raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
+    with reaching(place):
         return zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
+
+
+@contextlib.contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """Say which store it is that cannot be reached, and why.
+
+    Raises
+    ------
+    StoreError
+        In the place of whatever the file system raises.
+    """
+    try:
+        yield
+    except FreqlabError:
+        raise
     except (OSError, ValueError) as error:
-        raise StoreError(f"store {place!r} cannot be opened: {error}") from error
+        raise StoreError(f"store {url!r} cannot be opened: {error}") from error
     except ImportError as error:
-        package = "'freqlab[s3]'" if place.startswith(("s3://", "s3a://")) else "what it names"
+        package = "'freqlab[s3]'" if url.startswith(("s3://", "s3a://")) else "what it names"
         raise StoreError(
-            f"store {place!r} needs a package that is not installed here ({error}): "
+            f"store {url!r} needs a package that is not installed here ({error}): "
             f"pip install {package}"
         ) from error
     except Exception as error:  # each file system raises errors of its own
-        if not is_remote(place):
+        if not is_remote(url):
             raise
         raise StoreError(
-            f"store {place!r} cannot be reached ({type(error).__name__}): {error}"
+            f"store {url!r} cannot be reached ({type(error).__name__}): {error}"
         ) from error
 
 

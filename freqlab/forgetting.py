@@ -15,7 +15,8 @@ from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, opened, read, rem
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
 from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN
-from freqlab.store import RunStore, locked
+from freqlab.locking import locked
+from freqlab.store import RunStore
 
 __all__ = ["Forgotten", "forget"]
 
@@ -72,8 +73,8 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
     if not is_remote(url) and not Path(url).is_dir():
         raise StoreError(f"run {url!r}: no such folder")
-    with locked(url):
-        run = RunStore(url)
+    with locked(url) as lock:
+        run = RunStore(url, lock=lock)
         remove_partial_files(url)
         rows, named = _rows_of(run, str(subject))
         run.root.attrs["forgetting"] = rows.tolist()

@@ -19,6 +19,7 @@ from freqlab.embeddings import Removals, block_parts
 from freqlab.errors import ParameterError, StoreError, check_number
 from freqlab.faces import Faces
 from freqlab.layout import DONE, FAILED
+from freqlab.locking import check_place
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.pairing import SIDES
@@ -26,7 +27,7 @@ from freqlab.pairs import check_pairs
 from freqlab.stages.begin import begun, load_models
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.crops import align_rows, rows_to_align
-from freqlab.store import check_place, node_name
+from freqlab.store import node_name
 
 __all__ = ["ModelPlan", "Plan", "plan"]
 

@@ -17,7 +17,6 @@ one step, when the number of faces in the attributes of ``/faces`` changes.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
@@ -26,14 +25,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
-import filelock
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
 
 from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, read
-from freqlab.errors import ParameterError, StoreConflictError, StoreError
+from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
     DONE,
@@ -46,64 +44,14 @@ from freqlab.layout import (
     UNREADABLE,
     Column,
 )
+from freqlab.locking import Lock, check_place
 from freqlab.metadata import equal_values, is_missing, stored_columns
 from freqlab.provenance import make_attrs
 
-__all__ = ["RunStore", "check_place", "file_stamp", "locked", "node_name"]
+__all__ = ["RunStore", "file_stamp", "node_name"]
 
 FORMAT_VERSION = 1
 _ROWS_PER_CHUNK = 2**20
-
-
-def check_place(url: str | os.PathLike[str]) -> None:
-    """Refuse places where a store is not and must not be made.
-
-    Raises
-    ------
-    StoreError
-        If a file is there, or a folder of something else.
-    ParameterError
-        If `url` is no path at all.
-    """
-    if not isinstance(url, (str, os.PathLike)):
-        raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
-    path = os.fspath(url)
-    if is_remote(path):
-        return
-    if Path(path).is_file():
-        raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
-    if Path(path).is_dir():
-        entries = {entry.name for entry in Path(path).iterdir()}
-        if entries and "zarr.json" not in entries:
-            raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
-
-
-@contextlib.contextmanager
-def locked(url: str | os.PathLike[str]) -> Iterator[None]:
-    """Keep other processes from writing to a store; nothing is locked beyond the local disk.
-
-    Raises
-    ------
-    StoreError
-        If another process is writing to it.
-    """
-    check_place(url)
-    path = os.fspath(url)
-    if is_remote(path):
-        yield
-        return
-    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(f"{os.path.normpath(path)}.lock", timeout=0)
-    try:
-        lock.acquire()
-    except filelock.Timeout as error:
-        raise StoreError(
-            f"store {path!r} is being written by another run; wait for it, or name another store"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 class RunStore:
@@ -115,6 +63,8 @@ class RunStore:
         Path, or anything fsspec reaches (``memory://name``). Created if it is not there.
     block_size
         Faces per block when the store is created; an existing store keeps its own.
+    lock
+        That this process may write; it is asked before each block.
 
     Raises
     ------
@@ -122,8 +72,11 @@ class RunStore:
         If something else than a run is there.
     """
 
-    def __init__(self, url: str | os.PathLike[str], *, block_size: int = 32) -> None:
+    def __init__(
+        self, url: str | os.PathLike[str], *, block_size: int = 32, lock: Lock | None = None
+    ) -> None:
         check_place(url)
+        self._lock = lock or Lock()
         self.url = os.fspath(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
         self.root = open_root(self.url, "a")
@@ -293,13 +246,14 @@ class RunStore:
                 self._write_block(self._handle(node, name), rows[block], array[block])
 
     def check_there(self) -> None:
-        """Refuse to write into a store that was removed or moved.
+        """Refuse to write into a store that was removed, moved, or taken over.
 
         Raises
         ------
         StoreError
             If it was.
         """
+        self._lock.check()
         if not is_remote(self.url) and not Path(self.url, "zarr.json").is_file():
             raise StoreError(
                 f"store {self.url!r} was removed or moved while a run was writing to it; "

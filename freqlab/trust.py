@@ -12,7 +12,8 @@ import zarr
 
 from freqlab.chunks import open_root
 from freqlab.errors import ParameterError
-from freqlab.store import locked, node_name
+from freqlab.locking import locked
+from freqlab.store import node_name
 
 __all__ = ["save_trust_card", "trust_table"]
 

@@ -13,7 +13,8 @@ from conftest import Linear, make_faces
 
 import freqlab as fl
 from freqlab.errors import StoreError, UnknownNameError
-from freqlab.store import RunStore, locked
+from freqlab.locking import locked
+from freqlab.store import RunStore
 
 SUBJECT = "Ada Lovelace, 1815"
 

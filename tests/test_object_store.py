@@ -1,17 +1,21 @@
 """Runs in a bucket of a server that speaks S3, over the network of this machine."""
 
 import gc
+import json
 import os
 import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 from conftest import Linear, make_faces
 
 import freqlab as fl
+from freqlab import locking
 from freqlab.errors import StoreError
+from freqlab.locking import locked
 
 s3fs = pytest.importorskip("s3fs", reason="s3fs is not installed")
 pytest.importorskip("moto", reason="moto, the server, is not installed")
@@ -76,6 +80,13 @@ def bucket(server, monkeypatch, request):
     yield files, f"s3://{name}"
     s3fs.S3FileSystem.clear_instance_cache()
     gc.collect()
+
+
+@pytest.fixture
+def hurried(monkeypatch):
+    """Signs of life every third of a second."""
+    monkeypatch.setattr(locking, "BEAT", 0.3)
+    monkeypatch.setattr(locking, "SILENCE", 2.0)
 
 
 FACES = {"n_subjects": 20, "per_subject": 2}
@@ -196,7 +207,7 @@ test_object_store.compute(sys.argv[1], network=slowly, batch_size=32)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_in_a_bucket(bucket, tmp_path):
+def test_a_killed_run_goes_on_in_a_bucket(bucket, hurried, tmp_path):
     _, url = bucket
     script = tmp_path / "script.py"
     script.write_text(KILLED.format(tests=os.path.dirname(__file__)))
@@ -245,3 +256,62 @@ def test_without_the_package_that_reaches_it(monkeypatch):
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     with pytest.raises(StoreError, match=r"pip install 'freqlab\[s3\]'"):
         fl.open_influence("s3://bucket/run.zarr")
+
+
+def test_a_second_writer_is_refused(bucket, hurried):
+    files, url = bucket
+    with locked(f"{url}/run.zarr"):
+        with pytest.raises(StoreError, match=rf"another run \(process {os.getpid()} on"):
+            compute(f"{url}/run.zarr")
+        assert files.exists(f"{url}/run.zarr.lock")
+    assert not files.exists(f"{url}/run.zarr.lock")
+    with locked(f"{url}/run.zarr"):
+        pass
+
+
+@pytest.mark.parametrize(
+    "content", [b'{"writer": "dead", "beats": 3}', b"\x00 torn"], ids=["dead", "torn"]
+)
+def test_the_lock_of_a_dead_writer_does_not_block(bucket, hurried, content):
+    files, url = bucket
+    files.pipe_file(f"{url}/run.zarr.lock", content)
+    began = time.monotonic()
+    with locked(f"{url}/run.zarr") as lock:
+        lock.check()
+        assert time.monotonic() - began > 2
+        assert files.cat_file(f"{url}/run.zarr.lock") != content
+    assert not files.exists(f"{url}/run.zarr.lock")
+
+
+def test_who_was_taken_for_dead_writes_no_more(bucket, hurried):
+    """Say a laptop that slept, while another run took over."""
+    files, url = bucket
+    calls = []
+
+    def sleep(images):
+        calls.append(len(images))
+        if len(calls) == 5:
+            files.pipe_file(f"{url}/run.zarr.lock", b'{"writer": "another"}')
+            time.sleep(1.5)
+        return Linear()(images)
+
+    with pytest.raises(StoreError, match="taken over by another run"):
+        compute(f"{url}/run.zarr", network=sleep, batch_size=16)
+    assert json.loads(files.cat_file(f"{url}/run.zarr.lock"))["writer"] == "another"
+
+
+@pytest.mark.slow
+def test_two_processes_on_one_store(bucket, tmp_path):
+    _, url = bucket
+    script = tmp_path / "script.py"
+    script.write_text(
+        KILLED.format(tests=os.path.dirname(__file__)).replace("0.02", "0.3") + "\nprint('done')\n"
+    )
+    command = [sys.executable, str(script), f"{url}/run.zarr"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(command, **pipes) for _ in range(2)]
+    said = [process.communicate(timeout=300) for process in both]
+    outcomes = ["done" if out.endswith("done\n") else error.splitlines()[-1] for out, error in said]
+    assert "done" in outcomes
+    assert all(o == "done" or "is being written by another run" in o for o in outcomes), outcomes
+    assert len(fl.verify_run(f"{url}/run.zarr")) == 0

@@ -25,7 +25,8 @@ from freqlab.errors import (
     UnknownNameError,
 )
 from freqlab.layout import DONE, NO_FACE
-from freqlab.store import RunStore, locked
+from freqlab.locking import locked
+from freqlab.store import RunStore
 
 
 def compute(faces, pairs, model, **kwargs):

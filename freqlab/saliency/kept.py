@@ -14,7 +14,7 @@ import zarr
 
 from freqlab import __version__
 from freqlab.chunks import open_root
-from freqlab.store import locked
+from freqlab.locking import locked
 
 __all__ = ["Arrays", "digest_of", "kept"]
 

@@ -18,6 +18,7 @@ from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.integrity import repair_store
+from freqlab.locking import locked
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
 from freqlab.models.loading import as_model
@@ -26,7 +27,7 @@ from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
-from freqlab.store import RunStore, locked
+from freqlab.store import RunStore
 from freqlab.templates import overhang, pixels_per_pixel, template
 from freqlab.workers import working
 
@@ -91,11 +92,11 @@ def begun(
         raise ParameterError(f"compile={compile!r} must be True, False or 'auto'")
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
-    with _disk_faults(url), locked(url), working() as workers:
+    with _disk_faults(url), locked(url) as lock, working() as workers:
         removed = repair_store(url, faces) if repair and store is not None else []
         if removed and progress:
             tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
-        run_store = RunStore(url)
+        run_store = RunStore(url, lock=lock)
         check_not_forgetting(url, run_store.root)
         try:
             yield Run(
