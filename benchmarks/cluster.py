@@ -67,6 +67,7 @@ def main() -> None:
         "seconds_alone": alone,
         "seconds_cluster": spread,
         "times_as_fast": alone / spread,
+        "seconds": seconds,
         "load_average": os.getloadavg(),
         "cores": os.cpu_count(),
     }

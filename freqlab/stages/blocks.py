@@ -234,6 +234,7 @@ def _results(
     on_gpus = any(worker.get("resources", {}).get("GPU") for worker in workers)
     # the scheduler can make it again, where the worker that held it died
     job_there = client.submit(_same, job, key=f"freqlab-job-{job.key}")
+    client.replicate([job_there])  # or all blocks would first queue where it is
     blocks = (rows[block] for block in run.store.blocks(rows))
     in_flight: Any = as_completed(loop=client.loop)
     pending: set[Future[Any]] = set()
