@@ -77,6 +77,7 @@ from .studies.faithfulness_conclusions import (
     describe_amplitude,
     describe_deletion,
     trust_card,
+    verdict_table,
 )
 from .studies.group_errors import fairness_indices, group_errors
 from .studies.manipulations import (
@@ -241,6 +242,7 @@ __all__ = [
     "touched_bands_table",
     "trust_card",
     "trust_table",
+    "verdict_table",
     "verification",
     "verification_table",
     "verify",

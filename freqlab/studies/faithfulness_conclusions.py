@@ -20,9 +20,11 @@ __all__ = [
     "describe_amplitude",
     "describe_deletion",
     "trust_card",
+    "verdict_table",
 ]
 
 _ESTIMATES = ("value", "lower", "upper")
+_MARKS = {1: "+", -1: "\N{MINUS SIGN}", 0: "="}
 _VERDICTS = {1: "beats", -1: "is beaten by", 0: "cannot be told from"}
 
 
@@ -86,6 +88,46 @@ def describe_deletion(
             texts.append(f"{protocol}, {comparison} pairs: {_against(here, measure)}")
     what = "errors" if measure == "error" else "similarity"
     return f"By {what}, {side} masked, the order of influence: {'; '.join(texts)}."
+
+
+def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
+    """Where the order of influence beats a baseline, and where not, at one glance.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.deletion_errors`.
+    model
+        Which model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by masked side, kind of pairs and protocol, columns by measure and baseline: ``+``
+        where the interval of the advantage lies above zero, a minus sign where it lies below,
+        ``=`` where it holds zero, ``none`` where no error occurs in any order.
+    """
+    rows = {}
+    for side in errors["side"].to_numpy():
+        data = _part(errors, model=model, side=str(side))
+        for comparison in ("genuine", "impostor"):
+            if int(data["n_pairs"].sel(comparison=comparison)) == 0:
+                continue
+            for protocol in PROTOCOLS:
+                here = data.sel(comparison=comparison, protocol=protocol)
+                rows[str(side), comparison, protocol] = {
+                    ("errors" if measure == "error" else "similarity", name): (
+                        _MARKS[_sign(here["advantage"].sel(baseline=name, measure=measure))]
+                        if _is_telling(here, measure)
+                        else "none"
+                    )
+                    for measure in ("error", "similarity")
+                    for name in BASELINES
+                }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["masked", "pairs", "protocol"])
+    table.columns = table.columns.set_names(["measured by", "against"])
+    return table
 
 
 def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -> str:
@@ -279,13 +321,18 @@ def trust_card(
 
 def _against(part: xr.Dataset, measure: str) -> str:
     """What the order of influence beats, and what not, for one protocol and kind of pairs."""
-    if measure == "error" and not part["curve"].sel(measure="error").fillna(0).any():
+    if not _is_telling(part, measure):
         return "no error occurs in any order, so that nothing is told"
     found: dict[str, list[str]] = {}
     for name in BASELINES:
         gain = part["advantage"].sel(baseline=name, measure=measure)
         found.setdefault(_verdict(gain), []).append(name)
     return join([f"{verdict} {join(names)}" for verdict, names in found.items()])
+
+
+def _is_telling(part: xr.Dataset, measure: str) -> bool:
+    """Whether an order can be better than another: errors must occur."""
+    return measure != "error" or bool(part["curve"].sel(measure="error").fillna(0).any())
 
 
 def _view_text(name: str) -> str:
@@ -301,8 +348,13 @@ def _strength(values: xr.DataArray) -> str:
 
 def _verdict(values: xr.DataArray) -> str:
     """Whether an advantage is one, its interval considered."""
+    return _VERDICTS[_sign(values)]
+
+
+def _sign(values: xr.DataArray) -> int:
+    """1 and -1 where an interval lies above and below zero, 0 where it holds it."""
     _, lower, upper = (float(values.sel(estimate=e)) for e in _ESTIMATES)
-    return _VERDICTS[int(lower > 0) - int(upper < 0)]
+    return int(lower > 0) - int(upper < 0)
 
 
 def _plain(values: xr.DataArray) -> str:

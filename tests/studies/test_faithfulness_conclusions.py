@@ -76,7 +76,7 @@ def test_a_card_is_kept_with_its_run(tested, tmp_path):
     assert "deep" in fl.open_run(store)["trust"].children
     with pytest.raises(ParameterError, match="card must be one of fl.trust_card"):
         fl.save_trust_card(store, {"a": 1})
-    with pytest.raises(StoreError, match="cannot be opened"):
+    with pytest.raises(StoreError, match="no such folder"):
         fl.trust_table(tmp_path / "nowhere")
 
 
@@ -100,6 +100,10 @@ def test_a_verdict_follows_the_interval(tested, bounds, verdict):
     assert said.count(f"pairs: {verdict} it") == 4
     assert said.startswith("**Influence beats the order of amplitude**") == (verdict == "beats")
     errors["advantage"].loc[{"comparison": "impostor"}] = np.array([0.1, 0.05, 0.2])
+    marks = {"beats": "+", "is beaten by": "\N{MINUS SIGN}", "cannot be told from": "="}
+    table = fl.verdict_table(errors, model="deep")
+    assert (table.loc[("probe", "genuine")] == marks[verdict]).all(axis=None)
+    assert (table.loc[("probe", "impostor")] == "+").all(axis=None)
     partly = fl.describe_amplitude(errors, model="deep")
     assert ("in part only" in partly) == (verdict != "beats")
 
@@ -109,6 +113,9 @@ def test_nothing_is_told_where_no_error_occurs(tested):
     errors["curve"].loc[{"comparison": "impostor", "measure": "error"}] = 0
     said = fl.describe_deletion(errors, model="deep")
     assert said.count("impostor pairs: no error occurs in any order") == 2
+    table = fl.verdict_table(errors, model="deep").xs("impostor", level="pairs")
+    assert (table["errors"] == "none").all(axis=None)
+    assert not (table["similarity"] == "none").any(axis=None)
     with pytest.raises(UnknownNameError, match="measure 'errors'"):
         fl.describe_deletion(errors, model="deep", measure="errors")
 
