@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import itertools
 import os
 from collections.abc import AsyncIterator, Iterator
@@ -23,6 +24,7 @@ __all__ = [
     "REMOTE_OPTIONS",
     "child_names",
     "compressors",
+    "disk_faults",
     "has_checksums",
     "is_remote",
     "open_root",
@@ -41,6 +43,9 @@ ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 
 REMOTE_OPTIONS = {"use_listings_cache": False}
 """For fsspec: what another process writes must be seen at once."""
+
+
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def is_remote(url: str) -> bool:
@@ -98,6 +103,27 @@ def reaching(url: str) -> Iterator[None]:
             raise
         raise StoreError(
             f"store {url!r} cannot be reached ({type(error).__name__}): {error}"
+        ) from error
+
+
+@contextlib.contextmanager
+def disk_faults(url: str) -> Iterator[None]:
+    """Say of a disk that is full, or refuses, which store it was and that nothing is lost.
+
+    Raises
+    ------
+    StoreError
+        In the place of such an OSError. Others, say of a user's own network, pass.
+    """
+    try:
+        yield
+    except OSError as error:
+        within = str(error.filename or "").startswith(url)
+        if isinstance(error, StoreError) or not (within or error.errno in _OF_DISKS):
+            raise
+        raise StoreError(
+            f"store {url!r} cannot be written: {error.strerror or error}. What was done is kept, "
+            f"and nothing counts as done that is not; once that is settled, the same call goes on"
         ) from error
 
 

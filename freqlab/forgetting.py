@@ -11,7 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, opened, read, remove_folder
+from freqlab.chunks import (
+    ALL_CHUNKS,
+    compressors,
+    disk_faults,
+    is_remote,
+    opened,
+    read,
+    remove_folder,
+)
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
 from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN
@@ -65,15 +73,15 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     UnknownNameError
         If the run has no such subject.
     StoreError
-        If there is no run, another process is writing to it, or it is damaged. A call that was
-        killed leaves a run that says so and is finished by the same call.
+        If there is no run, another process is writing to it, it is damaged, or the disk refuses.
+        A call that was stopped leaves a run that says so and is finished by the same call.
     """
     url = os.fspath(store)
     if not isinstance(subject, (str, int)) or subject == "":
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
     if not is_remote(url) and not Path(url).is_dir():
         raise StoreError(f"run {url!r}: no such folder")
-    with locked(url) as lock:
+    with disk_faults(url), locked(url) as lock:
         run = RunStore(url, lock=lock)
         remove_partial_files(url)
         rows, named = _rows_of(run, str(subject))

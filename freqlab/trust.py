@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import zarr
 
-from freqlab.chunks import open_root
+from freqlab.chunks import disk_faults, open_root
 from freqlab.errors import ParameterError
 from freqlab.locking import locked
 from freqlab.store import node_name
@@ -40,7 +40,7 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
     if "model" not in card or "rows" not in card:
         raise ParameterError("card must be one of fl.trust_card, with 'model' and 'rows'")
     url = os.fspath(store)
-    with locked(url):
+    with disk_faults(url), locked(url):
         root = open_root(url, "r+")
         group = root.require_group(f"{_NODE}/{node_name(str(card['model']))}")
         group.attrs["card"] = json.loads(json.dumps(dict(card), allow_nan=False))

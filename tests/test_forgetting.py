@@ -1,5 +1,7 @@
 """One person is removed from a run: really."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import zarr
 from conftest import Linear, make_faces
 
 import freqlab as fl
+from freqlab import forgetting
 from freqlab.errors import StoreError, UnknownNameError
 from freqlab.locking import locked
 from freqlab.store import RunStore
@@ -222,6 +225,7 @@ sys.path[:0] = [{tests!r}]
 import os
 import zarr.storage._local as local
 import freqlab as fl
+from freqlab import forgetting
 
 left = int(sys.argv[2])
 put = local._put
@@ -269,3 +273,22 @@ def test_refusals(store):
         fl.forget(store / "absent", subject="p1")
     with locked(store), pytest.raises(StoreError, match="being written by another run"):
         fl.forget(store, subject="p1")
+
+
+def test_a_disk_that_is_full(store, monkeypatch):
+    """The error names the store; the run says what it is amid of, and the same call finishes."""
+    blank, n_calls = forgetting._fill_rows, []
+
+    def full(*arguments):
+        n_calls.append(1)
+        if len(n_calls) == 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        blank(*arguments)
+
+    monkeypatch.setattr(forgetting, "_fill_rows", full)
+    with pytest.raises(StoreError, match="run.zarr' cannot be written: No space left"):
+        fl.forget(store, subject=SUBJECT)
+    with pytest.raises(StoreError, match="is being removed from it"):
+        fl.open_influence(store)
+    assert fl.forget(store, subject=SUBJECT)["faces"] == 4
+    assert not rows_of(store).size

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab import __version__
-from freqlab.chunks import open_root
+from freqlab.chunks import disk_faults, open_root
 from freqlab.locking import locked
 
 __all__ = ["Arrays", "digest_of", "kept"]
@@ -64,7 +64,7 @@ def kept(
     began = time.perf_counter()
     arrays = compute()
     seconds = time.perf_counter() - began
-    with locked(store):
+    with disk_faults(store), locked(store):
         root = open_root(store, "a")
         group = root.create_group(path, overwrite=True)
         for name, array in arrays.items():

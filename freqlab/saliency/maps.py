@@ -7,12 +7,13 @@ same embeddings. What was computed once is kept in the store.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
+from tqdm import tqdm
 
 from freqlab.errors import ParameterError, check_name
 from freqlab.models.spec import Model
@@ -43,10 +44,13 @@ class PairImages:
         The pairs.
     side
         The image that is masked.
+    progress
+        Whether to show a progress bar.
     """
 
     sets: PairSets
     side: str
+    progress: bool = True
 
     @property
     def masked(self) -> npt.NDArray[np.int64]:
@@ -64,9 +68,27 @@ class PairImages:
         masked = self.masked[usable]
         return [(int(face), usable[masked == face]) for face in np.unique(masked)]
 
+    def walk(self, what: str) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+        """Go through the groups, with a bar that counts the pairs done."""
+        groups = self.groups()
+        with tqdm(
+            total=sum(len(rows) for _, rows in groups),
+            desc=f"{self.sets.model.name}: {what}",
+            unit="pair",
+            disable=not self.progress,
+        ) as bar:
+            for face, rows in groups:
+                yield face, rows
+                bar.update(len(rows))
+
 
 def images_of(
-    result: xr.Dataset, model: Model, *, side: str, pairs: Sequence[int] | None
+    result: xr.Dataset,
+    model: Model,
+    *,
+    side: str,
+    pairs: Sequence[int] | None,
+    progress: bool = True,
 ) -> PairImages:
     """The pairs of a result, or some of them by their labels.
 
@@ -81,7 +103,7 @@ def images_of(
         if missing or not len(pairs):
             raise ParameterError(f"pairs={list(pairs)!r}: not in the result are {missing}")
         result = result.sel(pair=list(pairs))
-    return PairImages(PairSets(result, model, progress=False), side)
+    return PairImages(PairSets(result, model, progress=False), side, progress)
 
 
 def _kept(
@@ -139,14 +161,16 @@ def _dataset(
     return found
 
 
-def _estimates(images: PairImages, estimate: Callable[..., Estimate]) -> Callable[[], Arrays]:
+def _estimates(
+    images: PairImages, what: str, estimate: Callable[..., Estimate]
+) -> Callable[[], Arrays]:
     """Computes maps of all pairs, the pairs of one masked crop together."""
 
     def compute() -> Arrays:
         n = images.sets.ends.shape[1]
         found: Arrays = {}
         blocks = []
-        for face, rows in images.groups():
+        for face, rows in images.walk(what):
             one = estimate(images.sets.model, images.sets.crops[face], images.partners[rows])
             if not found:
                 shape = (n, *one.maps.shape[1:])
@@ -193,6 +217,7 @@ def corrrise_maps(
     fill: str = "mean",
     seed: int = 0,
     batch_size: int | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Where in one face lies what makes a pair similar (CorrRISE).
 
@@ -208,6 +233,8 @@ def corrrise_maps(
         Labels of pairs; all by default.
     n_masks, reliability, patch, n_patches, fill, seed, batch_size
         As for :func:`freqlab.saliency.corrrise.corrrise_estimate`.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -218,7 +245,7 @@ def corrrise_maps(
         ``attrs["passes"]`` and ``"seconds"`` say what it cost, ``"forward_passes"`` what was not
         in the store.
     """
-    images = images_of(result, model, side=side, pairs=pairs)
+    images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         **{"n_masks": n_masks, "reliability": reliability, "patch": patch, "seed": seed},
         **{"n_patches": n_patches, "fill": fill},
@@ -227,7 +254,7 @@ def corrrise_maps(
     def estimate(*arguments: Any) -> Estimate:
         return corrrise.corrrise_estimate(*arguments, **options, batch_size=batch_size)
 
-    arrays, attrs = _kept(images, "corrrise", options, _estimates(images, estimate))
+    arrays, attrs = _kept(images, "corrrise", options, _estimates(images, "CorrRISE", estimate))
     what = "correlation of mask and similarity"
     return _dataset(images, _random_masks(images, arrays, ("y", "x"), what, "1"), attrs)
 
@@ -244,6 +271,7 @@ def freqrise_maps(
     keep: float = 0.5,
     seed: int = 0,
     batch_size: int | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Which coefficients of one image make a pair similar (FreqRISE for images).
 
@@ -253,6 +281,8 @@ def freqrise_maps(
         As for :func:`corrrise_maps`.
     n_masks, reliability, cell, keep, seed, batch_size
         As for :func:`freqlab.saliency.freqrise.freqrise_estimate`.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -261,7 +291,7 @@ def freqrise_maps(
         frequencies: how much larger the similarity is where a coefficient is kept; and
         ``by_band(pair, band)``, its mean over the coefficients of each band.
     """
-    images = images_of(result, model, side=side, pairs=pairs)
+    images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         **{"n_masks": n_masks, "reliability": reliability, "cell": cell, "keep": keep},
         "seed": seed,
@@ -270,7 +300,7 @@ def freqrise_maps(
     def estimate(*arguments: Any) -> Estimate:
         return freqrise.freqrise_estimate(*arguments, **options, batch_size=batch_size)
 
-    arrays, attrs = _kept(images, "freqrise", options, _estimates(images, estimate))
+    arrays, attrs = _kept(images, "freqrise", options, _estimates(images, "FreqRISE", estimate))
     what = "similarity gained where it is kept"
     variables = _random_masks(images, arrays, ("ky", "kx"), what, _SIMILARITY)
     labels, n_bands = images.sets.sets.labels, len(images.sets.held)
@@ -288,6 +318,7 @@ def gradient_maps(
     side: str = "probe",
     pairs: Sequence[int] | None = None,
     fmr: float | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Share out the similarity of pairs by gradients: an approximation, in both bases.
 
@@ -300,6 +331,8 @@ def gradient_maps(
     fmr
         False match rate of the threshold at which arguments are split; without one, those that
         add to the similarity support it, and those that take from it oppose it.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -308,7 +341,7 @@ def gradient_maps(
         ``by_band(pair, argument, band)``, for the arguments ``supporting`` and ``opposing``; their
         sum is that of the whole similarity.
     """
-    images = images_of(result, model, side=side, pairs=pairs)
+    images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     threshold = 0.0 if fmr is None else threshold_of(result, model=model.name, fmr=fmr)
     if not np.isfinite(threshold):
         raise ParameterError(f"fmr={fmr!r}: the threshold of model {model.name!r} is not resolved")
@@ -321,7 +354,7 @@ def gradient_maps(
         n = images.sets.ends.shape[1]
         space = np.full((n, 2, height, width), np.nan, np.float32)
         plane = np.full((n, 2, height, width // 2 + 1), np.nan, np.float32)
-        for face, rows in images.groups():
+        for face, rows in images.walk("gradients"):
             for row in rows:
                 crop, partner = images.sets.crops[face], images.partners[row]
                 found = gradients.attribute(model, crop, partner, **options)
@@ -354,6 +387,7 @@ def joint_maps(
     side: str = "probe",
     pairs: Sequence[int] | None = None,
     batch_size: int | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Influence of each band within each window of one face: which band, and where.
 
@@ -363,6 +397,8 @@ def joint_maps(
         As for :func:`corrrise_maps`.
     grid, batch_size
         As for :func:`freqlab.saliency.joint.joint_influence`.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -370,7 +406,7 @@ def joint_maps(
         ``influence(pair, band, row, column)``, directed, and ``removed_rms``, the contrast that
         was taken, alike.
     """
-    images = images_of(result, model, side=side, pairs=pairs)
+    images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         "grid": grid,
         "edges": [float(edge) for edge in images.sets.bands.edges],
@@ -381,7 +417,7 @@ def joint_maps(
         shape = (images.sets.ends.shape[1], n_bands, grid, grid)
         influence, contrast = (np.full(shape, np.nan, np.float32) for _ in range(2))
         passes = 0
-        for face, rows in images.groups():
+        for face, rows in images.walk("joint map"):
             found = joint.joint_influence(
                 model,
                 images.sets.crops[face],

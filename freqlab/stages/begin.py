@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import sys
 import uuid
@@ -13,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.chunks import is_remote
+from freqlab.chunks import disk_faults, is_remote
 from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces import Faces
@@ -32,8 +31,6 @@ from freqlab.templates import overhang, pixels_per_pixel, template
 from freqlab.workers import working
 
 __all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
-
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
 
 def load_models(
@@ -92,7 +89,7 @@ def begun(
         raise ParameterError(f"compile={compile!r} must be True, False or 'auto'")
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
-    with _disk_faults(url), locked(url) as lock, working() as workers:
+    with disk_faults(url), locked(url) as lock, working() as workers:
         removed = repair_store(url, faces) if repair and store is not None else []
         if removed and progress:
             tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
@@ -117,27 +114,6 @@ def begun(
             if is_remote(url) or not isinstance(error, StoreError):
                 run_store.check_reachable()
             raise
-
-
-@contextlib.contextmanager
-def _disk_faults(url: str) -> Iterator[None]:
-    """Say of a disk that is full, or refuses, which store it was and that nothing is lost.
-
-    Raises
-    ------
-    StoreError
-        In the place of such an OSError. Others, say of a user's own network, pass.
-    """
-    try:
-        yield
-    except OSError as error:
-        within = str(error.filename or "").startswith(url)
-        if isinstance(error, StoreError) or not (within or error.errno in _OF_DISKS):
-            raise
-        raise StoreError(
-            f"store {url!r} cannot be written: {error.strerror or error}. What was done is kept, "
-            f"and nothing counts as done that is not; once that is settled, the same call goes on"
-        ) from error
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:

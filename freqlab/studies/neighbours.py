@@ -76,6 +76,7 @@ def saliency_curves(
     n_random: int = 2,
     seed: int = 0,
     batch_size: int | None = None,
+    progress: bool = True,
 ) -> xr.Dataset:
     """Similarity of pairs along deletion and insertion, in the order of several explanations.
 
@@ -104,6 +105,8 @@ def saliency_curves(
         Of these.
     batch_size
         Images per forward pass.
+    progress
+        Show a progress bar.
 
     Returns
     -------
@@ -124,7 +127,7 @@ def saliency_curves(
     if not explanations:
         raise ParameterError("explanations={}: give at least one map")
     labels_of_pairs = next(iter(explanations.values()))["pair"].to_numpy().tolist()
-    images = images_of(result, model, side=side, pairs=labels_of_pairs)
+    images = images_of(result, model, side=side, pairs=labels_of_pairs, progress=progress)
     units = _units(images, domain, cell)
     n_units = int(units.max()) + 1
     values = [_per_unit(name, one, images, domain, units) for name, one in explanations.items()]
@@ -144,7 +147,7 @@ def saliency_curves(
     def compute() -> Arrays:
         similarity = np.full((n_pairs, 2, len(names), len(counts)), np.nan)
         passes = 0
-        for face, rows in images.groups():
+        for face, rows in images.walk(f"orders of {domain}"):
             for row in rows:
                 # removed[protocol, order, step, unit]
                 ranks = np.argsort(orders[row], axis=1)

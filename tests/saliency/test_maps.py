@@ -84,3 +84,10 @@ def test_wrong_arguments_are_named(demo, mobilefacenet):
         fl.joint_maps(demo, mobilefacenet, side="both")
     with pytest.raises(ParameterError, match="not resolved"):
         fl.gradient_maps(demo, mobilefacenet, pairs=[0], fmr=1e-3)
+
+
+@pytest.mark.parametrize("progress", [True, False])
+def test_a_bar_counts_the_pairs(demo, mobilefacenet, capsys, progress):
+    options = {"pairs": [0, 1], "seed": 7 + progress, "progress": progress}
+    fl.freqrise_maps(demo, mobilefacenet, n_masks=4, **options)
+    assert ("mobilefacenet: FreqRISE: 100%" in capsys.readouterr().err) == progress
