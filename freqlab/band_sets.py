@@ -22,7 +22,7 @@ import zarr
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.chunks import open_root
+from freqlab.chunks import ALL_CHUNKS, compressors, open_root, read, reading
 from freqlab.embeddings import (
     Part,
     PartDone,
@@ -141,7 +141,8 @@ class BandSets:
         rows = np.array([self._index[key] for key in keys], np.int64)
         wanted, back = np.unique(rows, return_inverse=True)
         array: Any = (group or self._open())["embedding"]  # type: ignore[index]
-        return np.asarray(array.oindex[wanted])[back]
+        with reading(self._path):
+            return np.asarray(array.oindex[wanted])[back]
 
     def _keys(
         self,
@@ -179,7 +180,7 @@ class BandSets:
             return None
         keys: Any = group["key"]
         if keys.shape[0] > len(self._index):
-            new = np.asarray(keys[len(self._index) :])
+            new = read(keys, slice(len(self._index), None))
             start = len(self._index)
             self._index.update({row.tobytes(): start + i for i, row in enumerate(new)})
         return group
@@ -200,7 +201,8 @@ class BandSets:
                     chunks=(chunk, width),
                     dtype=dtype,
                     dimension_names=("set" if name == "embedding" else "known", dims),
-                    compressors=None,
+                    compressors=compressors(False),
+                    config=ALL_CHUNKS,
                 )
         array: Any = group["embedding"]
         if array.shape[1] != embeddings.shape[1]:

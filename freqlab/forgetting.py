@@ -22,7 +22,7 @@ from freqlab.chunks import (
 )
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
 from freqlab.integrity import remove_partial_files
-from freqlab.layout import FORGOTTEN
+from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import locked
 from freqlab.store import RunStore
 
@@ -50,7 +50,9 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     Gone are the person's faces, whatever was made from them (degraded faces, morphs), their
     crops, landmarks, digests and embeddings, and in every result the pairs that show them. The
     rows stay as empty places, so that those of the others keep their numbers. Thresholds and
-    other figures over all faces stay as they were computed.
+    other figures over all faces stay as they were computed. What studies keep (embeddings of sets
+    of bands, maps) goes as a whole, for it does not say whose it is; it is computed again when it
+    is asked for.
 
     The run's files are rewritten, not overwritten: a disk may keep what a file held for a
     while, as with any file that is deleted, and copies and backups are not reached.
@@ -86,6 +88,8 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         remove_partial_files(url)
         rows, named = _rows_of(run, str(subject))
         run.root.attrs["forgetting"] = rows.tolist()
+        for name in set(KEPT_RESULTS) & set(run.root.group_keys()):
+            remove_folder(run.root.store, name)
         n_pairs = _drop_pairs_of_results(run, rows)
         for path in _face_nodes(run.root):
             _blank(run, cast(zarr.Group, run.root[path]), rows)

@@ -28,7 +28,7 @@ from freqlab.chunks import (
 )
 from freqlab.errors import StoreError
 from freqlab.faces import Faces
-from freqlab.layout import DONE, PENDING
+from freqlab.layout import DONE, KEPT_RESULTS, PENDING
 
 __all__ = ["Damage", "check_chunks", "remove_partial_files", "repair_store", "verify_run"]
 
@@ -154,7 +154,11 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
         elif damage.node.startswith("influence/") and damage.chunk is not None:
             root[damage.node].attrs["complete"] = False
             _remove_chunk(root, damage)
-        elif damage.chunk is None or damage.array == "reference_embedding":
+        elif (
+            damage.chunk is None
+            or damage.array == "reference_embedding"
+            or damage.node.split("/")[0] in KEPT_RESULTS
+        ):
             _remove_node(root, damage.node)
         else:
             _set_pending(root, damage.node, damage)
@@ -262,7 +266,9 @@ def _remove_chunk(root: zarr.Group, damage: Damage) -> None:
 def _remove_node(root: zarr.Group, path: str) -> None:
     """Remove a node whose description is damaged, so that it is made anew."""
     parts = path.split("/")
-    n_kept = {"embeddings": 3, "crops": 2, "influence": 2}.get(parts[0], 1)
+    n_kept = {"embeddings": 3, **dict.fromkeys(("crops", "influence", *KEPT_RESULTS), 2)}.get(
+        parts[0], 1
+    )
     doomed = "/".join(parts[:n_kept])
     remove_folder(root.store, doomed)
 

@@ -12,6 +12,7 @@ __all__ = [
     "FAILED",
     "FLAGS",
     "FORGOTTEN",
+    "KEPT_RESULTS",
     "NO_FACE",
     "NO_FILE",
     "NUMBER",
@@ -21,6 +22,9 @@ __all__ = [
     "UNREADABLE",
     "Column",
 ]
+
+KEPT_RESULTS = ("saliency", "sets")
+"""Groups of what studies computed: asked for again, it is computed again."""
 
 PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
 FLAGS = {

@@ -128,6 +128,24 @@ def test_nothing_of_the_person_is_left(store):
     assert not {row.tobytes() for row in gone} & {row.tobytes() for row in left}
 
 
+def test_what_studies_kept_of_the_person_goes_too(store):
+    """Embeddings of sets of bands, and maps; both are computed again when they are asked for."""
+    model = fl.wrap_model(Linear(), name="linear")
+    result = fl.open_influence(store, "r")
+    own = result.sel(pair=result["probe_subject"].to_numpy() == SUBJECT).isel(pair=[0, 1])
+    pair = own["pair"].to_numpy().tolist()[:1]
+    fl.deletion_curves(own, [model], n_random=1, progress=False)
+    fl.gradient_maps(result, model, pairs=pair, steps=2, progress=False)
+    before = everything_decoded(store)
+    names = [name for name in before if name.startswith(("sets/", "saliency/"))]
+    assert {name.split("/")[0] for name in names} == {"sets", "saliency"}
+    fl.forget(store, subject=SUBJECT)
+    assert not [f for f in store.rglob("*") if {"sets", "saliency"} & set(f.parts)]
+    left = fl.open_influence(store, "r").isel(pair=[0, 1])
+    fl.deletion_curves(left, [model], n_random=1, progress=False)
+    assert len(fl.verify_run(store)) == 0
+
+
 def test_nobody_else_is_touched(store):
     rows = rows_of(store)
     before = fl.open_influence(store, "r").load()

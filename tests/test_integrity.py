@@ -125,6 +125,29 @@ def test_damage_costs_its_own_block_only(store):
     assert result.attrs["forward_passes"] == 42 - 32
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_what_studies_kept_is_made_anew(store, way):
+    """Damage in it is found as elsewhere; repair takes the whole of it out."""
+    model = fl.wrap_model(Linear(), name="linear")
+    some = fl.open_influence(store).isel(pair=[0, 1])
+    curves = fl.deletion_curves(some, [model], n_random=1, progress=False)
+    maps = fl.gradient_maps(some, model, steps=2, progress=False)
+    assert len(fl.verify_run(store)) == 0
+    kept = [f for f in chunk_files(store) if {"sets", "saliency"} & set(f.parts)]
+    for file in kept:
+        way(file, 11)
+    assert len(fl.verify_run(store)) == len(kept)
+    if way is not remove:
+        with pytest.raises(StoreError, match="'sets/linear.*--repair"):
+            fl.deletion_curves(some, [model], n_random=1, progress=False)
+    compute(store, repair=True)
+    assert len(fl.verify_run(store)) == 0
+    again = fl.deletion_curves(some, [model], n_random=1, progress=False)
+    np.testing.assert_array_equal(again["similarity"], curves["similarity"])
+    remade = fl.gradient_maps(some, model, steps=2, progress=False)
+    np.testing.assert_array_equal(remade["space"], maps["space"])
+
+
 def test_a_run_and_a_reader_say_what_is_damaged(store):
     remove(store / "embeddings/linear/intact/embedding/c/0/0")
     with pytest.raises(StoreError, match=r"lacks chunk\(s\) of 32 faces.*--repair"):

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab import __version__
-from freqlab.chunks import disk_faults, open_root
+from freqlab.chunks import ALL_CHUNKS, compressors, disk_faults, open_root, read
 from freqlab.locking import locked
 
 __all__ = ["Arrays", "digest_of", "kept"]
@@ -59,7 +59,7 @@ def kept(
     path = f"saliency/{kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
     group = open_root(store).get(path)
     if isinstance(group, zarr.Group) and group.attrs.get("about") == text:
-        found = {name: np.asarray(array[...]) for name, array in group.arrays()}
+        found = {name: read(array) for name, array in group.arrays()}
         return found, float(str(group.attrs["seconds"])), True
     began = time.perf_counter()
     arrays = compute()
@@ -69,7 +69,13 @@ def kept(
         group = root.create_group(path, overwrite=True)
         for name, array in arrays.items():
             names = [f"{name}_{axis}" for axis in range(array.ndim)]
-            group.create_array(name, data=array, dimension_names=names)
+            group.create_array(
+                name,
+                data=array,
+                dimension_names=names,
+                compressors=compressors(True),
+                config=ALL_CHUNKS,
+            )
         # last, so that a stopped run leaves nothing that counts
         group.attrs.update({"seconds": seconds, "about": text})
     return arrays, seconds, False
