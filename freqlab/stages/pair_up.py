@@ -34,6 +34,7 @@ _PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
 _PAIRS_PER_PIECE = 2048  # that one worker takes
 _TILE = 512  # faces whose embeddings are read together
 _MOST_COMPARED = 100_000  # faces whose comparisons give the thresholds: 5,000,000,000
+_MOST_KEPT = 64  # sets of faces whose thresholds are kept
 _TILES_HELD = 8  # where both images are masked
 _DENSE = 8  # a stretch of untouched embeddings is read whole if one in so many is needed
 
@@ -96,7 +97,7 @@ def write_influence(
     n_impostors = np.zeros(len(models), np.int64)
     for m, model in enumerate(models):
         _pair_up(run, group, m, model, rows, sides)
-        thresholds[m], n_impostors[m] = _thresholds(run, model)
+        thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"])
     for variable, values, dims in (
         ("threshold", thresholds, ["model", "fmr"]),
         ("impostor_comparisons", n_impostors, ["model"]),
@@ -397,17 +398,31 @@ def _wait(results: list[Future[int]]) -> int:
     return sum(result.result() for result in results)
 
 
-def _thresholds(run: Run, model: Model) -> tuple[list[float], int]:
+def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number.
 
     Faces that are degraded are left out: a threshold is that of photographs as they are. Of more
     than 100,000 faces so many are drawn, the same ones each time; their comparisons resolve
-    every rate.
+    every rate. They are kept beside the embeddings, by what is known `about` the faces: other
+    pairs of the same faces have them already.
     """
-    intact: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact/embedding"]
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact"]
+    failed = np.packbits(run.failed()).tobytes()
+    key = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
+    kept: dict[str, Any] = dict(node.attrs.get("thresholds", {}))
+    if key in kept and list(kept[key]["fmr"]) == list(FMRS):
+        values = [float("nan") if t is None else float(t) for t in kept[key]["threshold"]]
+        return values, int(kept[key]["comparisons"])
+    intact = node["embedding"]
     whole = np.flatnonzero(~run.faces.degraded)
     if len(whole) > _MOST_COMPARED:
         whole = np.sort(np.random.default_rng(0).choice(whole, _MOST_COMPARED, replace=False))
     with reading(intact.path):
         embeddings = np.asarray(intact.oindex[run.rows[whole]])
-    return impostor_thresholds(embeddings, run.faces.subjects[whole], run.faces.sources[whole])
+    thresholds, n_impostors = impostor_thresholds(
+        embeddings, run.faces.subjects[whole], run.faces.sources[whole]
+    )
+    known = [t if np.isfinite(t) else None for t in thresholds]
+    kept[key] = {"fmr": list(FMRS), "threshold": known, "comparisons": n_impostors}
+    node.attrs["thresholds"] = dict(list(kept.items())[-_MOST_KEPT:])
+    return thresholds, n_impostors
