@@ -52,7 +52,7 @@ class _RemoteLock(Lock):
     def acquire(self) -> None:
         """Take the lock, from a writer that is dead if need be."""
         seen, since = None, time.monotonic()
-        while not self._create():
+        while not (self._create() and self._is_kept(seen is not None)):
             found = self._read()
             if found is None:
                 continue  # released just now
@@ -111,6 +111,14 @@ class _RemoteLock(Lock):
                 return False
             raise
         return True
+
+    def _is_kept(self, contested: bool) -> bool:
+        """Whether the object is still ours after others may have removed it as the dead one's."""
+        if not contested:
+            return True
+        time.sleep(BEAT / 5)
+        found = self._read()
+        return found is not None and found["writer"] == self._writer
 
     def _read(self) -> dict[str, Any] | None:
         try:
