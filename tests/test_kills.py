@@ -330,7 +330,8 @@ def test_a_store_removed_under_the_run(tmp_path):
 
 
 COMMAND_LINE = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # may have come ignored from a script
 import freqlab as fl
 from freqlab import cli
 from freqlab.models.spec import Model

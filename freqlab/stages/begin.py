@@ -12,9 +12,9 @@ from typing import Any
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.chunks import disk_faults, is_remote
+from freqlab.chunks import disk_faults
 from freqlab.cluster import Cluster
-from freqlab.errors import ParameterError, StoreError, check_name, check_number
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.integrity import repair_store
 from freqlab.locking import locked
@@ -110,9 +110,8 @@ def begun(
                 compile=compile,
                 cluster=cluster,
             )
-        except Exception as error:  # whatever comes of a store that is gone
-            if is_remote(url) or not isinstance(error, StoreError):
-                run_store.check_reachable()
+        except Exception:  # whatever comes of a store that is gone
+            run_store.check_reachable()
             raise
 
 
