@@ -190,7 +190,7 @@ class BandSets:
         root = open_root(self._store, "a")
         group = root.require_group(self._path)
         if "key" not in group:
-            group.attrs.update(make_attrs(model=self.model.name))
+            group.update_attributes(make_attrs(model=self.model.name))
             for name, width, chunk, dtype, dims in (
                 ("embedding", embeddings.shape[1], _ROWS_PER_CHUNK, "float32", "feature"),
                 ("key", _KEY_BYTES, 64 * _ROWS_PER_CHUNK, "uint8", "byte"),

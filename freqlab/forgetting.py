@@ -231,7 +231,7 @@ def _copy_pairs(
     copy = root.require_group(path)
     attrs = dict(group.attrs)
     n_dropped += cast(int, attrs.get("pairs_forgotten", 0))
-    copy.attrs.update({**attrs, "complete": False, "pairs_forgotten": n_dropped})
+    copy.update_attributes({**attrs, "complete": False, "pairs_forgotten": n_dropped})
     for name in list(group.array_keys()):
         array = opened(group, name)
         dims = cast(tuple[str, ...], array.metadata.dimension_names)  # type: ignore[union-attr]

@@ -80,11 +80,11 @@ class RunStore:
         self.url = os.fspath(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
         self.root = open_root(self.url, "a")
-        if "format" not in self.root.attrs:
-            if list(self.root.keys()):
+        if "block_size" not in self.root.attrs:  # nothing, or begun and killed at once
+            if "format" not in self.root.attrs and list(self.root.keys()):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
             attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
-            self.root.attrs.update({**attrs, "block_size": block_size})
+            self.root.update_attributes({**attrs, "block_size": block_size})
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
@@ -207,7 +207,7 @@ class RunStore:
         """
         group = self.root.require_group(path)
         if "identity" not in group.attrs:
-            group.attrs.update(make_attrs(identity=dict(identity)))
+            group.update_attributes(make_attrs(identity=dict(identity)))
             return group
         stored = json.loads(str(group.attrs["identity"]))
         given = json.loads(json.dumps(identity))

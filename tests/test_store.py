@@ -266,3 +266,24 @@ def test_a_column_keeps_its_kind(tmp_path):
     store.add_faces(with_ages([32, np.nan], [4, 5]))
     ages = fl.open_run(tmp_path / "run.zarr")["faces"]["age"].to_numpy()
     np.testing.assert_array_equal(ages, [np.nan, np.nan, 30, 31, 32, np.nan])
+
+
+def test_a_store_that_was_killed_while_it_was_begun(tmp_path):
+    """Not all of what it is was written, as earlier versions could leave it."""
+    zarr.create_group(tmp_path / "run.zarr", attributes={"format": "freqlab-run"})
+    store = RunStore(tmp_path / "run.zarr")
+    assert store.root.attrs["format_version"] == 1
+    assert store.block_size == 32
+
+
+def test_what_a_store_is_comes_in_one_write(tmp_path, monkeypatch):
+    """So that no kill falls in between."""
+    seen, real = [], zarr.Group.update_attributes
+
+    def watched(group, new):
+        seen.append(dict(new))
+        return real(group, new)
+
+    monkeypatch.setattr(zarr.Group, "update_attributes", watched)
+    RunStore(tmp_path / "run.zarr")
+    assert {"format", "format_version", "block_size"} <= set(seen[0])

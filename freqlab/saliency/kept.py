@@ -77,5 +77,5 @@ def kept(
                 config=ALL_CHUNKS,
             )
         # last, so that a stopped run leaves nothing that counts
-        group.attrs.update({"seconds": seconds, "about": text})
+        group.update_attributes({"seconds": seconds, "about": text})
     return arrays, seconds, False

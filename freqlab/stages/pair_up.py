@@ -89,7 +89,7 @@ def write_influence(
         measure_refinement(run, models, refinement, positions, sides)
         made["refine_error"] = to_json(refinement.errors)
         made["broad"] = refinement.broad
-    group.attrs.update(made)
+    group.update_attributes(made)
     _write_axes(store, group, models, run.bands, sides, columns)
     _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
     rows = np.stack([columns["probe"], columns["reference"]])
