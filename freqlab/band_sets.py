@@ -22,7 +22,7 @@ import zarr
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.chunks import ALL_CHUNKS, compressors, open_root, read, reading
+from freqlab.chunks import ALL_CHUNKS, compressors, open_root, open_root_if_there, read, reading
 from freqlab.embeddings import (
     Part,
     PartDone,
@@ -31,7 +31,7 @@ from freqlab.embeddings import (
     block_parts,
     default_batch_size,
 )
-from freqlab.errors import ParameterError, StoreError
+from freqlab.errors import ParameterError
 from freqlab.locking import locked
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
@@ -171,11 +171,8 @@ class BandSets:
 
     def _open(self) -> zarr.Group | None:
         """The node of this model, its index up to date; None while there is none."""
-        try:
-            root = open_root(self._store)
-        except StoreError:
-            return None
-        group = root.get(self._path)
+        root = open_root_if_there(self._store)
+        group = None if root is None else root.get(self._path)
         if not isinstance(group, zarr.Group) or "key" not in group:
             return None
         keys: Any = group["key"]

@@ -28,6 +28,7 @@ __all__ = [
     "has_checksums",
     "is_remote",
     "open_root",
+    "open_root_if_there",
     "opened",
     "reaching",
     "read",
@@ -43,7 +44,6 @@ ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 
 REMOTE_OPTIONS = {"use_listings_cache": False}
 """For fsspec: what another process writes must be seen at once."""
-
 
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 
@@ -75,6 +75,18 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
         raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
     with reaching(place):
         return zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
+
+
+def open_root_if_there(
+    url: str | os.PathLike[str], mode: Literal["r", "r+"] = "r"
+) -> zarr.Group | None:
+    """Open the Zarr group of a run as :func:`open_root` does; None if nothing is there yet."""
+    try:
+        return open_root(url, mode)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
 
 
 @contextlib.contextmanager

@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from freqlab.bands import Bands, check_support, parse_bands, rings
-from freqlab.chunks import open_root
+from freqlab.chunks import open_root_if_there
 from freqlab.embeddings import Removals, block_parts
-from freqlab.errors import ParameterError, StoreError, check_number
+from freqlab.errors import ParameterError, check_number
 from freqlab.faces import Faces
 from freqlab.layout import DONE, FAILED
 from freqlab.locking import check_place
@@ -268,11 +268,7 @@ class _Found:
         self.root = None
         if store is not None:
             check_place(store)
-            try:
-                self.root = open_root(store)
-            except StoreError as error:
-                if not isinstance(error.__cause__, FileNotFoundError):
-                    raise
+            self.root = open_root_if_there(store)
         names: Any = [] if self.root is None else np.asarray(self.root["faces/face"][:])  # type: ignore[index]
         attrs = {} if self.root is None else dict(self.root.attrs)
         self.block_size = int(cast(int, attrs.get("block_size", _BLOCK)))

@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.bands import Bands
-from freqlab.chunks import open_root
+from freqlab.chunks import is_remote, open_root
 from freqlab.compilation import compiled, is_compiled
 from freqlab.embeddings import Removals
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
@@ -194,7 +194,7 @@ def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_])
     text = cluster.texts.get(model.name)
     return Job(
         key=uuid.uuid4().hex,
-        url=url if "://" in url else os.path.abspath(url),
+        url=url if is_remote(url) else os.path.abspath(url),
         n_faces=run.store.n_faces,
         attrs=dict(run.store.root.attrs),
         model=_pickled(model) if text is None else text,
