@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -55,12 +55,19 @@ UpscaleOption = Annotated[
     bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
 ]
 PrecisionOption = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
+CompileOption = Annotated[
+    Literal["auto", "yes", "no", "once"],
+    typer.Option(help="Compile networks: if it pays; at once; never; like auto, kept nowhere."),
+]
 LandmarksOption = Annotated[
     Path | None, typer.Option(help="Table of landmarks to use instead of detecting.")
 ]
 PairsOption = Annotated[
     Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
 ]
+
+
+_COMPILE: dict[str, bool | str] = {"yes": True, "no": False}
 
 
 def _version(wanted: bool) -> None:
@@ -107,10 +114,7 @@ def run(
     keep_crops: CropsOption = None,
     upscale: UpscaleOption = False,
     precision: PrecisionOption = "float32",
-    compile: Annotated[
-        bool | None,
-        typer.Option("--compile/--no-compile", help="Compile networks; by default if it pays."),
-    ] = None,
+    compile: CompileOption = "auto",
     refine: Annotated[
         float | None,
         typer.Option(help="Compute fine bands only where broad ones move a pair by more."),
@@ -147,7 +151,7 @@ def run(
             keep_crops=keep_crops,
             upscale=upscale,
             precision=precision,
-            compile="auto" if compile is None else compile,
+            compile=_COMPILE.get(compile, compile),
             refine=refine,
             repair=repair,
             cluster=cluster,
@@ -348,6 +352,49 @@ def models() -> None:
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
         "      any of these with ,name=... ,mean=... ,std=... ,template=... behind it"
     )
+
+
+@app.command(name="compile")
+def compile_networks(
+    model: ModelsOption,
+    device: DeviceOption = "auto",
+    batch_size: BatchOption = None,
+    precision: PrecisionOption = "float32",
+) -> None:
+    """Compile networks ahead of runs, about half a minute each, and keep them in the cache."""
+    from freqlab.compilation import compile_ahead
+    from freqlab.models.loading import load_model
+    from freqlab.models.precision import in_precision
+
+    for name in model:
+        loaded = in_precision(load_model(name, device=device), precision)
+        typer.echo(f"{loaded.name}: {compile_ahead(loaded, batch_size=batch_size)}")
+
+
+@app.command()
+def cache(
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Remove all compiled networks from it.")
+    ] = False,
+) -> None:
+    """Say where compiled networks are kept, and which; each holds a copy of its weights."""
+    from freqlab.compiled_packages import CACHE_VARIABLE, cache_folder, clear_packages, packages
+
+    folder = cache_folder()
+    if folder is None:
+        typer.echo(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home).")
+        return
+    if clear:
+        typer.echo(f"{folder}: removed {clear_packages():,} compiled network(s)")
+        return
+    found = packages()
+    for package in found:
+        batch, precision = package.facts["input"][0], package.facts["precision"]
+        typer.echo(
+            f"{package.path.name}: {package.model}, {precision}, batches of {batch}, "
+            f"{package.facts['device']}, {package.n_bytes / 1e6:.1f} MB"
+        )
+    typer.echo(f"{folder}: {len(found):,} compiled network(s)")
 
 
 @app.command()

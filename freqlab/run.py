@@ -157,9 +157,14 @@ def influence(
         does to influence is measured on a sample of faces, told, and stored as
         ``attrs["precision_error"]``. A store that holds a model in one precision refuses another.
     compile
-        Whether networks are compiled: ``"auto"``, from two minutes of expected work on, beside the
-        work; True, at once; False, never. Embeddings differ by rounding only. A network that
-        cannot be compiled goes on as it is, and the run says so.
+        Whether networks are compiled: ``"auto"``, with the compiled network that the user's cache
+        holds, and from two minutes of expected work on by a process of its own, beside the work;
+        True, before the first forward pass; False, never; ``"once"``, like ``"auto"`` without the
+        cache. What is compiled is kept in the user's cache folder, with a copy of the weights,
+        for later runs. The environment variable ``FREQLAB_CACHE`` names another folder, or says
+        ``off``. Embeddings differ by rounding only: a compiled network is held against the network
+        itself, to 1e-5 of unit embeddings in float32. A network that cannot be compiled goes on
+        as it is, and the run says so.
     refine
         A tolerance of influence, to compute less: groups of four bands are removed together first,
         and the bands of a group one by one only where that moved some pair by more than the
@@ -175,8 +180,8 @@ def influence(
         ``"local"``, ``"local:2"``, which are started here. They write to `store`, which they must
         reach as this process does; the photographs too. A worker runs one block per thread, on
         one core; where workers have a resource ``GPU``, a block takes one. With
-        ``device="auto"`` each worker takes what it has. Networks are compiled if `compile` is
-        True only.
+        ``device="auto"`` each worker takes what it has. A worker compiles networks if `compile`
+        is True only; with ``"auto"`` it takes those that its cache holds.
     progress
         Whether bars and a summary are written to standard error.
 

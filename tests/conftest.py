@@ -12,6 +12,7 @@ from hypothesis import settings
 
 import freqlab as fl
 
+os.environ["FREQLAB_CACHE"] = "off"  # what the user's cache holds must not decide what tests find
 if "PYTEST_XDIST_WORKER" in os.environ:  # several run side by side: one thread each
     torch.set_num_threads(1)
     os.environ["OMP_NUM_THREADS"] = "1"

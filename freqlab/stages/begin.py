@@ -85,8 +85,8 @@ def begun(
     """
     if batch_size is not None:
         check_number("batch_size", batch_size, at_least=1, whole=True)
-    if compile not in (True, False, "auto"):
-        raise ParameterError(f"compile={compile!r} must be True, False or 'auto'")
+    if not isinstance(compile, bool) and compile not in ("auto", "once"):
+        raise ParameterError(f"compile={compile!r} must be True, False, 'auto' or 'once'")
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
     with disk_faults(url), locked(url) as lock, working() as workers:

@@ -26,7 +26,7 @@ import numpy.typing as npt
 
 from freqlab.bands import Bands
 from freqlab.chunks import is_remote, open_root
-from freqlab.compilation import compiled, is_compiled
+from freqlab.compilation import compiled, from_cache, is_compiled
 from freqlab.embeddings import Removals
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.faces import Faces
@@ -82,7 +82,7 @@ class Job:
     device: str
     precision: str
     batch_size: int | None
-    compile: bool
+    compile: bool | str
     bands: Bands
     held: npt.NDArray[np.bool_]
     nodes: tuple[str, ...]
@@ -201,7 +201,7 @@ def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_])
         device=cluster.device,
         precision=cluster.precision,
         batch_size=run.batch_size,
-        compile=run.compile is True,
+        compile=run.compile,
         bands=run.bands,
         held=held,
         nodes=tuple(task.node.path for task in tasks),
@@ -379,12 +379,17 @@ class _Worker:
             if self._checked:
                 return
             check_model(run, self.model, self._labels)
-            if self._compile:
+            given: dict[str, Any] = {
+                "batch_size": run.batch_of(self.model),
+                "threads": 1,
+                "streams": os.cpu_count() or 1,  # each thread of the worker may be at a block
+            }
+            if self._compile is True:
                 # one that cannot be compiled goes on as it is; the origin of the block says so
                 with contextlib.suppress(ModelError):
-                    self.model = compiled(
-                        self.model, batch_size=run.batch_of(self.model), threads=1
-                    )
+                    self.model = compiled(self.model, **given)
+            elif self._compile == "auto":
+                self.model = from_cache(self.model, **given) or self.model
             self._checked = True
 
 

@@ -51,7 +51,8 @@ class Run:
     workers
         The threads that do the work.
     compile
-        Whether networks are compiled: ``True``, ``False``, or ``"auto"`` where that pays.
+        Whether networks are compiled: ``True``, ``False``, ``"auto"`` where that pays, or
+        ``"once"``, likewise but not kept for later runs.
     cluster
         Where blocks are embedded, if not by `workers`.
     forward_passes
@@ -125,6 +126,15 @@ class Run:
         """Write a line to standard error, past the bars."""
         if self.progress:
             tqdm.write(text, file=sys.stderr)
+
+    def note_once(self, text: str) -> None:
+        """Write a note, unless this process wrote the same one before."""
+        if self.progress and text not in _NOTED:
+            _NOTED.add(text)
+            self.say(f"note: {text}")
+
+
+_NOTED: set[str] = set()
 
 
 def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:

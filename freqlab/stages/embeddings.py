@@ -14,7 +14,14 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.compilation import WORTH_SECONDS, compiled, is_compiled
+from freqlab.compilation import (
+    WORTH_LOADING,
+    WORTH_SECONDS,
+    Compilation,
+    compiled,
+    from_cache,
+    is_compiled,
+)
 from freqlab.embeddings import Part, PartDone, Removals, assemble, block_parts, embed_block
 from freqlab.errors import ModelError, StoreConflictError
 from freqlab.integrity import check_chunks
@@ -107,7 +114,11 @@ def embed_rows(
     `held` says which bands the removals of the banded node stand for. Returns the model as it was
     in the end, compiled or not.
     """
-    return _Embedding(run, model, tasks, to_align, held).work_through(rows)
+    work = _Embedding(run, model, tasks, to_align, held)
+    try:
+        return work.work_through(rows)
+    finally:
+        work.end_compiling()
 
 
 def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
@@ -150,8 +161,8 @@ class _Embedding:
         self._run, self._model, self._tasks = run, model, tasks
         self._to_align, self._held = to_align, held
         self._batch_size = run.batch_of(model)
-        self._asked = False
-        self._compiling: Future[Model] | None = None
+        self._compilation: Compilation | None = None
+        self._may_compile = run.compile in ("auto", "once")
         self._began, self._done = time.monotonic(), 0
 
     def work_through(self, rows: npt.NDArray[np.int64]) -> Model:
@@ -167,9 +178,7 @@ class _Embedding:
             run.bar(f"{name}: forward passes", self._total, "img") as bar,
         ):
             self._bar = bar
-            if run.compile is True:
-                self._compile()
-                self._take_compiled(wait=True)
+            self._begin_compiled()
             while True:
                 for block in itertools.islice(blocks, n_ahead - len(preparing)):
                     preparing.append((block, run.workers.prepare(self._prepare, block)))
@@ -251,39 +260,71 @@ class _Embedding:
         values["batch_size"] = np.full(len(work.rows), batch_size, np.int32)
         done = np.full(len(work.rows), DONE, np.int8)
         self._run.store.write_rows(work.task.node, work.rows, values, done)
-        self._take_compiled(wait=False)
-        if self._run.compile == "auto" and self._is_long():
-            self._compile()
+        self._take_compiled()
+        if self._may_compile and self._is_long():
+            self._begin_compiling()
 
     def _is_long(self) -> bool:
         """Whether so much is left to do that compiling pays; False as long as that is not clear."""
         elapsed, left = time.monotonic() - self._began, self._total - self._done
         return elapsed > _CLEAR_AFTER and elapsed / self._done * left > WORTH_SECONDS
 
-    def _compile(self) -> None:
-        """Have a worker compile the network, once; the others go on meanwhile."""
-        if self._asked:
-            return
-        self._asked = True
-        self._run.say(f"{self._model.name}: compiling the network, about half a minute")
-        workers = self._run.workers
-        self._compiling = workers.submit_for(
-            self._model,
-            functools.partial(
-                compiled, batch_size=self._batch_size, threads=workers.threads_of(self._model)
-            ),
-            self._model,
-        )
+    def _begin_compiled(self) -> None:
+        """Take the compiled network from the cache, or have one made where that is asked for."""
+        run, model, workers = self._run, self._model, self._run.workers
+        given: dict[str, Any] = {
+            "batch_size": self._batch_size,
+            "threads": workers.threads_of(model),
+            "streams": workers.streams_of(model),
+        }
+        if run.compile is True:
+            try:  # nothing else runs yet; where the network runs, its threads are as they will be
+                self._model = workers.submit_for(
+                    model, functools.partial(compiled, **given), model
+                ).result()
+            except ModelError as error:
+                run.say(f"note: {error}; it goes on uncompiled")
+        elif run.compile == "auto" and self._total >= WORTH_LOADING:
+            found = workers.submit_for(model, functools.partial(from_cache, **given), model)
+            self._model = found.result() or model
 
-    def _take_compiled(self, *, wait: bool) -> None:
-        """Go on with the compiled network, if it is there."""
-        if self._compiling is None or not (wait or self._compiling.done()):
+    def _begin_compiling(self) -> None:
+        """Have a process of its own compile the network, once, while the work goes on."""
+        self._may_compile = False
+        run, model, workers = self._run, self._model, self._run.workers
+        if is_compiled(model):
             return
         try:
-            self._model = self._compiling.result()
+            self._compilation = Compilation(
+                model,
+                batch_size=self._batch_size,
+                threads=workers.threads_of(model),
+                streams=workers.streams_of(model),
+                keep=run.compile == "auto",
+            )
         except ModelError as error:
-            self._run.say(f"note: {error}; it goes on uncompiled")
-        self._compiling = None
+            run.note_once(f"{error}; it goes on uncompiled")
+            return
+        kept = self._compilation.kept_in
+        where = f"; it is kept for later runs in {kept}" if kept else ""
+        run.say(f"{model.name}: compiling the network beside the work, about half a minute{where}")
+
+    def end_compiling(self) -> None:
+        """Stop compiling what no later run could use; what goes to the cache is finished."""
+        if self._compilation is not None and self._compilation.kept_in is None:
+            self._compilation.stop()
+
+    def _take_compiled(self) -> None:
+        """Go on with the compiled network, if it is there."""
+        compilation = self._compilation
+        if compilation is None or not compilation.done():
+            return
+        self._compilation = None
+        try:
+            load = self._run.workers.submit_for(self._model, compilation.result)
+            self._model = load.result()
+        except ModelError as error:
+            self._run.note_once(f"{error}; it goes on uncompiled")
 
 
 def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any:
