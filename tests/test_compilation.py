@@ -212,8 +212,8 @@ def test_a_later_run_is_compiled_from_its_first_pass(synthetic, linear, cache, c
     assert passes <= sum(counted) <= passes + 8 * 20  # each part fills its last batch
     np.testing.assert_allclose(fast["influence"], plain["influence"], atol=1e-6)
     n_calls = len(counted)
-    for compile in (False, "once"):
-        fl.influence(synthetic, pairs, **given, compile=compile)
+    for how in (False, "once"):
+        fl.influence(synthetic, pairs, **given, compile=how)
     assert len(counted) == n_calls
 
 
