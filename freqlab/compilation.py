@@ -211,19 +211,16 @@ class Compilation:
         self._key, facts = _checked_key(model, batch_size, threads)
         self.kept_in = _safe_cache() if keep else None
         """Folder of the cache that the package goes to; None if it is not kept."""
-        keep = self.kept_in is not None
+        prefix = f".{self._key}-" if self.kept_in else "freqlab-"
         try:
-            self._folder = Path(
-                tempfile.mkdtemp(prefix=f".{self._key}-" if keep else "freqlab-", dir=self.kept_in)
-            )
+            self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.kept_in))
         except OSError as error:
             raise ModelError(_cannot(model, f"{error.strerror or error}")) from error
         job = {
             "key": self._key,
             "facts": facts,
             "model": model.name,
-            "keep": keep,
-            "lock": str(self.kept_in / f"{self._key}.lock") if self.kept_in else "",
+            "cache": str(self.kept_in) if self.kept_in else "",
             "device": model.device,
             "threads": threads,
             "input": facts["input"],

@@ -144,12 +144,12 @@ def package_key(model: Model, *, batch_size: int, threads: int) -> tuple[str, di
     return hashlib.sha256(text.encode()).hexdigest()[:32], facts
 
 
-def find_package(key: str) -> Path | None:
-    """The package of a key, whole and safe to load, or None.
+def find_package(key: str, folder: Path | None = None) -> Path | None:
+    """The package of a key, whole and safe to load, or None; in the cache, or in `folder`.
 
     One that is damaged is removed.
     """
-    folder = cache_folder()
+    folder = cache_folder() if folder is None else folder
     if folder is None or not folder.is_dir() or _why_unsafe(folder.stat()):
         return None
     path = folder / f"{key}.pt2"
@@ -170,8 +170,10 @@ def find_package(key: str) -> Path | None:
     return path
 
 
-def keep_package(made: Path, key: str, facts: dict[str, Any], model: str) -> Path:
-    """Move a package that was made into the cache.
+def keep_package(
+    made: Path, key: str, facts: dict[str, Any], model: str, folder: Path | None = None
+) -> Path:
+    """Move a package that was made into the cache, or into `folder`.
 
     Its description is written last: without one there is no package.
 
@@ -182,7 +184,7 @@ def keep_package(made: Path, key: str, facts: dict[str, Any], model: str) -> Pat
     ParameterError
         If there is no cache, or not one that is safe.
     """
-    folder = cache_folder()
+    folder = cache_folder() if folder is None else folder
     if folder is None:
         raise ParameterError(f"{CACHE_VARIABLE}=off: no compiled network is kept")
     private_folder(folder)
@@ -198,15 +200,15 @@ def keep_package(made: Path, key: str, facts: dict[str, Any], model: str) -> Pat
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
-    for old in sorted(packages(), key=_last_use, reverse=True)[_MOST_PACKAGES:]:
+    for old in sorted(packages(folder), key=_last_use, reverse=True)[_MOST_PACKAGES:]:
         _remove(old.path)
     _remove_leftovers(folder)
     return path
 
 
-def packages() -> list[Package]:
-    """All compiled networks in the cache."""
-    folder = cache_folder()
+def packages(folder: Path | None = None) -> list[Package]:
+    """All compiled networks in the cache, or in `folder`."""
+    folder = cache_folder() if folder is None else folder
     if folder is None or not folder.is_dir():
         return []
     found = []

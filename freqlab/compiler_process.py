@@ -15,8 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import filelock
 import torch
+
+from freqlab.compiled_packages import find_package, keep_package
 
 __all__ = ["BUSY", "FAILED", "MADE", "SAME_BFLOAT16", "SAME_FLOAT32", "main", "why_different"]
 
@@ -35,16 +38,16 @@ def main(folder: Path) -> int:
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))
     sys.path[:] = job["path"]
     try:
-        if not job["keep"]:
+        if not job["cache"]:
             _compile(folder, job)
             return MADE
-        from freqlab.compiled_packages import find_package, keep_package
-
+        # as the process that waits sees it: what a network imports may set variables of its own
+        cache, key = Path(job["cache"]), job["key"]
         try:
-            with filelock.FileLock(job["lock"], timeout=0):
-                if find_package(job["key"]) is None:
+            with filelock.FileLock(cache / f"{key}.lock", timeout=0):
+                if find_package(key, cache) is None:
                     made = _compile(folder, job)
-                    keep_package(made, job["key"], job["facts"], job["model"])
+                    keep_package(made, key, job["facts"], job["model"], cache)
                 return MADE
         except filelock.Timeout:
             return BUSY
@@ -73,8 +76,7 @@ def why_different(found: torch.Tensor, expected: torch.Tensor, precision: str) -
 
 def _compile(folder: Path, job: dict[str, Any]) -> Path:
     """Make the package and hold it against the network."""
-    import cloudpickle
-    import torch._inductor
+    import torch._inductor  # takes seconds
 
     with (folder / "network.pkl").open("rb") as file:
         network = cloudpickle.load(file).to(job["device"]).eval()
