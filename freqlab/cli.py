@@ -7,13 +7,14 @@ import json
 import signal
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
-from freqlab.errors import FreqlabError, ParameterError
+from freqlab.errors import FreqlabError, LeftOutWarning, ParameterError
 
 __all__ = ["app", "main"]
 
@@ -25,7 +26,7 @@ app = typer.Typer(
 )
 
 FacesOption = Annotated[
-    str, typer.Option("--faces", help="Face set: a name, a folder of subject/image, or a CSV.")
+    str, typer.Option("--faces", help="Face set: a name, a folder of subject/image, or a table.")
 ]
 RootOption = Annotated[
     str | None, typer.Option("--root", help="Where the set lies, if its name does not say.")
@@ -133,9 +134,7 @@ def run(
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
-    face_set = fl.load_faces(
-        faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
-    )
+    face_set = _load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
     table = _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed)
     with _stoppable():
         fl.influence(
@@ -190,9 +189,7 @@ def plan(
     """Say what `run` with these options would compute, store and take; write nothing."""
     import freqlab as fl
 
-    face_set = fl.load_faces(
-        faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside
-    )
+    face_set = _load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
     planned = fl.plan(
         face_set,
         _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed),
@@ -406,19 +403,30 @@ def landmarks(
     device: DeviceOption = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
-    import freqlab as fl
     from freqlab.csv_text import csv_of
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
-    face_set = fl.load_faces(faces, root=root, outside=outside)
+    face_set = _load(faces, root=root, outside=outside)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
     out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+
+
+def _load(source: str, **options: Any) -> Any:
+    """Load a face set, and say what was left out of it."""
+    import freqlab as fl
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", LeftOutWarning)  # its notes say the same
+        faces = fl.load_faces(source, **options)
+    for note in faces.notes:
+        typer.echo(f"{faces.name}: {note}", err=True)
+    return faces
 
 
 def _pairs(

@@ -1,14 +1,24 @@
-"""Text in CSV files that spreadsheets open: never a formula."""
+"""CSV files as spreadsheets write and open them: any separator, and never a formula."""
 
 from __future__ import annotations
 
 import csv
+import re
+import warnings
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-__all__ = ["as_written", "csv_of", "without_formulas"]
+__all__ = ["as_written", "csv_of", "read_table", "without_formulas"]
 
+SEPARATORS = (",", ";", "\t", "|")
+"""What may stand between the columns of a table that is read."""
+
+_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+_DECIMAL_COMMA = r"\s*[-+]?\d*,?\d+(?:[eE][-+]?\d+)?\s*"
+_AFTER_LAST = "\0"
 _BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -44,6 +54,85 @@ def as_written(text: object) -> object:
     if isinstance(text, str) and text.startswith("'") and text[1:].startswith((*_BEGINS, "'")):
         return text[1:]
     return text
+
+
+def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
+    """Read a table in which only an empty cell is a missing value.
+
+    The encoding is UTF-8, or what a byte order mark says. Columns are separated by what makes the
+    first line hold the `needed` ones, or else most columns; a line ``sep=;`` before it is obeyed.
+    Where they are not separated by commas, numbers may be written with a decimal comma.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needed
+        Columns by which the separator is found; which of them are there is not checked.
+    text
+        Columns that hold text, also where it looks like numbers; spaces around it are left out.
+
+    Raises
+    ------
+    ValueError
+        If it is no such table.
+    OSError
+        If the file cannot be read.
+    """
+    with path.open("rb") as stream:
+        head = stream.read(4)
+    encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
+    with path.open(encoding=encoding, newline="") as lines:
+        first, skipped = lines.readline(), 0
+        told = re.fullmatch(r"sep=(.)\s*", first)
+        if told:
+            first, skipped = lines.readline(), 1
+    separator = told[1] if told else _separator(first, needed)
+    options: dict[str, Any] = {
+        "sep": separator,
+        "encoding": encoding,
+        "skiprows": skipped,
+        "keep_default_na": False,
+        "na_values": [""],
+        "skipinitialspace": True,
+        "index_col": False,
+    }
+    names = [name.strip() for name in pd.read_csv(path, nrows=0, **options).columns]
+    options |= {"header": 0, "dtype": dict.fromkeys(text, str)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            table = pd.read_csv(path, names=names, **options)
+    except pd.errors.ParserWarning:  # every line has one more field than the first
+        table = pd.read_csv(path, names=[*names, _AFTER_LAST], **options)
+        if table.pop(_AFTER_LAST).notna().any():
+            raise ValueError("the lines hold more columns than the first line names") from None
+    # pandas and spreadsheets write columns without a name, of an index or of nothing
+    table = table[[name for name in table.columns if not re.fullmatch(r"(Unnamed: \d+)?", name)]]
+    for column in table.columns:
+        if not pd.api.types.is_numeric_dtype(table[column]):
+            table[column] = _cleaned(table[column], column in set(text), separator)
+    return table
+
+
+def _separator(line: str, needed: Sequence[str]) -> str:
+    """What separates the columns of a first line."""
+
+    def fitness(separator: str) -> tuple[int, int]:
+        fields = {name.strip() for name in next(csv.reader([line], delimiter=separator), [])}
+        return len(fields.intersection(needed)), len(fields)
+
+    return max(SEPARATORS, key=fitness)
+
+
+def _cleaned(values: pd.Series[Any], is_text: bool, separator: str) -> pd.Series[Any]:
+    """A column without spaces around its text, or as numbers if it holds decimal commas."""
+    given = values.dropna()
+    if is_text or not len(given) or not given.map(lambda value: isinstance(value, str)).all():
+        return values.str.strip() if is_text else values
+    if separator != "," and given.str.fullmatch(_DECIMAL_COMMA).all():
+        return pd.to_numeric(values.str.replace(",", "."), errors="raise")
+    return values
 
 
 def _quoted(value: object) -> object:

@@ -11,6 +11,7 @@ __all__ = [
     "BandError",
     "FaceSetError",
     "FreqlabError",
+    "LeftOutWarning",
     "ModelError",
     "PairError",
     "ParameterError",
@@ -45,6 +46,10 @@ class BandError(ParameterError):
 
 class FaceSetError(FreqlabError, FileNotFoundError):
     """A face set is not where it was looked for, or is laid out in another way."""
+
+
+class LeftOutWarning(UserWarning):
+    """Photographs of a face set were left out; ``Faces.notes`` says which and why."""
 
 
 class PairError(ParameterError):

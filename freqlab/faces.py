@@ -20,6 +20,7 @@ from tqdm import tqdm
 from freqlab.alignment import detect_faces
 from freqlab.degradation import Degradation
 from freqlab.errors import FaceSetError, ParameterError
+from freqlab.file_kinds import readable_formats, why_not_opened
 from freqlab.templates import template
 
 __all__ = [
@@ -87,6 +88,10 @@ class Faces:
     degradations
         How each face is degraded on its way from the photograph to the crop, None for not at
         all; as :func:`freqlab.degrade` fills it in.
+    notes
+        What was left out or chosen when the set was loaded, a sentence each.
+    left_out
+        How many photographs of the set are not among the faces, and why is in `notes`.
 
     Raises
     ------
@@ -101,6 +106,8 @@ class Faces:
     name: str = "faces"
     credit: str = ""
     degradations: Sequence[Degradation | None] | None = None
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
 
     def __post_init__(self) -> None:
         table = self.table
@@ -154,7 +161,8 @@ class Faces:
         n_subjects = self.table["subject"].nunique()
         columns = [name for name in self.table.columns if name not in ("subject", "path")]
         about = f"; {', '.join(columns)}" if columns else ""
-        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}>"
+        said = "".join(f"\n  {note}" for note in self.notes)
+        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{said}>"
 
     @property
     def names(self) -> list[str]:
@@ -257,12 +265,13 @@ def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
     Raises
     ------
     OSError
-        If the bytes are no image that Pillow reads.
+        If the bytes are no image of the formats :data:`freqlab.file_kinds.FORMATS`.
     """
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
+        file, formats = io.BytesIO(content), readable_formats()
+        with warnings.catch_warnings(), Image.open(file, formats=formats) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise OSError(f"an image of {image.width} x {image.height} pixels")
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
@@ -273,6 +282,8 @@ def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
                 grey = np.asarray(upright, np.float64) / 257
                 upright = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
             return np.asarray(upright.convert("RGB"))
+    except UnidentifiedImageError as error:
+        raise OSError(why_not_opened(content)) from error
     except OSError:
         raise
     except Exception as error:  # decoders raise whatever damaged bytes make them stumble over

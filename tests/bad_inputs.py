@@ -97,6 +97,7 @@ PHOTOGRAPHS = {
     "a JPEG cut off in its header": ("header.jpg", jpeg_of()[:30]),
     "a PNG whose end is trash": ("flipped.png", png_of((112, 112))[:5000] + b"!" * 9),
     "text named .jpg": ("text.jpg", b"this is no photograph\n"),
+    "PostScript named .jpg": ("script.jpg", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     "HTML named .png": ("page.png", b"<html><script>alert(1)</script></html>"),
     "16 bits a pixel": ("sixteen.png", sixteen_bit()),
     "CMYK": ("cmyk.jpg", jpeg_of("CMYK")),
@@ -215,7 +216,11 @@ def trials(folder):
     return [
         ("faces", "an empty CSV file", load("empty.csv", "")),
         ("faces", "a CSV file without subjects", load("nosubject.csv", "path\na.png\n")),
-        ("faces", "a CSV file in UTF-16", load("wide.csv", "path,subject\n".encode("utf-16"))),
+        (
+            "faces",
+            "a CSV file of no rows, in UTF-16",
+            load("no.csv", "path,subject\n".encode("utf-16")),
+        ),
         ("faces", "a CSV row without a path", load("nopath.csv", "path,subject\n,a\n")),
         ("faces", "a face twice", load("twice.csv", "path,subject\na.png,a\na.png,a\n")),
         ("faces", "a path above the table", load("above.csv", "path,subject\n../a.png,a\n")),
@@ -317,6 +322,67 @@ def trials(folder):
     ]
 
 
+def file_trials(folder):
+    """Files and folders that are taken for what they are not."""
+    import shutil
+    import zipfile
+
+    place = folder / "files"
+    (place / "shots").mkdir(parents=True)
+
+    def load(name, content, **options):
+        path = place / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return lambda: fl.load_faces(path, **options)
+
+    def set_in(name, content):
+        path = place / name
+        path.write_bytes(content)
+        return lambda: fl.load_faces("lfw", root=path)
+
+    (place / "shots" / "a.png").write_bytes(png_of((8, 8)))
+    shutil.make_archive(str(place / "lfw"), "gztar", place / "shots")
+    with zipfile.ZipFile(place / "sheet.xlsx", "w") as book:
+        book.writestr("[Content_Types].xml", "<Types/>")
+    sheet = (place / "sheet.xlsx").read_bytes()
+    tar = (place / "lfw.tar.gz").read_bytes()
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+    load("records/train.rec", b"\x0a\x23\xd7\xce")
+    load("records/train.idx", b"0\t0\n")
+    run = folder / "run.zarr"
+    spelled = str(place / "shots").replace("shots", "Shots")
+    return [
+        ("faces", "an archive", load("lfw.tgz", tar)),
+        ("faces", "an archive as a set's root", set_in("lfw.tar.gz", tar)),
+        ("faces", "MXNet records", load("train.rec", b"\x0a\x23\xd7\xce")),
+        ("faces", "a folder of MXNet records", lambda: fl.load_faces(place / "records")),
+        ("faces", "a spreadsheet", load("sheet.xlsx", sheet)),
+        ("faces", "a spreadsheet named .csv", load("sheet.csv", sheet)),
+        ("faces", "a Parquet table", load("train.parquet", b"PAR1")),
+        ("faces", "a JSON file", load("faces.json", "[]")),
+        ("faces", "a list of pairs", load("pairs.txt", "10 300\nAnn 1 4\n")),
+        ("faces", "one photograph", load("photograph.png", png_of((8, 8)))),
+        ("faces", "weights", load("weights.onnx", b"\x08\x07")),
+        ("faces", "a web page named .csv", load("page.csv", "<!DOCTYPE html><html></html>")),
+        ("faces", "a Git LFS pointer named .csv", load("pointer.csv", pointer)),
+        ("faces", "a run's store", lambda: fl.load_faces(run)),
+        ("faces", "an address", lambda: fl.load_faces("https://example.org/lfw.tgz")),
+        ("faces", "a folder in other letters", lambda: fl.load_faces(spelled)),
+        ("faces", "a folder of loose photographs", lambda: fl.load_faces(place / "shots")),
+        (
+            "faces",
+            "a path above the table with backslashes",
+            load("windows.csv", "path,subject\n..\\a.png,a\n"),
+        ),
+        (
+            "faces",
+            "a CSV file with fewer names than columns",
+            load("ragged.csv", "path,subject\na.png,a,b\n"),
+        ),
+    ]
+
+
 def outcome(call, folder):
     """What a call raises, in words that are the same everywhere."""
     try:
@@ -334,7 +400,8 @@ def outcome(call, folder):
 def rows(folder):
     """All trials, made."""
     found = photographs(folder)
-    return found + [(kind, what, outcome(call, folder)) for kind, what, call in trials(folder)]
+    tried = [*trials(folder), *file_trials(folder)]
+    return found + [(kind, what, outcome(call, folder)) for kind, what, call in tried]
 
 
 def page(found):

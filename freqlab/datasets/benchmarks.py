@@ -1,25 +1,26 @@
 """Readers of the published face sets, each in the layout in which its authors give it out.
 
 Folders above the part of a path that is a face's name do not matter: the root of a set may be the
-folder that holds the images, or any folder above it that holds no second copy of them. Files that
-are no images are ignored; an image whose name does not fit is an error. No image is opened.
+folder that holds the images, or any folder above it that holds no second copy of them. Left out,
+and counted in ``Faces.notes``, are hidden and system files, files that are no images, and images
+whose names do not fit; a folder in which most images do not fit is an error. No image is opened.
 """
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import pandas as pd
 
 from freqlab.datasets.listing import (
+    by_face,
     existing_folder,
-    list_images,
     parse_names,
     read_csv,
     strip_image_suffix,
+    survey,
 )
-from freqlab.errors import FaceSetError
+from freqlab.datasets.surveying import Survey
 from freqlab.faces import Faces
 
 __all__ = [
@@ -68,19 +69,18 @@ def load_lfw(root: _Root, aligned: str | None = None, *, name: str = "lfw") -> F
     Raises
     ------
     FaceSetError
-        If an image is not named so, or is there twice.
+        If most images are not named so, or one is there twice.
     """
-    folder = existing_folder(root, name)
+    files = survey(existing_folder(root, name))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         r"(?P<subject>[^/]+)/(?P=subject)_\d+\.\w+",
         parts=2,
         expected="images Name/Name_0001.jpg",
     )
-    if (folder / "images.csv").is_file():
-        table = _with_metadata(table, folder / "images.csv")
-    return _faces(table, name, aligned)
+    if (files.root / "images.csv").is_file():
+        table = _with_metadata(table, files)
+    return _faces(table, files, name, aligned)
 
 
 def load_flat_lfw(root: _Root, aligned: str | None = None, *, name: str) -> Faces:
@@ -92,17 +92,16 @@ def load_flat_lfw(root: _Root, aligned: str | None = None, *, name: str) -> Face
     Raises
     ------
     FaceSetError
-        If an image is not named so, or `root` holds two copies.
+        If most images are not named so, or `root` holds two copies.
     """
-    folder = existing_folder(root, name)
+    files = survey(existing_folder(root, name))
     table = parse_names(
-        folder,
-        list_images(folder),
-        r"(?P<subject>.+)_\d+\.\w+",
+        files,
+        r"(?P<subject>(?:.+_)?(?=[^_]*[^\d_])[^_]+)_\d+\.\w+",  # not Name_0001_0.png
         parts=1,
         expected="images Name_0001.jpg in one folder",
     )
-    return _faces(table, name, aligned)
+    return _faces(table, files, name, aligned)
 
 
 def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
@@ -114,17 +113,16 @@ def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image lies otherwise.
+        If most images lie otherwise.
     """
-    folder = existing_folder(root, "cfp-fp")
+    files = survey(existing_folder(root, "cfp-fp"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         r"(?P<subject>\d+)/(?P<pose>frontal|profile)/\d+\.\w+",
         parts=3,
         expected="images 001/frontal/01.jpg and 001/profile/01.jpg",
     )
-    return _faces(table, "cfp-fp", aligned)
+    return _faces(table, files, "cfp-fp", aligned)
 
 
 def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
@@ -135,19 +133,18 @@ def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image is not named so.
+        If most images are not named so.
     """
-    folder = existing_folder(root, "agedb")
+    files = survey(existing_folder(root, "agedb"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         r"\d+_(?P<subject>.+)_(?P<age>\d+)_(?P<gender>[mf])\.\w+",
         parts=1,
         expected="images <number>_<Name>_<age>_<m|f>.jpg, such as 0_MariaCallas_35_f.jpg",
     )
     table["age"] = table["age"].astype(int)
     table["gender"] = table["gender"].str.lower().map(_GENDERS)
-    return _faces(table, "agedb", aligned)
+    return _faces(table, files, "agedb", aligned)
 
 
 def load_rfw(root: _Root, aligned: str | None = None) -> Faces:
@@ -159,18 +156,17 @@ def load_rfw(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image lies otherwise.
+        If most images lie otherwise.
     """
-    folder = existing_folder(root, "rfw")
+    files = survey(existing_folder(root, "rfw"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         rf"(?P<ethnicity>{'|'.join(RFW_ETHNICITIES)})/(?P<subject>[^/]+)/(?P=subject)_\d+\.\w+",
         parts=3,
         expected="images African/m.0abc/m.0abc_0001.jpg, and so for Asian, Caucasian and Indian",
     )
     table["ethnicity"] = table["ethnicity"].str.lower()
-    return _faces(table, "rfw", aligned)
+    return _faces(table, files, "rfw", aligned)
 
 
 def load_bfw(root: _Root, aligned: str | None = None) -> Faces:
@@ -183,19 +179,18 @@ def load_bfw(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image lies otherwise.
+        If most images lie otherwise.
     """
-    folder = existing_folder(root, "bfw")
+    files = survey(existing_folder(root, "bfw"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         rf"(?P<group>(?P<ethnicity>{'|'.join(_BFW_ETHNICITIES)})_(?P<gender>female|male)s)"
         r"/(?P<subject>[^/]+)/[^/]+",
         parts=3,
         expected="images <ethnicity>_<females|males>/n000009/0010_01.jpg, ethnicity one of "
         + ", ".join(_BFW_ETHNICITIES),
     )
-    return _faces(table, "bfw", aligned)
+    return _faces(table, files, "bfw", aligned)
 
 
 def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
@@ -210,12 +205,11 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image is not named so, or a photograph and the chip cut out of it are both there.
+        If most images are not named so, or a photograph and the chip cut out of it are both there.
     """
-    folder = existing_folder(root, "utkface")
+    files = survey(existing_folder(root, "utkface"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         r"(?P<subject>(?P<age>\d{1,3})_(?P<gender>[01]?)(?:_(?P<ethnicity>[0-4]?))?_\d{8,}) ?"
         r"(?:\.?jpe?g)?(?:\.chip)?\.\w+",
         parts=1,
@@ -225,7 +219,7 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
     table["age"] = table["age"].astype(int)
     table["gender"] = table["gender"].map({"0": "male", "1": "female"})
     table["ethnicity"] = table["ethnicity"].map(_UTKFACE_ETHNICITIES)
-    return _faces(table, "utkface", aligned)
+    return _faces(table, files, "utkface", aligned)
 
 
 def load_scface(root: _Root, aligned: str | None = None) -> Faces:
@@ -245,12 +239,11 @@ def load_scface(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If an image is not named so.
+        If most images are not named so.
     """
-    folder = existing_folder(root, "scface")
+    files = survey(existing_folder(root, "scface"))
     table = parse_names(
-        folder,
-        list_images(folder),
+        files,
         r"(?P<subject>\d{3})_(?:(?P<pose>frontal|[LR][1-4])"
         r"|(?P<camera>cam[1-7])_(?P<distance>[123])|(?P<infrared>cam8))\.\w+",
         parts=1,
@@ -263,25 +256,26 @@ def load_scface(root: _Root, aligned: str | None = None) -> Faces:
     table["distance"] = table["distance"].map(_SCFACE_METRES).astype(float)
     pose = table["pose"].fillna("").str.upper()
     table["pose"] = pose.where(pose != "FRONTAL", "frontal")
-    return _faces(table[["subject", "camera", "distance", "pose", "path"]], "scface", aligned)
+    return _faces(
+        table[["subject", "camera", "distance", "pose", "path"]], files, "scface", aligned
+    )
 
 
-def _faces(table: pd.DataFrame, name: str, aligned: str | None) -> Faces:
+def _faces(table: pd.DataFrame, files: Survey, name: str, aligned: str | None) -> Faces:
     first = ["subject", "path"]
     rest = [column for column in table.columns if column not in first]
-    return Faces(table[first + rest], aligned=aligned, name=name)
+    return Faces(
+        table[first + rest],
+        aligned=aligned,
+        name=name,
+        notes=files.notes(),
+        left_out=files.left_out,
+    )
 
 
-def _with_metadata(table: pd.DataFrame, file: Path) -> pd.DataFrame:
+def _with_metadata(table: pd.DataFrame, files: Survey) -> pd.DataFrame:
     """Join the columns of an ``images.csv`` to the faces of these names."""
-    metadata = read_csv(file, ["image"])
-    metadata = metadata.set_index("image").drop(columns=["identity"], errors="ignore")
-    if metadata.index.has_duplicates:
-        twice = metadata.index[metadata.index.duplicated()][0]
-        raise FaceSetError(f"{file}: the image {twice!r} has more than one row")
-    if not metadata.index.isin(table.index).any():
-        raise FaceSetError(
-            f"{file}: none of its images ({', '.join(map(str, metadata.index[:3]))}, ...) is in "
-            f"the set ({', '.join(table.index[:3])}, ...)"
-        )
-    return table.join(metadata)
+    file = files.root / "images.csv"
+    files.read(file.name)
+    metadata = read_csv(file, ["image"]).drop(columns=["identity"], errors="ignore")
+    return table.join(by_face(metadata, "image", list(table.index), file, files.remarks))

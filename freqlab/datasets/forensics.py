@@ -6,7 +6,7 @@ import os
 
 import pandas as pd
 
-from freqlab.datasets.listing import existing_folder, list_images, wrong_layout
+from freqlab.datasets.listing import existing_folder, survey, wrong_layout
 from freqlab.errors import FaceSetError
 from freqlab.faces import Faces
 
@@ -38,7 +38,8 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
         If nothing fits, or an image does not.
     """
     folder = existing_folder(root, "faceforensics")
-    images = list_images(folder)
+    files = survey(folder)
+    images = files.images
     rows, bad = [], []
     for path in images:
         parts = path.split("/")
@@ -52,7 +53,7 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
         else:
             rows.append({"face": "/".join(tail), **row, "path": os.path.join(folder, path)})
     if bad or not rows:
-        raise wrong_layout(folder, _EXPECTED, bad or images, of=len(images) if bad else None)
+        raise wrong_layout(files, _EXPECTED, bad)
     table = pd.DataFrame(rows).set_index("face")
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
@@ -65,7 +66,13 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     table["source"] = [
         "" if ok else pristine.get(key, "") for key, ok in zip(keys, is_pristine, strict=True)
     ]
-    return Faces(table, aligned=aligned, name="faceforensics")
+    return Faces(
+        table,
+        aligned=aligned,
+        name="faceforensics",
+        notes=files.notes(),
+        left_out=files.left_out,
+    )
 
 
 def _row(parts: list[str]) -> dict[str, object] | None:

@@ -1,34 +1,41 @@
-"""What the readers of face sets share: listing images, parsing their names, reading tables."""
+"""What the readers of face sets share: parsing names of images, and reading tables."""
 
 from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
+from freqlab.csv_text import as_written, read_table
+from freqlab.datasets.surveying import Survey, natural_key, shown, some, survey
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.faces import LANDMARK_COLUMNS
+from freqlab.file_kinds import IMAGE_SUFFIXES, TEXT_FILE, kind_of_file
+from freqlab.spelling import Spellings, difference, existing_path, plain, spelled_hint
 
 __all__ = [
     "IMAGE_SUFFIXES",
     "as_text",
+    "by_face",
     "existing_folder",
+    "leave_out_strays",
     "list_images",
     "natural_key",
+    "no_folder",
+    "one_form",
     "parse_names",
     "read_csv",
     "strip_image_suffix",
+    "survey",
     "tail",
     "wrong_layout",
 ]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
-"""Endings by which image files are told from the rest, in any case."""
-
-_MAX_DEPTH = 8  # folders below root; ends the walk where links lead back up
+_TEXT_COLUMNS = ("face", "subject", "path", "image", "identity", "face_id")
 
 
 def existing_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
@@ -43,54 +50,44 @@ def existing_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
     """
     if root is None:
         raise ParameterError(f"faces {name!r} needs root=, the folder that holds the set")
-    folder = Path(root)
+    folder = existing_path(root)
     if not folder.is_dir():
-        raise FaceSetError(f"root={os.fspath(root)!r}: no such folder")
+        raise no_folder(folder)
     return folder
 
 
-def list_images(root: Path) -> list[str]:
-    """List the images in a folder and below it, without opening any.
+def no_folder(path: Path) -> FaceSetError:
+    """The error of a path that is to be the folder of a set and is none."""
+    given = f"root={os.fspath(path)!r}"
+    if path.exists():
+        kind = kind_of_file(path)
+        return FaceSetError(f"{given} is no folder: it is {kind.what}: {kind.advice}")
+    return FaceSetError(f"{given}: no such folder{spelled_hint(path)}")
 
-    Returns
-    -------
-    list of str
-        Their paths relative to `root`, with forward slashes, in natural order. Hidden files and
-        folders are left out.
-    """
-    found: list[str] = []
-    folders = [("", 0)]
-    while folders:
-        below, depth = folders.pop()
-        with os.scandir(root / below) as entries:
-            for entry in entries:
-                if entry.name.startswith((".", "__MACOSX")):
-                    continue
-                if entry.name.lower().endswith(IMAGE_SUFFIXES):
-                    found.append(below + entry.name)
-                elif depth < _MAX_DEPTH and entry.is_dir():
-                    folders.append((f"{below}{entry.name}/", depth + 1))
-    return sorted(found, key=natural_key)
+
+def list_images(root: Path) -> list[str]:
+    """List the images in a folder and below it, as :func:`survey` finds them."""
+    return survey(root).images
 
 
 def parse_names(
-    root: Path,
-    images: Sequence[str],
+    files: Survey,
     pattern: str,
     *,
     parts: int,
     expected: str,
-    identity: Callable[[str], str] = str,
+    identity: Callable[[str], str] = plain,
     take_first: bool = False,
 ) -> pd.DataFrame:
     """Name the images of a set and take their names apart.
 
+    Images whose names do not match are left out, and counted in `files`, as long as there are
+    not more of them than of those that match.
+
     Parameters
     ----------
-    root
-        Folder of the set.
-    images
-        Paths relative to it.
+    files
+        What lies in the folder of the set.
     pattern
         Regular expression that a whole name must match; its named groups become columns.
     parts
@@ -99,7 +96,8 @@ def parse_names(
     expected
         The layout in words, for the error.
     identity
-        By which two names are of one photograph; by default, if they are equal.
+        By which two names are of one photograph; by default, if they differ in nothing but the
+        form of their Unicode.
     take_first
         Of several images of one photograph take the first. Otherwise they are an error.
 
@@ -112,23 +110,32 @@ def parse_names(
     Raises
     ------
     FaceSetError
-        If there is no image, a name does not match, or a photograph is there twice.
+        If there is no image, most names do not match, or a photograph is there twice.
     """
-    if not images:
-        raise wrong_layout(root, expected, _found(root))
+    root = files.root
+    if not files.images:
+        raise wrong_layout(files, expected)
     whole = re.compile(pattern, re.IGNORECASE)
-    names = [as_text(tail(path, parts)) for path in images]
-    matches = [whole.fullmatch(name) for name in names]
-    bad = [path for path, match in zip(images, matches, strict=True) if match is None]
-    if bad:
-        raise wrong_layout(root, expected, bad, of=len(images))
+    rows, names, images, strays = [], [], [], []
+    for path in files.images:
+        name = as_text(tail(path, parts))
+        match = whole.fullmatch(name) or whole.fullmatch(unicodedata.normalize("NFC", name))
+        if match is None:
+            strays.append(path)
+        else:
+            rows.append(match.groupdict())
+            names.append(name)
+            images.append(path)
+    leave_out_strays(files, expected, strays)
     table = pd.DataFrame(
-        [match.groupdict() for match in matches if match is not None],
+        rows,
         index=pd.Index(names, name="face", dtype=object),
         columns=list(whole.groupindex),
         dtype=object,
     )
     table["path"] = [os.path.join(root, path) for path in images]
+    if "subject" in table.columns:
+        table["subject"] = one_form(files, table["subject"])
     keys = pd.Index([identity(name) for name in names], dtype=object)
     if keys.has_duplicates and not take_first:
         first = keys[keys.duplicated()][0]
@@ -137,7 +144,57 @@ def parse_names(
             f"{root}: {int(keys.duplicated().sum())} faces are there more than once, the first as "
             f"{', '.join(twice[:3])}; let root= be the folder of one copy of the set"
         )
+    if keys.has_duplicates:
+        again = [path for path, more in zip(images, keys.duplicated(), strict=True) if more]
+        files.remarks.append(
+            f"of images of one name the first is taken; {len(again):,} others are not read: "
+            f"{some(again)}"
+        )
     return table.loc[~keys.duplicated()]
+
+
+def leave_out_strays(files: Survey, expected: str, strays: Sequence[str]) -> None:
+    """Leave images out that do not fit a set; refuse the folder if they are most of it.
+
+    Raises
+    ------
+    FaceSetError
+        If there are more strays than images that fit.
+    """
+    if 2 * len(strays) > len(files.images):
+        raise wrong_layout(files, expected, strays)
+    files.leave_out("as their names do not fit the set", strays)
+
+
+def one_form(files: Survey | list[str], subjects: Iterable[object]) -> list[str]:
+    """Subjects of which none differs from another in nothing but the form of its Unicode.
+
+    Those that do are one person; that is said, and so is which differ in letter case or spaces,
+    which stay apart.
+    """
+    texts = [str(subject) for subject in subjects]
+    remarks = files.remarks if isinstance(files, Survey) else files
+    composed: dict[str, set[str]] = {}
+    cased: dict[str, set[str]] = {}
+    for text in dict.fromkeys(texts):
+        whole = unicodedata.normalize("NFC", text)
+        composed.setdefault(whole, set()).add(text)
+        cased.setdefault(" ".join(whole.casefold().split()), set()).add(whole)
+    several = {form for form, spelled in composed.items() if len(spelled) > 1}
+    if several:
+        remarks.append(
+            f"{len(several):,} subject(s) are written in two forms of Unicode and taken for one "
+            f"person each: {some(sorted(several))}"
+        )
+        forms = ((text, unicodedata.normalize("NFC", text)) for text in texts)
+        texts = [form if form in several else text for text, form in forms]
+    alike = [sorted(spelled) for spelled in cased.values() if len(spelled) > 1]
+    if alike:
+        remarks.append(
+            f"{len(alike):,} subject(s) differ from another in letter case or spaces alone and "
+            f"are taken for different people: {some([' / '.join(names) for names in alike])}"
+        )
+    return texts
 
 
 def tail(path: str, parts: int) -> str:
@@ -152,18 +209,14 @@ def strip_image_suffix(name: str) -> str:
 
 
 def wrong_layout(
-    root: Path, expected: str, offending: Iterable[str], *, of: int | None = None
+    files: Survey, expected: str, offending: Iterable[str] = (), *, of: int | None = None
 ) -> FaceSetError:
-    """The error of a folder that is not laid out as expected, with the first paths that are not."""
+    """The error of a folder that is not laid out as expected, with what it holds instead."""
     paths = list(offending)
-    first = ", ".join(paths[:3]) or "nothing"
-    count = "" if of is None else f" ({len(paths)} of {of} images)"
-    return FaceSetError(f"{root}: expected {expected}; found {first}{count}")
-
-
-def _found(root: Path) -> list[str]:
-    """The first entries of a folder that holds no image."""
-    return sorted(path.relative_to(root).as_posix() for path in root.glob("*"))[:3]
+    if not paths:
+        return FaceSetError(f"{files.root}: expected {expected}; found {files.found()}")
+    count = f"{len(paths)} of {of or len(files.images)} images"
+    return FaceSetError(f"{files.root}: expected {expected}; found {some(paths)} ({count})")
 
 
 def as_text(name: str) -> str:
@@ -171,29 +224,34 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def natural_key(text: str) -> list[tuple[int, str]]:
-    """Sort key by which ``s2`` comes before ``s10``."""
-    parts = re.split(r"(\d+)", text)
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
+def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of faces in which only an empty cell is a missing value.
+
+    Its columns are separated by commas, semicolons, tabs or bars, whichever makes its first line
+    name most of those `needed` and those that are `perhaps` there.
 
     Raises
     ------
     FaceSetError
         If the file cannot be read, lacks a column, or holds text for landmarks.
     """
+    path = existing_path(path)
+    if not path.exists():
+        raise FaceSetError(f"{path}: no such CSV file{spelled_hint(path)}")
     if not path.is_file():
-        raise FaceSetError(f"{path}: no such CSV file")
-    text = dict.fromkeys(("face", "subject", "path", "image", "identity", "face_id"), str)
+        what = "a folder" if path.is_dir() else "no regular file"
+        raise FaceSetError(f"{path} is {what}; a CSV file is expected")
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
-    except (ValueError, pd.errors.ParserError) as error:  # empty, ragged, or in another encoding
-        raise FaceSetError(f"{path} cannot be read as a CSV file in UTF-8: {error}") from error
+        table = read_table(path, [*needed, *perhaps], text=_TEXT_COLUMNS)
+    except (ValueError, OSError) as error:  # empty, ragged, or in another encoding
+        kind = kind_of_file(path)
+        about = f"{error}" if kind is TEXT_FILE else f"it is {kind.what}: {kind.advice}"
+        raise FaceSetError(f"{path} cannot be read as a CSV file in UTF-8: {about}") from error
     missing = [column for column in needed if column not in table.columns]
     if missing:
+        kind = kind_of_file(path)
+        if kind is not TEXT_FILE:
+            raise FaceSetError(f"{path} is no CSV file: it is {kind.what}: {kind.advice}")
         raise FaceSetError(
             f"{path}: expected the columns {', '.join(needed)}; "
             f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}"
@@ -203,3 +261,58 @@ def read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     if wrong:
         raise FaceSetError(f"{path}: the landmark column(s) {', '.join(wrong)} hold text")
     return table
+
+
+def by_face(
+    table: pd.DataFrame, column: str, faces: Sequence[str], file: Path, remarks: list[str]
+) -> pd.DataFrame:
+    """A table of what is known of some faces, indexed by their names, however it spells them.
+
+    Parameters
+    ----------
+    table
+        A row for each face.
+    column
+        The column of names, which is dropped.
+    faces
+        Names of the faces of the set.
+    file
+        Where the table stands, for messages.
+    remarks
+        Gets what does not fit, counted.
+
+    Raises
+    ------
+    FaceSetError
+        If a face has more than one row, or none has a row.
+    """
+    known = Spellings(faces)
+    given = [str(as_written(name)) for name in table[column]]
+    found = [known.find(name) for name in given]
+    strange = [name for name, face in zip(given, found, strict=True) if face is None]
+    if len(strange) == len(given):
+        raise FaceSetError(
+            f"{file}: none of its faces ({some(given)}) is in the set ({some(faces)})"
+        )
+    respelled = [
+        (name, face)
+        for name, face in zip(given, found, strict=True)
+        if face is not None and face != name
+    ]
+    if respelled:
+        differ = " and ".join(dict.fromkeys(difference(*both) for both in respelled))
+        remarks.append(
+            f"{file.name}: {len(respelled):,} of its {len(given):,} names differ from the faces' "
+            f"in {differ}: {shown(respelled[0][0])} is {shown(respelled[0][1])}"
+        )
+    if strange:
+        remarks.append(
+            f"{file.name}: {len(strange):,} of its {len(given):,} names are of no face of the "
+            f"set: {some(strange)}"
+        )
+    indexed = table.drop(columns=column).set_index(pd.Index(found, dtype=object))
+    indexed = indexed[indexed.index.notna()]
+    if indexed.index.has_duplicates:
+        twice = indexed.index[indexed.index.duplicated()][0]
+        raise FaceSetError(f"{file}: the face {twice!r} has more than one row")
+    return indexed

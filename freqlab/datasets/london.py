@@ -5,19 +5,20 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from freqlab.datasets.listing import (
     existing_folder,
-    list_images,
+    leave_out_strays,
     read_csv,
     strip_image_suffix,
+    survey,
     tail,
     wrong_layout,
 )
+from freqlab.datasets.surveying import Survey, some
 from freqlab.errors import FaceSetError
 from freqlab.faces import Faces
 from freqlab.templates import template
@@ -73,7 +74,8 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
         If nothing fits, an image is not named so, or a photograph is there twice.
     """
     folder = existing_folder(root, "frll")
-    rows = _rows(folder, list_images(folder), aligned)
+    files = survey(folder)
+    rows = _rows(files, aligned)
     table = pd.DataFrame(rows).set_index("face")
     photographs = table[~table["morph"]]
     repeated = photographs.duplicated(["subject", "expression"], keep=False)
@@ -83,10 +85,11 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
             f"{folder}: {int(repeated.sum())} photographs are of one person with one expression: "
             f"{', '.join(twice)}; let root= be the folder of one copy of the set"
         )
-    files = [folder / file for file in _INFO_FILES if (folder / file).is_file()]
-    if files:
-        table = table.join(_information(files[0]), on="subject")
-    return Faces(table, aligned=aligned, name="frll")
+    tables = [file for file in _INFO_FILES if (folder / file).is_file()]
+    if tables:
+        files.read(tables[0])
+        table = table.join(_information(folder / tables[0]), on="subject")
+    return _faces(table, files, "frll", aligned)
 
 
 def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
@@ -109,14 +112,14 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
         or a folder is there in two copies.
     """
     folder = existing_folder(root, "mad22")
-    images = list_images(folder)
+    files = survey(folder)
+    images = files.images
     spelled = {name.lower(): name for name in (_BONA_FIDE, *_TOOLS)}
     places: dict[str, set[str]] = {}
     rows, bad = [], []
     for path in images:
         place, _, _ = path.rpartition("/")
-        copy = _COMPETITION_COPY.fullmatch(place.rpartition("/")[2])
-        kind = spelled.get(copy[1].lower()) if copy else None
+        kind = _kind_of_folder(place.rpartition("/")[2], spelled)
         if kind is None:
             bad.append(path)
             continue
@@ -126,14 +129,15 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
             bad.append(path)
         else:
             rows.append({"face": tail(path, 2), **row, "path": os.path.join(folder, path)})
-    if not images or len(bad) == len(images):
-        folders = sorted({path.rpartition("/")[0] or path for path in images})
-        raise wrong_layout(folder, _EXPECTED_COMPETITION, folders)
-    if bad:
-        name = bad[0].rpartition("/")[0].rpartition("/")[2]
+    if not rows:
+        raise wrong_layout(files, _EXPECTED_COMPETITION)
+    for path in bad:
+        name = path.rpartition("/")[0].rpartition("/")[2]
         near = difflib.get_close_matches(name.lower(), spelled, n=1)
-        hint = f" (is {spelled[near[0]]} meant?)" if near and name.lower() not in spelled else ""
-        raise wrong_layout(folder, _EXPECTED_COMPETITION + hint, bad, of=len(images))
+        if near and _kind_of_folder(name, spelled) is None:  # a whole tool would be missing
+            hint = f" (is {spelled[near[0]]} meant?)"
+            raise wrong_layout(files, _EXPECTED_COMPETITION + hint, bad)
+    leave_out_strays(files, _EXPECTED_COMPETITION, bad)
     for kind, found in places.items():
         if len(found) > 1:
             raise FaceSetError(
@@ -153,36 +157,51 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
             f"{folder}: photographs of one person with one expression: "
             f"{', '.join(photographs.index[repeated][:3])}"
         )
-    return Faces(table, aligned=aligned, name="mad22")
+    return _faces(table, files, "mad22", aligned)
 
 
-def _rows(root: Path, images: Sequence[str], aligned: str | None) -> list[dict[str, object]]:
-    read = []
-    for path in images:
+def _faces(table: pd.DataFrame, files: Survey, name: str, aligned: str | None) -> Faces:
+    return Faces(table, aligned=aligned, name=name, notes=files.notes(), left_out=files.left_out)
+
+
+def _rows(files: Survey, aligned: str | None) -> list[dict[str, object]]:
+    read, elsewhere = [], []
+    for path in files.images:
         parts = path.split("/")
         match = _FOLDER.fullmatch(parts[-2]) if len(parts) > 1 else None
         kind = match[1].lower() if match else ""
         view = (match[2] or "").lower() if match else ""
         if match and (kind == "morph" or view in ("", "front")):
             read.append((path, kind, view, int(match[3] or 0)))
+        else:
+            elsewhere.append(path)
     if not read:
-        folders = sorted({os.path.dirname(path) or path for path in images})
-        raise wrong_layout(root, _EXPECTED, folders)
+        raise wrong_layout(files, _EXPECTED)
     sizes = {size for *_, size in read if size}
     wanted = max(sizes, default=0)
     if aligned is not None and template(aligned).size[1] in sizes:
         wanted = template(aligned).size[1]
-    rows, bad = [], []
+    rows, bad, resized = [], [], []
     for path, kind, view, size in read:
         if size not in (0, wanted):
+            resized.append(path)
             continue
         row = _morph(path, view) if kind == "morph" else _photograph(path, kind)
         if row is None:
             bad.append(path)
         else:
-            rows.append({"face": path, **row, "path": os.path.join(root, path)})
-    if bad:
-        raise wrong_layout(root, _EXPECTED, bad, of=len(read))
+            rows.append({"face": path, **row, "path": os.path.join(files.root, path)})
+    if len(bad) > len(rows):
+        raise wrong_layout(files, _EXPECTED, bad, of=len(read))
+    files.leave_out("as their names do not fit the set", bad)
+    if resized:
+        files.remarks.append(
+            f"{len(resized):,} images of another size than {wanted} are not read: {some(resized)}"
+        )
+    if elsewhere:
+        files.remarks.append(
+            f"{len(elsewhere):,} images in folders of other names are not read: {some(elsewhere)}"
+        )
     return rows
 
 
@@ -200,6 +219,12 @@ def _photograph(path: str, kind: str) -> dict[str, object] | None:
 def _morph(path: str, tool: str) -> dict[str, object] | None:
     match = _MORPH.fullmatch(_stem(path))
     return None if match is None else _morph_row(match[1], match[2], tool or "unnamed")
+
+
+def _kind_of_folder(name: str, spelled: dict[str, str]) -> str | None:
+    """What a folder of the competition holds: bona fide photographs, or morphs of a tool."""
+    copy = _COMPETITION_COPY.fullmatch(name)
+    return spelled.get(copy[1].lower()) if copy else None
 
 
 def _competition_morph(path: str, tool: str) -> dict[str, object] | None:

@@ -6,18 +6,21 @@ import dataclasses
 import difflib
 import functools
 import os
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
-from freqlab.csv_text import as_written
+from freqlab.csv_text import read_table
 from freqlab.datasets import benchmarks
 from freqlab.datasets.forensics import load_faceforensics
 from freqlab.datasets.insightface_bin import load_bin
-from freqlab.datasets.listing import read_csv
+from freqlab.datasets.listing import by_face, read_csv
 from freqlab.datasets.london import load_frll, load_mad22
+from freqlab.datasets.surveying import some
 from freqlab.datasets.tables import (
     load_csv,
     load_folder,
@@ -25,10 +28,16 @@ from freqlab.datasets.tables import (
     load_named_folder,
     load_orl,
 )
-from freqlab.errors import FaceSetError, ParameterError, UnknownNameError
+from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, UnknownNameError
 from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.file_kinds import TEXT_FILE, kind_of_file, suffix_of
+from freqlab.spelling import existing_path, spelled_hint
 
 __all__ = ["FaceSet", "face_set_names", "known_face_sets", "load_faces"]
+
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_OF_TABLES = (".csv", ".tsv", ".tab")
+_OF_ZARR = ("zarr.json", ".zgroup")
 
 
 @dataclass(frozen=True)
@@ -76,8 +85,8 @@ def load_faces(
     Parameters
     ----------
     source
-        A name (:func:`known_face_sets`), a folder of ``subject/image`` files, a CSV file, or an
-        insightface ``.bin`` file.
+        A name (:func:`known_face_sets`), a folder of ``subject/image`` files, a table (CSV, also
+        with tabs or semicolons), or an insightface ``.bin`` file.
     root
         With a name: the folder of the set; with ``"csv"`` and ``"bin"`` the file. With a CSV
         file: the folder its relative paths start from; the file's own folder by default.
@@ -95,7 +104,14 @@ def load_faces(
     Returns
     -------
     Faces
-        In natural order of their paths where the set gives none.
+        In natural order of their paths where the set gives none. Its ``notes`` say what was left
+        out or chosen: hidden and system files, files of other kinds, images that do not fit the
+        set, names that are spelled otherwise.
+
+    Warns
+    -----
+    LeftOutWarning
+        If photographs were left out.
 
     Raises
     ------
@@ -106,9 +122,14 @@ def load_faces(
 
     Notes
     -----
-    A CSV file has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
+    A table has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
     (its name; the path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and
-    any columns of metadata.
+    any columns of metadata. Its columns are separated by commas, semicolons, tabs or bars; with
+    semicolons and tabs, numbers may have a decimal comma. A path that is not there is looked for
+    with other slashes, spaces and letter case, and in the other form of Unicode.
+
+    Images are read in the formats of :data:`freqlab.file_kinds.FORMATS`, HEIC with the plug-in
+    that ``pip install 'freqlab[heic]'`` brings.
     """
     if not isinstance(source, (str, os.PathLike)):
         raise ParameterError(
@@ -116,19 +137,34 @@ def load_faces(
             f"there is fl.Faces"
         )
     faces = _load(os.fspath(source), root, aligned, outside)
-    if landmarks is None:
-        return faces
-    table = read_csv(Path(landmarks), ["face", *LANDMARK_COLUMNS])
-    table = table.set_index(table["face"].map(as_written))
-    if table.index.has_duplicates:
-        raise FaceSetError(f"{landmarks}: a face has more than one row")
-    if not table.index.isin(faces.names).any():
-        raise FaceSetError(
-            f"{landmarks}: none of its faces ({', '.join(map(str, table.index[:3]))}, ...) is in "
-            f"the set ({', '.join(faces.names[:3])}, ...)"
+    if landmarks is not None:
+        faces = _with_landmarks(faces, existing_path(landmarks))
+    if faces.left_out:
+        warnings.warn(
+            f"faces {faces.name!r} lack {faces.left_out:,} of the photographs there are. "
+            f"{'; '.join(faces.notes)}",
+            LeftOutWarning,
+            stacklevel=2,
         )
+    return faces
+
+
+def _with_landmarks(faces: Faces, file: Path) -> Faces:
+    """The faces with the landmarks of a table; those that it lacks are to be detected."""
+    table = read_csv(file, ["face", *LANDMARK_COLUMNS])
+    if table["face"].isna().any():
+        rows = [int(row) + 2 for row in table.index[table["face"].isna()][:3]]
+        raise FaceSetError(f"{file}: no face in line(s) {rows}")
+    remarks: list[str] = []
+    table = by_face(table, "face", faces.names, file, remarks)
     points = landmarks_of(table.reindex(faces.names))
-    return dataclasses.replace(faces, landmarks=points)
+    lacking = [name for name in faces.names if name not in table.index]
+    if lacking:
+        remarks.append(
+            f"{file.name}: {len(lacking):,} faces are not in it and will be detected: "
+            f"{some(lacking)}"
+        )
+    return dataclasses.replace(faces, landmarks=points, notes=(*faces.notes, *remarks))
 
 
 def face_set_names() -> list[str]:
@@ -161,16 +197,23 @@ def _load(
         if faces.credit or not known.citation:
             return faces
         return dataclasses.replace(faces, credit=known.citation)
-    path = Path(text)
-    if path.is_dir():
-        return load_folder(path, aligned)
-    if path.is_file() and path.suffix.lower() == ".csv":
-        return load_csv(path, root, aligned, outside=outside)
-    if path.is_file() and path.suffix.lower() == ".bin":
-        return load_bin(path, aligned)
-    if path.suffix or os.sep in text:
+    if _ADDRESS.match(text):
         raise FaceSetError(
-            f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}"
+            f"faces {text!r}: nothing is ever downloaded: fetch it, and give the folder or file"
+        )
+    path = existing_path(text)
+    if path.is_dir():
+        if any((path / name).is_file() for name in _OF_ZARR):
+            raise FaceSetError(
+                f"faces {text!r} is a Zarr store, no faces: if it is a run, fl.open_run opens it"
+            )
+        return load_folder(path, aligned)
+    if path.exists():
+        return _load_file(path, root, aligned, outside)
+    hint = spelled_hint(path)
+    if path.suffix or os.sep in text or hint:
+        raise FaceSetError(
+            f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}{hint}"
         )
     names = [name for name in _SETS if name not in ("folder", "csv")]
     near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
@@ -179,6 +222,28 @@ def _load(
         f"faces {text!r}: there is no such folder or CSV file, and no set of that name "
         f"(sets: {', '.join(names)}).{hint}"
     )
+
+
+def _load_file(
+    path: Path, root: str | os.PathLike[str] | None, aligned: str | None, outside: bool
+) -> Faces:
+    """Load what a file holds: a table of faces, or pairs of insightface; say what others are."""
+    suffix = suffix_of(path.name)
+    if suffix == ".bin":
+        return load_bin(path, aligned)
+    kind = kind_of_file(path)
+    if suffix in _OF_TABLES or (kind is TEXT_FILE and _is_table(path)):
+        return load_csv(path, root, aligned, outside=outside)
+    raise FaceSetError(f"faces {os.fspath(path)!r} is {kind.what}: {kind.advice}")
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the first line of a text names the columns of a table of faces."""
+    try:
+        columns = set(read_table(path, ["subject", "path", "image"]).columns)
+    except (ValueError, OSError):
+        return False
+    return "subject" in columns and bool({"path", "image"} & columns)
 
 
 _DECLARED = (

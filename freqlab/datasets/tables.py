@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
+import re
 from pathlib import Path
 
 import pandas as pd
 
-from freqlab.datasets.listing import IMAGE_SUFFIXES, as_text, natural_key, read_csv
+from freqlab.datasets.listing import (
+    as_text,
+    no_folder,
+    one_form,
+    read_csv,
+    survey,
+    wrong_layout,
+)
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
 from freqlab.resources import resource
+from freqlab.spelling import Folders, difference, existing_path
 
 __all__ = ["load_csv", "load_folder", "load_named_csv", "load_named_folder", "load_orl"]
+
+_USUAL_SUFFIXES = (".jpg", ".png", ".tif", ".webp", ".heic")
 
 
 def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = None) -> Faces:
@@ -45,29 +57,32 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
 
 
 def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Faces:
-    """Load a folder of ``subject/image`` files; a face is named by its path below the folder."""
-    folder = Path(root)
+    """Load a folder of ``subject/image`` files; a face is named by its path below the folder.
+
+    What else lies there is left out and counted in ``notes``: hidden and system files, images
+    that lie elsewhere, files of other kinds.
+    """
+    folder = existing_path(root)
     if not folder.is_dir():
-        raise FaceSetError(f"root={os.fspath(root)!r}: no such folder")
-    paths = sorted(
-        (path for path in folder.glob("*/*") if path.suffix.lower() in IMAGE_SUFFIXES),
-        key=lambda path: natural_key(path.relative_to(folder).as_posix()),
-    )
+        raise no_folder(folder)
+    files = survey(folder)
+    paths = [path for path in files.images if path.count("/") == 1]
     if not paths:
-        found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))[:3]
-        raise FaceSetError(
-            f"{folder}: expected subject/image files ({', '.join(IMAGE_SUFFIXES)}); "
-            f"found {', '.join(found) or 'nothing'}"
-        )
-    names = [as_text(path.relative_to(folder).as_posix()) for path in paths]
+        raise wrong_layout(files, f"subject/image files ({', '.join(_USUAL_SUFFIXES)}, ...)")
+    elsewhere = [path for path in files.images if path.count("/") != 1]
+    files.leave_out("as they do not lie at subject/image", elsewhere)
+    subjects = one_form(files, [as_text(path.partition("/")[0]) for path in paths])
     table = pd.DataFrame(
-        {
-            "subject": [as_text(path.parent.name) for path in paths],
-            "path": [str(path) for path in paths],
-        },
-        index=pd.Index(names, name="face"),
+        {"subject": subjects, "path": [os.path.join(folder, path) for path in paths]},
+        index=pd.Index([as_text(path) for path in paths], name="face"),
     )
-    return Faces(table, aligned=aligned, name=folder.resolve().name)
+    return Faces(
+        table,
+        aligned=aligned,
+        name=as_text(folder.resolve().name),
+        notes=files.notes(),
+        left_out=files.left_out,
+    )
 
 
 def load_csv(
@@ -79,13 +94,16 @@ def load_csv(
 ) -> Faces:
     """Load a table of faces; its columns are described at :func:`load_faces`.
 
+    A path that is not there is looked for under another spelling (backslashes, Unicode form,
+    spaces, letter case); what was found so, and what was not found, stands in ``notes``.
+
     Raises
     ------
     FaceSetError
         If it is no such table, or a path leads out of the folder and `outside` does not allow it.
     """
-    path = Path(file)
-    table = read_csv(path, ["subject"])
+    path = existing_path(file)
+    table = read_csv(path, ["subject"], ["path", "image"])
     if "path" not in table.columns:
         if "image" not in table.columns:
             raise FaceSetError(
@@ -99,23 +117,81 @@ def load_csv(
     landmarks = landmarks_of(table)
     names = table["face"] if "face" in table.columns else table["path"]
     table.index = pd.Index(names.astype(str), name="face")
-    base = path.parent if root is None else Path(root)
+    base = path.parent if root is None else existing_path(root)
+    if root is not None and base.exists() and not base.is_dir():
+        raise no_folder(base)
     if not outside:
         _check_inside(path, base, table["path"])
-    table["path"] = [str(base / name) for name in table["path"]]
+    notes: list[str] = []
+    table["path"] = _files(base, list(table["path"]), notes)
+    if table["subject"].notna().all():
+        table["subject"] = one_form(notes, table["subject"])
     table = table.drop(columns=[c for c in ("face", *LANDMARK_COLUMNS) if c in table.columns])
-    return Faces(table, landmarks=landmarks, aligned=aligned, name=path.stem)
+    return Faces(
+        table,
+        landmarks=landmarks,
+        aligned=aligned,
+        name=as_text(path.stem),
+        notes=tuple(notes),
+    )
+
+
+def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
+    """The files that a table names, however it spells them; those that are not there as named."""
+    folders = Folders()
+    found, respelled, missing = [], [], []
+    for name in listed:
+        path = str(base / name)
+        file = folders.find(path)
+        found.append(path if file is None else file)
+        if file is None:
+            missing.append(name)
+        elif file != path:
+            respelled.append((name, os.path.relpath(file, base), difference(path, file)))
+    if respelled:
+        differ = " and ".join(dict.fromkeys(how for *_, how in respelled if how)) or "spelling"
+        name, file, _ = respelled[0]
+        notes.append(
+            f"{len(respelled):,} path(s) differ from the files that they were taken for in "
+            f"{differ}: {name!r} is {file!r}"
+        )
+    if missing:
+        notes.append(
+            f"not there: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
+            f"{_nearest(base, missing[0], folders)}"
+        )
+    return found
+
+
+def _nearest(base: Path, name: str, folders: Folders) -> str:
+    """What there is instead of a file that is not there."""
+    if re.match(r"[A-Za-z]:[\\/]|\\\\", name) and os.name != "nt":
+        return " (a path of Windows: let root= be the folder of the images, and paths start there)"
+    path = os.path.join(base, name.replace("\\", "/"))
+    there = folders.beside(path)
+    folder, file = os.path.split(path)
+    if there is None:
+        while folder and not os.path.isdir(folder):
+            folder = os.path.dirname(folder)
+        return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} is there)"
+    stem = os.path.splitext(file)[0]
+    near = [one for one in there if os.path.splitext(one)[0] == stem]
+    if near:
+        return f" (the ending differs: {near[0]!r} is there)"
+    close = difflib.get_close_matches(file, there[:5_000], n=1, cutoff=0.6)
+    return f" (is {close[0]!r} meant?)" if close else ""
 
 
 def _check_inside(file: Path, base: Path, names: pd.Series[str]) -> None:
     """Refuse paths of a table that lead out of its folder; links in the folder are its owner's."""
     root = os.path.abspath(base)
     for line, name in enumerate(names, start=2):
-        if os.path.commonpath([root, os.path.abspath(os.path.join(root, name))]) != root:
-            raise FaceSetError(
-                f"{file}: the path {name!r} in line {line} leads out of {root}; give root=, the "
-                f"folder of the images, or say outside=True if the table may name any file"
-            )
+        for spelled in {name, name.replace("\\", "/").strip()}:
+            if os.path.commonpath([root, os.path.abspath(os.path.join(root, spelled))]) != root:
+                raise FaceSetError(
+                    f"{file}: the path {name!r} in line {line} leads out of {root}; give root=, "
+                    f"the folder of the images, or say outside=True if the table may name any file"
+                )
 
 
 def load_named_folder(root: str | os.PathLike[str] | None, aligned: str | None) -> Faces:

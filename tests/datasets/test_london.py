@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 import freqlab as fl
-from freqlab.errors import FaceSetError, ParameterError
+from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError
 
 
 def tree(root, *paths):
@@ -67,9 +67,7 @@ def test_folders_may_lie_deeper_and_be_aligned_copies(tmp_path):
     [
         (("OpenCV/001_03-vs-002_03.jpg",), "no folder BonaFide; .*the morphs in OpenCV"),
         ((*BONA_FIDE, "WebMorf/001_03-vs-002_03.jpg"), r"is Webmorph meant.*\(1 of 5 images\)"),
-        ((*BONA_FIDE, "OpenCV/001_002.jpg"), "found OpenCV/001_002.jpg"),
-        ((*BONA_FIDE, "OpenCV/001_03-vs-001_08.jpg"), "found OpenCV/001_03-vs-001_08.jpg"),
-        ((*BONA_FIDE, "BonaFide/001_01.jpg"), "found BonaFide/001_01.jpg"),
+        ((*BONA_FIDE[:1], "OpenCV/a.jpg", "OpenCV/b.jpg"), r"found OpenCV/a.jpg.*\(2 of 3 images"),
         ((*BONA_FIDE, "BonaFide/001_03.png"), "one person with one expression"),
         (
             (*BONA_FIDE, *("OpenCV" + c + "/001_03-vs-002_03.jpg" for c in ("", "_aligned"))),
@@ -81,6 +79,16 @@ def test_folders_may_lie_deeper_and_be_aligned_copies(tmp_path):
 def test_what_is_laid_out_otherwise_is_told(tmp_path, files, message):
     with pytest.raises(FaceSetError, match=message):
         fl.load_faces("mad22", root=tree(tmp_path, *files))
+
+
+@pytest.mark.parametrize(
+    "stray", ["OpenCV/001_002.jpg", "OpenCV/001_03-vs-001_08.jpg", "BonaFide/001_01.jpg", "x.jpg"]
+)
+def test_an_image_that_does_not_fit_is_named_and_left_out(tmp_path, stray):
+    tree(tmp_path, *BONA_FIDE, stray)
+    with pytest.warns(LeftOutWarning, match=stray):
+        faces = fl.load_faces("mad22", root=tmp_path)
+    assert faces.names == list(BONA_FIDE)
 
 
 def test_an_empty_folder_and_no_folder_are_told(tmp_path):

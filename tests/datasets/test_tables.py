@@ -1,10 +1,14 @@
+import os
+import re
+import unicodedata
+
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 
 import freqlab as fl
-from freqlab.errors import FaceSetError, ParameterError, UnknownNameError
+from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, UnknownNameError
 from freqlab.faces import LANDMARK_COLUMNS
 
 
@@ -142,3 +146,223 @@ def test_unknown_set_names_the_nearest():
     with pytest.raises(ParameterError, match="neither root"):
         fl.load_faces("orl", root="x")
     assert fl.face_set_names()[0] == "orl"
+
+
+def test_six_faces_of_two(tmp_path):
+    """Copies that a notebook, a NAS and a Mac left are no people and no photographs."""
+    real = ("Ann/1.jpg", "Ann/2.jpg")
+    left = (
+        *(".ipynb_checkpoints/1-checkpoint.jpg", "__MACOSX/1.jpg", "@eaDir/1.jpg"),
+        *("Ann/._1.jpg", "#recycle/x.jpg", "lost+found/x.jpg"),
+    )
+    for name in (*real, *left):
+        save(tmp_path / name)
+    (tmp_path / "Ann" / "Thumbs.db").write_text("")
+    (tmp_path / "Ann" / "desktop.ini").write_text("")
+    faces = fl.load_faces(tmp_path)
+    assert faces.names == list(real)
+    assert faces.subjects.tolist() == ["Ann", "Ann"]
+    assert faces.notes == (
+        "left out, hidden or system files and folders: 8 "
+        "(#recycle, .ipynb_checkpoints, @eaDir, ...)",
+    )
+    assert repr(faces).endswith(faces.notes[0] + ">")
+    assert faces.select([0]).notes == faces.notes
+
+
+def test_images_elsewhere_and_folders_that_cannot_be_entered_are_counted(tmp_path, monkeypatch):
+    for name in ("Ann/1.png", "loose.png", "Bo/session/2.png", "closed/3.png"):
+        save(tmp_path / name)
+    (tmp_path / "back").symlink_to(tmp_path)
+    real = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("closed/"):
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: scandir(f"{path}/"))
+    with pytest.warns(LeftOutWarning, match="lack 3 of"):
+        faces = fl.load_faces(tmp_path)
+    assert faces.names == ["Ann/1.png"]
+    said = repr(faces)
+    assert "do not lie at subject/image: 2 (Bo/session/2.png, loose.png)" in said
+    assert "not looked into as they cannot be read (Permission denied): 1 (closed/)" in said
+    assert "not looked into as they lead back to a folder above: 1 (back)" in said
+
+
+def test_a_person_may_be_called_like_an_image(tmp_path):
+    save(tmp_path / "J.Ras" / "1.png")
+    (tmp_path / "J.Ras" / "2.jpg").mkdir()
+    faces = fl.load_faces(tmp_path)
+    assert faces.names == ["J.Ras/1.png", "J.Ras/2.jpg"]  # an empty folder: an unreadable image
+
+
+JOSE = {form: unicodedata.normalize(form, "José") for form in ("NFC", "NFD")}
+
+
+def test_one_person_in_two_forms_of_unicode_is_one(tmp_path):
+    assert JOSE["NFC"] != JOSE["NFD"]
+    for i, name in enumerate(JOSE.values()):
+        save(tmp_path / name / f"{i}.png")
+    faces = fl.load_faces(tmp_path)
+    assert set(faces.subjects) == {JOSE["NFC"]}
+    assert "two forms of Unicode" in repr(faces)
+    pairs = fl.make_pairs(faces, impostors_per_genuine=0)
+    assert pairs["genuine"].tolist() == [True]
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "differ"),
+    [
+        (f"{JOSE['NFD']}/1.png", f"{JOSE['NFC']}/1.png", "Unicode form"),
+        (f"{JOSE['NFC']}/1.png", f"{JOSE['NFD']}/1.png", "Unicode form"),
+        ("Ann/b/1.png", "Ann\\b\\1.png", "backslashes"),
+        ("Ann/1.png", "ann/1.PNG", "letter case"),
+        ("Ann Lee/1.png", "Ann  Lee/1.png", "spaces"),
+        ("Ann /1.png", "Ann/1.png", "spaces"),
+        ("Ann\u00a0Lee/1.png", "Ann Lee/1.png", "spaces"),
+        (f"{JOSE['NFD']}/1.png", f"{JOSE['NFC'].upper()}\\1.png", "Unicode form and backslashes"),
+    ],
+)
+def test_paths_of_a_table_that_are_spelled_otherwise(tmp_path, there, named, differ):
+    save(tmp_path / there, 7)
+    save(tmp_path / "other.png")
+    (tmp_path / "set.csv").write_text(f'path,subject\n"{named}",a\nother.png,b\n')
+    faces = fl.load_faces(tmp_path / "set.csv")
+    assert faces.image(0)[0, 0, 0] == 7
+    assert faces.names[0] == named
+    (note,) = faces.notes
+    assert note.startswith("1 path(s) differ from the files that they were taken for in ")
+    assert differ in note
+    points = dict(zip(LANDMARK_COLUMNS, range(10), strict=True))
+    pd.DataFrame([{"face": there, **points}]).to_csv(tmp_path / "points.csv", index=False)
+    marked = fl.load_faces(tmp_path / "set.csv", landmarks=tmp_path / "points.csv")
+    assert marked.landmarks[0, 4].tolist() == [8, 9]
+    assert any(differ in note and "points.csv" in note for note in marked.notes)
+
+
+def test_letter_case_that_tells_files_apart_is_kept(tmp_path):
+    save(tmp_path / "a.png", 1)
+    save(tmp_path / "A.png", 2)
+    (tmp_path / "set.csv").write_text("path,subject\na.png,x\nA.png,x\nA.PNG,y\n")
+    faces = fl.load_faces(tmp_path / "set.csv")
+    assert [faces.image(i)[0, 0, 0] for i in (0, 1)] == [1, 2]
+    assert any("not there: 1 of 3 files, such as 'A.PNG'" in note for note in faces.notes)
+
+
+@pytest.mark.parametrize(
+    ("named", "hint"),
+    [
+        ("Ann/1.jpg", "the ending differs: '1.png' is there"),
+        ("Ann/11.png", "is '1.png' meant?"),
+        ("Anna/1.png", "there is no folder '.*Anna'; .* is there"),
+        (r"C:\faces\Ann\1.png", "a path of Windows: let root= be"),
+    ],
+)
+def test_what_differs_in_files_that_are_not_there(tmp_path, named, hint):
+    save(tmp_path / "Ann" / "1.png")
+    (tmp_path / "set.csv").write_text(f"path,subject\n{named},a\n")
+    (note,) = fl.load_faces(tmp_path / "set.csv").notes
+    assert re.search(f"not there: 1 of 1 files.*{hint}", note)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".txt"])
+def test_tables_of_any_separator_and_encoding(tmp_path, separator, encoding, suffix):
+    save(tmp_path / "José.png", 3)
+    points = np.arange(10) + 0.25
+    row = {"path": "José.png", "subject": "007", "age": 41.5}
+    row |= dict(zip(LANDMARK_COLUMNS, points, strict=True))
+    decimal = "." if separator == "," else ","
+    file = tmp_path / f"set{suffix}"
+    text = pd.DataFrame([row]).to_csv(None, sep=separator, index=False, decimal=decimal)
+    file.write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    faces = fl.load_faces(file)
+    assert faces.names == ["José.png"]
+    assert faces.subjects.tolist() == ["007"]
+    np.testing.assert_array_equal(faces.landmarks[0].ravel(), points)
+    assert faces.table["age"].tolist() == [41.5]
+    assert faces.image(0)[0, 0, 0] == 3
+    assert faces.notes == ()
+    named = fl.load_faces("csv", root=file)
+    assert named.names == faces.names
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sep=;\npath;subject\na.png;x\n",
+        "path, subject\na.png , x \n",
+        "path,subject,\na.png,x,\n",
+        "path,subject\na.png,x,\n",
+        ",path,subject\n0,a.png,x\n",
+        'path;subject\n"a.png";"x"\n',
+    ],
+)
+def test_what_spreadsheets_write_around_a_table(tmp_path, text):
+    save(tmp_path / "a.png")
+    (tmp_path / "set.csv").write_text(text)
+    faces = fl.load_faces(tmp_path / "set.csv")
+    assert (faces.names, faces.subjects.tolist()) == (["a.png"], ["x"])
+    assert list(faces.table.columns) == ["path", "subject"]
+    assert faces.image(0).shape == (8, 8, 3)
+
+
+def test_a_comma_in_a_table_of_commas_is_no_decimal_comma(tmp_path):
+    (tmp_path / "set.csv").write_text('path,subject,codes\na.png,x,"1,2"\n')
+    assert fl.load_faces(tmp_path / "set.csv").table["codes"].tolist() == ["1,2"]
+
+
+def test_landmarks_of_faces_that_are_not_there_are_counted(tmp_path):
+    for name in ("x/1.png", "x/2.png"):
+        save(tmp_path / "faces" / name)
+    table = pd.DataFrame([range(10)] * 2, columns=LANDMARK_COLUMNS)
+    table.assign(face=["x/2.png", "x/3.png"]).to_csv(tmp_path / "points.csv", index=False)
+    faces = fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
+    assert faces.notes == (
+        "points.csv: 1 of its 2 names are of no face of the set: x/3.png",
+        "points.csv: 1 faces are not in it and will be detected: x/1.png",
+    )
+    table.assign(face=["x/2.png", "X/2.png"]).to_csv(tmp_path / "points.csv", index=False)
+    with pytest.raises(FaceSetError, match="'x/2.png' has more than one row"):
+        fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
+
+
+def test_roots_that_are_spelled_otherwise(tmp_path):
+    save(tmp_path / JOSE["NFD"] / "Ann" / "1.png")
+    assert len(fl.load_faces(tmp_path / JOSE["NFC"])) == 1
+    save(tmp_path / "Photos" / "Ann" / "1.png")
+    for call in (
+        lambda: fl.load_faces(tmp_path / "photos"),
+        lambda: fl.load_faces("folder", root=tmp_path / "photos"),
+    ):
+        with pytest.raises(FaceSetError, match="Photos' meant. It differs in letter case"):
+            call()
+
+
+def test_a_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    save(tmp_path / "photos" / "Ann" / "1.png")
+    assert fl.load_faces("~/photos").names == ["Ann/1.png"]
+    assert fl.load_faces("folder", root="~/photos").names == ["Ann/1.png"]
+
+
+def test_other_things_that_are_no_faces(tmp_path):
+    with pytest.raises(FaceSetError, match="nothing is ever downloaded"):
+        fl.load_faces("https://example.org/lfw.tgz")
+    (tmp_path / "run.zarr").mkdir()
+    (tmp_path / "run.zarr" / "zarr.json").write_text("{}")
+    with pytest.raises(FaceSetError, match="is a Zarr store, no faces"):
+        fl.load_faces(tmp_path / "run.zarr")
+    records = tmp_path / "faces_emore"
+    records.mkdir()
+    (records / "train.rec").write_bytes(b"\x0a\x23\xd7\xce")
+    (records / "train.idx").write_text("0\t0\n")
+    with pytest.raises(FaceSetError, match=r"1 \.rec \(a file of MXNet records"):
+        fl.load_faces(records)
+    (tmp_path / "lfw.tgz").write_bytes(b"\x1f\x8b")
+    for name in ("lfw", "frll", "folder"):
+        with pytest.raises(FaceSetError, match="lfw.tgz' is no folder: it is an archive: unpack"):
+            fl.load_faces(name, root=tmp_path / "lfw.tgz")

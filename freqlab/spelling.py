@@ -1,0 +1,157 @@
+"""Names that differ only in how they are spelled: Unicode form, slashes, spaces, letter case."""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+
+__all__ = ["Folders", "Spellings", "difference", "existing_path", "plain", "spelled_hint"]
+
+_SPACES = re.compile(r"[\s\u200b\ufeff]+")
+
+
+def _one_form(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+def _one_slash(text: str) -> str:
+    return text.replace("\\", "/").removeprefix("./")
+
+
+def _one_space(text: str) -> str:
+    return "/".join(_SPACES.sub(" ", part).strip() for part in text.split("/"))
+
+
+_STEPS: dict[str, Callable[[str], str]] = {
+    "Unicode form": _one_form,
+    "backslashes": _one_slash,
+    "spaces": _one_space,
+    "letter case": str.casefold,
+}
+
+
+def plain(name: str) -> str:
+    """A name as names are compared: composed Unicode, forward slashes, no spaces around it."""
+    return _one_slash(_one_form(name).strip())
+
+
+def difference(one: str, other: str) -> str:
+    """In what two names differ that are alike but for their spelling; empty for any others.
+
+    Returns
+    -------
+    str
+        Such as ``"letter case"`` or ``"Unicode form and spaces"``.
+    """
+    if one == other or _loose(one) != _loose(other):
+        return ""
+    needed = [what for what in _STEPS if _without(what, one) != _without(what, other)]
+    return " and ".join(needed or ["spelling"])
+
+
+def _loose(text: str) -> str:
+    return _without("", text)
+
+
+def _without(what: str, text: str) -> str:
+    """A name after all steps but one."""
+    for name, step in _STEPS.items():
+        text = step(text) if name != what else text
+    return text
+
+
+class Spellings:
+    """Known names, to be found however they are spelled.
+
+    Parameters
+    ----------
+    names
+        The known names.
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._known: set[str] = set()
+        self._loose: dict[str, list[str]] = {}
+        for name in names:
+            self._known.add(name)
+            self._loose.setdefault(_loose(name), []).append(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._known
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def find(self, name: str) -> str | None:
+        """The known name that this one is; None where there is none, or more than one."""
+        if name in self._known:
+            return name
+        alike = self._loose.get(_loose(name), [])
+        if len(alike) > 1:  # letter case tells apart what is otherwise one
+            alike = [known for known in alike if plain(known) == plain(name)]
+        return alike[0] if len(alike) == 1 else None
+
+
+class Folders:
+    """Contents of folders, each read once, to find files whose names are spelled otherwise."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Spellings | None] = {}
+
+    def find(self, path: str) -> str | None:
+        """The path under which a file or folder is there; None if it is not."""
+        folder, name = os.path.split(path)
+        names = self._names(folder)
+        if names is not None and name in names:
+            return path
+        if os.path.lexists(path):  # its folder may be entered and not listed, or it is one itself
+            return path
+        root, *parts = Path(os.path.abspath(path.replace("\\", "/"))).parts
+        found = root
+        for part in parts:
+            names = self._names(found)
+            actual = part if names is None else names.find(part)
+            if actual is None:
+                return None
+            found = os.path.join(found, actual)
+        return found if os.path.lexists(found) else None
+
+    def beside(self, path: str) -> list[str] | None:
+        """Names in the folder of a path; None if there is no such folder."""
+        names = self._names(os.path.dirname(path))
+        return None if names is None else sorted(names)
+
+    def _names(self, folder: str) -> Spellings | None:
+        folder = folder or os.curdir
+        if folder not in self._read:
+            try:
+                self._read[folder] = Spellings(os.listdir(folder))
+            except OSError:
+                self._read[folder] = None
+        return self._read[folder]
+
+
+def existing_path(path: str | os.PathLike[str]) -> Path:
+    """A path that a user gave, with ``~`` and in the Unicode form in which it is there."""
+    try:
+        given = Path(path).expanduser()
+    except RuntimeError:  # there is no home
+        given = Path(path)
+    if os.path.lexists(given):
+        return given
+    found = Folders().find(os.fspath(given))
+    if found is not None and _one_form(found) == _one_form(os.path.abspath(given)):
+        return Path(found)
+    return given
+
+
+def spelled_hint(path: str | os.PathLike[str]) -> str:
+    """Question for a path that is there under another spelling, to end a message with."""
+    given = os.path.abspath(path)
+    found = Folders().find(given)
+    if found is None:
+        return ""
+    return f". Is {found!r} meant? It differs in {difference(given, found) or 'backslashes'}"
