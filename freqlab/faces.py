@@ -165,6 +165,12 @@ class Faces:
         return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{said}>"
 
     @property
+    def about(self) -> str:
+        """Credit and notes of the set in sentences, as reports have them; empty without."""
+        said = [self.credit, *(note[:1].upper() + note[1:] for note in self.notes)]
+        return " ".join(f"{sentence}." for sentence in said if sentence)
+
+    @property
     def names(self) -> list[str]:
         """Names of the faces."""
         return [str(name) for name in self.table.index]

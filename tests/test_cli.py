@@ -46,6 +46,21 @@ def test_run_and_info(call, few):
     assert "5 ok" in said
 
 
+def test_what_is_left_out_is_said_once(call, few, tmp_path):
+    folder = tmp_path / few
+    (folder / "s1" / "9.cr2").write_bytes(b"raw")
+    (folder / "s1" / ".ipynb_checkpoints").mkdir()
+    done = call("landmarks", "--faces", few, "--out", "points.csv")
+    assert "5 faces, 0 without" in done.stdout
+    lines = done.stderr.splitlines()
+    assert [line for line in lines if line.startswith("few: ")] == [
+        "few: images left out, ending .cr2: 1 (a raw photograph of a camera: develop it first, "
+        "into PNG, TIFF or JPEG)",
+        "few: left out, hidden or system files and folders: 1 (s1/.ipynb_checkpoints)",
+    ]
+    assert "LeftOutWarning" not in done.output
+
+
 def test_help_and_version(call):
     assert call("--version").output == f"freqlab {fl.__version__}\n"
     said = call("--help").output

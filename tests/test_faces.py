@@ -49,6 +49,15 @@ def test_select_keeps_what_belongs_to_a_face(orl):
     np.testing.assert_array_equal(some.image(1), orl.image(17))
 
 
+def test_notes_are_shown_and_told():
+    faces = fl.Faces(
+        table(("a",)), images=[PIXELS], name="x", credit="By Bo", notes=("left out: 2", "found: 1")
+    )
+    assert repr(faces) == "<Faces 'x': 1 faces of 1 subjects\n  left out: 2\n  found: 1>"
+    assert faces.about == "By Bo. Left out: 2. Found: 1."
+    assert fl.Faces(table(("a",)), images=[PIXELS]).about == ""
+
+
 def test_repr_is_short(orl):
     assert repr(orl).startswith("<Faces 'orl': 400 faces of 40 subjects; glasses, ")
 

@@ -93,7 +93,7 @@ def check_any_usable(run: Run, to: Template) -> None:
         first = f"{run.faces.names[0]}: {FLAGS[int(codes[0])]}"
         raise FaceSetError(
             f"none of the {len(codes):,} faces of {run.faces.name!r} can be cut to template "
-            f"{to.name!r} ({why}); {first}"
+            f"{to.name!r} ({why}); {'; '.join([first, *run.faces.notes])}"
         )
 
 
