@@ -168,8 +168,7 @@ _BY_SUFFIX: dict[str, FileKind] = {
     **dict.fromkeys(
         (".html", ".htm", ".mhtml"), FileKind("a web page", "see whether a download went wrong")
     ),
-    ".ipynb": FileKind("a notebook", "open it in JupyterLab"),
-    ".py": FileKind("a program", "run it"),
+    **dict.fromkeys((".ipynb", ".py", ".m", ".sh"), FileKind("a program", "give photographs")),
     **dict.fromkeys((".txt", ".md", ".list", ".dat", ".log", ".tab", ".csv", ".tsv"), TEXT_FILE),
 }
 
@@ -307,10 +306,10 @@ def kind_of_file(path: Path) -> FileKind:
     except OSError as error:
         return FileKind("a file that cannot be read", f"{error.strerror or error}")
     by_content, by_suffix = kind_of_content(head), kind_of_suffix(suffix_of(path.name))
+    if suffix_of(path.stem) == ".tar" and by_suffix is _COMPRESSED:
+        return _ARCHIVE
     if by_content in (_COMPRESSED, _ARCHIVE) and by_suffix is not None:
-        # archives and tables, weights and arrays are zip files or compressed too
-        if path.name.lower().endswith((".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")):
-            return _ARCHIVE
+        # tables, weights and arrays are zip files or compressed too
         return by_content if by_suffix in (TEXT_FILE, _PHOTOGRAPH) else by_suffix
     if by_content is not None:
         return by_content

@@ -13,6 +13,7 @@ import pandas as pd
 
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces, is_column_name
+from freqlab.spelling import Spellings, difference
 
 __all__ = ["check_pairs", "make_pairs", "pair_blocks"]
 
@@ -204,7 +205,10 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
         raise PairError("the column 'genuine' must be true or false in every row")
     index = pd.Index(faces.names)
     positions = np.stack([_positions(pairs[side], index) for side in ("probe", "reference")], 1)
-    _refuse(pairs, positions.min(axis=1) < 0, "name a face that the set does not have")
+    unknown = positions.min(axis=1) < 0
+    _refuse(
+        pairs, unknown, f"name a face that the set does not have{_spelled(pairs, positions, faces)}"
+    )
     _refuse(pairs, positions[:, 0] == positions[:, 1], "pair a face with itself")
     source = pd.factorize(faces.sources)[0]
     one_source = source[positions[:, 0]] == source[positions[:, 1]]
@@ -224,6 +228,16 @@ def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.i
         codes = column.cat.codes.to_numpy()
         return np.where(codes < 0, -1, of_category[codes]).astype(np.int64)
     return np.asarray(index.get_indexer(pd.Index(column.astype(str))), dtype=np.int64)
+
+
+def _spelled(pairs: pd.DataFrame, positions: npt.NDArray[np.int64], faces: Faces) -> str:
+    """In what the first unknown name differs from a face's, if in nothing but its spelling."""
+    rows, sides = np.nonzero(positions < 0)
+    if not len(rows):
+        return ""
+    name = str(pairs[("probe", "reference")[sides[0]]].iloc[rows[0]])
+    known = Spellings(faces.names).find(name)
+    return f" ({name!r} differs from {known!r} in {difference(name, known)})" if known else ""
 
 
 def _refuse(pairs: pd.DataFrame, bad: npt.NDArray[np.bool_], fault: str) -> None:

@@ -204,6 +204,7 @@ FILES = {
     "set.tar": (archive, "an archive"),
     "set.tgz": (archive, "an archive"),
     "set.tar.gz": (archive, "an archive"),
+    "set.tar.xz": (lambda path: path.write_bytes(b"\xfd7zXZ\x00"), "an archive"),
     "set.zip": (zipped, "an archive"),
     "faces.csv": (zipped, "an archive"),
     "photo.jpg": (zipped, "an archive"),

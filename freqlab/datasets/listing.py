@@ -252,9 +252,16 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
         kind = kind_of_file(path)
         if kind is not TEXT_FILE:
             raise FaceSetError(f"{path} is no CSV file: it is {kind.what}: {kind.advice}")
+        known = Spellings(table.columns)
+        alike = [(column, known.find(column)) for column in missing]
+        hint = "".join(
+            f". Is {other!r} meant for {column!r}? It differs in {difference(column, other)}"
+            for column, other in alike[:1]
+            if other is not None
+        )
         raise FaceSetError(
             f"{path}: expected the columns {', '.join(needed)}; "
-            f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}"
+            f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}{hint}"
         )
     points = table[[column for column in LANDMARK_COLUMNS if column in table.columns]]
     wrong = [c for c in points.columns if not pd.api.types.is_numeric_dtype(points[c])]

@@ -131,7 +131,7 @@ def load_faces(
     Images are read in the formats of :data:`freqlab.file_kinds.FORMATS`, HEIC with the plug-in
     that ``pip install 'freqlab[heic]'`` brings.
     """
-    if not isinstance(source, (str, os.PathLike)):
+    if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise ParameterError(
             f"source={source!r} must be the name of a set, a folder or a CSV file; for arrays "
             f"there is fl.Faces"

@@ -139,6 +139,8 @@ class Survey:
         closed = [
             f"folders not looked into {why}: {len(paths):,}" for why, paths in self.closed.items()
         ]
+        if self.system:
+            closed.append(f"hidden or system files and folders left out: {len(self.system):,}")
         return "; ".join([", ".join(map(shown, first)) or "nothing", *about, *closed])
 
     def _by_kind(self) -> list[tuple[str, int, str, bool]]:

@@ -6,6 +6,7 @@ import difflib
 import importlib.util
 import os
 import re
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from freqlab.datasets.listing import (
 )
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.file_kinds import IMAGE_SUFFIXES, kind_of_suffix, suffix_of, why_unread
 from freqlab.resources import resource
 from freqlab.spelling import Folders, difference, existing_path
 
@@ -155,6 +157,12 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
             f"{len(respelled):,} path(s) differ from the files that they were taken for in "
             f"{differ}: {name!r} is {file!r}"
         )
+    for suffix, n in sorted(Counter(suffix_of(name) for name in listed).items()):
+        why, kind = why_unread(suffix), kind_of_suffix(suffix)
+        if kind is not None and suffix not in IMAGE_SUFFIXES:
+            why = f"{kind.what}: {kind.advice}"
+        if why:
+            notes.append(f"cannot be read, ending {suffix}: {n:,} ({why})")
     if missing:
         notes.append(
             f"not there: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
@@ -175,7 +183,7 @@ def _nearest(base: Path, name: str, folders: Folders) -> str:
             folder = os.path.dirname(folder)
         return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} is there)"
     stem = os.path.splitext(file)[0]
-    near = [one for one in there if os.path.splitext(one)[0] == stem]
+    near = [f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES if f"{stem}{suffix}" in there]
     if near:
         return f" (the ending differs: {near[0]!r} is there)"
     close = difflib.get_close_matches(file, there[:5_000], n=1, cutoff=0.6)

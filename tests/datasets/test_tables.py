@@ -102,6 +102,14 @@ def test_csv_faults(tmp_path):
         fl.load_faces(tmp_path / "absent.csv")
 
 
+def test_names_of_columns_in_other_letters_are_told(tmp_path):
+    (tmp_path / "set.csv").write_text("path,Subject\na.png,x\n")
+    with pytest.raises(FaceSetError, match="'Subject' meant for 'subject'. It differs in letter"):
+        fl.load_faces(tmp_path / "set.csv")
+    with pytest.raises(ParameterError, match="source=''"):
+        fl.load_faces("")
+
+
 def test_a_csv_is_text_where_it_says_na(tmp_path):
     file = tmp_path / "set.csv"
     file.write_text("path,subject,country\na.png,NA,None\nb.png,NA,\n")
@@ -265,6 +273,16 @@ def test_what_differs_in_files_that_are_not_there(tmp_path, named, hint):
     (tmp_path / "set.csv").write_text(f"path,subject\n{named},a\n")
     (note,) = fl.load_faces(tmp_path / "set.csv").notes
     assert re.search(f"not there: 1 of 1 files.*{hint}", note)
+
+
+def test_files_of_a_table_that_cannot_be_read_are_counted(tmp_path):
+    (tmp_path / "set.csv").write_text("path,subject\na.cr2,x\nb.CR2,x\nc.mp4,y\nd.jpg,y\n")
+    for name in ("a.cr2", "b.CR2", "c.mp4", "d.jpg"):
+        (tmp_path / name).write_bytes(b"")
+    assert [note.partition(" (")[0] for note in fl.load_faces(tmp_path / "set.csv").notes] == [
+        "cannot be read, ending .cr2: 2",
+        "cannot be read, ending .mp4: 1",
+    ]
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
