@@ -23,6 +23,7 @@ from .inspection import Inspection
 from .inspector import Inspector, inspect
 from .integrity import verify_run
 from .labelled_sets import manipulation_pairs
+from .locking import unlock
 from .models import (
     Model,
     ModelSpec,
@@ -242,6 +243,7 @@ __all__ = [
     "touched_bands_table",
     "trust_card",
     "trust_table",
+    "unlock",
     "verdict_table",
     "verification",
     "verification_table",

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -13,11 +14,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import zarr
+from fsspec.implementations.local import LocalFileSystem
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.sync import sync
 
-from freqlab.errors import FreqlabError, StoreError
+from freqlab.errors import FreqlabError, ParameterError, StoreError
 
 __all__ = [
     "ALL_CHUNKS",
@@ -30,6 +32,7 @@ __all__ = [
     "open_root",
     "open_root_if_there",
     "opened",
+    "place_of",
     "reaching",
     "read",
     "reading",
@@ -45,7 +48,28 @@ ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 REMOTE_OPTIONS = {"use_listings_cache": False}
 """For fsspec: what another process writes must be seen at once."""
 
-_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
+_OF_REACH = (errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
+
+
+def place_of(url: object) -> str:
+    """The path of a store in a folder, also if it was given as ``file://``; else its address.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither.
+    """
+    path = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
+    if not isinstance(path, str) or not path.strip() or "\0" in path:
+        raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
+    if not isinstance(url, str) and re.match(r"[a-z][a-z0-9]+:/[^/]", path):
+        raise ParameterError(
+            f"store={path!r} is an address that became a path, which lost a slash; give it as text"
+        )
+    if path.startswith(("file:", "local:")):
+        return str(LocalFileSystem._strip_protocol(path))
+    return path
 
 
 def is_remote(url: str) -> bool:
@@ -69,12 +93,15 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
         If nothing is there (its cause is then a FileNotFoundError), it cannot be read, or the
         package that reaches it is not installed.
     """
-    place = os.fspath(url)
+    place = place_of(url)
     options = REMOTE_OPTIONS if is_remote(place) else None
-    if options is None and mode != "a" and not Path(place).is_dir():
-        raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
     with reaching(place):
-        return zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
+        if options is None and mode != "a" and not Path(place).is_dir():
+            raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
+        group = zarr.open_group(
+            place, mode=mode, zarr_format=3, storage_options=options, use_consolidated=False
+        )
+    return group
 
 
 def open_root_if_there(
@@ -190,11 +217,19 @@ def reading(path: str) -> Iterator[None]:
         yield
     except (FreqlabError, MemoryError):
         raise
+    except OSError as error:
+        if error.errno not in _OF_REACH:
+            raise StoreError(_damaged(path, error)) from error
+        raise StoreError(f"{path!r} in the store cannot be read: {error.strerror}") from error
     except Exception as error:  # each codec raises an error of its own
-        raise StoreError(
-            f"{path!r} in the store is damaged ({error}): `freqlab info --verify` lists what is, "
-            f"`freqlab run --repair` and fl.influence(..., repair=True) compute it again"
-        ) from error
+        raise StoreError(_damaged(path, error)) from error
+
+
+def _damaged(path: str, error: Exception) -> str:
+    return (
+        f"{path!r} in the store is damaged ({error}): `freqlab info --verify` lists what is, "
+        f"`freqlab run --repair` and fl.influence(..., repair=True) compute it again"
+    )
 
 
 def stored_chunks(array: zarr.Array[Any]) -> set[str]:

@@ -330,6 +330,24 @@ def forget(
 
 
 @app.command()
+def unlock(
+    store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also if the run that holds the lock is alive.")
+    ] = False,
+) -> None:
+    """Take away the lock of a run whose machine died, and say whose it was."""
+    import freqlab as fl
+
+    with _stoppable():
+        holder = fl.unlock(store, force=force)
+    if holder is None:
+        typer.echo(f"{store}: there is no lock")
+    else:
+        typer.echo(f"{store}: the lock was removed; {holder}")
+
+
+@app.command()
 def datasets() -> None:
     """List the face sets known by name: what must lie where, terms, what to cite."""
     import freqlab as fl

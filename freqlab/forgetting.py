@@ -17,6 +17,7 @@ from freqlab.chunks import (
     disk_faults,
     is_remote,
     opened,
+    place_of,
     read,
     remove_folder,
 )
@@ -78,7 +79,7 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         If there is no run, another process is writing to it, it is damaged, or the disk refuses.
         A call that was stopped leaves a run that says so and is finished by the same call.
     """
-    url = os.fspath(store)
+    url = place_of(store)
     if not isinstance(subject, (str, int)) or subject == "":
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
     if not is_remote(url) and not Path(url).is_dir():

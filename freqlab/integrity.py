@@ -20,6 +20,7 @@ from freqlab.chunks import (
     is_remote,
     open_root,
     opened,
+    place_of,
     read,
     remove_folder,
     remove_key,
@@ -84,7 +85,7 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
     StoreError
         If there is no run.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _root(url, "r")
     tally = _Tally()
     found = list(_damages(root, tally))

@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from freqlab.chunks import open_root
+from freqlab.chunks import open_root, place_of
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.templates import template as named_template
@@ -53,7 +53,7 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     StoreError
         If there is no run.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _open_group(url)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=dict(root.attrs))}
     for path_in_run, group in _walk(root):
@@ -68,7 +68,7 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
 
 def result_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the finished results in a run, oldest first."""
-    root = _open_group(os.fspath(path))
+    root = _open_group(place_of(path))
     if "influence" not in root:
         return []
     groups = [(name, group) for name, group in root["influence"].groups()]  # type: ignore[union-attr]
@@ -98,7 +98,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     UnknownNameError
         If it has none of this name.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     names = result_names(url)
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
@@ -144,7 +144,7 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
     UnknownNameError
         If it has no such model.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _open_group(url)
     node, _ = _model_node(root, model)
     return _open_face_node(url, root, f"{node}/intact")["embedding"]
@@ -174,7 +174,7 @@ def open_crop(
     StoreError
         If there is no run.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _open_group(url)
     if f"crops/{template}/crop" not in root:
         return None
@@ -205,7 +205,7 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     StoreError
         If there is no run, or it has no crops of this template.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _open_group(url)
     node = f"crops/{template}"
     if f"{node}/status" not in root:
@@ -243,7 +243,7 @@ def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") ->
     to = named_template(template)
     if not to.points:
         raise ParameterError(f"template={template!r} has no fixed points to measure by")
-    url = os.fspath(path)
+    url = place_of(path)
     faces = _open_face_node(url, _open_group(url), "faces")
 
     def spread(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
@@ -265,7 +265,7 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
     UnknownNameError
         If it holds no embeddings of this model.
     """
-    root = _open_group(os.fspath(path))
+    root = _open_group(place_of(path))
     return str(_model_node(root, model)[1]["template"])
 
 
@@ -287,7 +287,7 @@ def describe_run(path: str | os.PathLike[str]) -> str:
     StoreError
         If there is no run.
     """
-    url = os.fspath(path)
+    url = place_of(path)
     root = _open_group(url)
     lines = [f"{url}: freqlab run, made {root.attrs['created_at']}"]
     for node_path, group in _walk(root):

@@ -30,7 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, read
+from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, place_of, read
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -77,7 +77,7 @@ class RunStore:
     ) -> None:
         check_place(url)
         self._lock = lock or Lock()
-        self.url = os.fspath(url)
+        self.url = place_of(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
         self.root = open_root(self.url, "a")
         if "block_size" not in self.root.attrs:  # nothing, or begun and killed at once

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import zarr
 
-from freqlab.chunks import disk_faults, open_root
+from freqlab.chunks import disk_faults, open_root, place_of
 from freqlab.errors import ParameterError
 from freqlab.locking import locked
 from freqlab.store import node_name
@@ -39,7 +39,7 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
     """
     if "model" not in card or "rows" not in card:
         raise ParameterError("card must be one of fl.trust_card, with 'model' and 'rows'")
-    url = os.fspath(store)
+    url = place_of(store)
     with disk_faults(url), locked(url):
         root = open_root(url, "r+")
         group = root.require_group(f"{_NODE}/{node_name(str(card['model']))}")
@@ -69,7 +69,7 @@ def trust_table(
     StoreError
         If there is no run.
     """
-    url = os.fspath(store)
+    url = place_of(store)
     root = open_root(url)
     node = root.get(_NODE)
     cards: dict[str, Any] = {}

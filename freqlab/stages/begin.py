@@ -12,7 +12,7 @@ from typing import Any
 from tqdm import tqdm
 
 from freqlab.bands import Bands
-from freqlab.chunks import disk_faults
+from freqlab.chunks import disk_faults, place_of
 from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
@@ -88,7 +88,7 @@ def begun(
     if not isinstance(compile, bool) and compile not in ("auto", "once"):
         raise ParameterError(f"compile={compile!r} must be True, False, 'auto' or 'once'")
     device = resolve_device(device)
-    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else os.fspath(store)
+    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
         removed = repair_store(url, faces) if repair and store is not None else []
         if removed and progress:
