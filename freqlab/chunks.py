@@ -5,19 +5,23 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 from fsspec.implementations.local import LocalFileSystem
+from zarr.abc.store import ByteRequest
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.storage import WrapperStore
 
 from freqlab.errors import FreqlabError, ParameterError, StoreError
 
@@ -28,6 +32,7 @@ __all__ = [
     "compressors",
     "disk_faults",
     "has_checksums",
+    "has_consolidated",
     "is_remote",
     "open_root",
     "open_root_if_there",
@@ -48,6 +53,7 @@ ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 REMOTE_OPTIONS = {"use_listings_cache": False}
 """For fsspec: what another process writes must be seen at once."""
 
+_CONSOLIDATED = b"consolidated_metadata"
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
 _OF_REACH = (errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
 
@@ -98,10 +104,9 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
     with reaching(place):
         if options is None and mode != "a" and not Path(place).is_dir():
             raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
-        group = zarr.open_group(
-            place, mode=mode, zarr_format=3, storage_options=options, use_consolidated=False
-        )
-    return group
+        group = zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
+        store = _AsItLies(group.store)
+        return zarr.open_group(store, path=group.path, mode="r" if mode == "r" else "r+")
 
 
 def open_root_if_there(
@@ -272,6 +277,33 @@ def rows_without_chunk(
         )
     ]
     return rows[np.isin(rows // array.chunks[0], lost)]
+
+
+class _AsItLies(WrapperStore[Any]):
+    """A store in which no group tells from memory what lies below it.
+
+    Others may have consolidated the metadata; what was added since would not be seen.
+    """
+
+    async def get(
+        self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
+    ) -> Buffer | None:
+        value = await super().get(key, prototype, byte_range)
+        if value is None or byte_range is not None or not key.endswith("zarr.json"):
+            return value
+        text = value.to_bytes()
+        if _CONSOLIDATED not in text:
+            return value
+        found = json.loads(text)
+        found.pop(_CONSOLIDATED.decode(), None)
+        return prototype.buffer.from_bytes(json.dumps(found).encode())
+
+
+def has_consolidated(root: zarr.Group) -> bool:
+    """Whether somebody has consolidated the metadata of a run, which grows stale with it."""
+    inner: Any = cast(Any, root.store)._store
+    found = sync(inner.get(f"{root.path}/zarr.json".lstrip("/"), default_buffer_prototype()))
+    return found is not None and _CONSOLIDATED in found.to_bytes()
 
 
 async def _collect(keys: AsyncIterator[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,13 @@ _ALLOWED = (
     "a distributed.Client, the address of a scheduler ('tcp://host:8786'), its scheduler file "
     "('scheduler.json'), 'local', or 'local:2' for two workers"
 )
+
+_NO_PAGES = {
+    "distributed.scheduler.http.routes": [],
+    "distributed.worker.http.routes": [],
+    "distributed.nanny.http.routes": [],
+}
+"""Configuration of dask: its pages ask nobody for a key."""
 
 
 @dataclass
@@ -135,9 +143,15 @@ def _connect(place: str, started: contextlib.ExitStack) -> Client:
 
 
 def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) -> Client:
-    """Start workers on this machine, of one core each; with CUDA one, which has the GPU."""
+    """Start workers on this machine, of one core each; with CUDA one, which has the GPU.
+
+    A scheduler runs what it is sent by anyone who reaches it, and every user of this machine does.
+    So all connections are encrypted by a key made for this cluster, which only its processes
+    have, and which is asked of both ends.
+    """
     import logging
 
+    import dask
     import torch
     from distributed import Client, LocalCluster
 
@@ -146,17 +160,36 @@ def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) ->
     resources = {}
     if resolve_device(device).startswith("cuda"):
         n_workers, resources = n_workers or 1, {"GPU": 1}
-    cluster = LocalCluster(
-        n_workers=n_workers or torch.get_num_threads(),
-        threads_per_worker=1,
-        memory_limit=0,  # a worker that is killed for its size would only be started again
-        dashboard_address="127.0.0.1:0",
-        host="127.0.0.1",
-        resources=resources,
-        silence_logs=logging.ERROR,
-    )
+    folder = started.enter_context(tempfile.TemporaryDirectory(prefix="freqlab-workers-"))
+    with dask.config.set(_NO_PAGES):
+        cluster = LocalCluster(
+            n_workers=n_workers or torch.get_num_threads(),
+            threads_per_worker=1,
+            memory_limit=0,  # a worker that is killed for its size would only be started again
+            dashboard_address="127.0.0.1:0",
+            worker_dashboard_address="127.0.0.1:0",
+            host="127.0.0.1",
+            protocol="tls://",
+            security=_security(),
+            local_directory=folder,  # for this user only
+            resources=resources,
+            silence_logs=logging.ERROR,
+        )
     started.enter_context(cluster)
     return started.enter_context(Client(cluster))
+
+
+def _security() -> Any:
+    """A key for one cluster."""
+    from distributed.security import Security
+
+    try:
+        return Security.temporary()
+    except ImportError as error:
+        raise FreqlabError(
+            "cluster='local' encrypts its connections, which needs the package cryptography; it is "
+            "not installed here: pip install 'freqlab[cluster]'"
+        ) from error
 
 
 def _address(client: Client) -> str:

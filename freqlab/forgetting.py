@@ -25,6 +25,7 @@ from freqlab.errors import ParameterError, StoreError, UnknownNameError
 from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import locked
+from freqlab.plain_text import twin_name, write_twin
 from freqlab.store import RunStore
 
 __all__ = ["Forgotten", "forget"]
@@ -149,6 +150,7 @@ def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
 def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
     """Empty rows of a node; status first, so that nobody takes what is half gone for whole."""
     others = [name for name in node.array_keys() if name != "status"]
+    rows = rows[rows < opened(node, "status").shape[0]]  # faces that were added since are not in it
     for name, value in [("status", FORGOTTEN), *((name, None) for name in others)]:
         _fill_rows(run, node, name, rows, value)
 
@@ -187,6 +189,8 @@ def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
         chunk = read(names, slice(start, min(start + run.block_size, names.shape[0])))
         chunk[rows[block] - start] = [f"(forgotten {row})" for row in rows[block]]
         names[start : start + len(chunk)] = chunk
+        if twin_name("face") in faces:
+            write_twin(opened(faces, twin_name("face")), slice(start, start + len(chunk)), chunk)
     _fill_rows(run, faces, "status", rows, FORGOTTEN)
     return n_new
 
@@ -232,7 +236,7 @@ def _copy_pairs(
     copy = root.require_group(path)
     attrs = dict(group.attrs)
     n_dropped += cast(int, attrs.get("pairs_forgotten", 0))
-    copy.update_attributes({**attrs, "complete": False, "pairs_forgotten": n_dropped})
+    copy.update_attributes({**attrs, "complete": 0, "pairs_forgotten": n_dropped})
     for name in list(group.array_keys()):
         array = opened(group, name)
         dims = cast(tuple[str, ...], array.metadata.dimension_names)  # type: ignore[union-attr]
@@ -261,7 +265,7 @@ def _copy_pairs(
             values = read(array, (*before, slice(int(part[0]), int(part[-1]) + 1)))
             at = (*before, slice(start, start + len(part)))
             made[at] = np.take(values, part - part[0], axis=axis)
-    copy.attrs["complete"] = True
+    copy.attrs["complete"] = 1
 
 
 def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:

@@ -30,6 +30,7 @@ from freqlab.chunks import (
 from freqlab.errors import StoreError
 from freqlab.faces import Faces
 from freqlab.layout import DONE, KEPT_RESULTS, PENDING
+from freqlab.provenance import from_json
 
 __all__ = ["Damage", "check_chunks", "remove_partial_files", "repair_store", "verify_run"]
 
@@ -153,7 +154,7 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
         if damage.node == "faces":
             _forget_block(root, damage, faces)
         elif damage.node.startswith("influence/") and damage.chunk is not None:
-            root[damage.node].attrs["complete"] = False
+            root[damage.node].attrs["complete"] = 0
             _remove_chunk(root, damage)
         elif (
             damage.chunk is None
@@ -245,7 +246,7 @@ def _required_blocks(
 ) -> set[int] | None:
     """Along the first axis, the chunks that must be there; None for all."""
     if group.path == "faces":
-        whole = name == "face" or name in cast(list[str], group.attrs.get("whole", []))
+        whole = name == "face" or name in from_json(group.attrs.get("whole", []))
         return None if whole else set()
     if "status" in child_names(root.store, group.path):
         try:

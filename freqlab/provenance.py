@@ -5,10 +5,14 @@ from __future__ import annotations
 import datetime
 import json
 import platform
-from importlib.metadata import version
+from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["METHOD", "make_attrs", "to_json"]
+import numpy as np
+
+from freqlab import __version__
+
+__all__ = ["METHOD", "from_json", "make_attrs", "plain_attrs", "to_json"]
 
 METHOD = {
     "reference": "Huber & Damer, Beyond Spatial Explanations, WACV 2025, arXiv 2407.11941",
@@ -28,20 +32,42 @@ def to_json(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def from_json(value: object) -> Any:
+    """What an attribute holds: JSON text, or in stores of earlier versions the value itself."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as netCDF and other Zarr clients read them: text, numbers, lists of either.
+
+    Anything else (truth values, None, what is nested) becomes JSON text.
+    """
+    return {
+        str(name): value if _is_plain(value) else to_json(value) for name, value in attrs.items()
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        kinds = {type(one) for one in value}
+        return len(kinds) == 1 and kinds <= {str, int, float}
+    return isinstance(value, (str, int, float, np.ndarray, np.number)) and not isinstance(
+        value, bool
+    )
+
+
 def make_attrs(**extra: Any) -> dict[str, Any]:
     """Attributes of a result: versions, time (UTC) and method, and whatever is given.
 
-    Values that are neither text nor numbers are written as JSON.
+    Values that are neither text nor numbers, nor lists of them, are written as JSON.
     """
     import torch
 
     attrs: dict[str, Any] = {
-        "freqlab_version": version("freqlab"),
+        "freqlab_version": __version__,
         "torch_version": str(torch.__version__),
         "python_version": platform.python_version(),
         "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "method": to_json(METHOD),
     }
-    for name, value in extra.items():
-        attrs[name] = value if isinstance(value, (str, int, float)) else to_json(value)
-    return attrs
+    return attrs | plain_attrs(extra)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +16,10 @@ import xarray as xr
 import zarr
 
 from freqlab.chunks import open_root, place_of
-from freqlab.errors import ParameterError, StoreError, check_name
+from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
+from freqlab.plain_text import is_twin
+from freqlab.provenance import plain_attrs
 from freqlab.templates import template as named_template
 
 __all__ = [
@@ -31,6 +34,10 @@ __all__ = [
     "pixels_across",
     "result_names",
 ]
+
+Opened = TypeVar("Opened")
+
+_PATIENCE = 2.0  # seconds for which a store that changes is opened again and again
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -54,15 +61,19 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
         If there is no run.
     """
     url = place_of(path)
+    return _while_it_grows(url, lambda: _open_tree(url))
+
+
+def _open_tree(url: str) -> xr.DataTree:
     root = _open_group(url)
-    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=dict(root.attrs))}
+    nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=plain_attrs(root.attrs))}
     for path_in_run, group in _walk(root):
         if "status" in group:
             nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
         elif not path_in_run.startswith("influence/"):
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif group.attrs.get("complete"):
-            nodes[f"/{path_in_run}"] = open_influence(url, path_in_run.split("/")[1])
+            nodes[f"/{path_in_run}"] = _open_result(url, path_in_run.split("/")[1])
     return xr.DataTree.from_dict(nodes)
 
 
@@ -99,6 +110,10 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
         If it has none of this name.
     """
     url = place_of(path)
+    return _while_it_grows(url, lambda: _open_result(url, name))
+
+
+def _open_result(url: str, name: str | None) -> xr.Dataset:
     names = result_names(url)
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
@@ -115,7 +130,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
                 f"{side}_subject": ("pair", subjects[rows], {"long_name": f"subject of {side}"}),
             }
         )
-    dataset = _text_as_objects(dataset)
+    dataset = _plain(dataset)
     del dataset.attrs["complete"]
     dataset.attrs["store"] = url
     dataset.attrs["name"] = name
@@ -145,9 +160,13 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
         If it has no such model.
     """
     url = place_of(path)
-    root = _open_group(url)
-    node, _ = _model_node(root, model)
-    return _open_face_node(url, root, f"{node}/intact")["embedding"]
+
+    def opened() -> xr.DataArray:
+        root = _open_group(url)
+        node, _ = _model_node(root, model)
+        return _open_face_node(url, root, f"{node}/intact")["embedding"]
+
+    return _while_it_grows(url, opened)
 
 
 def open_crop(
@@ -178,7 +197,7 @@ def open_crop(
     root = _open_group(url)
     if f"crops/{template}/crop" not in root:
         return None
-    crops = _open_face_node(url, root, f"crops/{template}")
+    crops = _while_it_grows(url, lambda: _open_face_node(url, root, f"crops/{template}"))
     if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
         return None
     return crops["crop"].sel(face=face).to_numpy()
@@ -210,9 +229,10 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     node = f"crops/{template}"
     if f"{node}/status" not in root:
         raise StoreError(f"run {url!r} has no crops of template {template!r}")
-    crops = _open_face_node(url, root, node)
+    crops = _while_it_grows(url, lambda: _open_face_node(url, root, node))
     text = np.array([FLAGS[int(code)] for code in crops["status"].to_numpy()], object)
-    faces = _open_face_node(url, root, "faces")
+    faces = _while_it_grows(url, lambda: _open_face_node(url, root, "faces"))
+    faces = faces.isel(face=slice(0, crops.sizes["face"]))
     kept = {name: faces[name] for name in ("subject", "path") if name in faces.variables}
     return crops.assign(status_text=("face", text)).assign_coords(kept)
 
@@ -244,7 +264,7 @@ def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") ->
     if not to.points:
         raise ParameterError(f"template={template!r} has no fixed points to measure by")
     url = place_of(path)
-    faces = _open_face_node(url, _open_group(url), "faces")
+    faces = _while_it_grows(url, lambda: _open_face_node(url, _open_group(url), "faces"))
 
     def spread(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         away = points - points.mean(axis=-2, keepdims=True)
@@ -377,9 +397,13 @@ def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
 
 
 def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:
-    return xr.open_zarr(
-        root.store, group=path, chunks=None, consolidated=False, drop_variables=list(without)
+    node = root[path]
+    assert isinstance(node, zarr.Group)
+    twins = [name for name, array in node.arrays() if is_twin(array)]
+    dataset = xr.open_zarr(
+        root.store, group=path, chunks=None, consolidated=False, drop_variables=[*without, *twins]
     )
+    return _plain(dataset)
 
 
 def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
@@ -390,14 +414,14 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
     node = root[path]
     if not isinstance(node, zarr.Group):
         raise StoreError(f"run {url!r}: {path} is not a group")
-    lengths = {name: array.shape[0] for name, array in node.arrays()}
+    lengths = {name: array.shape[0] for name, array in node.arrays() if not is_twin(array)}
     n_faces = min(int(str(root["faces"].attrs["n_faces"])), *lengths.values())
     parts = []
     for length in set(lengths.values()):
         others = [name for name in lengths if lengths[name] != length]
         parts.append(_open_node(root, path, others).isel(face=slice(0, n_faces)))
     dataset = xr.merge(parts, join="exact", combine_attrs="override", compat="no_conflicts")
-    dataset.attrs = dict(node.attrs)
+    dataset.attrs = plain_attrs(node.attrs)
     if path != "faces":
         names = np.asarray(root["faces/face"][:n_faces])  # type: ignore[index]
         dataset = dataset.assign_coords(face=("face", names))
@@ -414,14 +438,44 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
     if root.attrs.get("forgotten") and not all_rows:
         status = np.asarray(root["faces/status"][:n_faces])  # type: ignore[index]
         dataset = dataset.isel(face=status != FORGOTTEN)
-    return _text_as_objects(dataset)
+    return _plain(dataset)
 
 
-def _text_as_objects(dataset: xr.Dataset) -> xr.Dataset:
-    """Text as Python strings: NumPy's variable-length type cannot be written to netCDF."""
+def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
+    """Open something again where it changed while it was opened.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be opened.
+    """
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return opens()
+        except FreqlabError:
+            raise
+        except Exception as error:  # arrays that came, went, or became longer between two looks
+            if time.monotonic() > until:
+                raise StoreError(
+                    f"run {url!r} cannot be read ({type(error).__name__}: {error}); `freqlab info "
+                    f"--verify` lists what is damaged"
+                ) from error
+            time.sleep(0.05)
+
+
+def _plain(dataset: xr.Dataset) -> xr.Dataset:
+    """A dataset that can be written again, whatever to: netCDF, or either format of Zarr.
+
+    Text becomes Python strings, for NumPy's variable-length type cannot be written to netCDF; how
+    Zarr packed the arrays, which suits this format of Zarr alone, is left behind.
+    """
+    dataset = dataset.drop_encoding()
+    dataset.attrs = plain_attrs(dataset.attrs)
     changed: dict[Any, tuple[Any, npt.NDArray[np.object_], dict[str, Any]]] = {}
     for name, variable in dataset.variables.items():
-        if variable.dtype.kind == "T":
+        variable.attrs = plain_attrs(variable.attrs)
+        if variable.dtype.kind in "TU":
             changed[name] = (variable.dims, variable.to_numpy().astype(object), variable.attrs)
     coords = {name: value for name, value in changed.items() if name in dataset.coords}
     rest = {name: value for name, value in changed.items() if name not in coords}

@@ -30,7 +30,16 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, place_of, read
+from freqlab.chunks import (
+    ALL_CHUNKS,
+    compressors,
+    has_consolidated,
+    is_remote,
+    open_root,
+    opened,
+    place_of,
+    read,
+)
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -46,11 +55,23 @@ from freqlab.layout import (
 )
 from freqlab.locking import Lock, check_place
 from freqlab.metadata import equal_values, is_missing, stored_columns
-from freqlab.provenance import make_attrs
+from freqlab.plain_text import create_twin, is_twin, require_twins, twin_name, write_twin
+from freqlab.provenance import from_json, make_attrs, to_json
 
 __all__ = ["RunStore", "file_stamp", "node_name"]
 
 FORMAT_VERSION = 1
+HOW_TO_OPEN = {
+    "how_to_open": (
+        "All data lie in groups below this one. freqlab.open_run(path) gives them with names and "
+        "as text; so does xarray.open_datatree(path, engine='zarr', consolidated=False), and for "
+        "one group xarray.open_zarr(path, group='influence/<name>', consolidated=False), though "
+        "with row numbers of faces where freqlab gives names. Groups: faces, crops/<template>, "
+        "embeddings/<model>/intact, embeddings/<model>/<bands>, influence/<name>. Text has the "
+        "type string; programs without it read the same as UTF-8 bytes from <array>_utf8."
+    )
+}
+"""What a run's own attributes tell whoever opens it with other software."""
 _ROWS_PER_CHUNK = 2**20
 
 
@@ -84,19 +105,22 @@ class RunStore:
             if "format" not in self.root.attrs and list(self.root.keys()):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
             attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
-            self.root.update_attributes({**attrs, "block_size": block_size})
+            self.root.update_attributes({**attrs, **HOW_TO_OPEN, "block_size": block_size})
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
                 f"this freqlab reads {FORMAT_VERSION}"
             )
         self.block_size = int(cast(int, self.root.attrs["block_size"]))
+        if "how_to_open" not in self.root.attrs or has_consolidated(self.root):
+            self.root.update_attributes(HOW_TO_OPEN)
         self.faces = self.root.require_group("faces")
         if "n_faces" not in self.faces.attrs:
             self.faces.attrs["n_faces"] = 0
         for name, column in {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}.items():
             self._require_array(self.faces, name, column)
         self._fit(self.faces)
+        require_twins(self.faces)
 
     @property
     def n_faces(self) -> int:
@@ -133,6 +157,10 @@ class RunStore:
         settled = self._settled(known, rows[known])
         unsettled = np.setdiff1d(known, settled)
         columns = stored_columns(faces)
+        for name in columns:  # the user's own goes before the bytes of a text
+            if name in self.faces and is_twin(opened(self.faces, name)):
+                del self.faces[name]
+                self._handles.clear()
         self._check_kinds(columns)
         self._check_metadata(faces, columns, settled, rows[settled])
         self._check_degradations(faces, settled, rows[settled])
@@ -141,6 +169,7 @@ class RunStore:
 
         for name, values in columns.items():
             self._require_array(self.faces, name, TEXT if values.dtype == object else NUMBER)
+        require_twins(self.faces)
         landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
         if faces.landmarks is not None:
             landmarks = faces.landmarks.astype(np.float32)
@@ -160,6 +189,10 @@ class RunStore:
                 array = opened(self.faces, name)
                 # also where nothing is given: a chunk may hold what a stopped run left there
                 array[first:] = given[name][new] if name in given else array.fill_value
+            for name in given:
+                twin = self._twin(opened(self.faces, name))
+                if twin is not None:
+                    write_twin(twin, slice(first, None), given[name][new])
             self.faces.attrs["n_faces"] = first + len(new)
         for name, values in given.items():
             self._rewrite(name, rows[unsettled], values[unsettled])
@@ -331,6 +364,8 @@ class RunStore:
         chunks = (min(len(values), _ROWS_PER_CHUNK), *values.shape[1:]) if values.ndim else ()
         array = _create(group, name, values.shape, chunks, values.dtype, dims, attrs)
         array[...] = values
+        if array.dtype.kind == "T":
+            create_twin(group, array, values)
 
     def create_array(
         self,
@@ -362,8 +397,7 @@ class RunStore:
         if self.n_faces and begun:  # faces may be done: a chunk must be there
             array[...] = array.fill_value
         if node.path == self.faces.path:
-            whole = cast(list[str], node.attrs.get("whole", []))
-            node.attrs["whole"] = [*whole, name]
+            node.attrs["whole"] = to_json([*from_json(node.attrs.get("whole", [])), name])
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
         """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
@@ -384,7 +418,24 @@ class RunStore:
         else:
             chunk = read(array, slice(start, stop))
         chunk[rows - start] = values
+        twin = self._twin(array)
+        if twin is not None:
+            write_twin(twin, slice(start, stop), chunk)
         array[start:stop] = chunk
+
+    def _twin(self, array: zarr.Array[Any]) -> zarr.Array[Any] | None:
+        """The bytes of an array of text, which are written with it; None for numbers."""
+        if array.dtype.kind != "T":
+            return None
+        node, _, name = array.path.rpartition("/")
+        key = (node, twin_name(name))
+        if key not in self._handles:
+            group = cast(zarr.Group, self.root[node])
+            if twin_name(name) not in group:
+                return None
+            self._handles[key] = opened(group, twin_name(name))
+        twin = self._handles[key]
+        return twin if is_twin(twin) else None
 
     def _handle(self, node: zarr.Group, name: str) -> zarr.Array[Any]:
         """An array of a node, looked up once; what is resized is looked up again."""

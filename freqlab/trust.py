@@ -13,6 +13,7 @@ import zarr
 from freqlab.chunks import disk_faults, open_root, place_of
 from freqlab.errors import ParameterError
 from freqlab.locking import locked
+from freqlab.provenance import from_json
 from freqlab.store import node_name
 
 __all__ = ["save_trust_card", "trust_table"]
@@ -43,7 +44,7 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
     with disk_faults(url), locked(url):
         root = open_root(url, "r+")
         group = root.require_group(f"{_NODE}/{node_name(str(card['model']))}")
-        group.attrs["card"] = json.loads(json.dumps(dict(card), allow_nan=False))
+        group.attrs["card"] = json.dumps(dict(card), allow_nan=False)
 
 
 def trust_table(
@@ -75,7 +76,7 @@ def trust_table(
     cards: dict[str, Any] = {}
     if isinstance(node, zarr.Group):
         for _, group in sorted(node.groups()):
-            card: Any = group.attrs["card"]
+            card: Any = from_json(group.attrs["card"])
             cards[str(card["model"])] = card
     rows = {}
     for model in cards if models is None else models:

@@ -18,6 +18,7 @@ from conftest import Linear, make_faces
 from PIL import Image
 
 import freqlab as fl
+from freqlab.cluster import connected
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.stages import blocks
 from freqlab.stages.blocks import Block, Job, embed_block_of_faces
@@ -292,3 +293,76 @@ def test_the_command_line_starts_a_cluster(tmp_path):
     assert "forward passes" in done.stderr
     status = zarr.open_group(tmp_path / "run", mode="r")["embeddings/mobilefacenet/intact/status"]
     assert (status[:] == 1).all()
+
+
+ANOTHER = """
+import os, sys, urllib.request
+from distributed import Client
+from distributed.security import Security
+address, ports = sys.argv[1], sys.argv[2:]
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(65534); os.setuid(65534)
+os.chdir("/")
+bare = address.partition("://")[2]
+for place, security in (
+    (f"tcp://{bare}", None), (f"tls://{bare}", None), (f"tls://{bare}", Security.temporary()),
+):
+    try:
+        with Client(place, security=security, timeout=4) as client:
+            print("in:", client.submit(os.getuid).result(timeout=4))
+    except (OSError, ValueError, TypeError) as error:
+        print("kept out", type(error).__name__)
+for port in ports:
+    for page in ("", "health", "info/main/workers.html", "json/counts.json", "metrics", "status"):
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/{page}", timeout=4) as answer:
+                print("page:", port, page, answer.status)
+        except OSError:
+            pass
+print("tried", len(ports))
+"""
+
+
+def test_another_user_of_the_machine_is_kept_out():
+    """Who reaches a scheduler has it run what they like, so it asks for the key of the run."""
+    psutil = pytest.importorskip("psutil")
+    options = {"device": "cpu", "precision": "float32", "given": [], "names": []}
+    with connected("local:1", **options) as cluster:
+        client = cluster.client
+        assert client.submit(os.getpid).result() != os.getpid()
+        here = psutil.Process()
+        ports = set()
+        for process in (here, *here.children(recursive=True)):
+            for one in process.net_connections("tcp"):
+                if one.status == psutil.CONN_LISTEN:
+                    assert one.laddr.ip == "127.0.0.1"
+                    ports.add(str(one.laddr.port))
+        address = client.scheduler.address
+        assert len(ports) >= 3
+        folder = Path(client.run(lambda dask_worker: dask_worker.local_directory).popitem()[1])
+        assert any(above.stat().st_mode & 0o77 == 0 for above in folder.parents)
+        done = subprocess.run(
+            [sys.executable, "-c", ANOTHER, address, *sorted(ports)],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+        lines = done.stdout.splitlines()
+        assert [line.split()[0] for line in lines] == ["kept"] * 3 + ["tried"], done.stdout
+        assert client.submit(lambda x: x + 1, 1).result() == 2
+
+
+def test_without_cryptography_a_local_cluster_says_what_it_needs(monkeypatch):
+    from distributed.security import Security
+
+    def missing():
+        raise ImportError("No module named 'cryptography'")
+
+    monkeypatch.setattr(Security, "temporary", missing)
+    options = {"device": "cpu", "precision": "float32", "given": [], "names": []}
+    with (
+        connected("local:1", **options) as cluster,
+        pytest.raises(FreqlabError, match=r"needs the package cryptography.*freqlab\[cluster\]"),
+    ):
+        _ = cluster.client

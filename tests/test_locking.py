@@ -288,7 +288,7 @@ def as_nobody(folder):
 def test_a_dead_colleagues_lock_file(shared, mode):
     """Of umask 022 in a folder that both may write to."""
     lock = shared / "run.zarr.lock"
-    lock.write_text('{"user": "anna", "process": 1, "host": "%s"}' % socket.gethostname())
+    lock.write_text(json.dumps({"user": "anna", "process": 1, "host": socket.gethostname()}))
     lock.chmod(mode)
     if mode == 0o644:
         assert as_nobody(shared) == "held"

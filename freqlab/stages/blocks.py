@@ -35,6 +35,7 @@ from freqlab.models.devices import resolve_device
 from freqlab.models.loading import load_model
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
+from freqlab.provenance import to_json
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.embeddings import Task, check_model, embed_rows
 from freqlab.store import RunStore
@@ -168,7 +169,8 @@ def embed_on_cluster(
             run.forward_passes[name] += done * len(task.removals)
             for i, key in enumerate(("device", "batch_size", "compiled")):
                 found = sorted({origin[i] for origin in origins})
-                task.node.attrs[key] = found[0] if len(found) == 1 else str(found)
+                one = found[0] if len(found) == 1 else str(found)
+                task.node.attrs[key] = to_json(one) if isinstance(one, bool) else one
         if len(lacks):
             raise FreqlabError(
                 f"{len(lacks):,} faces are not in {run.store.url!r} though the cluster said they "

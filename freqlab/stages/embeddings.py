@@ -28,6 +28,7 @@ from freqlab.integrity import check_chunks
 from freqlab.layout import DONE, Column
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
+from freqlab.provenance import to_json
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.crops import (
     Crops,
@@ -127,7 +128,7 @@ def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
         if len(task.pending):
             task.node.attrs["device"] = model.device
             task.node.attrs["batch_size"] = run.batch_of(model)
-            task.node.attrs["compiled"] = is_compiled(model)
+            task.node.attrs["compiled"] = to_json(is_compiled(model))
 
 
 class Task(NamedTuple):

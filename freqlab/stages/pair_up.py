@@ -19,7 +19,7 @@ from freqlab.bands import Bands
 from freqlab.chunks import opened, read, reading
 from freqlab.models.spec import Model
 from freqlab.pairing import SIDES, cosines_without, cosines_without_both, unit_length
-from freqlab.provenance import make_attrs, to_json
+from freqlab.provenance import from_json, make_attrs, to_json
 from freqlab.stages.context import Run
 from freqlab.stages.embeddings import REMOVED_RMS_ATTRS
 from freqlab.stages.refinement import Refinement, measure_refinement
@@ -106,7 +106,7 @@ def write_influence(
     if refinement is not None:
         refined = np.stack([refinement.refined[model.name] for model in models])
         store.write_array(group, "refined", refined, ["model", "band"], _ATTRS["refined"])
-    group.attrs["complete"] = True
+    group.attrs["complete"] = 1
     return name
 
 
@@ -409,7 +409,7 @@ def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact"]
     failed = np.packbits(run.failed()).tobytes()
     key = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
-    kept: dict[str, Any] = dict(node.attrs.get("thresholds", {}))
+    kept: dict[str, Any] = from_json(node.attrs.get("thresholds", {}))
     if key in kept and list(kept[key]["fmr"]) == list(FMRS):
         values = [float("nan") if t is None else float(t) for t in kept[key]["threshold"]]
         return values, int(kept[key]["comparisons"])
@@ -424,5 +424,5 @@ def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[
     )
     known = [t if np.isfinite(t) else None for t in thresholds]
     kept[key] = {"fmr": list(FMRS), "threshold": known, "comparisons": n_impostors}
-    node.attrs["thresholds"] = dict(list(kept.items())[-_MOST_KEPT:])
+    node.attrs["thresholds"] = json.dumps(dict(list(kept.items())[-_MOST_KEPT:]))
     return thresholds, n_impostors
