@@ -22,7 +22,7 @@ _ALLOWED = (
     "('scheduler.json'), 'local', or 'local:2' for two workers"
 )
 
-_NO_PAGES = {
+_NO_PAGES: dict[str, list[str]] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
     "distributed.nanny.http.routes": [],
@@ -167,7 +167,7 @@ def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) ->
             threads_per_worker=1,
             memory_limit=0,  # a worker that is killed for its size would only be started again
             dashboard_address="127.0.0.1:0",
-            worker_dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",
             protocol="tls://",
             security=_security(),

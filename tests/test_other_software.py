@@ -182,7 +182,7 @@ def test_attributes_are_text_and_numbers(made):
     assert trust_table(made).loc[("m", "t"), "found"] == "f"
 
 
-@pytest.mark.parametrize("engine", ["netcdf4", "h5netcdf", "scipy", "zarr2", "zarr3"])
+@pytest.mark.parametrize("engine", ["netcdf4", "scipy", "zarr2", "zarr3"])
 @pytest.mark.parametrize("what", ["run", "result", "embeddings", "crops"])
 def test_what_is_opened_can_be_written(made, tmp_path, engine, what):
     if not engine.startswith("zarr"):

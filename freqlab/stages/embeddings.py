@@ -42,7 +42,7 @@ from freqlab.store import node_name
 
 __all__ = ["REMOVED_RMS_ATTRS", "Task", "check_model", "embed_faces", "embed_rows", "note_origin"]
 
-REMOVED_RMS_ATTRS = {"long_name": "RMS contrast removed", "units": "grey levels"}
+REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
 
 # Least cosine between the stored embedding of the reference crop and that of a model which
 # claims to be the same: far above what precision and batch size change.
