@@ -135,7 +135,7 @@ def reaching(url: str) -> Iterator[None]:
     except FreqlabError:
         raise
     except (OSError, ValueError) as error:
-        raise StoreError(f"store {url!r} cannot be opened: {error}") from error
+        raise StoreError(f"store {url!r} cannot be opened: {_why(error, url)}") from error
     except ImportError as error:
         package = "'freqlab[s3]'" if url.startswith(("s3://", "s3a://")) else "what it names"
         raise StoreError(
@@ -148,6 +148,14 @@ def reaching(url: str) -> Iterator[None]:
         raise StoreError(
             f"store {url!r} cannot be reached ({type(error).__name__}): {error}"
         ) from error
+
+
+def _why(error: Exception, url: str) -> str:
+    """What a file system says, without the path that is said already."""
+    if not isinstance(error, OSError) or not error.strerror or is_remote(url):
+        return str(error)
+    elsewhere = error.filename not in (None, url)
+    return f"{error.strerror} ({error.filename})" if elsewhere else error.strerror
 
 
 @contextlib.contextmanager

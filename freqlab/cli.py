@@ -260,9 +260,12 @@ def inspect(
     """Look into single decisions, in a page on this machine that only its address opens."""
     import tempfile
 
+    from freqlab.homes import with_a_home
     from freqlab.inspection import Inspection
-    from freqlab.inspector.serving import serve, write_notebook
     from freqlab.selection import threshold_of
+
+    with with_a_home():
+        from freqlab.inspector.serving import serve, write_notebook
 
     inspection = Inspection(store, name=name, models=model or ())  # says now what does not fit
     if fmr is not None:

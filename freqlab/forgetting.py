@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import os
-from pathlib import Path
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -15,13 +14,13 @@ from freqlab.chunks import (
     ALL_CHUNKS,
     compressors,
     disk_faults,
-    is_remote,
+    open_root,
     opened,
     place_of,
     read,
     remove_folder,
 )
-from freqlab.errors import ParameterError, StoreError, UnknownNameError
+from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import locked
@@ -83,8 +82,7 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     url = place_of(store)
     if not isinstance(subject, (str, int)) or subject == "":
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
-    if not is_remote(url) and not Path(url).is_dir():
-        raise StoreError(f"run {url!r}: no such folder")
+    open_root(url)  # says what is wrong with a place where there is no run
     with disk_faults(url), locked(url) as lock:
         run = RunStore(url, lock=lock)
         remove_partial_files(url)

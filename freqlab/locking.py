@@ -197,7 +197,10 @@ def check_place(url: str | os.PathLike[str]) -> None:
             entries = {entry.name for entry in place.iterdir()}
             if entries and "zarr.json" not in entries:
                 raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
-        elif os.path.lexists(path):
+        above = next(one for one in place.absolute().parents if os.path.lexists(one))
+        if not above.is_dir():
+            raise StoreError(f"store {path!r} cannot lie below {str(above)!r}, which is no folder")
+        if os.path.lexists(path) and not place.is_dir():
             what = "a link to nothing" if place.is_symlink() else "no folder, but a device or pipe"
             raise StoreError(
                 f"store {path!r} is {what}; a run needs a folder, or a new name for it"

@@ -15,6 +15,7 @@ from typing import Any
 
 from freqlab import __version__
 from freqlab.errors import FreqlabError, ParameterError, check_name
+from freqlab.homes import with_a_home
 from freqlab.resources import resource, resource_names
 
 __all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
@@ -42,6 +43,7 @@ def report_names() -> list[str]:
     return [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
 
 
+@with_a_home()
 def report_parameters(name: str) -> dict[str, str]:
     """Parameters of a report and their defaults, as its notebook writes them.
 
@@ -55,6 +57,7 @@ def report_parameters(name: str) -> dict[str, str]:
     return {key: str(value["default"]) for key, value in inspected.items()}
 
 
+@with_a_home()
 def report(
     name: str,
     *,
@@ -109,16 +112,26 @@ def report(
     running, notebook, page = (
         folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
     )
+    from nbclient.exceptions import DeadKernelError
+
+    from freqlab.kernels import OwnKernelManager
+
     try:
         papermill.execute_notebook(
             _for_report(name),
             str(running),
             parameters=parameters,
             kernel_name="python3",
+            kernel_manager_class=OwnKernelManager,
             progress_bar={"desc": f"report {name}"} if progress else False,
             extra_arguments=["--IPKernelApp.log_level=50"],  # nothing about local transport
             stderr_file=sys.stderr if progress else None,
         )
+    except DeadKernelError as error:
+        raise ReportError(
+            f"report {name!r}: its process ended ({error}), say because memory ran out; it is "
+            f"{sys.executable} -m ipykernel_launcher\nWhat it had done is in {running}."
+        ) from error
     except papermill.PapermillExecutionError as error:
         raise ReportError(
             f"report {name!r} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
@@ -130,6 +143,7 @@ def report(
     return page
 
 
+@with_a_home()
 def build_index(folder: str | os.PathLike[str]) -> Path:
     """Write ``index.html`` over the reports in a folder; return its path."""
     import nbformat
@@ -155,6 +169,7 @@ def build_index(folder: str | os.PathLike[str]) -> Path:
 
 def _papermill() -> Any:
     try:
+        import ipykernel  # noqa: F401
         import nbconvert  # noqa: F401
         import papermill
     except ImportError as error:

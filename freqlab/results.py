@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -37,7 +38,8 @@ __all__ = [
 
 Opened = TypeVar("Opened")
 
-_PATIENCE = 2.0  # seconds for which a store that changes is opened again and again
+_PATIENCE = 2.0  # seconds for which a store that changes is opened again and again,
+_LOOKS = 8  # and so often at least
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -67,19 +69,28 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
 def _open_tree(url: str) -> xr.DataTree:
     root = _open_group(url)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=plain_attrs(root.attrs))}
+    faces: xr.Dataset | None = None
     for path_in_run, group in _walk(root):
         if "status" in group:
             nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
         elif not path_in_run.startswith("influence/"):
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif group.attrs.get("complete"):
-            nodes[f"/{path_in_run}"] = _open_result(url, path_in_run.split("/")[1])
+            faces = (
+                faces if faces is not None else _open_face_node(url, root, "faces", all_rows=True)
+            )
+            nodes[f"/{path_in_run}"] = _named(url, root, path_in_run.split("/")[1], faces)
     return xr.DataTree.from_dict(nodes)
 
 
 def result_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the finished results in a run, oldest first."""
-    root = _open_group(place_of(path))
+    url = place_of(path)
+    return _while_it_grows(url, lambda: _result_names(url))
+
+
+def _result_names(url: str) -> list[str]:
+    root = _open_group(url)
     if "influence" not in root:
         return []
     groups = [(name, group) for name, group in root["influence"].groups()]  # type: ignore[union-attr]
@@ -114,13 +125,17 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
 
 
 def _open_result(url: str, name: str | None) -> xr.Dataset:
-    names = result_names(url)
+    names = _result_names(url)
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
     name = names[-1] if name is None else check_name("result", name, names)
     root = _open_group(url)
+    return _named(url, root, name, _open_face_node(url, root, "faces", all_rows=True))
+
+
+def _named(url: str, root: zarr.Group, name: str, faces: xr.Dataset) -> xr.Dataset:
+    """A result, with the names of faces, of which there is one per row."""
     dataset = _open_node(root, f"influence/{name}")
-    faces = _open_face_node(url, root, "faces", all_rows=True)
     labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
     for side in ("probe", "reference"):
         rows = dataset[side].to_numpy()
@@ -308,6 +323,10 @@ def describe_run(path: str | os.PathLike[str]) -> str:
         If there is no run.
     """
     url = place_of(path)
+    return _while_it_grows(url, lambda: _description(url))
+
+
+def _description(url: str) -> str:
     root = _open_group(url)
     lines = [f"{url}: freqlab run, made {root.attrs['created_at']}"]
     for node_path, group in _walk(root):
@@ -339,7 +358,7 @@ def _short(checkpoint: str) -> str:
 def _result_text(url: str, path: str, group: zarr.Group) -> str:
     if not group.attrs.get("complete"):
         return "not finished; the same call goes on with it"
-    result = open_influence(url, path.split("/")[1])
+    result = _open_result(url, path.split("/")[1])
     models = ", ".join(str(name) for name in result["model"].to_numpy())
     missing = int(result["similarity"].isnull().any("model").sum())
     return (
@@ -450,18 +469,23 @@ def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
         If it cannot be opened.
     """
     until = time.monotonic() + _PATIENCE
-    while True:
+    for attempt in itertools.count(1):
         try:
             return opens()
         except FreqlabError:
             raise
+        except PermissionError as error:
+            raise StoreError(
+                f"run {url!r} cannot be read: {error.strerror} ({error.filename})"
+            ) from error
         except Exception as error:  # arrays that came, went, or became longer between two looks
-            if time.monotonic() > until:
+            if attempt >= _LOOKS and time.monotonic() > until:
                 raise StoreError(
                     f"run {url!r} cannot be read ({type(error).__name__}: {error}); `freqlab info "
                     f"--verify` lists what is damaged"
                 ) from error
             time.sleep(0.05)
+    raise AssertionError("unreachable")
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:

@@ -19,6 +19,7 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.errors import FreqlabError
+from freqlab.locking import locked
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad_inputs.md"
 HEAD = """# What becomes of bad inputs
@@ -383,12 +384,50 @@ def file_trials(folder):
     ]
 
 
+def places(folder):
+    """Stores where none can be, and locks that are not to be had."""
+    faces = make_faces(n_subjects=2, per_subject=2)
+    pairs = fl.make_pairs(faces, seed=0)
+    model = fl.wrap_model(Linear(), name="m")
+    (folder / "parent").write_text("mine")
+    (folder / "dangling.zarr").symlink_to(folder / "nowhere.zarr")
+    (folder / "linked.zarr.lock").symlink_to(folder / "parent")
+    held = folder / "held.zarr"
+    fl.influence(faces, pairs, models=[model], store=held, name="r", progress=False)
+
+    def at(store):
+        return lambda: fl.influence(faces, pairs, models=[model], store=store, progress=False)
+
+    def while_held(call):
+        def held_meanwhile():
+            with locked(held):
+                call()
+
+        return held_meanwhile
+
+    return [
+        ("store", "below a file", at(folder / "parent" / "run.zarr")),
+        ("store", "a name of 300 letters", at(folder / ("x" * 300))),
+        ("store", "a name with a NUL", at("run\0.zarr")),
+        ("store", "no name", at("")),
+        ("store", "a device", at("/dev/full")),
+        ("store", "below a device", at("/dev/null/run.zarr")),
+        ("store", "a link to nothing", at(folder / "dangling.zarr")),
+        ("store", "an address as a Path", at(Path("s3://bucket/run.zarr"))),
+        ("store", "an unknown protocol", at("carrier-pigeon://run.zarr")),
+        ("store", "its lock file is a link", at(folder / "linked.zarr")),
+        ("store", "another writer, by file://", while_held(at(f"file://{held}"))),
+        ("store", "unlocking while its run lives", while_held(lambda: fl.unlock(held))),
+    ]
+
+
 def outcome(call, folder):
     """What a call raises, in words that are the same everywhere."""
     try:
         call()
     except FreqlabError as error:
-        text = " ".join(str(error).replace(str(folder), "…").split())
+        text = " ".join(str(error).replace(str(folder), "…").replace("x" * 300, "x…x").split())
+        text = re.sub(r"process \d+ on .*?UTC", "process … on …", text)
         text = re.sub(r"0x[0-9a-f]+|\((SHA|[a-z]+Error)[^)]*\)", "…", text)
         text = re.split(r"(?<=[a-z\d'\]…)]); |(?<=[a-z…)'])[.:] (?=[A-Z])", text)[0]
         text = re.split(r" \(Expected|: \[ONNX", text)[0]  # words of others change
@@ -400,7 +439,7 @@ def outcome(call, folder):
 def rows(folder):
     """All trials, made."""
     found = photographs(folder)
-    tried = [*trials(folder), *file_trials(folder)]
+    tried = [*trials(folder), *file_trials(folder), *places(folder)]
     return found + [(kind, what, outcome(call, folder)) for kind, what, call in tried]
 
 

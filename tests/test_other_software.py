@@ -215,10 +215,7 @@ def test_what_is_opened_can_be_written(made, tmp_path, engine, what):
         np.testing.assert_array_equal(
             again["influence/r/influence"], found["influence/r/influence"]
         )
-        assert (
-            again["faces/face"].to_numpy().tolist()
-            == found["faces/face"].to_numpy().tolist()
-        )
+        assert again["faces/face"].to_numpy().tolist() == found["faces/face"].to_numpy().tolist()
     else:
         xr.testing.assert_equal(again.astype(object), found.astype(object))
     again.close()

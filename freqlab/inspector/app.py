@@ -175,6 +175,26 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         with self._shown():
             self._show_models()
 
+    def __repr__(self) -> str:
+        store = self.inspection.result.attrs.get("store")
+        in_memory = not store or str(store).startswith("memory://")
+        page = (
+            "of a run that is kept, `freqlab inspect STORE`"
+            if in_memory
+            else (f"`freqlab inspect {store}`")
+        )
+        return (
+            f"Inspector of pair {self.pair}, model {self.model!r}, side {self.side!r}. Widgets are "
+            f"shown by JupyterLab and its like (pip install 'freqlab[lab]'), as the last value of "
+            f"a cell; this front end shows none. {page[0].upper()}{page[1:]} opens the same as a "
+            f"page of its own. Here its traits work: .pair, .model, .side, .selected; .similarity "
+            f"is what the network says."
+        )
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+        """What is shown: the widget, and where there is none the text, all of it."""
+        return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
+
     # What may be set ---------------------------------------------------------------------------
 
     @traitlets.validate("model", "other", "side", "kind", "operation", "order")

@@ -16,6 +16,7 @@ from traitlets import default
 from voila.app import Voila
 
 from freqlab.errors import FreqlabError, check_number
+from freqlab.homes import with_a_home
 
 __all__ = ["serve", "write_notebook"]
 
@@ -108,7 +109,7 @@ def serve(
             if open_browser:
                 webbrowser.open(address)
 
-    with _templates_found(), tempfile.TemporaryDirectory() as config:
+    with with_a_home(), _templates_found(), tempfile.TemporaryDirectory() as config:
         # what a user has configured for other servers does not open this one
         os.environ["JUPYTER_CONFIG_DIR"] = config
         try:
@@ -122,6 +123,7 @@ def serve(
                     f"--Voila.log_level={logging.ERROR}",
                     "--VoilaConfiguration.template=freqlab",
                     "--VoilaConfiguration.show_tracebacks=True",
+                    "--VoilaConfiguration.kernel_spec_manager_class=freqlab.kernels.OwnKernelSpecs",
                     # the kernel talks to the server through files that only this user can open
                     *(["--KernelManager.transport=ipc"] if os.name == "posix" else []),
                 ]

@@ -256,3 +256,20 @@ def test_the_tables_hold_the_numbers_of_the_pair(app, result):
     assert f"{similarity:.4f}" in app._table.value
     influence = float(result["influence"].sel(pair=0, model="first", side="probe")[0])
     assert f"{influence:.4f}" in app._bands_table.value
+
+
+def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
+    """In plain Python, IPython in a terminal, or a notebook server that lacks the extension."""
+    from IPython.core.formatters import DisplayFormatter
+
+    shown, _ = DisplayFormatter().format(app)
+    for text in (repr(app), shown["text/plain"]):
+        assert text.startswith("Inspector of pair 0, model 'first', side 'probe'.")
+        assert f"`freqlab inspect {result.attrs['store']}` opens the same" in text
+        assert "JupyterLab" in text
+        assert "children" not in text
+    assert "application/vnd.jupyter.widget-view+json" in shown  # and where there is one, it is used
+    app.pair = 3
+    assert "pair 3" in repr(app)
+    del app.inspection.result.attrs["store"]
+    assert "`freqlab inspect STORE` opens" in repr(app)
