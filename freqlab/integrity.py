@@ -30,6 +30,7 @@ from freqlab.chunks import (
 from freqlab.errors import StoreError
 from freqlab.faces import Faces
 from freqlab.layout import DONE, KEPT_RESULTS, PENDING
+from freqlab.plain_text import is_twin, twin_name
 from freqlab.provenance import from_json
 
 __all__ = ["Damage", "check_chunks", "remove_partial_files", "repair_store", "verify_run"]
@@ -141,6 +142,10 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
         raise
     remove_partial_files(url)
     found = list(_damages(root, _Tally()))
+    twins = {damage.array for damage in found if _is_bytes_of_text(root, damage)}
+    for name in twins:
+        remove_folder(root.store, f"faces/{name}")  # made again of the text they repeat
+    repeated, found = found, [d for d in found if d.node != "faces" or d.array not in twins]
     for damage in found:
         if damage.chunk is None and damage.node in ("", "faces"):
             raise StoreError(
@@ -164,7 +169,18 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
             _remove_node(root, damage.node)
         else:
             _set_pending(root, damage.node, damage)
-    return found
+    return repeated
+
+
+def _is_bytes_of_text(root: zarr.Group, damage: Damage) -> bool:
+    """Whether what is damaged only repeats a text of faces."""
+    text = damage.array.removesuffix(twin_name(""))
+    if damage.node != "faces" or text == damage.array:
+        return False
+    try:
+        return is_twin(opened(cast(zarr.Group, root["faces"]), damage.array))
+    except StoreError:  # its description is damaged
+        return text in child_names(root.store, "faces")
 
 
 def remove_partial_files(url: str) -> int:
@@ -246,7 +262,7 @@ def _required_blocks(
 ) -> set[int] | None:
     """Along the first axis, the chunks that must be there; None for all."""
     if group.path == "faces":
-        whole = name == "face" or name in from_json(group.attrs.get("whole", []))
+        whole = name == "face" or is_twin(array) or name in from_json(group.attrs.get("whole", []))
         return None if whole else set()
     if "status" in child_names(root.store, group.path):
         try:

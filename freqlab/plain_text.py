@@ -69,7 +69,8 @@ def create_twin(
         None if the user has an array of that name.
     """
     name = text.basename
-    if twin_name(name) in group or text.ndim != 1:
+    own = twin_name(name) in group and not is_twin(opened(group, twin_name(name)))
+    if own or text.ndim != 1:
         return None
     dims: Any = text.metadata.dimension_names  # type: ignore[union-attr]
     width = _STEP if values is None else utf8_rows(values).shape[1]
@@ -88,6 +89,7 @@ def create_twin(
         },
         compressors=compressors(True),
         config=ALL_CHUNKS,
+        overwrite=True,
     )
     for start in range(0, text.shape[0], _ROWS_AT_ONCE):
         part = slice(start, min(start + _ROWS_AT_ONCE, text.shape[0]))
