@@ -219,6 +219,8 @@ def _damages(root: zarr.Group, tally: _Tally, path: str = "") -> Iterator[Damage
             child = root[below]
         except KeyError:
             yield Damage(*_group_and_array(path, name), None, "is gone")
+        except PermissionError as error:  # which is no damage
+            raise StoreError(f"{below!r} in the store cannot be read: {error.strerror}") from error
         except Exception as error:  # whatever damaged JSON makes its reader raise
             yield Damage(*_group_and_array(path, name), None, f"cannot be read ({error})")
         else:
@@ -262,7 +264,8 @@ def _required_blocks(
 ) -> set[int] | None:
     """Along the first axis, the chunks that must be there; None for all."""
     if group.path == "faces":
-        whole = name == "face" or is_twin(array) or name in from_json(group.attrs.get("whole", []))
+        of_text = is_twin(array) and has_checksums(array)
+        whole = name == "face" or of_text or name in from_json(group.attrs.get("whole", []))
         return None if whole else set()
     if "status" in child_names(root.store, group.path):
         try:

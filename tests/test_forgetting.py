@@ -218,7 +218,7 @@ def test_without_crops_there_are_no_pixels(tmp_path):
     rows = {image[0].tobytes() for image in faces.images}
     for path, values in everything_decoded(store).items():
         assert not path.endswith("/crop")
-        if values.dtype == np.uint8:
+        if values.dtype == np.uint8 and not path.endswith("_utf8"):  # text, as bytes
             raise AssertionError(f"{path} holds bytes")
         assert values.dtype.kind == "T" or not any(row in values.tobytes() for row in rows)
     for file in store.rglob("*"):
