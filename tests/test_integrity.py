@@ -204,8 +204,10 @@ def test_what_cannot_be_repaired(store, place):
 def test_a_store_older_than_checksums(store, monkeypatch, tmp_path):
     old = tmp_path / "old.zarr"
     with monkeypatch.context() as before:
-        before.setattr("freqlab.store.compressors", lambda packed: "auto" if packed else None)
-        before.setattr("freqlab.store.ALL_CHUNKS", None)
+        for module in ("store", "plain_text"):
+            name = f"freqlab.{module}"
+            before.setattr(f"{name}.compressors", lambda packed: "auto" if packed else None)
+            before.setattr(f"{name}.ALL_CHUNKS", None)
         before.setattr("freqlab.chunks.ALL_CHUNKS", {})
         compute(old)
     del zarr.open_group(old, mode="r+")["faces"].attrs["whole"]

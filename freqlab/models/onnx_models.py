@@ -8,6 +8,7 @@ read from its first operations; where it does not, the numbers are given, or com
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -292,7 +293,8 @@ def _normalises_itself(path: Path) -> bool:
 
 
 def _find_pack(pack: str, file: str) -> Path | None:
-    path = Path.home() / ".insightface" / "models" / pack / file
+    home = os.path.expanduser("~")  # also where there is none: Path.home() would raise then
+    path = Path(home, ".insightface", "models", pack, file)
     return path if path.is_file() else None
 
 
