@@ -18,6 +18,7 @@ __all__ = [
     "BFW_COLUMNS",
     "LABELS",
     "MORPH_COLUMNS",
+    "parse_columns",
     "read_bfw_pairs",
     "read_csv_pairs",
     "read_morph_pairs",
@@ -74,6 +75,22 @@ _UNTOUCHED = ("", "bona fide", "bonafide", "bona_fide")
 _POOLED = "all"
 
 
+def parse_columns(text: str) -> dict[str, str]:
+    """Columns by their roles, of text such as ``probe=live,reference=document``.
+
+    Raises
+    ------
+    ParameterError
+        If a part of it is no role and column.
+    """
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(role.strip() and column.strip() for role, _, column in parts):
+        raise ParameterError(
+            f"columns={text!r} must be roles and columns, as in probe=live,reference=document"
+        )
+    return {role.strip(): column.strip() for role, _, column in parts}
+
+
 def read_bfw_pairs(source: Path) -> pd.DataFrame:
     """Read a table of BFW: ``p1``, ``p2``, ``label``, or ``image_a``, ``image_b``, ``same``."""
     table = _table(source, ["p1", "p2", "image_a", "image_b"])
@@ -101,7 +118,7 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
     if lacking:
         raise PairError(
             f"{source}: no column is called {' or '.join(lacking)}; say which is meant by "
-            f"columns={{'{lacking[0]}': ...}}. It has {', '.join(map(str, table.columns))}"
+            f"columns='{lacking[0]}=NAME'. It has {', '.join(map(str, table.columns))}"
         )
     return renamed(table, names, source)
 

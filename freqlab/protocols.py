@@ -30,6 +30,7 @@ from freqlab.pair_lines import (
 from freqlab.pair_tables import (
     BFW_COLUMNS,
     MORPH_COLUMNS,
+    parse_columns,
     read_bfw_pairs,
     read_csv_pairs,
     read_morph_pairs,
@@ -63,7 +64,7 @@ def read_pairs(
     faces: Faces,
     *,
     format: str = "auto",
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
     fold: int | Iterable[int] | None = None,
     missing: str = "raise",
     repeated: str = "raise",
@@ -118,7 +119,8 @@ def read_pairs(
           folds in the order of the file.
         - ``"auto"``: by what `path` is called and how it begins.
     columns
-        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``.
+        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``, as
+        a mapping or as text, ``"probe=live,reference=document"``.
         Those that are called so need not be named. Without one for ``genuine`` it follows from
         the subjects; otherwise it holds 1/0, 1/-1, true/false, yes/no, same/different,
         match/mismatch or genuine/impostor.
@@ -163,6 +165,8 @@ def read_pairs(
     source = Path(path)
     if not source.exists():
         raise PairError(f"{source}: no such list of pairs")
+    if isinstance(columns, str):
+        columns = parse_columns(columns)
     names = FaceNames(faces)
     kind = format
     if format == "auto":
