@@ -18,6 +18,7 @@ import numpy.typing as npt
 from freqlab.datasets.listing import strip_image_suffix
 from freqlab.errors import PairError
 from freqlab.faces import Faces
+from freqlab.wording import join
 
 __all__ = ["FaceNames", "slashes"]
 
@@ -56,18 +57,18 @@ class _Difference(NamedTuple):
     unpadded: bool
     """Whether zeros before numbers are left out."""
 
-    def described(self) -> str:
-        """The difference in words."""
-        said = [
-            f"{what} {one!r} in the place of {other!r}"
-            for what, one, other in zip(
-                ("folders", "prefix", "suffix"), self.listed, self.faces, strict=True
-            )
-            if one != other
-        ]
+    def described(self, name: str) -> str:
+        """The difference from the names of the set `name`, in words."""
+        said = []
+        for what, one, other in zip(
+            ("folders", "prefix", "suffix"), self.listed, self.faces, strict=True
+        ):
+            if one != other:
+                here = f"{what} {one!r}" if one else f"no {what}"
+                said.append(f"{here} ({repr(other) if other else 'none'} in {name!r})")
         if self.unpadded:
-            said.append("other zeros before its numbers")
-        return ", ".join(said)
+            said.append(f"other zeros before numbers than those of {name!r}")
+        return join(said)
 
 
 class FaceNames:
@@ -204,8 +205,8 @@ class FaceNames:
         found[np.array(unknown)[read]] = places[read]
         k = int(np.flatnonzero(read)[0])
         warnings.warn(
-            f"{source}: its names have {difference.described()} in {self._faces.name!r}, and are "
-            f"read so: {listed[unknown[k]]} is {self._names[places[k]]}",
+            f"{source}: its names have {difference.described(self._faces.name)}, and are read so: "
+            f"{listed[unknown[k]]} is {self._names[places[k]]}",
             stacklevel=6,
         )
 

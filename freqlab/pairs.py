@@ -16,7 +16,10 @@ import pandas as pd
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces, is_column_name
 
-__all__ = ["check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
+__all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
+
+LEFT_OUT = "left_out"
+"""Attribute of a table of pairs that says what of a list was left out."""
 
 # Names that results use for themselves; a column of pairs cannot have one of them.
 _RESERVED = {
@@ -233,8 +236,9 @@ def leave_out_faults(
     """Leave out the pairs that nothing can be learnt of, with a warning that counts them.
 
     Those are pairs of a face with itself, of two faces made from one source, and pairs that are
-    labelled against the subjects of their faces. If no pair would be left, none is left out, and
-    :func:`check_pairs` refuses the table.
+    labelled against the subjects of their faces. What was left out stands in ``attrs["left_out"]``
+    too, a list of sentences. If no pair would be left, none is left out, and :func:`check_pairs`
+    refuses the table.
 
     Parameters
     ----------
@@ -278,12 +282,11 @@ def leave_out_faults(
     doubt = ""
     if 2 * against.sum() > len(pairs):
         doubt = ", which may be the wrong way round in the list"
-    warnings.warn(
-        f"{source}: {int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}; "
-        f"strict=True refuses such a list",
-        stacklevel=3,
-    )
-    return pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")
+    text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}"
+    warnings.warn(f"{source}: {text}; strict=True refuses such a list", stacklevel=3)
+    left = pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")
+    left.attrs[LEFT_OUT] = [*pairs.attrs.get(LEFT_OUT, []), text]
+    return left
 
 
 def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.int64]:

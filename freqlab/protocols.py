@@ -37,7 +37,7 @@ from freqlab.pair_tables import (
     table_header,
     with_contributors,
 )
-from freqlab.pairs import check_pairs, leave_out_faults
+from freqlab.pairs import LEFT_OUT, check_pairs, leave_out_faults
 
 __all__ = ["PAIR_FORMATS", "read_pairs"]
 
@@ -143,7 +143,8 @@ def read_pairs(
     pandas.DataFrame
         Columns ``probe`` and ``reference`` (categorical, over ``faces.names``), ``genuine``
         (bool), ``fold`` (int, from 1 on; where the list has folds), and what else the list says
-        of a pair; indexed by the pair's number.
+        of a pair; indexed by the pair's number. Where pairs were left out, ``attrs["left_out"]``
+        says so, a list of sentences.
 
     Raises
     ------
@@ -190,11 +191,11 @@ def read_pairs(
         pairs = with_contributors(pairs, faces, source)
     again = _again(pairs)
     if repeated == "drop" and again.any():
-        warnings.warn(
-            f"{source}: {int(again.sum())} of {len(pairs)} pairs are listed again and left out",
-            stacklevel=2,
-        )
+        text = f"{int(again.sum())} of {len(pairs)} pairs are listed again and left out"
+        warnings.warn(f"{source}: {text}", stacklevel=2)
+        left_out = [*pairs.attrs.get(LEFT_OUT, []), text]
         pairs = pairs.loc[~again].reset_index(drop=True).rename_axis("pair")
+        pairs.attrs[LEFT_OUT] = left_out
     try:
         check_pairs(faces, pairs)
     except PairError as error:
@@ -492,6 +493,7 @@ def _matched(
     positions = names.positions([str(name) for name in distinct], source)
     ends = positions[codes].reshape(2, -1)
     there = (ends >= 0).all(axis=0)
+    left_out = ""
     if not there.all():
         unknown = [str(name) for name in distinct[positions < 0]]
         what = f"{len(unknown)} of the {len(distinct)} faces it names are not in {faces.name!r}"
@@ -500,11 +502,8 @@ def _matched(
             near = names.nearest(unknown[0])
             remedy = "missing='drop' leaves their pairs out" if there.any() else "no pair is left"
             raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
-        warnings.warn(
-            f"{source}: {int((~there).sum())} of {len(listed)} pairs are left out, for {what}: "
-            f"{examples}",
-            stacklevel=3,
-        )
+        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out, for {what}"
+        warnings.warn(f"{source}: {left_out}: {examples}", stacklevel=3)
     rest = listed.iloc[np.flatnonzero(there)].drop(columns=["probe", "reference"])
     categories = pd.Index(faces.names)
     pairs = pd.DataFrame(
@@ -523,6 +522,8 @@ def _matched(
     others = [c for c in rest.columns if c not in ("genuine", "fold")]
     for column in [*first, *others]:
         pairs[column] = rest[column].to_numpy()
+    if left_out:
+        pairs.attrs[LEFT_OUT] = [left_out]
     return pairs
 
 

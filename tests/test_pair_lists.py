@@ -347,13 +347,24 @@ def test_a_difference_and_faces_that_are_absent(tmp_path):
     faces = faces_named(names)
     lines = [f"lfw/{who}/{who}_0001.jpg lfw/{who}/{who}_0002.jpg 1" for who in (*PEOPLE, "Di")]
     path = write(tmp_path / "list.txt", *lines)
-    said = pytest.warns(UserWarning, match="'lfw/' in the place of 'images/'")
+    said = pytest.warns(UserWarning, match=r"folders 'lfw/' \('images/' in 'made'\)")
     with said, pytest.raises(PairError, match=r"2 of the 8 faces .*lfw/Di.*missing='drop'"):
         fl.read_pairs(path, faces)
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         assert len(fl.read_pairs(path, faces, missing="drop")) == 3
     assert ["1 of 4 pairs are left out" in str(one.message) for one in heard] == [False, True]
+
+
+def test_all_that_was_left_out_stands_with_the_pairs(tmp_path, faces):
+    path = write(tmp_path / "list.txt", "Ann 1 2", "Ann 2 1", "Di 1 2", "Cy 1 1", "Ann 1 Cy 1")
+    with warnings.catch_warnings(record=True):
+        warnings.simplefilter("always")
+        pairs = fl.read_pairs(path, faces, missing="drop", repeated="drop")
+    assert len(pairs) == 2
+    said = pairs.attrs["left_out"]
+    assert [text.split(" pairs ")[0] for text in said] == ["1 of 5", "1 of 4", "1 of 3"]
+    assert "left_out" not in fl.read_pairs(write(path, "Ann 1 2"), faces).attrs
 
 
 # Pairs that nothing can be learnt of
@@ -394,6 +405,8 @@ def test_faulty_pairs_are_left_out_and_counted(tmp_path, faces, form):
     assert pairs.index.equals(pd.RangeIndex(len(kept), name="pair"))
     if form == "bin":
         assert pairs["fold"].tolist() == folds
+    (text,) = pairs.attrs["left_out"]
+    assert text.startswith(f"3 of {len(kept) + 3} pairs are left out: ")
     with pytest.raises(PairError, match="pair a face with itself"):
         fl.read_pairs(path, faces, strict=True)
     fl.pairs.check_pairs(faces, pairs)
