@@ -106,15 +106,21 @@ def line_shape(lines: Sequence[str], known: Known | None = None) -> LineShape | 
     known
         Says which share of some names is in the set, which tells fields apart that look alike.
     """
+    if len(lines) > 1 and _is_count(lines[0].split()):
+        lines = lines[1:]
+
+    def rank(shape: LineShape) -> tuple[bool, float, int]:
+        """The least has a label, names that are known, and no field without a name."""
+        rows = [split_fields(line, shape.separator) for line in lines[shape.header :]]
+        rows = [row for row in rows if len(row) == shape.width]
+        share = 0.0 if known is None else min(known([row[k] for row in rows]) for k in shape.names)
+        return shape.label is None, -share, 0 if shape.header else shape.width
+
     shapes = [
         _shape([split_fields(line, separator) for line in lines], separator, known)
         for separator in (*SEPARATORS, _BY_ENDINGS)
     ]
-    found = [shape for shape in shapes if shape is not None]
-    # best is one with a label, in which no field lacks a name
-    return min(
-        found, key=lambda one: (one.label is None, not one.header and one.width), default=None
-    )
+    return min((shape for shape in shapes if shape is not None), key=rank, default=None)
 
 
 def _shape(rows: list[list[str]], separator: str, known: Known | None) -> LineShape | None:
@@ -134,9 +140,10 @@ def _shape(rows: list[list[str]], separator: str, known: Known | None) -> LineSh
     if names is None or (label is None and not _are_names(below, names, known)):
         return None
     header = has_first and _is_header(fitting[0], below, names, label, known)
-    if label is None and not header and width > 2:
-        if width > 3:
+    if label is None and not header and width > 3:
+        if known is None or min(known([row[k] for row in fitting]) for k in names) <= _HALF:
             return None
+    elif label is None and not header and width == 3:
         label = 3 - sum(names)  # what stands there is no label, which reading will say
     if header and _is_reversed([fitting[0][k] for k in names]):
         names = (names[1], names[0])
@@ -217,6 +224,8 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
             f"by tabs or commas); it begins with {_begin(source)!r}"
         )
     table = _fields(source, shape.separator, shape.width)
+    if _is_count(" ".join(table.iloc[0].dropna()).split()):
+        table = table.iloc[1:]
     roles = {shape.names[0]: "reference", shape.names[1]: "probe"}
     if shape.label is not None:
         roles[shape.label] = "genuine"
@@ -255,8 +264,9 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
     Returns
     -------
     tuple
-        Columns ``a``, ``b``, ``c``, ``d``, of which ``d`` is missing in genuine pairs, and the
-        numbers in the first line, if it says how many folds and pairs there are.
+        Columns ``a``, ``b``, ``c``, ``d``, of which ``d`` is missing in genuine pairs (also where
+        the list has the same name twice), and the numbers in the first line, if it says how many
+        folds and pairs there are.
 
     Raises
     ------
@@ -265,6 +275,8 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
     """
     try:
         table = _fields(source, separator, 4)
+        if len(table) and table.iloc[0].isna()[0] and table.iloc[0].notna().any():
+            table = table.drop(columns=0).set_axis(range(table.shape[1] - 1), axis=1)
     except PairError as error:
         raise PairError(f"{source} is no list in the format of LFW: {error}") from error
     if table.shape[1] > 4:
@@ -289,6 +301,9 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
         raise PairError(f"{source}: {_EXPECTED_LFW}; found {bad or 'nothing'}")
     for column in "bcd":
         table[column] = table[column].str.removesuffix(".0")
+    twice = table["a"] == table["c"].where(~genuine)
+    table["c"] = table["c"].mask(twice, table["d"])
+    table["d"] = table["d"].mask(twice)
     return table, numbers
 
 
@@ -296,6 +311,8 @@ def lfw_separator(lines: Sequence[str]) -> str | None:
     """What separates the fields of a list in the format of LFW; None if it is none."""
     for separator in SEPARATORS:
         rows = [split_fields(line, separator) for line in lines]
+        if rows and rows[0] and not rows[0][0]:  # the index of a table, without a name
+            rows = [row[1:] for row in rows]
         first = len(rows) > 1 and (_is_count(lines[0].split()) or _is_lfw_header(rows[0]))
         body = rows[1:] if first else rows
         if body and sum(map(_is_lfw, body)) >= _ENOUGH * len(body):

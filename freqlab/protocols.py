@@ -56,6 +56,7 @@ PAIR_FORMATS = (
 )
 """Formats of lists of pairs, as :func:`read_pairs` describes them."""
 
+_IMAGE_LABEL = re.compile(r"(.*?)[\s,;]+([^\s,;]+)")
 _RFW_LIST = re.compile(rf"({'|'.join(RFW_ETHNICITIES)})_pairs\.txt", re.IGNORECASE)
 
 
@@ -219,6 +220,10 @@ def _format_of(source: Path, names: FaceNames) -> str:
         return "bin"
     if _RFW_LIST.fullmatch(source.name):
         return "rfw"
+    with source.open("rb") as stream:
+        wide = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    if wide:
+        raise PairError(f"{source} is text in UTF-16; save it in UTF-8")
     lines = first_lines(source)
     header = table_header(lines[0])[0] if lines else []
     if any(set(columns.values()) <= set(header) for columns in BFW_COLUMNS):
@@ -256,9 +261,11 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
                     f"numbers of templates (IJB) stand for several images each and are not read"
                 )
         return "lfw"
-    images = [line.rsplit(maxsplit=1) for line in lines]
-    numbered = bool(images) and all(len(line) == 2 and line[1].isdecimal() for line in images)
-    of_images = names.share_known([line[0] for line in images]) if numbered else -1.0
+    images = [match for line in lines if (match := _IMAGE_LABEL.fullmatch(line.strip()))]
+    if len(images) > 1 and not images[0][2].isdecimal():
+        images = images[1:]  # names of the fields
+    numbered = len(images) >= max(len(lines) - 1, 1) and all(m[2].isdecimal() for m in images)
+    of_images = names.share_known([match[1] for match in images]) if numbered else -1.0
     if shape is not None and of_lines >= of_images:
         return "lines"
     counted = [line for line in fields if len(line) == 2 and line[1].isdecimal()]
@@ -356,7 +363,9 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     text = text[text != ""]
     if text.empty:
         raise PairError(f"{source}: expected two lines 'image label' for each pair; found nothing")
-    lines = text.str.extract(r"^(.*?)[\s,;]+([^\s,;]+)$").astype("str")
+    lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str")
+    if len(lines) % 2 and not any(letter.isdigit() for letter in lines[1].iloc[0]):
+        text, lines = text.iloc[1:], lines.iloc[1:]  # names of the fields
     bad = ~lines[1].str.fullmatch(r"\d{1,9}").fillna(False).to_numpy(bool)
     if bad.any() or len(lines) % 2:
         found = text[lines.index[bad]].head(3).tolist() or f"{len(lines)} lines"

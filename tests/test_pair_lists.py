@@ -147,6 +147,30 @@ def test_comments_and_empty_lines(tmp_path, faces):
         fl.read_pairs(write(path, *head, lines[0][:-1] + "x", *lines[1:]), faces)
 
 
+def test_a_first_line_that_counts_the_pairs(tmp_path, faces):
+    lines = [f"{a} {b} {int(genuine)}" for a, b, genuine in PAIRS]
+    assert found(fl.read_pairs(write(tmp_path / "list.txt", "4", *lines), faces)) == TRUTH
+
+
+def test_fields_before_and_between_the_faces(tmp_path, faces):
+    lines = [f"{k} {int(g)} {a} {b}" for k, (a, b, g) in enumerate(PAIRS, 5)]
+    with pytest.warns(UserWarning, match="field 1 of its lines has no name"):
+        assert found(fl.read_pairs(write(tmp_path / "list.txt", *lines), faces)) == TRUTH
+    lines = [f"{a},{int(g)},{b}" for a, b, g in PAIRS]
+    assert found(fl.read_pairs(write(tmp_path / "list.csv", *lines), faces)) == TRUTH
+    lines = [f"{a},{a[:2]},{b},{b[:2]}" for a, b, _ in PAIRS]
+    with pytest.warns(UserWarning, match="field 2, 4 of its lines has no name"):
+        assert found(fl.read_pairs(write(tmp_path / "list.csv", *lines), faces)) == TRUTH
+    pairs = fl.read_pairs(write(tmp_path / "list.csv", "a,id a,b,id b", *lines), faces)
+    assert pairs["id a"].tolist() == ["An", "An", "Bo", "Bo"]
+
+
+def test_a_list_in_utf_16(tmp_path, faces):
+    (tmp_path / "list.txt").write_text("a.jpg b.jpg 1\n", encoding="utf-16")
+    with pytest.raises(PairError, match="UTF-16; save it in UTF-8"):
+        fl.read_pairs(tmp_path / "list.txt", faces)
+
+
 def test_further_fields(tmp_path, faces):
     lines = [f"{k},{a},{b},{int(g)},{k % 2 + 1},0.{k}" for k, (a, b, g) in enumerate(PAIRS)]
     head = "number,image 1,image 2,same,fold,score"
@@ -250,6 +274,24 @@ def test_the_two_halves_of_a_list_of_lfw(tmp_path, faces):
         pairs = fl.read_pairs(path, faces)
         assert found(pairs) == [TRUTH[1], TRUTH[3]]
         assert "fold" not in pairs
+
+
+def test_further_dresses_of_lfw(tmp_path, faces):
+    four = ["Ann,1,Ann,2", MISMATCHES[0], "Bo_Li,3,Bo_Li,1", MISMATCHES[1]]
+    head = "name1,imagenum1,name2,imagenum2"
+    pairs = fl.read_pairs(write(tmp_path / "pairs.csv", head, *four), faces)
+    assert found(pairs) == TRUTH  # a name twice is a genuine pair
+    assert pairs["fold"].tolist() == [1, 1, 2, 2]
+    index = [",name,imagenum1,imagenum2,", *(f"{k},{line}" for k, line in enumerate(WHOLE))]
+    assert found(fl.read_pairs(write(tmp_path / "pairs.csv", *index), faces)) == TRUTH
+
+
+@pytest.mark.parametrize("separator", [" ", "\t", ",", "; "])
+@pytest.mark.parametrize("head", [[], ["image label"]])
+def test_two_lines_for_a_pair_in_other_dresses(tmp_path, faces, separator, head):
+    lines = [f"{face} {int(g)}" for a, b, g in PAIRS for face in (a, b)]
+    lines = [line.replace(" ", separator) for line in head + lines]
+    assert found(fl.read_pairs(write(tmp_path / "list.txt", *lines), faces)) == TRUTH
 
 
 def test_names_of_people_with_blanks(tmp_path, faces):
@@ -413,15 +455,17 @@ def test_faulty_pairs_are_left_out_and_counted(tmp_path, faces, form):
 
 
 def test_faulty_pairs_of_lfw_rfw_and_cfp(tmp_path, faces):
-    path = write(tmp_path / "pairs.txt", "2 2", "Ann 1 2", "Ann 1 1", "Ann 1 Cy 1", "Ann 1 Ann 3",
+    path = write(tmp_path / "pairs.txt", "2 2", "Ann 1 2", "Ann 1 1", "Ann 1 Cy 1", "Ann 3 Cy 3",
                  "Cy 1 2", "Cy 2 3", "Cy 1 Bo_Li 1", "Cy 1 Bo_Li 2")  # fmt: skip
-    with pytest.warns(UserWarning, match="2 of 8 .*itself.*1 labelled against"):
-        pairs = fl.read_pairs(path, faces)
-    assert pairs["fold"].tolist() == [1, 1, 2, 2, 2, 2]
+    merged = faces_named(faces.names, ["Ann" if "Cy_0003" in n else n[:2] for n in faces.names])
+    merged.table["subject"] = merged.table["subject"].replace("An", "Ann")
+    with pytest.warns(UserWarning, match="3 of 8 .*1 of a face with itself.*2 labelled against"):
+        pairs = fl.read_pairs(path, merged)
+    assert pairs["fold"].tolist() == [1, 1, 2, 2, 2]
     people = [f"African/m.{p}/m.{p}_000{i}.jpg" for p in "xy" for i in (1, 2)]
     rfw = write(tmp_path / "African_pairs.txt", "m.x 1 2", "m.x 1 1", "m.x 1 m.y 1", "m.y 1 m.y 2")
-    with pytest.warns(UserWarning, match="2 of 4 "):
-        assert len(fl.read_pairs(rfw, faces_named(people))) == 2
+    with pytest.warns(UserWarning, match="1 of 4 "):
+        assert len(fl.read_pairs(rfw, faces_named(people))) == 3
     protocol = tmp_path / "Protocol"
     (protocol / "Split" / "FF" / "01").mkdir(parents=True)
     images = [f"00{p}/frontal/0{i}.jpg" for p in (1, 2) for i in (1, 2)]

@@ -26,7 +26,7 @@ _EXPECTED = (
 _KINDS = {"original_sequences": "pristine", "manipulated_sequences": "manipulated"}
 _FRAMES = "frames"
 _ELSEWHERE = ("no folder", "other folders")
-_NO_FACES = re.compile(r"masks?|landmarks?|(?:.*[_-])(?:masks?|landmarks?)", re.IGNORECASE)
+_NO_FACES = re.compile(r"(?:.*[_-])?(?:masks?|landmarks?)(?:[_-].*)?", re.IGNORECASE)
 _VIDEO = re.compile(
     r"(?P<target>\d+)(?:_(?P<source>\d+))?(?:__(?P<scene>.+?)(?:__(?P<id>[^_]+))?)?"
 )
