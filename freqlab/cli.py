@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import signal
 import sys
 import threading
@@ -66,6 +67,36 @@ LandmarksOption = Annotated[
 PairsOption = Annotated[
     Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
 ]
+FormatOption = Annotated[
+    str, typer.Option("--format", help="Format of --pairs, if it cannot be told by its look.")
+]
+ColumnsOption = Annotated[
+    str | None,
+    typer.Option("--columns", help="Columns of --pairs: probe=NAME,reference=NAME,genuine=NAME."),
+]
+FoldOption = Annotated[
+    list[int] | None, typer.Option("--fold", help="Fold of --pairs to read; may be repeated.")
+]
+MissingOption = Annotated[
+    str, typer.Option("--missing", help="Pairs of --pairs without their faces: raise or drop.")
+]
+RepeatedOption = Annotated[
+    str, typer.Option("--repeated", help="Pairs of --pairs that are listed again: raise or drop.")
+]
+StrictOption = Annotated[
+    bool,
+    typer.Option(
+        "--strict",
+        help="Refuse --pairs with a face paired with itself or a label against its subjects, "
+        "instead of leaving these out.",
+    ),
+]
+
+# Arguments that errors advise, which are options of the same name here.
+_ADVISED = (
+    *("root", "aligned", "outside", "landmarks", "upscale", "keep_crops", "faces", "repair"),
+    *("pairs", "format", "columns", "fold", "missing", "repeated", "strict", "cluster"),
+)
 
 
 _COMPILE: dict[str, bool | str] = {"yes": True, "no": False}
@@ -90,11 +121,40 @@ def options(
 
 def main() -> None:
     """Run the command line; errors of freqlab end it with status 2 and one message."""
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, *where: Any, **file: Any
+    ) -> None:
+        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
+            typer.echo(f"freqlab: {_for_shell(str(message), command)}", err=True)
+        else:
+            shown(message, category, filename, *where, **file)
+
     try:
+        warnings.showwarning = show
         app()
     except FreqlabError as error:
-        typer.echo(f"freqlab: {error}", err=True)
+        typer.echo(f"freqlab: {_for_shell(str(error), command)}", err=True)
         sys.exit(2)
+    finally:
+        warnings.showwarning = shown
+
+
+def _for_shell(text: str, command: str) -> str:
+    """A message whose advice names options of the shell in the place of arguments."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"], (match["text"] or match["value"] or "")
+        if command == "report":
+            return f"-p {name}={value.lower() if value in ('True', 'False') else value}"
+        flag = "--" + name.replace("_", "-")
+        return flag if value in ("", "True") else f"{flag} {value}"
+
+    # not within a call such as fl.influence(..., repair=True)
+    name = rf"(?<![\w.(])(?<!\.\.\., )(?P<name>{'|'.join(_ADVISED)})="
+    return re.sub(name + r"(?:'(?P<text>[\w=,-]+)'|(?P<value>True|False))?", option, text)
 
 
 @app.command()
@@ -126,6 +186,12 @@ def run(
     ] = None,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
+    format: FormatOption = "auto",
+    columns: ColumnsOption = None,
+    fold: FoldOption = None,
+    missing: MissingOption = "raise",
+    repeated: RepeatedOption = "raise",
+    strict: StrictOption = False,
     outside: OutsideOption = False,
     repair: Annotated[
         bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
@@ -135,7 +201,8 @@ def run(
     import freqlab as fl
 
     face_set = _load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
-    table = _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed)
+    how = _how_listed(format, columns, fold, missing, repeated, strict)
+    table = _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed)
     with _stoppable():
         fl.influence(
             face_set,
@@ -184,15 +251,22 @@ def plan(
     ] = 1,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
+    format: FormatOption = "auto",
+    columns: ColumnsOption = None,
+    fold: FoldOption = None,
+    missing: MissingOption = "raise",
+    repeated: RepeatedOption = "raise",
+    strict: StrictOption = False,
     outside: OutsideOption = False,
 ) -> None:
     """Say what `run` with these options would compute, store and take; write nothing."""
     import freqlab as fl
 
     face_set = _load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
+    how = _how_listed(format, columns, fold, missing, repeated, strict)
     planned = fl.plan(
         face_set,
-        _pairs(face_set, pairs, n_pairs, impostors_per_genuine, seed),
+        _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed),
         models=model,
         bands=bands,
         sides=side or fl.pairing.SIDES,
@@ -450,8 +524,33 @@ def _load(source: str, **options: Any) -> Any:
     return faces
 
 
+def _how_listed(
+    format: str,
+    columns: str | None,
+    fold: list[int] | None,
+    missing: str,
+    repeated: str,
+    strict: bool,
+) -> dict[str, Any]:
+    """Options of ``fl.read_pairs`` that differ from its defaults."""
+    given: dict[str, tuple[Any, Any]] = {
+        "format": (format, "auto"),
+        "columns": (columns, None),
+        "fold": (fold or None, None),
+        "missing": (missing, "raise"),
+        "repeated": (repeated, "raise"),
+        "strict": (strict, False),
+    }
+    return {key: value for key, (value, default) in given.items() if value != default}
+
+
 def _pairs(
-    faces: Any, listed: Path | None, n_pairs: int | None, impostors_per_genuine: float, seed: int
+    faces: Any,
+    listed: Path | None,
+    how: dict[str, Any],
+    n_pairs: int | None,
+    impostors_per_genuine: float,
+    seed: int,
 ) -> Any:
     """The pairs of a list, or made of the faces."""
     import freqlab as fl
@@ -459,7 +558,9 @@ def _pairs(
     if listed is not None and (n_pairs is not None or impostors_per_genuine != 1):
         raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
     if listed is not None:
-        return fl.read_pairs(listed, faces)
+        return fl.read_pairs(listed, faces, **how)
+    if how:
+        raise ParameterError(f"--{next(iter(how))} says how --pairs is read; there is no --pairs")
     return fl.make_pairs(
         faces, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from freqlab.errors import PairError, ParameterError, check_name
@@ -15,18 +16,52 @@ from freqlab.morph_sets import BONA_FIDE, CONTROL
 
 __all__ = [
     "BFW_COLUMNS",
+    "LABELS",
     "MORPH_COLUMNS",
+    "parse_columns",
     "read_bfw_pairs",
     "read_csv_pairs",
     "read_morph_pairs",
-    "split_csv",
+    "renamed",
+    "table_header",
     "with_contributors",
 ]
 
-_LABELS = {
-    **dict.fromkeys(("1", "1.0", "true", "yes", "same", "genuine"), True),
-    **dict.fromkeys(("0", "0.0", "false", "no", "different", "impostor"), False),
-}
+_GENUINE = (
+    "1",
+    "1.0",
+    "+1",
+    "true",
+    "t",
+    "yes",
+    "y",
+    "same",
+    "genuine",
+    "match",
+    "mated",
+    "positive",
+)
+_IMPOSTOR = (
+    *(
+        "0",
+        "0.0",
+        "-1",
+        "-1.0",
+        "false",
+        "f",
+        "no",
+        "n",
+        "different",
+        "diff",
+        "impostor",
+        "imposter",
+    ),
+    *("mismatch", "nonmatch", "non-match", "non_match", "nonmated", "non-mated", "non_mated"),
+    "negative",
+)
+LABELS = {**dict.fromkeys(_GENUINE, True), **dict.fromkeys(_IMPOSTOR, False)}
+"""What labels of pairs mean, in small letters: whether the pair is genuine."""
+
 BFW_COLUMNS = (
     {"reference": "p1", "probe": "p2", "genuine": "label"},  # the published datatable
     {"reference": "image_a", "probe": "image_b", "genuine": "same"},
@@ -40,12 +75,28 @@ _UNTOUCHED = ("", "bona fide", "bonafide", "bona_fide")
 _POOLED = "all"
 
 
+def parse_columns(text: str) -> dict[str, str]:
+    """Columns by their roles, of text such as ``probe=live,reference=document``.
+
+    Raises
+    ------
+    ParameterError
+        If a part of it is no role and column.
+    """
+    parts = [part.partition("=") for part in text.split(",")]
+    if not all(role.strip() and column.strip() for role, _, column in parts):
+        raise ParameterError(
+            f"columns={text!r} must be roles and columns, as in probe=live,reference=document"
+        )
+    return {role.strip(): column.strip() for role, _, column in parts}
+
+
 def read_bfw_pairs(source: Path) -> pd.DataFrame:
     """Read a table of BFW: ``p1``, ``p2``, ``label``, or ``image_a``, ``image_b``, ``same``."""
     table = _table(source, ["p1", "p2", "image_a", "image_b"])
     for names in BFW_COLUMNS:
         if set(names.values()) <= set(table.columns):
-            return _renamed(table, names, source)
+            return renamed(table, names, source)
     raise PairError(
         f"{source}: expected the columns p1, p2, label or image_a, image_b, same; found "
         f"{', '.join(map(str, table.columns))}"
@@ -67,9 +118,9 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
     if lacking:
         raise PairError(
             f"{source}: no column is called {' or '.join(lacking)}; say which is meant by "
-            f"columns={{'{lacking[0]}': ...}}. It has {', '.join(map(str, table.columns))}"
+            f"columns='{lacking[0]}=NAME'. It has {', '.join(map(str, table.columns))}"
         )
-    return _renamed(table, names, source)
+    return renamed(table, names, source)
 
 
 def read_morph_pairs(source: Path) -> pd.DataFrame:
@@ -113,7 +164,7 @@ def read_morph_pairs(source: Path) -> pd.DataFrame:
         attack=attack,
         **{column: table[column] for column in _CONTRIBUTORS},
     )
-    return _renamed(table, {side: column for column, side in MORPH_COLUMNS.items()}, source)
+    return renamed(table, {side: column for column, side in MORPH_COLUMNS.items()}, source)
 
 
 def with_contributors(pairs: pd.DataFrame, faces: Faces, source: Path) -> pd.DataFrame:
@@ -165,16 +216,21 @@ def with_contributors(pairs: pd.DataFrame, faces: Faces, source: Path) -> pd.Dat
     return pairs
 
 
-def split_csv(line: str) -> list[str]:
-    """The fields of one line."""
-    return next(csv.reader([line]), [])
+def table_header(line: str) -> tuple[list[str], str]:
+    """The columns that the first line of a table names, and what separates them."""
+    separator = max(",;\t|", key=line.count)
+    return [name.strip() for name in next(csv.reader([line], delimiter=separator), [])], separator
 
 
 def _table(source: Path, names: Iterable[str]) -> pd.DataFrame:
     """Read a table in which the columns of `names` hold text, also where they look like numbers."""
     try:
+        with source.open(encoding="utf-8-sig") as file:
+            separator = table_header(file.readline())[1]
         table = pd.read_csv(
             source,
+            sep=separator,
+            skipinitialspace=True,
             keep_default_na=False,
             na_values=[""],
             encoding="utf-8-sig",
@@ -182,12 +238,26 @@ def _table(source: Path, names: Iterable[str]) -> pd.DataFrame:
         )
     except (ValueError, OSError, pd.errors.ParserError) as error:
         raise PairError(f"{source} cannot be read as a CSV file in UTF-8: {error}") from error
+    table.columns = [str(column).strip() for column in table.columns]
     # pandas writes its index as a column without a name
     return table[[c for c in table.columns if not str(c).startswith("Unnamed: ")]]
 
 
-def _renamed(table: pd.DataFrame, names: Mapping[str, str], source: Path) -> pd.DataFrame:
-    """The table with the columns of pairs under their own names: faces text, labels bool."""
+def renamed(
+    table: pd.DataFrame,
+    names: Mapping[str, str],
+    source: Path,
+    *,
+    lines: npt.NDArray[np.integer] | None = None,
+) -> pd.DataFrame:
+    """The table with the columns of pairs under their own names: faces text, labels bool.
+
+    Raises
+    ------
+    PairError
+        If a face is missing or a label is none; `lines` are the numbers of the lines in the file.
+    """
+    lines = np.arange(len(table)) + 2 if lines is None else lines
     if len(set(names.values())) < len(names):
         raise ParameterError(f"columns={dict(names)!r} name one column twice")
     listed = table.rename(columns={column: role for role, column in names.items()})
@@ -197,25 +267,28 @@ def _renamed(table: pd.DataFrame, names: Mapping[str, str], source: Path) -> pd.
     for side in ("probe", "reference"):
         empty = listed[side].isna()
         if empty.any():
-            raise PairError(f"{source}: no {side} in line(s) {_lines(empty)}")
+            raise PairError(f"{source}: no {side} in line(s) {_lines(empty, lines)}")
         listed[side] = listed[side].astype(str)
     if "genuine" in listed.columns:
-        label = listed["genuine"].astype(str).str.strip().str.lower().map(_LABELS)
+        label = listed["genuine"].astype(str).str.strip().str.lower().map(LABELS)
         if label.isna().any():
             raise PairError(
                 f"{source}: the label {listed['genuine'][label.isna()].iloc[0]!r} in line(s) "
-                f"{_lines(label.isna())}; allowed are 1/0, true/false, yes/no, same/different "
-                f"and genuine/impostor"
+                f"{_lines(label.isna(), lines)}; allowed are 1/0, 1/-1, true/false, yes/no, "
+                f"same/different, match/mismatch and genuine/impostor"
             )
         listed["genuine"] = label.astype(bool)
     if "fold" in listed.columns:
         number = pd.to_numeric(listed["fold"], errors="coerce")
         bad = ~(number % 1 == 0)
         if bad.any():
-            raise PairError(f"{source}: the fold in line(s) {_lines(bad)} is no whole number")
+            raise PairError(
+                f"{source}: the fold in line(s) {_lines(bad, lines)} is no whole number"
+            )
         listed["fold"] = number.astype(int)
     return listed
 
 
-def _lines(bad: pd.Series[bool]) -> str:
-    return ", ".join(str(int(i) + 2) for i in np.flatnonzero(bad.to_numpy())[:3])
+def _lines(bad: pd.Series[bool], lines: npt.NDArray[np.integer] | None = None) -> str:
+    at = np.flatnonzero(bad.to_numpy())[:3]
+    return ", ".join(str(int(i)) for i in (at + 2 if lines is None else lines[at]))

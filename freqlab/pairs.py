@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -15,7 +17,10 @@ from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces, is_column_name
 from freqlab.spelling import Spellings, difference
 
-__all__ = ["check_pairs", "make_pairs", "pair_blocks"]
+__all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
+
+LEFT_OUT = "left_out"
+"""Attribute of a table of pairs that says what of a list was left out."""
 
 # Names that results use for themselves; a column of pairs cannot have one of them.
 _RESERVED = {
@@ -218,8 +223,74 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     subjects = faces.subjects
     same = np.asarray(subjects[positions[:, 0]] == subjects[positions[:, 1]], dtype=bool)
     wrong = same ^ pairs["genuine"].to_numpy(bool)
-    _refuse(pairs, wrong, "are labelled genuine or impostor against their subjects")
+    fault = "are labelled genuine or impostor against their subjects"
+    if len(pairs) > 1 and wrong.all():
+        fault += ", all of them: the labels may be the wrong way round"
+    _refuse(pairs, wrong, fault)
     return positions.astype(np.int32)
+
+
+def leave_out_faults(
+    faces: Faces,
+    pairs: pd.DataFrame,
+    source: str | os.PathLike[str],
+    *,
+    impostors: bool = True,
+) -> pd.DataFrame:
+    """Leave out the pairs that nothing can be learnt of, with a warning that counts them.
+
+    Those are pairs of a face with itself, of two faces made from one source, and pairs that are
+    labelled against the subjects of their faces. What was left out stands in ``attrs["left_out"]``
+    too, a list of sentences. If no pair would be left, none is left out, and :func:`check_pairs`
+    refuses the table.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        Their pairs, with faces of the set on both sides.
+    source
+        Where the pairs were listed, for the warning.
+    impostors
+        Whether impostor pairs are left out for their labels too, not genuine ones only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The pairs that are left, numbered anew.
+    """
+    index = pd.Index(faces.names)
+    probe, reference = (_positions(pairs[side], index) for side in ("probe", "reference"))
+    genuine = pairs["genuine"].to_numpy(bool)
+    subjects, sources = (pd.factorize(one)[0] for one in (faces.subjects, faces.sources))
+    same = subjects[probe] == subjects[reference]
+    itself = probe == reference
+    one_source = ~itself & (sources[probe] == sources[reference])
+    against = ~itself & ~one_source & (same ^ genuine) & (genuine | impostors)
+    bad = itself | one_source | against
+    if not bad.any() or bad.all():
+        return pairs
+    said = []
+    for kind, what in (
+        (itself, "of a face with itself"),
+        (one_source, "of two faces made from one source"),
+        (against, "labelled against the subjects of their faces"),
+    ):
+        if kind.any():
+            k = int(kind.argmax())
+            label = f", {'genuine' if genuine[k] else 'impostor'}" if kind is against else ""
+            said.append(
+                f"{int(kind.sum())} {what} ({index[reference[k]]} and {index[probe[k]]}{label})"
+            )
+    doubt = ""
+    if 2 * against.sum() > len(pairs):
+        doubt = ", which may be the wrong way round in the list"
+    text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}"
+    warnings.warn(f"{source}: {text}; strict=True refuses such a list", stacklevel=3)
+    left = pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")
+    left.attrs[LEFT_OUT] = [*pairs.attrs.get(LEFT_OUT, []), text]
+    return left
 
 
 def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.int64]:

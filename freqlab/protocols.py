@@ -1,9 +1,7 @@
-"""Lists of pairs: LFW and its kin, RFW, BFW, CFP, CSV tables, morphs, insightface ``.bin``."""
+"""Lists of pairs: LFW and its kin, two faces on a line, RFW, BFW, CFP, tables, ``.bin``."""
 
 from __future__ import annotations
 
-import csv
-import difflib
 import os
 import re
 import warnings
@@ -18,23 +16,47 @@ from freqlab.datasets.benchmarks import RFW_ETHNICITIES
 from freqlab.datasets.insightface_bin import read_bin
 from freqlab.datasets.listing import natural_key, strip_image_suffix
 from freqlab.errors import PairError, ParameterError, check_name
+from freqlab.face_names import FaceNames, slashes
 from freqlab.faces import Faces
+from freqlab.pair_lines import (
+    LineShape,
+    first_lines,
+    lfw_separator,
+    line_shape,
+    read_lfw_lines,
+    read_lines,
+    split_fields,
+)
 from freqlab.pair_tables import (
     BFW_COLUMNS,
     MORPH_COLUMNS,
+    parse_columns,
     read_bfw_pairs,
     read_csv_pairs,
     read_morph_pairs,
-    split_csv,
+    table_header,
     with_contributors,
 )
-from freqlab.pairs import check_pairs
+from freqlab.pairs import LEFT_OUT, check_pairs, leave_out_faults
 
 __all__ = ["PAIR_FORMATS", "read_pairs"]
 
-PAIR_FORMATS = ("auto", "lfw", "rfw", "calfw", "cplfw", "cfp", "bfw", "csv", "morphs", "bin")
+PAIR_FORMATS = (
+    "auto",
+    "lfw",
+    "lines",
+    "rfw",
+    "calfw",
+    "cplfw",
+    "cfp",
+    "bfw",
+    "csv",
+    "morphs",
+    "bin",
+)
 """Formats of lists of pairs, as :func:`read_pairs` describes them."""
 
+_IMAGE_LABEL = re.compile(r"(.*?)[\s,;]+([^\s,;]+)")
 _RFW_LIST = re.compile(rf"({'|'.join(RFW_ETHNICITIES)})_pairs\.txt", re.IGNORECASE)
 
 
@@ -43,10 +65,11 @@ def read_pairs(
     faces: Faces,
     *,
     format: str = "auto",
-    columns: Mapping[str, str] | None = None,
+    columns: Mapping[str, str] | str | None = None,
     fold: int | Iterable[int] | None = None,
     missing: str = "raise",
     repeated: str = "raise",
+    strict: bool = False,
 ) -> pd.DataFrame:
     """Read a list of pairs over the faces of a set.
 
@@ -62,13 +85,22 @@ def read_pairs(
         The faces. A name in a list is matched to a face's whole name, then without the endings
         of image files, then by the end of its path, if one of the two names is the end of
         the other: ``Ann/Ann_0001`` is ``images/Ann/Ann_0001.jpg``, and ``Ann_0001.jpg`` too.
+        Names that differ in capitals and blanks only are read with a warning, and so are most
+        names of a list that differ all alike: ``lfw-deepfunneled/`` in the place of ``images/``,
+        ``_aligned`` behind the file's name, ``Ann_1`` in the place of ``Ann_0001``.
     format
         One of :data:`PAIR_FORMATS`:
 
         - ``"lfw"`` (also XQLFW): ``Name 1 4`` for a genuine pair, ``Name 1 Other 2`` for an
           impostor pair, separated by tabs or spaces; perhaps a first line of the number of folds
           and of pairs of a kind in each, or of that number alone (View 1, without folds). Without
-          that line a fold begins where genuine pairs follow impostor pairs.
+          that line a fold begins where genuine pairs follow impostor pairs. Also as CSV, with
+          names of columns and commas at the end or without, whole or only its genuine or its
+          impostor pairs (``matchpairsDevTest.csv``), which then have no folds.
+        - ``"lines"``: two faces and a label on each line, ``a.jpg b.jpg 1``, or the label first,
+          separated by blanks, tabs, commas or semicolons; perhaps a first line that names the
+          fields, whose others are kept then. Labels are those of ``"csv"``. Without labels
+          ``genuine`` follows from the subjects.
         - ``"rfw"``: the same in ``African_pairs.txt``, ...; column ``ethnicity``.
         - ``"calfw"``, ``"cplfw"``: two lines ``image label`` per pair, the label being 0 for
           an impostor pair. Ten folds, a tenth of the genuine and a tenth of the impostor pairs
@@ -88,10 +120,11 @@ def read_pairs(
           folds in the order of the file.
         - ``"auto"``: by what `path` is called and how it begins.
     columns
-        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``.
+        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``, as
+        a mapping or as text, ``"probe=live,reference=document"``.
         Those that are called so need not be named. Without one for ``genuine`` it follows from
-        the subjects; otherwise it holds 1/0, true/false, yes/no, same/different or
-        genuine/impostor.
+        the subjects; otherwise it holds 1/0, 1/-1, true/false, yes/no, same/different,
+        match/mismatch or genuine/impostor.
     fold
         Read these folds only; the first is 1.
     missing
@@ -100,13 +133,19 @@ def read_pairs(
     repeated
         What to do with pairs that are listed again, either way round: ``"raise"``, or
         ``"drop"`` all but the first with a warning.
+    strict
+        Whether pairs of a face with itself, or of two faces made from one source, and labels
+        that contradict the subjects of the faces are an error. By default they are left out with
+        a warning that counts them. In a ``.bin`` file the subjects are what chains of its genuine
+        pairs join.
 
     Returns
     -------
     pandas.DataFrame
         Columns ``probe`` and ``reference`` (categorical, over ``faces.names``), ``genuine``
         (bool), ``fold`` (int, from 1 on; where the list has folds), and what else the list says
-        of a pair; indexed by the pair's number.
+        of a pair; indexed by the pair's number. Where pairs were left out, ``attrs["left_out"]``
+        says so, a list of sentences.
 
     Raises
     ------
@@ -123,29 +162,41 @@ def read_pairs(
     check_name("format", format, PAIR_FORMATS)
     check_name("missing", missing, ("raise", "drop"))
     check_name("repeated", repeated, ("raise", "drop"))
+    if not isinstance(strict, bool):
+        raise ParameterError(f"strict={strict!r} must be true or false")
     source = Path(path)
     if not source.exists():
         raise PairError(f"{source}: no such list of pairs")
+    if isinstance(columns, str):
+        columns = parse_columns(columns)
+    names = FaceNames(faces)
     kind = format
     if format == "auto":
-        kind = "csv" if columns is not None else _format_of(source)
+        kind = "csv" if columns is not None else _format_of(source, names)
     if columns is not None and kind != "csv":
         raise ParameterError(f"columns= belongs to format='csv', not to {kind!r}")
     if source.is_dir() and kind not in ("cfp", "rfw"):
         raise PairError(f"{source} is a folder; a list of the format {kind!r} is a file")
-    listed = read_csv_pairs(source, columns) if kind == "csv" else _READERS[kind](source)
+    if kind == "csv":
+        listed = read_csv_pairs(source, columns)
+    elif kind == "lines":
+        listed = read_lines(source, line_shape(first_lines(source), names.share_known))
+    else:
+        listed = _READERS[kind](source)
     if fold is not None:
         listed = _of_folds(listed, fold, source)
-    pairs = _matched(listed, faces, source, missing)
+    pairs = _matched(listed, faces, names, source, missing)
+    if not strict:
+        pairs = leave_out_faults(faces, pairs, source, impostors=kind != "morphs")
     if kind == "morphs":
         pairs = with_contributors(pairs, faces, source)
     again = _again(pairs)
     if repeated == "drop" and again.any():
-        warnings.warn(
-            f"{source}: {int(again.sum())} of {len(pairs)} pairs are listed again and left out",
-            stacklevel=2,
-        )
+        text = f"{int(again.sum())} of {len(pairs)} pairs are listed again and left out"
+        warnings.warn(f"{source}: {text}", stacklevel=2)
+        left_out = [*pairs.attrs.get(LEFT_OUT, []), text]
         pairs = pairs.loc[~again].reset_index(drop=True).rename_axis("pair")
+        pairs.attrs[LEFT_OUT] = left_out
     try:
         check_pairs(faces, pairs)
     except PairError as error:
@@ -154,8 +205,8 @@ def read_pairs(
     return pairs
 
 
-def _format_of(source: Path) -> str:
-    """The format of a list, from its name and its first lines."""
+def _format_of(source: Path, names: FaceNames) -> str:
+    """The format of a list, from its name, its first lines and the faces it names."""
     if source.is_dir():
         if _protocol_folder(source) is not None:
             return "cfp"
@@ -169,22 +220,24 @@ def _format_of(source: Path) -> str:
         return "bin"
     if _RFW_LIST.fullmatch(source.name):
         return "rfw"
-    with source.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = [line.strip() for line in (file.readline(10_000) for _ in range(3)) if line.strip()]
-    header = split_csv(lines[0]) if lines else []
-    if any(set(names.values()) <= set(header) for names in BFW_COLUMNS):
+    with source.open("rb") as stream:
+        wide = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    if wide:
+        raise PairError(f"{source} is text in UTF-16; save it in UTF-8")
+    lines = first_lines(source)
+    header = table_header(lines[0])[0] if lines else []
+    if any(set(columns.values()) <= set(header) for columns in BFW_COLUMNS):
         return "bfw"
     if set(MORPH_COLUMNS) <= set(header):
         return "morphs"
     if {"probe", "reference"} <= set(header):
         return "csv"
-    fields = [line.split() for line in lines]
-    if any(_is_lfw(line) for line in fields[:2]):
-        return "lfw"
-    if fields and all(len(line) >= 2 and line[-1].isdecimal() for line in fields):
-        return "calfw"
+    kind = _format_of_lines(lines, names, source)
+    if kind is not None:
+        return kind
     raise PairError(
         f"{source}: no known list of pairs: looked for lines 'Name 1 4' or 'Name 1 Other 2' (lfw), "
+        f"two images and a label on each line (lines), "
         f"two lines 'image label' per pair (calfw, cplfw), a table with the columns p1, p2, label "
         f"or image_a, image_b, same (bfw), document, live and attack (morphs), or probe and "
         f"reference (csv; otherwise say columns=), "
@@ -193,45 +246,55 @@ def _format_of(source: Path) -> str:
     )
 
 
-def _is_lfw(fields: list[str]) -> bool:
-    numbers = [field.isdecimal() for field in fields]
-    return (len(fields) == 3 and numbers[1:] == [True, True]) or (
-        len(fields) == 4 and numbers[1] and numbers[3]
-    )
+def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | None:
+    """The format of a list without known columns; None if it is of none."""
+    shape = line_shape(lines, names.share_known)
+    of_lines = -1.0 if shape is None else _share_known(lines, shape, names)
+    fields = [line.split() for line in lines]
+    if lfw_separator(lines) is not None and of_lines <= 0.5:
+        if all(field.isdecimal() for line in fields for field in line):
+            listed = [f"{name}_{number.zfill(4)}" for name, number, *_ in fields[1:] or fields]
+            if names.share_known(listed) == 0:
+                raise PairError(
+                    f"{source}: its lines hold numbers alone, {' '.join(fields[-1])!r}, which name "
+                    f"no face of the set, as 'Name 1 4' (lfw) or as 'face face label' (lines); "
+                    f"numbers of templates (IJB) stand for several images each and are not read"
+                )
+        return "lfw"
+    images = [match for line in lines if (match := _IMAGE_LABEL.fullmatch(line.strip()))]
+    if len(images) > 1 and not images[0][2].isdecimal():
+        images = images[1:]  # names of the fields
+    numbered = len(images) >= max(len(lines) - 1, 1) and all(m[2].isdecimal() for m in images)
+    of_images = names.share_known([match[1] for match in images]) if numbered else -1.0
+    if shape is not None and of_lines >= of_images:
+        return "lines"
+    counted = [line for line in fields if len(line) == 2 and line[1].isdecimal()]
+    if len(counted) > len(fields) / 2:
+        people = [line[0] for line in counted]
+        if all(strip_image_suffix(name) == name for name in people) and of_images <= 0:
+            raise PairError(
+                f"{source}: its lines are a name and a number, {' '.join(counted[0])!r}, and no "
+                f"face is called so: a list of people and of how many images there are of each "
+                f"says nothing of pairs"
+            )
+    if numbered:
+        return "calfw"
+    return "lfw" if lfw_separator(lines[:1]) or lfw_separator(lines[1:2]) else None
+
+
+def _share_known(lines: list[str], shape: LineShape, names: FaceNames) -> float:
+    """The share of the faces, as a form of the lines has them, that the set knows."""
+    rows = [split_fields(line, shape.separator) for line in lines[shape.header :]]
+    rows = [row for row in rows if len(row) == shape.width]
+    return min(names.share_known([row[k] for row in rows]) for k in shape.names)
 
 
 def _read_lfw(source: Path) -> pd.DataFrame:
     """Pairs of a list in the format of LFW: columns reference, probe, genuine and perhaps fold."""
-    try:
-        table = pd.read_csv(
-            source,
-            sep=r"\s+",
-            header=None,
-            names=list("abcd"),
-            dtype=str,
-            keep_default_na=False,
-            na_values=[""],
-            quoting=csv.QUOTE_NONE,
-            encoding="utf-8-sig",
-        )
-    except (ValueError, pd.errors.ParserError) as error:
-        raise PairError(f"{source} is no list in the format of LFW: {error}") from error
-    header = table.iloc[0].dropna().tolist() if len(table) else []
-    if len(header) <= 2 and all(field.isdecimal() for field in header):
-        table = table.iloc[1:]
-    else:
-        header = []
+    table, header = read_lfw_lines(source, lfw_separator(first_lines(source)) or " ")
     genuine = table["d"].isna().to_numpy()
     second = table["c"].where(~genuine, table["a"])
     numbers = [table["b"], table["c"].where(genuine, table["d"])]
-    fits = table["c"].notna().to_numpy()
-    for number in numbers:
-        fits = fits & number.str.fullmatch(r"\d{1,9}").fillna(False).to_numpy(bool)
-    if not fits.all() or len(table) == 0:
-        bad = ["  ".join(row.dropna()) for _, row in table[~fits].head(3).iterrows()]
-        raise PairError(
-            f"{source}: expected lines 'Name 1 4' or 'Name 1 Other 2'; found {bad or 'nothing'}"
-        )
     listed = pd.DataFrame(
         {
             "reference": _lfw_names(table["a"], numbers[0]),
@@ -239,7 +302,7 @@ def _read_lfw(source: Path) -> pd.DataFrame:
             "genuine": genuine,
         }
     ).reset_index(drop=True)
-    folds = _lfw_folds(genuine, [int(field) for field in header], source)
+    folds = _lfw_folds(genuine, header, source)
     return listed if folds is None else listed.assign(fold=folds)
 
 
@@ -253,6 +316,8 @@ def _lfw_folds(
     """Folds by the first line, or by the alternation of genuine and impostor pairs."""
     n = len(genuine)
     if not header:
+        if genuine.all() or not genuine.any():  # the match or the mismatch half of a list
+            return None
         begins = genuine & ~np.concatenate([[True], genuine[:-1]])
         return 1 + np.cumsum(begins)
     n_folds, per_fold = (header[0], header[1]) if len(header) == 2 else (1, header[0])
@@ -298,7 +363,9 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     text = text[text != ""]
     if text.empty:
         raise PairError(f"{source}: expected two lines 'image label' for each pair; found nothing")
-    lines = text.str.rsplit(n=1, expand=True).reindex(columns=[0, 1]).astype("str")
+    lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str")
+    if len(lines) % 2 and not any(letter.isdigit() for letter in lines[1].iloc[0]):
+        text, lines = text.iloc[1:], lines.iloc[1:]  # names of the fields
     bad = ~lines[1].str.fullmatch(r"\d{1,9}").fillna(False).to_numpy(bool)
     if bad.any() or len(lines) % 2:
         found = text[lines.index[bad]].head(3).tolist() or f"{len(lines)} lines"
@@ -371,7 +438,7 @@ def _read_cfp_images(file: Path) -> pd.Series[str]:
     bad = [" ".join(line) for line in lines if len(line) != 2 or not line[0].isdecimal()]
     if bad:
         raise PairError(f"{file}: expected lines 'number path'; found {bad[:3]}")
-    names = ["/".join(_slashes(path).split("/")[-3:]) for _, path in lines]
+    names = ["/".join(slashes(path).split("/")[-3:]) for _, path in lines]
     return pd.Series(names, index=[int(number) for number, _ in lines], dtype=object)
 
 
@@ -425,33 +492,33 @@ def _of_folds(listed: pd.DataFrame, fold: int | Iterable[int], source: Path) -> 
     return listed[listed["fold"].isin(wanted)]
 
 
-def _matched(listed: pd.DataFrame, faces: Faces, source: Path, missing: str) -> pd.DataFrame:
+def _matched(
+    listed: pd.DataFrame, faces: Faces, names: FaceNames, source: Path, missing: str
+) -> pd.DataFrame:
     """The pairs with faces of the set in the place of the names in the list."""
     codes, distinct = pd.factorize(
         np.concatenate([listed["probe"].to_numpy(object), listed["reference"].to_numpy(object)])
     )
-    positions = _positions([str(name) for name in distinct], faces, source)
+    positions = names.positions([str(name) for name in distinct], source)
     ends = positions[codes].reshape(2, -1)
     there = (ends >= 0).all(axis=0)
+    left_out = ""
     if not there.all():
         unknown = [str(name) for name in distinct[positions < 0]]
         what = f"{len(unknown)} of the {len(distinct)} faces it names are not in {faces.name!r}"
         examples = f"{', '.join(unknown[:3])}; the set has {', '.join(faces.names[:3])}, ..."
         if missing == "raise" or not there.any():
-            near = _nearest(unknown[0], faces)
+            near = names.nearest(unknown[0])
             remedy = "missing='drop' leaves their pairs out" if there.any() else "no pair is left"
             raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
-        warnings.warn(
-            f"{source}: {int((~there).sum())} of {len(listed)} pairs are left out, for {what}: "
-            f"{examples}",
-            stacklevel=3,
-        )
+        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out, for {what}"
+        warnings.warn(f"{source}: {left_out}: {examples}", stacklevel=3)
     rest = listed.iloc[np.flatnonzero(there)].drop(columns=["probe", "reference"])
-    names = pd.Index(faces.names)
+    categories = pd.Index(faces.names)
     pairs = pd.DataFrame(
         {
-            "probe": pd.Categorical.from_codes(ends[0, there], categories=names),
-            "reference": pd.Categorical.from_codes(ends[1, there], categories=names),
+            "probe": pd.Categorical.from_codes(ends[0, there], categories=categories),
+            "reference": pd.Categorical.from_codes(ends[1, there], categories=categories),
         },
         index=pd.RangeIndex(int(there.sum()), name="pair"),
     )
@@ -464,62 +531,9 @@ def _matched(listed: pd.DataFrame, faces: Faces, source: Path, missing: str) -> 
     others = [c for c in rest.columns if c not in ("genuine", "fold")]
     for column in [*first, *others]:
         pairs[column] = rest[column].to_numpy()
+    if left_out:
+        pairs.attrs[LEFT_OUT] = [left_out]
     return pairs
-
-
-def _positions(listed: list[str], faces: Faces, source: Path) -> npt.NDArray[np.int64]:
-    """Where each listed name is in the set; -1 where it is not."""
-    names = [_slashes(name) for name in faces.names]
-    exact = {name: i for i, name in enumerate(names)}
-    whole: dict[str, list[int]] = {}
-    ends: dict[str, list[int]] = {}
-    for i, name in enumerate(names):
-        first, *rest = _ends(strip_image_suffix(name))
-        whole.setdefault(first, []).append(i)
-        for end in rest:
-            ends.setdefault(end, []).append(i)
-    found = np.full(len(listed), -1, np.int64)
-    ambiguous = []
-    for k, path in enumerate(map(_slashes, listed)):
-        if path in exact:
-            found[k] = exact[path]
-            continue
-        plain = strip_image_suffix(path)
-        candidates = whole.get(plain) or ends.get(plain)
-        if candidates is None:  # a face's whole name may be the end of the listed one
-            candidates = next((whole[end] for end in _ends(plain) if end in whole), [])
-        if len(candidates) > 1:  # files that differ in their endings
-            alike = [i for i in candidates if path.endswith(names[i]) or names[i].endswith(path)]
-            candidates = alike or candidates
-        if len(candidates) > 1:
-            ambiguous.append(f"{listed[k]} ({', '.join(names[i] for i in candidates[:3])})")
-        elif candidates:
-            found[k] = candidates[0]
-    if ambiguous:
-        raise PairError(
-            f"{source}: {len(ambiguous)} names fit several faces of {faces.name!r}: "
-            f"{'; '.join(ambiguous[:3])}"
-        )
-    return found
-
-
-def _slashes(name: str) -> str:
-    """A path with forward slashes and without a leading ``./``."""
-    return name.strip().replace("\\", "/").removeprefix("./")
-
-
-def _ends(path: str) -> list[str]:
-    """A path and its ends, the longest first."""
-    parts = path.split("/")
-    return ["/".join(parts[i:]) for i in range(len(parts))]
-
-
-def _nearest(name: str, faces: Faces) -> str:
-    """Question for the nearest name of the set; of large sets only the names that begin alike."""
-    stem = _slashes(name).rsplit("/", 1)[-1]
-    pool = [face for face in faces.names if stem[:3] in face][:5_000]
-    near = difflib.get_close_matches(name, pool, n=1, cutoff=0.6)
-    return f". Is {near[0]!r} meant for {name!r}?" if near else "."
 
 
 def _again(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:

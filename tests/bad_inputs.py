@@ -8,6 +8,7 @@ import pickle
 import re
 import struct
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 
@@ -384,6 +385,81 @@ def file_trials(folder):
     ]
 
 
+def list_trials(folder):
+    """Lists of pairs and sets as others lay them out; what is read in part says what it left."""
+    names = [f"{who}/{who}_{i:04d}.jpg" for who in ("Ann", "Cy") for i in (1, 2, 3)]
+    subjects = [name.split("/")[0] for name in names]
+    faces = fl.Faces(
+        pd.DataFrame({"subject": subjects, "path": names}, index=pd.Index(names, name="face")),
+        name="made",
+    )
+    sound = "Ann/Ann_0001.jpg Ann/Ann_0002.jpg 1\nAnn/Ann_0001.jpg Cy/Cy_0001.jpg 0\n"
+
+    def read(text, **options):
+        path = folder / "list.txt"
+        return lambda: (path.write_text(text), fl.read_pairs(path, faces, **options))
+
+    def tree(name, *paths, **options):
+        root = folder / f"tree-{name}-{len(paths)}"
+        for path in paths:
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_bytes(png_of((8, 8)))
+        return lambda: fl.load_faces(name, root=root)
+
+    sequences = "original_sequences/youtube/c23", "manipulated_sequences/Deepfakes/c23"
+    utkface = [f"{30 + i}_{i % 2}_2_2017010402310242{i}.jpg" for i in range(9)]
+    turned = sound.replace(" 0\n", " 2\n").replace(" 1\n", " 0\n").replace(" 2\n", " 1\n")
+    itself = "Ann/Ann_0003.jpg Ann/Ann_0003.jpg 1\n"
+    against = "Ann/Ann_0003.jpg Cy/Cy_0003.jpg 1\n"
+    return [
+        ("list", "a face with itself", read(sound + itself)),
+        ("list", "a face with itself, strict", read(sound + itself, strict=True)),
+        ("list", "a label against the subjects", read(sound + against)),
+        ("list", "labels the wrong way round", read(turned)),
+        ("list", "a pair twice", read(sound + sound[:36])),
+        ("list", "a face that the set lacks", read(sound + "Di/Di_0001 Cy/Cy_0001 0\n")),
+        ("list", "a label that is none", read(sound + "Ann/Ann_0003.jpg Cy/Cy_0003.jpg x\n")),
+        ("list", "a score in the place of a label", read(sound.replace("1\n", "0.7\n"))),
+        (
+            "list",
+            "folders and suffixes of another name",
+            read(re.sub(r"(\w+/\w+)\.jpg", r"raw/\1_hq.png", sound)),
+        ),
+        ("list", "capitals", read(sound.lower())),
+        ("list", "people and how many images", read("Ann\t3\nCy\t3\n")),
+        ("list", "numbers of templates", read("1 11065 1\n2 42 0\n")),
+        (
+            "set",
+            "UTKFace names without a field",
+            tree("utkface", *utkface, "61_1_20170109142408075.jpg"),
+        ),
+        (
+            "set",
+            "UTKFace names with unknown codes",
+            tree("utkface", "26_7_9_20170104023102422.jpg"),
+        ),
+        (
+            "set",
+            "masks beside frames",
+            tree(
+                "faceforensics",
+                f"{sequences[0]}/frames/000/000.png",
+                f"{sequences[1]}/frames/000_003/000.png",
+                f"{sequences[1]}/masks/000_003/000.png",
+            ),
+        ),
+        (
+            "set",
+            "frames in folders of two names",
+            tree(
+                "faceforensics",
+                f"{sequences[0]}/crops/000/000.png",
+                f"{sequences[0]}/faces/000/000.png",
+            ),
+        ),
+    ]
+
+
 def places(folder):
     """Stores where none can be, and locks that are not to be had."""
     faces = make_faces(n_subjects=2, per_subject=2)
@@ -421,26 +497,45 @@ def places(folder):
     ]
 
 
+def outcome_with_warnings(call, folder):
+    """What a call raises, or what it warns of where it reads on."""
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = outcome(call, folder)
+    if found != "accepted" or not said:
+        return found
+    return f"read on, with a warning: {shortened(str(said[0].message), folder)}"
+
+
 def outcome(call, folder):
     """What a call raises, in words that are the same everywhere."""
     try:
         call()
     except FreqlabError as error:
-        text = " ".join(str(error).replace(str(folder), "…").replace("x" * 300, "x…x").split())
-        text = re.sub(r"process \d+ on .*?UTC", "process … on …", text)
-        text = re.sub(r"0x[0-9a-f]+|\((SHA|[a-z]+Error)[^)]*\)", "…", text)
-        text = re.split(r"(?<=[a-z\d'\]…)]); |(?<=[a-z…)'])[.:] (?=[A-Z])", text)[0]
-        text = re.split(r" \(Expected|: \[ONNX", text)[0]  # words of others change
-        text = text if len(text) <= 180 else f"{text[:179]}…"
+        text = shortened(str(error), folder)
         return f"`{type(error).__name__}`: {text}"
     return "accepted"
+
+
+def shortened(text, folder):
+    """The first sentence of a message, in words that are the same everywhere."""
+    text = " ".join(text.replace(str(folder), "…").replace("x" * 300, "x…x").split())
+    text = re.sub(r"process \d+ on .*?UTC", "process … on …", text)
+    text = re.sub(r"0x[0-9a-f]+|\((SHA|[a-z]+Error)[^)]*\)", "…", text)
+    text = re.split(r"(?<=[a-z\d'\]…)]); |(?<=[a-z…)'])[.:] (?=[A-Z])", text)[0]
+    text = re.split(r" \(Expected|: \[ONNX", text)[0]  # words of others change
+    return text if len(text) <= 180 else f"{text[:179]}…"
 
 
 def rows(folder):
     """All trials, made."""
     found = photographs(folder)
     tried = [*trials(folder), *file_trials(folder), *places(folder)]
-    return found + [(kind, what, outcome(call, folder)) for kind, what, call in tried]
+    found += [(kind, what, outcome(call, folder)) for kind, what, call in tried]
+    return found + [
+        (kind, what, outcome_with_warnings(call, folder))
+        for kind, what, call in list_trials(folder)
+    ]
 
 
 def page(found):

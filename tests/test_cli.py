@@ -1,3 +1,10 @@
+import ast
+import contextlib
+import inspect
+import re
+import warnings
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,6 +13,7 @@ from typer.testing import CliRunner
 import freqlab as fl
 from freqlab import cli
 from freqlab.errors import FreqlabError
+from freqlab.reports import report_names, report_parameters
 
 
 @pytest.fixture
@@ -182,3 +190,161 @@ def test_a_list_of_pairs(call, few, tmp_path):
     assert fl.open_influence("r.zarr")["genuine"].to_numpy().tolist() == [True, False]
     with pytest.raises(FreqlabError, match="--pairs lists the pairs"):
         call(*options, "--n-pairs", 3)
+
+
+LISTED = "probe,reference,genuine\ns1/1.pgm,s1/2.pgm,1\ns1/1.pgm,s2/1.pgm,0\n"
+OF_LISTS = [
+    (LISTED + "s1/1.pgm,s9/1.pgm,0\n", "missing='drop'", ("--missing", "drop"), "1 of 3 pairs"),
+    (LISTED + "s1/2.pgm,s1/1.pgm,1\n", "repeated='drop'", ("--repeated", "drop"), "listed again"),
+    (LISTED + "s1/1.pgm,s1/1.pgm,1\n", None, (), "1 of a face with itself"),
+    (LISTED + "s1/1.pgm,s2/2.pgm,1\n", None, (), "1 labelled against the subjects"),
+    (
+        LISTED.replace("probe", "p"),
+        "columns='probe=NAME'",
+        ("--format", "csv", "--columns", "probe=p"),
+        None,
+    ),
+    (LISTED, None, ("--format", "lines"), None),
+]
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+@pytest.mark.parametrize(("text", "advice", "options", "said"), OF_LISTS)
+def test_what_an_error_of_a_list_advises_can_be_said_in_the_shell(
+    monkeypatch, call, few, tmp_path, command, text, advice, options, said
+):
+    got = []
+    for name in ("influence", "plan"):
+        monkeypatch.setattr(fl, name, lambda faces, pairs, **_: got.append(pairs))
+    (tmp_path / "pairs.csv").write_text(text)
+    words = (command, "--faces", few, "--model", "mobilefacenet", "--bands", "rings:56",
+             "--store", "r.zarr", "--side", "probe", "--pairs", "pairs.csv")  # fmt: skip
+    if advice is not None:
+        strict = ("--format", "csv") if "columns" in advice else ()
+        with pytest.raises(FreqlabError, match=advice):
+            call(*words, *strict)
+    if said is None:
+        done = call(*words, *options)
+    else:
+        with pytest.warns(UserWarning, match=said):
+            done = call(*words, *options)
+    assert done.exit_code == 0, done.output
+    assert len(got) == 1
+    assert got[0]["genuine"].tolist() == [True, False]
+    if said is not None and not options:
+        with pytest.raises(FreqlabError, match="with itself|against their subjects"):
+            call(*words, "--strict")
+
+
+def test_options_of_lists(call, few, tmp_path):
+    (tmp_path / "pairs.txt").write_text("s1/1.pgm s1/2.pgm 1\ns2/1.pgm s2/2.pgm 1\n")
+    words = ("plan", "--faces", few, "--model", "mobilefacenet", "--calibrate", 0)
+    for option in (("--missing", "drop"), ("--strict",), ("--fold", 1), ("--format", "lines")):
+        with pytest.raises(FreqlabError, match=f"{option[0]} says how --pairs is read"):
+            call(*words, *option)
+    with pytest.raises(FreqlabError, match="fold=.*has no folds"):
+        call(*words, "--pairs", "pairs.txt", "--fold", 1)
+    with pytest.raises(FreqlabError, match="Did you mean 'lines'"):
+        call(*words, "--pairs", "pairs.txt", "--format", "line")
+    with pytest.raises(FreqlabError, match="columns='probe' must be roles and columns"):
+        call(*words, "--pairs", "pairs.txt", "--columns", "probe")
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "shown"),
+    [
+        ("missing='drop' leaves their pairs out", "run", "--missing drop leaves their pairs out"),
+        (
+            "missing='drop' leaves their pairs out",
+            "report",
+            "-p missing=drop leaves their pairs out",
+        ),
+        ("say outside=True if", "plan", "say --outside if"),
+        ("say outside=True if", "report", "say -p outside=true if"),
+        ("faces 'csv' needs root=, the file", "run", "faces 'csv' needs --root, the file"),
+        ("compute it with keep_crops=True", "run", "compute it with --keep-crops"),
+        ("fl.influence(..., repair=True)", "run", "fl.influence(..., repair=True)"),
+        ("columns='probe=NAME'. It", "run", "--columns probe=NAME. It"),
+        ("checkpoint= with its path", "run", "checkpoint= with its path"),
+        ("n_pairs=3", "run", "n_pairs=3"),
+    ],
+)
+def test_advice_in_the_words_of_the_shell(text, command, shown):
+    assert cli._for_shell(text, command) == shown
+
+
+def test_errors_and_warnings_of_the_shell_are_one_line(monkeypatch, capsys, few, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs.csv").write_text(OF_LISTS[0][0] + "s1/1.pgm,s1/1.pgm,1\n")
+    words = ["freqlab", "plan", "--faces", few, "--model", "mobilefacenet", "--calibrate", "0",
+             "--pairs", "pairs.csv"]  # fmt: skip
+    monkeypatch.setattr("sys.argv", words)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.startswith("freqlab: pairs.csv: 1 of the 4 faces")
+    assert "--missing drop leaves their pairs out" in error
+    monkeypatch.setattr("sys.argv", [*words, "--missing", "drop"])
+    with warnings.catch_warnings(), contextlib.suppress(SystemExit):
+        warnings.simplefilter("default")
+        warnings.showwarning = warnings._showwarning_orig
+        cli.main()
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("freqlab: ")]
+    assert len(said) == 2
+    assert "1 of 4 pairs are left out, for 1 of the 4 faces" in said[0]
+    assert "1 of a face with itself" in said[1]
+    assert "; --strict refuses such a list" in said[1]
+
+
+def _advice():
+    """Every argument that a message of freqlab names, with the module."""
+    package = Path(fl.__file__).parent
+    for file in sorted(package.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        documented = {
+            id(node.body[0].value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef)
+            and isinstance(node.body[0], ast.Expr)
+        }
+        for node in ast.walk(tree):
+            text = node.value if isinstance(node, ast.Constant) else None
+            if isinstance(text, str) and id(node) not in documented:
+                for name in re.findall(r"(?<![\w.-])([a-z_]+)=(?:'\w+'|True)", text):
+                    yield name, file.relative_to(package).as_posix(), text
+
+
+# What cannot be met in the shell, or is written there in another way.
+ELSEWHERE = {
+    "trust": "an option behind --model",
+    "layout": "an option behind --model",
+    "device": "--device",
+    "kernel": "a parameter of the report cross-resolution",
+    "measure": "a parameter of the report cross-resolution",
+    "cut_by": "of fl.templates",
+}
+
+
+def test_every_advice_in_a_message_is_an_option_or_a_parameter_of_reports():
+    options = {name for name in ("run", "plan", "inspect", "landmarks") for name in _options(name)}
+    of_reports = {name: set(report_parameters(name)) for name in report_names()}
+    parameters = set().union(*of_reports.values())
+    for name, module, text in _advice():
+        known = name in options or name in parameters or name in ELSEWHERE
+        assert known, f"{module}: {text!r} advises {name}=, which the shell lacks"
+    for name in cli._ADVISED:
+        assert name in options, name
+    lists = set(inspect.signature(fl.read_pairs).parameters) - {"path", "faces"}
+    sets = set(inspect.signature(fl.load_faces).parameters) - {"source"}
+    for command in ("run", "plan"):
+        assert lists | sets <= _options(command)
+    for name, given in of_reports.items():
+        assert sets <= given, name
+        if "pairs" in given:
+            fixed = {"format", "columns"} if name == "morphing" else set()
+            assert lists - fixed - {"fold"} <= given, name
+
+
+def _options(command):
+    return set(inspect.signature(getattr(cli, command)).parameters)

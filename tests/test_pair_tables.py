@@ -85,7 +85,7 @@ def test_what_does_not_fit_is_told(tmp_path, faces, header, lines, message):
     whole = "01/id.jpg,01/other.jpg" + "," * (header.count(",") - 1)
     file = write(tmp_path / "pairs.csv", header, whole, *lines)
     with pytest.raises(PairError, match=message):
-        fl.read_pairs(file, faces)
+        fl.read_pairs(file, faces, strict=True)
 
 
 def test_attacks_need_something_to_be_held_against(tmp_path, faces):

@@ -86,7 +86,7 @@ def test_the_development_view_of_lfw_has_no_folds(tmp_path, lfw):
 )
 def test_faults_of_a_list_of_lfw(tmp_path, lfw, lines, message):
     with pytest.raises(PairError, match=message):
-        read_pairs(write(tmp_path / "pairs.txt", *lines), lfw, format="lfw")
+        read_pairs(write(tmp_path / "pairs.txt", *lines), lfw, format="lfw", strict=True)
 
 
 def test_an_empty_list(tmp_path, lfw):

@@ -9,6 +9,8 @@ whose names do not fit; a folder in which most images do not fit is an error. No
 from __future__ import annotations
 
 import os
+import re
+import warnings
 
 import pandas as pd
 
@@ -19,6 +21,7 @@ from freqlab.datasets.listing import (
     read_csv,
     strip_image_suffix,
     survey,
+    wrong_layout,
 )
 from freqlab.datasets.surveying import Survey
 from freqlab.faces import Faces
@@ -40,6 +43,8 @@ RFW_ETHNICITIES = ("african", "asian", "caucasian", "indian")
 
 _BFW_ETHNICITIES = ("asian", "black", "indian", "white")
 _UTKFACE_ETHNICITIES = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "others"}
+_UTKFACE = "images <age>_<gender>_<race>_<date>.jpg with gender 0 or 1 and race 0 to 4"
+_OLDEST = 150  # years, of an age that is one
 _GENDERS = {"f": "female", "m": "male"}
 _SCFACE_METRES = {"1": 4.2, "2": 2.6, "3": 1.0}
 
@@ -128,7 +133,8 @@ def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
 def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
     """Load AgeDB, whose images are ``<number>_<Name>_<age>_<m|f>.jpg``, in folders or not.
 
-    Columns ``age`` (years) and ``gender`` (``female``, ``male``).
+    Columns ``age`` (years) and ``gender`` (``female``, ``male``); where a name lacks one, it is
+    missing, and a warning counts them.
 
     Raises
     ------
@@ -138,12 +144,14 @@ def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
     files = survey(existing_folder(root, "agedb"))
     table = parse_names(
         files,
-        r"\d+_(?P<subject>.+)_(?P<age>\d+)_(?P<gender>[mf])\.\w+",
+        r"\d+_(?P<subject>.+)_(?P<age>\d*)_(?P<gender>[mf]?)\.\w+",
         parts=1,
         expected="images <number>_<Name>_<age>_<m|f>.jpg, such as 0_MariaCallas_35_f.jpg",
     )
-    table["age"] = table["age"].astype(int)
+    age = pd.to_numeric(table["age"], errors="coerce").astype(float)
+    table["age"] = age.astype(int) if age.notna().all() else age
     table["gender"] = table["gender"].str.lower().map(_GENDERS)
+    _say_missing("agedb", table, ["age", "gender"])
     return _faces(table, files, "agedb", aligned)
 
 
@@ -199,26 +207,40 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
     Every image is a subject of its own, for the set does not say who is who: it gives impostor
     comparisons and metadata, but no genuine pair. Columns ``age`` (years), ``gender`` (0
     ``male``, 1 ``female``) and ``ethnicity`` (0 ``white``, 1 ``black``, 2 ``asian``, 3
-    ``indian``, 4 ``others``). The handful of published names that lack a code, such as
-    ``61_1_20170109142408075.jpg``, are read, with the missing value missing.
+    ``indian``, 4 ``others``). Some published names lack a field or hold a code that stands for
+    nothing: ``61_1_20170109142408075.jpg``, ``61_3_20170109150557335.jpg``,
+    ``53__0_20170116184028385.jpg``. Their value is missing, and a warning counts them. Of a
+    single code 0 and 1 are read as the gender, the others as the ethnicity.
 
     Raises
     ------
     FaceSetError
-        If most images are not named so, or a photograph and the chip cut out of it are both there.
+        If most images are not named so, no more than half of the names hold known codes, or a
+        photograph and the chip cut out of it are both there.
     """
     files = survey(existing_folder(root, "utkface"))
     table = parse_names(
         files,
-        r"(?P<subject>(?P<age>\d{1,3})_(?P<gender>[01]?)(?:_(?P<ethnicity>[0-4]?))?_\d{8,}) ?"
-        r"(?:\.?jpe?g)?(?:\.chip)?\.\w+",
+        r"(?P<subject>(?P<age>\d*)_(?:(?P<gender>\w*?)_)?(?:(?P<ethnicity>\w*?)_)?\d{8,})"
+        r"[^/]*\.\w+",
         parts=1,
-        expected="images <age>_<gender>_<race>_<date>.jpg with gender 0 or 1 and race 0 to 4",
-        identity=lambda name: name.split(".")[0],  # a photograph and the chip cut out of it
+        expected=_UTKFACE,
+        identity=lambda name: re.split(r"(?<=\d{8})(?!\d)", name)[0],  # of photograph and chip
     )
-    table["age"] = table["age"].astype(int)
+    single = table["ethnicity"].isna() & table["gender"].isin(list(_UTKFACE_ETHNICITIES)[2:])
+    table["ethnicity"] = table["ethnicity"].mask(single, table["gender"])
+    table["gender"] = table["gender"].mask(single)
+    given = table[["age", "gender", "ethnicity"]].copy()
+    age = pd.to_numeric(table["age"], errors="coerce").astype(float)
+    age = age.where(age.between(0, _OLDEST))
+    table["age"] = age.astype(int) if age.notna().all() else age
     table["gender"] = table["gender"].map({"0": "male", "1": "female"})
     table["ethnicity"] = table["ethnicity"].map(_UTKFACE_ETHNICITIES)
+    unknown = (given.fillna("") != "") & table[given.columns].isna()
+    if 2 * int(unknown.any(axis=1).sum()) > len(table):
+        bad = list(table.index[unknown.any(axis=1)])
+        raise wrong_layout(files, _UTKFACE, bad, of=len(table))
+    _say_missing("utkface", table, list(given.columns))
     return _faces(table, files, "utkface", aligned)
 
 
@@ -271,6 +293,20 @@ def _faces(table: pd.DataFrame, files: Survey, name: str, aligned: str | None) -
         notes=files.notes(),
         left_out=files.left_out,
     )
+
+
+def _say_missing(name: str, table: pd.DataFrame, columns: list[str]) -> None:
+    """Warn of the images whose names do not say what others say."""
+    missing = table[columns].isna()
+    some = missing.any(axis=1)
+    if some.any():
+        counts = ", ".join(f"{column} {int(missing[column].sum())}" for column in columns)
+        examples = ", ".join(table.index[some][:3])
+        warnings.warn(
+            f"{name}: {int(some.sum())} of {len(table)} images do not say all by their names, and "
+            f"the values are missing ({counts}): {examples}",
+            stacklevel=2,
+        )
 
 
 def _with_metadata(table: pd.DataFrame, files: Survey) -> pd.DataFrame:

@@ -3,34 +3,66 @@
 from __future__ import annotations
 
 import os
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from freqlab.datasets.listing import existing_folder, survey, wrong_layout
+from freqlab.datasets.listing import as_text, existing_folder, survey, wrong_layout
 from freqlab.errors import FaceSetError
 from freqlab.faces import Faces
 
 __all__ = ["load_faceforensics"]
 
 _EXPECTED = (
-    "frames original_sequences/youtube/<c0|c23|c40>/frames/000/0000.png and "
-    "manipulated_sequences/<method>/<c0|c23|c40>/frames/000_003/0000.png (the folder 'frames' may "
-    "have another name)"
+    "frames original_sequences/youtube/<c0|c23|c40>/frames/000/0000.png (of DeepFakeDetection "
+    "original_sequences/actors/c23/frames/01__scene/0000.png) and "
+    "manipulated_sequences/<method>/<c0|c23|c40>/frames/000_003/0000.png (01_02__scene__ID; the "
+    "folder 'frames' may have another name)"
 )
-_PARTS = 6  # kind, source or method, compression, folder of frames, video, frame
 _KINDS = {"original_sequences": "pristine", "manipulated_sequences": "manipulated"}
+_FRAMES = "frames"
+_ELSEWHERE = ("no folder", "other folders")
+_NO_FACES = re.compile(r"(?:.*[_-])?(?:masks?|landmarks?)(?:[_-].*)?", re.IGNORECASE)
+_VIDEO = re.compile(
+    r"(?P<target>\d+)(?:_(?P<source>\d+))?(?:__(?P<scene>.+?)(?:__(?P<id>[^_]+))?)?"
+)
+_FRAME = re.compile(r"(?:.*?[^\d])?(\d+)")
+_VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+
+class _Place(NamedTuple):
+    """Where a frame lies, from the kind of sequence on."""
+
+    kind: str
+    method: str
+    compression: str
+    folder: str
+    video: str
+    frame: str
 
 
 def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
-    """Load frames of FaceForensics++, laid out as the set's own extraction leaves them.
+    """Load frames of FaceForensics++, as the set's own extraction and benchmarks lay them out.
+
+    Read are ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png`` and
+    ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. Where there is no
+    folder ``frames``, one of another name is taken. Masks, landmarks and other folders beside it
+    are left out, and a warning counts the images in them.
 
     Faces are named by their path from ``original_sequences`` or ``manipulated_sequences`` on. The
-    subject is the video that was shown or altered (``000`` of ``000_003``): who its person looks
-    like after a swap of faces is for the user's pairs to say.
+    subject is the video that was shown or altered (``000`` of ``000_003``), and of
+    DeepFakeDetection the actor (``01`` of ``01__scene`` and of ``01_02__scene__ID``): who its
+    person looks like after a swap of faces is for the user's pairs to say.
 
     Columns: ``label`` (``pristine``, ``manipulated``), ``method`` (``Deepfakes``, ...; empty for
-    pristine frames), ``video``, ``source_video`` (that a face or expression was taken from; empty
-    for pristine frames), ``compression`` and ``frame`` (a number).
+    pristine frames), ``video``, ``source_video`` (that a face or expression was taken from, of
+    DeepFakeDetection the actor; empty for pristine frames), ``pristine_video`` (that was altered;
+    of pristine frames their own), ``compression`` and ``frame`` (a number). ``source`` is the
+    pristine frame that a frame was made of, where it is in the set in the same compression.
 
     Raises
     ------
@@ -40,56 +72,126 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     folder = existing_folder(root, "faceforensics")
     files = survey(folder)
     images = files.images
-    rows, bad = [], []
-    for path in images:
-        parts = path.split("/")
-        start = next((i for i, part in enumerate(parts) if part in _KINDS), None)
-        if start is None:
-            continue
-        tail = parts[start:]
-        row = _row(tail)
+    places, left_out, bad = _places(images)
+    places = _frames_only(folder, places, left_out)
+    rows, strays = [], []
+    for path, place in places.items():
+        number = _FRAME.fullmatch(os.path.splitext(place.frame)[0])
+        row = _row(place)
         if row is None:
             bad.append(path)
+        elif number is None:
+            strays.append(path)
         else:
-            rows.append({"face": "/".join(tail), **row, "path": os.path.join(folder, path)})
-    if bad or not rows:
-        raise wrong_layout(files, _EXPECTED, bad)
+            name = as_text("/".join(place))
+            path = os.path.join(folder, path)
+            rows.append({"face": name, **row, "frame": int(number[1]), "path": path})
+    if 2 * len(bad) > len(images) or not rows:
+        masks = [f"{n} images in {name}" for name, n in left_out.items() if name not in _ELSEWHERE]
+        offending = bad or strays or masks or _videos(folder)
+        raise wrong_layout(files, _EXPECTED, offending)
     table = pd.DataFrame(rows).set_index("face")
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
         raise FaceSetError(f"{folder}: {twice!r} is there twice; let root= be one copy of the set")
-    keys = list(zip(table["subject"], table["compression"], table["frame"], strict=True))
+    table["source"] = _sources(table)
+    _say_left_out(folder, left_out, [*strays, *bad])
+    columns = ["subject", "label", "method", "video", "source_video", "pristine_video"]
+    table = table[[*columns, "compression", "frame", "path", "source"]]
+    return Faces(
+        table, aligned=aligned, name="faceforensics", notes=files.notes(), left_out=files.left_out
+    )
+
+
+def _places(images: list[str]) -> tuple[dict[str, _Place], Counter[str], list[str]]:
+    """Images in sequences, those in folders of masks and the like counted, and those elsewhere."""
+    places: dict[str, _Place] = {}
+    left_out: Counter[str] = Counter()
+    bad = []
+    for path in images:
+        parts = path.split("/")
+        start = next((i for i, part in enumerate(parts) if part in _KINDS), None)
+        if start is None:
+            left_out[_ELSEWHERE["/" in path]] += 1
+            continue
+        tail = parts[start:]
+        no_faces = next((part for part in tail[2:-1] if _NO_FACES.fullmatch(part)), None)
+        if no_faces is not None:
+            left_out[no_faces] += 1
+        elif len(tail) == len(_Place._fields):
+            places[path] = _Place(*tail)
+        else:
+            bad.append(path)
+    return places, left_out, bad
+
+
+def _frames_only(
+    root: Path, places: dict[str, _Place], left_out: Counter[str]
+) -> dict[str, _Place]:
+    """The images in folders of frames; the others are counted, or refused where none is called so.
+
+    Frames and crops of the same frames would be pairs of an image with itself.
+    """
+    folders = sorted({place.folder for place in places.values()})
+    if len(folders) < 2:
+        return places
+    if _FRAMES not in folders:
+        raise FaceSetError(
+            f"{root}: frames lie in folders of several names, {', '.join(folders)}; call those "
+            f"'{_FRAMES}' that are to be read"
+        )
+    for place in places.values():
+        if place.folder != _FRAMES:
+            left_out[place.folder] += 1
+    return {path: place for path, place in places.items() if place.folder == _FRAMES}
+
+
+def _row(place: _Place) -> dict[str, object] | None:
+    """What the path of a frame says, its number left out; None if the video's name does not fit."""
+    match = _VIDEO.fullmatch(place.video)
+    if match is None:
+        return None
+    label, source = _KINDS[place.kind], match["source"] or ""
+    if (label == "manipulated") != bool(source):
+        return None
+    scene = match["scene"] or ""
+    if not source and match["id"]:  # two underlines in the name of a scene
+        scene = f"{scene}__{match['id']}"
+    return {
+        "subject": match["target"],
+        "label": label,
+        "method": place.method if source else "",
+        "video": as_text(place.video),
+        "source_video": source,
+        "pristine_video": as_text(match["target"] + (f"__{scene}" if scene else "")),
+        "compression": place.compression,
+    }
+
+
+def _sources(table: pd.DataFrame) -> list[str]:
+    """The pristine frame that each frame was made of; empty where there is none."""
+    keys = list(zip(table["pristine_video"], table["compression"], table["frame"], strict=True))
     is_pristine = table["label"] == "pristine"
     pristine = {
         key: name for key, name, ok in zip(keys, table.index, is_pristine, strict=True) if ok
     }
-    table["source"] = [
-        "" if ok else pristine.get(key, "") for key, ok in zip(keys, is_pristine, strict=True)
-    ]
-    return Faces(
-        table,
-        aligned=aligned,
-        name="faceforensics",
-        notes=files.notes(),
-        left_out=files.left_out,
-    )
+    return ["" if ok else pristine.get(key, "") for key, ok in zip(keys, is_pristine, strict=True)]
 
 
-def _row(parts: list[str]) -> dict[str, object] | None:
-    """What the path of a frame says, from the kind of sequence on."""
-    if len(parts) != _PARTS:
-        return None
-    kind, method, compression, _, video, frame = parts
-    label, (target, _, source) = _KINDS[kind], video.partition("_")
-    stem = os.path.splitext(frame)[0]
-    if not stem.isdigit() or (label == "manipulated") != bool(source):
-        return None
-    return {
-        "subject": target,
-        "label": label,
-        "method": method if source else "",
-        "video": video,
-        "source_video": source,
-        "compression": compression,
-        "frame": int(stem),
-    }
+def _say_left_out(root: Path, left_out: Counter[str], strays: list[str]) -> None:
+    said = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
+    if strays:
+        said.append(f"{len(strays):,} whose names do not fit ({', '.join(strays[:3])})")
+    if said:
+        warnings.warn(
+            f"{root}: images that are no frames are left out: {', '.join(said)}", stacklevel=4
+        )
+
+
+def _videos(root: Path) -> list[str]:
+    """What a folder without images holds, videos first."""
+    videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEO_SUFFIXES]
+    if videos:
+        some = ", ".join(sorted(path.relative_to(root).as_posix() for path in videos)[:2])
+        return [f"{len(videos):,} videos ({some}), whose frames are to be extracted first"]
+    return sorted(path.relative_to(root).as_posix() for path in root.glob("*"))[:3]

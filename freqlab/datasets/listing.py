@@ -23,7 +23,6 @@ __all__ = [
     "by_face",
     "existing_folder",
     "leave_out_strays",
-    "list_images",
     "natural_key",
     "no_folder",
     "one_form",
@@ -63,11 +62,6 @@ def no_folder(path: Path) -> FaceSetError:
         kind = kind_of_file(path)
         return FaceSetError(f"{given} is no folder: it is {kind.what}: {kind.advice}")
     return FaceSetError(f"{given}: no such folder{spelled_hint(path)}")
-
-
-def list_images(root: Path) -> list[str]:
-    """List the images in a folder and below it, as :func:`survey` finds them."""
-    return survey(root).images
 
 
 def parse_names(

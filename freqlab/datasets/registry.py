@@ -416,8 +416,9 @@ _DECLARED = (
     FaceSet(
         "faceforensics",
         title="FaceForensics++, frames of pristine and manipulated videos",
-        layout="original_sequences/youtube/<c0|c23|c40>/frames/000/0000.png and "
-        "manipulated_sequences/<method>/<c0|c23|c40>/frames/000_003/0000.png",
+        layout="original_sequences/<youtube|actors>/<c0|c23|c40>/frames/000/0000.png and "
+        "manipulated_sequences/<method>/<c0|c23|c40>/frames/000_003/0000.png, "
+        "DeepFakeDetection's 01__scene and 01_02__scene__ID among them; masks are left out",
         get="on request from its authors at the Technical University of Munich; frames by the "
         "set's own extraction script",
         citation="Rossler, Cozzolino, Verdoliva, Riess, Thies, Niessner: FaceForensics++: Learning "

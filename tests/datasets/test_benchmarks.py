@@ -1,5 +1,7 @@
 """Readers of published sets, on trees of the real layout and naming, and on the real data."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -257,7 +259,8 @@ def test_utkface(tmp_path):
         "55_0_0_20170116232725357jpg.chip.jpg",
     ]
     tree(tmp_path, *images)
-    faces = fl.load_faces("utkface", root=tmp_path / "")
+    with pytest.warns(UserWarning, match=r"2 of 5 .*\(age 0, gender 1, ethnicity 1\): 39_1_"):
+        faces = fl.load_faces("utkface", root=tmp_path / "")
     table = faces.table
     assert faces.names == images
     assert table["subject"].is_unique
@@ -267,6 +270,52 @@ def test_utkface(tmp_path):
     tree(tmp_path, "26_0_2_20170104023102422.jpg")
     with pytest.raises(FaceSetError, match="more than once"):
         fl.load_faces("utkface", root=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("image", "age", "gender", "ethnicity"),
+    [
+        ("61_1_20170109142408075.jpg", 61, "female", None),
+        ("61_1_20170109150557335.jpg.chip.jpg", 61, "female", None),
+        ("61_3_20170109150557335.jpg", 61, None, "indian"),
+        ("39_1_20170116174525125.jpg.chip.jpg", 39, "female", None),
+        ("24_0_1_20170116220224657 .jpg", 24, "male", "black"),
+        ("55_0_0_20170116232725357jpg.jpg", 55, "male", "white"),
+        ("44_1_4_20170116235150272.pg.chip.jpg", 44, "female", "others"),
+        ("29_1_1_20170117021448638_face.png", 29, "female", "black"),
+        ("_0_2_20170104023102422.jpg", None, "male", "asian"),
+        ("26_0__20170104023102422.jpg", 26, "male", None),
+        ("26_20170104023102422.jpg", 26, None, None),
+        ("26_2_2_20170104023102422.jpg", 26, None, "asian"),
+        ("26_0_5_20170104023102422.jpg", 26, "male", None),
+        ("26_m_2_20170104023102422.jpg", 26, None, "asian"),
+        ("999_0_2_20170104023102422.jpg", None, "male", "asian"),
+    ],
+)
+def test_one_odd_name_does_not_refuse_utkface(tmp_path, image, age, gender, ethnicity):
+    sound = [f"{30 + i}_{i % 2}_{i % 5}_2017010402310242{i}.jpg.chip.jpg" for i in range(9)]
+    tree(tmp_path, *sound, image)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        table = fl.load_faces("utkface", root=tmp_path).table
+    assert len(table) == 10
+    row = table.loc[image]
+    for value, wanted in zip(
+        row[["age", "gender", "ethnicity"]], (age, gender, ethnicity), strict=True
+    ):
+        assert pd.isna(value) if wanted is None else value == wanted
+    whole = None not in (age, gender, ethnicity)
+    assert ["1 of 10 images" in str(one.message) for one in said] == [True] * (not whole)
+    assert table.loc[sound[4], ["age", "gender", "ethnicity"]].tolist() == [34, "male", "others"]
+
+
+def test_agedb_with_missing_fields(tmp_path):
+    tree(tmp_path, "0_MariaCallas_35_f.jpg", "1_MariaCallas__f.jpg", "2_Bo_Li_40_.jpg")
+    with pytest.warns(UserWarning, match=r"agedb: 2 of 3 .*\(age 1, gender 1\): 1_MariaCallas__f"):
+        table = fl.load_faces("agedb", root=tmp_path).table
+    assert table["subject"].tolist() == ["MariaCallas", "MariaCallas", "Bo_Li"]
+    assert table["age"].fillna(-1).tolist() == [35, -1, 40]
+    assert table["gender"].fillna("?").tolist() == ["female", "female", "?"]
 
 
 @pytest.mark.parametrize("wrong", ["26_2_2_20170104023102422.jpg", "26_0_5_20170104023102422.jpg"])

@@ -46,9 +46,121 @@ def test_other_layouts_are_told(set_folder, tmp_path):
     draw(tmp_path / "bad" / "000" / "0000.png")
     with pytest.raises(FaceSetError, match="original_sequences/youtube"):
         fl.load_faces("faceforensics", root=tmp_path / "bad")
+    whole = fl.load_faces("faceforensics", root=set_folder)
     draw(set_folder / "manipulated_sequences/Deepfakes/c23/frames/000/0000.png")
-    with pytest.raises(FaceSetError, match="original_sequences/youtube"):
-        fl.load_faces("faceforensics", root=set_folder)
+    with pytest.warns(UserWarning, match="left out: 1 whose names do not fit"):
+        faces = fl.load_faces("faceforensics", root=set_folder)
+    assert faces.names == whole.names
+
+
+BENCHMARK = [
+    "original_sequences/youtube/{c}/frames/000/000.png",
+    "original_sequences/youtube/{c}/frames/000/010.png",
+    "original_sequences/youtube/{c}/frames/003/000.png",
+    "original_sequences/actors/{c}/frames/01__exit_phone_room/000.png",
+    "original_sequences/actors/{c}/frames/01__talking_against_wall/000.png",
+    "original_sequences/actors/{c}/frames/02__exit_phone_room/000.png",
+    "manipulated_sequences/Deepfakes/{c}/frames/000_003/000.png",
+    "manipulated_sequences/FaceShifter/{c}/frames/003_000/000.png",
+    "manipulated_sequences/DeepFakeDetection/{c}/frames/01_02__exit_phone_room__YVGY8LOK/000.png",
+    "manipulated_sequences/DeepFakeDetection/{c}/frames/02_01__talking_against_wall__0XUW13RW/000.png",
+]
+BESIDE = [
+    "original_sequences/youtube/{c}/masks/000/000.png",
+    "original_sequences/youtube/{c}/landmarks/000/000.png",
+    "manipulated_sequences/Deepfakes/{c}/masks/000_003/000.png",
+    "manipulated_sequences/Deepfakes/{c}/mask/000_003/000.png",
+    "manipulated_sequences/Deepfakes/masks/frames/000_003/000.png",
+    "manipulated_sequences/NeuralTextures/{c}/frames_masks/000_003/000.png",
+]
+VIDEOS = [
+    "original_sequences/youtube/{c}/videos/000.mp4",
+    "manipulated_sequences/Deepfakes/{c}/videos/000_003.mp4",
+    "manipulated_sequences/Deepfakes/masks/videos/000_003.mp4",
+    "manipulated_sequences/Deepfakes/{c}/landmarks/000_003/000.npy",
+]
+
+
+def lay_out(root, paths, c="c23"):
+    for path in paths:
+        file = root / path.format(c=c)
+        if file.suffix == ".png":
+            draw(file)
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"no image")
+
+
+@pytest.mark.parametrize("above", ["", "rgb/FaceForensics++"])
+@pytest.mark.parametrize("c", ["c23", "raw"])
+def test_as_benchmarks_lay_it_out(tmp_path, above, c):
+    lay_out(tmp_path / above, [*BENCHMARK, *BESIDE, *VIDEOS], c)
+    with pytest.warns(
+        UserWarning, match="1 in frames_masks, 1 in landmarks, 1 in mask, 3 in masks"
+    ):
+        faces = fl.load_faces("faceforensics", root=tmp_path)
+    assert sorted(faces.names) == sorted(path.format(c=c) for path in BENCHMARK)
+    table = faces.table
+    for name in faces.names:
+        assert table.loc[name, "label"] == (
+            "pristine" if name.startswith("original") else "manipulated"
+        )
+    # the published names say target, source, scene and an identifier
+    swap = table.loc[BENCHMARK[8].format(c=c)]
+    assert (swap["subject"], swap["source_video"]) == ("01", "02")
+    assert (swap["method"], swap["compression"], swap["frame"]) == ("DeepFakeDetection", c, 0)
+    assert swap["pristine_video"] == "01__exit_phone_room"
+    assert swap["source"] == BENCHMARK[3].format(c=c)
+    assert table.loc[BENCHMARK[9].format(c=c), "source"] == ""  # no such scene of this actor here
+    actor = table.loc[BENCHMARK[4].format(c=c)]
+    assert (actor["subject"], actor["video"]) == ("01", "01__talking_against_wall")
+    assert (actor["source_video"], actor["method"]) == ("", "")
+    assert table.loc[BENCHMARK[6].format(c=c), "source"] == BENCHMARK[0].format(c=c)
+    assert table.loc[BENCHMARK[6].format(c=c), "pristine_video"] == "000"
+    assert fl.manipulation_pairs(faces)["method"].isin(["pristine", "FaceShifter"]).any()
+
+
+def test_frames_only_are_read_where_crops_lie_beside_them(tmp_path):
+    lay_out(tmp_path, [BENCHMARK[0], BENCHMARK[6]])
+    lay_out(tmp_path, [p.replace("frames", "crops") for p in (BENCHMARK[0], BENCHMARK[6])])
+    with pytest.warns(UserWarning, match="no frames are left out: 2 in crops"):
+        assert len(fl.load_faces("faceforensics", root=tmp_path)) == 2
+    for path in (BENCHMARK[0], BENCHMARK[6]):
+        frames = tmp_path / path.format(c="c23")
+        frames.parent.parent.rename(frames.parent.parent.with_name("faces"))
+    with pytest.raises(FaceSetError, match="several names, crops, faces; call those 'frames'"):
+        fl.load_faces("faceforensics", root=tmp_path)
+    for path in (BENCHMARK[0], BENCHMARK[6]):
+        crops = (tmp_path / path.format(c="c23").replace("frames", "crops")).parent.parent
+        crops.rename(crops.with_name("masks"))
+    with pytest.warns(UserWarning, match="2 in masks"):
+        assert len(fl.load_faces("faceforensics", root=tmp_path)) == 2
+
+
+@pytest.mark.parametrize("frame", ["0007.png", "frame_0007.png", "frame7.jpg", "000_003_0007.png"])
+def test_names_of_frames(tmp_path, frame):
+    draw(tmp_path / "manipulated_sequences/Deepfakes/c23/frames/000_003" / frame)
+    assert fl.load_faces("faceforensics", root=tmp_path).table["frame"].tolist() == [7]
+
+
+def test_strays_among_frames(tmp_path):
+    lay_out(tmp_path, BENCHMARK)
+    draw(tmp_path / "original_sequences/youtube/c23/frames/000/cover.png")
+    draw(tmp_path / "poster.png")
+    with pytest.warns(UserWarning, match=r"1 in no folder, 1 whose names .*000/cover.png"):
+        assert len(fl.load_faces("faceforensics", root=tmp_path)) == len(BENCHMARK)
+
+
+def test_videos_and_masks_alone_are_told(tmp_path):
+    lay_out(tmp_path / "videos", VIDEOS[:3])
+    with pytest.raises(FaceSetError, match=r"found 3 videos \(.*frames are to be extracted"):
+        fl.load_faces("faceforensics", root=tmp_path / "videos")
+    lay_out(tmp_path / "masks", BESIDE[2:4])
+    with pytest.raises(FaceSetError, match="found 1 images in mask"):
+        fl.load_faces("faceforensics", root=tmp_path / "masks")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FaceSetError, match="expected frames .*found nothing"):
+        fl.load_faces("faceforensics", root=tmp_path / "empty")
 
 
 @pytest.mark.parametrize("column", ["path", "image"])
