@@ -256,12 +256,12 @@ def read_checkpoint(path: str | Path, *, part: str | None = None) -> State:
         )
     state = _state_dict(_read_pickle(path), path, part)
     for name, tensor in state.items():
-        if tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta:
-            if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-                raise WeightsError(
-                    f"{path}: {name} repeats few numbers as {tuple(tensor.shape)}; save it with "
-                    f"contiguous()"
-                )
+        plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+        if plain and tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise WeightsError(
+                f"{path}: {name} repeats few numbers as {tuple(tensor.shape)}; save it with "
+                f"contiguous()"
+            )
     return state
 
 

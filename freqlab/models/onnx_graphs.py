@@ -15,13 +15,21 @@ from typing import Any
 from freqlab.errors import WeightsError, WeightsNotFoundError
 from freqlab.models.file_kinds import check_plain_file, what_it_is
 
-__all__ = ["check_graph", "external_files", "has_loop", "normalises_itself", "read_graph"]
+__all__ = [
+    "check_graph",
+    "external_files",
+    "has_loop",
+    "normalises_itself",
+    "read_graph",
+    "take_in",
+]
 
 # Operations that leave the values of an input as they are.
 _NEUTRAL = ("Cast", "Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
 _CENTRING = ("Sub", "Add", "Mul", "Div", "BatchNormalization", "InstanceNormalization")
 _MOST_NODES = 1_000_000  # once all functions are written out
-_EXTERNAL = 1  # TensorProto.EXTERNAL
+_DEFAULT, _EXTERNAL = 0, 1  # of TensorProto
+_MOST_TAKEN_IN = 1_900_000_000  # bytes; a message may have two billion
 
 
 def read_graph(path: Path) -> Any:
@@ -75,6 +83,38 @@ def external_files(model: Any, path: Path) -> list[Path]:
             )
         found[location] = None
     return [path.parent / location for location in sorted(found)]
+
+
+def take_in(model: Any, path: Path) -> bool:
+    """Read the data beside a file into its graph, in place; False where they are too large.
+
+    The runtime would map them into memory instead, and whoever writes to the file then would
+    change the network while it runs.
+
+    Raises
+    ------
+    WeightsNotFoundError, WeightsError
+        As of :func:`external_files`.
+    """
+    files = external_files(model, path)
+    tensors = list(_external_tensors(model))
+    if sum(file.stat().st_size for file in files) + model.ByteSize() > _MOST_TAKEN_IN:
+        return False
+    n_taken = 0
+    for tensor in tensors:
+        about = {entry.key: entry.value for entry in tensor.external_data}
+        file = path.parent / about["location"]
+        start, length = _number(about, "offset", path), _number(about, "length", path)
+        length = length or file.stat().st_size - start
+        n_taken += length
+        if n_taken > _MOST_TAKEN_IN:  # many tensors may share one place
+            return False
+        with file.open("rb") as stream:
+            stream.seek(start)
+            tensor.raw_data = stream.read(length)
+        tensor.ClearField("external_data")
+        tensor.data_location = _DEFAULT
+    return True
 
 
 def _external_tensors(message: Any) -> Iterator[Any]:

@@ -31,6 +31,7 @@ from freqlab.models.onnx_graphs import (
     has_loop,
     normalises_itself,
     read_graph,
+    take_in,
 )
 from freqlab.models.recipes import Recipe, template_of_size, unknown_normalisation
 from freqlab.models.spec import ModelSpec
@@ -289,9 +290,11 @@ def _session(path: Path, device: str, graph: Any) -> Any:
     if has_loop(graph):  # an optimised loop may be left with nothing that could be stopped
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     check_graph(graph, path)
-    external_files(graph, path)
+    source: str | bytes = str(path)
+    if external_files(graph, path) and take_in(graph, path):
+        source = graph.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # its faults have no public class
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{path} is damaged, or no ONNX file: {reason}") from error
