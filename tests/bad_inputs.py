@@ -330,10 +330,12 @@ def model_trials(folder):
     pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 174412345\n"
     os.mkfifo(place / "pipe.pt")
     (place / "endless.pt").symlink_to("/dev/zero")
-    with zipfile.ZipFile(place / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("a/data.pkl", "w") as entry:
-            for _ in range(400):
-                entry.write(bytes(1 << 20))
+    with (
+        zipfile.ZipFile(place / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a/data.pkl", "w") as entry,
+    ):
+        for _ in range(400):
+            entry.write(bytes(1 << 20))
     zeros = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R."
     nested = b"\x80\x02)" + b"q\0h\0\x86" * 64 + b"."
     torch.save({"first": {"w": torch.zeros(2)}, "second": {"w": torch.ones(2)}}, place / "two.pt")
