@@ -348,7 +348,7 @@ def _describe_protobuf(head: bytes, path: Path) -> str | None:
         node = dict(_fields(fields[0][1], 2))  # of a GraphDef: its name, and its operation
         name, operation = node.get(1), node.get(2)
         named = isinstance(name, bytes) and isinstance(operation, bytes) and _is_text(name)
-        if named and re.fullmatch(rb"[A-Z][A-Za-z0-9_]*", bytes(operation or b"")):  # type: ignore[arg-type]
+        if named and re.fullmatch(rb"[A-Z][A-Za-z0-9_]*", bytes(operation or b"")):
             return f"is a frozen graph of TensorFlow: {_EXPORT} (tf2onnx)"
     if path.suffix.lower() != ".onnx" and _looks_like_onnx(head):
         return (
