@@ -1,34 +1,165 @@
-"""Look through a pickle before it is read: a few bytes can ask for gigabytes."""
+"""Look through a pickle before it is read: a few bytes can ask for gigabytes, or for hours.
+
+The operations are followed without making what they make. Of each object three numbers are kept:
+how many objects it holds, those that it names twice counted twice, for that is what it takes to
+hash or to print it; the largest number among its parts; and the name, if it is a global.
+"""
 
 from __future__ import annotations
 
 import pickletools
-from typing import BinaryIO
+from collections.abc import Sequence
+from typing import IO, NamedTuple
 
 from freqlab.errors import UnsafePickleError
 
-__all__ = ["check_memo"]
+__all__ = ["check_memo", "check_pickle"]
 
 _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
+_GETS = ("GET", "BINGET", "LONG_BINGET")
+_GLOBALS = ("GLOBAL", "INST", "STACK_GLOBAL")
+_CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "BUILD")
+# What makes an object that has a hash, which is that of all its parts.
+_HASHED = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", *_CALLS)
+# Whose functions are called in earnest; all else is put in the place of by something inert.
+_REAL = ("torch.", "builtins.", "collections.", "__builtin__.", "_codecs.")
+_SMALL = 10_000  # objects that anything may hold, and numbers that any call may be given
+_SHOWN = 10**100
+_MOST_OPERATIONS = 5_000_000
 
 
-def check_memo(file: BinaryIO) -> None:
-    """Refuse a pickle that numbers its objects higher than it has any.
+class _Thing(NamedTuple):
+    """An object that a pickle makes."""
 
-    Python's reader makes room for all numbers up to the highest. The file is left where it was.
+    size: int = 1
+    largest: int = 0
+    text: str = ""
+
+
+_MARK = _Thing(0)
+
+
+def check_memo(file: IO[bytes]) -> None:
+    """Refuse a pickle that would fill the memory or take for ever; leave the file where it was.
 
     Raises
     ------
     UnsafePickleError
-        If one does.
+        If it would.
     ValueError
         If it is no pickle.
     """
     start = file.tell()
-    for n_operations, (operation, argument, _) in enumerate(pickletools.genops(file), start=1):
-        if operation.name in _PUTS and int(argument or 0) > n_operations:
-            raise UnsafePickleError(
-                f"the pickle numbers an object {argument} after {n_operations} operations: to "
-                f"read it would fill the memory"
-            )
+    check_pickle(file)
     file.seek(start)
+
+
+def check_pickle(file: IO[bytes], *, largest: int | None = None) -> list[str]:
+    """Follow a pickle up to its end, and leave the file there.
+
+    Parameters
+    ----------
+    file
+        The file, at the beginning of the pickle.
+    largest
+        Largest number that a call may be given, beyond ten thousand: no call has need of a number
+        above the bytes that there are. None for any.
+
+    Returns
+    -------
+    list of str
+        The globals it names (``module.name``), each once.
+
+    Raises
+    ------
+    UnsafePickleError
+        If it numbers its objects higher than it has any (Python's reader makes room for all
+        numbers up to the highest), nests one object in another so often that to hash it would
+        take for ever, or calls something with a number that is too large.
+    ValueError
+        If it is no pickle.
+    """
+    stack: list[_Thing] = []
+    memo: dict[int, _Thing] = {}
+    named: dict[str, None] = {}
+    for n_done, (operation, argument, _) in enumerate(pickletools.genops(file), start=1):
+        name = operation.name
+        if n_done > _MOST_OPERATIONS:
+            raise UnsafePickleError(f"the pickle takes more than {_MOST_OPERATIONS:,} operations")
+        if name in _PUTS or name == "MEMOIZE":
+            number = len(memo) if name == "MEMOIZE" else int(argument or 0)
+            if number > n_done:
+                raise UnsafePickleError(
+                    f"the pickle numbers an object {number} after {n_done} operations: to "
+                    f"read it would fill the memory"
+                )
+            memo[number] = _top(stack)
+        elif name in _GETS:
+            stack.append(memo.get(int(argument or 0), _Thing()))
+        elif name == "DUP":
+            stack.append(_top(stack))
+        elif name == "MARK":
+            stack.append(_MARK)
+        else:
+            parts = _taken(stack, operation)
+            made = _made(name, argument, parts)
+            if made.size > max(_SMALL, n_done):
+                raise UnsafePickleError(
+                    "the pickle nests objects in one another so often that to read it would take "
+                    "for ever"
+                )
+            if name in _GLOBALS:
+                named[made.text] = None
+            if largest is not None:
+                _check_number(name, parts, max(_SMALL, largest))
+            stack.extend([made] * len(operation.stack_after))
+    return list(named)
+
+
+def _made(name: str, argument: object, parts: Sequence[_Thing]) -> _Thing:
+    """What an operation makes of its argument and the objects it takes."""
+    if name in _GLOBALS:
+        if name == "STACK_GLOBAL":
+            return _Thing(text=".".join(part.text for part in parts))
+        return _Thing(text=".".join(str(argument).split(" ", 1)))
+    if name in _HASHED:
+        size = 1 + sum(part.size for part in parts)
+        if name in _CALLS:
+            return _Thing(size, 0, parts[0].text if parts else "")
+        return _Thing(size, max((part.largest for part in parts), default=0))
+    if isinstance(argument, str):
+        return _Thing(text=argument)
+    if isinstance(argument, int):
+        return _Thing(largest=abs(argument))
+    return _Thing()
+
+
+def _check_number(name: str, parts: Sequence[_Thing], limit: int) -> None:
+    """Refuse a call that is given a number above a limit."""
+    if name != "BINPERSID" and not (name in _CALLS and parts and parts[0].text.startswith(_REAL)):
+        return
+    number = max((part.largest for part in parts), default=0)
+    if number > limit:
+        raise UnsafePickleError(
+            f"the pickle makes something with the number {float(min(number, _SHOWN)):.3g}, more "
+            f"than the file has bytes: to read it would fill the memory"
+        )
+
+
+def _top(stack: Sequence[_Thing]) -> _Thing:
+    return stack[-1] if stack and stack[-1] is not _MARK else _Thing()
+
+
+def _taken(stack: list[_Thing], operation: pickletools.OpcodeInfo) -> list[_Thing]:
+    """Take off the stack what an operation takes, in order; nothing for what is not there."""
+    parts: list[_Thing] = []
+    n_below = len(operation.stack_before)
+    if pickletools.markobject in operation.stack_before:  # all down to the mark, and below it
+        n_below = operation.stack_before.index(pickletools.markobject)
+        while stack and stack[-1] is not _MARK:
+            parts.append(stack.pop())
+        if stack:
+            stack.pop()
+    for _ in range(min(n_below, len(stack))):
+        parts.append(stack.pop())
+    return parts[::-1]

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import torch
 
 from freqlab.models.spec import Model
+from freqlab.models.stopping import Stopping, obey_in_this_thread
 
 __all__ = ["Workers", "in_this_thread", "working"]
 
@@ -80,11 +81,12 @@ def working() -> Iterator[Workers]:
     cores = torch.get_num_threads()
     n = min(cores, _MOST_WORKERS)
     threads = max(1, cores // n)
+    stopping = Stopping()
     with contextlib.ExitStack() as stack:
         stack.callback(torch.set_num_threads, cores)
         executors = [
             ThreadPoolExecutor(
-                workers, f"freqlab-{name}", torch.set_num_threads, initargs=(n_threads,)
+                workers, f"freqlab-{name}", _begin_thread, initargs=(n_threads, stopping)
             )
             for name, workers, n_threads in (
                 ("prepare", n, 1),
@@ -94,8 +96,15 @@ def working() -> Iterator[Workers]:
         ]
         for executor in executors:
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
+        stack.callback(stopping.stop)  # whatever still runs by then is not waited for
         torch.set_num_threads(threads)
         yield Workers(n, threads, cores, *executors)
+
+
+def _begin_thread(n_threads: int, stopping: Stopping) -> None:
+    """Give a thread its cores, and let what it runs be stopped."""
+    torch.set_num_threads(n_threads)
+    obey_in_this_thread(stopping)
 
 
 def in_this_thread(alone: threading.Lock) -> Workers:

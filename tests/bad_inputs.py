@@ -9,6 +9,7 @@ import re
 import struct
 import tempfile
 import warnings
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -385,6 +386,63 @@ def file_trials(folder):
     ]
 
 
+def model_trials(folder):
+    """Files given as models that are none, or would harm."""
+    place = folder / "models"
+    place.mkdir()
+
+    def weights(name, content):
+        (place / name).write_bytes(content)
+        return lambda: fl.load_model("arcface", checkpoint=place / name)
+
+    pointer = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 174412345\n"
+    os.mkfifo(place / "pipe.pt")
+    (place / "endless.pt").symlink_to("/dev/zero")
+    with (
+        zipfile.ZipFile(place / "bomb.pt", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("a/data.pkl", "w") as entry,
+    ):
+        for _ in range(400):
+            entry.write(bytes(1 << 20))
+    zeros = b"\x80\x02cbuiltins\nbytearray\n\x8a\x05\0\0\0\0\x10\x85R."
+    nested = b"\x80\x02)" + b"q\0h\0\x86" * 64 + b"."
+    torch.save({"first": {"w": torch.zeros(2)}, "second": {"w": torch.ones(2)}}, place / "two.pt")
+    pair = fl.wrap_model(lambda x: {"embedding": x, "norm": x}, name="dictionary", version="1")
+    kinds = {
+        "an empty file": ("empty.pt", b""),
+        "a pointer of Git LFS": ("lfs.pt", pointer),
+        "a web page": ("page.pt", b"<!DOCTYPE html><html>log in</html>"),
+        "HDF5, as of Keras": ("keras.pt", b"\x89HDF\r\n\x1a\n" + bytes(64)),
+        "TensorFlow Lite": ("lite.pt", b"\x1c\0\0\0TFL3" + bytes(64)),
+        "parameters of MXNet": ("mx.pt", b"\x12\x01" + bytes(70)),
+        "packed with gzip": ("packed.pt", b"\x1f\x8b" + bytes(64)),
+        "a pickle that asks for gigabytes": ("zeros.pt", zeros),
+        "a pickle of tuples in tuples": ("nested.pt", nested),
+    }
+    return [
+        *(("checkpoint", what, weights(*given)) for what, given in kinds.items()),
+        *(
+            (
+                "checkpoint",
+                what,
+                lambda name=name: fl.load_model("arcface", checkpoint=place / name),
+            )
+            for what, name in (
+                ("a named pipe", "pipe.pt"),
+                ("a link to a device", "endless.pt"),
+                ("400 MB packed into 400 kB", "bomb.pt"),
+                ("two networks without a name known", "two.pt"),
+            )
+        ),
+        ("model", "a folder without weights", lambda: fl.load_model(folder / "other")),
+        (
+            "model",
+            "a function that returns a dictionary",
+            lambda: pair(torch.zeros(1, 3, 112, 112)),
+        ),
+    ]
+
+
 def list_trials(folder):
     """Lists of pairs and sets as others lay them out; what is read in part says what it left."""
     names = [f"{who}/{who}_{i:04d}.jpg" for who in ("Ann", "Cy") for i in (1, 2, 3)]
@@ -530,7 +588,7 @@ def shortened(text, folder):
 def rows(folder):
     """All trials, made."""
     found = photographs(folder)
-    tried = [*trials(folder), *file_trials(folder), *places(folder)]
+    tried = [*trials(folder), *file_trials(folder), *places(folder), *model_trials(folder)]
     found += [(kind, what, outcome(call, folder)) for kind, what, call in tried]
     return found + [
         (kind, what, outcome_with_warnings(call, folder))

@@ -204,6 +204,13 @@ def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def _text(value: object) -> str:
+    """Text as it is; nothing for anything else, which may take for ever to print."""
+    if isinstance(value, bytes):
+        return value.decode("latin1")
+    return value if isinstance(value, str) else ""
+
+
 class _Inert:
     """Stands in the place of a class or function that a pickle names; holds data, does nothing."""
 
@@ -215,12 +222,12 @@ class _Dtype(_Inert):
     """``numpy.dtype``, of which only whole numbers and booleans are read."""
 
     def __init__(self, code: object = b"", *flags: object) -> None:
-        self._code = code.decode() if isinstance(code, bytes) else str(code)
+        self._code = _text(code)
         self._order = "|"
 
     def __setstate__(self, state: object) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else ""
-        self._order = order.decode() if isinstance(order, bytes) else str(order)
+        self._order = _text(order)
 
     def read(self) -> np.dtype[Any]:
         order = self._order if self._order in ("<", ">") else ""

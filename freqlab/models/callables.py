@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +32,7 @@ def wrap_model(
     eye_distance: float | None = None,
     device: str = "cpu",
     version: str = "",
+    output: str | int | None = None,
 ) -> Model:
     """Make a model of any callable ``(n, 3, height, width) float32 -> (n, feature)``.
 
@@ -55,6 +57,9 @@ def wrap_model(
     version
         Tells versions of a plain function apart, whose insides cannot be hashed. A store also
         embeds a reference crop, to see that what bears the name is still the same.
+    output
+        Which of several outputs is the embedding: the key of a dictionary, the position in a
+        tuple, or the name of its field. By default the first of a tuple, which a run then tells.
 
     Raises
     ------
@@ -64,11 +69,15 @@ def wrap_model(
     if not callable(network):
         raise ParameterError(f"network={network!r} of model {name!r} cannot be called")
     check_name("arrays", arrays, ["auto", "torch", "numpy"])
+    if output is not None and (isinstance(output, bool) or not isinstance(output, (str, int))):
+        raise ParameterError(f"output={output!r} must be a name or a position")
     device = resolve_device(device)
     checkpoint = version or "not known (a plain function)"
     if isinstance(network, torch.nn.Module):
         network = network.to(device)
         checkpoint = state_sha256(network) + (f"; version {version}" if version else "")
+    if output is not None:
+        checkpoint += f"; output {json.dumps(output)}"
     spec = ModelSpec(
         name=name,
         template=template,
@@ -78,7 +87,7 @@ def wrap_model(
         features=features,
         eye_distance=eye_distance,
     )
-    return Model(spec, as_network(network, arrays), checkpoint, device, own=True)
+    return Model(spec, as_network(network, arrays), checkpoint, device, own=True, output=output)
 
 
 def as_network(network: Embedder, arrays: str = "auto") -> Network:
@@ -95,7 +104,7 @@ class _ArrayFunction:
         self._function = function
         self._arrays = arrays
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> Any:
         if self._arrays != "numpy":
             try:
                 # a copy: what fails half-way may have changed it
@@ -113,11 +122,15 @@ class _ArrayFunction:
                 raise
         return self._on_array(images)
 
-    def _on_array(self, images: torch.Tensor) -> torch.Tensor:
+    def _on_array(self, images: torch.Tensor) -> Any:
         return self._as_tensor(self._function(images.cpu().numpy().copy()), images)
 
-    @staticmethod
-    def _as_tensor(features: Any, images: torch.Tensor) -> torch.Tensor:
+    @classmethod
+    def _as_tensor(cls, features: Any, images: torch.Tensor) -> Any:
         if isinstance(features, np.ndarray):
             return torch.from_numpy(np.asarray(features, np.float32)).to(images.device)
+        if isinstance(features, Mapping):
+            return {key: cls._as_tensor(features[key], images) for key in features}
+        if isinstance(features, (tuple, list)) and any(isinstance(f, np.ndarray) for f in features):
+            return [cls._as_tensor(one, images) for one in features]
         return features  # what it is, the model checks

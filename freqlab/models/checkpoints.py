@@ -1,17 +1,22 @@
 """Weight files of PyTorch: read them without running what they hold, load them strictly.
 
 ``safetensors`` files hold tensors and nothing else. Files of ``torch.save`` are pickles, which can
-name any callable: they are read with ``weights_only=True``. Training frameworks pickle objects of
-their own beside the weights; the classes of the known ones are replaced by inert stand-ins, so
-that their checkpoints can be read where the framework is not installed, and without its code.
+name any callable: they are looked through, and read with ``weights_only=True``. Training programs
+pickle objects of their own beside the weights; inert stand-ins take their place, so that such
+checkpoints can be read where the program is not installed, and without its code.
 """
 
 from __future__ import annotations
 
+import _compat_pickle
+import json
 import pickle
+import re
+import sys
 import threading
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +28,19 @@ from freqlab.errors import (
     WeightsError,
     WeightsMismatchError,
 )
+from freqlab.models.file_kinds import check_plain_file, content_of, what_it_is
+from freqlab.models.notes import note
+from freqlab.pickle_scan import check_pickle
 
-__all__ = ["find_prefix", "is_program", "load_weights", "read_checkpoint", "shapes_of"]
+__all__ = [
+    "check_archive",
+    "files_of_checkpoint",
+    "find_prefix",
+    "is_program",
+    "load_weights",
+    "read_checkpoint",
+    "shapes_of",
+]
 
 State = dict[str, torch.Tensor]
 
@@ -32,25 +48,70 @@ State = dict[str, torch.Tensor]
 _CONTAINERS = (
     "state_dict",
     "model_state_dict",
+    "state_dict_backbone",
+    "backbone_state_dict",
+    "net_state_dict",
+    "model_state",
     "model",
     "backbone",
     "net",
     "network",
+    "module",
+    "encoder",
     "params",
     "weights",
+    # averages of the weights over training steps: where they are all there is
+    "state_dict_ema",
+    "ema_state_dict",
+    "model_ema",
+    "ema",
 )
-# Whose classes may lie beside the weights; none of their code is imported or run.
-_FRAMEWORKS = (
-    "pytorch_lightning.",
-    "lightning.",
-    "lightning_fabric.",
-    "omegaconf.",
+_AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|swa|shadow)(?:[._]|$)")
+# What lies beside a network and holds tensors of its own.
+_BESIDE = re.compile(r"optim|sched|scaler|amp|softmax|head|margin|loss|criterion|arcface|callbacks")
+_DEEPEST = 4  # mappings in one another in which weights are looked for
+# What wrappers put between the names of modules.
+_WRAPPERS = re.compile(
+    r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
+)
+# Classes of Python's own that hold data; all else of Python has no place beside weights.
+_DATA = (
     "argparse.Namespace",
-    "easydict.EasyDict",
-    "yacs.config.",
-    "numpy.",
+    "builtins.bool",
+    "builtins.bytes",
+    "builtins.complex",
+    "builtins.dict",
+    "builtins.float",
+    "builtins.frozenset",
+    "builtins.int",
+    "builtins.list",
+    "builtins.object",
+    "builtins.range",
+    "builtins.set",
+    "builtins.slice",
+    "builtins.str",
+    "builtins.tuple",
+    "builtins.bytearray",
+    "collections.",
+    "_codecs.encode",
+    "copyreg._reconstructor",
+    "datetime.",
+    "decimal.Decimal",
+    "enum.",
+    "fractions.Fraction",
+    "functools.partial",
+    "ipaddress.",
+    "logging.Logger",
+    "pathlib.",
+    "pathlib._local.",
+    "random.Random",
+    "types.SimpleNamespace",
+    "uuid.UUID",
+    "zoneinfo.",
 )
+_MOST_UNPACKED, _MOST_RATIO = 256 << 20, 20  # bytes of an archive, and times its own size
 _SHOWN = 5
+_OLD_PICKLES = 5  # in a row, of which a file from before PyTorch 1.6 consists
 _READING = threading.Lock()  # what is admitted is settled for the whole process
 
 
@@ -63,19 +124,28 @@ class _Inert:
 
 
 class _InertDict:
-    """Stands where a framework's own kind of dictionary was pickled: becomes a plain one."""
+    """Stands where a framework's own kind of dictionary was pickled: becomes a common one."""
 
-    def __new__(cls, *args: object) -> dict[Any, Any]:  # type: ignore[misc]
-        """Make the plain dictionary."""
-        return {}
+    def __new__(cls, *args: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
+        """Make the dictionary; this kind may be given attributes."""
+        return OrderedDict()
+
+
+class _InertList:
+    """Stands where another kind of list was pickled: becomes a plain one."""
+
+    def __new__(cls, *args: object) -> list[Any]:  # type: ignore[misc]
+        """Make the plain list."""
+        return []
 
 
 def is_program(path: str | Path) -> str:
     """Say which program format a file has: TorchScript, torch.export, or none (empty text)."""
+    check_plain_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except (zipfile.BadZipFile, OSError):
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return ""
     inner = {name.partition("/")[2] for name in names} | set(names)
     if "constants.pkl" in inner or any(name.startswith("code/") for name in inner):
@@ -85,34 +155,96 @@ def is_program(path: str | Path) -> str:
     return ""
 
 
-def read_checkpoint(path: str | Path) -> State:
+def files_of_checkpoint(path: Path) -> list[Path]:
+    """All files that weights lie in: the one given, or an index and the files it names.
+
+    Raises
+    ------
+    WeightsNotFoundError
+        If one of them is not there.
+    WeightsError
+        If the index is none, or names a file elsewhere.
+    """
+    if not path.name.endswith(".index.json") or not path.is_file():
+        return [path]
+    check_plain_file(path)
+    try:
+        names = sorted(set(json.loads(path.read_bytes())["weight_map"].values()))
+        if not names or not all(isinstance(name, str) for name in names):
+            raise ValueError("it names no files")
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(f"{path} is no index of weights in several files: {error}") from error
+    folder, files = path.parent, []
+    for name in names:
+        if Path(name).name != name or name in (".", ".."):
+            raise WeightsError(f"{path} names a file elsewhere, {name!r}, which was not opened")
+        files.append(check_plain_file(folder / name, argument=f"{path}: the file {name!r} of it"))
+    return [path, *files]
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a zip archive that unpacks to many times its size.
+
+    Raises
+    ------
+    WeightsError
+        If it does, or is damaged.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
+        raise WeightsError(f"{path} is truncated, or damaged: {error}") from error
+    size = path.stat().st_size
+    if unpacked > max(_MOST_UNPACKED, _MOST_RATIO * size):
+        raise WeightsError(
+            f"{path} has {size:,} bytes and would unpack to {unpacked:,}: it was not read. Files "
+            f"of torch.save are not packed; save it anew where it comes from"
+        )
+
+
+def read_checkpoint(path: str | Path, *, part: str | None = None) -> State:
     """Read the tensors of a network from a file, on the CPU.
 
     Parameters
     ----------
     path
-        A ``safetensors`` file, or one of ``torch.save`` that holds a state dictionary, alone or
-        inside a training checkpoint.
+        A ``safetensors`` file, one of ``torch.save`` that holds a state dictionary, alone or
+        inside a training checkpoint, or the index (``.index.json``) of weights in several files.
+    part
+        Which of several networks in a training checkpoint: the name of the entry that holds it
+        (``"state_dict_ema"``), or what the names of its tensors begin with (``"student"``).
 
     Returns
     -------
     dict of str to torch.Tensor
-        Names as the file has them, prefixes included.
+        Names as the file has them, prefixes included, without what ``torch.compile`` and FSDP put
+        between them.
 
     Raises
     ------
     UnsafePickleError
-        If the file pickles anything but tensors, plain containers, and the objects that known
-        training frameworks keep beside them.
+        If the file pickles what has no place beside weights, or a whole module, or would fill the
+        memory.
     UntrustedModelError
         If the file is a program (TorchScript, ``torch.export``).
     WeightsError
-        If the file is truncated, damaged, or holds no state dictionary.
+        If the file is truncated, damaged, of another kind, or holds no state dictionary.
     """
     path = Path(path)
-    if path.suffix.lower() == ".safetensors":
-        return _read_safetensors(path)
-    if path.suffix == ".onnx":
+    files = files_of_checkpoint(check_plain_file(path))
+    if len(files) > 1:
+        state: State = {}
+        for file in files[1:]:
+            state.update(read_checkpoint(file))
+        return _chosen({"": state}, part, path)
+    told = what_it_is(path)
+    if told is not None:
+        raise WeightsError(f"{path} {told}")
+    content = content_of(path)
+    if content == "safetensors" or (path.suffix == ".safetensors" and not content):
+        return _chosen({"": _read_safetensors(path)}, part, path)
+    if path.suffix == ".onnx" and content in ("ONNX", ""):
         raise WeightsError(
             f"{path} is an ONNX file, a whole model: give its path as the model, not as checkpoint"
         )
@@ -122,7 +254,15 @@ def read_checkpoint(path: str | Path) -> State:
             f"{path} is a {program} program, not a file of weights; a state dictionary, or a "
             f"safetensors file, can be loaded into the network named"
         )
-    return _state_dict(_read_pickle(path), path)
+    state = _state_dict(_read_pickle(path), path, part)
+    for name, tensor in state.items():
+        plain = tensor.layout == torch.strided and not tensor.is_quantized and not tensor.is_meta
+        if plain and tensor.numel() * tensor.itemsize > tensor.untyped_storage().nbytes():
+            raise WeightsError(
+                f"{path}: {name} repeats few numbers as {tuple(tensor.shape)}; save it with "
+                f"contiguous()"
+            )
+    return state
 
 
 def load_weights(
@@ -226,11 +366,23 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
     most = max(found.values())
     best = [prefix for prefix, count in found.items() if count == most]
     if len(best) > 1 and most > len(wanted) / 2:
-        raise WeightsError(
-            f"{source} holds several networks of this kind, under {', '.join(map(repr, best))}; "
-            f"save the one that is meant"
-        )
+        plain = [prefix for prefix in best if not _AVERAGED.search(prefix)]
+        if len(plain) != 1:
+            raise WeightsError(
+                f"{source} holds several networks of this kind, under "
+                f"{', '.join(map(repr, best))}; say which with part="
+            )
+        _note_averaged(source, [prefix for prefix in best if prefix not in plain])
+        best = plain
     return best[0]
+
+
+def _note_averaged(source: str | Path, parts: Sequence[str]) -> None:
+    names = ", ".join(part.rstrip(".") for part in parts)
+    note(
+        f"{Path(source).name} also holds averaged weights, under {names}; they are taken with "
+        f"part={parts[0].rstrip('.')}"
+    )
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:
@@ -252,33 +404,82 @@ def _read_safetensors(path: Path) -> State:
 
 
 def _read_pickle(path: Path) -> Any:
-    unknown: list[str] = []
-    if zipfile.is_zipfile(path):
-        try:
-            unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
-            raise WeightsError(f"{path} is damaged: {error}") from error
-    foreign = [name for name in unknown if not name.startswith(_FRAMEWORKS)]
+    named = _named_in(path)
+    foreign = [name for name in named if _is_foreign(name)]
     if foreign:
         raise UnsafePickleError(_refusal(path, ", ".join(sorted(foreign)[:_SHOWN])))
-    stand_ins: list[Any] = [(_stand_in(name), name) for name in unknown]
+    # where PyTorch knows the name itself, it does not look at the stand-in
+    stand_ins: list[Any] = [(_stand_in(name), _current(name)) for name in named]
     try:
-        with _READING, torch.serialization.safe_globals(stand_ins):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        # a stream, for of a path PyTorch would go by the name
+        with _READING, torch.serialization.safe_globals(stand_ins), path.open("rb") as stream:
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error)
-        if unknown or "unsupported" in reason.lower():
-            named = ", ".join(unknown) or reason.partition("GLOBAL ")[2].split(" ")[0] or "objects"
-            raise UnsafePickleError(_refusal(path, named)) from error
+        if "unsupported" in reason.lower():
+            what = ", ".join(named[:_SHOWN]) or reason.partition("GLOBAL ")[2].split(" ")[0]
+            raise UnsafePickleError(_refusal(path, what or "objects")) from error
         raise WeightsError(f"{path} is truncated, or no file of torch.save") from error
-    except Exception as error:  # as above
+    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
         reason = str(error).split(". ")[0]
         reason = reason if " " in reason else type(error).__name__
         raise WeightsError(f"{path} is truncated, or no file of torch.save: {reason}") from error
 
 
+def _named_in(path: Path) -> list[str]:
+    """The globals that the pickles of a file name; refused if to read them would take too much."""
+    size = path.stat().st_size
+    named: dict[str, None] = {}
+    try:
+        if zipfile.is_zipfile(path):
+            check_archive(path)
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+                unpacked = sum(entry.file_size for entry in entries)
+                for entry in entries:
+                    if entry.filename.lower().endswith(".pkl"):
+                        with archive.open(entry) as file:
+                            named |= dict.fromkeys(check_pickle(file, largest=unpacked))
+        else:
+            with path.open("rb") as stream:
+                for _ in range(_OLD_PICKLES):
+                    if stream.read(1) != b"\x80":
+                        break
+                    stream.seek(-1, 1)
+                    named |= dict.fromkeys(check_pickle(stream, largest=size))
+    except UnsafePickleError as error:
+        raise UnsafePickleError(f"{path} was not read: {error}") from None
+    except WeightsError:
+        raise
+    except Exception as error:  # as above
+        raise WeightsError(f"{path} is truncated, or damaged: {error}") from error
+    return list(named)
+
+
+def _current(name: str) -> str:
+    """A global as Python 3 calls it."""
+    module, _, rest = name.rpartition(".")
+    module, rest = _compat_pickle.NAME_MAPPING.get(
+        (module, rest), (_compat_pickle.IMPORT_MAPPING.get(module, module), rest)
+    )
+    return f"{module}.{rest}"
+
+
+def _is_foreign(name: str) -> bool:
+    """Whether a global is of Python itself and no kind of data: it would act, not hold."""
+    name = _current(name)
+    module = name.partition(".")[0]
+    if module not in sys.stdlib_module_names and module not in ("posix", "nt"):
+        return False
+    return not name.startswith(_DATA)
+
+
 def _stand_in(name: str) -> type:
-    base = _InertDict if name.endswith("Dict") else _Inert
+    base: type = _Inert
+    if name.lower().endswith(("dict", "box")):
+        base = _InertDict
+    elif name.lower().endswith(("list", "deque")):
+        base = _InertList
     return type(name.rpartition(".")[2], (base,), {})
 
 
@@ -289,18 +490,100 @@ def _refusal(path: Path, named: str) -> str:
     )
 
 
-def _state_dict(content: Any, path: Path) -> State:
-    """Find the tensors in what a checkpoint holds."""
-    if isinstance(content, Mapping):
-        for name in _CONTAINERS:
-            if isinstance(content.get(name), Mapping):
-                return _state_dict(content[name], path)
-        tensors = {str(k): v for k, v in content.items() if isinstance(v, torch.Tensor)}
-        if tensors:
-            return tensors
-        held = ", ".join(map(str, list(content)[:_SHOWN])) or "nothing"
-        raise WeightsError(
-            f"{path} holds no state dictionary: it has the entries {held}; looked for "
-            f"{', '.join(_CONTAINERS)}"
+def _state_dict(content: Any, path: Path, part: str | None) -> State:
+    """Find the tensors of a network in what a checkpoint holds."""
+    if isinstance(content, _Inert):
+        raise UnsafePickleError(_refusal(path, f"a whole {type(content).__name__}"))
+    if not isinstance(content, Mapping):
+        raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dictionary")
+    found = dict(_mappings_of_tensors(content))
+    if found:
+        return _chosen(found, part, path)
+    modules = [str(k) for k, v in content.items() if isinstance(v, _Inert) and k in _CONTAINERS]
+    if modules:
+        raise UnsafePickleError(
+            _refusal(path, f"a whole {type(content[modules[0]]).__name__} as {modules[0]}")
         )
-    raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dictionary")
+    held = ", ".join(key for key in list(content)[:_SHOWN] if isinstance(key, str)) or "nothing"
+    raise WeightsError(
+        f"{path} holds no state dictionary: it has the entries {held}; looked for "
+        f"{', '.join(_CONTAINERS)}"
+    )
+
+
+def _mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, State]]:
+    """The mappings that hold tensors, by the names of the entries they lie in; each once."""
+    met: set[int] = set()
+    waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
+    while waiting:
+        names, mapping = waiting.pop(0)
+        if id(mapping) in met:
+            continue
+        met.add(id(mapping))
+        tensors = {
+            _WRAPPERS.sub("", k): v
+            for k, v in _items(mapping)
+            if isinstance(k, str) and isinstance(v, torch.Tensor)
+        }
+        if tensors:
+            yield ".".join(names), tensors
+        if len(names) < _DEEPEST:
+            waiting += [
+                ((*names, name), inner)
+                for name, inner in _items(mapping)
+                if isinstance(name, str) and isinstance(inner, Mapping)
+            ]
+
+
+def _items(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """Entries of a mapping, whatever attributes a file gave it."""
+    return dict.items(mapping) if isinstance(mapping, dict) else mapping.items()
+
+
+def _chosen(found: Mapping[str, State], part: str | None, path: Path) -> State:
+    """The mapping that holds the network: the one asked for, or the one most likely meant."""
+    if part is not None:
+        return _part(found, part, path)
+    candidates = {name: state for name, state in found.items() if name}
+    likely = [name for name in candidates if not _BESIDE.search(name)]
+    if not likely:  # one mapping, or what lies beside the network under a name
+        return found.get("") or next(iter(candidates.values()))
+    ranked = sorted(likely, key=lambda name: (_rank(name), likely.index(name)))
+    best = ranked[0]
+    if _rank(best) == len(_CONTAINERS) and "" in found:
+        return found[""]  # figures under names of their own, beside the network
+    if _rank(best) == len(_CONTAINERS) and len(likely) > 1:
+        raise WeightsError(
+            f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: say which are the network's "
+            f"with part="
+        )
+    averaged = [
+        name
+        for name in likely
+        if name != best and _AVERAGED.search(name) and len(candidates[name]) > 1
+    ]
+    if averaged and not _AVERAGED.search(best):
+        _note_averaged(path, averaged)
+    return candidates[best]
+
+
+def _rank(name: str) -> int:
+    """Place of an entry among the usual ones; the number of these for any other."""
+    places = [_CONTAINERS.index(word) for word in name.split(".") if word in _CONTAINERS]
+    return max(places, default=len(_CONTAINERS))
+
+
+def _part(found: Mapping[str, State], part: str, path: Path) -> State:
+    """The mapping of a name, or those of the tensors whose names begin with it."""
+    for name, state in found.items():
+        if name and (name == part or name.endswith(f".{part}")):
+            return state
+    for state in found.values():
+        begun = {n: t for n, t in state.items() if n.startswith(f"{part.rstrip('.')}.")}
+        if begun:
+            return begun
+    beginnings = {n.partition(".")[0] for state in found.values() for n in state if "." in n}
+    allowed = sorted({name for name in found if name} | beginnings)
+    raise WeightsError(
+        f"{path} has no part {part!r}; it has {', '.join(allowed[:20]) or 'no parts'}"
+    )

@@ -51,11 +51,16 @@ def split_linear_layers(network: nn.Module, gamma: float) -> None:
 
 
 def _build(
-    weights: Path, *, device: str, architecture: str, gamma: float | None = None
+    weights: Path,
+    *,
+    device: str,
+    architecture: str,
+    gamma: float | None = None,
+    part: str | None = None,
 ) -> nn.Module:
     if gamma is not None and not (isinstance(gamma, (int, float)) and 0 < gamma <= 1):
         raise ParameterError(f"gamma={gamma!r} must be a number above 0, up to 1")
-    state = read_checkpoint(weights)
+    state = read_checkpoint(weights, part=part)
     network = create(architecture, state, weights)
     split = any(name.endswith(".linear1.weight") for name in state)
     if split or gamma is not None:
@@ -106,7 +111,7 @@ def _recipe(name: str, architecture: str, file: str, *, gamma: float | None = No
         find=in_torch_home(file),
         how_to_get=f"checkpoint={file}, or put it into {{home}}",
         known_file=file,
-        options=("gamma",) if gamma is None else (),
+        options=("gamma", "part") if gamma is None else ("part",),
     )
 
 

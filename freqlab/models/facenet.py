@@ -19,12 +19,13 @@ __all__ = ["RECIPES"]
 _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9/"
 
 
-def build(weights: Path, *, device: str) -> nn.Module:
+def build(weights: Path, *, device: str, part: str | None = None) -> nn.Module:
     """Make the network of a state dictionary of facenet-pytorch; its classifier is left out."""
     from facenet_pytorch import InceptionResnetV1
 
     network: nn.Module = InceptionResnetV1()
-    load_weights(network, read_checkpoint(weights), source=weights, ignore=("logits.",))
+    state = read_checkpoint(weights, part=part)
+    load_weights(network, state, source=weights, ignore=("logits.",))
     return network
 
 
@@ -60,6 +61,7 @@ def _recipe(name: str, file: str, trained_on: str) -> Recipe:
         find=in_torch_home(file),
         how_to_get=f"downloaded on first use; or put {file} into {{home}}",
         known_file=file,
+        options=("part",),
         fetch=functools.partial(_fetch, file),
     )
 

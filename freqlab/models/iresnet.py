@@ -1,12 +1,14 @@
-"""The two residual networks behind most published face models, in depths of 18, 34, 50 and 100.
+"""The two residual networks behind most published face models, in depths of 18 to 200.
 
 ``IResNet`` (Duta et al. 2021) as insightface, ElasticFace and MagFace publish it, and ``IRNet``,
-the older layout of the same idea, as CurricularFace and AdaFace do. The modules are named as in
-the published files, so that these load strictly.
+the older layout of the same idea, as CurricularFace, AdaFace, face.evoLVe and InsightFace_Pytorch
+do, with squeeze and excitation (Hu et al. 2018) or without. The modules are named as in the
+published files, so that these load strictly; which variant a file holds is read from it.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,10 +23,18 @@ from freqlab.models.spec import ModelSpec
 
 __all__ = ["DEPTHS", "RECIPES", "IRNet", "IResNet"]
 
-DEPTHS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 14, 3), 100: (3, 13, 30, 3)}
+DEPTHS = {
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 14, 3),
+    100: (3, 13, 30, 3),
+    152: (3, 8, 36, 3),
+    200: (6, 26, 60, 6),
+}
 """Blocks per stage of each depth; what some call 101 is 100."""
 _WIDTHS = (64, 128, 256, 512)
 _LAST = 7  # rows and columns that are left of 112
+_SQUEEZED = 16  # times fewer channels between the layers of squeeze and excitation
 
 
 class _IResBlock(nn.Module):
@@ -75,8 +85,23 @@ class IResNet(nn.Module):
         return features
 
 
+class _SqueezeExcitation(nn.Module):
+    """Weigh the channels by what they hold on the whole."""
+
+    def __init__(self, n_channels: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(n_channels, n_channels // _SQUEEZED, 1, bias=False)
+        self.fc2 = nn.Conv2d(n_channels // _SQUEEZED, n_channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = self.fc2(self.fc1(x.mean((2, 3), keepdim=True)).relu()).sigmoid()
+        return x * weights
+
+
 class _IRBlock(nn.Module):
-    def __init__(self, n_in: int, n_out: int, stride: int, middle_norm: bool) -> None:
+    def __init__(
+        self, n_in: int, n_out: int, stride: int, middle_norm: bool, excitation: str
+    ) -> None:
         super().__init__()
         if n_in == n_out:
             self.shortcut_layer: nn.Module = nn.MaxPool2d(1, stride)
@@ -92,6 +117,8 @@ class _IRBlock(nn.Module):
             nn.Conv2d(n_out, n_out, 3, stride, 1, bias=False),
             nn.BatchNorm2d(n_out),
         )
+        if excitation:
+            self.res_layer.add_module(excitation, _SqueezeExcitation(n_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y: torch.Tensor = self.res_layer(x) + self.shortcut_layer(x)
@@ -109,9 +136,21 @@ class IRNet(nn.Module):
         Whether a block normalises between its convolutions: AdaFace does, CurricularFace does not.
     n_features
         Length of the embedding.
+    excitation
+        Name of the module of squeeze and excitation in each block; empty for none. AdaFace calls it
+        ``"se_block"``, InsightFace_Pytorch and CurricularFace ``"5"``.
+    affine
+        Whether the last normalisation has a factor and an offset of its own.
     """
 
-    def __init__(self, depth: int, middle_norm: bool, n_features: int = 512) -> None:
+    def __init__(
+        self,
+        depth: int,
+        middle_norm: bool,
+        n_features: int = 512,
+        excitation: str = "",
+        affine: bool = False,
+    ) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.BatchNorm2d(64), nn.PReLU(64)
@@ -121,12 +160,12 @@ class IRNet(nn.Module):
             nn.Dropout(0.4),
             nn.Flatten(),
             nn.Linear(512 * _LAST * _LAST, n_features),
-            nn.BatchNorm1d(n_features, affine=False),
+            nn.BatchNorm1d(n_features, affine=affine),
         )
         blocks, n_in = [], 64
         for width, n_blocks in zip(_WIDTHS, DEPTHS[depth], strict=True):
             for i in range(n_blocks):
-                blocks.append(_IRBlock(n_in, width, 1 if i else 2, middle_norm))
+                blocks.append(_IRBlock(n_in, width, 1 if i else 2, middle_norm, excitation))
                 n_in = width
         self.body = nn.Sequential(*blocks)
 
@@ -136,8 +175,10 @@ class IRNet(nn.Module):
         return features
 
 
-def _build_iresnet(weights: Path, *, device: str, depth: int | None = None) -> IResNet:
-    state = read_checkpoint(weights)
+def _build_iresnet(
+    weights: Path, *, device: str, depth: int | None = None, part: str | None = None
+) -> IResNet:
+    state = read_checkpoint(weights, part=part)
     blocks = [_count(state, rf"layer{i}\.(\d+)\.") for i in range(1, 5)]
     depth = _settle_depth(depth, tuple(blocks), weights, state)
     network = IResNet(depth, _n_features(state, "fc.weight"))
@@ -145,29 +186,52 @@ def _build_iresnet(weights: Path, *, device: str, depth: int | None = None) -> I
     return network
 
 
-def _build_curricularface(weights: Path, *, device: str, depth: int | None = None) -> IRNet:
-    return _build_irnet(weights, depth, middle_norm=False)
-
-
-def _build_adaface(weights: Path, *, device: str, depth: int | None = None) -> IRNet:
-    return _build_irnet(weights, depth, middle_norm=True)
-
-
-def _build_irnet(weights: Path, depth: int | None, *, middle_norm: bool) -> IRNet:
-    state = read_checkpoint(weights)
+def _build_irnet(
+    weights: Path,
+    *,
+    device: str,
+    depth: int | None = None,
+    part: str | None = None,
+    middle_norm: bool | None = None,
+    excitation: bool | None = None,
+) -> IRNet:
+    """Build the variant that a file holds; another one than asked for is an error."""
+    state = read_checkpoint(weights, part=part)
     n_blocks = _count(state, r"body\.(\d+)\.")
     blocks = {sum(stages): stages for stages in DEPTHS.values()}.get(n_blocks, (n_blocks,))
     depth = _settle_depth(depth, blocks, weights, state)
-    has_middle = any(name.endswith("body.0.res_layer.5.weight") for name in state)
-    if has_middle != middle_norm:
+    if _has(state, r"body\.0\.res_layer\.7\.weight"):
         raise WeightsMismatchError(
-            f"{weights} holds blocks {'with' if has_middle else 'without'} a normalisation "
-            f"between their convolutions",
+            f"{weights} holds blocks of three convolutions, as AdaFace's networks of depth 152 and "
+            f"200 do; they are not supported",
             shapes_of(state),
         )
-    network = IRNet(depth, middle_norm, _n_features(state, "output_layer.3.weight"))
+    has_middle = _has(state, r"body\.0\.res_layer\.5\.weight")
+    found = next(
+        (name for name in ("5", "se_block") if _has(state, rf"res_layer\.{name}\.fc1\.weight")), ""
+    )
+    for asked, held, what in (
+        (middle_norm, has_middle, "a normalisation between their convolutions"),
+        (excitation, bool(found), "squeeze and excitation"),
+    ):
+        if asked is not None and asked != held:
+            raise WeightsMismatchError(
+                f"{weights} holds blocks {'with' if held else 'without'} {what}", shapes_of(state)
+            )
+    network = IRNet(
+        depth,
+        has_middle,
+        _n_features(state, "output_layer.3.weight"),
+        found,
+        _has(state, r"output_layer\.4\.weight"),
+    )
     load_weights(network, state, source=weights)
     return network
+
+
+def _has(state: Mapping[str, torch.Tensor], pattern: str) -> bool:
+    """Whether a tensor has a name that ends so."""
+    return any(re.search(rf"(?:^|\.){pattern}$", name) for name in state)
 
 
 def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
@@ -232,7 +296,7 @@ RECIPES = (
         ),
         _build_iresnet,
         how_to_get="checkpoint=FILE, from fdbtrs/ElasticFace or your own",
-        options=("depth",),
+        options=("depth", "part"),
     ),
     Recipe(
         _spec(
@@ -242,9 +306,9 @@ RECIPES = (
             "MIT",
             "Huang et al. 2020, arXiv 2004.00288",
         ),
-        _build_curricularface,
+        functools.partial(_build_irnet, middle_norm=False),
         how_to_get="checkpoint=FILE, from HuangYG123/CurricularFace or your own",
-        options=("depth",),
+        options=("depth", "part"),
     ),
     Recipe(
         _spec(
@@ -256,7 +320,7 @@ RECIPES = (
         ),
         _build_iresnet,
         how_to_get="checkpoint=FILE, from deepinsight/insightface (arcface_torch) or your own",
-        options=("depth",),
+        options=("depth", "part"),
     ),
     Recipe(
         _spec(
@@ -268,7 +332,7 @@ RECIPES = (
         ),
         _build_iresnet,
         how_to_get="checkpoint=FILE, from IrvingMeng/MagFace or your own",
-        options=("depth",),
+        options=("depth", "part"),
     ),
     Recipe(
         _spec(
@@ -278,8 +342,23 @@ RECIPES = (
             "MIT",
             "Kim et al. 2022, arXiv 2204.00964",
         ),
-        _build_adaface,
+        functools.partial(_build_irnet, middle_norm=True),
         how_to_get="checkpoint=FILE, from mk-minchul/AdaFace or your own",
-        options=("depth",),
+        options=("depth", "part"),
+    ),
+    *(
+        Recipe(
+            _spec(
+                name,
+                *("RGB", 127.5, 127.5),
+                "the repository TreB1eN/InsightFace_Pytorch",
+                "MIT",
+                "Deng et al. 2019, arXiv 1801.07698; Hu et al. 2018, arXiv 1709.01507",
+            ),
+            functools.partial(_build_irnet, depth=depth, excitation=True),
+            how_to_get="checkpoint=FILE, from TreB1eN/InsightFace_Pytorch or your own",
+            options=("part",),
+        )
+        for name, depth in (("ir_se50", 50), ("ir_se101", 100), ("ir_se152", 152))
     ),
 )

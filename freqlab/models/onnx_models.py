@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from freqlab.errors import (
@@ -22,8 +24,18 @@ from freqlab.errors import (
     WeightsNotFoundError,
     check_name,
 )
-from freqlab.models.recipes import Recipe, unknown_normalisation
+from freqlab.models.notes import note, note_head
+from freqlab.models.onnx_graphs import (
+    check_graph,
+    external_files,
+    has_loop,
+    normalises_itself,
+    read_graph,
+    take_in,
+)
+from freqlab.models.recipes import Recipe, template_of_size, unknown_normalisation
 from freqlab.models.spec import ModelSpec
+from freqlab.models.stopping import stoppable
 
 __all__ = ["PRESETS", "RECIPES", "onnx_recipe"]
 
@@ -41,9 +53,10 @@ _INSIGHTFACE_PACKS = {
     "buffalo_sc": "w600k_mbf.onnx",
     "antelopev2": "glintr100.onnx",
 }
-# Operations that leave the values of an input as they are.
-_NEUTRAL = ("Cast", "Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
-_CENTRING = ("Sub", "Add", "Mul", "Div", "BatchNormalization", "InstanceNormalization")
+_DEFAULT_MEMORY = 16 << 30  # bytes, where the machine does not say what it has
+_TOO_LARGE = "Available memory of"  # as the runtime says it
+# What outputs of classifiers are called.
+_SCORES = re.compile(r"logits?|prob(s|abilit(y|ies))?|softmax|scores?|class(es)?", re.IGNORECASE)
 
 
 class _Input(NamedTuple):
@@ -73,12 +86,33 @@ class _OnnxNetwork:
             missing = batch - len(part)
             if missing:
                 part = np.concatenate([part, np.repeat(part[-1:], missing, axis=0)])
-            outputs = self._session.run([self._output], {self._input.name: part})
-            features = np.asarray(outputs[0], np.float32)
+            features = np.asarray(self._run(part), np.float32)
             if len(features) != batch:
                 raise ModelError(f"the file returned {len(features)} embeddings for {batch} crops")
             found.append(features[: batch - missing])
         return torch.from_numpy(np.concatenate(found)).to(images.device)
+
+    def _run(self, part: npt.NDArray[np.float32]) -> Any:
+        """Run the session once, so that Ctrl-C ends it: a graph may hold a loop without end."""
+        import onnxruntime
+
+        options = onnxruntime.RunOptions()
+        options.log_severity_level = 4  # what fails is raised
+
+        def end() -> None:
+            options.terminate = True
+
+        try:
+            return stoppable(
+                lambda: self._session.run([self._output], {self._input.name: part}, options), end
+            )[0]
+        except Exception as error:  # its faults have no public class
+            if _TOO_LARGE not in str(error):
+                raise
+            raise MemoryError(
+                f"the network asks for more memory than the {_memory_limit() / 2**30:.0f} GiB it "
+                f"may have"
+            ) from error
 
 
 def onnx_recipe(
@@ -115,27 +149,34 @@ def onnx_recipe(
     ParameterError
         If what the file does not say is not given.
     """
-    session = _session(path, "cpu")
+    graph = read_graph(path)
+    session = _session(path, "cpu", graph)
     source = _read_input(session, path, layout)
-    itself = _normalises_itself(path)
+    itself = normalises_itself(graph)
     if preset is not None:
         check_name("preset", preset, PRESETS)
-    if itself and (preset is not None or mean not in (None, 0) or std not in (None, 1)):
-        raise ParameterError(
-            f"{path} normalises its input itself, so it must get pixels 0..255; leave preset=, "
-            f"mean= and std= out"
-        )
-    if path.stem in _INSIGHTFACE_FILES:
+    said = preset is not None or mean is not None or std is not None
+    if path.stem in _INSIGHTFACE_FILES and not itself:
         preset = preset or "insightface"
     about: dict[str, Any] = dict(PRESETS[preset]) if preset else {}
-    if itself:
+    if itself and not preset:
         about |= {"mean": 0.0, "std": 1.0}
-    elif not preset and (mean is None or std is None):
+    if itself and said:
+        applied = {"mean": mean, "std": std}
+        applied = {key: about[key] if value is None else value for key, value in applied.items()}
+        shown = [f"{v:g}" if isinstance(v, (int, float)) else f"{v}" for v in applied.values()]
+        if shown != ["0", "1"]:
+            note(
+                f"{path.name} begins with arithmetic on its input, as a graph does that normalises "
+                f"pixels 0..255 itself; it gets (pixel - {shown[0]}) / {shown[1]} all the same, as "
+                f"was said"
+            )
+    elif not itself and not preset and (mean is None or std is None):
         raise ParameterError(
             f"{unknown_normalisation(path)}, or preset=insightface for 127.5 and 127.5"
         )
     if not size_given:
-        about["template"] = _template_of(source.size, path)
+        about["template"] = template_of_size(source.size, path)
     spec = ModelSpec(name=name, weights=f"file {path.name}", **about)
     return Recipe(
         spec,
@@ -157,19 +198,26 @@ def _build(
     layout: str | None = None,
     output: str | None = None,
 ) -> _OnnxNetwork:
-    session = _session(weights, device)
+    graph = read_graph(weights)
+    session = _session(weights, device, graph)
     source = _read_input(session, weights, layout)
     if source.size not in (None, size):
         raise WeightsError(
             f"{weights} takes images of {source.size}, the template gives {size}; give another "
             f"template="
         )
-    return _OnnxNetwork(session, source, _choose_output(session, weights, output))
+    chosen = _choose_output(session, weights, output)
+    makers = {name: node.op_type for node in graph.graph.node for name in node.output}
+    last = makers.get(chosen, "")
+    if last in ("Softmax", "LogSoftmax") or _SCORES.fullmatch(chosen):
+        why = f"a {last} makes it" if "Softmax" in last else "by its name"
+        note_head(f"output {chosen!r} of {weights.name} holds a classifier's scores ({why})")
+    return _OnnxNetwork(session, source, chosen)
 
 
 def _build_pack(weights: Path, *, device: str, size: tuple[int, int]) -> _OnnxNetwork:
     """Build a recognition network of insightface, whose input is normalised outside of it."""
-    if _normalises_itself(weights):
+    if normalises_itself(read_graph(weights)):
         raise WeightsError(
             f"{weights} normalises its input itself, unlike insightface's files; give its path as "
             f"the model"
@@ -178,17 +226,8 @@ def _build_pack(weights: Path, *, device: str, size: tuple[int, int]) -> _OnnxNe
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The file, and those beside it that hold its larger tensors."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    names = {
-        entry.value
-        for tensor in graph.initializer
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
-    return [path, *(path.parent / name for name in sorted(names))]
+    """The file, and those beside it that hold tensors of it."""
+    return [path, *external_files(read_graph(path), path)]
 
 
 def _auto_device() -> str:
@@ -202,7 +241,31 @@ def _runs_on_cuda() -> bool:
     return "CUDAExecutionProvider" in onnxruntime.get_available_providers()
 
 
-def _session(path: Path, device: str) -> Any:
+@functools.cache
+def _memory_limit() -> int:
+    """Bytes that the networks of files may have on the CPU: half of what the machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    except (AttributeError, ValueError, OSError):
+        return _DEFAULT_MEMORY
+
+
+@functools.cache
+def _has_bounded_memory() -> bool:
+    """Give the runtime memory that has a bound, for all sessions of this process together."""
+    import onnxruntime
+
+    try:
+        kind = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR
+        where = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
+        arena = onnxruntime.OrtArenaCfg(_memory_limit(), -1, -1, -1)
+        onnxruntime.create_and_register_allocator(where, arena)
+    except Exception:  # another program of this process has done so before
+        return False
+    return True
+
+
+def _session(path: Path, device: str, graph: Any) -> Any:
     try:
         import onnxruntime
     except ImportError as error:
@@ -222,8 +285,16 @@ def _session(path: Path, device: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: warnings of the optimiser are not for users
     options.intra_op_num_threads = torch.get_num_threads()
+    if _has_bounded_memory():
+        options.add_session_config_entry("session.use_env_allocators", "1")
+    if has_loop(graph):  # an optimised loop may be left with nothing that could be stopped
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    check_graph(graph, path)
+    source: str | bytes = str(path)
+    if external_files(graph, path) and take_in(graph, path):
+        source = graph.SerializeToString()
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(source, options, providers=providers)
     except Exception as error:  # its faults have no public class
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{path} is damaged, or no ONNX file: {reason}") from error
@@ -262,34 +333,6 @@ def _choose_output(session: Any, path: Path, output: str | None) -> str:
         what = "no output (n, feature)" if not embeddings else "several outputs (n, feature)"
         raise WeightsError(f"{path} has {what}: {shapes}; name one with output=")
     return str(embeddings[0])
-
-
-def _template_of(size: tuple[int, int] | None, path: Path) -> str:
-    if size in (None, (112, 112)):
-        return "arcface"
-    if size == (112, 96):
-        return "112x96"
-    if size is not None and size[0] == size[1]:
-        return f"arcface-{size[0]}"
-    raise ParameterError(f"{path} takes images of {size}; give template=, of that size")
-
-
-def _normalises_itself(path: Path) -> bool:
-    """Whether the graph begins with arithmetic on its input, as exports of MXNet do."""
-    import onnx
-
-    graph = onnx.load(str(path), load_external_data=False).graph
-    stored = {tensor.name for tensor in graph.initializer}
-    names = {given.name for given in graph.input if given.name not in stored}
-    for node in graph.node[:8]:
-        if not names & set(node.input):
-            continue
-        if node.op_type in _CENTRING:
-            return True
-        if node.op_type not in _NEUTRAL:
-            return False
-        names |= set(node.output)
-    return False
 
 
 def _find_pack(pack: str, file: str) -> Path | None:

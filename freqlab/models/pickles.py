@@ -23,6 +23,8 @@ from freqlab.pickle_scan import check_memo
 
 __all__ = ["read_pickled_module"]
 
+_DEEPEST = 50  # modules in one another
+_MOST_OFTEN = 100  # places that one module may have
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _STORAGE_DTYPES = {
@@ -103,14 +105,17 @@ def _fill(storage: torch.Tensor, file: BinaryIO, path: Path) -> None:
         storage.copy_(torch.frombuffer(bytearray(data), dtype=storage.dtype))
 
 
-def _named_tensors(module: _Stub, prefix: str) -> Mapping[str, torch.Tensor]:
+def _named_tensors(module: _Stub, prefix: str, *, depth: int = 0) -> Mapping[str, torch.Tensor]:
+    if depth > _DEEPEST or module.times_met > _MOST_OFTEN:
+        raise WeightsError("its modules lie in one another without end")
+    module.times_met += 1
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):
         if isinstance(tensor, torch.Tensor):
             tensors[prefix + name] = tensor
     for name, child in module._modules.items():
         if isinstance(child, _Stub):
-            tensors.update(_named_tensors(child, f"{prefix}{name}."))
+            tensors.update(_named_tensors(child, f"{prefix}{name}.", depth=depth + 1))
     return tensors
 
 
@@ -137,6 +142,7 @@ class _Stub:
     _parameters: Mapping[str, Any] = {}
     _buffers: Mapping[str, Any] = {}
     _modules: Mapping[str, Any] = {}
+    times_met = 0
 
     def __init__(self, *args: object) -> None: ...
 

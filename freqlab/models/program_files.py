@@ -9,14 +9,15 @@ file is trusted, and refused otherwise.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from freqlab.errors import ParameterError, UntrustedModelError, WeightsError
-from freqlab.models.checkpoints import is_program
-from freqlab.models.recipes import Recipe, unknown_normalisation
+from freqlab.models.checkpoints import check_archive, is_program
+from freqlab.models.recipes import Recipe, no_size, unknown_normalisation
 from freqlab.models.spec import ModelSpec, Network
 
 __all__ = ["program_recipe"]
@@ -42,12 +43,21 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
         )
     if not normalisation_given:
         raise ParameterError(unknown_normalisation(path))
+    check_archive(path)
     spec = ModelSpec(name=name, weights=f"{kind} file {path.name}")
-    return Recipe(spec, _build, find=lambda: path, is_file=True, channels_last=False)
+    return Recipe(
+        spec,
+        _build,
+        find=lambda: path,
+        is_file=True,
+        channels_last=False,
+        size_of=_size_of if kind == "torch.export" else no_size,
+        picks_output=True,
+    )
 
 
-class _FirstOutput:
-    """Takes the embedding of a network that returns it first of several outputs.
+class _Program:
+    """A network of a file, in its own batches where the file fixes how many.
 
     Parameters
     ----------
@@ -61,31 +71,51 @@ class _FirstOutput:
         self._network = network
         self._batch = batch
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
+    def __call__(self, images: torch.Tensor) -> Any:
         if self._batch is None:
-            return self._run(images)
-        n_images, found = len(images), []
+            return self._network(images.contiguous())
+        found = []
         for part in images.split(self._batch):
             missing = self._batch - len(part)
-            found.append(self._run(torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])))
-        return torch.cat(found)[:n_images]
-
-    def _run(self, images: torch.Tensor) -> torch.Tensor:
-        found: Any = self._network(images.contiguous())
-        return found[0] if isinstance(found, (tuple, list)) and found else found
+            full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
+            found.append(self._network(full.contiguous()))
+        return _joined(found, len(images))
 
 
-def _fixed_batch(program: torch.export.ExportedProgram) -> int | None:
-    """Images at once, where an exported program was not made for any number."""
+def _joined(parts: Sequence[Any], n: int) -> Any:
+    """What batches gave, output by output, put together; its first `n` rows."""
+    first = parts[0]
+    if isinstance(first, torch.Tensor) and first.ndim:
+        return torch.cat(list(parts))[:n]
+    if isinstance(first, Mapping):
+        return {key: _joined([part[key] for part in parts], n) for key in first}
+    if isinstance(first, (tuple, list)):
+        return [_joined([part[i] for part in parts], n) for i in range(len(first))]
+    return first
+
+
+def _lengths(program: torch.export.ExportedProgram) -> list[int | None]:
+    """Lengths of the input of an exported program; None where it was made for any."""
     names = program.graph_signature.user_inputs
     inputs = [node for node in program.graph.nodes if node.name in names]
     if len(inputs) != 1:
+        return []
+    shape = inputs[0].meta["val"].shape
+    return [length if isinstance(length, int) else None for length in shape]
+
+
+def _size_of(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width that an exported program was made for."""
+    try:
+        lengths = _lengths(torch.export.load(str(weights)))
+    except Exception:  # which is told where it is built
         return None
-    first = inputs[0].meta["val"].shape[0]
-    return first if isinstance(first, int) else None
+    if len(lengths) != 4 or lengths[2] is None or lengths[3] is None:
+        return None
+    return lengths[2], lengths[3]
 
 
-def _build(weights: Path, *, device: str) -> _FirstOutput:
+def _build(weights: Path, *, device: str) -> _Program:
     kind = is_program(weights)
     try:
         with warnings.catch_warnings():
@@ -93,10 +123,10 @@ def _build(weights: Path, *, device: str) -> _FirstOutput:
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             if kind == "TorchScript":
-                return _FirstOutput(torch.jit.load(str(weights), map_location=device).eval())
+                return _Program(torch.jit.load(str(weights), map_location=device).eval())
             program = torch.export.load(str(weights))
-            network, batch = program.module(), _fixed_batch(program)
+            network, batch = program.module(), next(iter(_lengths(program)), None)
     except Exception as error:  # whatever a damaged file makes the loaders stumble over
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{weights} cannot be loaded as a {kind} file: {reason}") from error
-    return _FirstOutput(network.to(device), batch)
+    return _Program(network.to(device), batch)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from freqlab.errors import WeightsError, WeightsNotFoundError
+from freqlab.errors import ParameterError, WeightsError, WeightsNotFoundError
 from freqlab.models.devices import resolve_device
 from freqlab.models.spec import ModelSpec, Network
 
@@ -20,9 +21,11 @@ __all__ = [
     "existing",
     "how_to_get",
     "in_torch_home",
+    "no_size",
     "nowhere",
     "sha256_of",
     "single_file",
+    "template_of_size",
     "torch_home",
     "unknown_normalisation",
 ]
@@ -36,6 +39,11 @@ def nowhere() -> Path | None:
 def single_file(weights: Path) -> list[Path]:
     """The files of weights that are one file."""
     return [weights]
+
+
+def no_size(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | None:
+    """The size of images that weights do not tell."""
+    return None
 
 
 @dataclass(frozen=True)
@@ -71,6 +79,12 @@ class Recipe:
         Whether a checkpoint may be a folder.
     takes_size
         Whether `build` takes the crop's ``size`` (height, width).
+    size_of
+        Height and width of the images that weights, with the options given, were made for; None
+        where they do not tell. They settle the template if nobody says it.
+    picks_output
+        Whether :func:`freqlab.load_model` takes ``output=`` for it, which of the things that the
+        network returns is the embedding.
     channels_last
         Whether the network may be run with channels last in memory, which is faster.
     serial
@@ -90,12 +104,31 @@ class Recipe:
     files_of: Callable[[Path], list[Path]] = single_file
     takes_folder: bool = False
     takes_size: bool = False
+    size_of: Callable[[Path, Mapping[str, Any]], tuple[int, int] | None] = no_size
+    picks_output: bool = False
     channels_last: bool = True
     serial: int = 0
 
     def is_here(self) -> bool:
         """Whether the model could be loaded without being given or fetching anything."""
         return self.own_weights or self.find() is not None
+
+
+def template_of_size(size: tuple[int, int] | None, path: Path) -> str:
+    """The template of the ArcFace family for images of a size; the usual one where none is told.
+
+    Raises
+    ------
+    ParameterError
+        If there is none of that size.
+    """
+    if size in (None, (112, 112)):
+        return "arcface"
+    if size == (112, 96):
+        return "112x96"
+    if size is not None and size[0] == size[1]:
+        return f"arcface-{size[0]}"
+    raise ParameterError(f"{path} takes images of {size}; give template=, of that size")
 
 
 def unknown_normalisation(path: Path) -> str:

@@ -137,13 +137,20 @@ def register_model(
         functools.partial(_build_own, spec.name, build),
         find=lambda: path,
         own_weights=path is None,
+        picks_output=True,
+        options=("part",),
         channels_last=False,
         serial=next(_SERIAL),
     )
 
 
 def _build_own(
-    name: str, build: Callable[[], Embedder], weights: Path | None, *, device: str
+    name: str,
+    build: Callable[[], Embedder],
+    weights: Path | None,
+    *,
+    device: str,
+    part: str | None = None,
 ) -> Network:
     network = build()
     if isinstance(network, type) or not callable(network):
@@ -153,5 +160,5 @@ def _build_own(
             raise ParameterError(
                 f"checkpoint={os.fspath(weights)!r} can be loaded only into a torch.nn.Module"
             )
-        load_weights(network, read_checkpoint(weights), source=weights)
+        load_weights(network, read_checkpoint(weights, part=part), source=weights)
     return as_network(network)

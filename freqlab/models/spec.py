@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
+from freqlab.models.outputs import pick_output
 from freqlab.templates import Template, template
 
 __all__ = ["Model", "ModelSpec", "Network", "state_sha256"]
@@ -122,6 +125,11 @@ class Model:
         :func:`freqlab.models.precision.in_precision`.
     original
         The same model in float32, where this one computes in less.
+    output
+        Which of several outputs of the network is the embedding; see
+        :func:`freqlab.models.outputs.pick_output`.
+    notes
+        What was chosen for it that nobody had said; a run tells it.
     """
 
     spec: ModelSpec
@@ -133,6 +141,8 @@ class Model:
     reentrant: bool = False
     precision: str = "float32"
     original: Model | None = field(default=None, repr=False, compare=False)
+    output: str | int | None = None
+    notes: list[str] = field(default_factory=list, compare=False)
 
     @property
     def name(self) -> str:
@@ -260,10 +270,14 @@ class Model:
                 lines = str(error).strip().splitlines() or [""]
                 # the interpreter of TorchScript tells the fault last, after a trace
                 reason = lines[-1] if "TorchScript" in lines[0] else lines[0]
+                hint = "; call eval() on it" if "when training" in reason else ""
                 raise ModelError(
                     f"model {self.name!r} failed on {tuple(prepared.shape)} {self.precision} "
-                    f"crops: {type(error).__name__}: {reason}"
+                    f"crops: {type(error).__name__}: {reason}{hint}"
                 ) from error
+        features, chosen = pick_output(features, self.output, self.name)
+        if chosen is not None and chosen not in self.notes:
+            self.notes.append(chosen)
         if not isinstance(features, torch.Tensor):
             raise ModelError(
                 f"model {self.name!r} returned a {type(features).__name__}; expected a tensor "
@@ -273,6 +287,7 @@ class Model:
             raise ModelError(
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
                 f"{len(prepared)} crops; expected ({len(prepared)}, feature)"
+                + (f": {chosen}; output= says another" if chosen is not None else "")
             )
         if self.spec.features not in (None, features.shape[1]):
             raise ModelError(
@@ -328,8 +343,11 @@ def _plain(value: float | tuple[float, float, float]) -> float | list[float]:
 
 @contextlib.contextmanager
 def _evaluating(network: Network) -> Iterator[None]:
-    """Run a module in evaluation mode, and leave it as it was."""
-    if not (isinstance(network, torch.nn.Module) and network.training):
+    """Run a module in evaluation mode, all of it, and leave it as it was."""
+    if not isinstance(network, torch.nn.Module):
+        yield
+        return
+    if not network.training and not any(part.training for part in _that_train(network)):
         yield
         return
     training = [module for module in network.modules() if module.training]
@@ -339,6 +357,21 @@ def _evaluating(network: Network) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
+
+
+_TRAINING: weakref.WeakKeyDictionary[torch.nn.Module, list[torch.nn.Module]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+def _that_train(network: torch.nn.Module) -> list[torch.nn.Module]:
+    """The parts of a module that do something else in training; looked up once."""
+    found = _TRAINING.get(network)
+    if found is None:
+        kinds = ("norm", "drop", "path")
+        found = [m for m in network.modules() if any(k in type(m).__name__.lower() for k in kinds)]
+        _TRAINING[network] = [part for part in found if part is not network]
+    return found
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[Any]:
@@ -355,12 +388,44 @@ def _full_precision(device: str) -> contextlib.AbstractContextManager[Any]:
 
 
 def state_sha256(network: torch.nn.Module) -> str:
-    """SHA-256 over the names, shapes and bytes of a module's parameters and buffers."""
+    """SHA-256 over the names, shapes and bytes of all tensors of a module.
+
+    Parameters and buffers, also those that a state dictionary leaves out, and tensors and arrays
+    that are plain attributes of its modules.
+    """
     digest = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        if not isinstance(tensor, torch.Tensor):  # what a module keeps beside its tensors
-            digest.update(f"{name} {tensor!r}".encode())
-            continue
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    state = network.state_dict()
+    for name, value in sorted(state.items()):
+        _feed(digest, name, value)
+    beside: dict[str, Any] = {n: b for n, b in network.named_buffers() if n not in state}
+    for path, module in network.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, (torch.Tensor, np.ndarray)):
+                beside[f"{path}.{name}"] = value
+    for name, value in sorted(beside.items()):
+        _feed(digest, name, value)
     return digest.hexdigest()
+
+
+def _feed(digest: Any, name: str, value: Any) -> None:
+    """Add a named value to a digest: tensors by their bytes, containers by what is in them."""
+    if isinstance(value, Mapping):
+        for key in value:
+            _feed(digest, f"{name}.{key}", value[key])
+    elif isinstance(value, (tuple, list)):
+        for position, one in enumerate(value):
+            _feed(digest, f"{name}.{position}", one)
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        digest.update(f"{name} {value.shape} {value.dtype}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes())
+    elif not isinstance(value, torch.Tensor):  # what a module keeps beside its tensors
+        told = value.getvalue() if hasattr(value, "getvalue") else f"{value!r}".encode()
+        digest.update(f"{name} ".encode() + told)
+    elif value.is_sparse:
+        value = value.coalesce()
+        _feed(digest, name, (value.indices(), value.values()))
+    elif value.is_quantized:
+        _feed(digest, name, (value.int_repr(), value.dequantize()))
+    else:
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -16,16 +18,30 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from freqlab.errors import ParameterError, UnknownNameError, WeightsError, WeightsNotFoundError
+from freqlab.errors import (
+    ParameterError,
+    UnknownNameError,
+    WeightsError,
+    WeightsNotFoundError,
+    check_number,
+)
 from freqlab.models.checkpoints import find_prefix, load_weights, read_checkpoint
+from freqlab.models.heads import counts_classes
+from freqlab.models.notes import note, note_head
 from freqlab.models.recipes import Recipe
 from freqlab.models.spec import ModelSpec
 
 __all__ = ["create", "timm_recipe", "weights_in"]
 
 # Files of a hub repository, the safe one first.
-_WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+_WEIGHT_FILES = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
 _HUBS = ("hf_hub:", "hf-hub:")
+_OPTIONS = ("model_args", "num_classes", "part")
 
 
 def timm_recipe(name: str) -> Recipe:
@@ -47,10 +63,11 @@ def timm_recipe(name: str) -> Recipe:
             _build_from_folder,
             how_to_get=f"fetch {_files_of(hub)} and give checkpoint= with their folder",
             fetch=lambda: _fetch(hub),
-            options=("model_args",),
+            options=_OPTIONS,
             files_of=_files_in,
             takes_folder=True,
             takes_size=True,
+            size_of=_size_in_folder,
         )
     _check_architecture(what)
     return Recipe(
@@ -58,17 +75,25 @@ def timm_recipe(name: str) -> Recipe:
         functools.partial(_build, architecture=what),
         how_to_get="give checkpoint= with a state dictionary of this architecture trained on "
         "faces, or a folder with config.json and model.safetensors",
-        options=("model_args",),
+        options=_OPTIONS,
         files_of=_files_in,
         takes_folder=True,
         takes_size=True,
+        size_of=functools.partial(_size_of, what),
     )
 
 
 def create(
-    architecture: str, state: Mapping[str, torch.Tensor], source: Path, **model_args: Any
+    architecture: str,
+    state: Mapping[str, torch.Tensor],
+    source: Path,
+    *,
+    num_classes: int | None = None,
+    **model_args: Any,
 ) -> nn.Module:
     """Make a network of timm whose last layer is as wide as that of the weights.
+
+    With `num_classes` it is as wide as that says; 0 leaves it out.
 
     Raises
     ------
@@ -76,19 +101,39 @@ def create(
         If timm is not installed.
     UnknownNameError
         If timm has no such architecture.
+
+    Warns
+    -----
+    UserWarning
+        If the last layer seems to be a classifier's, and nobody has said its width.
     """
     name = _check_architecture(architecture)
+    num_classes = model_args.pop("num_classes", num_classes)
+    if num_classes is not None:
+        check_number("num_classes", num_classes, at_least=0, whole=True)
+        return _create(name, num_classes, model_args)
     network: Any = _create(name, 0, model_args)
-    classifier = network.default_cfg.get("classifier")
-    if not isinstance(classifier, str):
-        return cast(nn.Module, network)
     prefix = find_prefix(state, network.state_dict(), source=source)
-    # a layer split in two (EdgeFace) ends in its second half
-    heads = [state.get(f"{prefix}{classifier}{half}.weight") for half in ("", ".linear2")]
-    for head in heads:
-        if head is not None:
-            return _create(name, len(head), model_args)
+    for classifier in _classifiers(network):
+        # a layer split in two (EdgeFace) ends in its second half
+        heads = [state.get(f"{prefix}{classifier}{half}.weight") for half in ("", ".linear2")]
+        for head in heads:
+            if head is not None:
+                if counts_classes(len(head)):
+                    note_head(
+                        f"the {len(head)} outputs of {architecture} are those of its head "
+                        f"{classifier!r}, by their number a classifier's scores. For the "
+                        f"{network.num_features} features before it say num_classes=0; if it was "
+                        f"trained to embed, num_classes={len(head)}: otherwise it is"
+                    )
+                return _create(name, len(head), model_args)
     return cast(nn.Module, network)
+
+
+def _classifiers(network: Any) -> list[str]:
+    """Names of the layers that make a network's output."""
+    classifier = network.default_cfg.get("classifier") or ()
+    return [classifier] if isinstance(classifier, str) else list(classifier)
 
 
 def _check_architecture(architecture: str) -> str:
@@ -127,11 +172,22 @@ def _build(weights: Path, *, device: str, architecture: str, **options: Any) -> 
                 f"{weights} holds a network of architecture {declared!r}, not {architecture!r}"
             )
         return _build_from_folder(weights, device=device, **options)
-    state = read_checkpoint(weights)
+    state = read_checkpoint(weights, part=options.pop("part", None))
     model_args = dict(options.pop("model_args", None) or {})
-    network = create(architecture, state, weights, **model_args, **options)
-    load_weights(network, state, source=weights)
-    return network
+    return _filled(
+        create(architecture, state, weights, **{**options, **model_args}), state, weights
+    )
+
+
+def _filled(network: Any, state: Mapping[str, torch.Tensor], source: Path) -> nn.Module:
+    """Load the weights; a head that the network was made without is left out."""
+    ignore = [f"{name}." for name in _classifiers(network)] if network.num_classes == 0 else []
+    prefix = find_prefix(state, network.state_dict(), source=source)
+    left_out = {n for n in state if n.startswith(tuple(prefix + name for name in ignore))}
+    if left_out:
+        note(f"the head of {source.name} was left out: {', '.join(sorted(left_out))}")
+    load_weights(network, state, source=source, ignore=ignore)
+    return cast(nn.Module, network)
 
 
 def weights_in(folder: Path) -> Path:
@@ -145,18 +201,17 @@ def weights_in(folder: Path) -> Path:
     for name in _WEIGHT_FILES:
         if (folder / name).is_file():
             return folder / name
-    raise WeightsNotFoundError(f"{folder} holds neither {' nor '.join(_WEIGHT_FILES)}")
+    raise WeightsNotFoundError(f"{folder} holds neither {' nor '.join(_WEIGHT_FILES[::2])}")
 
 
 def _build_from_folder(weights: Path, *, device: str, **options: Any) -> nn.Module:
     """Build what a hub's ``config.json`` declares, with the weights beside it."""
     folder = weights if weights.is_dir() else weights.parent
     declared, file = _declared(folder), weights_in(folder)
-    state = read_checkpoint(file)
+    state = read_checkpoint(file, part=options.pop("part", None))
     model_args = {**declared["model_args"], **(options.pop("model_args", None) or {})}
     network = create(declared["architecture"], state, file, **{**options, **model_args})
-    load_weights(network, state, source=file)
-    return network
+    return _filled(network, state, file)
 
 
 def _declared(folder: Path) -> dict[str, Any]:
@@ -172,6 +227,50 @@ def _declared(folder: Path) -> dict[str, Any]:
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise WeightsError(f"{config} does not name an architecture of timm: {error}") from error
+
+
+def _size_in_folder(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Size of images that a folder's configuration declares, or its weights tell."""
+    folder = weights if weights.is_dir() else weights.parent
+    declared = _declared(folder)
+    model_args = {**declared["model_args"], **(options.get("model_args") or {})}
+    return _size_of(declared["architecture"], weights_in(folder), {"model_args": model_args})
+
+
+def _size_of(
+    architecture: str, weights: Path, options: Mapping[str, Any]
+) -> tuple[int, int] | None:
+    """Size of images that the arguments say, or that the table of positions was made for."""
+    given = (options.get("model_args") or {}).get("img_size")
+    if given is not None:
+        size = (given, given) if isinstance(given, int) else tuple(given)
+        if len(size) != 2 or not all(isinstance(n, int) and n > 0 for n in size):
+            raise ParameterError(f"model_args: img_size={given!r} must be one or two lengths")
+        return size
+    if weights.is_dir():
+        return _size_in_folder(weights, options)
+    state = read_checkpoint(weights, part=options.get("part"))
+    return _size_of_positions(state)
+
+
+def _size_of_positions(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
+    """Size of the square images of a transformer that keeps a position for each patch."""
+    patches = [t for n, t in state.items() if n.endswith("patch_embed.proj.weight") and t.ndim == 4]
+    tables = [t for n, t in state.items() if n.endswith("pos_embed")]
+    if len(patches) != 1 or len(tables) != 1 or patches[0].shape[-1] != patches[0].shape[-2]:
+        return None
+    patch, table = int(patches[0].shape[-1]), tables[0]
+    if table.ndim == 4 and table.shape[1] == table.shape[2]:
+        return (int(table.shape[1]) * patch,) * 2
+    if table.ndim != 3:
+        return None
+    others = [t for n, t in state.items() if re.search(r"(?:cls|dist|reg)_token$", n)]
+    n_others = sum(int(t.shape[1]) for t in others if t.ndim == 3)
+    for n_patches in (int(table.shape[1]) - n_others, int(table.shape[1])):
+        side = math.isqrt(max(0, n_patches))
+        if side and side * side == n_patches:
+            return (side * patch, side * patch)
+    return None
 
 
 def _files_in(weights: Path) -> list[Path]:
@@ -200,7 +299,7 @@ def _fetch(hub: str) -> Path:
         try:
             get(_WEIGHT_FILES[0])
         except EntryNotFoundError:
-            get(_WEIGHT_FILES[1])
+            get(_WEIGHT_FILES[2])
     except HFValidationError as error:
         raise ParameterError(f"timm:hf_hub:{hub}: {error}") from error
     except (OSError, HfHubHTTPError, ValueError) as error:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
 import zarr
 
 from freqlab.compilation import (
@@ -26,6 +27,7 @@ from freqlab.embeddings import Part, PartDone, Removals, assemble, block_parts, 
 from freqlab.errors import ModelError, StoreConflictError
 from freqlab.integrity import check_chunks
 from freqlab.layout import DONE, Column
+from freqlab.models.heads import head_of
 from freqlab.models.spec import Model
 from freqlab.pairing import cosine
 from freqlab.provenance import to_json
@@ -353,13 +355,7 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     crop = _reference_crop(model)
     found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
     if stored is None:  # a model that fails at its first crop leaves nothing behind
-        crops = np.concatenate([crop, crop[:, ::-1], 255 - crop])
-        among = embed_block(model, crops, none, labels, batch_size=max(3, run.batch_of(model)))
-        if not cosine(among[0][0, 0], found) >= _SAME_MODEL:
-            raise ModelError(
-                f"model {model.name!r} embeds a crop otherwise alone than among others: it depends "
-                f"on chance, or on the batch, as a network in training mode does; call eval() on it"
-            )
+        _check_alone_and_among(run, model, labels, crop, found)
         if path in store.root:
             del store.root[path]
         group = store.require_group(path, model.fingerprint())
@@ -371,7 +367,51 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
             f"{model.name!r}: the same crop is no longer embedded alike. Nothing was "
             f"overwritten; use another name or store"
         )
+    head = head_of(model.network, len(found))
+    if head is not None:
+        note = f"its {len(found)} outputs are those of {head!r}, by its name a classifier's head"
+        model.notes.extend([] if note in model.notes else [note])
+    for note in model.notes:
+        run.say(f"note: {model.name}: {note}")
     return len(found)
+
+
+def _check_alone_and_among(
+    run: Run,
+    model: Model,
+    labels: npt.NDArray[np.int64],
+    crop: npt.NDArray[np.uint8],
+    alone: npt.NDArray[np.float32],
+) -> None:
+    """See that the companions of a crop in its batch do not change its embedding.
+
+    Modules are put into evaluation mode; functions may hide one that is not. The crop stands first
+    and last among crops of other brightness and contrast, for a batch of its own likes would have
+    statistics like its own, at several sizes and at that of the run.
+
+    Raises
+    ------
+    ModelError
+        If one does.
+    """
+    none = np.zeros((1, len(run.bands)), bool)
+    is_module = isinstance(model.network, torch.nn.Module)
+    sizes = {max(3, run.batch_of(model))} | (set() if is_module else {2, 3, 7})
+    rng = np.random.default_rng(0)
+    for size in sorted(sizes):
+        contrast = np.resize([1.0, 0.1, 0.5, 0.05], size - 1)[:, None, None, None]
+        level = np.resize([40, 215, 128, 90, 170], size - 1)[:, None, None, None]
+        noise = rng.uniform(-128, 128, (size - 1, *crop.shape[1:]))
+        companions = np.clip(level + contrast * noise, 0, 255).astype(np.uint8)
+        for place in (0, size - 1):
+            among = np.concatenate([companions[:place], crop, companions[place:]])
+            embedded = embed_block(model, among, none, labels, batch_size=size)[0][place, 0]
+            if not cosine(embedded, alone) >= _SAME_MODEL:
+                raise ModelError(
+                    f"model {model.name!r} embeds a crop otherwise alone than among {size - 1} "
+                    f"others: it depends on chance, or on the batch, as a network in training mode "
+                    f"does; call eval() on it"
+                )
 
 
 def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:

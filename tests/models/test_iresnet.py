@@ -129,3 +129,82 @@ def test_the_right_family_is_named(small, tmp_path):
 def test_no_weights_no_model():
     with pytest.raises(WeightsError, match="fdbtrs/ElasticFace.*checkpoint=FILE"):
         fl.load_model("elasticface", device="cpu")
+
+
+def check_excitation(network, name):
+    """Squeeze and excitation of the first block against the same written out in NumPy."""
+    block = network.body[0].res_layer
+    x = torch.randn(2, 64, 56, 56)
+    with torch.no_grad():
+        found = block.get_submodule(name)(x)
+    fc1 = block.get_submodule(name).fc1.weight.detach().numpy()[:, :, 0, 0]
+    fc2 = block.get_submodule(name).fc2.weight.detach().numpy()[:, :, 0, 0]
+    means = x.numpy().mean((2, 3))
+    gates = 1 / (1 + np.exp(-np.maximum(means @ fc1.T, 0) @ fc2.T))
+    np.testing.assert_allclose(found, x.numpy() * gates[:, :, None, None], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ir_se50", "curricularface"])
+def test_squeeze_and_excitation_as_insightface_pytorch_names_it(tmp_path, name):
+    """Names and shapes as in model_ir_se50.pth: fc1, fc2 under res_layer.5, affine at the end."""
+    torch.manual_seed(0)
+    network = IRNet(50, middle_norm=False, excitation="5", affine=True).eval()
+    state = network.state_dict()
+    assert state["body.0.res_layer.5.fc1.weight"].shape == (4, 64, 1, 1)
+    assert state["body.23.res_layer.5.fc2.weight"].shape == (512, 32, 1, 1)
+    assert state["output_layer.4.bias"].shape == (512,)
+    # two normalisations of five tensors, two convolutions, PReLU, and two of squeeze, per block
+    assert sum(".res_layer." in n for n in state) == 24 * (2 * 5 + 2 + 1 + 2)
+    check_excitation(network, "5")
+    torch.save(state, tmp_path / "model_ir_se50.pth")
+    model = fl.load_model(name, checkpoint=tmp_path / "model_ir_se50.pth", device="cpu")
+    images = torch.rand(2, 3, 112, 112) * 255
+    with torch.no_grad():
+        truth = network((images - 127.5) / 127.5)
+    torch.testing.assert_close(model(images), truth, atol=1e-4, rtol=1e-4)
+    assert (model.spec.channels, model.spec.mean, model.spec.std) == ("RGB", 127.5, 127.5)
+
+
+def test_squeeze_and_excitation_as_adaface_names_it(tmp_path):
+    network = IRNet(18, middle_norm=True, excitation="se_block").eval()
+    assert "body.0.res_layer.se_block.fc1.weight" in network.state_dict()
+    check_excitation(network, "se_block")
+    state = {f"model.{name}": tensor for name, tensor in network.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "c.ckpt")
+    model = fl.load_model("adaface", checkpoint=tmp_path / "c.ckpt", device="cpu")
+    images = torch.rand(1, 3, 112, 112) * 255
+    with torch.no_grad():
+        truth = network((images.flip(1) - 127.5) / 127.5)
+    torch.testing.assert_close(model(images), truth, atol=1e-4, rtol=1e-4)
+
+
+def test_variants_are_named_as_what_they_are(tmp_path):
+    plain, excited = tmp_path / "plain.pt", tmp_path / "excited.pt"
+    torch.save(IRNet(50, middle_norm=False).state_dict(), plain)
+    torch.save(IRNet(50, middle_norm=False, excitation="5").state_dict(), excited)
+    with pytest.raises(WeightsMismatchError, match="without squeeze and exc.*be curricularface"):
+        fl.load_model("ir_se50", checkpoint=plain, device="cpu")
+    with pytest.raises(WeightsError, match="depth 50, not 100"):
+        fl.load_model("ir_se101", checkpoint=excited, device="cpu")
+    with pytest.raises(WeightsMismatchError, match="be ir_se50, ir_se101 or curricularface"):
+        fl.load_model("adaface", checkpoint=excited, device="cpu")
+    with pytest.raises(WeightsError, match="it could be ir_se50"):
+        fl.load_model(excited)
+    state = IRNet(18, middle_norm=True).state_dict()
+    state["body.0.res_layer.7.weight"] = torch.zeros(64, 16, 1, 1)
+    torch.save(state, plain)
+    with pytest.raises(WeightsMismatchError, match="blocks of three convolutions.*not supported"):
+        fl.load_model("adaface", checkpoint=plain, device="cpu")
+
+
+def test_a_last_normalisation_with_numbers_of_its_own(tmp_path):
+    """As in face.evoLVe's ir_50."""
+    network = IRNet(18, middle_norm=False, affine=True).eval()
+    with torch.no_grad():
+        network.output_layer[4].weight.fill_(2)
+    torch.save(network.state_dict(), tmp_path / "c.pt")
+    model = fl.load_model("curricularface", checkpoint=tmp_path / "c.pt", device="cpu")
+    images = torch.rand(1, 3, 112, 112) * 255
+    with torch.no_grad():
+        truth = network((images - 127.5) / 127.5)
+    torch.testing.assert_close(model(images), truth, atol=1e-4, rtol=1e-4)

@@ -213,12 +213,31 @@ def test_influence_of_a_file(tmp_path, network, synthetic):
     np.testing.assert_allclose(result["influence"][0], result["influence"][1], atol=1e-5)
 
 
-def test_a_graph_that_normalises_itself_is_not_normalised_twice(tmp_path, network):
+@pytest.mark.parametrize(
+    ("options", "mean", "std"),
+    [
+        ({"preset": "insightface"}, 127.5, 127.5),
+        ({"mean": 0, "std": 255}, 0, 255),
+        ({"mean": 5}, 5, 1),
+        ({"std": 127.5}, 0, 127.5),
+    ],
+)
+def test_what_the_caller_says_is_obeyed_and_told(
+    tmp_path, network, images, synthetic, capsys, options, mean, std
+):
+    """Also where the graph begins with arithmetic, which may be another than it looks."""
     path = write(tmp_path / "m.onnx", network, centre=(127.5, 128.0))
-    for options in ({"preset": "insightface"}, {"mean": 5}, {"std": 127.5}):
-        with pytest.raises(ParameterError, match="normalises its input itself"):
-            fl.load_model(path, **options)
-    assert fl.load_model(path, mean=0, std=1).spec.std == 1
+    model = fl.load_model(path, device="cpu", **options)
+    assert (model.spec.mean, model.spec.std) == (mean, std)
+    same(model(images), expected(network, (images - mean) / std, 127.5, 128))
+    assert f"it gets (pixel - {mean}) / {std} all the same" in model.notes[0]
+    fl.embed(synthetic, models=[model], store=tmp_path / "r.zarr")
+    assert "note: m: m.onnx begins with arithmetic on its input" in capsys.readouterr().err
+
+
+def test_a_graph_that_normalises_itself_gets_pixels_unless_told_otherwise(tmp_path, network):
+    path = write(tmp_path / "m.onnx", network, centre=(127.5, 128.0))
+    assert fl.load_model(path, mean=0, std=1).notes == []
     with pytest.raises(WeightsError, match="unlike insightface's files"):
         fl.load_model("buffalo_l", checkpoint=path)
 

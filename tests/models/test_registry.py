@@ -93,7 +93,9 @@ def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatc
     torch.save(MobileFaceNet(64).state_dict(), checkpoint)
     original = mobilefacenet.read_checkpoint
     monkeypatch.setattr(
-        mobilefacenet, "read_checkpoint", lambda path: read.append(path) or original(path)
+        mobilefacenet,
+        "read_checkpoint",
+        lambda path, **options: read.append(path) or original(path, **options),
     )
     spec = f"mobilefacenet,checkpoint={checkpoint},name=once"
     threads = [threading.Thread(target=fl.load_model, args=(spec,)) for _ in range(4)]

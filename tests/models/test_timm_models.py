@@ -233,3 +233,83 @@ def test_a_transformer_for_crops_that_are_not_square(tmp_path):
     options = {"checkpoint": saved(network, tmp_path / "c.pt"), "model_args": arguments}
     model = fl.load_model("timm:vit_tiny_patch16_224", template="112x96", **options)
     assert model(torch.zeros(1, 3, 112, 96)).shape == (1, 8)
+
+
+@pytest.mark.parametrize("n_classes", [37, 1000, 10_572])
+def test_a_classifier_is_told(tmp_path, images, n_classes):
+    network = timm.create_model("resnet10t", num_classes=n_classes)
+    checkpoint = saved(network, tmp_path / "c.pt")
+    told = f"the {n_classes} outputs of resnet10t are those of its head 'fc'.*num_classes=0"
+    with pytest.warns(UserWarning, match=told):
+        model = fl.load_model("timm:resnet10t", checkpoint=checkpoint, device="cpu")
+    assert "a classifier's scores" in model.notes[0]
+    torch.testing.assert_close(model(images), expected(network, images), atol=1e-4, rtol=1e-4)
+    # said, it is what was said
+    asked = fl.load_model("timm:resnet10t", checkpoint=checkpoint, num_classes=n_classes)
+    assert asked.notes == []
+
+
+@pytest.mark.parametrize(
+    "way",
+    [{"num_classes": 0}, {"model_args": {"num_classes": 0}}, ",num_classes=0",
+     ',model_args={"num_classes": 0}'],
+)  # fmt: skip
+@pytest.mark.parametrize("architecture", ["resnet10t", "vit_tiny_patch16_224", "convnext_atto"])
+def test_features_before_the_classifier(tmp_path, images, architecture, way):
+    """As timm's own users get them."""
+    arguments = {"img_size": 112, "depth": 1} if architecture.startswith("vit") else {}
+    whole = timm.create_model(architecture, num_classes=37, **arguments)
+    checkpoint = saved(whole, tmp_path / "c.pt")
+    bare = timm.create_model(architecture, num_classes=0, **arguments)
+    bare.load_state_dict(whole.state_dict(), strict=False)
+    options, text = (way, f"timm:{architecture}") if isinstance(way, dict) else ({}, way)
+    if arguments:
+        inner = options.get("model_args", {"num_classes": 0})
+        options, text = {"model_args": {**arguments, **inner}}, f"timm:{architecture}"
+    text = text if text.startswith("timm:") else f"timm:{architecture}{text}"
+    model = fl.load_model(text, checkpoint=checkpoint, device="cpu", **options)
+    found = model(images)
+    assert found.shape == (2, bare.num_features)
+    torch.testing.assert_close(found, expected(bare, images), atol=1e-4, rtol=1e-4)
+    assert "the head of c.pt was left out" in model.notes[0]
+
+
+def test_a_width_that_the_weights_do_not_have(tmp_path):
+    checkpoint = saved(timm.create_model("resnet10t", num_classes=37), tmp_path / "c.pt")
+    with pytest.raises(
+        WeightsMismatchError, match=r"fc\.weight \(37, 512\) instead of \(64, 512\)"
+    ):
+        fl.load_model("timm:resnet10t", checkpoint=checkpoint, num_classes=64)
+    with pytest.raises(ParameterError, match="num_classes=-1"):
+        fl.load_model("timm:resnet10t", checkpoint=checkpoint, num_classes=-1)
+    with pytest.raises(ParameterError, match="takes no num_classes"):
+        fl.load_model("mobilefacenet", num_classes=0)
+
+
+@pytest.mark.parametrize("size", [160, 224])
+def test_square_images_of_another_size(tmp_path, size):
+    """Read off the table of positions, or said as timm's users say it."""
+    arguments = {"patch_size": 16, "depth": 1, "embed_dim": 48, "num_heads": 2}
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=8, img_size=size, **arguments)
+    checkpoint = saved(network, tmp_path / "c.pt")
+    images = torch.rand(2, 3, size, size) * 255
+    for more in ({}, {"img_size": size}, {"img_size": (size, size)}):
+        model = fl.load_model(
+            "timm:vit_tiny_patch16_224", checkpoint=checkpoint, model_args={**arguments, **more}
+        )
+        assert model.template.name == f"arcface-{size}"
+        torch.testing.assert_close(model(images), expected(network, images), atol=1e-4, rtol=1e-4)
+
+
+def test_square_images_of_another_size_by_a_folder(tmp_path):
+    folder = tmp_path / "hub"
+    folder.mkdir()
+    arguments = {"embed_dim": 48, "depth": 1, "num_heads": 2, "patch_size": 8, "img_size": 128}
+    network = timm.create_model("vit_tiny_patch16_224", num_classes=16, **arguments)
+    config = {"architecture": "vit_tiny_patch16_224", "num_classes": 16, "model_args": arguments}
+    (folder / "config.json").write_text(json.dumps(config))
+    saved(network, folder / "model.safetensors")
+    model = fl.load_model("timm:hf_hub:owner/name", checkpoint=folder, device="cpu")
+    assert model.template.name == "arcface-128"
+    images = torch.rand(2, 3, 128, 128) * 255
+    torch.testing.assert_close(model(images), expected(network, images), atol=1e-4, rtol=1e-4)
