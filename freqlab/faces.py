@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import os
 import stat
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from freqlab.alignment import detect_faces
+from freqlab.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.degradation import Degradation
 from freqlab.errors import FaceSetError, ParameterError
 from freqlab.templates import template
@@ -38,10 +37,8 @@ LANDMARK_COLUMNS = [
 ]
 """Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
 
-MOST_PIXELS = 150_000_000
-"""Larger images are not decoded: a small file may claim a size that fills the memory."""
-
 _FACES_PER_BATCH = 32
+_PIXELS_PER_BATCH = 16_000_000
 
 # Names that nodes of a store use for themselves.
 _RESERVED = {
@@ -53,6 +50,8 @@ _RESERVED = {
     "landmarks_given",
     "box",
     "faces_found",
+    "which_face",
+    "image_note",
     "edge",
     "sha256",
     "file_size",
@@ -225,12 +224,15 @@ class Faces:
             pixels = np.ascontiguousarray(self.images[position])
             return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
         path = Path(self.table["path"].iloc[position])
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-            raise OSError(f"{path} is no file")
-        return path.read_bytes()
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+                raise OSError(f"{path} is no file")
+            return path.read_bytes()
+        except ValueError as error:  # a name that no file can have
+            raise FileNotFoundError(f"{str(path)!r}: {error}") from error
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
-        """The photograph, RGB ``(height, width, 3)``, uint8.
+        """The photograph, RGB ``(height, width, 3)``, uint8, in its full size.
 
         Parameters
         ----------
@@ -245,38 +247,42 @@ class Faces:
             If the file cannot be read or decoded.
         """
         if self.images is not None:
-            pixels = np.asarray(self.images[position])
-            grey = pixels.ndim == 2 or pixels.shape[2] == 1
-            return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if grey else pixels
+            return self.photograph(position).pixels
         return decode_image(self.content(position) if content is None else content)
 
+    def photograph(self, position: int, content: bytes | None = None) -> Photograph:
+        """The photograph as a run takes it: a very large file is reduced.
 
-def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
-    """Decode an image file to RGB, turned as its EXIF orientation says.
+        Parameters
+        ----------
+        position, content
+            As for :meth:`image`.
 
-    Raises
-    ------
-    OSError
-        If the bytes are no image that Pillow reads.
-    """
-    from PIL import Image, ImageOps
+        Raises
+        ------
+        OSError
+            If the file cannot be read or decoded.
+        """
+        if self.images is None:
+            return decode_photograph(self.content(position) if content is None else content)
+        pixels = np.asarray(self.images[position])
+        if pixels.ndim == 2 or pixels.shape[2] == 1:
+            pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2)
+        return Photograph(pixels)
 
-    try:
-        with warnings.catch_warnings(), Image.open(io.BytesIO(content)) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise OSError(f"an image of {image.width} x {image.height} pixels")
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F":
-                raise OSError("an image of floating-point numbers has no known range")
-            if upright.mode.startswith("I"):  # 16 bits a pixel
-                grey = np.asarray(upright, np.float64) / 257
-                upright = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
-            return np.asarray(upright.convert("RGB"))
-    except OSError:
-        raise
-    except Exception as error:  # decoders raise whatever damaged bytes make them stumble over
-        raise OSError(f"damaged image: {error}") from error
+    def pixels_of(self, position: int, content: bytes) -> int:
+        """Number of pixels of a photograph, without decoding it.
+
+        Raises
+        ------
+        OSError
+            If the bytes are no image.
+        """
+        if self.images is not None:
+            height, width = np.shape(self.images[position])[:2]
+        else:
+            width, height = image_size(content)
+        return int(width * height)
 
 
 def is_column_name(name: object) -> bool:
@@ -317,9 +323,20 @@ def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
 
 
 def find_landmarks(
-    faces: Faces, *, device: str = "cpu", progress: bool = True
+    faces: Faces, *, which_face: str = "largest", device: str = "cpu", progress: bool = True
 ) -> npt.NDArray[np.float32]:
     """Detect the five points of every face anew, whatever landmarks it came with.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    which_face
+        Which of several in a photograph: ``"largest"``, ``"central"``, or ``"only"``, none then.
+    device
+        Where the detector runs.
+    progress
+        Whether a bar is shown.
 
     Returns
     -------
@@ -328,15 +345,25 @@ def find_landmarks(
         that cannot be read or found.
     """
     found = np.full((len(faces), 5, 2), np.nan, np.float32)
+    batch: dict[int, Photograph] = {}
+
+    def detect() -> None:
+        images = [photograph.pixels for photograph in batch.values()]
+        points = detect_faces(images, which_face=which_face, device=device).landmarks
+        for (i, photograph), its_points in zip(batch.items(), points, strict=True):
+            found[i] = (its_points + 0.5) * photograph.reduced - 0.5
+        batch.clear()
+
     with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
-        for start in range(0, len(faces), _FACES_PER_BATCH):
-            images = {}
-            for i in range(start, min(start + _FACES_PER_BATCH, len(faces))):
-                with contextlib.suppress(OSError):
-                    images[i] = faces.image(i)
-            if images:
-                found[list(images)] = detect_faces(list(images.values()), device=device).landmarks
-            bar.update(min(_FACES_PER_BATCH, len(faces) - start))
+        for i in range(len(faces)):
+            bar.update(1)
+            with contextlib.suppress(OSError):
+                batch[i] = faces.photograph(i)
+            n_pixels = sum(photograph.pixels.size // 3 for photograph in batch.values())
+            if len(batch) == _FACES_PER_BATCH or n_pixels > _PIXELS_PER_BATCH:
+                detect()
+        if batch:
+            detect()
     return found
 
 
