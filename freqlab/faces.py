@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import os
 import stat
 from collections.abc import Iterable, Sequence
@@ -229,7 +230,8 @@ class Faces:
                 raise OSError(f"{path} is no file")
             return path.read_bytes()
         except ValueError as error:  # a name that no file can have
-            raise FileNotFoundError(f"{str(path)!r}: {error}") from error
+            why = "no file can have that name, with a NUL character in it"
+            raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
         """The photograph, RGB ``(height, width, 3)``, uint8, in its full size.

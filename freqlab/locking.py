@@ -153,6 +153,8 @@ def check_place(url: str | os.PathLike[str]) -> None:
     if not isinstance(url, (str, os.PathLike)):
         raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
     path = os.fspath(url)
+    if "\0" in path:
+        raise ParameterError(f"store={path!r}: no path may hold a NUL character")
     if is_remote(path):
         return
     if Path(path).is_file():

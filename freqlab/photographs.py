@@ -36,13 +36,17 @@ def shows_several(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.boo
     return np.asarray(found & np.isin(columns["status"], (DONE, SEVERAL_FACES)), bool)
 
 
-def photograph_notes(columns: Mapping[str, npt.NDArray[Any]]) -> list[str]:
+def photograph_notes(
+    columns: Mapping[str, npt.NDArray[Any]], *, examples: bool = True
+) -> list[str]:
     """What is to be said, each as a clause.
 
     Parameters
     ----------
     columns
         :data:`ABOUT_PHOTOGRAPHS` of the faces; ``status`` as codes.
+    examples
+        Whether the first face of each kind of failure is named.
     """
     status, names = columns["status"], columns["face"]
     empty = np.full(len(status), "", object)
@@ -55,9 +59,9 @@ def photograph_notes(columns: Mapping[str, npt.NDArray[Any]]) -> list[str]:
             notes.append(f"{_count(n)} several faces; {taken} (which_face={rule!r})")
     for code in sorted(set(status.tolist()) - {PENDING, DONE, FORGOTTEN}):
         failed = np.flatnonzero(status == code)
-        first = f"the first, {names[failed[0]]}"
         detail = f": {said[failed[0]]}" if said[failed[0]] else ""
-        notes.append(f"{len(failed):,} failed, {FLAGS[code]} ({first}{detail})")
+        first = f" (the first, {names[failed[0]]}{detail})" if examples else ""
+        notes.append(f"{len(failed):,} failed, {FLAGS[code]}{first}")
     kinds = [[note.split(": ")[0] for note in str(text).split("; ")] for text in said]
     for kind, text in _KINDS.items():
         if n := sum(kind in of_one for of_one in kinds):

@@ -321,7 +321,7 @@ def describe_photographs(
             raise ParameterError(f"faces {unknown[:3]} are not in the run")
         chosen = np.isin(columns["face"].astype(str), wanted)
         columns = {name: values[chosen] for name, values in columns.items()}
-    notes = photograph_notes(columns)
+    notes = photograph_notes(columns, examples=False)
     return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes) or (
         "Every photograph could be read, and no choice was made in it."
     )

@@ -360,6 +360,9 @@ def _cut_images(
         if np.isnan(needed).any() or (far and np.isnan(landmarks[k]).any()):
             among = run.which_face == "only" and known["faces_found"][k] > 1
             status[k] = SEVERAL_FACES if among else NO_FACE
+            if among:
+                note = f"faces: {known['faces_found'][k]} were found"
+                known["image_note"][k] = _joined(known["image_note"][k], note)
             continue
         # in pixels of the photograph as it was decoded
         points, box = (_scaled(places[k], 1 / reduced_by) for places in (landmarks, boxes))
