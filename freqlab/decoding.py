@@ -182,7 +182,8 @@ def _allow_size(image: Any) -> None:
     from PIL import Image
 
     if getattr(image, "_im", False) is None:
-        image.im = Image.core.new(image.mode, getattr(image, "_tile_size", image.size))
+        size = getattr(image, "_tile_size", image.size)
+        image.im = Image.core.new(image.mode, size)  # type: ignore[attr-defined]
 
 
 def _decoded(image: Any, file: ImageFile, by: int) -> Photograph:
