@@ -49,7 +49,13 @@ from .profiles import compare, mean_profile
 from .protocols import read_pairs
 from .quality import crop_quality
 from .reports import report
-from .results import open_embeddings, open_influence, open_run, pixels_across
+from .results import (
+    describe_photographs,
+    open_embeddings,
+    open_influence,
+    open_run,
+    pixels_across,
+)
 from .run import embed, influence
 from .saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .selection import pairs_to_show, threshold_of
@@ -161,6 +167,7 @@ __all__ = [
     "describe_groups",
     "describe_low_bands",
     "describe_pair",
+    "describe_photographs",
     "describe_profile",
     "describe_resolution_errors",
     "describe_verification",

@@ -9,16 +9,21 @@ photograph repeats its edge (our choices: a black border would add energy to eve
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from freqlab.dlib_landmarks import dlib_landmarks
+from freqlab.errors import check_name
 from freqlab.templates import Points, Template
 
-__all__ = ["Detections", "cut", "detect_faces"]
+__all__ = ["WHICH_FACE", "Detections", "cut", "detect_faces"]
+
+WHICH_FACE = ("largest", "central", "only")
+"""Which of several faces in a photograph is taken: the one with the largest box; the one whose
+box lies nearest to the middle; none, for the photograph must show one only."""
 
 # Photographs are enlarged by a whole factor until their shorter side reaches this many pixels,
 # and reduced until their longer side is below the other, before the detector sees them.
@@ -26,6 +31,10 @@ _MIN_SIDE = 256
 _MAX_SIDE = 1280
 # Grey pixels around a photograph: without them the detector loses faces that fill the picture.
 _BORDER = 50
+# Pixels that go through the detector at once, for its first layers take forty times their bytes.
+_MOST_AT_ONCE = 12_000_000
+# What the detector is less sure of may be a pattern on a shirt: it counts if it is the one taken.
+_SURE = 0.9
 
 
 class Detections(NamedTuple):
@@ -37,13 +46,15 @@ class Detections(NamedTuple):
     boxes: npt.NDArray[np.float32]
     """Left, top, right, bottom ``(n, 4)``, in pixels."""
     counts: npt.NDArray[np.int16]
-    """How many faces were found in each photograph ``(n,)``."""
+    """How many faces were found in each photograph ``(n,)``: those that the detector is sure of
+    (probability of 0.9 or more), and the one that is taken."""
 
 
 def detect_faces(
     images: Sequence[npt.NDArray[np.uint8]],
     *,
     near: npt.NDArray[np.floating] | None = None,
+    which_face: str = "largest",
     device: str = "cpu",
 ) -> Detections:
     """Find the face in each photograph: its five points and its box.
@@ -55,33 +66,47 @@ def detect_faces(
     near
         Five points ``(n, 5, 2)`` that are known already: the face is taken whose points are
         nearest to them, and none whose points lie elsewhere. Where they are NaN, and by default,
-        the one is taken whose area less twice the squared distance from the centre is largest.
+        `which_face` says which one is taken.
+    which_face
+        One of :data:`WHICH_FACE`. With ``"only"`` the points and the box are NaN where several
+        faces are found.
     device
-        Where the detector runs.
+        Where the detector runs; on the CPU if it is not a CUDA device, for on Apple's GPU its
+        operations are not all there.
+
+    Raises
+    ------
+    UnknownNameError
+        If `which_face` is unknown.
     """
+    check_name("which_face", which_face, WHICH_FACE)
     points = np.full((len(images), 5, 2), np.nan, np.float32)
     boxes = np.full((len(images), 4), np.nan, np.float32)
     counts = np.zeros(len(images), np.int16)
     prepared = [_prepare(image) for image in images]
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for i, (image, _) in enumerate(prepared):
-        by_shape.setdefault(image.shape, []).append(i)
-    for members in by_shape.values():
+    detector = _detector(_device_of_detector(device))
+    for members in _batches([image.shape for image, _ in prepared]):
         batch = np.stack([prepared[i][0] for i in members])
-        found_boxes, _, found_points = _detector(device).detect(batch, landmarks=True)
-        for i, its_boxes, its_points in zip(members, found_boxes, found_points, strict=True):
+        found = zip(*detector.detect(batch, landmarks=True), strict=True)
+        for i, (its_boxes, its_scores, its_points) in zip(members, found, strict=True):
             if its_boxes is None:
                 continue
-            counts[i] = len(its_boxes)
             corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)
-            best = _largest_central(corners, batch.shape[1:3])
+            best = _best(corners, batch.shape[1:3], which_face)
             its_points = (its_points - _BORDER) / prepared[i][1]
-            if near is not None and np.isfinite(near[i]).all():
+            known = near is not None and bool(np.isfinite(near[i]).all())
+            if near is not None and known:
                 away = np.sqrt(np.square(its_points - near[i]).sum(axis=2).mean(axis=1))
                 best = int(away.argmin())
+            sure = np.asarray(its_scores, float) >= _SURE
+            sure[best] = True
+            counts[i] = sure.sum()
+            if near is not None and known:
                 extent = np.sqrt(np.square(near[i] - near[i].mean(axis=0)).sum(axis=1).mean())
                 if away[best] > 0.5 * extent:
                     continue  # another face
+            elif which_face == "only" and counts[i] > 1:
+                continue
             points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
     return Detections(points, boxes, counts)
 
@@ -127,13 +152,14 @@ def _warp(
     """Warp a photograph so that its landmarks come to lie on `points`."""
     from skimage.transform import SimilarityTransform, warp
 
-    photograph: npt.NDArray[np.floating] = image.astype(np.float32)
     target = np.asarray(points)
     to_photograph = SimilarityTransform.from_estimate(target, landmarks)
     if not to_photograph:
         return None
-    if to_photograph.scale > 1:
-        photograph = _reduce(photograph, 1 / to_photograph.scale)
+    if to_photograph.scale <= 1:
+        photograph: npt.NDArray[np.floating] = image.astype(np.float32)
+    else:
+        photograph = _reduce(image, 1 / to_photograph.scale)
         # pixel centres lie half a pixel inside the extent that is scaled
         ratio = np.array(photograph.shape[1::-1]) / image.shape[1::-1]
         landmarks = (np.asarray(landmarks) + 0.5) * ratio - 0.5
@@ -156,14 +182,16 @@ def _cut_box(
     return np.asarray(crop.permute(1, 2, 0).numpy()).astype(np.uint8)
 
 
-def _reduce(photograph: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.floating]:
-    """Shrink with a cubic kernel as wide as the reduction needs, in float."""
+def _reduce(photograph: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.floating]:
+    """Shrink with a cubic kernel as wide as the reduction needs, in float; channel by channel."""
     from PIL import Image
 
     height, width = photograph.shape[:2]
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    channels = [Image.fromarray(np.ascontiguousarray(photograph[..., i])) for i in range(3)]
-    resized = [np.asarray(c.resize(size, Image.Resampling.BICUBIC)) for c in channels]
+    resized = []
+    for i in range(3):
+        channel = Image.fromarray(photograph[..., i].astype(np.float32))
+        resized.append(np.asarray(channel.resize(size, Image.Resampling.BICUBIC)))
     return np.stack(resized, axis=-1)
 
 
@@ -182,11 +210,30 @@ def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float
     return np.asarray(bordered), scale
 
 
-def _largest_central(boxes: npt.NDArray[np.floating], size: tuple[int, ...]) -> int:
+def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: str) -> int:
+    """Which of several boxes is taken; of equally large ones the more central, and the reverse."""
     height, width = size
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width / 2, height / 2])
-    return int(np.argmax(area - 2 * np.square(offset).sum(axis=1)))
+    away = np.square(offset).sum(axis=1)
+    order = (area, -away) if which_face == "central" else (-away, area)
+    return int(np.lexsort(order)[-1])
+
+
+def _batches(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
+    """Positions of pictures of one size, as many as go through the detector at once."""
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for i, shape in enumerate(shapes):
+        by_shape.setdefault(shape, []).append(i)
+    for shape, members in by_shape.items():
+        n = max(1, _MOST_AT_ONCE // (shape[0] * shape[1]))
+        for start in range(0, len(members), n):
+            yield members[start : start + n]
+
+
+def _device_of_detector(device: str) -> str:
+    """Where the detector runs, if networks run there."""
+    return device if device.split(":")[0] == "cuda" else "cpu"
 
 
 @functools.cache

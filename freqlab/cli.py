@@ -56,6 +56,9 @@ CropsOption = Annotated[bool | None, typer.Option(help="Store the aligned crops.
 UpscaleOption = Annotated[
     bool, typer.Option("--upscale", help="Enlarge aligned faces where a model needs it.")
 ]
+WhichFaceOption = Annotated[
+    str, typer.Option("--which-face", help="Of several in a photograph: largest, central or only.")
+]
 PrecisionOption = Annotated[str, typer.Option(help="float32, bfloat16 or auto.")]
 CompileOption = Annotated[
     Literal["auto", "yes", "no", "once"],
@@ -174,6 +177,7 @@ def run(
     batch_size: BatchOption = None,
     keep_crops: CropsOption = None,
     upscale: UpscaleOption = False,
+    which_face: WhichFaceOption = "largest",
     precision: PrecisionOption = "float32",
     compile: CompileOption = "auto",
     refine: Annotated[
@@ -216,6 +220,7 @@ def run(
             batch_size=batch_size,
             keep_crops=keep_crops,
             upscale=upscale,
+            which_face=which_face,
             precision=precision,
             compile=_COMPILE.get(compile, compile),
             refine=refine,
@@ -242,6 +247,7 @@ def plan(
     batch_size: BatchOption = None,
     keep_crops: CropsOption = None,
     upscale: UpscaleOption = False,
+    which_face: WhichFaceOption = "largest",
     precision: PrecisionOption = "float32",
     workers: Annotated[
         int | None, typer.Option(help="Workers to plan for; by default those of one process.")
@@ -275,6 +281,7 @@ def plan(
         batch_size=batch_size,
         keep_crops=keep_crops,
         upscale=upscale,
+        which_face=which_face,
         precision=precision,
         workers=workers,
         calibrate=calibrate,
@@ -495,6 +502,7 @@ def landmarks(
     faces: FacesOption,
     root: RootOption = None,
     outside: OutsideOption = False,
+    which_face: WhichFaceOption = "largest",
     device: DeviceOption = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
@@ -505,7 +513,7 @@ def landmarks(
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
     face_set = _load(faces, root=root, outside=outside)
-    found = find_landmarks(face_set, device=resolve_device(device))
+    found = find_landmarks(face_set, which_face=which_face, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
     out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
     missing = int(table.isna().any(axis=1).sum())

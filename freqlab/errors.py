@@ -11,6 +11,7 @@ __all__ = [
     "BandError",
     "FaceSetError",
     "FreqlabError",
+    "ImageTooLargeError",
     "LeftOutWarning",
     "ModelError",
     "PairError",
@@ -46,6 +47,10 @@ class BandError(ParameterError):
 
 class FaceSetError(FreqlabError, FileNotFoundError):
     """A face set is not where it was looked for, or is laid out in another way."""
+
+
+class ImageTooLargeError(FreqlabError, OSError):
+    """An image has more pixels than are decoded."""
 
 
 class LeftOutWarning(UserWarning):

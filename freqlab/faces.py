@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
+import errno
 import os
 import stat
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ import pandas as pd
 from tqdm import tqdm
 
 from freqlab.alignment import detect_faces
+from freqlab.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.degradation import Degradation
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.file_kinds import readable_formats, why_not_opened
 from freqlab.templates import template
 
 __all__ = [
@@ -39,10 +38,8 @@ LANDMARK_COLUMNS = [
 ]
 """Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
 
-MOST_PIXELS = 150_000_000
-"""Larger images are not decoded: a small file may claim a size that fills the memory."""
-
 _FACES_PER_BATCH = 32
+_PIXELS_PER_BATCH = 16_000_000
 
 # Names that nodes of a store use for themselves.
 _RESERVED = {
@@ -54,6 +51,8 @@ _RESERVED = {
     "landmarks_given",
     "box",
     "faces_found",
+    "which_face",
+    "image_note",
     "edge",
     "sha256",
     "file_size",
@@ -239,12 +238,16 @@ class Faces:
             pixels = np.ascontiguousarray(self.images[position])
             return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
         path = Path(self.table["path"].iloc[position])
-        if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-            raise OSError(f"{path} is no file")
-        return path.read_bytes()
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+                raise OSError(f"{path} is no file")
+            return path.read_bytes()
+        except ValueError as error:  # a name that no file can have
+            why = "no file can have that name, with a NUL character in it"
+            raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
-        """The photograph, RGB ``(height, width, 3)``, uint8.
+        """The photograph, RGB ``(height, width, 3)``, uint8, in its full size.
 
         Parameters
         ----------
@@ -259,41 +262,42 @@ class Faces:
             If the file cannot be read or decoded.
         """
         if self.images is not None:
-            pixels = np.asarray(self.images[position])
-            grey = pixels.ndim == 2 or pixels.shape[2] == 1
-            return np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2) if grey else pixels
+            return self.photograph(position).pixels
         return decode_image(self.content(position) if content is None else content)
 
+    def photograph(self, position: int, content: bytes | None = None) -> Photograph:
+        """The photograph as a run takes it: a very large file is reduced.
 
-def decode_image(content: bytes) -> npt.NDArray[np.uint8]:
-    """Decode an image file to RGB, turned as its EXIF orientation says.
+        Parameters
+        ----------
+        position, content
+            As for :meth:`image`.
 
-    Raises
-    ------
-    OSError
-        If the bytes are no image of the formats :data:`freqlab.file_kinds.FORMATS`.
-    """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+        Raises
+        ------
+        OSError
+            If the file cannot be read or decoded.
+        """
+        if self.images is None:
+            return decode_photograph(self.content(position) if content is None else content)
+        pixels = np.asarray(self.images[position])
+        if pixels.ndim == 2 or pixels.shape[2] == 1:
+            pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2)
+        return Photograph(pixels)
 
-    try:
-        file, formats = io.BytesIO(content), readable_formats()
-        with warnings.catch_warnings(), Image.open(file, formats=formats) as image:
-            if image.width * image.height > MOST_PIXELS:
-                raise OSError(f"an image of {image.width} x {image.height} pixels")
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            upright = ImageOps.exif_transpose(image)
-            if upright.mode == "F":
-                raise OSError("an image of floating-point numbers has no known range")
-            if upright.mode.startswith("I"):  # 16 bits a pixel
-                grey = np.asarray(upright, np.float64) / 257
-                upright = Image.fromarray(np.rint(np.clip(grey, 0, 255)).astype(np.uint8))
-            return np.asarray(upright.convert("RGB"))
-    except UnidentifiedImageError as error:
-        raise OSError(why_not_opened(content)) from error
-    except OSError:
-        raise
-    except Exception as error:  # decoders raise whatever damaged bytes make them stumble over
-        raise OSError(f"damaged image: {error}") from error
+    def pixels_of(self, position: int, content: bytes) -> int:
+        """Number of pixels of a photograph, without decoding it.
+
+        Raises
+        ------
+        OSError
+            If the bytes are no image.
+        """
+        if self.images is not None:
+            height, width = np.shape(self.images[position])[:2]
+        else:
+            width, height = image_size(content)
+        return int(width * height)
 
 
 def is_column_name(name: object) -> bool:
@@ -334,9 +338,20 @@ def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
 
 
 def find_landmarks(
-    faces: Faces, *, device: str = "cpu", progress: bool = True
+    faces: Faces, *, which_face: str = "largest", device: str = "cpu", progress: bool = True
 ) -> npt.NDArray[np.float32]:
     """Detect the five points of every face anew, whatever landmarks it came with.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    which_face
+        Which of several in a photograph: ``"largest"``, ``"central"``, or ``"only"``, none then.
+    device
+        Where the detector runs.
+    progress
+        Whether a bar is shown.
 
     Returns
     -------
@@ -345,15 +360,25 @@ def find_landmarks(
         that cannot be read or found.
     """
     found = np.full((len(faces), 5, 2), np.nan, np.float32)
+    batch: dict[int, Photograph] = {}
+
+    def detect() -> None:
+        images = [photograph.pixels for photograph in batch.values()]
+        points = detect_faces(images, which_face=which_face, device=device).landmarks
+        for (i, photograph), its_points in zip(batch.items(), points, strict=True):
+            found[i] = (its_points + 0.5) * photograph.reduced - 0.5
+        batch.clear()
+
     with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
-        for start in range(0, len(faces), _FACES_PER_BATCH):
-            images = {}
-            for i in range(start, min(start + _FACES_PER_BATCH, len(faces))):
-                with contextlib.suppress(OSError):
-                    images[i] = faces.image(i)
-            if images:
-                found[list(images)] = detect_faces(list(images.values()), device=device).landmarks
-            bar.update(min(_FACES_PER_BATCH, len(faces) - start))
+        for i in range(len(faces)):
+            bar.update(1)
+            with contextlib.suppress(OSError):
+                batch[i] = faces.photograph(i)
+            n_pixels = sum(photograph.pixels.size // 3 for photograph in batch.values())
+            if len(batch) == _FACES_PER_BATCH or n_pixels > _PIXELS_PER_BATCH:
+                detect()
+        if batch:
+            detect()
     return found
 
 

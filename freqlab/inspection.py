@@ -415,7 +415,13 @@ class Inspection:
         """Cut a face out again, as a run does."""
         assert self._faces is not None
         one = self._faces.select([list(self._faces.names).index(face)])
-        run = embed(one, models=[self.network(model)], device=self._device, progress=False)
+        run = embed(
+            one,
+            models=[self.network(model)],
+            which_face=str(self.result.attrs.get("which_face", "largest")),
+            device=self._device,
+            progress=False,
+        )
         crop = open_crop(run.attrs["store"], face=face, template=template)
         if crop is None:
             raise StoreError(f"face {face!r} of faces= could not be read or found")

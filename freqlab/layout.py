@@ -12,12 +12,15 @@ __all__ = [
     "FAILED",
     "FLAGS",
     "FORGOTTEN",
+    "IMPLAUSIBLE",
     "KEPT_RESULTS",
     "NO_FACE",
     "NO_FILE",
     "NUMBER",
     "PENDING",
+    "SEVERAL_FACES",
     "TEXT",
+    "TOO_LARGE",
     "TOO_SMALL",
     "UNREADABLE",
     "Column",
@@ -27,6 +30,7 @@ KEPT_RESULTS = ("saliency", "sets")
 """Groups of what studies computed: asked for again, it is computed again."""
 
 PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
+SEVERAL_FACES, IMPLAUSIBLE, TOO_LARGE = range(8, 11)
 FLAGS = {
     PENDING: "not computed",
     DONE: "ok",
@@ -36,9 +40,12 @@ FLAGS = {
     NO_FILE: "no such file",
     TOO_SMALL: "face smaller than the resolution",
     FORGOTTEN: "forgotten",
+    SEVERAL_FACES: "several faces in the photograph",
+    IMPLAUSIBLE: "implausible landmarks",
+    TOO_LARGE: "more pixels than FREQLAB_MOST_PIXELS allows",
 }
 """Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
-FAILED = (UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN)
+FAILED = tuple(code for code in FLAGS if code not in (PENDING, DONE))
 
 _STATUS_ATTRS = {
     "long_name": "status",
@@ -85,6 +92,12 @@ FACE_COLUMNS = {
         dtype="int16",
         fill=-1,
         attrs={"long_name": "faces the detector found; -1: it was not asked", "units": "1"},
+    ),
+    "which_face": Column(
+        dtype=str, fill="", attrs={"long_name": "which of several faces was looked for"}
+    ),
+    "image_note": Column(
+        dtype=str, fill="", attrs={"long_name": "why an image failed, or how it was decoded"}
     ),
     "degraded_by": Column(
         dtype=str, fill="", attrs={"long_name": "how the image is degraded, if it is"}

@@ -80,6 +80,7 @@ def verify(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
+    which_face: str = "largest",
     precision: str = "float32",
     compile: bool | str = "auto",
     progress: bool = True,
@@ -97,7 +98,7 @@ def verify(
     pairs
         Comparisons that the figures are of, with columns ``probe``, ``reference``, ``genuine``,
         and ``fold`` where a protocol has folds; all against all by default.
-    models, store, device, batch_size, keep_crops, upscale, precision, compile, progress
+    models, store, device, batch_size, keep_crops, upscale, which_face, precision, compile, progress
         As for :func:`freqlab.influence`.
     group
         Column of the faces, or several to be crossed. A comparison belongs to a group when both
@@ -141,6 +142,7 @@ def verify(
         batch_size=batch_size,
         keep_crops=keep_crops,
         upscale=upscale,
+        which_face=which_face,
         precision=precision,
         compile=compile,
         progress=progress,

@@ -18,7 +18,7 @@ from freqlab.chunks import open_root_if_there
 from freqlab.embeddings import Removals, block_parts
 from freqlab.errors import ParameterError, check_number
 from freqlab.faces import Faces
-from freqlab.layout import DONE, FAILED
+from freqlab.layout import DONE, FAILED, SEVERAL_FACES
 from freqlab.locking import check_place
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
@@ -171,6 +171,7 @@ def plan(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
+    which_face: str = "largest",
     precision: str = "float32",
     workers: int | None = None,
     calibrate: float = 1.0,
@@ -185,7 +186,7 @@ def plan(
 
     Parameters
     ----------
-    faces, models, bands, sides, device, batch_size, keep_crops, upscale, precision
+    faces, models, bands, sides, device, batch_size, keep_crops, upscale, which_face, precision
         As for :func:`freqlab.influence`.
     pairs
         As there; None for :func:`freqlab.embed`, which removes no band.
@@ -229,6 +230,7 @@ def plan(
         device=device,
         batch_size=batch_size,
         keep_crops=keep_crops,
+        which_face=which_face,
         compile=False,
         progress=False,
     ) as run:
@@ -364,7 +366,8 @@ def _plan_model(
     held = np.isin(np.arange(n_all), label_map(run.bands, model))
     measured = _measure(run, model, held, calibrate)
     crops = found.status(f"crops/{name}")
-    usable = ~np.isin(crops, FAILED)
+    tried_again = () if run.which_face == "only" else (SEVERAL_FACES,)
+    usable = ~np.isin(crops, sorted(set(FAILED) - set(tried_again)))
     path, n_bands = f"embeddings/{node_name(model.name)}", int(held.sum())
     intact = found.status(f"{path}/intact") == DONE
     banded = found.status(f"{path}/{run.bands.key}") == DONE

@@ -107,6 +107,8 @@ def report(
         faces = str(parameters.get("faces", ast.literal_eval(defaults["faces"])))
         parameters["store"] = f"runs/{Path(faces).stem}.zarr"
 
+    if "\0" in os.fspath(out):
+        raise ParameterError(f"out={os.fspath(out)!r}: no path may hold a NUL character")
     folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     running, notebook, page = (

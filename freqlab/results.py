@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,6 +19,7 @@ import zarr
 from freqlab.chunks import open_root, place_of
 from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
+from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.plain_text import is_twin
 from freqlab.provenance import plain_attrs
 from freqlab.templates import template as named_template
@@ -26,6 +27,7 @@ from freqlab.templates import template as named_template
 __all__ = [
     "check_not_forgetting",
     "crop_template",
+    "describe_photographs",
     "describe_run",
     "open_crop",
     "open_crops",
@@ -40,6 +42,9 @@ Opened = TypeVar("Opened")
 
 _PATIENCE = 2.0  # seconds for which a store that changes is opened again and again,
 _LOOKS = 8  # and so often at least
+
+
+_ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note", "which_face")
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -231,8 +236,9 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     Returns
     -------
     xarray.Dataset
-        ``crop(face, y, x, channel)``, unless the run keeps none; ``status_text(face)``; the
-        faces' columns as coordinates.
+        ``crop(face, y, x, channel)``, unless the run keeps none; ``status_text(face)``;
+        ``several(face)``, whether the photograph shows several faces; the faces' columns as
+        coordinates.
 
     Raises
     ------
@@ -249,7 +255,9 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     faces = _while_it_grows(url, lambda: _open_face_node(url, root, "faces"))
     faces = faces.isel(face=slice(0, crops.sizes["face"]))
     kept = {name: faces[name] for name in ("subject", "path") if name in faces.variables}
-    return crops.assign(status_text=("face", text)).assign_coords(kept)
+    several = shows_several(_about_photographs(faces))
+    crops = crops.assign(status_text=("face", text), several=("face", several))
+    return crops.assign_coords(kept)
 
 
 def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") -> pd.Series[float]:
@@ -314,6 +322,54 @@ def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
     return found[check_name("model", model, found)]
 
 
+def describe_photographs(
+    store: str | os.PathLike[str], *, faces: Iterable[str] | None = None
+) -> str:
+    """Say how many photographs of a run show several faces, failed, or were not decoded plainly.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    faces
+        Names of the faces to tell of; all by default.
+
+    Returns
+    -------
+    str
+        Sentences.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    ParameterError
+        If a face is not in the run.
+    """
+    url = os.fspath(store)
+    node = _open_face_node(url, _open_group(url), "faces")
+    columns = _about_photographs(node)
+    if faces is not None:
+        wanted = list(map(str, faces))
+        unknown = sorted(set(wanted) - set(columns["face"].astype(str)))
+        if unknown:
+            raise ParameterError(f"faces {unknown[:3]} are not in the run")
+        chosen = np.isin(columns["face"].astype(str), wanted)
+        columns = {name: values[chosen] for name, values in columns.items()}
+    notes = photograph_notes(columns, examples=False)
+    return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes) or (
+        "Every photograph could be read, and no choice was made in it."
+    )
+
+
+def _about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
+    """Columns of ``/faces`` as :func:`freqlab.photographs.photograph_notes` takes them."""
+    columns = {name: faces[name].to_numpy() for name in ABOUT_PHOTOGRAPHS if name in faces}
+    codes = {text: code for code, text in FLAGS.items()}
+    columns["status"] = np.array([codes[text] for text in columns["status"]], np.int8)
+    return columns
+
+
 def describe_run(path: str | os.PathLike[str]) -> str:
     """Say in a few lines what a run holds: faces by status, models, embeddings, results.
 
@@ -344,11 +400,19 @@ def _description(url: str) -> str:
 
 
 def _failure_lines(url: str, root: zarr.Group) -> list[str]:
-    """The first faces that could not be used, and why."""
-    status = _open_face_node(url, root, "faces")["status"].to_series()
+    """The first faces that could not be used, and why; and what else is to be said of faces."""
+    faces = _open_face_node(url, root, "faces")
+    status = faces["status"].to_series()
     failed = status[~status.isin([FLAGS[DONE], FLAGS[PENDING]])]
-    lines = [f"    {face}: {why}" for face, why in failed.head(5).items()]
-    return [*lines, f"    ... and {len(failed) - 5:,} more"] if len(failed) > 5 else lines
+    columns = _about_photographs(faces)
+    notes = dict(zip(columns["face"], columns.get("image_note", ()), strict=False))
+    lines = []
+    for face, why in failed.head(5).items():
+        note = notes.get(face, "")
+        lines.append(f"    {face}: {why}" + (f" ({note})" if note else ""))
+    if len(failed) > 5:
+        lines.append(f"    ... and {len(failed) - 5:,} more")
+    return [*lines, *(f"    {note}" for note in photograph_notes(columns) if "failed" not in note)]
 
 
 def _short(checkpoint: str) -> str:
@@ -451,7 +515,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
         metadata = [
             name
             for name, variable in dataset.data_vars.items()
-            if variable.dims == ("face",) and name not in ("sha256", "file_size", "file_mtime")
+            if variable.dims == ("face",) and name not in _ABOUT_FILES
         ]
         dataset = dataset.set_coords(metadata)
     if root.attrs.get("forgotten") and not all_rows:

@@ -41,6 +41,7 @@ def embed(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
+    which_face: str = "largest",
     precision: str = "float32",
     compile: bool | str = "auto",
     repair: bool = False,
@@ -51,8 +52,8 @@ def embed(
 
     Parameters
     ----------
-    faces, models, store, device, batch_size, keep_crops, upscale, precision, compile, repair, \
-cluster, progress
+    faces, models, store, device, batch_size, keep_crops, upscale, which_face, precision, \
+compile, repair, cluster, progress
         As for :func:`influence`.
 
     Returns
@@ -82,6 +83,7 @@ cluster, progress
             device=device,
             batch_size=batch_size,
             keep_crops=keep_crops,
+            which_face=which_face,
             compile=compile,
             progress=progress,
             cluster=connection,
@@ -109,6 +111,7 @@ def influence(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
+    which_face: str = "largest",
     precision: str = "float32",
     compile: bool | str = "auto",
     refine: float | None = None,
@@ -151,6 +154,11 @@ def influence(
     upscale
         Whether faces that are aligned already may be enlarged for a model with a larger
         template. Enlarging adds no detail: the finest bands then hold next to nothing.
+    which_face
+        Which of several faces in a photograph is taken: ``"largest"``; ``"central"``, the one
+        nearest to the middle; ``"only"``, none: the photograph counts as a failure. Where landmarks
+        are given, or faces are aligned, they say which. A store whose crops show another of
+        several faces refuses.
     precision
         In which networks compute: ``"float32"``; ``"bfloat16"``, about twice as fast where the
         processor has instructions for it; or ``"auto"``, which takes bfloat16 there. What bfloat16
@@ -230,6 +238,7 @@ def influence(
             device=device,
             batch_size=batch_size,
             keep_crops=keep_crops,
+            which_face=which_face,
             compile=compile,
             progress=progress,
             cluster=connection,

@@ -30,6 +30,7 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
+from freqlab.alignment import WHICH_FACE
 from freqlab.chunks import (
     ALL_CHUNKS,
     compressors,
@@ -200,6 +201,37 @@ class RunStore:
             absent = settled[is_missing(self.read(self.faces, name)[rows[settled]])]
             self._rewrite(name, rows[absent], values[absent])
         return rows.astype(np.int64)
+
+    def check_which_face(self, faces: Faces, which_face: str) -> None:
+        """Refuse to take another of several faces than the stored crops show.
+
+        Photographs that show one face, or whose landmarks were given, are the same either way.
+
+        Raises
+        ------
+        StoreConflictError
+            If a face of the store was chosen by another rule.
+        """
+        rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
+        known = np.flatnonzero(rows >= 0)
+        if not len(known) or faces.aligned is not None or "aligned" not in self.faces:
+            return
+        kept = {
+            name: self.read(self.faces, name)[rows[known]]
+            for name in ("status", "faces_found", "landmarks_given", "which_face", "aligned")
+        }
+        chosen = (kept["status"] == DONE) & (kept["faces_found"] > 1) & (kept["aligned"] == "no")
+        chosen &= ~kept["landmarks_given"]
+        rules = np.where(kept["which_face"] == "", WHICH_FACE[0], kept["which_face"])
+        wrong = np.flatnonzero(chosen & (rules != which_face))
+        if len(wrong):
+            names = ", ".join(faces.names[known[i]] for i in wrong[:3])
+            raise StoreConflictError(
+                f"store {self.url!r}: {len(wrong):,} of its faces were chosen among several in "
+                f"their photographs by which_face={str(rules[wrong[0]])!r} ({names}), and "
+                f"which_face={which_face!r} is given; nothing was overwritten. Give the same, or "
+                f"use another store"
+            )
 
     def require_node(
         self,
@@ -381,6 +413,7 @@ class RunStore:
 
     def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
         if name in node:
+            self._say_flags(node, name, column)
             return
         begun = node.path == self.faces.path or "status" in node
         array = node.create_array(
@@ -398,6 +431,13 @@ class RunStore:
             array[...] = array.fill_value
         if node.path == self.faces.path:
             node.attrs["whole"] = to_json([*from_json(node.attrs.get("whole", [])), name])
+
+    def _say_flags(self, node: zarr.Group, name: str, column: Column) -> None:
+        """Say what status codes mean that are younger than the array."""
+        if name == "status":
+            array = opened(node, name)
+            if array.attrs.get("flag_meanings") != column.attrs["flag_meanings"]:
+                array.update_attributes(dict(column.attrs))
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
         """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
@@ -573,14 +613,19 @@ def _declarations(faces: Faces) -> npt.NDArray[np.object_]:
 
 
 def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of a face's file; None where there is none."""
+    """Size in bytes and time of change in ns of a face's file.
+
+    None where there is none, or it is dated beyond the year 2262, where nanoseconds no longer fit
+    into 64 bits: then its content alone says whether it changed.
+    """
     if faces.images is not None:
         return None
     try:
         stat = Path(faces.table["path"].iloc[position]).stat()
-    except OSError:
+    except (OSError, ValueError):  # or a name that no file can have
         return None
-    return (stat.st_size, stat.st_mtime_ns)
+    numbers = (stat.st_size, stat.st_mtime_ns)
+    return numbers if all(abs(number) < 2**63 for number in numbers) else None
 
 
 def _create(

@@ -157,6 +157,99 @@ def photographs(folder):
     return [("photograph", what, f"status: {found[what]}; the run goes on") for what in known]
 
 
+def deep_png(values, *chunks):
+    """A grey PNG file of 16 bits, with further chunks before its pixels."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
+    header = struct.pack(">IIBBBBB", *values.shape[::-1], 16, 0, 0, 0, 0)
+    parts = [chunk(b"IHDR", header), *chunks, chunk(b"IDAT", zlib.compress(rows))]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts) + chunk(b"IEND", b"")
+
+
+def image_files():
+    """Files whose pixels are sound, or nearly."""
+    ramp = np.resize(np.linspace(0, 1, 112), (112, 112))
+    sound = png_of((112, 112))
+    exif = b"eXIfMM\0*\0\0\0\x08\xff\xff"
+    broken = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    floats = io.BytesIO()
+    Image.fromarray(np.full((112, 112), np.nan, np.float32)).save(floats, "TIFF")
+    clear = io.BytesIO()
+    Image.fromarray(np.zeros((112, 112, 4), np.uint8)).save(clear, "PNG")
+    palette = io.BytesIO()
+    Image.open(io.BytesIO(png_of((112, 112), "P"))).save(
+        palette, "PNG", transparency=bytes([0, 128, 255])
+    )
+    return {
+        "transparent in every place": clear.getvalue(),
+        "a palette whose colours are partly transparent": palette.getvalue(),
+        "10 bits in 16, as an infrared camera writes": deep_png((1023 * ramp).astype(int)),
+        "a thermal camera's narrow range of 16 bits": deep_png((7000 + 1500 * ramp).astype(int)),
+        "floating-point numbers that are none": floats.getvalue(),
+        "broken EXIF data": sound[:33] + broken + sound[33:],
+        "text that is cut off": sound[:33] + struct.pack(">I", 999) + b"tEXta\0b" + sound[33:],
+        "more pixels than allowed": bomb(),
+    }
+
+
+def list_images(folder):
+    """What becomes of odd image files, and of landmarks that are mixed up."""
+    orl = fl.load_faces("orl").select([0])
+    sound = orl.landmarks[0]
+    eyes, mouth, line = sound[[1, 0, 2, 3, 4]], sound[[3, 4, 2, 0, 1]], np.outer(range(5), [9, 7])
+    mixed = {
+        "landmarks with left and right eye swapped": eyes,
+        "landmarks from the person's left and right": sound[[1, 0, 2, 4, 3]],
+        "landmarks whose mouth lies above the eyes": mouth,
+        "landmarks outside the photograph": sound + np.array([0, 200]),
+        "five equal landmarks": sound * 0 + 50,
+        "landmarks on one line": line + 20,
+        "eyes two pixels apart": np.vstack([[[46, 50], [48, 50]], sound[2:]]),
+        "a nose far off": np.vstack([sound[:2], [[88, 3]], sound[3:]]),
+        "landmarks of a face upside down": np.array([91, 111]) - sound,
+    }
+    place = folder / "images"
+    place.mkdir()
+    points = np.array(fl.templates.template("arcface").points)
+    rows = []
+    for i, (what, content) in enumerate(image_files().items()):
+        (place / f"{i}.png").write_bytes(content)
+        rows.append((what, str(place / f"{i}.png"), points))
+    for what, landmarks in mixed.items():
+        rows.append((what, orl.table["path"].iloc[0], landmarks))
+    (place / "late.png").write_bytes(png_of((112, 112)))
+    os.utime(place / "late.png", (13_569_465_600, 13_569_465_600))
+    rows.append(("dated in the year 2400", str(place / "late.png"), points))
+    rows.append(("a NUL character in its name", str(place / "a\0b.png"), points))
+    rows.append(("several faces, which_face='only'", several_faces(place), points * np.nan))
+    what, paths, landmarks = zip(*rows, strict=True)
+    table = pd.DataFrame({"subject": "s", "path": paths}, index=[f"f{i}" for i in range(len(rows))])
+    store, model = folder / "images.zarr", fl.wrap_model(Linear(), name="m")
+    faces = fl.Faces(table, landmarks=np.stack(landmarks))
+    fl.embed(faces, models=[model], store=store, which_face="only", progress=False)
+    found = fl.open_run(store)["faces"].to_dataset()
+    texts = []
+    for name, status, note in zip(
+        what, found["status"].to_numpy(), found["image_note"].to_numpy(), strict=True
+    ):
+        said = f" ({note})" if note else ""
+        texts.append(("photograph", name, f"status: {status}{said}; the run goes on"))
+    return texts
+
+
+def several_faces(place):
+    orl = fl.load_faces("orl")
+    canvas = np.full((300, 400, 3), 128, np.uint8)
+    canvas[90:202, 40:132], canvas[90:202, 240:332] = orl.image(0), orl.image(90)
+    Image.fromarray(canvas).save(place / "several.png")
+    return str(place / "several.png")
+
+
 def hostile_pickle(path):
     class Hostile:
         def __reduce__(self):
@@ -288,6 +381,8 @@ def trials(folder):
         ("run", "an unknown side", influence(sides=["left"])),
         ("run", "a name with a slash", influence(name="a/b")),
         ("run", "an unknown device", influence(device="gpu")),
+        ("run", "an unknown which_face", influence(which_face="biggest")),
+        ("store", "a NUL character in its path", influence(store="a\0b.zarr")),
         (
             "run",
             "a network that returns NaN",
@@ -587,7 +682,7 @@ def shortened(text, folder):
 
 def rows(folder):
     """All trials, made."""
-    found = photographs(folder)
+    found = photographs(folder) + list_images(folder)
     tried = [*trials(folder), *file_trials(folder), *places(folder), *model_trials(folder)]
     found += [(kind, what, outcome(call, folder)) for kind, what, call in tried]
     return found + [

@@ -698,7 +698,7 @@ def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
     result = compute(given, pairs, linear, store=store)
     assert result.attrs["failures_to_acquire"] == 1
     status = fl.open_run(store)["faces"]["status"].to_numpy()
-    assert status.tolist() == ["ok", "unusable landmarks"]
+    assert status.tolist() == ["ok", "implausible landmarks"]
     better = fl.Faces(table, images=faces.images, landmarks=np.stack([points, points]))
     assert compute(better, pairs, linear, store=store).attrs["failures_to_acquire"] == 0
     with pytest.raises(StoreConflictError, match="landmarks"):
@@ -736,14 +736,14 @@ def test_landmarks_of_a_run_that_never_used_them_do_not_bind(orl, tmp_path, line
     assert not found["landmarks_given"].any()
 
 
-def test_landmarks_far_outside_are_unusable(orl, tmp_path, linear):
+def test_landmarks_far_outside_are_implausible(orl, tmp_path, linear):
     landmarks = orl.landmarks[[0, 1, 2]].copy()
     landmarks[0, 0, 0] = 9999
     faces = dataclasses.replace(orl.select([0, 1, 2]), landmarks=landmarks)
     result = compute(faces, fl.make_pairs(faces), linear, store=tmp_path / "run.zarr")
     assert result.attrs["failures_to_acquire"] == 1
     status = fl.open_run(tmp_path / "run.zarr")["faces"]["status"].to_numpy()
-    assert status.tolist() == ["unusable landmarks", "ok", "ok"]
+    assert status.tolist() == ["implausible landmarks", "ok", "ok"]
 
 
 def test_a_refused_call_leaves_nothing_that_conflicts(orl, tmp_path):

@@ -9,16 +9,18 @@ from collections.abc import Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
+import xarray as xr
 from matplotlib.figure import Figure
 
+from freqlab.decoding import decode_photograph
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.faces import decode_image
 from freqlab.plots.common import shortened
 from freqlab.results import open_crops
 
 __all__ = ["contact_sheet"]
 
 _MOST_SHOWN = 600
+_THUMBNAIL = 240  # pixels of the longer side of a photograph
 
 
 def contact_sheet(
@@ -40,7 +42,8 @@ def contact_sheet(
     template
         Of the crops.
     show
-        ``"ok"`` for crops, ``"failed"`` for faces without one.
+        ``"ok"`` for crops, ``"failed"`` for faces without one, ``"several"`` for the photographs in
+        which several faces were found, beside the crop of the one that was taken.
     faces
         Names of the faces to show, of which a sample is drawn where they are more than `n`; all
         by default.
@@ -58,13 +61,14 @@ def contact_sheet(
     StoreError
         If the run has no crops of this template.
     """
-    check_name("show", show, ["ok", "failed"])
+    check_name("show", show, ["ok", "failed", "several"])
     check_number("n", n, at_least=1, whole=True)
     check_number("columns", columns, at_least=1, whole=True)
     crops = open_crops(store, template=template)
     ok = crops["status_text"].to_numpy() == "ok"
     done = crops["status_text"].to_numpy() != "not computed"
-    chosen = np.flatnonzero(ok if show == "ok" else done & ~ok)
+    shown = {"ok": ok, "failed": done & ~ok, "several": crops["several"].to_numpy()}
+    chosen = np.flatnonzero(shown[show])
     names = crops["face"].to_numpy().astype(str)
     if faces is not None:
         unknown = sorted(set(map(str, faces)) - set(names))
@@ -75,33 +79,57 @@ def contact_sheet(
     n = min(n, _MOST_SHOWN)
     if len(chosen) > n:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
-    n_rows = max(1, math.ceil(len(chosen) / columns))
-    tall = 1.5 if show == "failed" else 1.22
+    pictures = [_pictures(crops.isel(face=position), show) for position in chosen]
+    n_places = len(chosen) * (2 if show == "several" else 1)
+    columns += columns % 2 if show == "several" else 0  # a photograph and its crop on one line
+    n_rows = max(1, math.ceil(n_places / columns))
+    tall = 1.22 if show == "ok" else 1.5
     figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
-    what = f"crops of template {template}" if show == "ok" else f"without a crop of {template}"
+    what = {
+        "ok": f"crops of template {template}",
+        "failed": f"without a crop of {template}",
+        "several": f"in photographs of several, and the crop of {template} that was taken",
+    }[show]
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
-    for place, position in enumerate(chosen):
-        ax = figure.add_subplot(n_rows, columns, place + 1)
-        image = None
-        if show == "ok" and "crop" in crops:
-            image = crops["crop"].isel(face=position).to_numpy()
-        elif "path" in crops.coords:
-            image = _photograph(str(crops["path"].isel(face=position).item()))
-        if image is None:
-            ax.set_facecolor("0.9")
-        else:
-            ax.imshow(image, interpolation="lanczos")
-        ax.set(xticks=[], yticks=[])
-        title = shortened(names[position], 16)
-        if show == "failed":
-            title += f"\n{crops['status_text'].isel(face=position).item()}"
-        ax.set_title(title, fontsize=7, pad=2)
+    place = 0
+    for position, images in zip(chosen, pictures, strict=True):
+        for i, image in enumerate(images):
+            place += 1
+            ax = figure.add_subplot(n_rows, columns, place)
+            if image is None:
+                ax.set_facecolor("0.9")
+            else:
+                ax.imshow(image, interpolation="lanczos")
+            ax.set(xticks=[], yticks=[])
+            title = shortened(names[position], 16) if i == 0 else "taken"
+            status = str(crops["status_text"].isel(face=position).item())
+            if i == len(images) - 1 and status != "ok":
+                title = f"{title}\n{status}" if i == 0 else "none taken"
+            ax.set_title(title, fontsize=7, pad=2)
     return figure
 
 
+def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]:
+    """What is shown of a face: its crop, its photograph, or the photograph and then the crop."""
+    crop = photograph = None
+    if "crop" in face and str(face["status_text"].item()) == "ok":
+        crop = face["crop"].to_numpy()
+    if "path" in face.coords and (show != "ok" or crop is None):
+        photograph = _photograph(str(face["path"].item()))
+    if show == "several":
+        return [photograph, crop]
+    return [photograph if crop is None or show == "failed" else crop]
+
+
 def _photograph(path: str) -> npt.NDArray[np.uint8] | None:
+    """A photograph, small: a sheet may hold hundreds."""
+    from PIL import Image
+
     try:
         with open(path, "rb") as file:
-            return decode_image(file.read())
-    except OSError:
+            pixels = decode_photograph(file.read()).pixels
+    except (OSError, ValueError):  # or a name that no file can have
         return None
+    small = Image.fromarray(pixels)
+    small.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    return np.asarray(small)

@@ -11,9 +11,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from freqlab.alignment import WHICH_FACE
 from freqlab.bands import Bands
 from freqlab.chunks import disk_faults, place_of
 from freqlab.cluster import Cluster
+from freqlab.decoding import most_pixels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.integrity import repair_store
@@ -24,6 +26,7 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
+from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
@@ -69,6 +72,7 @@ def begun(
     keep_crops: bool | None,
     compile: bool | str,
     progress: bool,
+    which_face: str = "largest",
     repair: bool = False,
     cluster: Cluster | None = None,
 ) -> Iterator[Run]:
@@ -87,6 +91,8 @@ def begun(
         check_number("batch_size", batch_size, at_least=1, whole=True)
     if not isinstance(compile, bool) and compile not in ("auto", "once"):
         raise ParameterError(f"compile={compile!r} must be True, False, 'auto' or 'once'")
+    check_name("which_face", which_face, WHICH_FACE)
+    most_pixels()  # says now that it is set to what it cannot be
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
@@ -95,6 +101,7 @@ def begun(
             tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
         run_store = RunStore(url, lock=lock)
         check_not_forgetting(url, run_store.root)
+        run_store.check_which_face(faces, which_face)
         try:
             yield Run(
                 store=run_store,
@@ -109,6 +116,7 @@ def begun(
                 workers=workers,
                 compile=compile,
                 cluster=cluster,
+                which_face=which_face,
             )
         except Exception:  # whatever comes of a store that is gone
             run_store.check_reachable()
@@ -121,6 +129,13 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
         count = run.forward_passes[model.name]
         done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
         run.say(f"{model.name} ({model.preprocessing}): {done}")
+    if run.progress:
+        read, node = run.store.read, run.store.faces
+        columns = {name: read(node, name)[run.rows] for name in ABOUT_PHOTOGRAPHS}
+        for note in photograph_notes(columns):
+            run.say(f"note: {note}")
+        if shows_several(columns).any():
+            run.say("note: freqlab.plots.contact_sheet(store, show='several') shows them")
     for name in run.templates if run.faces.aligned else ():
         beyond = overhang(template(run.faces.aligned or name), template(name))
         if beyond:

@@ -65,7 +65,7 @@ class Job:
         Place, length and attributes of the store, by which a worker knows it.
     model
         Name or path of the model, or the model itself, pickled.
-    device, precision, batch_size, compile
+    device, precision, batch_size, compile, which_face
         As for :func:`freqlab.influence`.
     bands
         The bands.
@@ -84,6 +84,7 @@ class Job:
     precision: str
     batch_size: int | None
     compile: bool | str
+    which_face: str
     bands: Bands
     held: npt.NDArray[np.bool_]
     nodes: tuple[str, ...]
@@ -204,6 +205,7 @@ def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_])
         precision=cluster.precision,
         batch_size=run.batch_size,
         compile=run.compile,
+        which_face=run.which_face,
         bands=run.bands,
         held=held,
         nodes=tuple(task.node.path for task in tasks),
@@ -350,6 +352,7 @@ def _run(job: Job, worker: _Worker, block: Block) -> Run:
         device=resolve_device(job.device),
         workers=in_this_thread(worker.alone),
         compile=False,
+        which_face=job.which_face,
     )
 
 

@@ -55,6 +55,9 @@ class Run:
         ``"once"``, likewise but not kept for later runs.
     cluster
         Where blocks are embedded, if not by `workers`.
+    which_face
+        Which of several faces in a photograph is taken, one of
+        :data:`freqlab.alignment.WHICH_FACE`.
     forward_passes
         Images embedded so far, per model.
     band_nodes
@@ -73,6 +76,7 @@ class Run:
     workers: Workers
     compile: bool | str = "auto"
     cluster: Cluster | None = None
+    which_face: str = "largest"
     forward_passes: dict[str, int] = field(default_factory=dict)
     band_nodes: dict[str, str] = field(default_factory=dict)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Generator
+from contextlib import ExitStack, closing
 from typing import Any
 
 import numpy as np
@@ -10,21 +12,32 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.alignment import cut, detect_faces
-from freqlab.errors import FaceSetError, ParameterError, StoreConflictError
+from freqlab.decoding import Photograph
+from freqlab.errors import (
+    FaceSetError,
+    ImageTooLargeError,
+    ParameterError,
+    StoreConflictError,
+)
 from freqlab.layout import (
     BAD_LANDMARKS,
     DONE,
     FAILED,
     FLAGS,
+    IMPLAUSIBLE,
     NO_FACE,
     NO_FILE,
     PENDING,
+    SEVERAL_FACES,
+    TOO_LARGE,
     TOO_SMALL,
     UNREADABLE,
     Column,
 )
 from freqlab.metadata import equal_values
 from freqlab.models.spec import Model
+from freqlab.plausibility import implausible_landmarks
+from freqlab.room import PHOTOGRAPHS
 from freqlab.stages.context import Run
 from freqlab.store import file_stamp
 from freqlab.templates import Template, template
@@ -35,22 +48,33 @@ Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
-_ABOUT_IMAGES = ("landmarks", "box", "faces_found", "sha256", "file_size", "file_mtime")
+_ABOUT_DETECTION = ("landmarks", "box", "faces_found", "which_face")
+_ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note")
+
+# Photographs of a block are read, cut and let go in groups of at most so many pixels, whatever
+# their number. One that is larger goes by itself, and waits until there is room for it: so many
+# bytes per pixel are about what decoding, detection and the warp take at their worst.
+_PIXELS_TOGETHER = 16_000_000
+_BYTES_PER_PIXEL = 16
 
 
 def rows_to_align(run: Run, to: Template) -> Rows:
     """Rows of the faces of this call that lack a crop; the node of the crops is there after this.
 
     Faces that could not be read are tried again, for a file may have come back, and so are faces
-    that were not found, where landmarks are given now.
+    that were not found, where landmarks are given now, and those that were among several, where
+    one of them is asked for now.
     """
     store = run.store
     node = _crops_node(run, to)
     status = store.read(node, "status")[run.rows]
     given = store.read(store.faces, "landmarks_given")[run.rows]
-    wanted = np.isin(status, (PENDING, UNREADABLE, NO_FILE))
+    wanted = np.isin(status, (PENDING, UNREADABLE, NO_FILE, TOO_LARGE))
+    wanted |= given & np.isin(status, (IMPLAUSIBLE, SEVERAL_FACES))
     if to.cut_by != "box":
         wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
+    if run.which_face != "only":
+        wanted |= status == SEVERAL_FACES
     return np.unique(run.rows[wanted])
 
 
@@ -91,6 +115,8 @@ def check_any_usable(run: Run, to: Template) -> None:
     if np.isin(codes, FAILED).all():
         why = ", ".join(f"{int((codes == c).sum()):,} {FLAGS[int(c)]}" for c in np.unique(codes))
         first = f"{run.faces.names[0]}: {FLAGS[int(codes[0])]}"
+        note = str(run.store.read_rows(run.store.faces, "image_note", run.rows[:1])[0])
+        first += f" ({note})" if note else ""
         raise FaceSetError(
             f"none of the {len(codes):,} faces of {run.faces.name!r} can be cut to template "
             f"{to.name!r} ({why}); {'; '.join([first, *run.faces.notes])}"
@@ -130,7 +156,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
 def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     """Crops of faces that were aligned before; as :func:`read_crops`."""
     store = run.store
-    stored = store.read_rows(store.faces, "sha256", rows)
+    stored, notes = (store.read_rows(store.faces, n, rows) for n in ("sha256", "image_note"))
     crops, status, about_faces = _align_block(run, rows, to)
     here = status == DONE
     changed = here & (stored != about_faces["sha256"])
@@ -138,6 +164,15 @@ def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
         names = [run.faces.names[i] for i in run.positions(rows[changed])]
         raise StoreConflictError(
             f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
+        )
+    otherwise = here & (notes != about_faces["image_note"])
+    if otherwise.any():
+        first = int(np.flatnonzero(otherwise)[0])
+        raise StoreConflictError(
+            f"store {store.url!r} keeps no crops and was begun with another decoding of "
+            f"{run.faces.names[run.positions(rows[[first]])[0]]} (then: "
+            f"{notes[first] or 'nothing to be said'}; now: {about_faces['image_note'][first]}); "
+            f"begin another store"
         )
     store.write_rows(store.faces, rows[~here], {}, about_faces["status"][~here])
     store.write_rows(store.crops(to.name), rows[~here], {}, status[~here])
@@ -171,15 +206,22 @@ def _align_block(
     A face may be known, its landmarks given, and yet not be cut out for one template.
     """
     degradations = run.degradations(rows)
-    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in _ABOUT_IMAGES}
+    about = (*_ABOUT_DETECTION, *_ABOUT_FILES)
+    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in about}
     known["status"] = np.full(len(rows), DONE, np.int8)
     sharp = _crops_of_sources(run, rows, to, known)
-    images = _read_images(run, rows, known, but=sharp)
     status = known["status"].copy()
-    if run.faces.aligned == to.name:
-        sharp |= images
-    else:
-        sharp |= _cut_images(run, rows, images, to, known, status)
+    wanted = [k for k in range(len(rows)) if k not in sharp]
+    with closing(_photographs(run, rows, wanted, known, status)) as groups:
+        for group in groups:
+            if run.faces.aligned == to.name:
+                sharp |= {k: photograph.pixels for k, photograph in group.items()}
+            else:
+                sharp |= _cut_images(run, rows, group, to, known, status)
+            group.clear()  # or it stays until the next one is there
+    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
+    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
+    known["status"] = np.where(spared, DONE, status).astype(np.int8)
     exact = any(one is not None and one.exact for one in degradations)
     crops = np.zeros((len(rows), *to.size, 3), np.float32 if exact else np.uint8)
     for k, position in enumerate(run.positions(rows)):
@@ -205,7 +247,7 @@ def _crops_of_sources(
         return {}
     of_sources = sources[derived]
     done = store.read_rows(store.faces, "status", of_sources) == DONE
-    for name in ("landmarks", "box", "faces_found"):
+    for name in _ABOUT_DETECTION:
         values = store.read_rows(store.faces, name, of_sources)
         known[name][derived[done]] = values[done]
     if "crop" not in node:
@@ -216,72 +258,122 @@ def _crops_of_sources(
     taken = derived[done & by_crop]
     if not len(taken):
         return {}
-    for name in ("sha256", "file_size", "file_mtime"):
+    for name in _ABOUT_FILES:
         known[name][taken] = store.read_rows(store.faces, name, sources[taken])
     crops = store.read_rows(node, "crop", sources[taken])
     return {int(k): crop for k, crop in zip(taken, crops, strict=True)}
 
 
-def _read_images(
-    run: Run, rows: Rows, known: dict[str, npt.NDArray[Any]], *, but: dict[int, Pixels]
-) -> dict[int, Pixels]:
-    """The photographs that can be read; what is found of them is added to `known`."""
-    faces, positions = run.faces, run.positions(rows)
-    images: dict[int, Pixels] = {}
-    for k, position in enumerate(positions):
-        if k in but:
-            continue
-        try:
-            content = faces.content(position)
-            images[k] = faces.image(position, content)
-        except FileNotFoundError:
-            known["status"][k] = NO_FILE
-            continue
-        except OSError:
-            known["status"][k] = UNREADABLE
-            continue
-        known["sha256"][k] = hashlib.sha256(content).hexdigest()
-        stamp = file_stamp(faces, position) or (-1, -1)
-        known["file_size"][k], known["file_mtime"][k] = stamp
-    if faces.aligned is not None:
-        size = template(faces.aligned).size
-        for k, image in images.items():
-            if image.shape[:2] != size:
-                raise ParameterError(
-                    f"face {faces.names[positions[k]]!r} is {image.shape[0]} x "
-                    f"{image.shape[1]}, not a crop of template {faces.aligned!r} ({size[0]} x "
-                    f"{size[1]}); load the faces without aligned="
-                )
-    return images
+def _photographs(
+    run: Run,
+    rows: Rows,
+    wanted: list[int],
+    known: dict[str, npt.NDArray[Any]],
+    status: npt.NDArray[np.int8],
+) -> Generator[dict[int, Photograph], None, None]:
+    """The photographs that can be read, in groups that fit into memory.
+
+    What is found of the files is added to `known` and `status`.
+    """
+    positions = run.positions(rows)
+    group: dict[int, Photograph] = {}
+    n_pixels = 0
+    for k in wanted:
+        position = positions[k]
+        with ExitStack() as held:
+            try:
+                content = run.faces.content(position)
+                n_own = run.faces.pixels_of(position, content)
+                if group and n_pixels + n_own > _PIXELS_TOGETHER:
+                    yield group
+                    group, n_pixels = {}, 0
+                if n_own > _PIXELS_TOGETHER:
+                    held.enter_context(PHOTOGRAPHS.of(n_own * _BYTES_PER_PIXEL))
+                photograph = run.faces.photograph(position, content)
+            except OSError as error:
+                status[k] = _status_of(error)
+                known["image_note"][k] = _in_a_line(error)
+                continue
+            _check_size(run, position, photograph)
+            known["image_note"][k] = photograph.note
+            known["sha256"][k] = hashlib.sha256(content).hexdigest()
+            stamp = file_stamp(run.faces, position) or (-1, -1)
+            known["file_size"][k], known["file_mtime"][k] = stamp
+            del content
+            group[k] = photograph
+            n_pixels += n_own
+            del photograph
+            if n_pixels > _PIXELS_TOGETHER:
+                yield group
+                group, n_pixels = {}, 0
+    if group:
+        yield group
+
+
+def _status_of(error: OSError) -> int:
+    """The status of a face whose photograph could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return NO_FILE
+    return TOO_LARGE if isinstance(error, ImageTooLargeError) else UNREADABLE
+
+
+def _in_a_line(error: OSError) -> str:
+    """What an error says, without the path, which the store has already."""
+    text = str(error.strerror or error)
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return " ".join(printable.split())[:200]
+
+
+def _check_size(run: Run, position: int, photograph: Photograph) -> None:
+    if run.faces.aligned is None:
+        return
+    size, found = template(run.faces.aligned).size, photograph.pixels.shape
+    if found[:2] != size:
+        raise ParameterError(
+            f"face {run.faces.names[position]!r} is {found[0]} x {found[1]}, not a crop of "
+            f"template {run.faces.aligned!r} ({size[0]} x {size[1]}); load the faces without "
+            f"aligned="
+        )
 
 
 def _cut_images(
     run: Run,
     rows: Rows,
-    images: dict[int, Pixels],
+    group: dict[int, Photograph],
     to: Template,
     known: dict[str, npt.NDArray[Any]],
     status: npt.NDArray[np.int8],
 ) -> dict[int, Pixels]:
     """Cut faces out of photographs; their `status` says which cannot be."""
     degradations, positions = run.degradations(rows), run.positions(rows)
-    landmarks, boxes = _places(run, images, known, to)
+    landmarks, boxes = _places(run, group, known, to)
     crops: dict[int, Pixels] = {}
-    for k, image in images.items():
+    for k, (image, reduced_by, _) in group.items():
         needed = boxes[k] if to.cut_by == "box" else landmarks[k]
         how = degradations[k]
         far = how is not None and how.measure == "face"
-        if np.isnan(needed).any() or (far and np.isnan(landmarks[k]).any()):
-            status[k] = NO_FACE
+        fault = _fault(run, k, image.shape[:2], reduced_by, landmarks, known, to)
+        if fault is not None:
+            status[k] = IMPLAUSIBLE
+            known["image_note"][k] = _joined(known["image_note"][k], f"landmarks: {fault}")
             continue
-        if _outside(needed, image):
+        if np.isnan(needed).any() or (far and np.isnan(landmarks[k]).any()):
+            among = run.which_face == "only" and known["faces_found"][k] > 1
+            status[k] = SEVERAL_FACES if among else NO_FACE
+            if among:
+                note = f"faces: {known['faces_found'][k]} were found"
+                known["image_note"][k] = _joined(known["image_note"][k], note)
+            continue
+        # in pixels of the photograph as it was decoded
+        points, box = (_scaled(places[k], 1 / reduced_by) for places in (landmarks, boxes))
+        if to.cut_by == "box" and _outside(box, image):
             status[k] = BAD_LANDMARKS
             continue
-        points, box, seen = landmarks[k], boxes[k], image
+        seen = image
         if how is not None and far:
             reduced = how.of_photograph(image, points, str(run.faces.table.index[positions[k]]))
             if reduced is None:
-                status[k] = known["status"][k] = TOO_SMALL
+                status[k] = TOO_SMALL
                 continue
             # pixel centres lie half a pixel inside the extent that is scaled
             ratio = np.array(reduced.shape[1::-1]) / image.shape[1::-1]
@@ -292,15 +384,12 @@ def _cut_images(
             status[k] = BAD_LANDMARKS
         else:
             crops[k] = crop
-    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
-    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
-    known["status"] = np.where(spared, DONE, status).astype(np.int8)
     return crops
 
 
 def _places(
     run: Run,
-    images: dict[int, Pixels],
+    group: dict[int, Photograph],
     known: dict[str, npt.NDArray[Any]],
     to: Template,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
@@ -312,16 +401,57 @@ def _places(
     if run.faces.aligned is not None and template(run.faces.aligned).points:
         landmarks = np.full_like(landmarks, template(run.faces.aligned).points)
     needed = boxes if to.cut_by == "box" else landmarks.reshape(len(landmarks), -1)
-    missing = [k for k in images if np.isnan(needed[k]).any()]
+    missing = [k for k in group if np.isnan(needed[k]).any()]
     if missing:
-        found = detect_faces(
-            [images[k] for k in missing], near=landmarks[missing], device=run.device
-        )
-        boxes[missing] = found.boxes
-        known["faces_found"][missing] = found.counts
+        by = np.array([group[k].reduced for k in missing], np.float32)[:, None, None]
         unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))
-        landmarks[missing] = np.where(unknown[:, None, None], found.landmarks, landmarks[missing])
+        found = detect_faces(
+            [group[k].pixels for k in missing],
+            near=_scaled(landmarks[missing], 1 / by),
+            which_face=run.which_face,
+            device=run.device,
+        )
+        boxes[missing] = _scaled(found.boxes, by[:, 0])
+        known["faces_found"][missing] = found.counts
+        known["which_face"][missing] = np.where(unknown, run.which_face, "")
+        points = _scaled(found.landmarks, by)
+        landmarks[missing] = np.where(unknown[:, None, None], points, landmarks[missing])
     return landmarks, boxes
+
+
+def _fault(
+    run: Run,
+    k: int,
+    size: tuple[int, ...],
+    reduced_by: int,
+    landmarks: npt.NDArray[np.floating],
+    known: dict[str, npt.NDArray[Any]],
+    to: Template,
+) -> str | None:
+    """Why landmarks cannot be those of a face; None where they can, or do not matter.
+
+    A template cut by a box needs none, but given ones say which face is meant.
+    """
+    detected = known["which_face"][k] != ""
+    if run.faces.aligned is not None or (to.cut_by == "box" and detected):
+        return None
+    if np.isnan(landmarks[k]).any():
+        return None
+    return implausible_landmarks(landmarks[k], (size[0] * reduced_by, size[1] * reduced_by))
+
+
+def _scaled(
+    places: npt.NDArray[np.floating], by: float | npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Places in pixels of an image that is scaled; pixel centres lie half a pixel inside."""
+    if isinstance(by, float) and by == 1:
+        return places
+    scaled = (places + 0.5) * by - 0.5
+    return np.where(np.equal(by, 1), places, scaled).astype(np.float32)
+
+
+def _joined(*notes: str) -> str:
+    return "; ".join(note for note in notes if note)
 
 
 def _outside(points: npt.NDArray[np.floating], image: Pixels) -> bool:

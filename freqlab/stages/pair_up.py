@@ -15,6 +15,7 @@ import pandas as pd
 import zarr
 from threadpoolctl import threadpool_limits
 
+from freqlab.alignment import WHICH_FACE
 from freqlab.bands import Bands
 from freqlab.chunks import opened, read, reading
 from freqlab.models.spec import Model
@@ -70,6 +71,8 @@ def write_influence(
     identity = _identity(run, models, sides, columns)
     if refinement is not None:
         identity["refine"] = refinement.tolerance
+    if run.which_face != WHICH_FACE[0]:  # which older results do not name
+        identity["which_face"] = run.which_face
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     group = store.require_group(f"influence/{name}", identity)
@@ -80,6 +83,7 @@ def write_influence(
         batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
         face_set=run.faces.name,
         credit=run.faces.credit,
+        which_face=run.which_face,
     )
     errors = {model.name: _precision_error(run, model) for model in models}
     if any(errors.values()):
