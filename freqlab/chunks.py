@@ -254,7 +254,9 @@ def chunk_block(key: str) -> int | None:
 
 def child_names(store: Any, path: str) -> list[str]:
     """Names below a path of a Zarr store, whether or not they are nodes."""
-    plain = store._store if isinstance(store, TidyStore) else store
+    plain = store
+    while isinstance(plain, WrapperStore):
+        plain = plain._store
     return sorted(sync(_collect(plain.list_dir(path))))
 
 

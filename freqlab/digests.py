@@ -152,9 +152,12 @@ class TidyStore(WrapperStore[Store]):
                 yield name
 
     def _may_be_node(self, prefix: str, name: str) -> bool:
-        if not isinstance(self._store, LocalStore):
+        inner: Any = self._store
+        while isinstance(inner, WrapperStore):
+            inner = inner._store
+        if not isinstance(inner, LocalStore):
             return True
-        return (Path(self._store.root) / prefix / name / "zarr.json").exists()
+        return (Path(inner.root) / prefix / name / "zarr.json").exists()
 
 
 _HELD: ContextVar[dict[str, Buffer] | None] = ContextVar("held", default=None)

@@ -8,6 +8,7 @@ store.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ from freqlab.digests import RecordingStore, aside, move_keys
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.integrity import Damage, Survey, survey
-from freqlab.layout import KEPT_RESULTS, PENDING
+from freqlab.layout import DONE, KEPT_RESULTS, PENDING
 from freqlab.places import plain_store
 from freqlab.plain_text import twin_name
 from freqlab.records import NODE, get, is_description, renew_record
@@ -193,7 +194,10 @@ def _remedy(url: str, found: Survey, damage: Damage, key: str) -> tuple[str, str
         )
         return UNFINISHED, f"the chunk is {how}"
     if damage.array == "reference_embedding":
-        return COMPUTE, "it is made anew, and the model held against an embedding of the run"
+        return COMPUTE, (
+            "it is made anew, and the model held against an embedding of the run; where there is "
+            f"none, the model's embeddings are moved to {aside(url)!r}"
+        )
     return COMPUTE, "the chunk is removed, and its faces are computed again"
 
 
@@ -274,7 +278,14 @@ class _Repair:
 
     def carry_out(self, steps: list[Step]) -> None:
         """All steps: first those that may find that the call does not fit."""
-        faces_first = sorted(steps, key=lambda step: step.remedy != READ_AGAIN)
+        order = {READ_AGAIN: -1}
+        faces_first = sorted(
+            steps,
+            key=lambda step: (
+                step.damage.array == "reference_embedding",  # which is held against the others
+                order.get(step.remedy, 0),
+            ),
+        )
         restored = {id(step): self._restored(step.damage) for step in self._to_read(steps)}
         self._renew(steps)
         for step in faces_first:
@@ -384,7 +395,9 @@ class _Repair:
     def _compute_again(self, damage: Damage) -> None:
         """Have the faces of a damaged chunk done again; what else stands of them is overwritten."""
         group = self._group(damage.node)
-        if damage.node == "faces":
+        if damage.array == "reference_embedding" and not self._can_be_held(group):
+            self._move(self._below(damage.node))
+        elif damage.node == "faces":
             remove_folder(self.store, f"faces/{damage.array}")  # whoever opens it makes it again
         elif damage.chunk is not None:
             self._remove_chunk(damage)
@@ -394,6 +407,20 @@ class _Repair:
             status = opened(group, "status")
             start = opened(group, damage.array).shape[0]
             status[start:] = PENDING
+
+    def _can_be_held(self, model: zarr.Group) -> bool:
+        """Whether some face has a crop and an embedding, to tell whether a model is the same."""
+        try:
+            template = json.loads(str(model.attrs["identity"]))["template"]
+            crops = self._group(f"crops/{template}")
+            done = [
+                read(opened(node, "status")) == DONE
+                for node in (crops, self._group(f"{model.path}/intact"))
+            ]
+        except (KeyError, StoreError):
+            return False
+        n_faces = min(map(len, done))
+        return "crop" in crops and bool((done[0][:n_faces] & done[1][:n_faces]).any())
 
     def _remove_chunk(self, damage: Damage) -> None:
         array = opened(self._group(damage.node), damage.array)
