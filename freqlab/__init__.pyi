@@ -48,6 +48,7 @@ from .planning import plan
 from .profiles import compare, mean_profile
 from .protocols import read_pairs
 from .quality import crop_quality
+from .repair import repair_plan
 from .reports import report
 from .results import (
     describe_photographs,
@@ -233,6 +234,7 @@ __all__ = [
     "read_pairs",
     "register_model",
     "register_template",
+    "repair_plan",
     "report",
     "resolution_errors",
     "resolution_leaks",

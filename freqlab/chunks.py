@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,15 @@ from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
 from zarr.storage import WrapperStore
 
+from freqlab.digests import TidyStore, recording
 from freqlab.errors import FreqlabError, ParameterError, StoreError
+from freqlab.places import REMOTE_OPTIONS, is_remote, plain_store
 
 __all__ = [
     "ALL_CHUNKS",
     "REMOTE_OPTIONS",
     "child_names",
+    "chunk_block",
     "compressors",
     "disk_faults",
     "has_checksums",
@@ -49,9 +52,6 @@ __all__ = [
 
 ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
 """How arrays are opened for writing: a chunk that is not there is then always a loss."""
-
-REMOTE_OPTIONS = {"use_listings_cache": False}
-"""For fsspec: what another process writes must be seen at once."""
 
 _CONSOLIDATED = b"consolidated_metadata"
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -78,11 +78,6 @@ def place_of(url: object) -> str:
     return path
 
 
-def is_remote(url: str) -> bool:
-    """Whether a store lies elsewhere than in a folder: what fsspec reaches."""
-    return "://" in url
-
-
 def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") -> zarr.Group:
     """Open the Zarr group of a run, wherever it lies.
 
@@ -100,13 +95,12 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
         package that reaches it is not installed.
     """
     place = place_of(url)
-    options = REMOTE_OPTIONS if is_remote(place) else None
     with reaching(place):
-        if options is None and mode != "a" and not Path(place).is_dir():
+        if not is_remote(place) and mode != "a" and not Path(place).is_dir():
             raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
-        group = zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
-        store = _AsItLies(group.store)
-        return zarr.open_group(store, path=group.path, mode="r" if mode == "r" else "r+")
+        plain = _AsItLies(plain_store(place, read_only=mode == "r"))
+        store = TidyStore(plain) if mode == "r" else recording(plain, place)
+        return zarr.open_group(store, mode=mode, zarr_format=3)
 
 
 def open_root_if_there(
@@ -252,9 +246,18 @@ def stored_chunks(array: zarr.Array[Any]) -> set[str]:
     return {key.removeprefix(prefix) for key in keys}
 
 
+def chunk_block(key: str) -> int | None:
+    """Along the first axis, the place of a chunk with this key below its array."""
+    parts = key.split("/")
+    return int(parts[1]) if len(parts) > 1 and parts[0] == "c" and parts[1].isdigit() else None
+
+
 def child_names(store: Any, path: str) -> list[str]:
     """Names below a path of a Zarr store, whether or not they are nodes."""
-    return sorted(sync(_collect(store.list_dir(path))))
+    plain = store
+    while isinstance(plain, WrapperStore):
+        plain = plain._store
+    return sorted(sync(_collect(plain.list_dir(path))))
 
 
 def remove_key(store: Any, key: str) -> None:
@@ -309,7 +312,9 @@ class _AsItLies(WrapperStore[Any]):
 
 def has_consolidated(root: zarr.Group) -> bool:
     """Whether somebody has consolidated the metadata of a run, which grows stale with it."""
-    inner: Any = cast(Any, root.store)._store
+    inner: Any = root.store
+    while isinstance(inner, WrapperStore):
+        inner = inner._store
     found = sync(inner.get(f"{root.path}/zarr.json".lstrip("/"), default_buffer_prototype()))
     return found is not None and _CONSOLIDATED in found.to_bytes()
 

@@ -200,11 +200,17 @@ def run(
     repair: Annotated[
         bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --repair: only say what it would do.")
+    ] = False,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
     import freqlab as fl
 
     face_set = _load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
+    if dry_run:
+        _say_repair(store, face_set, repair)
+        return
     how = _how_listed(format, columns, fold, missing, repeated, strict)
     table = _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed)
     with _stoppable():
@@ -388,12 +394,22 @@ def info(
     found = verify_run(store)
     for row in found.itertuples(index=False):
         typer.echo(str(Damage(*row)))
-    checked = f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages"
-    if found.attrs["without_checksums"]:
+    unknown = found.attrs["unknown"]
+    if unknown:
+        named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
+        typer.echo(f"no run wrote {len(unknown):,} files, which are left alone: {named}")
+    checked = (
+        f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages; thresholds of "
+        f"{found.attrs['thresholds']:,} results and a sample of the influence of "
+        f"{found.attrs['influence']:,} computed again"
+    )
+    if found.attrs["not_covered"]:
         checked += (
-            f"; {found.attrs['without_checksums']:,} arrays are older than checksums: in them a "
-            f"changed value cannot be told"
+            f"; {found.attrs['not_covered']:,} arrays are not covered by digests: of them, "
+            f"exchanged chunks cannot be told"
         )
+        if found.attrs["without_checksums"]:
+            checked += f", and in {found.attrs['without_checksums']:,} no changed value can"
     typer.echo(checked)
     if len(found):
         typer.echo("The command that made the run, with --repair, computes them again.")
@@ -550,6 +566,21 @@ def _how_listed(
         "strict": (strict, False),
     }
     return {key: value for key, (value, default) in given.items() if value != default}
+
+
+def _say_repair(store: str, faces: Any, repair: bool) -> None:
+    """Say what --repair would do."""
+    from freqlab.integrity import survey
+    from freqlab.repair import plan_repair
+
+    if not repair:
+        raise ParameterError(
+            "--dry-run goes with --repair; `freqlab plan` says what a run computes"
+        )
+    steps = plan_repair(store, survey(store), faces)
+    for step in steps:
+        typer.echo(str(step))
+    typer.echo(f"{store}: {len(steps):,} damages; nothing was written")
 
 
 def _pairs(

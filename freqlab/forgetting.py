@@ -21,10 +21,10 @@ from freqlab.chunks import (
     remove_folder,
 )
 from freqlab.errors import ParameterError, UnknownNameError
-from freqlab.integrity import remove_partial_files
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import locked
 from freqlab.plain_text import twin_name, write_twin
+from freqlab.repair import remove_partial_files
 from freqlab.store import RunStore
 
 __all__ = ["Forgotten", "forget"]

@@ -1,39 +1,40 @@
-"""Find what is damaged in a store, and take it out so that a run computes it again."""
+"""Find what is damaged in a store: held against its record of digests, and against itself."""
 
 from __future__ import annotations
 
-import hashlib
 import itertools
+import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+import re
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
+from zarr.core.sync import sync
 
-from freqlab.chunks import (
-    child_names,
-    has_checksums,
-    is_remote,
-    open_root,
-    opened,
-    place_of,
-    read,
-    remove_folder,
-    remove_key,
-    rows_without_chunk,
-    stored_chunks,
-)
+from freqlab.chunks import open_root, opened, place_of, reaching, read, rows_without_chunk
+from freqlab.consistency import contradictions
 from freqlab.errors import StoreError
-from freqlab.faces import Faces
-from freqlab.layout import DONE, KEPT_RESULTS, PENDING
-from freqlab.plain_text import is_twin, twin_name
+from freqlab.layout import DONE
+from freqlab.places import plain_store
 from freqlab.provenance import from_json
+from freqlab.recheck import recheck
+from freqlab.records import (
+    NODE,
+    Entry,
+    Record,
+    entry_of,
+    get_many,
+    holds,
+    is_description,
+    is_placed,
+    load_record,
+    parent_of,
+)
 
-__all__ = ["Damage", "check_chunks", "remove_partial_files", "repair_store", "verify_run"]
+__all__ = ["Damage", "Survey", "check_chunks", "survey", "verify_run"]
 
 
 class Damage(NamedTuple):
@@ -46,9 +47,9 @@ class Damage(NamedTuple):
     array
         Name of the array in it; empty for the group itself.
     chunk
-        Position of the chunk in the array; None if its description is damaged.
+        Position of the chunk in the array; None if something else than a chunk is damaged.
     what
-        ``"is gone"``, or what its decoder says.
+        What is wrong, such as ``"is gone"``.
     """
 
     node: str
@@ -59,15 +60,59 @@ class Damage(NamedTuple):
     def __str__(self) -> str:
         place = f"{self.node}/{self.array}".strip("/") or "the run itself"
         if self.chunk is None:
-            return f"{place}: its description (zarr.json) {self.what}"
+            return f"{place}: {self.what}"
         return f"{place}, chunk {'/'.join(map(str, self.chunk))}: {self.what}"
 
 
-def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read all of a run and hold it against its checksums.
+class Survey(NamedTuple):
+    """All that was found in a store.
 
-    A chunk is damaged if its CRC-32C (or, in stores that were begun without, its decoder) says
-    so, or if it is gone though the faces or the result in it were done.
+    Parameters
+    ----------
+    damages
+        What is wrong, with the key that it is about; empty for what concerns no single key.
+    unknown
+        Keys that no run wrote and that no reader of runs sees.
+    partial
+        Keys that killed writers left half written.
+    elsewhere
+        Of damaged keys, one that holds what should be in their place.
+    record
+        What the store must hold.
+    descriptions
+        Of all nodes as they should be, by path.
+    counts
+        ``chunks`` that were read, arrays ``without_checksums`` and ``not_covered`` by digests,
+        results whose ``thresholds`` and ``influence`` were computed again.
+    """
+
+    damages: list[tuple[Damage, str]]
+    unknown: list[str]
+    partial: list[str]
+    elsewhere: dict[str, str]
+    record: Record
+    descriptions: dict[str, dict[str, Any]]
+    counts: dict[str, int]
+
+    def text_of(self, path: str) -> bytes:
+        """The description of a node as it should be."""
+        return json.dumps(self.descriptions[path], indent=2).encode()
+
+    def attributes_of(self, path: str) -> dict[str, Any]:
+        """The attributes of a node as they should be; empty if it is not known."""
+        found = self.descriptions.get(path, {}).get("attributes", {})
+        return found if isinstance(found, dict) else {}
+
+
+def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read all of a run and hold it against its record, its checksums and itself.
+
+    The run keeps a digest of each chunk and a copy of each description (``zarr.json``), by the
+    place where they belong. So a chunk that was changed, exchanged, copied from elsewhere or lost
+    is found, and so is a description that was edited. Beyond that, lengths and faces of all
+    arrays are held against each other, thresholds are computed again from the embeddings (of up
+    to 5,000 faces), and so is a sample of the influence of each result. In parts of a run that are
+    older than such records, the chunks' CRC-32C or decoders decide.
 
     Parameters
     ----------
@@ -78,27 +123,22 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each damage: ``node``, ``array``, ``chunk``, ``what``; empty if all is well.
-        ``attrs["chunks"]`` counts what was read, ``attrs["without_checksums"]`` the arrays in
-        which a changed value cannot be told, and ``attrs["partial_files"]`` what writers that
-        were killed left behind, which does no harm.
+        ``attrs["chunks"]`` counts what was read; ``attrs["not_covered"]`` the arrays of which
+        not all chunks have a digest, ``attrs["without_checksums"]`` those in which a changed
+        value cannot be told; ``attrs["partial_files"]`` what writers that were killed left
+        behind, which does no harm; ``attrs["unknown"]`` lists files that no run wrote, which are
+        left alone; ``attrs["thresholds"]`` and ``attrs["influence"]`` count what was computed
+        again.
 
     Raises
     ------
     StoreError
         If there is no run.
     """
-    url = place_of(path)
-    root = _root(url, "r")
-    tally = _Tally()
-    found = list(_damages(root, tally))
-    table = pd.DataFrame(
-        [(d.node, d.array, d.chunk, d.what) for d in found], columns=list(Damage._fields)
-    )
-    table.attrs = {
-        "chunks": tally.chunks,
-        "without_checksums": tally.without_checksums,
-        "partial_files": len(_partial_files(url)),
-    }
+    found = survey(place_of(path))
+    table = pd.DataFrame([damage for damage, _ in found.damages], columns=list(Damage._fields))
+    table.attrs = {"partial_files": len(found.partial), "unknown": found.unknown}
+    table.attrs.update(found.counts)
     return table
 
 
@@ -121,254 +161,339 @@ def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
             )
 
 
-def repair_store(url: str, faces: Faces) -> list[Damage]:
-    """Take out what is damaged, and mark it as not done; the caller holds the lock.
-
-    Names of faces that are lost come back by the digests of the images in `faces`; what else is
-    known of a face comes back when the face is given.
+def survey(url: str) -> Survey:
+    """Find all that is wrong with a store.
 
     Raises
     ------
     StoreError
-        If the description of the run or of its faces is damaged: then nothing can be saved.
+        If there is no run, or nothing says any more what it held.
     """
-    if not is_remote(url) and not Path(url).exists():
-        return []
+    _check_is_run(url)
+    with reaching(url):
+        return _Surveying(url).all()
+
+
+def _check_is_run(url: str) -> None:
+    """Refuse what is no run; one whose own description is lost may have a record of it."""
     try:
-        root = _root(url, "r+")
+        root = open_root(url)
+        if root.attrs.get("format") == "freqlab-run":
+            return
+        fault = StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
     except StoreError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return []  # nothing was begun, so nothing is damaged
-        raise
-    remove_partial_files(url)
-    found = list(_damages(root, _Tally()))
-    twins = {damage.array for damage in found if _is_bytes_of_text(root, damage)}
-    for name in twins:
-        remove_folder(root.store, f"faces/{name}")  # made again of the text they repeat
-    repeated, found = found, [d for d in found if d.node != "faces" or d.array not in twins]
-    for damage in found:
-        if damage.chunk is None and damage.node in ("", "faces"):
-            raise StoreError(
-                f"store {url!r} cannot be repaired: {damage}; compute it anew in another store"
-            )
-        _check_given(root, damage, faces)
-    for damage in found:
-        above, _, name = damage.node.rpartition("/")
-        if name not in child_names(root.store, above):
-            continue  # removed with what it lies in
-        if damage.node == "faces":
-            _forget_block(root, damage, faces)
-        elif damage.node.startswith("influence/") and damage.chunk is not None:
-            root[damage.node].attrs["complete"] = 0
-            _remove_chunk(root, damage)
-        elif (
-            damage.chunk is None
-            or damage.array == "reference_embedding"
-            or damage.node.split("/")[0] in KEPT_RESULTS
-        ):
-            _remove_node(root, damage.node)
-        else:
-            _set_pending(root, damage.node, damage)
-    return repeated
-
-
-def _is_bytes_of_text(root: zarr.Group, damage: Damage) -> bool:
-    """Whether what is damaged only repeats a text of faces."""
-    text = damage.array.removesuffix(twin_name(""))
-    if damage.node != "faces" or text == damage.array:
-        return False
+        fault = error
     try:
-        return is_twin(opened(cast(zarr.Group, root["faces"]), damage.array))
-    except StoreError:  # its description is damaged
-        return text in child_names(root.store, "faces")
+        record = sync(load_record(plain_store(url, read_only=True)))
+    except Exception:
+        raise fault from fault.__cause__
+    if "zarr.json" not in record.accepted:
+        raise fault from fault.__cause__
 
 
-def remove_partial_files(url: str) -> int:
-    """Remove what killed writers left half written; the caller holds the lock."""
-    files = _partial_files(url)
-    for file in files:
-        file.unlink(missing_ok=True)
-    return len(files)
+class _Surveying:
+    """The work of one survey."""
 
+    def __init__(self, url: str) -> None:
+        self.url, self.store = url, plain_store(url, read_only=True)
+        self.damages: dict[tuple[Any, ...], tuple[Damage, str]] = {}
+        self.held: dict[str, Entry] = {}
+        names = ("chunks", "not_covered", "without_checksums", "thresholds", "influence")
+        self.counts = dict.fromkeys(names, 0)
 
-class _Tally:
-    chunks = 0
-    without_checksums = 0
-
-
-def _root(url: str, mode: Literal["r", "r+"]) -> zarr.Group:
-    root = open_root(url, mode)
-    if root.attrs.get("format") != "freqlab-run":
-        raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
-    return root
-
-
-def _partial_files(url: str) -> list[Path]:
-    return [] if is_remote(url) else sorted(Path(url).rglob("*.partial"))
-
-
-def _damages(root: zarr.Group, tally: _Tally, path: str = "") -> Iterator[Damage]:
-    """Everything that is wrong in a group and below it."""
-    group = root[path] if path else root
-    assert isinstance(group, zarr.Group)
-    for name in child_names(root.store, path):
-        if name == "zarr.json" or name.endswith(".partial"):
-            continue
-        below = f"{path}/{name}".strip("/")
-        try:
-            child = root[below]
-        except KeyError:
-            yield Damage(*_group_and_array(path, name), None, "is gone")
-        except PermissionError as error:  # which is no damage
-            raise StoreError(f"{below!r} in the store cannot be read: {error.strerror}") from error
-        except Exception as error:  # whatever damaged JSON makes its reader raise
-            yield Damage(*_group_and_array(path, name), None, f"cannot be read ({error})")
-        else:
-            if isinstance(child, zarr.Group):
-                yield from _damages(root, tally, below)
-            else:
-                yield from _damaged_chunks(root, group, name, tally)
-
-
-def _group_and_array(path: str, name: str) -> tuple[str, str]:
-    """A node whose description is damaged: a group, or an array of a group that has arrays."""
-    depth = {"crops": 1, "influence": 1, "embeddings": 2, "": 0}.get(path.split("/")[0], 0)
-    n_above = len(path.split("/")) if path else 0
-    return (
-        (f"{path}/{name}".strip("/"), "") if n_above <= depth and path != "faces" else (path, name)
-    )
-
-
-def _damaged_chunks(
-    root: zarr.Group, group: zarr.Group, name: str, tally: _Tally
-) -> Iterator[Damage]:
-    array = opened(group, name)
-    there = stored_chunks(array)
-    required = _required_blocks(root, group, name, array)
-    tally.without_checksums += not has_checksums(array)
-    grid = [range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
-    for chunk in itertools.product(*grid):
-        if array.metadata.encode_chunk_key(chunk) not in there:
-            if required is None or chunk[0] in required:
-                yield Damage(group.path, name, chunk, "is gone")
-            continue
-        tally.chunks += 1
-        try:
-            array.get_block_selection(chunk)
-        except Exception as error:  # each codec raises an error of its own
-            yield Damage(group.path, name, chunk, str(error) or type(error).__name__)
-
-
-def _required_blocks(
-    root: zarr.Group, group: zarr.Group, name: str, array: zarr.Array[Any]
-) -> set[int] | None:
-    """Along the first axis, the chunks that must be there; None for all."""
-    if group.path == "faces":
-        of_text = is_twin(array) and has_checksums(array)
-        whole = name == "face" or of_text or name in from_json(group.attrs.get("whole", []))
-        return None if whole else set()
-    if "status" in child_names(root.store, group.path):
-        try:
-            done = np.flatnonzero(read(opened(group, "status")) == DONE)
-        except StoreError:  # is reported for itself, and all of its blocks are done again
-            return set()
-        return set((done // array.chunks[0]).tolist())
-    if group.path.startswith("influence/"):
-        return None if group.attrs.get("complete") and has_checksums(array) else set()
-    return None
-
-
-def _remove_chunk(root: zarr.Group, damage: Damage) -> None:
-    array = opened(cast(zarr.Group, root[damage.node]), damage.array)
-    assert damage.chunk is not None
-    remove_key(root.store, f"{array.path}/{array.metadata.encode_chunk_key(damage.chunk)}")
-
-
-def _remove_node(root: zarr.Group, path: str) -> None:
-    """Remove a node whose description is damaged, so that it is made anew."""
-    parts = path.split("/")
-    n_kept = {"embeddings": 3, **dict.fromkeys(("crops", "influence", *KEPT_RESULTS), 2)}.get(
-        parts[0], 1
-    )
-    doomed = "/".join(parts[:n_kept])
-    remove_folder(root.store, doomed)
-
-
-def _set_pending(root: zarr.Group, node: str, damage: Damage) -> None:
-    """Have the faces of a damaged chunk done again; what else stands of them is overwritten."""
-    _remove_chunk(root, damage)
-    group = cast(zarr.Group, root[node])
-    _mark_pending(group, damage, "status")
-
-
-def _mark_pending(group: zarr.Group, damage: Damage, name: str) -> None:
-    status = opened(group, name)
-    assert damage.chunk is not None
-    start, stop = _span(status, damage.chunk[0])
-    if start < stop:
-        status[start:stop] = PENDING
-
-
-def _check_given(root: zarr.Group, damage: Damage, faces: Faces) -> None:
-    """What is lost of faces can be had from nowhere but the call."""
-    if damage.node != "faces" or damage.array == "face" or damage.chunk is None:
-        return
-    names = opened(cast(zarr.Group, root["faces"]), "face")
-    try:
-        concerned = read(names, slice(*_span(names, damage.chunk[0])))
-    except StoreError:  # names are lost too: those come back by the digests of images
-        return
-    absent = sorted(set(concerned) - set(faces.names))
-    if absent:
-        raise StoreError(
-            f"{damage}: to repair that, give all faces of the run; {len(absent):,} are not among "
-            f"those given, such as {absent[0]!r}"
+    def all(self) -> Survey:
+        """Look at everything."""
+        self.record = sync(load_record(self.store))
+        keys = set(sync(self._keys()))
+        partial = sorted(key for key in keys if key.endswith(".partial"))
+        keys = {key for key in keys if key not in partial and not key.startswith(f"{NODE}/")}
+        wrong = sync(self._wrong(sorted(keys | set(self.record.accepted))))
+        if wrong:  # a writer may have been at work between one look and the other
+            self.record = sync(load_record(self.store))
+            wrong = sync(self._wrong(wrong))
+        self.descriptions = self._descriptions()
+        elsewhere = self._note_wrong(wrong)
+        unknown = self._sort_out(keys - set(self.record.accepted))
+        self._check_record()
+        self._count(keys)
+        self._check_older(keys)
+        self._check_contents()
+        found = list(self.damages.values())
+        return Survey(
+            found, unknown, partial, elsewhere, self.record, self.descriptions, self.counts
         )
 
+    def add(
+        self, node: str, array: str, chunk: tuple[int, ...] | None, what: str, key: str = ""
+    ) -> None:
+        """Note a damage, once per place."""
+        self.damages.setdefault((node, array, chunk), (Damage(node, array, chunk, what), key))
 
-def _span(array: zarr.Array[Any], block: int) -> tuple[int, int]:
-    """Rows of a block."""
-    return block * array.chunks[0], min((block + 1) * array.chunks[0], array.shape[0])
+    async def _keys(self) -> list[str]:
+        return [key async for key in self.store.list_prefix("")]
 
+    async def _wrong(self, keys: list[str]) -> list[str]:
+        """Those of some keys that do not hold what the record says; all are read."""
+        wrong, accepted = [], self.record.accepted
+        async for key, content in get_many(self.store, keys):
+            self.held[key] = entry_of(key, content)
+            if key in accepted and not holds(self.held[key], accepted[key]):
+                wrong.append(key)
+        return wrong
 
-def _forget_block(root: zarr.Group, damage: Damage, faces: Faces) -> None:
-    """Have the faces of a block read anew, for something that is known of them is lost."""
-    group = cast(zarr.Group, root["faces"])
-    assert damage.chunk is not None
-    _remove_chunk(root, damage)
-    array = opened(group, damage.array)
-    array[slice(*_span(array, damage.chunk[0]))] = array.fill_value
-    _mark_pending(group, damage, "status")
-    if "crops" in root:
-        for _, crops in cast(zarr.Group, root["crops"]).groups():
-            if "status" in crops:
-                _mark_pending(crops, damage, "status")
-    if damage.array == "face":
-        _restore_names(group, damage, faces)
+    def _descriptions(self) -> dict[str, dict[str, Any]]:
+        """Descriptions of all nodes by path: as recorded, else as they are there."""
+        found = {}
+        for key in filter(is_description, {*self.held, *self.record.accepted}):
+            entry = self.held.get(key)
+            known = [e for e in self.record.accepted.get(key, []) if isinstance(e, dict)]
+            document = entry if not known or holds(entry, known) else known[-1]
+            if isinstance(document, dict):
+                found[key.rpartition("/")[0]] = document
+        return found
 
+    def _kind(self, path: str) -> str:
+        return str(self.descriptions.get(path, {}).get("node_type", ""))
 
-def _restore_names(group: zarr.Group, damage: Damage, faces: Faces) -> None:
-    """Give rows that lost their name the name of the face with the same image."""
-    names = opened(group, "face")
-    assert damage.chunk is not None
-    start, stop = _span(names, damage.chunk[0])
-    try:
-        digests = read(opened(group, "sha256"), slice(start, stop))
-        others = set(read(opened(group, "face"), slice(0, start)))
-        others |= set(read(opened(group, "face"), slice(stop, names.shape[0])))
-    except StoreError:
-        digests, others = np.full(stop - start, "", object), set()
-    by_digest: dict[str, list[str]] = {}
-    for position, name in enumerate(faces.names):
-        if name in others:
-            continue
+    def _place(self, path: str) -> tuple[str, str]:
+        """A node as the table of damages names it: a group, or an array in a group."""
+        above, _, name = path.rpartition("/")
+        return (above, name) if self._kind(path) == "array" else (path, "")
+
+    def _array_of(self, key: str) -> str:
+        """Path of the array in whose grid a key lies as a chunk; empty if there is none."""
+        path, at = _position(key)
+        if at is None or self._kind(path) != "array":
+            return ""
+        shape, chunks = _grid(self.descriptions[path])
+        inside = len(at) == len(shape) and all(
+            i < -(-n // size) for i, n, size in zip(at, shape, chunks, strict=True)
+        )
+        return path if inside else ""
+
+    def _note_wrong(self, wrong: list[str]) -> dict[str, str]:
+        """Say of each key what is wrong; return where its content lies instead."""
+        places = {e: key for key, e in self.held.items() if isinstance(e, str)}
+        owners: dict[str, str] = {}
+        for key, accepted in self.record.accepted.items() if wrong else ():
+            owners |= {e: key for e in accepted if isinstance(e, str)}
+        elsewhere = {}
+        for key in wrong:
+            accepted, entry = self.record.accepted[key], self.held[key]
+            if is_description(key):
+                what = f"its description (zarr.json) {_difference(entry, accepted)}"
+                self.add(*self._place(key.rpartition("/")[0]), None, what, key)
+                continue
+            what = "is gone" if entry is None else "is not what was written there"
+            if isinstance(entry, str) and entry in owners:
+                what += f", but what was written to {owners[entry]}"
+            for expected in accepted:
+                if isinstance(expected, str) and expected in places:
+                    elsewhere[key] = places[expected]
+            path, at = _position(key)
+            self.add(*path.rpartition("/")[::2], at, what, key)
+        return elsewhere
+
+    def _sort_out(self, keys: set[str]) -> list[str]:
+        """Of keys in no record, note what readers take for the run's; return the others."""
+        unknown = []
+        known, lost = self.record.accepted, set(self.record.lost)
+        groups = {
+            k.rpartition("/")[0] for k in known if self._kind(k.rpartition("/")[0]) == "group"
+        }
+        foreign: set[str] = set()
+        for key in sorted(keys, key=lambda key: (not is_description(key), key)):
+            path, at = _position(key)
+            above, _, name = path.rpartition("/")
+            if not self.record.whole or parent_of(key) in lost:
+                if not self._is_placed_here(key, path, at):
+                    unknown.append(key)
+            elif is_description(key) and self._kind(path) == "array" and above in groups:
+                self.add(above, name, None, "is an array that no run wrote", key)
+                foreign.add(path)
+            elif self._array_of(key) and f"{path}/zarr.json" in known:
+                self.add(above, name, at, "was not written by a run", key)
+            elif path not in foreign:
+                unknown.append(key)
+        return unknown
+
+    def _is_placed_here(self, key: str, path: str, at: tuple[int, ...] | None) -> bool:
+        """Whether a key without a record may be of a run; its description may be lost."""
+        if not is_placed(key, self.held[key]) or (at is None and not is_description(key)):
+            return False
+        if at is not None and path not in self.descriptions:
+            above, _, name = path.rpartition("/")
+            self.add(above, name, None, "its description (zarr.json) is gone", f"{path}/zarr.json")
+        elif at is not None:
+            return bool(self._array_of(key))
+        elif not isinstance(self.held[key], dict):
+            place = _place_of_older(path)
+            self.add(*place, None, "its description (zarr.json) cannot be read", key)
+        return True
+
+    def _check_record(self) -> None:
+        attributes = self.descriptions.get("", {}).get("attributes", {})
+        own = attributes.get("store_id")
+        if not self.record.there and own is not None:
+            self.add(NODE, "", None, "the digests of the run are gone", NODE)
+        for node in self.record.lost:
+            self.add(node, "", None, "the digests of what is in it are gone, or damaged", NODE)
+        for fault in self.record.faults:
+            self.add(fault, "", None, "the digests in it were changed, or cannot be read", NODE)
+        for name, store_id in self.record.store_ids.items():
+            if store_id not in (None, own):
+                self.add(
+                    f"{NODE}/{name}", "", None, "is of a run that wrote to another store", NODE
+                )
+        if "forgetting" in attributes:
+            what = "a person is half removed: call `freqlab forget` (fl.forget) again to finish"
+            self.add("", "", None, what)
+
+    def _count(self, keys: set[str]) -> None:
+        arrays = {p: d for p, d in self.descriptions.items() if d.get("node_type") == "array"}
+        uncovered = {_position(key)[0] for key in keys - set(self.record.accepted)}
+        self.counts["chunks"] = sum(bool(self._array_of(key)) for key in keys)
+        self.counts["not_covered"] = len(uncovered & set(arrays))
+        for document in arrays.values():
+            names = [codec.get("name") for codec in document.get("codecs", [])]
+            self.counts["without_checksums"] += "crc32c" not in names
+
+    def _check_older(self, keys: set[str]) -> None:
+        """Check chunks without a digest by what they have: checksums, or decoders."""
+        if self.record.whole and not self.record.lost:
+            return
+        damaged = {damage[:2] for damage, _ in self.damages.values() if damage.chunk is None}
+        for path, document in sorted(self.descriptions.items()):
+            above, _, name = path.rpartition("/")
+            if not is_placed(f"{path}/zarr.json", document):
+                continue
+            if self.record.whole and above not in self.record.lost:
+                continue
+            if self._kind(path) == "group" or (above, name) in damaged or not above:
+                continue
+            try:
+                self._check_older_array(above, name, document, keys)
+            except StoreError as error:
+                self.add(
+                    above, name, None, f"its description (zarr.json) {error}", f"{path}/zarr.json"
+                )
+        parents = {p.rpartition("/")[0] for p in self.descriptions if p}
+        for path in () if self.record.whole else sorted(parents - set(self.descriptions)):
+            if is_placed(f"{path}/zarr.json"):
+                what = "its description (zarr.json) is gone"
+                self.add(*_place_of_older(path), None, what, f"{path}/zarr.json")
+
+    def _check_older_array(
+        self, above: str, name: str, document: dict[str, Any], keys: set[str]
+    ) -> None:
+        path = f"{above}/{name}"
         try:
-            digest = hashlib.sha256(faces.content(position)).hexdigest()
-        except OSError:
-            continue
-        by_digest.setdefault(digest, []).append(name)
-    found = []
-    for row, digest in zip(range(start, stop), digests, strict=True):
-        candidates = by_digest.get(digest, [])
-        found.append(candidates.pop(0) if candidates else f"(lost {row})")
-    names[start:stop] = np.array(found, object)
+            array = zarr.open_array(self.store, path=path, mode="r")
+        except Exception as error:  # whatever damaged JSON makes its reader raise
+            raise StoreError(f"cannot be read ({error})") from error
+        required = self._required_blocks(above, name, array)
+        for chunk in itertools.product(
+            *[range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
+        ):
+            key = f"{path}/{array.metadata.encode_chunk_key(chunk)}"
+            if key in self.record.accepted:
+                continue
+            if key not in keys:
+                if required is None or chunk[0] in required:
+                    self.add(above, name, chunk, "is gone", key)
+                continue
+            try:
+                array.get_block_selection(chunk)
+            except Exception as error:  # each codec raises an error of its own
+                self.add(above, name, chunk, str(error) or type(error).__name__, key)
+
+    def _required_blocks(self, above: str, name: str, array: zarr.Array[Any]) -> set[int] | None:
+        """Along the first axis, the chunks that must be there; None for all."""
+        attributes = self.descriptions.get(above, {}).get("attributes", {})
+        if above == "faces":
+            return (
+                None if name == "face" or name in from_json(attributes.get("whole", [])) else set()
+            )
+        if f"{above}/status" in self.descriptions:
+            try:
+                status = np.asarray(
+                    zarr.open_array(self.store, path=f"{above}/status", mode="r")[:]
+                )
+            except Exception:  # is reported for itself, and all of its blocks are done again
+                return set()
+            return set((np.flatnonzero(status == DONE) // array.chunks[0]).tolist())
+        if above.startswith("influence/"):
+            codecs = [c.get("name") for c in self.descriptions[f"{above}/{name}"]["codecs"]]
+            return None if attributes.get("complete") and "crc32c" in codecs else set()
+        return None
+
+    def _check_contents(self) -> None:
+        """Hold what is sound for itself against everything else."""
+        broken = {damage.node for damage, _ in self.damages.values()}
+        if broken & {"", "faces"}:
+            return
+        root = open_root(self.url)
+        for node, array, what in contradictions(root, broken):
+            self.add(node, array, None, what)
+        if any(
+            damage.node.startswith(("faces", "embeddings")) for damage, _ in self.damages.values()
+        ):
+            return
+        broken = {damage.node for damage, _ in self.damages.values()}
+        found = recheck(root, broken)
+        self.counts["thresholds"], self.counts["influence"] = found.thresholds, found.influence
+        for node, array, what in found.differences:
+            self.add(node, array, None, what)
+
+
+def _position(key: str) -> tuple[str, tuple[int, ...] | None]:
+    """Path of the node that a key belongs to, and, if it is a chunk, where."""
+    match = re.fullmatch(r"(.+)/c((?:/\d+)*)", key)
+    if match:
+        return match[1], tuple(int(i) for i in match[2].split("/")[1:])
+    return key.rpartition("/")[0], None
+
+
+def _place_of_older(path: str) -> tuple[str, str]:
+    """A node without a record whose description is damaged: a group, or an array in one."""
+    depth = {"crops": 1, "influence": 1, "embeddings": 2, "": 0}.get(path.split("/")[0], 0)
+    above, _, name = path.rpartition("/")
+    is_group = len(above.split("/")) * bool(above) <= depth and above != "faces"
+    return (path, "") if is_group else (above, name)
+
+
+def _grid(document: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Shape and chunks of an array, by its description."""
+    try:
+        shape = [int(n) for n in document["shape"]]
+        return shape, [
+            max(1, int(n)) for n in document["chunk_grid"]["configuration"]["chunk_shape"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        return [], []
+
+
+def _difference(found: Entry, accepted: list[Entry]) -> str:
+    """How a description differs from what it should be."""
+    if found is None:
+        return "is gone"
+    if not isinstance(found, dict):
+        return "cannot be read"
+    known = [e for e in accepted if isinstance(e, dict)]
+    if not known:
+        return "was put there by no run"
+    return f"was edited: {_first_difference(known[-1], found)}"
+
+
+def _first_difference(expected: Any, found: Any, at: str = "") -> str:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted({*expected, *found}):
+            if expected.get(key) != found.get(key) or (key in expected) != (key in found):
+                below = f"{at}.{key}".lstrip(".")
+                if key not in found:
+                    return f"{below} is gone"
+                if key not in expected:
+                    return f"{below} was added"
+                return _first_difference(expected[key], found[key], below)
+    texts = [text if len(text) <= 60 else f"{text[:59]}…" for text in map(repr, (found, expected))]
+    return f"{at} is {texts[0]} in place of {texts[1]}"

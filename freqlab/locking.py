@@ -17,6 +17,7 @@ import filelock
 import fsspec
 
 from freqlab.chunks import REMOTE_OPTIONS, is_remote, place_of, reaching
+from freqlab.digests import writing
 from freqlab.errors import StoreError
 from freqlab.lock_files import (
     BEAT,
@@ -34,6 +35,7 @@ from freqlab.lock_files import (
     refusal,
     remove_lock_file,
 )
+from freqlab.records import NODE
 
 __all__ = ["Holder", "Lock", "check_place", "locked", "unlock"]
 
@@ -195,7 +197,8 @@ def check_place(url: str | os.PathLike[str]) -> None:
             raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
         if place.is_dir():
             entries = {entry.name for entry in place.iterdir()}
-            if entries and "zarr.json" not in entries:
+            recorded = (place / NODE / "zarr.json").is_file()
+            if entries and "zarr.json" not in entries and not recorded:
                 raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
         above = next(one for one in place.absolute().parents if os.path.lexists(one))
         if not above.is_dir():
@@ -223,11 +226,13 @@ def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
     check_place(url)
     path = place_of(url)
     if path.startswith("memory://"):
-        yield Lock()
+        with writing(path):
+            yield Lock()
         return
     lock = _acquired_in_bucket(path) if is_remote(path) else _acquired_on_disk(path)
     try:
-        yield lock
+        with writing(path):
+            yield lock
     finally:
         lock.release()
 

@@ -21,6 +21,7 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -29,10 +30,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
+from zarr import AsyncArray
+from zarr.core.sync import sync
 
 from freqlab.alignment import WHICH_FACE
 from freqlab.chunks import (
     ALL_CHUNKS,
+    chunk_block,
     compressors,
     has_consolidated,
     is_remote,
@@ -40,7 +44,11 @@ from freqlab.chunks import (
     opened,
     place_of,
     read,
+    remove_key,
+    stored_chunks,
 )
+from freqlab.consistency import face_nodes
+from freqlab.digests import RecordingStore, in_one_piece
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -58,6 +66,7 @@ from freqlab.locking import Lock, check_place
 from freqlab.metadata import equal_values, is_missing, stored_columns
 from freqlab.plain_text import create_twin, is_twin, require_twins, twin_name, write_twin
 from freqlab.provenance import from_json, make_attrs, to_json
+from freqlab.records import NODE
 
 __all__ = ["RunStore", "file_stamp", "node_name"]
 
@@ -102,11 +111,13 @@ class RunStore:
         self.url = place_of(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
         self.root = open_root(self.url, "a")
+        sync(cast(RecordingStore, self.root.store).check_descriptions())
         if "block_size" not in self.root.attrs:  # nothing, or begun and killed at once
-            if "format" not in self.root.attrs and list(self.root.keys()):
+            if "format" not in self.root.attrs and set(self.root.keys()) - {NODE}:
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
             attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
-            self.root.update_attributes({**attrs, **HOW_TO_OPEN, "block_size": block_size})
+            about = {"block_size": block_size, "store_id": uuid.uuid4().hex}
+            self.root.update_attributes({**attrs, **HOW_TO_OPEN, **about})
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
@@ -122,6 +133,9 @@ class RunStore:
             self._require_array(self.faces, name, column)
         self._fit(self.faces)
         require_twins(self.faces)
+        self._place = self._identity()
+        for path in face_nodes(self.root):
+            self._empty_beyond(cast(zarr.Group, self.root[path]))
 
     @property
     def n_faces(self) -> int:
@@ -307,8 +321,9 @@ class RunStore:
             if len(array) != len(rows):
                 raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
         for block in self.blocks(rows):
-            for name, array in (*values.items(), ("status", status)):
-                self._write_block(self._handle(node, name), rows[block], array[block])
+            with in_one_piece(self.root.store):
+                for name, array in (*values.items(), ("status", status)):
+                    self._write_block(self._handle(node, name), rows[block], array[block])
 
     def check_there(self) -> None:
         """Refuse to write into a store that was removed, moved, or taken over.
@@ -319,11 +334,29 @@ class RunStore:
             If it was.
         """
         self._lock.check()
-        if not is_remote(self.url) and not Path(self.url, "zarr.json").is_file():
+        if is_remote(self.url):
+            return
+        if not Path(self.url, "zarr.json").is_file():
             raise StoreError(
                 f"store {self.url!r} was removed or moved while a run was writing to it; "
                 f"the run ends here"
             )
+        if self._identity() != self._place:
+            raise StoreError(
+                f"another store was put in the place of {self.url!r} while a run was writing to "
+                f"it; the run ends here"
+            )
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What tells this store from any other that may be put in its place."""
+        if is_remote(self.url):
+            return ()
+        about = Path(self.url).stat()
+        try:
+            content = json.loads(Path(self.url, "zarr.json").read_bytes())
+        except (OSError, ValueError):
+            return ()
+        return about.st_dev, about.st_ino, content.get("attributes", {}).get("store_id")
 
     def check_reachable(self) -> None:
         """See whether a fault of a run comes of its store, which may be gone or out of reach.
@@ -440,12 +473,37 @@ class RunStore:
                 array.update_attributes(dict(column.attrs))
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
-        """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
+        """Give all arrays of a node one row per face; cuts off what a stopped run left over.
+
+        Raises
+        ------
+        StoreError
+            If an array is shorter than what counts as done.
+        """
         n_faces = self.n_faces if n_faces is None else n_faces
         self._handles.clear()
-        for _, array in node.arrays():
+        arrays = {name: opened(node, name) for name in node.array_keys()}
+        if node.path != self.faces.path and "status" in arrays:
+            shortest = min(array.shape[0] for array in arrays.values())
+            status = arrays["status"]
+            if shortest < status.shape[0] and (read(status, slice(shortest, None)) == DONE).any():
+                raise StoreError(
+                    f"{node.path} in store {self.url!r} has arrays that are shorter than its "
+                    f"faces: `freqlab run --repair` and fl.influence(..., repair=True) compute "
+                    f"those again"
+                )
+        for array in arrays.values():
+            if array.shape[0] < n_faces and node.path != self.faces.path:
+                _empty_from(array, array.shape[0], n_faces)
             if array.shape[0] != n_faces:
                 array.resize((n_faces, *array.shape[1:]))
+
+    def _empty_beyond(self, node: zarr.Group) -> None:
+        """Take away rows of a node that belong to no face; a run that was copied has them."""
+        n_faces = self.n_faces
+        longer = [array for _, array in node.arrays() if array.shape[0] > n_faces]
+        for array in sorted(longer, key=lambda array: array.basename != "status"):
+            array.resize((n_faces, *array.shape[1:]))
 
     def _write_block(
         self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
@@ -601,6 +659,20 @@ class RunStore:
 def node_name(name: str) -> str:
     """A name as part of a path in the store: no slash, nor what file systems refuse."""
     return re.sub(r'[/\\:*?"<>|]', "_", name)
+
+
+def _empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
+    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
+    block = array.chunks[0]
+    there = {key: chunk_block(key) for key in stored_chunks(array)}
+    for key, at in there.items():
+        if at is not None and at >= -(-first // block):
+            remove_key(array.store, f"{array.path}/{key}")
+    stop = min(-(-first // block) * block, n_rows)
+    if first < stop and first // block in there.values():
+        longer: Any = array.metadata.update_shape((n_rows, *array.shape[1:]))
+        handle: zarr.Array[Any] = zarr.Array(AsyncArray(longer, array.store_path, array.config))
+        handle[first:stop] = array.fill_value
 
 
 def _declarations(faces: Faces) -> npt.NDArray[np.object_]:

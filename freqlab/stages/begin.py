@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import uuid
@@ -18,7 +19,6 @@ from freqlab.cluster import Cluster
 from freqlab.decoding import most_pixels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
-from freqlab.integrity import repair_store
 from freqlab.locking import locked
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
@@ -27,6 +27,7 @@ from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
+from freqlab.repair import repair_store
 from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
@@ -96,9 +97,9 @@ def begun(
     device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
-        removed = repair_store(url, faces) if repair and store is not None else []
-        if removed and progress:
-            tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
+        if repair and store is not None:
+            say = functools.partial(tqdm.write, file=sys.stderr) if progress else None
+            repair_store(url, faces, say=say)
         run_store = RunStore(url, lock=lock)
         check_not_forgetting(url, run_store.root)
         run_store.check_which_face(faces, which_face)

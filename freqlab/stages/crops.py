@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Generator
 from contextlib import ExitStack, closing
 from typing import Any
@@ -48,6 +49,8 @@ Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
+_OTHER_PICTURE = 5.0  # grey levels between crops, on average: beyond other decoders and detectors
+
 _ABOUT_DETECTION = ("landmarks", "box", "faces_found", "which_face")
 _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note")
 
@@ -91,6 +94,7 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     """
     store, node = run.store, run.store.crops(to.name)
     crops, status, about_faces = _align_block(run, rows, to)
+    _check_same_photographs(run, rows, node, crops, status, about_faces)
     changed = {
         name: values
         for name, values in about_faces.items()
@@ -101,6 +105,39 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     store.write_rows(node, rows, kept, status)
     cut_out = status == DONE
     return rows[cut_out], crops[cut_out]
+
+
+def _check_same_photographs(
+    run: Run,
+    rows: Rows,
+    node: zarr.Group,
+    crops: Crops,
+    status: npt.NDArray[np.int8],
+    about_faces: dict[str, npt.NDArray[Any]],
+) -> None:
+    """Hold faces that are read again against what is known of them.
+
+    Raises
+    ------
+    StoreConflictError
+        If a photograph is another than the stored crop or digest was made of.
+    """
+    store, here = run.store, status == DONE
+    known = store.read_rows(store.faces, "sha256", rows)
+    differs = here & (known != "") & (known != about_faces["sha256"])
+    if "crop" in node:
+        stored = store.read_rows(node, "crop", rows)
+        kept = here & (known == "") & stored.any(axis=(1, 2, 3))
+        if kept.any():
+            new = np.rint(np.clip(crops[kept], 0, 255))
+            differs[kept] |= np.abs(new - stored[kept]).mean(axis=(1, 2, 3)) > _OTHER_PICTURE
+    if differs.any():
+        names = [run.faces.names[i] for i in run.positions(rows[differs])]
+        raise StoreConflictError(
+            f"store {store.url!r} was begun with other images of {', '.join(names[:3])} "
+            f"({len(names):,} faces): what is stored of them was made of those. Give them as they "
+            f"were, or use another store or another name"
+        )
 
 
 def check_any_usable(run: Run, to: Template) -> None:
@@ -184,7 +221,8 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
     store, path = run.store, f"crops/{to.name}"
     keep = run.keep_crops
     if keep is None:
-        keep = path not in store.root or f"{path}/crop" in store.root
+        known = store.root.get(path)
+        keep = known is None or bool(json.loads(str(known.attrs["identity"]))["keep_crops"])
     attrs = {"long_name": "aligned crop, RGB"}
     crop = Column(("y", "x", "channel"), (*to.size, 3), "uint8", 0, attrs)
     identity = {

@@ -24,7 +24,7 @@ from freqlab.compilation import (
     is_compiled,
 )
 from freqlab.embeddings import Part, PartDone, Removals, assemble, block_parts, embed_block
-from freqlab.errors import ModelError, StoreConflictError
+from freqlab.errors import ModelError, StoreConflictError, StoreError
 from freqlab.integrity import check_chunks
 from freqlab.layout import DONE, Column
 from freqlab.models.heads import head_of
@@ -356,8 +356,7 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
     if stored is None:  # a model that fails at its first crop leaves nothing behind
         _check_alone_and_among(run, model, labels, crop, found)
-        if path in store.root:
-            del store.root[path]
+        _check_against_stored(run, model, path)
         group = store.require_group(path, model.fingerprint())
         attrs = {"long_name": "embedding of the reference crop"}
         store.write_array(group, "reference_embedding", found, ["feature"], attrs)
@@ -412,6 +411,53 @@ def _check_alone_and_among(
                     f"others: it depends on chance, or on the batch, as a network in training mode "
                     f"does; call eval() on it"
                 )
+
+
+def _check_against_stored(run: Run, model: Model, path: str) -> None:
+    """Hold a model whose reference embedding is lost against a face that it has embedded.
+
+    Raises
+    ------
+    StoreConflictError
+        If it is another model.
+    StoreError
+        If nothing can tell.
+    """
+    store = run.store
+    if f"{path}/intact/status" not in store.root:
+        if path in store.root:
+            del store.root[path]  # begun by a run that was killed at once
+        return
+    intact: zarr.Group = store.root[f"{path}/intact"]  # type: ignore[assignment]
+    status = store.read(intact, "status")
+    crops: Any = store.root.get(f"crops/{model.spec.template}")
+    known = isinstance(crops, zarr.Group) and "crop" in crops
+    done = np.flatnonzero(status == DONE)
+    if known and len(done):
+        done = done[store.read(crops, "status")[done] == DONE]
+    done = done[:4]
+    if not (status == DONE).any():
+        return
+    if not known or not len(done):
+        raise StoreError(
+            f"{path}/reference_embedding in store {store.url!r} is lost, and there are no "
+            f"crops to tell whether model {model.name!r} is the one that it holds: use "
+            f"another name or store"
+        )
+    none = np.zeros((1, len(run.bands)), bool)
+    labels = label_map(run.bands, model)
+    pixels = np.concatenate(
+        [store.read_rows(crops, "crop", done[i : i + 1]) for i in range(len(done))]
+    )
+    found = embed_block(model, pixels, none, labels, batch_size=1)[0][:, 0]
+    stored = np.concatenate(
+        [store.read_rows(intact, "embedding", done[i : i + 1]) for i in range(len(done))]
+    )
+    if found.shape != stored.shape or not (cosine(stored, found) >= _SAME_MODEL).any():
+        raise StoreConflictError(
+            f"store {store.url!r} holds embeddings of another model by the name of "
+            f"{model.name!r}. Nothing was overwritten; use another name or store"
+        )
 
 
 def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
