@@ -29,6 +29,7 @@ import torch
 
 from freqlab.compiled_packages import (
     CACHE_VARIABLE,
+    COMPILER_FOLDER,
     cache_folder,
     find_package,
     package_key,
@@ -232,7 +233,7 @@ class Compilation:
             with (self._folder / "network.pkl").open("wb") as file:
                 cloudpickle.dump(model.network, file)
             (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-            self._process = _start(self._folder)
+            self._process = _start(self._folder, self.kept_in or self._folder)
         except Exception as error:  # whatever a user's network holds, or the disk says
             shutil.rmtree(self._folder, ignore_errors=True)
             raise ModelError(_cannot(model, _first_line(error))) from error
@@ -335,11 +336,15 @@ def _safe_cache() -> Path | None:
     return folder if os.access(folder, os.W_OK | os.X_OK) else None
 
 
-def _start(folder: Path) -> subprocess.Popen[bytes]:
-    """Start the process that compiles the job in a folder, out of reach of Ctrl-C."""
+def _start(folder: Path, shared: Path) -> subprocess.Popen[bytes]:
+    """Start the process that compiles the job in a folder, out of reach of Ctrl-C.
+
+    What the compiler keeps for itself goes into a folder that is as private as the packages; by
+    default it is one that all may guess.
+    """
     environment = {
         **os.environ,
-        "TORCHINDUCTOR_CACHE_DIR": str(folder / "inductor"),  # by default a folder all may guess
+        "TORCHINDUCTOR_CACHE_DIR": str(shared / COMPILER_FOLDER),
         "TMPDIR": str(folder),
         "PYTHONPATH": os.pathsep.join(os.path.abspath(place) for place in sys.path),
     }

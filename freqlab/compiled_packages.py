@@ -33,6 +33,7 @@ from freqlab.models.spec import Model, state_sha256
 
 __all__ = [
     "CACHE_VARIABLE",
+    "COMPILER_FOLDER",
     "Package",
     "cache_folder",
     "clear_packages",
@@ -47,8 +48,12 @@ __all__ = [
 CACHE_VARIABLE = "FREQLAB_CACHE"
 """Environment variable: a folder for the cache, or ``off`` for none."""
 
+COMPILER_FOLDER = "inductor"
+"""Folder in the cache where the compiler keeps what it can use again."""
+
 _FORMAT = 1  # of what is kept; another one is not read
 _STALE = 24 * 3600.0  # seconds, after which no compiler is still at work
+_MOST_BYTES = 300e6  # of what the compiler keeps; beyond, it begins anew
 _MOST_PACKAGES = 32  # beyond, those that were not used for longest are removed
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.Size)
 
@@ -255,12 +260,17 @@ def remove_package(key: str) -> None:
 
 def _own_files(folder: Path) -> Iterator[Path]:
     for path in folder.iterdir():
-        if re.fullmatch(r"\.?[0-9a-f]{32}(\.pt2|\.json|\.lock|-\w+)", path.name):
+        if path.name == COMPILER_FOLDER or re.fullmatch(
+            r"\.?[0-9a-f]{32}(\.pt2|\.json|\.lock|-\w+)", path.name
+        ):
             yield path
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what compilers that were killed left behind, once it is old."""
+    """Remove what compilers that were killed left behind, once it is old, and what grows large."""
+    kept = folder / COMPILER_FOLDER
+    if sum(p.stat().st_size for p in kept.rglob("*") if p.is_file()) > _MOST_BYTES:
+        shutil.rmtree(kept, ignore_errors=True)
     for path in _own_files(folder):
         try:
             if path.name.startswith(".") and time.time() - path.stat().st_mtime > _STALE:
