@@ -6,6 +6,7 @@ import contextlib
 import errno
 import itertools
 import os
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -15,18 +16,27 @@ import numpy.typing as npt
 import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
+from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.errors import ZarrUserWarning
 
 from freqlab.errors import FreqlabError, StoreError
 
 __all__ = [
     "ALL_CHUNKS",
     "REMOTE_OPTIONS",
+    "arrays_of",
     "child_names",
     "compressors",
+    "copy_folder",
+    "create_root",
     "disk_faults",
+    "groups_of",
     "has_checksums",
+    "holds_files",
     "is_remote",
+    "members_of",
+    "nothing_else_named",
     "open_root",
     "open_root_if_there",
     "opened",
@@ -87,6 +97,22 @@ def open_root_if_there(
         if isinstance(error.__cause__, FileNotFoundError):
             return None
         raise
+
+
+def create_root(url: str | os.PathLike[str], attributes: dict[str, Any]) -> zarr.Group:
+    """Create the Zarr group of a run, in one write.
+
+    Raises
+    ------
+    StoreError
+        As :func:`open_root`.
+    """
+    place = os.fspath(url)
+    options = REMOTE_OPTIONS if is_remote(place) else None
+    with reaching(place):
+        return zarr.create_group(
+            place, zarr_format=3, attributes=attributes, storage_options=options
+        )
 
 
 @contextlib.contextmanager
@@ -209,6 +235,33 @@ def child_names(store: Any, path: str) -> list[str]:
     return sorted(sync(_collect(store.list_dir(path))))
 
 
+def members_of(group: zarr.Group) -> dict[str, zarr.Group | zarr.Array[Any]]:
+    """Groups and arrays in a group, by name in order; what is neither is left out."""
+    with nothing_else_named():
+        return dict(sorted(group.members()))
+
+
+@contextlib.contextmanager
+def nothing_else_named() -> Iterator[None]:
+    """List a group without a warning of each file that is no member of it.
+
+    There are some where a writer was killed: half written, or alone where a node was to be.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized", ZarrUserWarning)
+        yield
+
+
+def groups_of(group: zarr.Group) -> dict[str, zarr.Group]:
+    """Groups in a group, by name."""
+    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Group)}
+
+
+def arrays_of(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    """Arrays in a group, by name."""
+    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Array)}
+
+
 def remove_key(store: Any, key: str) -> None:
     """Remove one key of a Zarr store, if it is there."""
     sync(store.delete(key))
@@ -217,6 +270,20 @@ def remove_key(store: Any, key: str) -> None:
 def remove_folder(store: Any, path: str) -> None:
     """Remove all of a Zarr store below a path."""
     sync(store.delete_dir(path))
+
+
+def copy_folder(store: Any, source: str, target: str) -> None:
+    """Copy all of a Zarr store below a path to below another, as it is stored."""
+    for key in sorted(sync(_collect(store.list_prefix(f"{source}/")))):
+        if not key.endswith(".partial"):
+            content = sync(store.get(key, default_buffer_prototype()))
+            sync(store.set(target + key.removeprefix(source), content))
+
+
+def holds_files(store: Any, path: str) -> bool:
+    """Whether a Zarr store holds anything below a path: a folder alone is nothing."""
+    keys = sync(_collect(store.list_prefix(f"{path}/")))
+    return any(not key.endswith(".partial") for key in keys)
 
 
 def rows_without_chunk(

@@ -14,14 +14,17 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
+from freqlab import journal
 from freqlab.chunks import (
+    arrays_of,
     child_names,
+    groups_of,
     has_checksums,
+    holds_files,
     is_remote,
     open_root,
     opened,
     read,
-    remove_folder,
     remove_key,
     rows_without_chunk,
     stored_chunks,
@@ -76,8 +79,9 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
     pandas.DataFrame
         A row for each damage: ``node``, ``array``, ``chunk``, ``what``; empty if all is well.
         ``attrs["chunks"]`` counts what was read, ``attrs["without_checksums"]`` the arrays in
-        which a changed value cannot be told, and ``attrs["partial_files"]`` what writers that
-        were killed left behind, which does no harm.
+        which a changed value cannot be told, ``attrs["partial_files"]`` what writers that were
+        killed left behind, which does no harm, and ``attrs["unfinished"]`` says what was begun
+        and not finished, which the next call that writes does.
 
     Raises
     ------
@@ -95,6 +99,7 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
         "chunks": tally.chunks,
         "without_checksums": tally.without_checksums,
         "partial_files": len(_partial_files(url)),
+        "unfinished": journal.unfinished(root),
     }
     return table
 
@@ -108,7 +113,7 @@ def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
         If one is.
     """
     done = rows[read(opened(node, "status"))[rows] == DONE]
-    for name in list(node.array_keys()):
+    for name in arrays_of(node):
         gone = rows_without_chunk(opened(node, name), done)
         if len(gone):
             raise StoreError(
@@ -137,6 +142,7 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
         if isinstance(error.__cause__, FileNotFoundError):
             return []  # nothing was begun, so nothing is damaged
         raise
+    journal.recover(root)
     remove_partial_files(url)
     found = list(_damages(root, _Tally()))
     for damage in found:
@@ -145,7 +151,7 @@ def repair_store(url: str, faces: Faces) -> list[Damage]:
                 f"store {url!r} cannot be repaired: {damage}; compute it anew in another store"
             )
         _check_given(root, damage, faces)
-    for damage in found:
+    for damage in sorted(found, key=lambda one: one.array != "status"):  # which others mark in
         above, _, name = damage.node.rpartition("/")
         if name not in child_names(root.store, above):
             continue  # removed with what it lies in
@@ -197,10 +203,13 @@ def _damages(root: zarr.Group, tally: _Tally, path: str = "") -> Iterator[Damage
         if name == "zarr.json" or name.endswith(".partial"):
             continue
         below = f"{path}/{name}".strip("/")
+        if not journal.counts(root, below):
+            continue
         try:
             child = root[below]
         except KeyError:
-            yield Damage(*_group_and_array(path, name), None, "is gone")
+            if holds_files(root.store, below):  # or a folder was made, and no more
+                yield Damage(*_group_and_array(path, name), None, "is gone")
         except Exception as error:  # whatever damaged JSON makes its reader raise
             yield Damage(*_group_and_array(path, name), None, f"cannot be read ({error})")
         else:
@@ -226,7 +235,10 @@ def _damaged_chunks(
     there = stored_chunks(array)
     required = _required_blocks(root, group, name, array)
     tally.without_checksums += not has_checksums(array)
-    grid = [range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
+    shape = list(array.shape)
+    if shape:
+        shape[0] = journal.length_of(root, group.path, shape[0])
+    grid = [range(-(-n // size)) for n, size in zip(shape, array.chunks, strict=True)]
     for chunk in itertools.product(*grid):
         if array.metadata.encode_chunk_key(chunk) not in there:
             if required is None or chunk[0] in required:
@@ -270,18 +282,24 @@ def _remove_node(root: zarr.Group, path: str) -> None:
         parts[0], 1
     )
     doomed = "/".join(parts[:n_kept])
-    remove_folder(root.store, doomed)
+    journal.remove(root, doomed)
 
 
 def _set_pending(root: zarr.Group, node: str, damage: Damage) -> None:
-    """Have the faces of a damaged chunk done again; what else stands of them is overwritten."""
-    _remove_chunk(root, damage)
+    """Have the faces of a damaged chunk done again; what else stands of them is overwritten.
+
+    They are marked first: a chunk that is gone is a damage for as long as they count as done.
+    """
     group = cast(zarr.Group, root[node])
-    _mark_pending(group, damage, "status")
+    if damage.array == "status":
+        _remove_chunk(root, damage)
+    _mark_pending(group, damage)
+    if damage.array != "status":
+        _remove_chunk(root, damage)
 
 
-def _mark_pending(group: zarr.Group, damage: Damage, name: str) -> None:
-    status = opened(group, name)
+def _mark_pending(group: zarr.Group, damage: Damage) -> None:
+    status = opened(group, "status")
     assert damage.chunk is not None
     start, stop = _span(status, damage.chunk[0])
     if start < stop:
@@ -314,20 +332,32 @@ def _forget_block(root: zarr.Group, damage: Damage, faces: Faces) -> None:
     """Have the faces of a block read anew, for something that is known of them is lost."""
     group = cast(zarr.Group, root["faces"])
     assert damage.chunk is not None
+    if damage.array == "face":  # in one write: without their names nobody finds the others again
+        names = _names_by_images(group, damage, faces)
+        _mark_block_pending(root, damage)
+        _remove_chunk(root, damage)
+        opened(group, "face")[slice(*_span(opened(group, "face"), damage.chunk[0]))] = names
+        return
+    _mark_block_pending(root, damage)
     _remove_chunk(root, damage)
     array = opened(group, damage.array)
     array[slice(*_span(array, damage.chunk[0]))] = array.fill_value
-    _mark_pending(group, damage, "status")
+
+
+def _mark_block_pending(root: zarr.Group, damage: Damage) -> None:
+    """Have the faces of a block read and cut out anew, before what is known of them goes."""
     if "crops" in root:
-        for _, crops in cast(zarr.Group, root["crops"]).groups():
+        for _, crops in groups_of(cast(zarr.Group, root["crops"])).items():
             if "status" in crops:
-                _mark_pending(crops, damage, "status")
-    if damage.array == "face":
-        _restore_names(group, damage, faces)
+                _mark_pending(crops, damage)
+    group = cast(zarr.Group, root["faces"])
+    if damage.array == "status":
+        _remove_chunk(root, damage)
+    _mark_pending(group, damage)
 
 
-def _restore_names(group: zarr.Group, damage: Damage, faces: Faces) -> None:
-    """Give rows that lost their name the name of the face with the same image."""
+def _names_by_images(group: zarr.Group, damage: Damage, faces: Faces) -> npt.NDArray[np.object_]:
+    """Names for rows that lost theirs: of the faces with the same images."""
     names = opened(group, "face")
     assert damage.chunk is not None
     start, stop = _span(names, damage.chunk[0])
@@ -350,4 +380,4 @@ def _restore_names(group: zarr.Group, damage: Damage, faces: Faces) -> None:
     for row, digest in zip(range(start, stop), digests, strict=True):
         candidates = by_digest.get(digest, [])
         found.append(candidates.pop(0) if candidates else f"(lost {row})")
-    names[start:stop] = np.array(found, object)
+    return np.array(found, object)

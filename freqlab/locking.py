@@ -158,7 +158,7 @@ def check_place(url: str | os.PathLike[str]) -> None:
     if Path(path).is_file():
         raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
     if Path(path).is_dir():
-        entries = {entry.name for entry in Path(path).iterdir()}
+        entries = {entry.name for entry in Path(path).iterdir() if entry.suffix != ".partial"}
         if entries and "zarr.json" not in entries:
             raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
 

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,8 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from freqlab.chunks import open_root
+from freqlab import journal
+from freqlab.chunks import arrays_of, groups_of, nothing_else_named, open_root
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.templates import template as named_template
@@ -71,7 +72,8 @@ def result_names(path: str | os.PathLike[str]) -> list[str]:
     root = _open_group(os.fspath(path))
     if "influence" not in root:
         return []
-    groups = [(name, group) for name, group in root["influence"].groups()]  # type: ignore[union-attr]
+    influence = cast(zarr.Group, root["influence"])
+    groups = [(n, g) for n, g in groups_of(influence).items() if journal.counts(root, g.path)]
     finished = [(str(g.attrs["created_at"]), name) for name, g in groups if g.attrs.get("complete")]
     return [name for _, name in sorted(finished)]
 
@@ -176,7 +178,7 @@ def open_crop(
     """
     url = os.fspath(path)
     root = _open_group(url)
-    if f"crops/{template}/crop" not in root:
+    if f"crops/{template}/crop" not in root or not journal.counts(root, f"crops/{template}"):
         return None
     crops = _open_face_node(url, root, f"crops/{template}")
     if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
@@ -208,7 +210,7 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     url = os.fspath(path)
     root = _open_group(url)
     node = f"crops/{template}"
-    if f"{node}/status" not in root:
+    if f"{node}/status" not in root or not journal.counts(root, node):
         raise StoreError(f"run {url!r} has no crops of template {template!r}")
     crops = _open_face_node(url, root, node)
     text = np.array([FLAGS[int(code)] for code in crops["status"].to_numpy()], object)
@@ -364,22 +366,27 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
     if "forgetting" in root.attrs:
         raise StoreError(
             f"run {url!r}: a person is being removed from it. If that was stopped, call `freqlab "
-            f"forget` (fl.forget) again with the same subject to finish"
+            f"forget` (fl.forget) again with the same subject to finish; any run with this store "
+            f"finishes it, too"
         )
 
 
-def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
+def _walk(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
+    """All groups that count, by their paths."""
     found = []
-    for name, child in sorted(group.groups()):
-        found.append((prefix + name, child))
-        found.extend(_walk(child, f"{prefix}{name}/"))
+    for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
+        path = f"{above}/{name}".strip("/")
+        if journal.counts(root, path):
+            found.append((path, child))
+            found.extend(_walk(root, path))
     return found
 
 
 def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:
-    return xr.open_zarr(
-        root.store, group=path, chunks=None, consolidated=False, drop_variables=list(without)
-    )
+    with nothing_else_named():
+        return xr.open_zarr(
+            root.store, group=path, chunks=None, consolidated=False, drop_variables=list(without)
+        )
 
 
 def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
@@ -390,7 +397,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
     node = root[path]
     if not isinstance(node, zarr.Group):
         raise StoreError(f"run {url!r}: {path} is not a group")
-    lengths = {name: array.shape[0] for name, array in node.arrays()}
+    lengths = {name: array.shape[0] for name, array in arrays_of(node).items()}
     n_faces = min(int(str(root["faces"].attrs["n_faces"])), *lengths.values())
     parts = []
     for length in set(lengths.values()):

@@ -12,7 +12,8 @@ Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
 Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
 by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
 a run that was killed goes on with the faces whose status does not say done. Faces are added in
-one step, when the number of faces in the attributes of ``/faces`` changes.
+one step, when the number of faces in the attributes of ``/faces`` changes. Nodes are made and
+removed as :mod:`freqlab.journal` says.
 """
 
 from __future__ import annotations
@@ -30,7 +31,19 @@ import numpy.typing as npt
 import pandas as pd
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, is_remote, open_root, opened, read
+from freqlab import journal
+from freqlab.chunks import (
+    ALL_CHUNKS,
+    arrays_of,
+    compressors,
+    create_root,
+    is_remote,
+    members_of,
+    open_root,
+    open_root_if_there,
+    opened,
+    read,
+)
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.layout import (
@@ -79,23 +92,31 @@ class RunStore:
         self._lock = lock or Lock()
         self.url = os.fspath(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
-        self.root = open_root(self.url, "a")
-        if "block_size" not in self.root.attrs:  # nothing, or begun and killed at once
-            if "format" not in self.root.attrs and list(self.root.keys()):
+        attrs = {
+            **make_attrs(format="freqlab-run", format_version=FORMAT_VERSION),
+            "block_size": block_size,
+        }
+        found = open_root_if_there(self.url, "r+")
+        self.root = create_root(self.url, attrs) if found is None else found
+        if "block_size" not in self.root.attrs:
+            if "format" not in self.root.attrs and members_of(self.root):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
-            attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
-            self.root.update_attributes({**attrs, "block_size": block_size})
+            self.root.update_attributes(attrs)  # an empty group, as others make it
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
                 f"this freqlab reads {FORMAT_VERSION}"
             )
         self.block_size = int(cast(int, self.root.attrs["block_size"]))
-        self.faces = self.root.require_group("faces")
-        if "n_faces" not in self.faces.attrs:
-            self.faces.attrs["n_faces"] = 0
-        for name, column in {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}.items():
-            self._require_array(self.faces, name, column)
+        if lock is not None:
+            journal.recover(self.root)
+        columns = {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}
+        if "faces" not in self.root:
+            with journal.making(self.root, "faces"):
+                self.faces = journal.make_group(self.root, "faces", {"n_faces": 0})
+                self._make_arrays(self.faces, columns)
+        self.faces = cast(zarr.Group, self.root["faces"])
+        self._require_arrays(self.faces, columns)
         self._fit(self.faces)
 
     @property
@@ -139,8 +160,8 @@ class RunStore:
         self._check_landmarks(faces, settled, rows[settled])
         self._check_images(faces, known, rows[known])
 
-        for name, values in columns.items():
-            self._require_array(self.faces, name, TEXT if values.dtype == object else NUMBER)
+        kinds = {n: TEXT if v.dtype == object else NUMBER for n, v in columns.items()}
+        self._require_arrays(self.faces, kinds)
         landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
         if faces.landmarks is not None:
             landmarks = faces.landmarks.astype(np.float32)
@@ -155,12 +176,13 @@ class RunStore:
         if len(new):
             first = self.n_faces
             rows[new] = first + np.arange(len(new))
-            self._fit(self.faces, first + len(new))
-            for name in list(self.faces.array_keys()):
-                array = opened(self.faces, name)
-                # also where nothing is given: a chunk may hold what a stopped run left there
-                array[first:] = given[name][new] if name in given else array.fill_value
-            self.faces.attrs["n_faces"] = first + len(new)
+            with journal.growing(self.root, "faces", first):
+                self._fit(self.faces, first + len(new))
+                for name in arrays_of(self.faces):
+                    array = opened(self.faces, name)
+                    # also where nothing is given: a chunk must be there
+                    array[first:] = given[name][new] if name in given else array.fill_value
+                self.faces.attrs["n_faces"] = first + len(new)
         for name, values in given.items():
             self._rewrite(name, rows[unsettled], values[unsettled])
         for name, values in columns.items():
@@ -191,24 +213,37 @@ class RunStore:
         StoreConflictError
             If the node is there with another identity.
         """
-        node = self.require_group(path, identity)
-        for name, column in {**columns, "status": FACE_COLUMNS["status"]}.items():
-            self._require_array(node, name, column)
+        arrays = {**columns, "status": FACE_COLUMNS["status"]}
+        node = self.group(path, identity)
+        if node is None:
+            with journal.making(self.root, path):
+                node = self.make_group(path, identity)
+                self._make_arrays(node, arrays)
+        self._require_arrays(node, arrays)
         self._fit(node)
         return node
 
-    def require_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
-        """Open a group that stands for one thing, or create it.
+    def make_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
+        """Create a group that stands for one thing; :func:`freqlab.journal.making` goes around."""
+        return journal.make_group(self.root, path, make_attrs(identity=dict(identity)))
+
+    def group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group | None:
+        """Open a group that stands for one thing; None if there is none.
 
         Raises
         ------
         StoreConflictError
             If it stands for something else, saying what differs.
+        StoreError
+            If it does not say what it stands for.
         """
-        group = self.root.require_group(path)
+        group = self.root.get(path)
+        if not isinstance(group, zarr.Group):
+            return None
         if "identity" not in group.attrs:
-            group.update_attributes(make_attrs(identity=dict(identity)))
-            return group
+            journal.check_empty(self.root, path)
+            journal.remove(self.root, path)  # begun by an earlier version, and killed at once
+            return None
         stored = json.loads(str(group.attrs["identity"]))
         given = json.loads(json.dumps(identity))
         differing = [
@@ -344,33 +379,40 @@ class RunStore:
         """Create an array of float32, NaN until it is written."""
         return _create(group, name, shape, chunks, np.dtype("float32"), dims, attrs)
 
-    def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
-        if name in node:
-            return
-        begun = node.path == self.faces.path or "status" in node
-        array = node.create_array(
-            name,
-            shape=(self.n_faces, *column.shape),
-            chunks=(self.block_size, *column.shape),
-            dtype=column.dtype,
-            fill_value=column.fill,
-            dimension_names=("face", *column.dims),
-            attributes=dict(column.attrs),
-            compressors=compressors(column.packed),
-            config=ALL_CHUNKS,
-        )
-        if self.n_faces and begun:  # faces may be done: a chunk must be there
-            array[...] = array.fill_value
-        if node.path == self.faces.path:
+    def _require_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        """Add the arrays to a node that it lacks, all or none."""
+        missing = {name: column for name, column in columns.items() if name not in node}
+        if missing:
+            with journal.making(self.root, *(f"{node.path}/{name}" for name in missing)):
+                self._make_arrays(node, missing)
+
+    def _make_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        begun = node.path == "faces" or "status" in node
+        for name, column in columns.items():
+            array = node.create_array(
+                name,
+                shape=(self.n_faces, *column.shape),
+                chunks=(self.block_size, *column.shape),
+                dtype=column.dtype,
+                fill_value=column.fill,
+                dimension_names=("face", *column.dims),
+                attributes=dict(column.attrs),
+                compressors=compressors(column.packed),
+                config=ALL_CHUNKS,
+            )
+            if array.shape[0] and begun:  # faces may be done: a chunk must be there
+                array[...] = array.fill_value
+        if node.path == "faces":
             whole = cast(list[str], node.attrs.get("whole", []))
-            node.attrs["whole"] = [*whole, name]
+            node.attrs["whole"] = list(dict.fromkeys([*whole, *columns]))
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
-        """Give all arrays of a node one row per face; cuts off what a stopped run left over."""
+        """Give all arrays of a node one row per face; what a stopped run left over goes."""
         n_faces = self.n_faces if n_faces is None else n_faces
         self._handles.clear()
-        for _, array in node.arrays():
-            if array.shape[0] != n_faces:
+        journal.cut(node, n_faces)
+        for array in arrays_of(node).values():
+            if array.shape[0] < n_faces:
                 array.resize((n_faces, *array.shape[1:]))
 
     def _write_block(
@@ -553,5 +595,4 @@ def _create(
         attributes=dict(attrs),
         compressors=compressors(True),
         config=ALL_CHUNKS,
-        overwrite=True,
     )

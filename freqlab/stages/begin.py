@@ -16,6 +16,7 @@ from freqlab.chunks import disk_faults
 from freqlab.cluster import Cluster
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
+from freqlab.forgetting import finish_forgetting
 from freqlab.integrity import repair_store
 from freqlab.locking import locked
 from freqlab.models.callables import Embedder
@@ -24,7 +25,6 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
-from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
 from freqlab.templates import overhang, pixels_per_pixel, template
@@ -74,7 +74,8 @@ def begun(
 ) -> Iterator[Run]:
     """Hold a store with the faces in it, and the threads that do the work.
 
-    With `repair`, what is damaged in it is first taken out, so that it is computed again.
+    With `repair`, what is damaged in it is first taken out, so that it is computed again. What
+    another call began and did not finish is brought to an end.
 
     Raises
     ------
@@ -94,7 +95,10 @@ def begun(
         if removed and progress:
             tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
         run_store = RunStore(url, lock=lock)
-        check_not_forgetting(url, run_store.root)
+        if "forgetting" in run_store.root.attrs:
+            finish_forgetting(run_store)
+            if progress:
+                tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
         try:
             yield Run(
                 store=run_store,

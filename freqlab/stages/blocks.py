@@ -154,7 +154,9 @@ def embed_on_cluster(
         for _ in range(_ROUNDS):
             for origin in _results(run, client, job, tasks, rows, to_align):
                 bar.update(origin.n_images)
-                origins.add(origin[1:])
+                if origin[1:] not in origins:
+                    origins.add(origin[1:])
+                    _note_origins(tasks, origins)
             left = [
                 run.store.pending(t.node, t.pending, model.spec.template, but=rows[:0])
                 for t in tasks
@@ -166,13 +168,21 @@ def embed_on_cluster(
         if len(had):
             done = _n_done(run, task, had)
             run.forward_passes[name] += done * len(task.removals)
-            for i, key in enumerate(("device", "batch_size", "compiled")):
-                found = sorted({origin[i] for origin in origins})
-                task.node.attrs[key] = found[0] if len(found) == 1 else str(found)
         if len(lacks):
             raise FreqlabError(
                 f"{len(lacks):,} faces are not in {run.store.url!r} though the cluster said they "
                 f"were written; do its workers write to the same place?"
+            )
+
+
+def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
+    """Note in the nodes of embeddings by what they were computed, as soon as that is known."""
+    found = [sorted(set(values)) for values in zip(*origins, strict=True)]
+    noted = [values[0] if len(values) == 1 else str(values) for values in found]
+    for task in tasks:
+        if len(task.pending):
+            task.node.update_attributes(
+                dict(zip(("device", "batch_size", "compiled"), noted, strict=True))
             )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from freqlab import journal
+from freqlab.chunks import groups_of
 from freqlab.compilation import (
     WORTH_LOADING,
     WORTH_SECONDS,
@@ -23,7 +25,7 @@ from freqlab.compilation import (
     is_compiled,
 )
 from freqlab.embeddings import Part, PartDone, Removals, assemble, block_parts, embed_block
-from freqlab.errors import ModelError, StoreConflictError
+from freqlab.errors import ModelError, StoreConflictError, StoreError
 from freqlab.integrity import check_chunks
 from freqlab.layout import DONE, Column
 from freqlab.models.spec import Model
@@ -94,8 +96,10 @@ def embed_faces(
     if len(rows) and run.cluster is not None:
         embed_on_cluster(run, model, tasks, to_align, held, rows)
     elif len(rows):
+        note_origin(run, model, tasks)  # before anything is done: nothing is pending afterwards
         done_by = embed_rows(run, model, tasks, to_align, held, rows)
-        note_origin(run, done_by, tasks)
+        if is_compiled(done_by):
+            note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
         measure_precision(run, model, node, held, run.rows[masked])
@@ -125,9 +129,13 @@ def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
     """Note in the nodes of embeddings by what they were computed."""
     for task in tasks:
         if len(task.pending):
-            task.node.attrs["device"] = model.device
-            task.node.attrs["batch_size"] = run.batch_of(model)
-            task.node.attrs["compiled"] = is_compiled(model)
+            task.node.update_attributes(
+                {
+                    "device": model.device,
+                    "batch_size": run.batch_of(model),
+                    "compiled": is_compiled(model),
+                }
+            )
 
 
 class Task(NamedTuple):
@@ -343,10 +351,10 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
     stored = None
-    if f"{path}/reference_embedding" in store.root:
-        group = store.require_group(path, model.fingerprint())
+    group = store.group(path, model.fingerprint())
+    if group is not None and "reference_embedding" in group:
         stored = store.read(group, "reference_embedding")
-        if np.isnan(stored).all():  # a run was killed before it wrote it
+        if np.isnan(stored).all():  # an earlier version was killed before it wrote it
             stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
@@ -359,11 +367,13 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
                 f"model {model.name!r} embeds a crop otherwise alone than among others: it depends "
                 f"on chance, or on the batch, as a network in training mode does; call eval() on it"
             )
-        if path in store.root:
-            del store.root[path]
-        group = store.require_group(path, model.fingerprint())
-        attrs = {"long_name": "embedding of the reference crop"}
-        store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+        if group is not None:
+            _check_nothing_embedded(group)
+            journal.remove(store.root, path)
+        with journal.making(store.root, path):
+            group = store.make_group(path, model.fingerprint())
+            attrs = {"long_name": "embedding of the reference crop"}
+            store.write_array(group, "reference_embedding", found, ["feature"], attrs)
     elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
         raise StoreConflictError(
             f"store {store.url!r} holds embeddings of another model by the name of "
@@ -371,6 +381,22 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
             f"overwritten; use another name or store"
         )
     return len(found)
+
+
+def _check_nothing_embedded(group: zarr.Group) -> None:
+    """Refuse to make a model's node anew while embeddings are in it.
+
+    Raises
+    ------
+    StoreError
+        If there are some: then what tells the model was lost.
+    """
+    if groups_of(group):
+        raise StoreError(
+            f"{group.path}/reference_embedding in the store is damaged: `freqlab info --verify` "
+            f"lists what is, `freqlab run --repair` and fl.influence(..., repair=True) compute it "
+            f"again"
+        )
 
 
 def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
