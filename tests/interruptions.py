@@ -12,7 +12,7 @@ import os
 import sys
 from pathlib import Path
 
-__all__ = ["Operations", "Recorder", "differences", "effective", "read_tree", "write_tree"]
+__all__ = ["Recorder", "apply", "differences", "effective", "read_tree", "write_tree"]
 
 _LISTENERS = []
 
@@ -123,28 +123,12 @@ def apply(tree, operation):
         del tree[path]
 
 
-class Operations:
-    """What was recorded, as the states of the disk before each operation."""
-
-    def __init__(self, before, operations):
-        self._before, self.operations = before, operations
-
-    def __len__(self):
-        return len(self.operations)
-
-    def states(self):
-        """The tree before each operation, and after the last."""
-        tree = dict(self._before)
-        yield dict(tree)
-        for operation in self.operations:
-            apply(tree, operation)
-            yield dict(tree)
-
-
 def effective(tree):
-    """What tells a state from others: nobody reads what a file holds that is half written."""
+    """What tells a tree from others: whole files. Nobody reads what is half written."""
     return frozenset(
-        (path, "" if path.endswith(".partial") else content) for path, content in tree.items()
+        (path, content)
+        for path, content in tree.items()
+        if content is not None and not path.endswith(".partial")
     )
 
 

@@ -6,8 +6,13 @@ again. What comes of it must be the undisturbed store, file by file and byte by 
 """
 
 import asyncio
+import contextlib
 import itertools
+import re
 import shutil
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +37,7 @@ from freqlab.store import RunStore
 SOME, ALL = 3, 5  # people
 OPTIONS = {"progress": False, "compile": False, "device": "cpu"}
 BANDS = fl.rings(width=28)
+_OPENED = 6  # one state in so many is opened as a whole, too
 
 
 class _Inline:
@@ -44,12 +50,18 @@ class _Inline:
         return function(*arguments, **more)
 
 
-@pytest.fixture(autouse=True)
-def small_and_in_order(monkeypatch):
+@contextlib.contextmanager
+def small_and_in_order():
     """Blocks of four faces, so that a few make several; operations in one order."""
-    monkeypatch.setitem(RunStore.__init__.__kwdefaults__, "block_size", 4)
-    monkeypatch.setattr(_local, "asyncio", _Inline())
-    with zarr.config.set({"async.concurrency": 1}):
+    with pytest.MonkeyPatch.context() as patches, zarr.config.set({"async.concurrency": 1}):
+        patches.setitem(RunStore.__init__.__kwdefaults__, "block_size", 4)
+        patches.setattr(_local, "asyncio", _Inline())
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_and_in_order():
+    with small_and_in_order():
         yield
 
 
@@ -174,6 +186,14 @@ def flip(file):
     file.write_bytes(content)
 
 
+def without_them(store):
+    influence(store, others(), "s", sides=["probe"])
+
+
+def forget_another(store):
+    fl.forget(store, subject="p2")
+
+
 def nothing(store):
     pass
 
@@ -193,21 +213,14 @@ CASES = {
     "trust card": (two_results, card),
     "another trust card": (everything, another_card),
 }
+# what is killed, what is called then, and what undisturbed commands leave the same
 BY_OTHERS = {
-    "a growth, and a trust card": (two_results, more_faces, card),
-    "a growth, and other pairs": (two_results, more_faces, more_pairs),
-    "a result, and a map": (two_results, more_pairs, maps),
-    "a forgetting, and a run of the others": (
-        everything,
-        forget,
-        lambda store: influence(store, others(), "s", sides=["probe"]),
-    ),
-    "a forgetting, and a trust card": (everything, forget, another_card),
-    "a forgetting, and maps of the others": (
-        everything,
-        forget,
-        lambda store: fl.save_trust_card(store, {"model": "m", "rows": []}),
-    ),
+    "more faces, and a trust card": (more_faces, [card, more_faces], [card]),
+    "more faces, and more pairs": (more_faces, [more_pairs, more_faces], [more_pairs]),
+    "more pairs, and maps": (more_pairs, [maps, more_pairs], [maps]),
+    "forget, and a run": (forget, [without_them], [without_them]),
+    "forget, and a trust card": (forget, [another_card], [another_card]),
+    "forget, and forget another": (forget, [forget_another], [forget_another]),
 }
 
 
@@ -229,57 +242,67 @@ class Watched:
         shutil.rmtree(self.store, ignore_errors=True)
         write_tree(tree, self.store)
 
-    def states(self):
-        """Number of an operation and the tree that a kill before it leaves, each tree once."""
-        tree, met = dict(self.before), set()
+    def states(self, *, last=True):
+        """Number of an operation and the tree that a kill before it leaves.
+
+        Of several that differ only in folders without a file, and in files that are half written,
+        the last is taken, which has them all, or the first, which has none.
+        """
+        tree, before = dict(self.before), None
         for number, operation in enumerate(self.operations):
-            state = effective(tree)
-            if state not in met:
-                met.add(state)
-                yield number, dict(tree)
+            state = number, effective(tree), dict(tree)
+            if before is not None and before[1] != state[1] and last:
+                yield before[0], before[2]
+            if (before is None or before[1] != state[1]) and not last:
+                yield number, state[2]
+            before = state
             apply(tree, operation)
+        if last:
+            yield before[0], before[2]
         assert not differences(tree, self.after), "the operations are not all that happened"
 
 
-def check_amid(watched, tree, number):
+def of_results(tree, names):
+    """The files of some results."""
+    parts = tuple(f"influence/{name}/" for name in names)
+    return {path: content for path, content in tree.items() if path.startswith(parts)}
+
+
+def check_amid(watched, tree, *, opened):
     """A store that nobody has called again: what can be read of it is true."""
-    if not any(path == "zarr.json" for path in tree):
-        return
-    root = zarr.open_group(watched.store, mode="r")
-    if "forgetting" in root.attrs:
+    found = fl.verify_run(watched.store)
+    assert not len(found), f"verify says {found.to_dict('records')}"
+    if "forgetting" in zarr.open_group(watched.store, mode="r").attrs:
         with pytest.raises(StoreError, match="being removed"):
             fl.open_influence(watched.store)
         return
-    whole = {name for name in ("r", "s") if f"influence/{name}/zarr.json" in watched.before}
-    for name in whole & set(result_names(watched.store)):
-        prefix = f"influence/{name}/"
-        found, expected = (
-            {p: c for p, c in t.items() if p.startswith(prefix)} for t in (tree, watched.before)
-        )
-        assert not differences(found, expected), f"before operation {number}: {name} differs"
-    fl.open_run(watched.store)
+    names = {name for name in ("r", "s") if f"influence/{name}/zarr.json" in watched.before}
+    assert names <= set(result_names(watched.store))
+    assert not differences(of_results(tree, names), of_results(watched.before, names))
+    if opened:
+        fl.open_run(watched.store)
 
 
-def killed_everywhere(watched, again, expected, *, every=1, first=0, damaged=False):
+def killed(watched, again, expected, *, every=1, last=True, damaged=False):
     """Put the store back to before operations, call again, and compare; how many there were."""
     n_states = 0
-    for number, tree in itertools.islice(watched.states(), first, None, every):
+    for number, tree in itertools.islice(watched.states(last=last), 0, None, every):
         watched.restore(tree)
-        what = f"before operation {number}, {watched.operations[number][:2]}"
-        check_amid(watched, tree, number)
-        if not damaged and "zarr.json" in tree:
-            found = fl.verify_run(watched.store)
-            assert not len(found), f"{what}: verify says {found.to_dict('records')}"
-        for command in again:
-            command(watched.store)
-        left = differences(read_tree(watched.store), expected)
-        assert not left, f"{what}: {left} differ"
-        assert len(fl.verify_run(watched.store)) == 0
+        try:
+            if "zarr.json" in tree and not damaged:
+                check_amid(watched, tree, opened=n_states % _OPENED == 0)
+            for command in again:
+                command(watched.store)
+            left = differences(read_tree(watched.store), expected)
+            assert not left, f"{left} differ"
+        except Exception as error:
+            error.add_note(f"killed before operation {number}, {watched.operations[number][:2]}")
+            raise
         n_states += 1
     return n_states
 
 
-def recovered(tmp_path, before, commands, again, *, every=1, first=0):
+def recovered(tmp_path, before, commands, again, **options):
     """Kill the first of some commands; call some again; expect what they do undisturbed."""
     (tmp_path / "amid").mkdir()
     watched = Watched(tmp_path / "amid", before, commands[0])
@@ -288,15 +311,92 @@ def recovered(tmp_path, before, commands, again, *, every=1, first=0):
     write_tree(watched.after, expected)
     for command in commands[1:]:
         command(expected)
-    n_states = killed_everywhere(
-        watched, again, read_tree(expected), every=every, first=first, damaged=before is damaged
-    )
+    assert len(fl.verify_run(expected)) == 0
+    options = {"damaged": before is damaged, **options}
+    n_states = killed(watched, again, read_tree(expected), **options)
     print(f"{len(watched.operations)} operations, {n_states} states recovered")
-    return len(watched.operations), n_states
+    return n_states
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_kill_before_every_operation(tmp_path, case):
     before, command = CASES[case]
-    recovered(tmp_path, before, [command], [command])
+    assert recovered(tmp_path, before, [command], [command]) > 0
+
+
+@pytest.mark.parametrize(
+    ("case", "every"),
+    [
+        ("run", 40),
+        ("more faces, and a column", 25),
+        ("forget", 45),
+        ("repair", 40),
+        ("deletion curves", 4),
+    ],
+)
+def test_a_kill_before_some_operations(tmp_path, case, every):
+    before, command = CASES[case]
+    assert recovered(tmp_path, before, [command], [command], every=every, last=False) > 2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", BY_OTHERS)
+def test_a_kill_that_another_command_comes_after(tmp_path, case):
+    command, again, undisturbed = BY_OTHERS[case]
+    every = 5 if command is forget else 2
+    assert recovered(tmp_path, everything, [command, *undisturbed], again, every=every) > 5
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [{tests!r}]
+import torch
+torch.set_num_threads(1)
+import test_every_kill as kills
+from interruptions import Recorder
+
+def die(number):
+    if number == doomed:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+for line in sys.stdin:
+    case, store, doomed = line.strip().split("|")
+    doomed = int(doomed)
+    if os.fork() == 0:
+        with kills.small_and_in_order(), Recorder(store, die).recording():
+            kills.CASES[case][1](kills.Path(store))
+        os._exit(1)
+    print(os.waitstatus_to_exitcode(os.wait()[1]), flush=True)
+"""
+
+
+def folders_and_partial_files(tree):
+    names = [re.sub("[0-9a-f]{32}", "", path) for path, content in tree.items() if content is None]
+    partial = [path for path in tree if path.endswith(".partial")]
+    return sorted(names), sorted(re.sub("[0-9a-f]{32}", "", path) for path in partial)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["forget", "deletion curves", "more faces, and a column"])
+def test_that_this_is_what_a_kill_leaves(tmp_path, case):
+    """Processes that are killed before some operations, against the operations played back."""
+    script = tmp_path / "killed.py"
+    script.write_text(KILLED.format(tests=str(Path(__file__).parent)))
+    watched = Watched(tmp_path, *CASES[case])
+    tree, states = dict(watched.before), []
+    for operation in watched.operations:
+        states.append(dict(tree))
+        apply(tree, operation)
+    command = [sys.executable, str(script)]
+    chosen = range(0, len(states), len(states) // 8)
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as it:
+        for number in chosen:
+            watched.restore(watched.before)
+            it.stdin.write(f"{case}|{watched.store}|{number}\n")
+            it.stdin.flush()
+            assert int(it.stdout.readline()) == -signal.SIGKILL
+            left = read_tree(watched.store)
+            assert not differences(left, states[number])
+            expected = folders_and_partial_files(states[number])
+            assert folders_and_partial_files(left) == expected
