@@ -394,9 +394,9 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
 
     Faces that were forgotten are left out, unless `all_rows` are asked for.
     """
-    node = root[path]
+    node = root.get(path) if journal.counts(root, path) else None
     if not isinstance(node, zarr.Group):
-        raise StoreError(f"run {url!r}: {path} is not a group")
+        raise StoreError(f"run {url!r} holds no {path} (yet)")
     lengths = {name: array.shape[0] for name, array in arrays_of(node).items()}
     n_faces = min(int(str(root["faces"].attrs["n_faces"])), *lengths.values())
     parts = []

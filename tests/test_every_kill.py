@@ -281,6 +281,7 @@ def check_amid(watched, tree, *, opened):
     assert not differences(of_results(tree, names), of_results(watched.before, names))
     if opened:
         fl.open_run(watched.store)
+        fl.plan(some_faces(), models=[model_of()], store=watched.store)
 
 
 def killed(watched, again, expected, *, every=1, last=True, damaged=False):
