@@ -30,7 +30,7 @@ from interruptions import (
 from zarr.storage import _local
 
 import freqlab as fl
-from freqlab.errors import StoreError
+from freqlab.errors import StoreError, UnknownNameError
 from freqlab.results import result_names
 from freqlab.store import RunStore
 
@@ -190,6 +190,11 @@ def without_them(store):
     influence(store, others(), "s", sides=["probe"])
 
 
+def forget_if_not_begun(store):
+    with contextlib.suppress(UnknownNameError):  # what was begun is done by now
+        forget(store)
+
+
 def forget_another(store):
     fl.forget(store, subject="p2")
 
@@ -218,9 +223,9 @@ BY_OTHERS = {
     "more faces, and a trust card": (more_faces, [card, more_faces], [card]),
     "more faces, and more pairs": (more_faces, [more_pairs, more_faces], [more_pairs]),
     "more pairs, and maps": (more_pairs, [maps, more_pairs], [maps]),
-    "forget, and a run": (forget, [without_them], [without_them]),
-    "forget, and a trust card": (forget, [another_card], [another_card]),
-    "forget, and forget another": (forget, [forget_another], [forget_another]),
+    "forget, and a run": (forget, [without_them, forget_if_not_begun], [without_them]),
+    "forget, and a trust card": (forget, [another_card, forget_if_not_begun], [another_card]),
+    "forget, and forget another": (forget, [forget_another, forget_if_not_begun], [forget_another]),
 }
 
 
