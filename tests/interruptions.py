@@ -78,7 +78,7 @@ class Recorder:
                 self._note("create", _absolute(path))
         elif event == "os.mkdir":
             path = _absolute(arguments[0], arguments[2])
-            if not os.path.isdir(path):
+            if not os.path.isdir(path) and os.path.isdir(os.path.dirname(path)):
                 self._note("mkdir", path)
         elif event == "os.rename":
             source, target = _absolute(arguments[0], arguments[2]), _absolute(arguments[1])
