@@ -21,6 +21,7 @@ import numpy.typing as npt
 import zarr
 from tqdm import tqdm
 
+from freqlab import journal
 from freqlab.bands import Bands
 from freqlab.chunks import ALL_CHUNKS, compressors, open_root, open_root_if_there, read, reading
 from freqlab.embeddings import (
@@ -32,6 +33,7 @@ from freqlab.embeddings import (
     default_batch_size,
 )
 from freqlab.errors import ParameterError
+from freqlab.forgetting import settle
 from freqlab.locking import locked
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
@@ -92,6 +94,7 @@ class BandSets:
         }
         self._about = json.dumps(about, sort_keys=True).encode()
         self._index: dict[bytes, int] = {}
+        self._n_indexed = 0
 
     def embed(
         self,
@@ -135,7 +138,8 @@ class BandSets:
         missing = [i for i, key in enumerate(keys) if key not in self._index]
         if missing:
             firsts = list({keys[i]: i for i in reversed(missing)}.values())
-            with locked(self._store):
+            with locked(self._store) as lock:
+                settle(self._store, lock)
                 group = self._open()
                 self._compute(crops, np.asarray(which), removed, fill, keys, sorted(firsts))
         rows = np.array([self._index[key] for key in keys], np.int64)
@@ -175,44 +179,54 @@ class BandSets:
         group = None if root is None else root.get(self._path)
         if not isinstance(group, zarr.Group) or "key" not in group:
             return None
+        assert root is not None
+        if not journal.counts(root, self._path):
+            return None
         keys: Any = group["key"]
-        if keys.shape[0] > len(self._index):
-            new = read(keys, slice(len(self._index), None))
-            start = len(self._index)
-            self._index.update({row.tobytes(): start + i for i, row in enumerate(new)})
+        n_known = journal.length_of(root, self._path, keys.shape[0])
+        if n_known > self._n_indexed:
+            new = read(keys, slice(self._n_indexed, n_known))
+            self._index.update({row.tobytes(): self._n_indexed + i for i, row in enumerate(new)})
+            self._n_indexed = n_known
         return group
 
     def _append(self, keys: list[bytes], embeddings: Floats) -> None:
-        """Store embeddings; their keys last, so that a stopped run leaves nothing half known."""
+        """Store embeddings and their keys, all or none."""
         root = open_root(self._store, "a")
-        group = root.require_group(self._path)
-        if "key" not in group:
-            group.update_attributes(make_attrs(model=self.model.name))
+        if f"{self._path}/key" not in root:
+            journal.remove(root, self._path)  # begun by an earlier version, and killed
+            self._create(root, embeddings.shape[1])
+        group: Any = root[self._path]
+        array, known = group["embedding"], group["key"]
+        if array.shape[1] != embeddings.shape[1]:
+            raise ParameterError(
+                f"model {self.model.name!r} returns {embeddings.shape[1]} features and the store "
+                f"holds {array.shape[1]} under its name; use another name or store"
+            )
+        start = known.shape[0]
+        with journal.growing(root, self._path, start):
+            array.append(embeddings)
+            known.append(np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1))
+        self._index.update({key: start + i for i, key in enumerate(keys)})
+        self._n_indexed = start + len(keys)
+
+    def _create(self, root: zarr.Group, n_features: int) -> None:
+        """Create the node of this model, without a row."""
+        with journal.making(root, self._path):
+            group = journal.make_group(root, self._path, make_attrs(model=self.model.name))
             for name, width, chunk, dtype, dims in (
-                ("embedding", embeddings.shape[1], _ROWS_PER_CHUNK, "float32", "feature"),
-                ("key", _KEY_BYTES, 64 * _ROWS_PER_CHUNK, "uint8", "byte"),
+                ("embedding", n_features, _ROWS_PER_CHUNK, "float32", ("set", "feature")),
+                ("key", _KEY_BYTES, 64 * _ROWS_PER_CHUNK, "uint8", ("known", "byte")),
             ):
                 group.create_array(
                     name,
                     shape=(0, width),
                     chunks=(chunk, width),
                     dtype=dtype,
-                    dimension_names=("set" if name == "embedding" else "known", dims),
+                    dimension_names=dims,
                     compressors=compressors(False),
                     config=ALL_CHUNKS,
                 )
-        array: Any = group["embedding"]
-        if array.shape[1] != embeddings.shape[1]:
-            raise ParameterError(
-                f"model {self.model.name!r} returns {embeddings.shape[1]} features and the store "
-                f"holds {array.shape[1]} under its name; use another name or store"
-            )
-        known: Any = group["key"]
-        array.resize((known.shape[0], array.shape[1]))
-        array.append(embeddings)
-        start = known.shape[0]
-        known.append(np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), -1))
-        self._index.update({key: start + i for i, key in enumerate(keys)})
 
     def _compute(
         self,

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import re
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 from fsspec.implementations.local import LocalFileSystem
+from zarr import AsyncArray
 from zarr.abc.store import ByteRequest
 from zarr.codecs import Crc32cCodec, ZstdCodec
 from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.buffer import Buffer, BufferPrototype, default_buffer_prototype
 from zarr.core.sync import sync
+from zarr.errors import ZarrUserWarning
 from zarr.storage import WrapperStore
 
 from freqlab.digests import TidyStore, recording
@@ -30,13 +33,21 @@ from freqlab.places import REMOTE_OPTIONS, is_remote, plain_store
 __all__ = [
     "ALL_CHUNKS",
     "REMOTE_OPTIONS",
+    "arrays_of",
     "child_names",
     "chunk_block",
     "compressors",
+    "copy_folder",
+    "create_root",
     "disk_faults",
+    "groups_of",
     "has_checksums",
     "has_consolidated",
+    "holds_files",
     "is_remote",
+    "longer",
+    "members_of",
+    "nothing_else_named",
     "open_root",
     "open_root_if_there",
     "opened",
@@ -113,6 +124,20 @@ def open_root_if_there(
         if isinstance(error.__cause__, FileNotFoundError):
             return None
         raise
+
+
+def create_root(url: str | os.PathLike[str], attributes: dict[str, Any]) -> zarr.Group:
+    """Create the Zarr group of a run, in one write.
+
+    Raises
+    ------
+    StoreError
+        As :func:`open_root`.
+    """
+    place = place_of(url)
+    with reaching(place):
+        store = recording(_AsItLies(plain_store(place, read_only=False)), place)
+        return zarr.create_group(store, zarr_format=3, attributes=attributes)
 
 
 @contextlib.contextmanager
@@ -260,6 +285,33 @@ def child_names(store: Any, path: str) -> list[str]:
     return sorted(sync(_collect(plain.list_dir(path))))
 
 
+def members_of(group: zarr.Group) -> dict[str, zarr.Group | zarr.Array[Any]]:
+    """Groups and arrays in a group, by name in order; what is neither is left out."""
+    with nothing_else_named(), reading(group.path or "the run itself"):
+        return dict(sorted(group.members()))
+
+
+@contextlib.contextmanager
+def nothing_else_named() -> Iterator[None]:
+    """List a group without a warning of each file that is no member of it.
+
+    There are some where a writer was killed: half written, or alone where a node was to be.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Object at .* is not recognized", ZarrUserWarning)
+        yield
+
+
+def groups_of(group: zarr.Group) -> dict[str, zarr.Group]:
+    """Groups in a group, by name."""
+    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Group)}
+
+
+def arrays_of(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
+    """Arrays in a group, by name."""
+    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Array)}
+
+
 def remove_key(store: Any, key: str) -> None:
     """Remove one key of a Zarr store, if it is there."""
     sync(store.delete(key))
@@ -268,6 +320,26 @@ def remove_key(store: Any, key: str) -> None:
 def remove_folder(store: Any, path: str) -> None:
     """Remove all of a Zarr store below a path."""
     sync(store.delete_dir(path))
+
+
+def copy_folder(store: Any, source: str, target: str) -> None:
+    """Copy all of a Zarr store below a path to below another, as it is stored."""
+    for key in sorted(sync(_collect(store.list_prefix(f"{source}/")))):
+        if not key.endswith(".partial"):
+            content = sync(store.get(key, default_buffer_prototype()))
+            sync(store.set(target + key.removeprefix(source), content))
+
+
+def holds_files(store: Any, path: str) -> bool:
+    """Whether a Zarr store holds anything below a path: a folder alone is nothing."""
+    keys = sync(_collect(store.list_prefix(f"{path}/")))
+    return any(not key.endswith(".partial") for key in keys)
+
+
+def longer(array: zarr.Array[Any], shape: tuple[int, ...]) -> zarr.Array[Any]:
+    """An array as if it had another shape, of which its description says nothing yet."""
+    metadata: Any = array.metadata.update_shape(shape)
+    return zarr.Array(AsyncArray(metadata, array.store_path, array.config))
 
 
 def rows_without_chunk(

@@ -11,12 +11,13 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.chunks import child_names, opened, read
+from freqlab import journal
+from freqlab.chunks import arrays_of, child_names, opened, read
 from freqlab.errors import StoreError
 from freqlab.layout import DONE, FORGOTTEN, PENDING
 from freqlab.records import NODE
 
-__all__ = ["contradictions", "face_nodes"]
+__all__ = ["contradictions", "face_nodes", "sound_groups"]
 
 
 def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
@@ -24,7 +25,7 @@ def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     found = []
     for name in child_names(root.store, path):
         below = f"{path}/{name}".strip("/")
-        if below in ("faces", "influence", NODE):
+        if below in ("faces", "influence", NODE) or not journal.counts(root, below):
             continue
         group: Any = None
         with contextlib.suppress(Exception):  # no node, or damaged: whoever needs it says so
@@ -33,6 +34,17 @@ def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
             is_face_node = "status" in child_names(root.store, below)
             found += [below] if is_face_node else face_nodes(root, below)
     return found
+
+
+def sound_groups(root: zarr.Group, path: str) -> Iterator[tuple[str, zarr.Group]]:
+    """Groups below a path that count and can be opened; damaged ones are told elsewhere."""
+    for name in child_names(root.store, path):
+        below, group = f"{path}/{name}", None
+        if journal.counts(root, below):
+            with contextlib.suppress(Exception):  # no node, or a damaged one
+                group = root[below]
+        if isinstance(group, zarr.Group):
+            yield below, group
 
 
 def contradictions(root: zarr.Group, broken: Collection[str]) -> Iterator[tuple[str, str, str]]:
@@ -44,7 +56,7 @@ def contradictions(root: zarr.Group, broken: Collection[str]) -> Iterator[tuple[
         Array is empty where no single one is wrong.
     """
     begun = {"status", "face", "subject", "degraded_by"} <= set(child_names(root.store, "faces"))
-    if not begun or "n_faces" not in root["faces"].attrs:
+    if not begun or not journal.counts(root, "faces") or "n_faces" not in root["faces"].attrs:
         return  # a run was killed when it had hardly begun
     nodes = [path for path in sorted(face_nodes(root)) if path not in broken]
     # statuses first: a run that grows meanwhile has more faces by then, not fewer
@@ -64,8 +76,7 @@ def contradictions(root: zarr.Group, broken: Collection[str]) -> Iterator[tuple[
         if kept.any():
             yield path, "", f"still has {int(kept.sum()):,} faces of a person who was removed"
     if "influence" in root:
-        for name, result in cast(zarr.Group, root["influence"]).groups():
-            path = f"influence/{name}"
+        for path, result in sound_groups(root, "influence"):
             if path not in broken and result.attrs.get("complete"):
                 yield from _result(result, path, n_faces, gone)
 
@@ -84,7 +95,7 @@ def _lengths(
         yield path, "", what
     done = np.flatnonzero(status[:n_faces] == DONE)
     needed = n_faces if path == "faces" else int(done[-1]) + 1 if len(done) else 0
-    for name, array in node.arrays():
+    for name, array in arrays_of(node).items():
         if array.shape[0] < needed:
             what = f"has {array.shape[0]:,} rows, {needed:,} faces are done or known"
             yield path, name, what
@@ -101,7 +112,7 @@ def _result(
 ) -> Iterator[tuple[str, str, str]]:
     """Axes of a result that differ in length, and pairs of faces that are not there."""
     lengths: dict[str, tuple[int, str]] = {}
-    for name, array in sorted(result.arrays()):
+    for name, array in arrays_of(result).items():
         dims = array.metadata.dimension_names or ()  # type: ignore[union-attr]
         for dim, length in zip(dims, array.shape, strict=False):
             known, first = lengths.setdefault(str(dim), (length, name))

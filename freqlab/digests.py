@@ -59,6 +59,7 @@ __all__ = [
     "RecordingStore",
     "TidyStore",
     "aside",
+    "copy_keys",
     "in_one_piece",
     "move_keys",
     "recording",
@@ -240,12 +241,12 @@ class RecordingStore(TidyStore):
         """
         if [name async for name in self._store.list_dir(NODE)]:
             return
-        if store_id_of(await get(self._store, "zarr.json")) is not None:
+        others = [name async for name in self.list_dir("") if name != "zarr.json"]
+        if others and store_id_of(await get(self._store, "zarr.json")) is not None:
             raise StoreError(
                 f"store {self.url!r} has lost its digests (the group {NODE!r}); nothing was "
                 f"written. `freqlab run --repair` and fl.influence(..., repair=True) make them anew"
             )
-        others = [name async for name in self.list_dir("") if name != "zarr.json"]
         await put_index(self._store, whole=not others, nodes=[])
 
     async def delete(self, key: str) -> None:
@@ -386,13 +387,19 @@ def aside(url: str) -> str:
 async def move_keys(store: Store, other: Store, keys: Iterable[str]) -> None:
     """Move keys to another store; nothing is removed before it is there."""
     for key in keys:
+        await copy_keys(store, other, [key])
+        await store.delete(key)
+
+
+async def copy_keys(store: Store, other: Store, keys: Iterable[str]) -> None:
+    """Copy keys to another store; where another content has the name, beside it."""
+    for key in keys:
         content, name = await get(store, key), key
         if content is None:
             continue
-        while await other.exists(name):
+        while await other.exists(name) and await get(other, name) != content:
             name = f"{name}~"
         await other.set(name, default_buffer_prototype().buffer.from_bytes(content))
-        await store.delete(key)
 
 
 _LOGS: dict[tuple[int, str], _Log] = {}

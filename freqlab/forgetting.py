@@ -1,4 +1,10 @@
-"""Remove one person from a run: really, and so that it can be killed and called again."""
+"""Remove one person from a run: really, and so that it can be killed and called again.
+
+The rows that are being emptied stand in the attributes of the root, ``forgetting``, from before
+the first step until after the last. Each step can be done again: a result is replaced as a whole
+(:func:`freqlab.journal.replacing`), and empty rows are emptied. So whoever writes to the run next
+finishes what was begun.
+"""
 
 from __future__ import annotations
 
@@ -10,27 +16,29 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from freqlab import journal
 from freqlab.chunks import (
     ALL_CHUNKS,
+    arrays_of,
     compressors,
     disk_faults,
+    groups_of,
     open_root,
+    open_root_if_there,
     opened,
     place_of,
     read,
-    remove_folder,
 )
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
-from freqlab.locking import locked
+from freqlab.locking import Lock, locked
 from freqlab.plain_text import twin_name, write_twin
 from freqlab.repair import remove_partial_files
 from freqlab.store import RunStore
 
-__all__ = ["Forgotten", "forget"]
+__all__ = ["Forgotten", "finish_forgetting", "forget", "settle"]
 
 _PAIRS_PER_STEP = 65536
-_COPY = "forgetting"  # where the pairs that stay wait while a result is written anew
 _OF_PEOPLE = ("subject", "contributor_a", "contributor_b")
 
 
@@ -88,17 +96,42 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         remove_partial_files(url)
         rows, named = _rows_of(run, str(subject))
         run.root.attrs["forgetting"] = rows.tolist()
-        for name in set(KEPT_RESULTS) & set(run.root.group_keys()):
-            remove_folder(run.root.store, name)
-        n_pairs = _drop_pairs_of_results(run, rows)
-        for path in _face_nodes(run.root):
-            _blank(run, cast(zarr.Group, run.root[path]), rows)
-        n_faces = _blank_faces(run, rows)
+        n_pairs = finish_forgetting(run)
         mentions = _mentions(run.root, named)
-        run.root.attrs["forgotten"] = cast(int, run.root.attrs.get("forgotten", 0)) + n_faces
-        del run.root.attrs["forgetting"]
         remove_partial_files(url)
     return {"faces": len(rows), "pairs": n_pairs, "mentions": mentions}
+
+
+def finish_forgetting(run: RunStore) -> int:
+    """Do all steps of what a run says is being forgotten; return how many pairs go.
+
+    Raises
+    ------
+    StoreError
+        If something that stays is damaged.
+    """
+    rows = np.array(run.root.attrs.get("forgetting", []), np.int64)
+    if not len(rows):
+        return 0
+    journal.remove(run.root, *KEPT_RESULTS, "forgetting")  # where earlier versions kept copies
+    n_pairs = _drop_pairs_of_results(run, rows)
+    for path in _face_nodes(run.root):
+        _blank(run, cast(zarr.Group, run.root[path]), rows)
+    _blank_faces(run, rows)
+    attrs = {name: value for name, value in run.root.attrs.items() if name != "forgetting"}
+    attrs["forgotten"] = int((read(opened(run.faces, "status")) == FORGOTTEN).sum())
+    run.root.attrs.put(attrs)
+    return n_pairs
+
+
+def settle(url: str, lock: Lock) -> None:
+    """Bring to an end what was begun in a store and stopped; the caller holds its lock."""
+    root = open_root_if_there(url, "r+")
+    if root is None:
+        return
+    journal.recover(root)
+    if "forgetting" in root.attrs:
+        finish_forgetting(RunStore(url, lock=lock))
 
 
 def _rows_of(run: RunStore, subject: str) -> tuple[npt.NDArray[np.int64], set[str]]:
@@ -137,9 +170,9 @@ def _rows_of(run: RunStore, subject: str) -> tuple[npt.NDArray[np.int64], set[st
 def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     """Paths of the nodes with a face axis, but that of the faces themselves."""
     found = []
-    for name, group in (root[path] if path else root).groups():  # type: ignore[union-attr]
+    for name, group in groups_of(cast(zarr.Group, root[path]) if path else root).items():
         below = f"{path}/{name}".strip("/")
-        if below in ("faces", "influence", _COPY):
+        if below in ("faces", "influence"):
             continue
         found += [below] if "status" in group else _face_nodes(root, below)
     return found
@@ -147,8 +180,8 @@ def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
 
 def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
     """Empty rows of a node; status first, so that nobody takes what is half gone for whole."""
-    others = [name for name in node.array_keys() if name != "status"]
-    rows = rows[rows < opened(node, "status").shape[0]]  # faces that were added since are not in it
+    journal.cut(node, run.n_faces)
+    others = [name for name in arrays_of(node) if name != "status"]
     for name, value in [("status", FORGOTTEN), *((name, None) for name in others)]:
         _fill_rows(run, node, name, rows, value)
 
@@ -159,6 +192,7 @@ def _fill_rows(
     """Write a value, or the fill value, into rows, and nothing into those behind the last face."""
     array = opened(node, name)
     fill = array.fill_value if value is None else value
+    rows = rows[rows < array.shape[0]]  # of a model that did not see the last faces yet
     for block in run.blocks(rows):
         start = int(rows[block][0]) // run.block_size * run.block_size
         stop = min(start + run.block_size, array.shape[0])
@@ -173,11 +207,10 @@ def _fill_rows(
         array.resize((n_faces, *array.shape[1:]))
 
 
-def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
-    """Empty the rows of the faces themselves; return how many were not empty yet."""
+def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> None:
+    """Empty the rows of the faces themselves."""
     faces = run.faces
-    n_new = int((read(opened(faces, "status"))[rows] != FORGOTTEN).sum())
-    for name in list(faces.array_keys()):
+    for name in arrays_of(faces):
         if name not in ("face", "status"):
             _fill_rows(run, faces, name, rows, None)
     _fill_rows(run, faces, "face", rows, None)
@@ -190,52 +223,42 @@ def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
         if twin_name("face") in faces:
             write_twin(opened(faces, twin_name("face")), slice(start, start + len(chunk)), chunk)
     _fill_rows(run, faces, "status", rows, FORGOTTEN)
-    return n_new
 
 
 def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
     """Write every result anew without the pairs of these faces; return how many they were.
 
-    The pairs that stay are first copied aside: whenever this is killed, either the result or the
-    copy is whole, and the copy shows nobody who is to be forgotten.
+    The pairs that stay are copied aside, and the copy takes the place of the result.
     """
     root, n_dropped = run.root, 0
-    names = set(root["influence"].group_keys()) if "influence" in root else set()  # type: ignore[union-attr]
-    copies = set(root[_COPY].group_keys()) if _COPY in root else set()  # type: ignore[union-attr]
-    for name in sorted(names | copies):
-        result, copy = f"influence/{name}", f"{_COPY}/{name}"
-        if not (name in copies and root[copy].attrs.get("complete")):
-            group = cast(zarr.Group, root[result])
-            if not group.attrs.get("complete"):
-                remove_folder(root.store, result)  # a run makes it anew
-                continue
-            sides = [read(opened(group, side)) for side in ("probe", "reference")]
-            doomed = np.isin(sides, rows).any(axis=0)
-            if not doomed.any():
-                continue
-            n_dropped += int(doomed.sum())
-            remove_folder(root.store, copy)
-            if not doomed.all():
-                _copy_pairs(group, root, copy, np.flatnonzero(~doomed), int(doomed.sum()))
-        remove_folder(root.store, result)
-        if copy in root:
-            group = cast(zarr.Group, root[copy])
-            n_pairs = opened(group, "pair").shape[0]
-            _copy_pairs(group, root, result, np.arange(n_pairs), 0)
-    if _COPY in root:
-        remove_folder(root.store, _COPY)
+    names = list(groups_of(cast(zarr.Group, root["influence"]))) if "influence" in root else []
+    for name in sorted(names):
+        path = f"influence/{name}"
+        group = cast(zarr.Group, root[path])
+        if not group.attrs.get("complete"):
+            journal.remove(root, path)  # a run makes it anew
+            continue
+        sides = [read(opened(group, side)) for side in ("probe", "reference")]
+        doomed = np.isin(sides, rows).any(axis=0)
+        if not doomed.any():
+            continue
+        n_dropped += int(doomed.sum())
+        if doomed.all():
+            journal.remove(root, path)
+        else:
+            with journal.replacing(root, path) as aside:
+                _copy_pairs(group, root, aside, np.flatnonzero(~doomed), int(doomed.sum()))
     return n_dropped
 
 
 def _copy_pairs(
     group: zarr.Group, root: zarr.Group, path: str, kept: npt.NDArray[np.intp], n_dropped: int
 ) -> None:
-    """Copy a result, of its pairs those at positions `kept`; it is complete when all is there."""
-    copy = root.require_group(path)
+    """Copy a result, of its pairs those at positions `kept`."""
     attrs = dict(group.attrs)
     n_dropped += cast(int, attrs.get("pairs_forgotten", 0))
-    copy.update_attributes({**attrs, "complete": 0, "pairs_forgotten": n_dropped})
-    for name in list(group.array_keys()):
+    copy = journal.make_group(root, path, {**attrs, "pairs_forgotten": n_dropped})
+    for name in arrays_of(group):
         array = opened(group, name)
         dims = cast(tuple[str, ...], array.metadata.dimension_names)  # type: ignore[union-attr]
         axis = dims.index("pair") if "pair" in dims else None
@@ -252,7 +275,6 @@ def _copy_pairs(
             attributes=dict(array.attrs),
             compressors=compressors(True),
             config=ALL_CHUNKS,
-            overwrite=True,
         )
         if axis is None:
             made[...] = read(array, ...)
@@ -263,7 +285,6 @@ def _copy_pairs(
             values = read(array, (*before, slice(int(part[0]), int(part[-1]) + 1)))
             at = (*before, slice(start, start + len(part)))
             made[at] = np.take(values, part - part[0], axis=axis)
-    copy.attrs["complete"] = 1
 
 
 def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:
@@ -271,9 +292,10 @@ def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:
     found = []
     groups = [("faces", root["faces"])]
     if "influence" in root:
-        groups += [(f"influence/{name}", g) for name, g in root["influence"].groups()]  # type: ignore[union-attr]
+        results = groups_of(cast(zarr.Group, root["influence"]))
+        groups += [(f"influence/{name}", group) for name, group in results.items()]
     for path, group in groups:
-        for name, array in cast(zarr.Group, group).arrays():
+        for name, array in arrays_of(cast(zarr.Group, group)).items():
             if array.dtype.kind == "T" and texts & set(read(array).ravel().tolist()):
                 found.append(f"{path}/{name}")
     return found

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import re
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,16 @@ import pandas as pd
 import zarr
 from zarr.core.sync import sync
 
-from freqlab.chunks import open_root, opened, place_of, reaching, read, rows_without_chunk
+from freqlab import journal
+from freqlab.chunks import (
+    arrays_of,
+    open_root,
+    opened,
+    place_of,
+    reaching,
+    read,
+    rows_without_chunk,
+)
 from freqlab.consistency import contradictions
 from freqlab.errors import StoreError
 from freqlab.layout import DONE
@@ -127,8 +137,9 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
         not all chunks have a digest, ``attrs["without_checksums"]`` those in which a changed
         value cannot be told; ``attrs["partial_files"]`` what writers that were killed left
         behind, which does no harm; ``attrs["unknown"]`` lists files that no run wrote, which are
-        left alone; ``attrs["thresholds"]`` and ``attrs["influence"]`` count what was computed
-        again.
+        left alone; ``attrs["unfinished"]`` says what was begun and not finished, which the next
+        call that writes does; ``attrs["thresholds"]`` and ``attrs["influence"]`` count what was
+        computed again.
 
     Raises
     ------
@@ -138,6 +149,7 @@ def verify_run(path: str | os.PathLike[str]) -> pd.DataFrame:
     found = survey(place_of(path))
     table = pd.DataFrame([damage for damage, _ in found.damages], columns=list(Damage._fields))
     table.attrs = {"partial_files": len(found.partial), "unknown": found.unknown}
+    table.attrs["unfinished"] = journal.said_unfinished(found.attributes_of(""))
     table.attrs.update(found.counts)
     return table
 
@@ -151,7 +163,7 @@ def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
         If one is.
     """
     done = rows[read(opened(node, "status"))[rows] == DONE]
-    for name in list(node.array_keys()):
+    for name in arrays_of(node):
         gone = rows_without_chunk(opened(node, name), done)
         if len(gone):
             raise StoreError(
@@ -208,6 +220,9 @@ class _Surveying:
         partial = sorted(key for key in keys if key.endswith(".partial"))
         keys = {key for key in keys if key not in partial and not key.startswith(f"{NODE}/")}
         wrong = sync(self._wrong(sorted(keys | set(self.record.accepted))))
+        void = self._void()
+        keys = {key for key in keys if not void(key)}
+        wrong = [key for key in wrong if not void(key)]
         if wrong:  # a writer may have been at work between one look and the other
             self.record = sync(load_record(self.store))
             wrong = sync(self._wrong(wrong))
@@ -229,6 +244,15 @@ class _Surveying:
         """Note a damage, once per place."""
         self.damages.setdefault((node, array, chunk), (Damage(node, array, chunk, what), key))
 
+    def _void(self) -> Callable[[str], bool]:
+        """Which keys do not count, for what they belong to is being made or removed."""
+        entry = self.held.get("zarr.json")
+        known = [e for e in self.record.accepted.get("zarr.json", []) if isinstance(e, dict)]
+        if known and not (entry and holds(entry, known)):
+            entry = known[-1]
+        attributes = entry.get("attributes") if isinstance(entry, dict) else None
+        return journal.void_below(attributes if isinstance(attributes, dict) else {})
+
     async def _keys(self) -> list[str]:
         return [key async for key in self.store.list_prefix("")]
 
@@ -244,13 +268,20 @@ class _Surveying:
     def _descriptions(self) -> dict[str, dict[str, Any]]:
         """Descriptions of all nodes by path: as recorded, else as they are there."""
         found = {}
+        void = self._void()
         for key in filter(is_description, {*self.held, *self.record.accepted}):
+            if void(key):
+                continue
             entry = self.held.get(key)
             known = [e for e in self.record.accepted.get(key, []) if isinstance(e, dict)]
             document = entry if not known or holds(entry, known) else known[-1]
             if isinstance(document, dict):
                 found[key.rpartition("/")[0]] = document
         return found
+
+    def _attributes(self, path: str) -> dict[str, Any]:
+        found = self.descriptions.get(path, {}).get("attributes", {})
+        return found if isinstance(found, dict) else {}
 
     def _kind(self, path: str) -> str:
         return str(self.descriptions.get(path, {}).get("node_type", ""))
@@ -332,9 +363,10 @@ class _Surveying:
         return True
 
     def _check_record(self) -> None:
-        attributes = self.descriptions.get("", {}).get("attributes", {})
+        attributes = self._attributes("")
         own = attributes.get("store_id")
-        if not self.record.there and own is not None:
+        others = {key for key in self.held if key != "zarr.json" and not key.endswith(".partial")}
+        if not self.record.there and own is not None and others:
             self.add(NODE, "", None, "the digests of the run are gone", NODE)
         for node in self.record.lost:
             self.add(node, "", None, "the digests of what is in it are gone, or damaged", NODE)
@@ -346,7 +378,7 @@ class _Surveying:
                     f"{NODE}/{name}", "", None, "is of a run that wrote to another store", NODE
                 )
         if "forgetting" in attributes:
-            what = "a person is half removed: call `freqlab forget` (fl.forget) again to finish"
+            what = "a person is half removed: whatever writes to the run next finishes that"
             self.add("", "", None, what)
 
     def _count(self, keys: set[str]) -> None:
@@ -392,8 +424,11 @@ class _Surveying:
         except Exception as error:  # whatever damaged JSON makes its reader raise
             raise StoreError(f"cannot be read ({error})") from error
         required = self._required_blocks(above, name, array)
+        shape = list(array.shape)
+        if shape:
+            shape[0] = journal.length_said(self._attributes(""), above, shape[0])
         for chunk in itertools.product(
-            *[range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
+            *[range(-(-n // size)) for n, size in zip(shape, array.chunks, strict=True)]
         ):
             key = f"{path}/{array.metadata.encode_chunk_key(chunk)}"
             if key in self.record.accepted:
@@ -409,7 +444,7 @@ class _Surveying:
 
     def _required_blocks(self, above: str, name: str, array: zarr.Array[Any]) -> set[int] | None:
         """Along the first axis, the chunks that must be there; None for all."""
-        attributes = self.descriptions.get(above, {}).get("attributes", {})
+        attributes = self._attributes(above)
         if above == "faces":
             return (
                 None if name == "face" or name in from_json(attributes.get("whole", [])) else set()
@@ -435,9 +470,14 @@ class _Surveying:
         root = open_root(self.url)
         for node, array, what in contradictions(root, broken):
             self.add(node, array, None, what)
+        found_so_far = [damage for damage, _ in self.damages.values()]
         if any(
-            damage.node.startswith(("faces", "embeddings")) for damage, _ in self.damages.values()
+            damage.node.startswith(("faces", "embeddings"))
+            or (damage.node.startswith("crops") and damage.array in ("", "status"))
+            for damage in found_so_far
         ):
+            return
+        if "forgetting" in root.attrs:  # thresholds are those of all, embeddings of some
             return
         broken = {damage.node for damage, _ in self.damages.values()}
         found = recheck(root, broken)

@@ -196,7 +196,7 @@ def check_place(url: str | os.PathLike[str]) -> None:
         if place.is_file():
             raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
         if place.is_dir():
-            entries = {entry.name for entry in place.iterdir()}
+            entries = {e.name for e in place.iterdir() if e.suffix != ".partial"}
             recorded = (place / NODE / "zarr.json").is_file()
             if entries and "zarr.json" not in entries and not recorded:
                 raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")

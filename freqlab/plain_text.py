@@ -8,16 +8,23 @@ the twin is written with it, and is never read back.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab.chunks import ALL_CHUNKS, compressors, opened, read
+from freqlab.chunks import ALL_CHUNKS, arrays_of, compressors, longer, opened, read
 
-__all__ = ["create_twin", "is_twin", "require_twins", "twin_name", "utf8_rows", "write_twin"]
+__all__ = [
+    "create_twin",
+    "is_twin",
+    "require_twins",
+    "texts_of",
+    "twin_name",
+    "utf8_rows",
+    "write_twin",
+]
 
 _STEP = 64  # bytes by which a twin is wide
 _ROWS_AT_ONCE = 65536
@@ -89,7 +96,6 @@ def create_twin(
         },
         compressors=compressors(True),
         config=ALL_CHUNKS,
-        overwrite=True,
     )
     for start in range(0, text.shape[0], _ROWS_AT_ONCE):
         part = slice(start, min(start + _ROWS_AT_ONCE, text.shape[0]))
@@ -104,9 +110,9 @@ def write_twin(twin: zarr.Array[Any], rows: slice, values: npt.NDArray[Any]) -> 
     if encoded.shape[1] > before:
         step = twin.chunks[1]
         wide = -(-encoded.shape[1] // step) * step
+        if twin.shape[0]:  # first, for a chunk that is not there would be a loss
+            longer(twin, (twin.shape[0], wide))[:, before:] = 0
         twin.resize((twin.shape[0], wide))
-        if twin.shape[0]:
-            twin[:, before:] = 0  # a chunk that is not there would be a loss
         encoded = utf8_rows(values, wide)
     twin[rows] = encoded
     return twin
@@ -114,12 +120,11 @@ def write_twin(twin: zarr.Array[Any], rows: slice, values: npt.NDArray[Any]) -> 
 
 def require_twins(group: zarr.Group) -> None:
     """Create the twins that the texts of a group lack, as in stores of earlier versions."""
-    for name in _texts(group):
+    for name in texts_of(group):
         if twin_name(name) not in group:
             create_twin(group, opened(group, name))
 
 
-def _texts(group: zarr.Group) -> Iterator[str]:
-    for name, array in list(group.arrays()):
-        if array.dtype.kind == "T":
-            yield name
+def texts_of(group: zarr.Group) -> list[str]:
+    """Names of the arrays of text in a group."""
+    return [name for name, array in arrays_of(group).items() if array.dtype.kind == "T"]

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from freqlab import journal
 from freqlab.bands import Bands, check_support, parse_bands, rings
 from freqlab.chunks import open_root_if_there
 from freqlab.embeddings import Removals, block_parts
@@ -271,7 +272,10 @@ class _Found:
         if store is not None:
             check_place(store)
             self.root = open_root_if_there(store)
-        names: Any = [] if self.root is None else np.asarray(self.root["faces/face"][:])  # type: ignore[index]
+        names: Any = []
+        if self._holds("faces"):
+            n_faces = int(cast(int, self.root["faces"].attrs["n_faces"]))  # type: ignore[index]
+            names = np.asarray(self.root["faces/face"][:n_faces])  # type: ignore[index]
         attrs = {} if self.root is None else dict(self.root.attrs)
         self.block_size = int(cast(int, attrs.get("block_size", _BLOCK)))
         self._n_rows = len(names)
@@ -284,10 +288,15 @@ class _Found:
     def status(self, path: str) -> npt.NDArray[np.int8]:
         """Status of each face of the call in a node; pending where there is none."""
         values = np.zeros(self._n_rows + self.n_new, np.int8)
-        if self.root is not None and f"{path}/status" in self.root:
-            stored = np.asarray(self.root[f"{path}/status"][:])  # type: ignore[index]
+        if self._holds(path):
+            stored = np.asarray(self.root[f"{path}/status"][: self._n_rows])  # type: ignore[index]
             values[: len(stored)] = stored
         return values[self.rows]
+
+    def _holds(self, path: str) -> bool:
+        """Whether a node with a face axis is there, and not only begun."""
+        root = self.root
+        return root is not None and journal.counts(root, path) and f"{path}/status" in root
 
     def new_blocks(self, had: npt.NDArray[np.bool_], will: npt.NDArray[np.bool_]) -> int:
         """Blocks of which something will be stored, and nothing is."""
@@ -296,7 +305,7 @@ class _Found:
 
     def keeps_crops(self, template: str, keep: bool | None) -> bool:
         """Whether the crops of a template are, or would be, stored."""
-        if self.root is not None and f"crops/{template}" in self.root:
+        if self.root is not None and self._holds(f"crops/{template}"):
             return f"crops/{template}/crop" in self.root
         return keep is not False
 

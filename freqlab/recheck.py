@@ -11,7 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
+from freqlab import journal
 from freqlab.chunks import opened, read
+from freqlab.consistency import sound_groups
 from freqlab.layout import FAILED, FORGOTTEN
 from freqlab.pairing import SIDES, pair_influence
 from freqlab.provenance import from_json, to_json
@@ -51,8 +53,7 @@ def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
     run = _Run(root)
     n_thresholds = n_influence = 0
     differences: list[tuple[str, str, str]] = []
-    for name, result in sorted(cast(zarr.Group, root["influence"]).groups()):
-        path = f"influence/{name}"
+    for path, result in sound_groups(root, "influence"):
         if path in broken or not result.attrs.get("complete"):
             continue
         identity = json.loads(str(result.attrs["identity"]))
@@ -65,7 +66,7 @@ def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
                 continue
             if rows is not None:
                 differences += run.thresholds(result, path, m, node, rows, identity["faces"])
-            differences += _sampled(result, path, m, node, identity, model)
+            differences += _sampled(root, result, path, m, node, identity, model)
     return Rechecked(n_thresholds, n_influence, differences)
 
 
@@ -89,15 +90,16 @@ class _Run:
         self._known: dict[tuple[str, int], tuple[list[float], int]] = {}
         self._failed = np.isin(self._status, FAILED)
         if "crops" in root:
-            for _, crops in cast(zarr.Group, root["crops"]).groups():
+            for _, crops in sound_groups(root, "crops"):
                 status = read(opened(crops, "status"))[:n_faces]
                 self._failed[: len(status)] |= np.isin(status, FAILED)
 
     def node_of(self, model: str) -> zarr.Group | None:
         """The node of a model's embeddings; None if it is not there any more."""
-        for _, node in cast(zarr.Group, self._root["embeddings"]).groups():
+        for _, node in sound_groups(self._root, "embeddings"):
             identity = json.loads(str(node.attrs.get("identity", "{}")))
-            if identity.get("name") == model and "intact" in node:
+            whole = "intact" in node and journal.counts(self._root, f"{node.path}/intact")
+            if identity.get("name") == model and whole:
                 return node
         return None
 
@@ -160,7 +162,13 @@ def _alike(found: Any, expected: Any) -> bool:
 
 
 def _sampled(
-    result: zarr.Group, path: str, m: int, node: zarr.Group, identity: dict[str, Any], model: str
+    root: zarr.Group,
+    result: zarr.Group,
+    path: str,
+    m: int,
+    node: zarr.Group,
+    identity: dict[str, Any],
+    model: str,
 ) -> list[tuple[str, str, str]]:
     """What is wrong with some pairs of a result."""
     n_pairs = opened(result, "pair").shape[0]
@@ -171,7 +179,7 @@ def _sampled(
     rows, places = np.unique(np.concatenate([probe, reference]), return_inverse=True)
     first, second = places[: len(at)], places[len(at) :]
     intact = _rows(opened(cast(zarr.Group, node["intact"]), "embedding"), rows)
-    banded = _banded(node, identity, model)
+    banded = _banded(root, node, identity, model)
     removed = None if banded is None else _rows(opened(banded, "embedding"), rows)
     similarity = opened(result, "similarity").oindex[m, at]
     influence = np.asarray(opened(result, "influence").oindex[m, at])
@@ -195,13 +203,15 @@ def _differs(stored: Any, again: Any, which: Any = True) -> bool:
     return bool((np.isfinite(again) & ~same & which).any())
 
 
-def _banded(node: zarr.Group, identity: dict[str, Any], model: str) -> zarr.Group | None:
+def _banded(
+    root: zarr.Group, node: zarr.Group, identity: dict[str, Any], model: str
+) -> zarr.Group | None:
     """The embeddings without bands that a result was made of; None if they are not there."""
     eyes = identity["models"][model].get("eye_distance")
-    for name, child in sorted(node.groups()):
+    for path, child in sound_groups(root, node.path):
         about = json.loads(str(child.attrs.get("identity", "{}")))
         fits = about.get("bands") == identity["bands"] and about.get("eye_distance", eyes) == eyes
-        if name != "intact" and fits and ("chosen" in about) == ("refine" in identity):
+        if not path.endswith("/intact") and fits and ("chosen" in about) == ("refine" in identity):
             return child
     return None
 

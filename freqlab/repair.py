@@ -8,19 +8,30 @@ store.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import numpy.typing as npt
 import pandas as pd
 import zarr
 from zarr.core.buffer import default_buffer_prototype
 from zarr.core.sync import sync
 
-from freqlab.chunks import is_remote, open_root, opened, place_of, read, remove_folder, remove_key
-from freqlab.digests import RecordingStore, aside, move_keys
+from freqlab import journal
+from freqlab.chunks import (
+    groups_of,
+    is_remote,
+    open_root,
+    opened,
+    place_of,
+    read,
+    remove_key,
+)
+from freqlab.digests import RecordingStore, aside, copy_keys, move_keys
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces import Faces
 from freqlab.integrity import Damage, Survey, survey
@@ -135,6 +146,7 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
     if not is_remote(url) and not Path(url).exists():
         return []
     try:
+        _finish_what_was_begun(url)
         found = survey(url)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
@@ -147,12 +159,21 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
     done = [step.damage for step in steps]
     if any(step.remedy == PUT_BACK for step in steps):
         _put_back(url, found, steps)
+        _finish_what_was_begun(url)
         found = survey(url)  # now also what could not be read before
         steps = plan_repair(url, found, faces)
         done += [step.damage for step in steps if step.damage not in done]
     if steps:
         _Repair(url, found, faces).carry_out(steps)
     return done
+
+
+def _finish_what_was_begun(url: str) -> None:
+    """As whoever writes to a store does first; later, if its own description is damaged."""
+    with contextlib.suppress(StoreError):
+        root = open_root(url, "r+")
+        if root.attrs.get("format") == "freqlab-run":
+            journal.recover(root)
 
 
 def remove_partial_files(url: str) -> int:
@@ -207,6 +228,8 @@ _COMPUTED = ("faces", "crops", "embeddings", "influence")
 def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
     """What is to be done where parts that are whole contradict each other."""
     if "half removed" in damage.what or "was removed" in damage.what:
+        if "half removed" in damage.what:
+            return LEFT, "the run finishes it, as whatever writes to it does"
         return LEFT, "only `freqlab forget` can settle that; call it again"
     if "beyond" in damage.what and not damage.node.startswith("influence/"):
         return COMPUTE, "those rows are emptied"
@@ -283,6 +306,7 @@ class _Repair:
             steps,
             key=lambda step: (
                 step.damage.array == "reference_embedding",  # which is held against the others
+                step.damage.array != "status",  # in which others mark what is to be done again
                 order.get(step.remedy, 0),
             ),
         )
@@ -298,7 +322,7 @@ class _Repair:
             elif step.remedy == SET_ASIDE:
                 self._set_aside(step)
             elif step.remedy == UNFINISHED:
-                self._group(step.damage.node).attrs["complete"] = False
+                self._group(step.damage.node).attrs["complete"] = 0
                 if step.damage.chunk is not None:
                     self._move([step.key])
             elif step.remedy == DROP:
@@ -359,50 +383,59 @@ class _Repair:
 
     def _keeps_crops(self) -> bool:
         crops = self.root.get("crops")
-        return isinstance(crops, zarr.Group) and all("crop" in node for _, node in crops.groups())
+        return isinstance(crops, zarr.Group) and all(
+            "crop" in node for node in groups_of(crops).values()
+        )
 
     def _forget_block(self, damage: Damage) -> None:
         """Have the faces of a block read anew, for something that is known of them is lost."""
         group = self._group("faces")
-        self._remove_chunk(damage)
-        array = opened(group, damage.array)
-        array[slice(*_span(array, damage))] = array.fill_value
-        self._mark_pending(group, damage)
-        if "crops" in self.root:
-            for _, crops in self._group("crops").groups():
-                if "status" in crops:
-                    self._mark_pending(crops, damage)
         if damage.array == "sha256" and not self._keeps_crops():
             # no crop tells whether the photographs are still the same
+            self._undo_results()
             for path in self._embedding_nodes():
                 self._group(path).attrs.pop("thresholds", None)
                 self._mark_pending(self._group(path), damage)
-            self._undo_results()
-        if damage.array == "face":
-            names_by_image(group, _span(opened(group, "face"), damage), self.faces)
-            remove_folder(self.store, f"faces/{twin_name('face')}")
+        for crops in groups_of(self._group("crops")).values() if "crops" in self.root else ():
+            if "status" in crops:
+                self._mark_pending(crops, damage)
+        if damage.array == "face":  # in one write: without names nobody finds the others again
+            names = names_by_image(group, _span(opened(group, "face"), damage), self.faces)
+            self._mark_pending(group, damage)
+            journal.remove(self.root, f"faces/{twin_name('face')}")
+            self._write_chunk(damage, names)
+            return
+        if damage.array != "status":
+            self._mark_pending(group, damage)
+        self._write_chunk(damage, opened(group, damage.array).fill_value)
 
     def _undo_results(self) -> None:
         """Let results count as not finished: their pairs or their thresholds are of those faces."""
-        for _, result in self._group("influence").groups() if "influence" in self.root else ():
-            result.attrs["complete"] = False
+        influence = groups_of(self._group("influence")) if "influence" in self.root else {}
+        for result in influence.values():
+            result.attrs["complete"] = 0
 
     def _embedding_nodes(self) -> Iterator[str]:
         if "embeddings" in self.root:
-            for _, model in self._group("embeddings").groups():
-                yield from (node.path for _, node in model.groups() if "status" in node)
+            for model in groups_of(self._group("embeddings")).values():
+                yield from (one.path for one in groups_of(model).values() if "status" in one)
 
     def _compute_again(self, damage: Damage) -> None:
-        """Have the faces of a damaged chunk done again; what else stands of them is overwritten."""
+        """Have the faces of a damaged chunk done again; what else stands of them is overwritten.
+
+        They are marked first: a chunk that is gone is a loss for as long as they count as done.
+        """
         group = self._group(damage.node)
         if damage.array == "reference_embedding" and not self._can_be_held(group):
-            self._move(self._below(damage.node))
+            self._move_node(damage.node)
         elif damage.node == "faces":
-            remove_folder(self.store, f"faces/{damage.array}")  # whoever opens it makes it again
+            journal.remove(self.root, f"faces/{damage.array}")  # whoever opens it makes it again
+        elif damage.chunk is not None and damage.array == "status":
+            self._write_chunk(damage, PENDING)
         elif damage.chunk is not None:
-            self._remove_chunk(damage)
             if "status" in group:
                 self._mark_pending(group, damage)
+            self._remove_chunk(damage)
         elif "beyond" not in damage.what and "status" in group and damage.array:
             status = opened(group, "status")
             start = opened(group, damage.array).shape[0]
@@ -427,6 +460,17 @@ class _Repair:
         assert damage.chunk is not None
         remove_key(self.store, f"{array.path}/{array.metadata.encode_chunk_key(damage.chunk)}")
 
+    def _write_chunk(self, damage: Damage, values: npt.NDArray[Any] | int) -> None:
+        """Write a damaged chunk in one step; what is in it is not read."""
+        path = f"{damage.node}/{damage.array}"
+        array = opened(self._group(damage.node), damage.array)
+        assert damage.chunk is not None
+        key = f"{path}/{array.metadata.encode_chunk_key(damage.chunk)}"
+        rows = slice(*_span(array, damage))
+        found = recorded_chunk(self.found.descriptions, path, key, values, rows)
+        if found is not None:
+            sync(self.store.set(key, found[0]))
+
     def _mark_pending(self, group: zarr.Group, damage: Damage) -> None:
         status = opened(group, "status")
         start, stop = _span(status, damage)
@@ -441,7 +485,7 @@ class _Repair:
         elif damage.what.startswith("is an array that no run"):
             self._move(self._below(f"{damage.node}/{damage.array}"))
         else:
-            self._move(self._below(_node_to_remove(damage.node)))
+            self._move_node(_node_to_remove(damage.node))
 
     def _below(self, path: str) -> list[str]:
         async def keys() -> list[str]:
@@ -450,6 +494,12 @@ class _Repair:
             return sorted(found, key=lambda key: key.count("/"))
 
         return sync(keys())
+
+    def _move_node(self, path: str) -> None:
+        """Move a node; nothing of it is removed before all of it is there."""
+        other = plain_store(aside(self.url), read_only=False)
+        sync(copy_keys(self.store._store, other, self._below(path)))
+        journal.remove(self.root, path)
 
     def _move(self, keys: list[str]) -> None:
         if not keys:

@@ -79,7 +79,7 @@ def recorded_chunk(
     descriptions: dict[str, dict[str, Any]],
     path: str,
     key: str,
-    values: npt.NDArray[Any],
+    values: npt.NDArray[Any] | int,
     rows: slice,
 ) -> tuple[Buffer, str] | None:
     """The bytes of a chunk with these values, as its array writes them, and their digest."""
@@ -91,8 +91,10 @@ def recorded_chunk(
     return None if content is None else (content, digest(content.as_numpy_array().data))
 
 
-def names_by_image(group: zarr.Group, span: tuple[int, int], faces: Faces) -> None:
-    """Give rows that lost their name the name of the face with the same image."""
+def names_by_image(
+    group: zarr.Group, span: tuple[int, int], faces: Faces
+) -> npt.NDArray[np.object_]:
+    """Names for rows that lost theirs: of the faces with the same images."""
     names = opened(group, "face")
     start, stop = span
     try:
@@ -110,4 +112,4 @@ def names_by_image(group: zarr.Group, span: tuple[int, int], faces: Faces) -> No
     for row, image in zip(range(start, stop), digests, strict=True):
         candidates = by_digest.get(image, [])
         found.append(candidates.pop(0) if candidates else f"(lost {row})")
-    names[start:stop] = np.array(found, object)
+    return np.array(found, object)

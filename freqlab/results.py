@@ -8,7 +8,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +16,8 @@ import pandas as pd
 import xarray as xr
 import zarr
 
-from freqlab.chunks import open_root, place_of
+from freqlab import journal
+from freqlab.chunks import arrays_of, groups_of, nothing_else_named, open_root, place_of
 from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
@@ -98,7 +99,8 @@ def _result_names(url: str) -> list[str]:
     root = _open_group(url)
     if "influence" not in root:
         return []
-    groups = [(name, group) for name, group in root["influence"].groups()]  # type: ignore[union-attr]
+    influence = cast(zarr.Group, root["influence"])
+    groups = [(n, g) for n, g in groups_of(influence).items() if journal.counts(root, g.path)]
     finished = [(str(g.attrs["created_at"]), name) for name, g in groups if g.attrs.get("complete")]
     return [name for _, name in sorted(finished)]
 
@@ -215,7 +217,7 @@ def open_crop(
     """
     url = place_of(path)
     root = _open_group(url)
-    if f"crops/{template}/crop" not in root:
+    if f"crops/{template}/crop" not in root or not journal.counts(root, f"crops/{template}"):
         return None
     crops = _while_it_grows(url, lambda: _open_face_node(url, root, f"crops/{template}"))
     if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
@@ -248,7 +250,7 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     url = place_of(path)
     root = _open_group(url)
     node = f"crops/{template}"
-    if f"{node}/status" not in root:
+    if f"{node}/status" not in root or not journal.counts(root, node):
         raise StoreError(f"run {url!r} has no crops of template {template!r}")
     crops = _while_it_grows(url, lambda: _open_face_node(url, root, node))
     text = np.array([FLAGS[int(code)] for code in crops["status"].to_numpy()], object)
@@ -467,25 +469,38 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
     if "forgetting" in root.attrs:
         raise StoreError(
             f"run {url!r}: a person is being removed from it. If that was stopped, call `freqlab "
-            f"forget` (fl.forget) again with the same subject to finish"
+            f"forget` (fl.forget) again with the same subject to finish; any run with this store "
+            f"finishes it, too"
         )
 
 
-def _walk(group: zarr.Group, prefix: str = "") -> list[tuple[str, zarr.Group]]:
+def _walk(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
+    """All groups that count, by their paths."""
     found = []
-    for name, child in sorted(group.groups()):
-        found.append((prefix + name, child))
-        found.extend(_walk(child, f"{prefix}{name}/"))
+    for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
+        path = f"{above}/{name}".strip("/")
+        if journal.counts(root, path):
+            found.append((path, child))
+            found.extend(_walk(root, path))
     return found
 
 
 def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:
     node = root[path]
     assert isinstance(node, zarr.Group)
-    twins = [name for name, array in node.arrays() if is_twin(array)]
-    dataset = xr.open_zarr(
-        root.store, group=path, chunks=None, consolidated=False, drop_variables=[*without, *twins]
-    )
+    left_out = [
+        name
+        for name, array in arrays_of(node).items()
+        if is_twin(array) or not journal.counts(root, f"{path}/{name}")
+    ]
+    with nothing_else_named():
+        dataset = xr.open_zarr(
+            root.store,
+            group=path,
+            chunks=None,
+            consolidated=False,
+            drop_variables=[*without, *left_out],
+        )
     return _plain(dataset)
 
 
@@ -494,10 +509,14 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
 
     Faces that were forgotten are left out, unless `all_rows` are asked for.
     """
-    node = root[path]
+    node = root.get(path) if journal.counts(root, path) else None
     if not isinstance(node, zarr.Group):
-        raise StoreError(f"run {url!r}: {path} is not a group")
-    lengths = {name: array.shape[0] for name, array in node.arrays() if not is_twin(array)}
+        raise StoreError(f"run {url!r} holds no {path} (yet)")
+    lengths = {
+        name: array.shape[0]
+        for name, array in arrays_of(node).items()
+        if not is_twin(array) and journal.counts(root, f"{path}/{name}")
+    }
     n_faces = min(int(str(root["faces"].attrs["n_faces"])), *lengths.values())
     parts = []
     for length in set(lengths.values()):

@@ -12,7 +12,8 @@ Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
 Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
 by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
 a run that was killed goes on with the faces whose status does not say done. Faces are added in
-one step, when the number of faces in the attributes of ``/faces`` changes.
+one step, when the number of faces in the attributes of ``/faces`` changes. Nodes are made and
+removed as :mod:`freqlab.journal` says.
 """
 
 from __future__ import annotations
@@ -30,17 +31,22 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from zarr import AsyncArray
 from zarr.core.sync import sync
 
+from freqlab import journal
 from freqlab.alignment import WHICH_FACE
 from freqlab.chunks import (
     ALL_CHUNKS,
+    arrays_of,
     chunk_block,
     compressors,
+    create_root,
     has_consolidated,
     is_remote,
+    longer,
+    members_of,
     open_root,
+    open_root_if_there,
     opened,
     place_of,
     read,
@@ -64,9 +70,15 @@ from freqlab.layout import (
 )
 from freqlab.locking import Lock, check_place
 from freqlab.metadata import equal_values, is_missing, stored_columns
-from freqlab.plain_text import create_twin, is_twin, require_twins, twin_name, write_twin
+from freqlab.plain_text import (
+    create_twin,
+    is_twin,
+    require_twins,
+    texts_of,
+    twin_name,
+    write_twin,
+)
 from freqlab.provenance import from_json, make_attrs, to_json
-from freqlab.records import NODE
 
 __all__ = ["RunStore", "file_stamp", "node_name"]
 
@@ -110,14 +122,19 @@ class RunStore:
         self._lock = lock or Lock()
         self.url = place_of(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
-        self.root = open_root(self.url, "a")
+        attrs = {
+            **make_attrs(format="freqlab-run", format_version=FORMAT_VERSION),
+            **HOW_TO_OPEN,
+            "block_size": block_size,
+            "store_id": uuid.uuid4().hex,
+        }
+        found = open_root_if_there(self.url, "r+")
+        self.root = create_root(self.url, attrs) if found is None else found
         sync(cast(RecordingStore, self.root.store).check_descriptions())
-        if "block_size" not in self.root.attrs:  # nothing, or begun and killed at once
-            if "format" not in self.root.attrs and set(self.root.keys()) - {NODE}:
+        if "block_size" not in self.root.attrs:
+            if "format" not in self.root.attrs and members_of(self.root):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
-            attrs = make_attrs(format="freqlab-run", format_version=FORMAT_VERSION)
-            about = {"block_size": block_size, "store_id": uuid.uuid4().hex}
-            self.root.update_attributes({**attrs, **HOW_TO_OPEN, **about})
+            self.root.update_attributes(attrs)  # an empty group, as others make it
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
@@ -126,13 +143,17 @@ class RunStore:
         self.block_size = int(cast(int, self.root.attrs["block_size"]))
         if "how_to_open" not in self.root.attrs or has_consolidated(self.root):
             self.root.update_attributes(HOW_TO_OPEN)
-        self.faces = self.root.require_group("faces")
-        if "n_faces" not in self.faces.attrs:
-            self.faces.attrs["n_faces"] = 0
-        for name, column in {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}.items():
-            self._require_array(self.faces, name, column)
+        if lock is not None:
+            journal.recover(self.root)
+        columns = {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}
+        if "faces" not in self.root:
+            with journal.making(self.root, "faces"):
+                self.faces = journal.make_group(self.root, "faces", {"n_faces": 0})
+                self._make_arrays(self.faces, columns)
+                require_twins(self.faces)
+        self.faces = cast(zarr.Group, self.root["faces"])
+        self._require_arrays(self.faces, columns)
         self._fit(self.faces)
-        require_twins(self.faces)
         self._place = self._identity()
         for path in face_nodes(self.root):
             self._empty_beyond(cast(zarr.Group, self.root[path]))
@@ -174,7 +195,7 @@ class RunStore:
         columns = stored_columns(faces)
         for name in columns:  # the user's own goes before the bytes of a text
             if name in self.faces and is_twin(opened(self.faces, name)):
-                del self.faces[name]
+                journal.remove(self.root, f"faces/{name}")
                 self._handles.clear()
         self._check_kinds(columns)
         self._check_metadata(faces, columns, settled, rows[settled])
@@ -182,9 +203,8 @@ class RunStore:
         self._check_landmarks(faces, settled, rows[settled])
         self._check_images(faces, known, rows[known])
 
-        for name, values in columns.items():
-            self._require_array(self.faces, name, TEXT if values.dtype == object else NUMBER)
-        require_twins(self.faces)
+        kinds = {n: TEXT if v.dtype == object else NUMBER for n, v in columns.items()}
+        self._require_arrays(self.faces, kinds)
         landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
         if faces.landmarks is not None:
             landmarks = faces.landmarks.astype(np.float32)
@@ -199,16 +219,17 @@ class RunStore:
         if len(new):
             first = self.n_faces
             rows[new] = first + np.arange(len(new))
-            self._fit(self.faces, first + len(new))
-            for name in list(self.faces.array_keys()):
-                array = opened(self.faces, name)
-                # also where nothing is given: a chunk may hold what a stopped run left there
-                array[first:] = given[name][new] if name in given else array.fill_value
-            for name in given:
-                twin = self._twin(opened(self.faces, name))
-                if twin is not None:
-                    write_twin(twin, slice(first, None), given[name][new])
-            self.faces.attrs["n_faces"] = first + len(new)
+            with journal.growing(self.root, "faces", first):
+                self._fit(self.faces, first + len(new))
+                for name in arrays_of(self.faces):
+                    array = opened(self.faces, name)
+                    # also where nothing is given: a chunk must be there
+                    array[first:] = given[name][new] if name in given else array.fill_value
+                for name in given:
+                    twin = self._twin(opened(self.faces, name))
+                    if twin is not None:
+                        write_twin(twin, slice(first, None), given[name][new])
+                self.faces.attrs["n_faces"] = first + len(new)
         for name, values in given.items():
             self._rewrite(name, rows[unsettled], values[unsettled])
         for name, values in columns.items():
@@ -270,24 +291,37 @@ class RunStore:
         StoreConflictError
             If the node is there with another identity.
         """
-        node = self.require_group(path, identity)
-        for name, column in {**columns, "status": FACE_COLUMNS["status"]}.items():
-            self._require_array(node, name, column)
+        arrays = {**columns, "status": FACE_COLUMNS["status"]}
+        node = self.group(path, identity)
+        if node is None:
+            with journal.making(self.root, path):
+                node = self.make_group(path, identity)
+                self._make_arrays(node, arrays)
+        self._require_arrays(node, arrays)
         self._fit(node)
         return node
 
-    def require_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
-        """Open a group that stands for one thing, or create it.
+    def make_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
+        """Create a group that stands for one thing; :func:`freqlab.journal.making` goes around."""
+        return journal.make_group(self.root, path, make_attrs(identity=dict(identity)))
+
+    def group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group | None:
+        """Open a group that stands for one thing; None if there is none.
 
         Raises
         ------
         StoreConflictError
             If it stands for something else, saying what differs.
+        StoreError
+            If it does not say what it stands for.
         """
-        group = self.root.require_group(path)
+        group = self.root.get(path)
+        if not isinstance(group, zarr.Group):
+            return None
         if "identity" not in group.attrs:
-            group.update_attributes(make_attrs(identity=dict(identity)))
-            return group
+            journal.check_empty(self.root, path)
+            journal.remove(self.root, path)  # begun by an earlier version, and killed at once
+            return None
         stored = json.loads(str(group.attrs["identity"]))
         given = json.loads(json.dumps(identity))
         differing = [
@@ -444,26 +478,41 @@ class RunStore:
         """Create an array of float32, NaN until it is written."""
         return _create(group, name, shape, chunks, np.dtype("float32"), dims, attrs)
 
-    def _require_array(self, node: zarr.Group, name: str, column: Column) -> None:
-        if name in node:
-            self._say_flags(node, name, column)
-            return
-        begun = node.path == self.faces.path or "status" in node
-        array = node.create_array(
-            name,
-            shape=(self.n_faces, *column.shape),
-            chunks=(self.block_size, *column.shape),
-            dtype=column.dtype,
-            fill_value=column.fill,
-            dimension_names=("face", *column.dims),
-            attributes=dict(column.attrs),
-            compressors=compressors(column.packed),
-            config=ALL_CHUNKS,
-        )
-        if self.n_faces and begun:  # faces may be done: a chunk must be there
-            array[...] = array.fill_value
-        if node.path == self.faces.path:
-            node.attrs["whole"] = to_json([*from_json(node.attrs.get("whole", [])), name])
+    def _require_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        """Add the arrays to a node that it lacks, and the bytes of its texts, all or none."""
+        missing = {name: column for name, column in columns.items() if name not in node}
+        for name in columns.keys() - missing.keys():
+            self._say_flags(node, name, columns[name])
+        twins = []
+        if node.path == "faces":
+            texts = [name for name, column in missing.items() if column.dtype is str]
+            twins = [twin_name(name) for name in {*texts, *texts_of(node)}]
+        made = {*missing, *(name for name in twins if name not in node)}
+        if made:
+            with journal.making(self.root, *(f"{node.path}/{name}" for name in sorted(made))):
+                self._make_arrays(node, missing)
+                if twins:
+                    require_twins(node)
+
+    def _make_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        begun = node.path == "faces" or "status" in node
+        for name, column in columns.items():
+            array = node.create_array(
+                name,
+                shape=(self.n_faces, *column.shape),
+                chunks=(self.block_size, *column.shape),
+                dtype=column.dtype,
+                fill_value=column.fill,
+                dimension_names=("face", *column.dims),
+                attributes=dict(column.attrs),
+                compressors=compressors(column.packed),
+                config=ALL_CHUNKS,
+            )
+            if array.shape[0] and begun:  # faces may be done: a chunk must be there
+                array[...] = array.fill_value
+        if columns and node.path == "faces":
+            whole = from_json(node.attrs.get("whole", []))
+            node.attrs["whole"] = to_json(list(dict.fromkeys([*whole, *columns])))
 
     def _say_flags(self, node: zarr.Group, name: str, column: Column) -> None:
         """Say what status codes mean that are younger than the array."""
@@ -473,7 +522,7 @@ class RunStore:
                 array.update_attributes(dict(column.attrs))
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
-        """Give all arrays of a node one row per face; cuts off what a stopped run left over.
+        """Give all arrays of a node one row per face; what a stopped run left over goes.
 
         Raises
         ------
@@ -482,7 +531,8 @@ class RunStore:
         """
         n_faces = self.n_faces if n_faces is None else n_faces
         self._handles.clear()
-        arrays = {name: opened(node, name) for name in node.array_keys()}
+        journal.cut(node, n_faces)
+        arrays = {name: opened(node, name) for name in arrays_of(node)}
         if node.path != self.faces.path and "status" in arrays:
             shortest = min(array.shape[0] for array in arrays.values())
             status = arrays["status"]
@@ -493,17 +543,14 @@ class RunStore:
                     f"those again"
                 )
         for array in arrays.values():
-            if array.shape[0] < n_faces and node.path != self.faces.path:
-                _empty_from(array, array.shape[0], n_faces)
-            if array.shape[0] != n_faces:
+            if array.shape[0] < n_faces:
+                if node.path != self.faces.path:
+                    _empty_from(array, array.shape[0], n_faces)
                 array.resize((n_faces, *array.shape[1:]))
 
     def _empty_beyond(self, node: zarr.Group) -> None:
         """Take away rows of a node that belong to no face; a run that was copied has them."""
-        n_faces = self.n_faces
-        longer = [array for _, array in node.arrays() if array.shape[0] > n_faces]
-        for array in sorted(longer, key=lambda array: array.basename != "status"):
-            array.resize((n_faces, *array.shape[1:]))
+        journal.cut(node, self.n_faces)
 
     def _write_block(
         self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
@@ -670,9 +717,7 @@ def _empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
             remove_key(array.store, f"{array.path}/{key}")
     stop = min(-(-first // block) * block, n_rows)
     if first < stop and first // block in there.values():
-        longer: Any = array.metadata.update_shape((n_rows, *array.shape[1:]))
-        handle: zarr.Array[Any] = zarr.Array(AsyncArray(longer, array.store_path, array.config))
-        handle[first:stop] = array.fill_value
+        longer(array, (n_rows, *array.shape[1:]))[first:stop] = array.fill_value
 
 
 def _declarations(faces: Faces) -> npt.NDArray[np.object_]:
@@ -721,5 +766,4 @@ def _create(
         attributes=dict(attrs),
         compressors=compressors(True),
         config=ALL_CHUNKS,
-        overwrite=True,
     )

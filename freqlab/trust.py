@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import zarr
 
-from freqlab.chunks import disk_faults, open_root, place_of
+from freqlab import journal
+from freqlab.chunks import disk_faults, groups_of, open_root, place_of
 from freqlab.errors import ParameterError
+from freqlab.forgetting import settle
 from freqlab.locking import locked
 from freqlab.provenance import from_json
 from freqlab.store import node_name
@@ -41,10 +43,15 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
     if "model" not in card or "rows" not in card:
         raise ParameterError("card must be one of fl.trust_card, with 'model' and 'rows'")
     url = place_of(store)
-    with disk_faults(url), locked(url):
+    with disk_faults(url), locked(url) as lock:
+        settle(url, lock)
         root = open_root(url, "r+")
-        group = root.require_group(f"{_NODE}/{node_name(str(card['model']))}")
-        group.attrs["card"] = json.dumps(dict(card), allow_nan=False)
+        path = f"{_NODE}/{node_name(str(card['model']))}"
+        attributes = {"card": json.dumps(dict(card), allow_nan=False)}
+        if path in root:
+            cast(zarr.Group, root[path]).update_attributes(attributes)
+        else:
+            journal.make_group(root, path, attributes)
 
 
 def trust_table(
@@ -75,7 +82,9 @@ def trust_table(
     node = root.get(_NODE)
     cards: dict[str, Any] = {}
     if isinstance(node, zarr.Group):
-        for _, group in sorted(node.groups()):
+        for group in groups_of(node).values():
+            if "card" not in group.attrs:  # begun by an earlier version, and killed at once
+                continue
             card: Any = from_json(group.attrs["card"])
             cards[str(card["model"])] = card
     rows = {}

@@ -147,10 +147,10 @@ def test_what_a_stopped_run_left_over_is_cut_back(tmp_path):
 
 def test_identity_differences_are_named(tmp_path):
     store = store_of(tmp_path)
-    store.require_group("embeddings/m", {"checkpoint": "a", "mean": 1.0})
-    store.require_group("embeddings/m", {"checkpoint": "a", "mean": 1.0})
+    store.make_group("embeddings/m", {"checkpoint": "a", "mean": 1.0})
+    assert store.group("embeddings/m", {"checkpoint": "a", "mean": 1.0}) is not None
     with pytest.raises(StoreConflictError, match="mean: stored 1.0, given 2.0") as caught:
-        store.require_group("embeddings/m", {"checkpoint": "a", "mean": 2.0})
+        store.group("embeddings/m", {"checkpoint": "a", "mean": 2.0})
     assert "checkpoint" not in str(caught.value)
     assert isinstance(caught.value, ValueError)
 

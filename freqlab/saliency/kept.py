@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from freqlab import __version__
-from freqlab.chunks import ALL_CHUNKS, compressors, disk_faults, open_root, read
+from freqlab import __version__, journal
+from freqlab.chunks import ALL_CHUNKS, arrays_of, compressors, disk_faults, open_root, read
+from freqlab.forgetting import settle
 from freqlab.locking import locked
 
 __all__ = ["Arrays", "digest_of", "kept"]
@@ -57,25 +58,29 @@ def kept(
     """
     text = json.dumps({"kind": kind, "version": __version__, **about}, sort_keys=True)
     path = f"saliency/{kind}-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}"
-    group = open_root(store).get(path)
-    if isinstance(group, zarr.Group) and group.attrs.get("about") == text:
-        found = {name: read(array) for name, array in group.arrays()}
+    root = open_root(store)
+    group = root.get(path)
+    known = isinstance(group, zarr.Group) and journal.counts(root, path)
+    if isinstance(group, zarr.Group) and known and group.attrs.get("about") == text:
+        found = {name: read(array) for name, array in arrays_of(group).items()}
         return found, float(str(group.attrs["seconds"])), True
     began = time.perf_counter()
     arrays = compute()
     seconds = time.perf_counter() - began
-    with disk_faults(store), locked(store):
-        root = open_root(store, "a")
-        group = root.create_group(path, overwrite=True)
-        for name, array in arrays.items():
-            names = [f"{name}_{axis}" for axis in range(array.ndim)]
-            group.create_array(
-                name,
-                data=array,
-                dimension_names=names,
-                compressors=compressors(True),
-                config=ALL_CHUNKS,
-            )
-        # last, so that a stopped run leaves nothing that counts
-        group.update_attributes({"seconds": seconds, "about": text})
+    with disk_faults(store), locked(store) as lock:
+        settle(store, lock)
+        root = open_root(store, "r+")
+        journal.remove(root, path)  # damaged, or another call was faster
+        with journal.making(root, path):
+            attrs = {"seconds": seconds, "about": text}
+            group = journal.make_group(root, path, attrs)
+            for name, array in arrays.items():
+                names = [f"{name}_{axis}" for axis in range(array.ndim)]
+                group.create_array(
+                    name,
+                    data=array,
+                    dimension_names=names,
+                    compressors=compressors(True),
+                    config=ALL_CHUNKS,
+                )
     return arrays, seconds, False

@@ -19,6 +19,7 @@ from freqlab.cluster import Cluster
 from freqlab.decoding import most_pixels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces import Faces
+from freqlab.forgetting import finish_forgetting
 from freqlab.locking import locked
 from freqlab.models.callables import Embedder
 from freqlab.models.devices import resolve_device
@@ -28,7 +29,6 @@ from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.repair import repair_store
-from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
 from freqlab.templates import overhang, pixels_per_pixel, template
@@ -79,7 +79,8 @@ def begun(
 ) -> Iterator[Run]:
     """Hold a store with the faces in it, and the threads that do the work.
 
-    With `repair`, what is damaged in it is first taken out, so that it is computed again.
+    With `repair`, what is damaged in it is first taken out, so that it is computed again. What
+    another call began and did not finish is brought to an end.
 
     Raises
     ------
@@ -101,7 +102,10 @@ def begun(
             say = functools.partial(tqdm.write, file=sys.stderr) if progress else None
             repair_store(url, faces, say=say)
         run_store = RunStore(url, lock=lock)
-        check_not_forgetting(url, run_store.root)
+        if "forgetting" in run_store.root.attrs:
+            finish_forgetting(run_store)
+            if progress:
+                tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
         run_store.check_which_face(faces, which_face)
         try:
             yield Run(

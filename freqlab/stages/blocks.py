@@ -35,7 +35,7 @@ from freqlab.models.devices import resolve_device
 from freqlab.models.loading import load_model
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
-from freqlab.provenance import to_json
+from freqlab.provenance import plain_attrs
 from freqlab.stages.context import Run, label_map
 from freqlab.stages.embeddings import Task, check_model, embed_rows
 from freqlab.store import RunStore
@@ -156,7 +156,9 @@ def embed_on_cluster(
         for _ in range(_ROUNDS):
             for origin in _results(run, client, job, tasks, rows, to_align):
                 bar.update(origin.n_images)
-                origins.add(origin[1:])
+                if origin[1:] not in origins:
+                    origins.add(origin[1:])
+                    _note_origins(tasks, origins)
             left = [
                 run.store.pending(t.node, t.pending, model.spec.template, but=rows[:0])
                 for t in tasks
@@ -168,15 +170,21 @@ def embed_on_cluster(
         if len(had):
             done = _n_done(run, task, had)
             run.forward_passes[name] += done * len(task.removals)
-            for i, key in enumerate(("device", "batch_size", "compiled")):
-                found = sorted({origin[i] for origin in origins})
-                one = found[0] if len(found) == 1 else str(found)
-                task.node.attrs[key] = to_json(one) if isinstance(one, bool) else one
         if len(lacks):
             raise FreqlabError(
                 f"{len(lacks):,} faces are not in {run.store.url!r} though the cluster said they "
                 f"were written; do its workers write to the same place?"
             )
+
+
+def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
+    """Note in the nodes of embeddings by what they were computed, as soon as that is known."""
+    found = [sorted(set(values)) for values in zip(*origins, strict=True)]
+    noted = [values[0] if len(values) == 1 else str(values) for values in found]
+    for task in tasks:
+        if len(task.pending):
+            about = dict(zip(("device", "batch_size", "compiled"), noted, strict=True))
+            task.node.update_attributes(plain_attrs(about))
 
 
 def _n_done(run: Run, task: Task, rows: Rows) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import torch
 import zarr
 
+from freqlab import journal
 from freqlab.compilation import (
     WORTH_LOADING,
     WORTH_SECONDS,
@@ -97,8 +98,10 @@ def embed_faces(
     if len(rows) and run.cluster is not None:
         embed_on_cluster(run, model, tasks, to_align, held, rows)
     elif len(rows):
+        note_origin(run, model, tasks)  # before anything is done: nothing is pending afterwards
         done_by = embed_rows(run, model, tasks, to_align, held, rows)
-        note_origin(run, done_by, tasks)
+        if is_compiled(done_by):
+            note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
         measure_precision(run, model, node, held, run.rows[masked])
@@ -128,9 +131,13 @@ def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
     """Note in the nodes of embeddings by what they were computed."""
     for task in tasks:
         if len(task.pending):
-            task.node.attrs["device"] = model.device
-            task.node.attrs["batch_size"] = run.batch_of(model)
-            task.node.attrs["compiled"] = to_json(is_compiled(model))
+            task.node.update_attributes(
+                {
+                    "device": model.device,
+                    "batch_size": run.batch_of(model),
+                    "compiled": to_json(is_compiled(model)),
+                }
+            )
 
 
 class Task(NamedTuple):
@@ -346,10 +353,10 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
     stored = None
-    if f"{path}/reference_embedding" in store.root:
-        group = store.require_group(path, model.fingerprint())
+    group = store.group(path, model.fingerprint())
+    if group is not None and "reference_embedding" in group:
         stored = store.read(group, "reference_embedding")
-        if np.isnan(stored).all():  # a run was killed before it wrote it
+        if np.isnan(stored).all():  # an earlier version was killed before it wrote it
             stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
@@ -357,9 +364,17 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     if stored is None:  # a model that fails at its first crop leaves nothing behind
         _check_alone_and_among(run, model, labels, crop, found)
         _check_against_stored(run, model, path)
-        group = store.require_group(path, model.fingerprint())
         attrs = {"long_name": "embedding of the reference crop"}
-        store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+        group = store.group(path, model.fingerprint())
+        if group is None:
+            with journal.making(store.root, path):
+                group = store.make_group(path, model.fingerprint())
+                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+        else:  # it was lost, and the model is the same by what it embedded
+            array = f"{path}/reference_embedding"
+            journal.remove(store.root, array)
+            with journal.making(store.root, array):
+                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
     elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
         raise StoreConflictError(
             f"store {store.url!r} holds embeddings of another model by the name of "
@@ -425,8 +440,7 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
     """
     store = run.store
     if f"{path}/intact/status" not in store.root:
-        if path in store.root:
-            del store.root[path]  # begun by a run that was killed at once
+        journal.remove(store.root, path)  # begun by an earlier version, and killed at once
         return
     intact: zarr.Group = store.root[f"{path}/intact"]  # type: ignore[assignment]
     status = store.read(intact, "status")

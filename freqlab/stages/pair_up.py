@@ -15,6 +15,7 @@ import pandas as pd
 import zarr
 from threadpoolctl import threadpool_limits
 
+from freqlab import journal
 from freqlab.alignment import WHICH_FACE
 from freqlab.bands import Bands
 from freqlab.chunks import opened, read, reading
@@ -75,10 +76,11 @@ def write_influence(
         identity["which_face"] = run.which_face
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
-    group = store.require_group(f"influence/{name}", identity)
-    if group.attrs.get("complete"):
+    path = f"influence/{name}"
+    if _is_complete(store, path, identity):
         return name
     made = make_attrs(
+        identity=identity,
         device=", ".join(dict.fromkeys(model.device for model in models)),
         batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
         face_set=run.faces.name,
@@ -93,25 +95,40 @@ def write_influence(
         measure_refinement(run, models, refinement, positions, sides)
         made["refine_error"] = to_json(refinement.errors)
         made["broad"] = refinement.broad
-    group.update_attributes(made)
-    _write_axes(store, group, models, run.bands, sides, columns)
-    _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
-    rows = np.stack([columns["probe"], columns["reference"]])
-    thresholds = np.full((len(models), len(FMRS)), np.nan)
-    n_impostors = np.zeros(len(models), np.int64)
-    for m, model in enumerate(models):
-        _pair_up(run, group, m, model, rows, sides)
-        thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"])
-    for variable, values, dims in (
-        ("threshold", thresholds, ["model", "fmr"]),
-        ("impostor_comparisons", n_impostors, ["model"]),
-    ):
-        store.write_array(group, variable, values, dims, _ATTRS[variable])
-    if refinement is not None:
-        refined = np.stack([refinement.refined[model.name] for model in models])
-        store.write_array(group, "refined", refined, ["model", "band"], _ATTRS["refined"])
-    group.attrs["complete"] = 1
+    with journal.making(store.root, path):
+        group = journal.make_group(store.root, path, made)
+        _write_axes(store, group, models, run.bands, sides, columns)
+        _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
+        rows = np.stack([columns["probe"], columns["reference"]])
+        thresholds = np.full((len(models), len(FMRS)), np.nan)
+        n_impostors = np.zeros(len(models), np.int64)
+        for m, model in enumerate(models):
+            _pair_up(run, group, m, model, rows, sides)
+            thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"])
+        for variable, values, dims in (
+            ("threshold", thresholds, ["model", "fmr"]),
+            ("impostor_comparisons", n_impostors, ["model"]),
+        ):
+            store.write_array(group, variable, values, dims, _ATTRS[variable])
+        if refinement is not None:
+            refined = np.stack([refinement.refined[model.name] for model in models])
+            store.write_array(group, "refined", refined, ["model", "band"], _ATTRS["refined"])
+        group.attrs["complete"] = 1
     return name
+
+
+def _is_complete(store: RunStore, path: str, identity: Mapping[str, Any]) -> bool:
+    """Whether a result is there; one that is not whole (any more) is removed.
+
+    Raises
+    ------
+    StoreConflictError
+        If another is there.
+    """
+    found = store.root.get(path)
+    if isinstance(found, zarr.Group) and not found.attrs.get("complete"):
+        journal.remove(store.root, path)
+    return store.group(path, identity) is not None
 
 
 def _precision_error(run: Run, model: Model) -> Any:
