@@ -323,13 +323,38 @@ def info(
 def forget(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     subject: Annotated[str, typer.Option("--subject", help="The person, as the run names them.")],
+    people: Annotated[
+        list[str] | None,
+        typer.Option("--people", help="A column of the faces that names whom they were made of."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="What still names the person may stay.")
+    ] = False,
 ) -> None:
-    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result."""
+    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result.
+
+    Ends with status 1 as long as something in the run still names the person, and says where.
+    """
     import freqlab as fl
 
     with _stoppable():
-        removed = fl.forget(store, subject=subject)
-    typer.echo(f"{store}: removed {removed['faces']:,} faces and {removed['pairs']:,} pairs")
+        removed = fl.forget(store, subject=subject, people=people or (), accept=accept)
+    typer.echo(
+        f"{store}: removed {removed['faces']:,} faces, {removed['pairs']:,} pairs and "
+        f"{removed['images']:,} images"
+    )
+    photographs, mentions = removed["photographs"], removed["mentions"]
+    if photographs:
+        typer.echo(f"Photographs of the person, which are yours and stay ({len(photographs):,}):")
+        for path in photographs:
+            typer.echo(f"  {path}")
+    if mentions:
+        typer.echo("The person is still named, by a whole word, in")
+        for where, count in mentions.items():
+            typer.echo(f"  {where}: {count:,}")
+    if mentions and not accept:
+        typer.echo("Edit it and call this again, or say --accept if it may stay.")
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -19,13 +19,15 @@ from tqdm import tqdm
 
 from freqlab.alignment import detect_faces
 from freqlab.degradation import Degradation
-from freqlab.errors import FaceSetError, ParameterError
+from freqlab.errors import FaceSetError, ParameterError, check_name
 from freqlab.templates import template
 
 __all__ = [
     "LANDMARK_COLUMNS",
+    "PEOPLE_COLUMNS",
     "Faces",
     "decode_image",
+    "face_name",
     "find_landmarks",
     "landmark_table",
     "landmarks_of",
@@ -37,6 +39,12 @@ LANDMARK_COLUMNS = [
     for axis in "xy"
 ]
 """Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
+
+PEOPLE_COLUMNS = (
+    *("contributor_a", "contributor_b", "contributors"),
+    *("source_subject", "source_video", "target_subject", "target_video"),
+)
+"""Columns of faces, and of pairs, that name the people whom an image was made of."""
 
 MOST_PIXELS = 150_000_000
 """Larger images are not decoded: a small file may claim a size that fills the memory."""
@@ -87,6 +95,9 @@ class Faces:
     degradations
         How each face is degraded on its way from the photograph to the crop, None for not at
         all; as :func:`freqlab.degrade` fills it in.
+    names_people
+        Columns that name the people, or the faces, that a face was made of, beside ``source`` and
+        :data:`PEOPLE_COLUMNS`: :func:`freqlab.forget` removes these faces with the person.
 
     Raises
     ------
@@ -101,6 +112,7 @@ class Faces:
     name: str = "faces"
     credit: str = ""
     degradations: Sequence[Degradation | None] | None = None
+    names_people: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         table = self.table
@@ -146,6 +158,10 @@ class Faces:
             template(self.aligned)
         if self.degradations is not None and len(self.degradations) != len(table):
             raise ParameterError(f"{len(self.degradations)} degradations for {len(table)} faces")
+        if isinstance(self.names_people, str):
+            raise ParameterError(f"names_people={self.names_people!r} must be a list of columns")
+        for column in self.names_people:
+            check_name("column in names_people=", column, map(str, table.columns))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -179,7 +195,7 @@ class Faces:
         if "source" not in self.table.columns:
             return np.array(own, object)
         given = {
-            name: _name(source) for name, source in zip(own, self.table["source"], strict=True)
+            name: face_name(source) for name, source in zip(own, self.table["source"], strict=True)
         }
         found = []
         for name in own:
@@ -290,8 +306,8 @@ def is_column_name(name: object) -> bool:
     )
 
 
-def _name(value: object) -> str:
-    """A face's name as text; empty where it is missing. Gaps turn whole numbers into floats."""
+def face_name(value: object) -> str:
+    """A name in a column as text; empty where it is missing. Whole numbers may be floats."""
     if value is None or value == "" or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -65,7 +65,9 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     table["source"] = [
         "" if ok else pristine.get(key, "") for key, ok in zip(keys, is_pristine, strict=True)
     ]
-    return Faces(table, aligned=aligned, name="faceforensics")
+    return Faces(
+        table, aligned=aligned, name="faceforensics", names_people=["source_video", "source"]
+    )
 
 
 def _row(parts: list[str]) -> dict[str, object] | None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.faces import LANDMARK_COLUMNS
+from freqlab.faces import LANDMARK_COLUMNS, PEOPLE_COLUMNS
 
 __all__ = [
     "IMAGE_SUFFIXES",
@@ -187,7 +187,8 @@ def read_csv(path: Path, needed: Sequence[str]) -> pd.DataFrame:
     """
     if not path.is_file():
         raise FaceSetError(f"{path}: no such CSV file")
-    text = dict.fromkeys(("face", "subject", "path", "image", "identity", "face_id"), str)
+    named = ("face", "subject", "path", "image", "identity", "face_id", "source", "target")
+    text = dict.fromkeys((*named, *PEOPLE_COLUMNS), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     except (ValueError, pd.errors.ParserError) as error:  # empty, ragged, or in another encoding

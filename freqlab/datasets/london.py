@@ -42,6 +42,7 @@ _EXPECTED_COMPETITION = (
     f"{', '.join(_TOOLS)} with morphs 001_03-vs-002_03.jpg or morph_001_03_and_002_03.png, "
     f"perhaps with _aligned or _cropped behind the name of a folder"
 )
+_CONTRIBUTORS = ("contributor_a", "contributor_b")
 _EXPRESSIONS = {"03": "neutral", "08": "smiling"}
 _INFO_FILES = ("info.csv", "london_faces_info.csv")
 
@@ -86,7 +87,7 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
     files = [folder / file for file in _INFO_FILES if (folder / file).is_file()]
     if files:
         table = table.join(_information(files[0]), on="subject")
-    return Faces(table, aligned=aligned, name="frll")
+    return Faces(table, aligned=aligned, name="frll", names_people=_CONTRIBUTORS)
 
 
 def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
@@ -153,7 +154,7 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
             f"{folder}: photographs of one person with one expression: "
             f"{', '.join(photographs.index[repeated][:3])}"
         )
-    return Faces(table, aligned=aligned, name="mad22")
+    return Faces(table, aligned=aligned, name="mad22", names_people=_CONTRIBUTORS)
 
 
 def _rows(root: Path, images: Sequence[str], aligned: str | None) -> list[dict[str, object]]:

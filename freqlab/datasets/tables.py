@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 from pathlib import Path
@@ -98,6 +99,9 @@ def load_csv(
         raise FaceSetError(f"{path}: no path in line(s) {rows}")
     landmarks = landmarks_of(table)
     names = table["face"] if "face" in table.columns else table["path"]
+    if "target" in table.columns and not table["target"].dropna().isin(table["subject"]).all():
+        with contextlib.suppress(ValueError):  # numbers, unless it names people
+            table["target"] = pd.to_numeric(table["target"])
     table.index = pd.Index(names.astype(str), name="face")
     base = path.parent if root is None else Path(root)
     if not outside:
