@@ -18,6 +18,7 @@ from zarr.core.array_spec import ArrayConfigParams
 from zarr.core.sync import sync
 
 from freqlab.errors import FreqlabError, StoreError
+from freqlab.private import PrivateStore
 
 __all__ = [
     "ALL_CHUNKS",
@@ -74,6 +75,9 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
     if options is None and mode != "a" and not Path(place).is_dir():
         raise StoreError(f"run {place!r}: no such folder") from FileNotFoundError(place)
     with reaching(place):
+        if options is None:
+            store = PrivateStore(place, read_only=mode == "r")
+            return zarr.open_group(store, mode=mode, zarr_format=3)
         return zarr.open_group(place, mode=mode, zarr_format=3, storage_options=options)
 
 

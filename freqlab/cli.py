@@ -435,13 +435,15 @@ def landmarks(
     from freqlab.csv_text import csv_of
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
+    from freqlab.private import written_whole
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
     face_set = fl.load_faces(faces, root=root, outside=outside)
     found = find_landmarks(face_set, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
-    out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
+    with written_whole(out) as file:
+        file.write(csv_of(table, float_format="%.2f").encode())
     missing = int(table.isna().any(axis=1).sum())
     typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
 

@@ -18,6 +18,7 @@ import fsspec
 
 from freqlab.chunks import REMOTE_OPTIONS, is_remote, reaching
 from freqlab.errors import ParameterError, StoreError
+from freqlab.private import file_mode, make_folder, make_private
 
 __all__ = ["Lock", "check_place", "locked"]
 
@@ -190,10 +191,12 @@ def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
 
 @contextlib.contextmanager
 def _locally_locked(path: str) -> Iterator[None]:
-    Path(path).absolute().parent.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(f"{os.path.normpath(path)}.lock", timeout=0)
+    make_folder(Path(path).absolute().parent)
+    place = f"{os.path.normpath(path)}.lock"
+    lock = filelock.FileLock(place, timeout=0, mode=file_mode(Path(place).parent))
     try:
         lock.acquire()
+        make_private(place)  # the umask may have taken the group's part
     except filelock.Timeout as error:
         raise StoreError(
             f"store {path!r} is being written by another run; wait for it, or name another store"

@@ -26,6 +26,7 @@ from tqdm import tqdm
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
+from freqlab.private import make_folder, written_whole
 from freqlab.workers import working
 
 __all__ = [
@@ -458,9 +459,9 @@ def _on_disk(
     recipe = json.dumps({**mix._asdict(), "first": sources[0], "second": sources[1]})
     if recipe_of(path) == json.loads(recipe):
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     note = PngImagePlugin.PngInfo()
     note.add_text(_NOTE, recipe)
-    partial = path.with_suffix(".partial.png")
-    Image.fromarray(_mixed(faces, mix, points)).save(partial, pnginfo=note)
-    os.replace(partial, path)
+    mixed = Image.fromarray(_mixed(faces, mix, points))
+    make_folder(path.parent)
+    with written_whole(path) as file:
+        mixed.save(file, "PNG", pnginfo=note)

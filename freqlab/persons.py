@@ -181,9 +181,8 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
     for path in own:
         if recipe_of(path) is not None:
             removed.append(path)
-        partial = path.with_suffix(".partial.png")
-        if path.parent in folders and partial.is_file():
-            removed.append(partial)
+        if path.parent in folders:  # a kill while they were written
+            removed += [f for f in path.parent.iterdir() if _is_partial(f, path.name)]
     for folder in sorted(folders):
         for path in sorted(folder.glob("*.png")):
             recipe = recipe_of(path) or {}
@@ -193,6 +192,11 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
         path.unlink(missing_ok=True)
     left = [str(path) for path in own if path.is_file()]
     return Images([str(path) for path in dict.fromkeys(removed)], left)
+
+
+def _is_partial(file: Path, name: str) -> bool:
+    """Whether a file is what :func:`freqlab.private.written_whole` left of one of a name."""
+    return file.name.startswith(f".{name[:80]}.") and file.suffix == ".partial"
 
 
 def cut_leftovers(run: RunStore, nodes: Iterable[str]) -> None:
