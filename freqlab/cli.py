@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
+import os
 import signal
 import sys
 import threading
@@ -14,8 +17,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from freqlab.errors import FreqlabError, ParameterError
+from freqlab.plain_text import visible
 
 __all__ = ["app", "main"]
+
+_PIPE_CLOSED = 128 + 13  # as a shell reports SIGPIPE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -74,7 +80,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from freqlab import __version__
 
-        typer.echo(f"freqlab {__version__}")
+        _say(f"freqlab {__version__}")
         raise typer.Exit
 
 
@@ -88,12 +94,58 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors of freqlab end it with status 2 and one message."""
+    """Run the command line; errors of freqlab end it with status 2 and one message.
+
+    Where nobody reads what it writes any more (``freqlab datasets | head -1``) it ends without a
+    word, with the status 141 of a program that is ended by such a pipe.
+    """
     try:
         app()
+        status: str | int | None = 0
+    except SystemExit as ended:
+        status = ended.code
     except FreqlabError as error:
-        typer.echo(f"freqlab: {error}", err=True)
-        sys.exit(2)
+        status = 2
+        with contextlib.suppress(OSError):
+            _say(f"freqlab: {error}", err=True)
+    except OSError as error:  # of the output itself; what concerns a file or a store is named so
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
+            raise
+        status = _unwritten(error)
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()
+        status = _PIPE_CLOSED
+    except OSError as error:
+        status = _unwritten(error)
+    sys.exit(status)
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that the output cannot be written; return the status."""
+    _mute()
+    with contextlib.suppress(OSError):
+        typer.echo(f"freqlab: the output cannot be written: {error.strerror}", err=True)
+    return 2
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Write a text, in which names from data cannot steer the terminal."""
+    try:
+        typer.echo(visible(text), err=err)
+    except BrokenPipeError:
+        _mute()
+        raise typer.Exit(_PIPE_CLOSED) from None
+
+
+def _mute() -> None:
+    """Throw away what is still to be written to standard output."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @app.command()
@@ -208,7 +260,7 @@ def plan(
         workers=workers,
         calibrate=calibrate,
     )
-    typer.echo(str(planned))
+    _say(str(planned))
 
 
 @app.command()
@@ -237,7 +289,7 @@ def report(
         parameters[key] = _parse(value)
     with _stoppable():
         page = fl.report(name, out=out, **parameters)
-    typer.echo(f"{page}\n{page.parent / 'index.html'}")
+    _say(f"{page}\n{page.parent / 'index.html'}")
 
 
 @app.command()
@@ -285,7 +337,7 @@ def inspect(
             notebook,
             port=port,
             open_browser=browser,
-            say=lambda address: typer.echo(f"The inspector is at {address}\nCtrl-C ends it."),
+            say=lambda address: _say(f"The inspector is at {address}\nCtrl-C ends it."),
         )
 
 
@@ -300,22 +352,22 @@ def info(
     if not verify:
         from freqlab.results import describe_run
 
-        typer.echo(describe_run(store))
+        _say(describe_run(store))
         return
     from freqlab.integrity import Damage, verify_run
 
     found = verify_run(store)
     for row in found.itertuples(index=False):
-        typer.echo(str(Damage(*row)))
+        _say(str(Damage(*row)))
     checked = f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages"
     if found.attrs["without_checksums"]:
         checked += (
             f"; {found.attrs['without_checksums']:,} arrays are older than checksums: in them a "
             f"changed value cannot be told"
         )
-    typer.echo(checked)
+    _say(checked)
     if len(found):
-        typer.echo("The command that made the run, with --repair, computes them again.")
+        _say("The command that made the run, with --repair, computes them again.")
         raise typer.Exit(1)
 
 
@@ -339,21 +391,21 @@ def forget(
 
     with _stoppable():
         removed = fl.forget(store, subject=subject, people=people or (), accept=accept)
-    typer.echo(
+    _say(
         f"{store}: removed {removed['faces']:,} faces, {removed['pairs']:,} pairs and "
         f"{removed['images']:,} images"
     )
     photographs, mentions = removed["photographs"], removed["mentions"]
     if photographs:
-        typer.echo(f"Photographs of the person, which are yours and stay ({len(photographs):,}):")
+        _say(f"Photographs of the person, which are yours and stay ({len(photographs):,}):")
         for path in photographs:
-            typer.echo(f"  {path}")
+            _say(f"  {path}")
     if mentions:
-        typer.echo("The person is still named, by a whole word, in")
+        _say("The person is still named, by a whole word, in")
         for where, count in mentions.items():
-            typer.echo(f"  {where}: {count:,}")
+            _say(f"  {where}: {count:,}")
     if mentions and not accept:
-        typer.echo("Edit it and call this again, or say --accept if it may stay.")
+        _say("Edit it and call this again, or say --accept if it may stay.")
         raise typer.Exit(1)
 
 
@@ -363,7 +415,7 @@ def datasets() -> None:
     import freqlab as fl
 
     _print_table(fl.known_face_sets(), lines=True)
-    typer.echo("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
+    _say("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
 
 
 @app.command()
@@ -372,7 +424,7 @@ def models() -> None:
     import freqlab as fl
 
     _print_table(fl.known_models())
-    typer.echo(
+    _say(
         "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
         "      any of these with ,name=... ,mean=... ,std=... ,template=... behind it"
@@ -445,7 +497,7 @@ def landmarks(
     with written_whole(out) as file:
         file.write(csv_of(table, float_format="%.2f").encode())
     missing = int(table.isna().any(axis=1).sum())
-    typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+    _say(f"{out}: {len(table)} faces, {missing} without a face found")
 
 
 def _pairs(
@@ -469,12 +521,16 @@ def _print_table(known: Any, *, lines: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if sys.stdout is None:
+        return
     known = known.reset_index()
     table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_lines=lines)
     for row in known.itertuples(index=False):
-        table.add_row(*map(str, row))
+        table.add_row(*(visible(str(value)) for value in row))
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, markup=False, width=width).print(table)
+    console = Console(highlight=False, markup=False, width=width, file=io.StringIO())
+    console.print(table)
+    _say(console.file.getvalue().rstrip("\n"))  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -492,7 +548,7 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("freqlab: stopped; the same command goes on from here", err=True)
+        _say("freqlab: stopped; the same command goes on from here", err=True)
         raise typer.Exit(128 + stopped_by) from None
     finally:
         if of_main_thread:

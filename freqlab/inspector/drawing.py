@@ -22,13 +22,13 @@ from freqlab.inspection import (
     side_by_side,
     stretched,
 )
+from freqlab.plain_text import one_line
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
     NO_DATA,
     SEQUENTIAL,
     largest_absolute,
-    shortened,
 )
 from freqlab.plots.influence import drawn_bounds, full_plane
 from freqlab.selection import (
@@ -197,7 +197,7 @@ def original_pictures(
 ) -> list[dict[str, str | bytes]]:
     """Both faces of a pair as they are."""
     return [
-        picture(crop, f"{role}\n{shortened(names[role], 22)}", f"The {role}, {names[role]}")
+        picture(crop, f"{role}\n{one_line(names[role], 22)}", f"The {role}, {names[role]}")
         for role, crop in crops.items()
     ]
 

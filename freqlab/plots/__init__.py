@@ -14,7 +14,14 @@ from freqlab.plots.bias import (
     group_heat_plot,
     group_profile_plot,
 )
-from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.common import (
+    CATEGORICAL,
+    COMPARISON_COLOURS,
+    DIVERGING,
+    NO_DATA,
+    SEQUENTIAL,
+    shortened,
+)
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -105,6 +112,7 @@ __all__ = [
     "saliency_plot",
     "score_histogram_plot",
     "score_plot",
+    "shortened",
     "spectrum_plot",
     "stability_plot",
     "strip_plot",

@@ -78,7 +78,8 @@ def contact_sheet(
     n_rows = max(1, math.ceil(len(chosen) / columns))
     tall = 1.5 if show == "failed" else 1.22
     figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
-    what = f"crops of template {template}" if show == "ok" else f"without a crop of {template}"
+    used = shortened(template, 24)
+    what = f"crops of template {used}" if show == "ok" else f"without a crop of {used}"
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
     for place, position in enumerate(chosen):
         ax = figure.add_subplot(n_rows, columns, place + 1)

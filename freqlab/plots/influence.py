@@ -315,7 +315,7 @@ def comparison_plot(
         style = line_style(r)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
-        label = f"{name} ({n_pairs:,} pairs)"
+        label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
         ax.plot(centre, mean, **style, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_xlim(bounds.min(), bounds.max())

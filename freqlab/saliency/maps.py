@@ -19,6 +19,7 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.models.spec import Model
 from freqlab.pair_sets import PairSets
 from freqlab.pairing import SIDES
+from freqlab.plain_text import one_line
 from freqlab.saliency import corrrise, freqrise, gradients, joint
 from freqlab.saliency.kept import Arrays, digest_of, kept
 from freqlab.saliency.rise import Estimate
@@ -73,7 +74,7 @@ class PairImages:
         groups = self.groups()
         with tqdm(
             total=sum(len(rows) for _, rows in groups),
-            desc=f"{self.sets.model.name}: {what}",
+            desc=one_line(f"{self.sets.model.name}: {what}"),
             unit="pair",
             disable=not self.progress,
         ) as bar:

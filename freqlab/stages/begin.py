@@ -24,6 +24,7 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
+from freqlab.plain_text import one_line
 from freqlab.results import check_not_forgetting
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
@@ -92,7 +93,9 @@ def begun(
     with disk_faults(url), locked(url) as lock, working() as workers:
         removed = repair_store(url, faces) if repair and store is not None else []
         if removed and progress:
-            tqdm.write(f"{url}: computing {len(removed):,} damaged piece(s) again", sys.stderr)
+            tqdm.write(
+                f"{one_line(url)}: computing {len(removed):,} damaged piece(s) again", sys.stderr
+            )
         run_store = RunStore(url, lock=lock)
         check_not_forgetting(url, run_store.root)
         try:
