@@ -154,6 +154,8 @@ def check_place(url: str | os.PathLike[str]) -> None:
     if not isinstance(url, (str, os.PathLike)):
         raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
     path = os.fspath(url)
+    if not path or "\0" in path:
+        raise ParameterError(f"store={path!r} must be a path, such as 'runs/orl.zarr'")
     if is_remote(path):
         return
     if Path(path).is_file():
@@ -191,7 +193,8 @@ def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
 
 @contextlib.contextmanager
 def _locally_locked(path: str) -> Iterator[None]:
-    make_folder(Path(path).absolute().parent)
+    with reaching(path):
+        make_folder(Path(path).absolute().parent)
     place = f"{os.path.normpath(path)}.lock"
     lock = filelock.FileLock(place, timeout=0, mode=file_mode(Path(place).parent))
     try:
@@ -201,6 +204,8 @@ def _locally_locked(path: str) -> Iterator[None]:
         raise StoreError(
             f"store {path!r} is being written by another run; wait for it, or name another store"
         ) from error
+    except OSError as error:
+        raise StoreError(f"store {path!r} cannot be locked: {error}") from error
     try:
         yield
     finally:

@@ -64,8 +64,9 @@ def as_markdown(name: object) -> str:
 
 
 def as_html(name: object) -> str:
-    """A name in HTML, such as the caption of a table."""
-    return html.escape(one_line(name))
+    """Text in HTML, such as the caption of a table: no markup or formula."""
+    escaped = html.escape(visible(str(name)))
+    return re.sub(r"[$\\]", lambda match: f"<span>&#{ord(match[0])};</span>", escaped)
 
 
 def _code(letter: str) -> str:
