@@ -317,6 +317,53 @@ def trials(folder):
     ]
 
 
+def list_persons(folder):
+    """Places of stores and reports that cannot be, and people who cannot be removed."""
+    (folder / "places" / "mine").mkdir(parents=True)
+    (folder / "places" / "file").write_text("mine")
+    (folder / "places" / "mine" / "explore.ipynb").write_text("mine")
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 112, 112, 3), np.uint8)
+    table = pd.DataFrame({"subject": ["a", "a", "b", "b"], "donor": ["", "", "", "a"]})
+    given = {"images": list(pixels), "aligned": "arcface"}
+    faces = fl.Faces(table, **given)
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :8], name="first", version="1")
+    store = folder / "persons.zarr"
+
+    def embed(store):
+        return lambda: fl.embed(faces, models=[model], store=store, progress=False)
+
+    embed(store)()
+    place = folder / "places"
+    return [
+        ("store", "below a file", embed(place / "file" / "run.zarr")),
+        ("store", "a path that is empty", embed("")),
+        ("store", "a path with a NUL", embed("a\0b")),
+        (
+            "faces",
+            "a column of people that is not there",
+            lambda: fl.Faces(table, names_people=["doner"], **given),
+        ),
+        (
+            "faces",
+            "columns of people that are no list",
+            lambda: fl.Faces(table, names_people="donor", **given),
+        ),
+        ("store", "forgetting nobody", lambda: fl.forget(store, subject="")),
+        (
+            "store",
+            "forgetting by a column that is not there",
+            lambda: fl.forget(store, subject="a", people=["doner"]),
+        ),
+        ("report", "a file as the folder", lambda: fl.report("explore", out=place / "file")),
+        ("report", "a folder without a name", lambda: fl.report("explore", out="")),
+        (
+            "report",
+            "a folder that holds a notebook of the same name",
+            lambda: fl.report("explore", out=place / "mine"),
+        ),
+    ]
+
+
 def outcome(call, folder):
     """What a call raises, in words that are the same everywhere."""
     try:
@@ -333,8 +380,8 @@ def outcome(call, folder):
 
 def rows(folder):
     """All trials, made."""
-    found = photographs(folder)
-    return found + [(kind, what, outcome(call, folder)) for kind, what, call in trials(folder)]
+    found, calls = photographs(folder), trials(folder) + list_persons(folder)
+    return found + [(kind, what, outcome(call, folder)) for kind, what, call in calls]
 
 
 def page(found):

@@ -117,7 +117,7 @@ def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str])
     for i, (name, label) in enumerate(labels.items()):
         ax.plot(
             data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
-            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=shortened(label, 40),
+            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=shortened(label, 80),
         )  # fmt: skip
 
 
@@ -222,7 +222,7 @@ def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
         marker=MARKERS[k],
         color=CATEGORICAL[k % len(CATEGORICAL)],
         ms=5,
-        label=shortened(label, 40),
+        label=shortened(label, 80),
     )
 
 

@@ -126,7 +126,7 @@ def heat_plot(
     truth = "genuine" if bool(data["genuine"]) else "impostor"
     threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
-    title = f"Pair {pair} ({truth}), {model}: "
+    title = f"Pair {pair} ({truth}), {shortened(model, 40)}: "
     title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
     if np.isfinite(threshold):
         title += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
