@@ -14,14 +14,7 @@ from freqlab.plots.bias import (
     group_heat_plot,
     group_profile_plot,
 )
-from freqlab.plots.common import (
-    CATEGORICAL,
-    COMPARISON_COLOURS,
-    DIVERGING,
-    NO_DATA,
-    SEQUENTIAL,
-    shortened,
-)
+from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -112,7 +105,6 @@ __all__ = [
     "saliency_plot",
     "score_histogram_plot",
     "score_plot",
-    "shortened",
     "spectrum_plot",
     "stability_plot",
     "strip_plot",
