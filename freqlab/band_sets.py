@@ -34,8 +34,8 @@ from freqlab.embeddings import (
 from freqlab.errors import ParameterError
 from freqlab.locking import locked
 from freqlab.models.spec import Model
-from freqlab.plain_text import one_line
 from freqlab.provenance import make_attrs
+from freqlab.shown_text import one_line
 from freqlab.stages.context import label_map
 from freqlab.store import node_name
 from freqlab.workers import Workers, working

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from freqlab.errors import FreqlabError, ParameterError
-from freqlab.plain_text import visible
+from freqlab.shown_text import visible
 
 __all__ = ["app", "main"]
 

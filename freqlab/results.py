@@ -17,7 +17,7 @@ import zarr
 from freqlab.chunks import open_root
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
-from freqlab.plain_text import one_line
+from freqlab.shown_text import one_line
 from freqlab.templates import template as named_template
 
 __all__ = [

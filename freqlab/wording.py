@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.plain_text import as_html
+from freqlab.shown_text import as_html
 
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler

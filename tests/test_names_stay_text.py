@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import freqlab as fl
 from freqlab.cli import app
 from freqlab.errors import FreqlabError, ParameterError
-from freqlab.plain_text import as_html, as_markdown, one_line, visible
+from freqlab.shown_text import as_html, as_markdown, one_line, visible
 from freqlab.wording import styled
 
 HOSTILE = [

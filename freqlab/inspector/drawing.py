@@ -22,7 +22,6 @@ from freqlab.inspection import (
     side_by_side,
     stretched,
 )
-from freqlab.plain_text import one_line
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -40,6 +39,7 @@ from freqlab.selection import (
     select_pair,
     threshold_of,
 )
+from freqlab.shown_text import one_line
 
 __all__ = [
     "drawing_of",

@@ -19,11 +19,11 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.models.spec import Model
 from freqlab.pair_sets import PairSets
 from freqlab.pairing import SIDES
-from freqlab.plain_text import one_line
 from freqlab.saliency import corrrise, freqrise, gradients, joint
 from freqlab.saliency.kept import Arrays, digest_of, kept
 from freqlab.saliency.rise import Estimate
 from freqlab.selection import threshold_of
+from freqlab.shown_text import one_line
 
 __all__ = ["PairImages", "corrrise_maps", "freqrise_maps", "gradient_maps", "joint_maps"]
 

@@ -24,8 +24,8 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import PRECISIONS, in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
-from freqlab.plain_text import one_line
 from freqlab.results import check_not_forgetting
+from freqlab.shown_text import one_line
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
 from freqlab.templates import overhang, pixels_per_pixel, template

@@ -18,7 +18,7 @@ from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.models.spec import Model
-from freqlab.plain_text import one_line, visible
+from freqlab.shown_text import one_line, visible
 from freqlab.store import RunStore
 from freqlab.workers import Workers
 

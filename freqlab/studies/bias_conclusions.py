@@ -8,8 +8,8 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.errors import check_name
-from freqlab.plain_text import as_markdown
 from freqlab.selection import frequency_unit
+from freqlab.shown_text import as_markdown
 from freqlab.verification import check_fmr
 from freqlab.wording import signed
 
