@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
+from collections.abc import Sequence
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -23,7 +26,17 @@ from freqlab.chunks import (
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import locked
-from freqlab.plain_text import twin_name, write_twin
+from freqlab.persons import (
+    Names,
+    cut_leftovers,
+    mentions,
+    names_of,
+    remove_images,
+    rename_results,
+    rows_of,
+)
+from freqlab.plain_text import renew_twins, twin_name, write_twin
+from freqlab.remains import accept_edits
 from freqlab.repair import remove_partial_files
 from freqlab.store import RunStore
 
@@ -31,7 +44,6 @@ __all__ = ["Forgotten", "forget"]
 
 _PAIRS_PER_STEP = 65536
 _COPY = "forgetting"  # where the pairs that stay wait while a result is written anew
-_OF_PEOPLE = ("subject", "contributor_a", "contributor_b")
 
 
 class Forgotten(TypedDict):
@@ -41,19 +53,31 @@ class Forgotten(TypedDict):
     """Rows of faces, with their crops and embeddings."""
     pairs: int
     """Pairs, over all results."""
-    mentions: list[str]
-    """Columns of text in which the person, or one of the faces, is still named."""
+    images: int
+    """Files of morphs that freqlab had made of the person."""
+    mentions: dict[str, int]
+    """Where the person, or one of their faces, is still named, and how often: paths of arrays,
+    attributes (``node@attribute``), names of nodes and files."""
+    photographs: list[str]
+    """Files of the person's photographs, which are yours and were not touched."""
 
 
-def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
+def forget(
+    store: str | os.PathLike[str],
+    *,
+    subject: str,
+    people: Sequence[str] = (),
+    accept: bool = False,
+) -> Forgotten:
     """Remove one person from a run.
 
-    Gone are the person's faces, whatever was made from them (degraded faces, morphs), their
-    crops, landmarks, digests and embeddings, and in every result the pairs that show them. The
-    rows stay as empty places, so that those of the others keep their numbers. Thresholds and
-    other figures over all faces stay as they were computed. What studies keep (embeddings of sets
-    of bands, maps) goes as a whole, for it does not say whose it is; it is computed again when it
-    is asked for.
+    Gone are the person's faces, whatever was made from them (degraded and manipulated faces,
+    morphs, also their files where freqlab wrote them), their crops, landmarks, digests and
+    embeddings, and in every result the pairs that show them. A result that is called after the
+    person gets another name. The rows stay as empty places, so that those of the others keep
+    their numbers. Thresholds and other figures over all faces stay as they were computed. What
+    studies keep (embeddings of sets of bands, maps) goes as a whole, for it does not say whose it
+    is; it is computed again when it is asked for.
 
     The run's files are rewritten, not overwritten: a disk may keep what a file held for a
     while, as with any file that is deleted, and copies and backups are not reached.
@@ -64,12 +88,20 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         The run's Zarr group. No other run may be writing to it.
     subject
         The person, as the run names them.
+    people
+        Columns of your own that name the people or faces that a face was made of, beside those
+        that are known (:func:`freqlab.persons.people_columns`).
+    accept
+        That what is still mentioned may stay. Otherwise a later call looks for it again.
 
     Returns
     -------
     Forgotten
-        Numbers of faces and pairs removed, and where the person is still mentioned: a column of
-        your own may name them.
+        What was removed, and what is left: a column of your own, a longer text or the name of a
+        set may still name the person. Looked for are the subject, the names of the faces, their
+        paths and the folders in the names of faces; whole words only, whatever their case, and
+        names without a letter only where they stand by themselves (:class:`freqlab.persons.Names`).
+        Text that is not in the run, such as reports, is not looked through.
 
     Raises
     ------
@@ -86,52 +118,93 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     with disk_faults(url), locked(url) as lock:
         run = RunStore(url, lock=lock)
         remove_partial_files(url)
-        rows, named = _rows_of(run, str(subject))
-        run.root.attrs["forgetting"] = rows.tolist()
+        rows, named = _rows_of(run, str(subject), people)
+        names = Names(named)
+        run.root.update_attributes({"forgetting": rows.tolist(), "forgetting_names": names.texts})
+        images = remove_images(run, rows)
         for name in set(KEPT_RESULTS) & set(run.root.group_keys()):
             remove_folder(run.root.store, name)
         n_pairs = _drop_pairs_of_results(run, rows)
-        for path in _face_nodes(run.root):
+        rename_results(
+            run.root,
+            names,
+            lambda group, path: _copy_all_pairs(group, run.root, path),
+            lambda path: remove_folder(run.root.store, path),
+        )
+        nodes = _face_nodes(run.root)
+        cut_leftovers(run, nodes)
+        for path in nodes:
             _blank(run, cast(zarr.Group, run.root[path]), rows)
         n_faces = _blank_faces(run, rows)
-        mentions = _mentions(run.root, named)
+        for group in _groups_with_texts(run.root):
+            renew_twins(group)
+        told = _remembered(run.root).get(_key(str(subject)), {}).get("where", [])
+        accept_edits(url, told)
+        left = mentions(run.root, url, names)
+        _remember(run.root, str(subject), {} if accept else left, names)
         run.root.attrs["forgotten"] = cast(int, run.root.attrs.get("forgotten", 0)) + n_faces
-        del run.root.attrs["forgetting"]
+        run.root.attrs.put(
+            {k: v for k, v in run.root.attrs.items() if not k.startswith("forgetting")}
+        )
         remove_partial_files(url)
-    return {"faces": len(rows), "pairs": n_pairs, "mentions": mentions}
+    return {
+        "faces": len(rows),
+        "pairs": n_pairs,
+        "images": len(images.removed),
+        "mentions": {where: len(texts) for where, texts in left.items()},
+        "photographs": images.left,
+    }
 
 
-def _rows_of(run: RunStore, subject: str) -> tuple[npt.NDArray[np.int64], set[str]]:
-    """Rows to empty, and the texts by which the person and the faces go.
+def _groups_with_texts(root: zarr.Group) -> list[zarr.Group]:
+    """The groups that hold columns of text."""
+    results = root.get("influence")
+    groups = list(results.groups()) if isinstance(results, zarr.Group) else []
+    return [cast(zarr.Group, root["faces"]), *(group for _, group in groups)]
 
-    With the person's faces go those that name one of them as their source, and so on.
-    """
-    faces = run.faces
-    names = read(opened(faces, "face"))
-    status = read(opened(faces, "status"))
-    doomed = np.zeros(len(names), bool)
-    for column in _OF_PEOPLE:
-        if column in faces:
-            doomed |= read(opened(faces, column)) == subject
-    sources = (
-        read(opened(faces, "source")) if "source" in faces else np.full(len(names), "", object)
-    )
-    while True:
-        derived = np.isin(sources.astype(str), names[doomed].astype(str)) & ~doomed
-        if not derived.any():
-            break
-        doomed |= derived
+
+def _key(subject: str) -> str:
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def _remembered(root: zarr.Group) -> dict[str, dict[str, list[str]]]:
+    """Of people who were still named, by which names and where, by the subject's digest."""
+    found: dict[str, dict[str, list[str]]] = json.loads(str(root.attrs.get("mentioned", "{}")))
+    return found
+
+
+def _remember(root: zarr.Group, subject: str, left: dict[str, list[str]], names: Names) -> None:
+    """Keep those names of a person that still stand somewhere, so that they can be looked for."""
+    known = _remembered(root)
+    key = _key(subject)
+    kept = names.among({text for texts in left.values() for text in texts})
+    known.pop(key, None)
+    known |= {key: {"names": kept, "where": list(left)}} if left else {}
+    attrs = {k: v for k, v in root.attrs.items() if k != "mentioned"}
+    root.attrs.put({**attrs, "mentioned": json.dumps(known)} if known else attrs)
+
+
+def _rows_of(
+    run: RunStore, subject: str, people: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], set[str]]:
+    """Rows to empty, and the texts by which the person and the faces go."""
+    rows = rows_of(run, subject, people)
+    named = names_of(run, rows, subject)
     begun = cast(list[int], run.root.attrs.get("forgetting", []))
-    if not doomed.any() and not begun:
-        known = np.unique(read(opened(faces, "subject"))[status != FORGOTTEN])
+    named |= set(cast(list[str], run.root.attrs.get("forgetting_names", [])))
+    before = _remembered(run.root).get(_key(subject))
+    named |= set(before["names"] if before else [])
+    if not (len(rows) or begun or before):
+        faces = run.faces
+        alive = read(opened(faces, "status")) != FORGOTTEN
+        known = np.unique(read(opened(faces, "subject"))[alive])
         near = difflib.get_close_matches(subject, known.tolist(), n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        named_in = list(mentions(run.root, run.url, Names([subject])))
+        if named_in:
+            hint = f" It is named in {', '.join(named_in[:5])}.{hint}"
         raise UnknownNameError(f"store {run.url!r} holds no subject {subject!r}.{hint}")
-    own = {subject, *names[doomed]}
-    if "path" in faces:
-        own |= set(read(opened(faces, "path"))[doomed])
-    doomed[begun] = True
-    return np.flatnonzero(doomed).astype(np.int64), own - {""}
+    return np.union1d(rows, np.array(begun, np.int64)), named
 
 
 def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
@@ -227,6 +300,12 @@ def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
     return n_dropped
 
 
+def _copy_all_pairs(group: zarr.Group, root: zarr.Group, path: str) -> None:
+    """Copy a result as it is."""
+    remove_folder(root.store, path)
+    _copy_pairs(group, root, path, np.arange(opened(group, "pair").shape[0]), 0)
+
+
 def _copy_pairs(
     group: zarr.Group, root: zarr.Group, path: str, kept: npt.NDArray[np.intp], n_dropped: int
 ) -> None:
@@ -264,16 +343,3 @@ def _copy_pairs(
             at = (*before, slice(start, start + len(part)))
             made[at] = np.take(values, part - part[0], axis=axis)
     copy.attrs["complete"] = 1
-
-
-def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:
-    """Columns of text in which one of these texts stands as a value."""
-    found = []
-    groups = [("faces", root["faces"])]
-    if "influence" in root:
-        groups += [(f"influence/{name}", g) for name, g in root["influence"].groups()]  # type: ignore[union-attr]
-    for path, group in groups:
-        for name, array in cast(zarr.Group, group).arrays():
-            if array.dtype.kind == "T" and texts & set(read(array).ravel().tolist()):
-                found.append(f"{path}/{name}")
-    return found

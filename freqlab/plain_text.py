@@ -17,7 +17,15 @@ import zarr
 
 from freqlab.chunks import ALL_CHUNKS, compressors, opened, read
 
-__all__ = ["create_twin", "is_twin", "require_twins", "twin_name", "utf8_rows", "write_twin"]
+__all__ = [
+    "create_twin",
+    "is_twin",
+    "renew_twins",
+    "require_twins",
+    "twin_name",
+    "utf8_rows",
+    "write_twin",
+]
 
 _STEP = 64  # bytes by which a twin is wide
 _ROWS_AT_ONCE = 65536
@@ -117,6 +125,21 @@ def require_twins(group: zarr.Group) -> None:
     for name in _texts(group):
         if twin_name(name) not in group:
             create_twin(group, opened(group, name))
+
+
+def renew_twins(group: zarr.Group) -> None:
+    """Write the twins of a group anew that differ from their texts, which others have edited."""
+    for name in _texts(group):
+        if twin_name(name) not in group or not is_twin(opened(group, twin_name(name))):
+            continue
+        text, twin = opened(group, name), opened(group, twin_name(name))
+        if twin.shape[0] != text.shape[0]:
+            twin.resize((text.shape[0], twin.shape[1]))
+        for start in range(0, text.shape[0], _ROWS_AT_ONCE):
+            part = slice(start, min(start + _ROWS_AT_ONCE, text.shape[0]))
+            values = read(text, part)
+            if not np.array_equal(utf8_rows(values, twin.shape[1]), read(twin, part)):
+                twin = write_twin(twin, part, values)
 
 
 def _texts(group: zarr.Group) -> Iterator[str]:

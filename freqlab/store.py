@@ -182,6 +182,9 @@ class RunStore:
         self._check_landmarks(faces, settled, rows[settled])
         self._check_images(faces, known, rows[known])
 
+        declared = cast(list[str], self.faces.attrs.get("names_people", []))
+        if set(faces.names_people) - set(declared):
+            self.faces.attrs["names_people"] = sorted({*declared, *faces.names_people})
         for name, values in columns.items():
             self._require_array(self.faces, name, TEXT if values.dtype == object else NUMBER)
         require_twins(self.faces)
