@@ -37,6 +37,7 @@ from freqlab.forgetting import settle
 from freqlab.locking import locked
 from freqlab.models.spec import Model
 from freqlab.provenance import make_attrs
+from freqlab.shown_text import one_line
 from freqlab.stages.context import label_map
 from freqlab.store import node_name
 from freqlab.workers import Workers, working
@@ -241,7 +242,7 @@ class BandSets:
         jobs = [job for job in jobs if keys[job] not in self._index]
         bar: tqdm[Any] = tqdm(
             total=len(jobs),
-            desc=f"{self.model.name}: sets of bands",
+            desc=one_line(f"{self.model.name}: sets of bands"),
             unit="img",
             delay=0.5,
             disable=not self._progress,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import json
+import os
 import re
 import signal
 import sys
@@ -16,8 +19,11 @@ from typing import Annotated, Any, Literal
 import typer
 
 from freqlab.errors import FreqlabError, LeftOutWarning, ParameterError
+from freqlab.shown_text import visible
 
 __all__ = ["app", "main"]
+
+_PIPE_CLOSED = 128 + 13  # as a shell reports SIGPIPE
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -109,7 +115,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from freqlab import __version__
 
-        typer.echo(f"freqlab {__version__}")
+        _say(f"freqlab {__version__}")
         raise typer.Exit
 
 
@@ -123,7 +129,11 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors of freqlab end it with status 2 and one message."""
+    """Run the command line; errors of freqlab end it with status 2 and one message.
+
+    Where nobody reads what it writes any more (``freqlab datasets | head -1``) it ends without a
+    word, with the status 141 of a program that is ended by such a pipe.
+    """
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     shown = warnings.showwarning
 
@@ -131,18 +141,36 @@ def main() -> None:
         message: Warning | str, category: type[Warning], filename: str, *where: Any, **file: Any
     ) -> None:
         if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parent):
-            typer.echo(f"freqlab: {_for_shell(str(message), command)}", err=True)
+            with contextlib.suppress(OSError):
+                typer.echo(f"freqlab: {visible(_for_shell(str(message), command))}", err=True)
         else:
             shown(message, category, filename, *where, **file)
 
     try:
         warnings.showwarning = show
         app()
+        status: str | int | None = 0
+    except SystemExit as ended:
+        status = ended.code
     except FreqlabError as error:
-        typer.echo(f"freqlab: {_for_shell(str(error), command)}", err=True)
-        sys.exit(2)
+        status = 2
+        with contextlib.suppress(OSError):
+            _say(f"freqlab: {_for_shell(str(error), command)}", err=True)
+    except OSError as error:  # of the output itself; what concerns a file or a store is named so
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
+            raise
+        status = _unwritten(error)
     finally:
         warnings.showwarning = shown
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        _mute()
+        status = _PIPE_CLOSED
+    except OSError as error:
+        status = _unwritten(error)
+    sys.exit(status)
 
 
 def _for_shell(text: str, command: str) -> str:
@@ -158,6 +186,31 @@ def _for_shell(text: str, command: str) -> str:
     # not within a call such as fl.influence(..., repair=True)
     name = rf"(?<![\w.(])(?<!\.\.\., )(?P<name>{'|'.join(_ADVISED)})="
     return re.sub(name + r"(?:'(?P<text>[\w=,-]+)'|(?P<value>True|False))?", option, text)
+
+
+def _unwritten(error: OSError) -> int:
+    """Say that the output cannot be written; return the status."""
+    _mute()
+    with contextlib.suppress(OSError):
+        typer.echo(f"freqlab: the output cannot be written: {error.strerror}", err=True)
+    return 2
+
+
+def _say(text: str, *, err: bool = False) -> None:
+    """Write a text, in which names from data cannot steer the terminal."""
+    try:
+        typer.echo(visible(text), err=err)
+    except BrokenPipeError:
+        _mute()
+        raise typer.Exit(_PIPE_CLOSED) from None
+
+
+def _mute() -> None:
+    """Throw away what is still to be written to standard output."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 @app.command()
@@ -292,7 +345,7 @@ def plan(
         workers=workers,
         calibrate=calibrate,
     )
-    typer.echo(str(planned))
+    _say(str(planned))
 
 
 @app.command()
@@ -321,7 +374,7 @@ def report(
         parameters[key] = _parse(value)
     with _stoppable():
         page = fl.report(name, out=out, **parameters)
-    typer.echo(f"{page}\n{page.parent / 'index.html'}")
+    _say(f"{page}\n{page.parent / 'index.html'}")
 
 
 @app.command()
@@ -372,7 +425,7 @@ def inspect(
             notebook,
             port=port,
             open_browser=browser,
-            say=lambda address: typer.echo(f"The inspector is at {address}\nCtrl-C ends it."),
+            say=lambda address: _say(f"The inspector is at {address}\nCtrl-C ends it."),
         )
 
 
@@ -387,17 +440,17 @@ def info(
     if not verify:
         from freqlab.results import describe_run
 
-        typer.echo(describe_run(store))
+        _say(describe_run(store))
         return
     from freqlab.integrity import Damage, verify_run
 
     found = verify_run(store)
     for row in found.itertuples(index=False):
-        typer.echo(str(Damage(*row)))
+        _say(str(Damage(*row)))
     unknown = found.attrs["unknown"]
     if unknown:
         named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        typer.echo(f"no run wrote {len(unknown):,} files, which are left alone: {named}")
+        _say(f"no run wrote {len(unknown):,} files, which are left alone: {named}")
     checked = (
         f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages; thresholds of "
         f"{found.attrs['thresholds']:,} results and a sample of the influence of "
@@ -410,9 +463,9 @@ def info(
         )
         if found.attrs["without_checksums"]:
             checked += f", and in {found.attrs['without_checksums']:,} no changed value can"
-    typer.echo(checked)
+    _say(checked)
     if len(found):
-        typer.echo("The command that made the run, with --repair, computes them again.")
+        _say("The command that made the run, with --repair, computes them again.")
         raise typer.Exit(1)
 
 
@@ -420,13 +473,38 @@ def info(
 def forget(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     subject: Annotated[str, typer.Option("--subject", help="The person, as the run names them.")],
+    people: Annotated[
+        list[str] | None,
+        typer.Option("--people", help="A column of the faces that names whom they were made of."),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="What still names the person may stay.")
+    ] = False,
 ) -> None:
-    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result."""
+    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result.
+
+    Ends with status 1 as long as something in the run still names the person, and says where.
+    """
     import freqlab as fl
 
     with _stoppable():
-        removed = fl.forget(store, subject=subject)
-    typer.echo(f"{store}: removed {removed['faces']:,} faces and {removed['pairs']:,} pairs")
+        removed = fl.forget(store, subject=subject, people=people or (), accept=accept)
+    _say(
+        f"{store}: removed {removed['faces']:,} faces, {removed['pairs']:,} pairs and "
+        f"{removed['images']:,} images"
+    )
+    photographs, mentions = removed["photographs"], removed["mentions"]
+    if photographs:
+        _say(f"Photographs of the person, which are yours and stay ({len(photographs):,}):")
+        for path in photographs:
+            _say(f"  {path}")
+    if mentions:
+        _say("The person is still named, by a whole word, in")
+        for where, count in mentions.items():
+            _say(f"  {where}: {count:,}")
+    if mentions and not accept:
+        _say("Edit it and call this again, or say --accept if it may stay.")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -442,9 +520,9 @@ def unlock(
     with _stoppable():
         holder = fl.unlock(store, force=force)
     if holder is None:
-        typer.echo(f"{store}: there is no lock")
+        _say(f"{store}: there is no lock")
     else:
-        typer.echo(f"{store}: the lock was removed; {holder}")
+        _say(f"{store}: the lock was removed; {holder}")
 
 
 @app.command()
@@ -453,7 +531,7 @@ def datasets() -> None:
     import freqlab as fl
 
     _print_table(fl.known_face_sets(), lines=True)
-    typer.echo("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
+    _say("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
 
 
 @app.command()
@@ -462,7 +540,7 @@ def models() -> None:
     import freqlab as fl
 
     _print_table(fl.known_models())
-    typer.echo(
+    _say(
         "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
         "      any of these with ,name=... ,mean=... ,std=... ,template=... behind it"
@@ -483,7 +561,7 @@ def compile_networks(
 
     for name in model:
         loaded = in_precision(load_model(name, device=device), precision)
-        typer.echo(f"{loaded.name}: {compile_ahead(loaded, batch_size=batch_size)}")
+        _say(f"{loaded.name}: {compile_ahead(loaded, batch_size=batch_size)}")
 
 
 @app.command()
@@ -497,19 +575,19 @@ def cache(
 
     folder = cache_folder()
     if folder is None:
-        typer.echo(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home).")
+        _say(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home).")
         return
     if clear:
-        typer.echo(f"{folder}: removed {clear_packages():,} compiled network(s)")
+        _say(f"{folder}: removed {clear_packages():,} compiled network(s)")
         return
     found = packages()
     for package in found:
         batch, precision = package.facts["input"][0], package.facts["precision"]
-        typer.echo(
+        _say(
             f"{package.path.name}: {package.model}, {precision}, batches of {batch}, "
             f"{package.facts['device']}, {package.n_bytes / 1e6:.1f} MB"
         )
-    typer.echo(f"{folder}: {len(found):,} compiled network(s)")
+    _say(f"{folder}: {len(found):,} compiled network(s)")
 
 
 @app.command()
@@ -525,15 +603,17 @@ def landmarks(
     from freqlab.csv_text import csv_of
     from freqlab.faces import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
+    from freqlab.private import written_whole
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
     face_set = _load(faces, root=root, outside=outside)
     found = find_landmarks(face_set, which_face=which_face, device=resolve_device(device))
     table = landmark_table(face_set.names, found)
-    out.write_text(csv_of(table, float_format="%.2f"), encoding="utf-8", newline="")
+    with written_whole(out) as file:
+        file.write(csv_of(table, float_format="%.2f").encode())
     missing = int(table.isna().any(axis=1).sum())
-    typer.echo(f"{out}: {len(table)} faces, {missing} without a face found")
+    _say(f"{out}: {len(table)} faces, {missing} without a face found")
 
 
 def _load(source: str, **options: Any) -> Any:
@@ -544,7 +624,7 @@ def _load(source: str, **options: Any) -> Any:
         warnings.simplefilter("ignore", LeftOutWarning)  # its notes say the same
         faces = fl.load_faces(source, **options)
     for note in faces.notes:
-        typer.echo(f"{faces.name}: {note}", err=True)
+        _say(f"{faces.name}: {note}", err=True)
     return faces
 
 
@@ -579,8 +659,8 @@ def _say_repair(store: str, faces: Any, repair: bool) -> None:
         )
     steps = plan_repair(store, survey(store), faces)
     for step in steps:
-        typer.echo(str(step))
-    typer.echo(f"{store}: {len(steps):,} damages; nothing was written")
+        _say(str(step))
+    _say(f"{store}: {len(steps):,} damages; nothing was written")
 
 
 def _pairs(
@@ -611,12 +691,16 @@ def _print_table(known: Any, *, lines: bool = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    if sys.stdout is None:
+        return
     known = known.reset_index()
     table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_lines=lines)
     for row in known.itertuples(index=False):
-        table.add_row(*map(str, row))
+        table.add_row(*(visible(str(value)) for value in row))
     width = None if sys.stdout.isatty() else 160
-    Console(highlight=False, markup=False, width=width).print(table)
+    console = Console(highlight=False, markup=False, width=width, file=io.StringIO())
+    console.print(table)
+    _say(console.file.getvalue().rstrip("\n"))  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -634,7 +718,7 @@ def _stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("freqlab: stopped; the same command goes on from here", err=True)
+        _say("freqlab: stopped; the same command goes on from here", err=True)
         raise typer.Exit(128 + stopped_by) from None
     finally:
         if of_main_thread:

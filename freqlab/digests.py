@@ -23,7 +23,7 @@ import os
 import re
 import uuid
 import warnings
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
@@ -60,8 +60,10 @@ __all__ = [
     "TidyStore",
     "aside",
     "copy_keys",
+    "fold_now",
     "in_one_piece",
     "move_keys",
+    "note_as_it_is",
     "recording",
     "writing",
 ]
@@ -448,6 +450,32 @@ def fold_logs(url: str, log: _Log | None) -> None:
         return
     store = plain_store(url, read_only=False)
     sync(_fold(store, log))
+
+
+def fold_now(url: str) -> None:
+    """Fold what was written so far into the record, whose lock this process holds."""
+    log = _LOGS.get(_at(url))
+    if log is not None:
+        fold_logs(url, log)
+
+
+def note_as_it_is(url: str, chosen: Callable[[str], bool]) -> None:
+    """Record what stands now at chosen keys, also where that is nothing."""
+    log = _LOGS.get(_at(url))
+    if log is not None:
+        sync(_note_as_it_is(plain_store(url, read_only=False), log, chosen))
+
+
+async def _note_as_it_is(store: Store, log: _Log, chosen: Callable[[str], bool]) -> None:
+    record = await load_record(store)
+    if not record.there:
+        return
+    keys = {key async for key in store.list_prefix("") if not key.startswith(f"{NODE}/")}
+    wanted = sorted(filter(chosen, keys | set(record.accepted)))
+    found = {key: entry_of(key, content) async for key, content in get_many(store, wanted)}
+    if found:
+        await log.note(store, found)
+        log.unsure -= set(found)
 
 
 async def _fold(store: Store, log: _Log | None) -> None:

@@ -7,6 +7,8 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 
+from freqlab.shown_text import visible
+
 __all__ = [
     "BandError",
     "FaceSetError",
@@ -30,7 +32,10 @@ __all__ = [
 
 
 class FreqlabError(Exception):
-    """Base of all errors that freqlab raises on purpose."""
+    """Base of all errors that freqlab raises on purpose; as text fit for a terminal."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class ParameterError(FreqlabError, ValueError):

@@ -19,13 +19,15 @@ from tqdm import tqdm
 from freqlab.alignment import detect_faces
 from freqlab.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.degradation import Degradation
-from freqlab.errors import FaceSetError, ParameterError
+from freqlab.errors import FaceSetError, ParameterError, check_name
 from freqlab.templates import template
 
 __all__ = [
     "LANDMARK_COLUMNS",
+    "PEOPLE_COLUMNS",
     "Faces",
     "decode_image",
+    "face_name",
     "find_landmarks",
     "landmark_table",
     "landmarks_of",
@@ -37,6 +39,12 @@ LANDMARK_COLUMNS = [
     for axis in "xy"
 ]
 """Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
+
+PEOPLE_COLUMNS = (
+    *("contributor_a", "contributor_b", "contributors", "actors"),
+    *("source_subject", "source_video", "target_subject", "target_video", "pristine_video"),
+)
+"""Columns of faces, and of pairs, that name the people whom an image was made of."""
 
 _FACES_PER_BATCH = 32
 _PIXELS_PER_BATCH = 16_000_000
@@ -91,6 +99,9 @@ class Faces:
         What was left out or chosen when the set was loaded, a sentence each.
     left_out
         How many photographs of the set are not among the faces, and why is in `notes`.
+    names_people
+        Columns that name the people, or the faces, that a face was made of, beside ``source`` and
+        :data:`PEOPLE_COLUMNS`: :func:`freqlab.forget` removes these faces with the person.
 
     Raises
     ------
@@ -107,6 +118,7 @@ class Faces:
     degradations: Sequence[Degradation | None] | None = None
     notes: tuple[str, ...] = ()
     left_out: int = 0
+    names_people: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         table = self.table
@@ -152,6 +164,10 @@ class Faces:
             template(self.aligned)
         if self.degradations is not None and len(self.degradations) != len(table):
             raise ParameterError(f"{len(self.degradations)} degradations for {len(table)} faces")
+        if isinstance(self.names_people, str):
+            raise ParameterError(f"names_people={self.names_people!r} must be a list of columns")
+        for column in self.names_people:
+            check_name("column in names_people=", column, map(str, table.columns))
 
     def __len__(self) -> int:
         return len(self.table)
@@ -192,7 +208,7 @@ class Faces:
         if "source" not in self.table.columns:
             return np.array(own, object)
         given = {
-            name: _name(source) for name, source in zip(own, self.table["source"], strict=True)
+            name: face_name(source) for name, source in zip(own, self.table["source"], strict=True)
         }
         found = []
         for name in own:
@@ -311,8 +327,8 @@ def is_column_name(name: object) -> bool:
     )
 
 
-def _name(value: object) -> str:
-    """A face's name as text; empty where it is missing. Gaps turn whole numbers into floats."""
+def face_name(value: object) -> str:
+    """A name in a column as text; empty where it is missing. Whole numbers may be floats."""
     if value is None or value == "" or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)

@@ -1,16 +1,13 @@
-"""Remove one person from a run: really, and so that it can be killed and called again.
-
-The rows that are being emptied stand in the attributes of the root, ``forgetting``, from before
-the first step until after the last. Each step can be done again: a result is replaced as a whole
-(:func:`freqlab.journal.replacing`), and empty rows are emptied. So whoever writes to the run next
-finishes what was begun.
-"""
+"""Remove one person from a run: really, and so that it can be killed and called again."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
-from typing import Any, TypedDict, cast
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -32,14 +29,24 @@ from freqlab.chunks import (
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.layout import FORGOTTEN, KEPT_RESULTS
 from freqlab.locking import Lock, locked
-from freqlab.plain_text import twin_name, write_twin
+from freqlab.persons import (
+    Images,
+    Names,
+    cut_leftovers,
+    mentions,
+    names_of,
+    remove_images,
+    rename_results,
+    rows_of,
+)
+from freqlab.plain_text import renew_twins, twin_name, write_twin
+from freqlab.remains import accept_edits
 from freqlab.repair import remove_partial_files
 from freqlab.store import RunStore
 
 __all__ = ["Forgotten", "finish_forgetting", "forget", "settle"]
 
 _PAIRS_PER_STEP = 65536
-_OF_PEOPLE = ("subject", "contributor_a", "contributor_b")
 
 
 class Forgotten(TypedDict):
@@ -49,19 +56,31 @@ class Forgotten(TypedDict):
     """Rows of faces, with their crops and embeddings."""
     pairs: int
     """Pairs, over all results."""
-    mentions: list[str]
-    """Columns of text in which the person, or one of the faces, is still named."""
+    images: int
+    """Files of morphs that freqlab had made of the person."""
+    mentions: dict[str, int]
+    """Where the person, or one of their faces, is still named, and how often: paths of arrays,
+    attributes (``node@attribute``), names of nodes and files."""
+    photographs: list[str]
+    """Files of the person's photographs, which are yours and were not touched."""
 
 
-def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
+def forget(
+    store: str | os.PathLike[str],
+    *,
+    subject: str,
+    people: Sequence[str] = (),
+    accept: bool = False,
+) -> Forgotten:
     """Remove one person from a run.
 
-    Gone are the person's faces, whatever was made from them (degraded faces, morphs), their
-    crops, landmarks, digests and embeddings, and in every result the pairs that show them. The
-    rows stay as empty places, so that those of the others keep their numbers. Thresholds and
-    other figures over all faces stay as they were computed. What studies keep (embeddings of sets
-    of bands, maps) goes as a whole, for it does not say whose it is; it is computed again when it
-    is asked for.
+    Gone are the person's faces, whatever was made from them (degraded and manipulated faces,
+    morphs, also their files where freqlab wrote them), their crops, landmarks, digests and
+    embeddings, and in every result the pairs that show them. A result that is called after the
+    person gets another name. The rows stay as empty places, so that those of the others keep
+    their numbers. Thresholds and other figures over all faces stay as they were computed. What
+    studies keep (embeddings of sets of bands, maps) goes as a whole, for it does not say whose it
+    is; it is computed again when it is asked for.
 
     The run's files are rewritten, not overwritten: a disk may keep what a file held for a
     while, as with any file that is deleted, and copies and backups are not reached.
@@ -72,12 +91,20 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
         The run's Zarr group. No other run may be writing to it.
     subject
         The person, as the run names them.
+    people
+        Columns of your own that name the people or faces that a face was made of, beside those
+        that are known (:func:`freqlab.persons.people_columns`).
+    accept
+        That what is still mentioned may stay. Otherwise a later call looks for it again.
 
     Returns
     -------
     Forgotten
-        Numbers of faces and pairs removed, and where the person is still mentioned: a column of
-        your own may name them.
+        What was removed, and what is left: a column of your own, a longer text or the name of a
+        set may still name the person. Looked for are the subject, the names of the faces, their
+        paths and the folders in the names of faces; whole words only, whatever their case, and
+        names without a letter only where they stand by themselves (:class:`freqlab.persons.Names`).
+        Text that is not in the run, such as reports, is not looked through.
 
     Raises
     ------
@@ -94,34 +121,72 @@ def forget(store: str | os.PathLike[str], *, subject: str) -> Forgotten:
     with disk_faults(url), locked(url) as lock:
         run = RunStore(url, lock=lock)
         remove_partial_files(url)
-        rows, named = _rows_of(run, str(subject))
-        run.root.attrs["forgetting"] = rows.tolist()
-        n_pairs = finish_forgetting(run)
-        mentions = _mentions(run.root, named)
+        rows, named = _rows_of(run, str(subject), people)
+        asked = {
+            "forgetting": rows.tolist(),
+            "forgetting_names": Names(named).texts,
+            "forgetting_key": _key(str(subject)),
+            "forgetting_accept": int(accept),
+        }
+        run.root.update_attributes(asked)  # one write: from here on any writer can finish it
+        done = finish_forgetting(run)
         remove_partial_files(url)
-    return {"faces": len(rows), "pairs": n_pairs, "mentions": mentions}
+    return {
+        "faces": len(rows),
+        "pairs": done.n_pairs,
+        "images": len(done.images.removed),
+        "mentions": {where: len(texts) for where, texts in done.left.items()},
+        "photographs": done.images.left,
+    }
 
 
-def finish_forgetting(run: RunStore) -> int:
-    """Do all steps of what a run says is being forgotten; return how many pairs go.
+class _Done(NamedTuple):
+    """What was removed, and where the person is named all the same."""
+
+    n_pairs: int
+    images: Images
+    left: dict[str, list[str]]
+
+
+def finish_forgetting(run: RunStore) -> _Done:
+    """Do all steps of what a run says is being forgotten; each may be done again.
 
     Raises
     ------
     StoreError
         If something that stays is damaged.
     """
-    rows = np.array(run.root.attrs.get("forgetting", []), np.int64)
-    if not len(rows):
-        return 0
-    journal.remove(run.root, *KEPT_RESULTS, "forgetting")  # where earlier versions kept copies
+    root = run.root
+    rows = np.array(root.attrs.get("forgetting", []), np.int64)
+    names = Names(cast(list[str], root.attrs.get("forgetting_names", [])))
+    key = str(root.attrs.get("forgetting_key", ""))
+    accept = bool(root.attrs.get("forgetting_accept", 0))
+    images = remove_images(run, rows)
+    journal.remove(root, *KEPT_RESULTS, "forgetting")  # where earlier versions kept copies
     n_pairs = _drop_pairs_of_results(run, rows)
-    for path in _face_nodes(run.root):
-        _blank(run, cast(zarr.Group, run.root[path]), rows)
+    rename_results(
+        root,
+        names,
+        lambda group, path: _copy_all_pairs(group, root, path),
+        lambda path: journal.remove(root, path),
+    )
+    nodes = _face_nodes(root)
+    cut_leftovers(run, nodes)
+    for path in nodes:
+        _blank(run, cast(zarr.Group, root[path]), rows)
     _blank_faces(run, rows)
-    attrs = {name: value for name, value in run.root.attrs.items() if name != "forgetting"}
+    for group in _groups_with_texts(root):
+        renew_twins(group)
+    accept_edits(run.url, _remembered(root).get(key, {}).get("where", []))
+    left = mentions(root, run.url, names)
+    attrs = {n: value for n, value in root.attrs.items() if not n.startswith("forgetting")}
+    attrs.pop("mentioned", None)
+    known = _known_with(_remembered(root), key, {} if accept else left, names)
+    if known:
+        attrs["mentioned"] = json.dumps(known)
     attrs["forgotten"] = int((read(opened(run.faces, "status")) == FORGOTTEN).sum())
-    run.root.attrs.put(attrs)
-    return n_pairs
+    root.attrs.put(attrs)
+    return _Done(n_pairs, images, left)
 
 
 def settle(url: str, lock: Lock) -> None:
@@ -134,37 +199,55 @@ def settle(url: str, lock: Lock) -> None:
         finish_forgetting(RunStore(url, lock=lock))
 
 
-def _rows_of(run: RunStore, subject: str) -> tuple[npt.NDArray[np.int64], set[str]]:
-    """Rows to empty, and the texts by which the person and the faces go.
+def _groups_with_texts(root: zarr.Group) -> list[zarr.Group]:
+    """The groups that hold columns of text."""
+    results = root.get("influence")
+    groups = list(results.groups()) if isinstance(results, zarr.Group) else []
+    return [cast(zarr.Group, root["faces"]), *(group for _, group in groups)]
 
-    With the person's faces go those that name one of them as their source, and so on.
-    """
-    faces = run.faces
-    names = read(opened(faces, "face"))
-    status = read(opened(faces, "status"))
-    doomed = np.zeros(len(names), bool)
-    for column in _OF_PEOPLE:
-        if column in faces:
-            doomed |= read(opened(faces, column)) == subject
-    sources = (
-        read(opened(faces, "source")) if "source" in faces else np.full(len(names), "", object)
-    )
-    while True:
-        derived = np.isin(sources.astype(str), names[doomed].astype(str)) & ~doomed
-        if not derived.any():
-            break
-        doomed |= derived
+
+def _key(subject: str) -> str:
+    return hashlib.sha256(subject.encode()).hexdigest()
+
+
+def _remembered(root: zarr.Group) -> dict[str, dict[str, list[str]]]:
+    """Of people who were still named, by which names and where, by the subject's digest."""
+    found: dict[str, dict[str, list[str]]] = json.loads(str(root.attrs.get("mentioned", "{}")))
+    return found
+
+
+def _known_with(
+    known: dict[str, dict[str, list[str]]], key: str, left: dict[str, list[str]], names: Names
+) -> dict[str, dict[str, list[str]]]:
+    """With those names of a person that still stand somewhere, so that they can be looked for."""
+    others = {k: v for k, v in known.items() if k != key}
+    if not left:
+        return others
+    kept = names.among({text for texts in left.values() for text in texts})
+    return {**others, key: {"names": kept, "where": list(left)}}
+
+
+def _rows_of(
+    run: RunStore, subject: str, people: Sequence[str]
+) -> tuple[npt.NDArray[np.int64], set[str]]:
+    """Rows to empty, and the texts by which the person and the faces go."""
+    rows = rows_of(run, subject, people)
+    named = names_of(run, rows, subject)
     begun = cast(list[int], run.root.attrs.get("forgetting", []))
-    if not doomed.any() and not begun:
-        known = np.unique(read(opened(faces, "subject"))[status != FORGOTTEN])
+    named |= set(cast(list[str], run.root.attrs.get("forgetting_names", [])))
+    before = _remembered(run.root).get(_key(subject))
+    named |= set(before["names"] if before else [])
+    if not (len(rows) or begun or before):
+        faces = run.faces
+        alive = read(opened(faces, "status")) != FORGOTTEN
+        known = np.unique(read(opened(faces, "subject"))[alive])
         near = difflib.get_close_matches(subject, known.tolist(), n=1, cutoff=0.5)
         hint = f" Did you mean {near[0]!r}?" if near else ""
+        named_in = list(mentions(run.root, run.url, Names([subject])))
+        if named_in:
+            hint = f" It is named in {', '.join(named_in[:5])}.{hint}"
         raise UnknownNameError(f"store {run.url!r} holds no subject {subject!r}.{hint}")
-    own = {subject, *names[doomed]}
-    if "path" in faces:
-        own |= set(read(opened(faces, "path"))[doomed])
-    doomed[begun] = True
-    return np.flatnonzero(doomed).astype(np.int64), own - {""}
+    return np.union1d(rows, np.array(begun, np.int64)), named
 
 
 def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
@@ -251,6 +334,15 @@ def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
     return n_dropped
 
 
+def _copy_all_pairs(group: zarr.Group, root: zarr.Group, path: str) -> None:
+    """Copy a result as it is, to a path that counts when all is there."""
+    pairs = np.arange(opened(group, "pair").shape[0])
+    if path in root:  # begun by a run that was killed
+        journal.remove(root, path)
+    with journal.making(root, path):
+        _copy_pairs(group, root, path, pairs, 0)
+
+
 def _copy_pairs(
     group: zarr.Group, root: zarr.Group, path: str, kept: npt.NDArray[np.intp], n_dropped: int
 ) -> None:
@@ -285,17 +377,3 @@ def _copy_pairs(
             values = read(array, (*before, slice(int(part[0]), int(part[-1]) + 1)))
             at = (*before, slice(start, start + len(part)))
             made[at] = np.take(values, part - part[0], axis=axis)
-
-
-def _mentions(root: zarr.Group, texts: set[str]) -> list[str]:
-    """Columns of text in which one of these texts stands as a value."""
-    found = []
-    groups = [("faces", root["faces"])]
-    if "influence" in root:
-        results = groups_of(cast(zarr.Group, root["influence"]))
-        groups += [(f"influence/{name}", group) for name, group in results.items()]
-    for path, group in groups:
-        for name, array in arrays_of(cast(zarr.Group, group)).items():
-            if array.dtype.kind == "T" and texts & set(read(array).ravel().tolist()):
-                found.append(f"{path}/{name}")
-    return found

@@ -21,6 +21,7 @@ import uuid
 from typing import Any, NamedTuple
 
 from freqlab.errors import StoreError
+from freqlab.private import file_mode
 
 try:
     import fcntl
@@ -42,6 +43,7 @@ __all__ = [
     "lock_file_of",
     "refusal",
     "remove_lock_file",
+    "share_lock_file",
 ]
 
 BEAT = 10.0  # seconds between a writer's signs of life
@@ -211,7 +213,7 @@ class DiskLock(Lock):
         last: OSError | None = None
         for how, creates in attempts:
             try:
-                fd = os.open(self._path, how, 0o644)
+                fd = os.open(self._path, how, 0o600)
             except (FileNotFoundError, FileExistsError, PermissionError) as error:
                 # of the second attempt: why there is none, if there is none
                 last = error if last is None or not isinstance(error, FileNotFoundError) else last
@@ -221,7 +223,7 @@ class DiskLock(Lock):
             try:
                 _check_plain(self._store, self._path, fd)
                 if creates:
-                    _share_with_group(self._path, fd)
+                    share_lock_file(self._path, fd)
             except BaseException:
                 os.close(fd)
                 raise
@@ -379,6 +381,20 @@ def remove_lock_file(store: str, path: str) -> None:
         ) from error
 
 
+def share_lock_file(path: str, fd: int | None = None) -> None:
+    """Let whoever may write to the folder see who writes; elsewhere the file is its owner's."""
+    with contextlib.suppress(OSError):
+        folder = os.path.dirname(path)
+        of_a_group = os.stat(folder).st_mode & stat.S_IWGRP
+        mode = file_mode(folder) | (0o664 if of_a_group else 0)
+        own = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if fd is None else fd
+        try:
+            os.fchmod(own, mode)
+        finally:
+            if fd is None:
+                os.close(own)
+
+
 def _read(fd: int) -> dict[str, Any]:
     try:
         found = json.loads(os.pread(fd, _LONGEST, 0))
@@ -424,13 +440,6 @@ def _check_plain(store: str, path: str, fd: int) -> None:
             f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, {what}; "
             f"nothing was written to it. Remove it if no run is writing"
         )
-
-
-def _share_with_group(path: str, fd: int) -> None:
-    """Let a group that may write to the folder write to the lock file."""
-    with contextlib.suppress(OSError):
-        if os.stat(os.path.dirname(path)).st_mode & stat.S_IWGRP:
-            os.fchmod(fd, 0o664)
 
 
 def _unusable(store: str, path: str, error: OSError) -> str:

@@ -34,7 +34,9 @@ from freqlab.lock_files import (
     lock_file_of,
     refusal,
     remove_lock_file,
+    share_lock_file,
 )
+from freqlab.private import make_folder
 from freqlab.records import NODE
 
 __all__ = ["Holder", "Lock", "check_place", "locked", "unlock"]
@@ -55,7 +57,7 @@ class _BeatingLock(Lock):
     """
 
     def __init__(self, url: str, real: str) -> None:
-        self._url = url
+        self._url, self._real = url, real
         self._files, path = fsspec.core.url_to_fs(real, **REMOTE_OPTIONS)
         self._path = f"{path.rstrip('/')}.lock"
         self._writer = uuid.uuid4().hex
@@ -128,6 +130,8 @@ class _BeatingLock(Lock):
             if self._files.exists(self._path):
                 return False
             raise
+        if not is_remote(self._real):
+            share_lock_file(self._path)
         return True
 
     def _is_kept(self, contested: bool) -> bool:
@@ -313,7 +317,7 @@ def _alive(store: str, holder: Holder) -> str:
 def _acquired_on_disk(path: str) -> Any:
     with reaching(path):
         real = os.path.realpath(path)
-        Path(real).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(real).parent)
     lock: Any = DiskLock(path)
     try:
         lock.acquire()

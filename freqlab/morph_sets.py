@@ -26,6 +26,7 @@ from tqdm import tqdm
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces import Faces
 from freqlab.morphing import LandmarkError, face_points, morph_by_points
+from freqlab.private import make_folder, written_whole
 from freqlab.workers import working
 
 __all__ = [
@@ -35,12 +36,14 @@ __all__ = [
     "morph_couples",
     "morph_faces",
     "morph_pairs",
+    "recipe_of",
     "untouched",
 ]
 
 BONA_FIDE, CONTROL = "bona fide", "control"
 """What pairs that are no attack are called in the column ``attack``."""
 
+_NOTE = "freqlab-morph"  # text in the PNG files that are made here
 _MIRRORED = "mirror"
 _NO_MORPH = {"morph": False, "contributor_a": "", "contributor_b": "", "tool": ""}
 
@@ -395,6 +398,24 @@ def untouched(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
     return ~(is_morph(faces) | made_faces | faces.degraded)
 
 
+def recipe_of(path: Path) -> dict[str, Any] | None:
+    """What a morph that :func:`morph_faces` wrote was made of; None for any other file.
+
+    ``first`` and ``second`` are the SHA-256 of the two photographs.
+    """
+    from PIL import Image
+
+    try:
+        with path.open("rb") as file:
+            if file.read(8) != b"\x89PNG\r\n\x1a\n":
+                return None
+        with Image.open(path, formats=["PNG"]) as image:
+            recipe = json.loads(image.info[_NOTE])
+    except (OSError, KeyError, ValueError, SyntaxError):
+        return None
+    return recipe if isinstance(recipe, dict) else None
+
+
 class _Mix(NamedTuple):
     """Positions of the two faces, whether the second is mirrored, and the shares."""
 
@@ -436,13 +457,11 @@ def _on_disk(
 
     sources = [hashlib.sha256(faces.content(k)).hexdigest() for k in (mix.first, mix.second)]
     recipe = json.dumps({**mix._asdict(), "first": sources[0], "second": sources[1]})
-    if path.is_file():
-        with Image.open(path) as there:
-            if there.info.get("freqlab-morph") == recipe:
-                return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    if recipe_of(path) == json.loads(recipe):
+        return
     note = PngImagePlugin.PngInfo()
-    note.add_text("freqlab-morph", recipe)
-    partial = path.with_suffix(".partial.png")
-    Image.fromarray(_mixed(faces, mix, points)).save(partial, pnginfo=note)
-    os.replace(partial, path)
+    note.add_text(_NOTE, recipe)
+    mixed = Image.fromarray(_mixed(faces, mix, points))
+    make_folder(path.parent)
+    with written_whole(path) as file:
+        mixed.save(file, "PNG", pnginfo=note)

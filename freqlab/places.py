@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from zarr.abc.store import Store
-from zarr.storage import FsspecStore, LocalStore
+from zarr.storage import FsspecStore
+
+from freqlab.private import PrivateStore
 
 __all__ = ["REMOTE_OPTIONS", "is_remote", "plain_store"]
 
@@ -21,6 +23,8 @@ def is_remote(url: str) -> bool:
 def plain_store(url: str, *, read_only: bool) -> Store:
     """The Zarr store of a place, which reads and writes keys and nothing else.
 
+    What it writes on a disk only its owner can read (:mod:`freqlab.private`).
+
     Raises
     ------
     OSError, ValueError, ImportError
@@ -28,4 +32,4 @@ def plain_store(url: str, *, read_only: bool) -> Store:
     """
     if is_remote(url):
         return FsspecStore.from_url(url, storage_options=REMOTE_OPTIONS, read_only=read_only)
-    return LocalStore(url, read_only=read_only)
+    return PrivateStore(url, read_only=read_only)

@@ -19,6 +19,7 @@ from freqlab.chunks import ALL_CHUNKS, arrays_of, compressors, longer, opened, r
 __all__ = [
     "create_twin",
     "is_twin",
+    "renew_twins",
     "require_twins",
     "texts_of",
     "twin_name",
@@ -128,3 +129,18 @@ def require_twins(group: zarr.Group) -> None:
 def texts_of(group: zarr.Group) -> list[str]:
     """Names of the arrays of text in a group."""
     return [name for name, array in arrays_of(group).items() if array.dtype.kind == "T"]
+
+
+def renew_twins(group: zarr.Group) -> None:
+    """Write the twins of a group anew that differ from their texts, which others have edited."""
+    for name in texts_of(group):
+        if twin_name(name) not in group or not is_twin(opened(group, twin_name(name))):
+            continue
+        text, twin = opened(group, name), opened(group, twin_name(name))
+        if twin.shape[0] != text.shape[0]:
+            twin.resize((text.shape[0], twin.shape[1]))
+        for start in range(0, text.shape[0], _ROWS_AT_ONCE):
+            part = slice(start, min(start + _ROWS_AT_ONCE, text.shape[0]))
+            values = read(text, part)
+            if not np.array_equal(utf8_rows(values, twin.shape[1]), read(twin, part)):
+                twin = write_twin(twin, part, values)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import html
 import importlib.resources
 import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from freqlab import __version__
 from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.homes import with_a_home
+from freqlab.private import make_folder, make_private, written_whole
 from freqlab.resources import resource, resource_names
 
 __all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
@@ -35,7 +37,7 @@ _ATTRIBUTES = {
 
 
 class ReportError(FreqlabError, RuntimeError):
-    """A report's notebook failed."""
+    """A report's notebook failed, or its page cannot be written."""
 
 
 def report_names() -> list[str]:
@@ -92,7 +94,9 @@ def report(
     UnknownNameError
         If the report or a parameter is unknown.
     ReportError
-        If the notebook fails; what it had done is kept beside the reports.
+        If the notebook fails, and what it had done is kept beside the reports; if there is no
+        place for reports, or the disk refuses; or if a notebook or page of the report's name is
+        there that is no report: it is not overwritten.
     """
     papermill = _papermill()
     defaults = report_parameters(name)
@@ -107,17 +111,25 @@ def report(
         faces = str(parameters.get("faces", ast.literal_eval(defaults["faces"])))
         parameters["store"] = f"runs/{Path(faces).stem}.zarr"
 
-    if "\0" in os.fspath(out):
-        raise ParameterError(f"out={os.fspath(out)!r}: no path may hold a NUL character")
-    folder = Path(out)
-    folder.mkdir(parents=True, exist_ok=True)
-    running, notebook, page = (
-        folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
-    )
+    with _writing(out):
+        return _report(papermill, name, Path(os.fspath(out)), parameters, progress)
+
+
+def _report(
+    papermill: Any, name: str, folder: Path, parameters: Mapping[str, Any], progress: bool
+) -> Path:
+    """Execute and write a report in a folder; return its page."""
     from nbclient.exceptions import DeadKernelError
 
     from freqlab.kernels import OwnKernelManager
 
+    make_folder(folder)
+    running, notebook, page = (
+        folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
+    )
+    _check_own(folder, notebook, page)
+    running.touch(mode=0o600)
+    make_private(running)  # before anything is in it
     try:
         papermill.execute_notebook(
             _for_report(name),
@@ -147,14 +159,18 @@ def report(
 
 @with_a_home()
 def build_index(folder: str | os.PathLike[str]) -> Path:
-    """Write ``index.html`` over the reports in a folder; return its path."""
-    import nbformat
+    """Write ``index.html`` over the reports in a folder; return its path.
 
-    entries = []
+    Other notebooks in it are left out, and named at the end of the page.
+    """
+    entries, others = [], []
     for path in sorted(Path(folder).glob("*.ipynb")):
-        if path.name.endswith(".running.ipynb") or not path.with_suffix(".html").is_file():
+        if path.name.endswith(".running.ipynb"):
             continue
-        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        notebook = _executed(path)
+        if notebook is None or not path.with_suffix(".html").is_file():
+            others.append(path.name)
+            continue
         entries.append(
             {
                 "href": f"{path.stem}.html",
@@ -165,7 +181,9 @@ def build_index(folder: str | os.PathLike[str]) -> Path:
             }
         )
     index = Path(folder) / "index.html"
-    _write_whole(index, _render("index.html.j2", entries=entries, version=__version__))
+    _write_whole(
+        index, _render("index.html.j2", entries=entries, others=others, version=__version__)
+    )
     return index
 
 
@@ -272,8 +290,65 @@ def _is_plain(value: object) -> bool:
     return value is None or isinstance(value, (str, int, float, bool))
 
 
+def _executed(path: Path) -> Any:
+    """The notebook of a report that was executed; None where it is no such thing."""
+    import nbformat
+
+    try:
+        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
+        _title(notebook), _lead(notebook), _parameters_of(notebook), _finished(notebook)
+        return notebook
+    except Exception:  # whatever another file makes its reader raise
+        return None
+
+
+def _check_own(folder: Path, notebook: Path, page: Path) -> None:
+    """Refuse to overwrite what is no report."""
+    index = folder / "index.html"
+    foreign = [path for path in (page, index) if path.exists() and not _is_page(path)]
+    if notebook.exists() and _executed(notebook) is None:
+        foreign.append(notebook)
+    if foreign:
+        raise ReportError(
+            f"out={str(folder)!r} holds {' and '.join(repr(path.name) for path in foreign)}, which "
+            f"freqlab did not make; nothing was overwritten. Give the reports a folder of their own"
+        )
+
+
+def _is_page(path: Path) -> bool:
+    """Whether a page is one of ours, by its footer."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return re.search(r"<footer>.*freqlab \d", text, re.DOTALL) is not None
+
+
+@contextlib.contextmanager
+def _writing(out: object) -> Iterator[None]:
+    """Say of a folder of reports that cannot be written what is wrong with it.
+
+    Raises
+    ------
+    ReportError
+        In the place of an OSError.
+    """
+    if not isinstance(out, (str, os.PathLike)) or not os.fspath(out) or "\0" in str(out):
+        raise ParameterError(f"out={out!r} must be the path of a folder, such as 'reports'")
+    try:
+        yield
+    except FreqlabError:
+        raise
+    except OSError as error:
+        place = error.filename or os.fspath(out)
+        raise ReportError(
+            f"out={os.fspath(out)!r}: the report cannot be written: {error.strerror or error} "
+            f"({place}). What its run computed is in the store; once that is settled, the same "
+            f"call is quick"
+        ) from error
+
+
 def _write_whole(path: Path, text: str) -> None:
     """Write a file so that it is there whole or not at all."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    os.replace(partial, path)
+    with written_whole(path) as file:
+        file.write(text.encode())

@@ -23,6 +23,7 @@ from freqlab.layout import DONE, FLAGS, FORGOTTEN, PENDING
 from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.plain_text import is_twin
 from freqlab.provenance import plain_attrs
+from freqlab.shown_text import one_line
 from freqlab.templates import template as named_template
 
 __all__ = [
@@ -386,18 +387,20 @@ def describe_run(path: str | os.PathLike[str]) -> str:
 
 def _description(url: str) -> str:
     root = _open_group(url)
-    lines = [f"{url}: freqlab run, made {root.attrs['created_at']}"]
+    lines = [f"{one_line(url)}: freqlab run, made {root.attrs['created_at']}"]
     for node_path, group in _walk(root):
         if node_path.startswith("influence/"):
-            lines.append(f"  {node_path}: {_result_text(url, node_path, group)}")
+            lines.append(f"  {one_line(node_path)}: {_result_text(url, node_path, group)}")
         elif "status" in group:
             counts = _open_face_node(url, root, node_path)["status"].to_series().value_counts()
             named = {FLAGS.get(code, code): n for code, n in counts.items()}  # type: ignore[call-overload]
-            lines.append(f"  {node_path}: " + ", ".join(f"{n:,} {k}" for k, n in named.items()))
+            lines.append(
+                f"  {one_line(node_path)}: " + ", ".join(f"{n:,} {k}" for k, n in named.items())
+            )
             if node_path == "faces":
                 lines.extend(_failure_lines(url, root))
         elif "reference_embedding" in group:
-            lines.append(f"  {node_path}: {_model_text(group)}")
+            lines.append(f"  {one_line(node_path)}: {_model_text(group)}")
     return "\n".join(lines)
 
 
@@ -411,10 +414,11 @@ def _failure_lines(url: str, root: zarr.Group) -> list[str]:
     lines = []
     for face, why in failed.head(5).items():
         note = notes.get(face, "")
-        lines.append(f"    {face}: {why}" + (f" ({note})" if note else ""))
+        lines.append(f"    {one_line(face)}: {why}" + (f" ({one_line(note)})" if note else ""))
     if len(failed) > 5:
         lines.append(f"    ... and {len(failed) - 5:,} more")
-    return [*lines, *(f"    {note}" for note in photograph_notes(columns) if "failed" not in note)]
+    notes_of_all = [note for note in photograph_notes(columns) if "failed" not in note]
+    return [*lines, *(f"    {one_line(note, 1_000)}" for note in notes_of_all)]
 
 
 def _short(checkpoint: str) -> str:
@@ -425,7 +429,7 @@ def _result_text(url: str, path: str, group: zarr.Group) -> str:
     if not group.attrs.get("complete"):
         return "not finished; the same call goes on with it"
     result = _open_result(url, path.split("/")[1])
-    models = ", ".join(str(name) for name in result["model"].to_numpy())
+    models = ", ".join(one_line(name) for name in result["model"].to_numpy())
     missing = int(result["similarity"].isnull().any("model").sum())
     return (
         f"{result.sizes['pair']:,} pairs x {result.sizes['band']} bands, models {models}; "
@@ -436,7 +440,7 @@ def _result_text(url: str, path: str, group: zarr.Group) -> str:
 def _model_text(group: zarr.Group) -> str:
     identity = json.loads(str(group.attrs["identity"]))
     return (
-        f"checkpoint {_short(identity['checkpoint'])}, template {identity['template']}, "
+        f"checkpoint {one_line(_short(identity['checkpoint']))}, template {identity['template']}, "
         f"{identity['channels']}, (pixel - {_numbers(identity['mean'])}) / "
         f"{_numbers(identity['std'])}, "
         f"{identity['precision']}"

@@ -203,6 +203,9 @@ class RunStore:
         self._check_landmarks(faces, settled, rows[settled])
         self._check_images(faces, known, rows[known])
 
+        declared = cast(list[str], self.faces.attrs.get("names_people", []))
+        if set(faces.names_people) - set(declared):
+            self.faces.attrs["names_people"] = sorted({*declared, *faces.names_people})
         kinds = {n: TEXT if v.dtype == object else NUMBER for n, v in columns.items()}
         self._require_arrays(self.faces, kinds)
         landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)

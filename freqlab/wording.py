@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-__all__ = ["join", "percent", "signed"]
+from freqlab.shown_text import as_html
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+__all__ = ["join", "percent", "signed", "styled"]
 
 _NBSP = "\u00a0"
 
@@ -41,3 +48,24 @@ def signed(values: xr.DataArray, digits: int) -> str:
 def join(texts: Sequence[str], last: str = "and") -> str:
     """Texts in a row: "a, b and c"."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
+
+
+def styled(table: pd.DataFrame) -> Styler:
+    """A table to be shown as HTML, whose texts stay text: cells, labels and the names of axes.
+
+    pandas escapes none of these where a table has a style.
+    """
+    shown = table.map(_escaped)
+    for axis in ("index", "columns"):
+        labels = getattr(shown, axis)
+        if isinstance(labels, pd.MultiIndex):
+            levels = [labels.get_level_values(i).map(_escaped) for i in range(labels.nlevels)]
+            escaped: pd.Index[Any] = pd.MultiIndex.from_arrays(levels)
+        else:
+            escaped = labels.map(_escaped)
+        shown = shown.set_axis(escaped.set_names([_escaped(n) for n in labels.names]), axis=axis)
+    return shown.style
+
+
+def _escaped(value: Any) -> Any:
+    return as_html(value) if isinstance(value, str) else value

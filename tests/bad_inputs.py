@@ -660,6 +660,50 @@ def outcome_with_warnings(call, folder):
     return f"read on, with a warning: {shortened(str(said[0].message), folder)}"
 
 
+def list_persons(folder):
+    """Places of stores and reports that cannot be, and people who cannot be removed."""
+    (folder / "places" / "mine").mkdir(parents=True)
+    (folder / "places" / "file").write_text("mine")
+    (folder / "places" / "mine" / "explore.ipynb").write_text("mine")
+    pixels = np.random.default_rng(0).integers(0, 255, (4, 112, 112, 3), np.uint8)
+    table = pd.DataFrame({"subject": ["a", "a", "b", "b"], "donor": ["", "", "", "a"]})
+    given = {"images": list(pixels), "aligned": "arcface"}
+    faces = fl.Faces(table, **given)
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :8], name="first", version="1")
+    store = folder / "persons.zarr"
+
+    def embed(store):
+        return lambda: fl.embed(faces, models=[model], store=store, progress=False)
+
+    embed(store)()
+    place = folder / "places"
+    return [
+        (
+            "faces",
+            "a column of people that is not there",
+            lambda: fl.Faces(table, names_people=["doner"], **given),
+        ),
+        (
+            "faces",
+            "columns of people that are no list",
+            lambda: fl.Faces(table, names_people="donor", **given),
+        ),
+        ("store", "forgetting nobody", lambda: fl.forget(store, subject="")),
+        (
+            "store",
+            "forgetting by a column that is not there",
+            lambda: fl.forget(store, subject="a", people=["doner"]),
+        ),
+        ("report", "a file as the folder", lambda: fl.report("explore", out=place / "file")),
+        ("report", "a folder without a name", lambda: fl.report("explore", out="")),
+        (
+            "report",
+            "a folder that holds a notebook of the same name",
+            lambda: fl.report("explore", out=place / "mine"),
+        ),
+    ]
+
+
 def outcome(call, folder):
     """What a call raises, in words that are the same everywhere."""
     try:
@@ -684,6 +728,7 @@ def rows(folder):
     """All trials, made."""
     found = photographs(folder) + list_images(folder)
     tried = [*trials(folder), *file_trials(folder), *places(folder), *model_trials(folder)]
+    tried += list_persons(folder)
     found += [(kind, what, outcome(call, folder)) for kind, what, call in tried]
     return found + [
         (kind, what, outcome_with_warnings(call, folder))

@@ -99,7 +99,12 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     columns = ["subject", "label", "method", "video", "source_video", "pristine_video"]
     table = table[[*columns, "compression", "frame", "path", "source"]]
     return Faces(
-        table, aligned=aligned, name="faceforensics", notes=files.notes(), left_out=files.left_out
+        table,
+        aligned=aligned,
+        name="faceforensics",
+        notes=files.notes(),
+        left_out=files.left_out,
+        names_people=["source_video", "pristine_video", "source"],
     )
 
 

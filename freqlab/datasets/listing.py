@@ -13,7 +13,7 @@ import pandas as pd
 from freqlab.csv_text import as_written, read_table
 from freqlab.datasets.surveying import Survey, natural_key, shown, some, survey
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.faces import LANDMARK_COLUMNS
+from freqlab.faces import LANDMARK_COLUMNS, PEOPLE_COLUMNS
 from freqlab.file_kinds import IMAGE_SUFFIXES, TEXT_FILE, kind_of_file
 from freqlab.spelling import Spellings, difference, existing_path, plain, spelled_hint
 
@@ -34,7 +34,10 @@ __all__ = [
     "wrong_layout",
 ]
 
-_TEXT_COLUMNS = ("face", "subject", "path", "image", "identity", "face_id")
+_TEXT_COLUMNS = (
+    *("face", "subject", "path", "image", "identity", "face_id", "source", "target"),
+    *PEOPLE_COLUMNS,
+)
 
 
 def existing_folder(root: str | os.PathLike[str] | None, name: str) -> Path:

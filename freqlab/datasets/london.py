@@ -43,6 +43,7 @@ _EXPECTED_COMPETITION = (
     f"{', '.join(_TOOLS)} with morphs 001_03-vs-002_03.jpg or morph_001_03_and_002_03.png, "
     f"perhaps with _aligned or _cropped behind the name of a folder"
 )
+_CONTRIBUTORS = ("contributor_a", "contributor_b")
 _EXPRESSIONS = {"03": "neutral", "08": "smiling"}
 _INFO_FILES = ("info.csv", "london_faces_info.csv")
 
@@ -161,7 +162,14 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
 
 
 def _faces(table: pd.DataFrame, files: Survey, name: str, aligned: str | None) -> Faces:
-    return Faces(table, aligned=aligned, name=name, notes=files.notes(), left_out=files.left_out)
+    return Faces(
+        table,
+        aligned=aligned,
+        name=name,
+        notes=files.notes(),
+        left_out=files.left_out,
+        names_people=_CONTRIBUTORS,
+    )
 
 
 def _rows(files: Survey, aligned: str | None) -> list[dict[str, object]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib.util
 import os
@@ -118,6 +119,9 @@ def load_csv(
         raise FaceSetError(f"{path}: no path in line(s) {rows}")
     landmarks = landmarks_of(table)
     names = table["face"] if "face" in table.columns else table["path"]
+    if "target" in table.columns and not table["target"].dropna().isin(table["subject"]).all():
+        with contextlib.suppress(ValueError):  # numbers, unless it names people
+            table["target"] = pd.to_numeric(table["target"])
     table.index = pd.Index(names.astype(str), name="face")
     base = path.parent if root is None else existing_path(root)
     if root is not None and base.exists() and not base.is_dir():

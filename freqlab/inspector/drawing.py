@@ -28,7 +28,6 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     largest_absolute,
-    shortened,
 )
 from freqlab.plots.influence import drawn_bounds, full_plane
 from freqlab.selection import (
@@ -40,6 +39,7 @@ from freqlab.selection import (
     select_pair,
     threshold_of,
 )
+from freqlab.shown_text import one_line
 
 __all__ = [
     "drawing_of",
@@ -197,7 +197,7 @@ def original_pictures(
 ) -> list[dict[str, str | bytes]]:
     """Both faces of a pair as they are."""
     return [
-        picture(crop, f"{role}\n{shortened(names[role], 22)}", f"The {role}, {names[role]}")
+        picture(crop, f"{role}\n{one_line(names[role], 22)}", f"The {role}, {names[role]}")
         for role, crop in crops.items()
     ]
 

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import logging
 import os
 import tempfile
+import traceback
 import webbrowser
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import nbformat
+from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import default
 from voila.app import Voila
 
 from freqlab.errors import FreqlabError, check_number
 from freqlab.homes import with_a_home
+from freqlab.private import make_folder
 
 __all__ = ["serve", "write_notebook"]
 
+_LOGGERS = ("tornado.access", "tornado.application", "tornado.general", "asyncio", "traitlets")
 _TEMPLATES = Path(__file__).parent / "frontend"
 
 
@@ -76,7 +81,9 @@ def serve(
 ) -> None:
     """Serve a notebook as a page until interrupted.
 
-    Only this machine can reach it, and only who has the token in the address.
+    Only this machine can reach it, and only who has the token in the address. The token is on no
+    command line, where other users would see it: a browser is given a file that leads there and
+    that only this user can read. In what the server logs it is replaced.
 
     Parameters
     ----------
@@ -97,6 +104,7 @@ def serve(
         If no port is free.
     """
     check_number("port", port, at_least=1, whole=True)
+    leading = contextlib.ExitStack()
 
     class Page(Voila):  # type: ignore[misc]
         @default("tornado_settings")
@@ -104,12 +112,15 @@ def serve(
             return {"ws_ping_timeout": 30_000}  # tornado warns of Jupyter's own, 90 seconds
 
         def launch_browser(self) -> None:
-            address = f"{self.connection_url}?token={self.identity_provider.token}"
+            token = self.identity_provider.token
+            address = f"{self.connection_url}?token={token}"
+            for logger in (self.log, *map(logging.getLogger, _LOGGERS)):
+                logger.addFilter(_Without(token))
             say(address)
             if open_browser:
-                webbrowser.open(address)
+                webbrowser.open(leading.enter_context(_leading_to(address)))
 
-    with with_a_home(), _templates_found(), tempfile.TemporaryDirectory() as config:
+    with with_a_home(), leading, _templates_found(), tempfile.TemporaryDirectory() as config:
         # what a user has configured for other servers does not open this one
         os.environ["JUPYTER_CONFIG_DIR"] = config
         try:
@@ -131,6 +142,41 @@ def serve(
         except SystemExit as stopped:
             if stopped.code:
                 raise FreqlabError(f"the page could not be served at port {port}") from stopped
+
+
+class _Without(logging.Filter):
+    """Replaces a secret in what is logged."""
+
+    def __init__(self, secret: str) -> None:
+        super().__init__()
+        self._secret = secret
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Pass every record, without the secret."""
+        record.msg, record.args = record.getMessage().replace(self._secret, "[secret]"), ()
+        if record.exc_info:
+            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_text = told.replace(self._secret, "[secret]")
+        return True
+
+
+@contextlib.contextmanager
+def _leading_to(address: str) -> Any:
+    """The address of a page that leads on to another, in a file that only this user can read."""
+    folder = jupyter_runtime_dir()
+    make_folder(folder)
+    number, name = tempfile.mkstemp(dir=folder, prefix="freqlab-", suffix=".html")
+    place = html.escape(address)
+    try:
+        with os.fdopen(number, "w", encoding="utf-8") as file:
+            file.write(
+                f'<!DOCTYPE html><meta charset="utf-8"><title>freqlab</title>'
+                f'<meta http-equiv="refresh" content="0; url={place}">'
+                f'<a href="{place}">The inspector</a>'
+            )
+        yield Path(name).as_uri()
+    finally:
+        Path(name).unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

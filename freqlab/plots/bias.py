@@ -135,7 +135,7 @@ def group_difference_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profiles, model)
     ax.set_ylabel(axis_label(profiles[f"{kind}_difference"]))
-    baseline = profiles.attrs["baseline"]
+    baseline = shortened(str(profiles.attrs["baseline"]), 24)
     title = f"{side} masked, {comparison} pairs, less {baseline}"
     ax.set_title(title, loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93))
@@ -186,7 +186,7 @@ def group_heat_plot(
     frequency_axis(ax, profiles, model)
     label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
-    baseline = profiles.attrs["baseline"]
+    baseline = shortened(str(profiles.attrs["baseline"]), 24)
     title = f"{side} masked, {comparison} pairs, less {baseline} · dot: adjusted p ≤ {alpha:g}"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
@@ -231,7 +231,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
             style = {**line_style(m), "ls": "none"}
             ax.hlines(y, lower, upper, color=style["color"], lw=1.4)
-            ax.plot(value, y, **style, ms=4.5, label=model)
+            ax.plot(value, y, **style, ms=4.5, label=shortened(model, 28))
             for row in np.flatnonzero(np.isnan(value)):
                 ax.text(0.02, y[row], "not resolved", fontsize=7, color="0.4", va="center",
                         transform=ax.get_yaxis_transform())  # fmt: skip
@@ -268,7 +268,9 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     ax = ax or new_axes(6, 3.8)
     for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
         style = {**line_style(m), "ls": "none"}
-        ax.plot(part["distance"], 100 * part[outcome], **style, ms=6, label=str(model))
+        ax.plot(
+            part["distance"], 100 * part[outcome], **style, ms=6, label=shortened(str(model), 28)
+        )
         groups = part.index.get_level_values("group")
         places = part[["distance", outcome]].to_numpy() * [1, 100]
         for row, (group, at) in enumerate(zip(groups, places, strict=True)):

@@ -25,6 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from freqlab.errors import check_name
+from freqlab.shown_text import one_line
 
 __all__ = [
     "CATEGORICAL",
@@ -91,7 +92,7 @@ def axis_label(
     """
     what = name or str(values.attrs.get("long_name", values.name))
     units = str(values.attrs.get("units", "1")) if units is None else units
-    lines = textwrap.wrap(what, width)
+    lines = textwrap.wrap(shortened(what, 200), width)
     if units != "1":
         shown = f"({units.replace(' per ', ' / ')})"
         if len(lines[-1]) + len(shown) < width:
@@ -136,15 +137,13 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def shortened(name: str, length: int) -> str:
-    """A name cut to a length in its middle, so that its end, which tells faces apart, stays.
+    """A name in a figure, cut in its middle, so that its end, which tells faces apart, stays.
 
-    On one line, and with its dollar signs escaped: between two of them would be a formula.
+    On one line, and with its dollar signs escaped: between two of them would be a formula. Before
+    an underscore at its beginning, which would keep it out of a legend, stands an invisible space.
     """
-    name = " ".join(name.split())
-    if len(name) > length:
-        head = (length - 1) // 3
-        name = f"{name[:head]}…{name[head + 1 - length :]}"
-    return name.replace("$", r"\$")
+    text = one_line(name, length).replace("$", r"\$")
+    return f"\u200b{text}" if text.startswith("_") else text
 
 
 def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:

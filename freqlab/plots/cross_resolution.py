@@ -273,7 +273,8 @@ def resolution_strip_plot(
     units = result["influence"].attrs["units"]
     truth = "Genuine" if bool(result["genuine"].sel(pair=of[native])) else "Impostor"
     figure.suptitle(
-        f"{truth} pair {pair}, {model}: {kind} influence, relative to the largest ({units})",
+        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the largest "
+        f"({units})",
         fontsize="large",
     )
     return axes
@@ -363,7 +364,7 @@ def resolution_leak_plot(
             )
             there = np.isfinite(value)
             ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
-            label = f"{kind}: {'influence' if style == '-' else 'energy'}"
+            label = f"{shortened(kind, 28)}: {'influence' if style == '-' else 'energy'}"
             ax.plot(
                 x[there],
                 value[there],

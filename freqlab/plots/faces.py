@@ -85,10 +85,11 @@ def contact_sheet(
     n_rows = max(1, math.ceil(n_places / columns))
     tall = 1.22 if show == "ok" else 1.5
     figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
+    used = shortened(template, 24)
     what = {
-        "ok": f"crops of template {template}",
-        "failed": f"without a crop of {template}",
-        "several": f"in photographs of several, and the crop of {template} that was taken",
+        "ok": f"crops of template {used}",
+        "failed": f"without a crop of {used}",
+        "several": f"in photographs of several, and the crop of {used} that was taken",
     }[show]
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
     place = 0

@@ -20,6 +20,7 @@ from freqlab.plots.common import (
     axis_label,
     new_axes,
     part_of,
+    shortened,
 )
 
 __all__ = [
@@ -116,7 +117,7 @@ def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str])
     for i, (name, label) in enumerate(labels.items()):
         ax.plot(
             data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
-            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=label,
+            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=shortened(label, 80),
         )  # fmt: skip
 
 
@@ -221,12 +222,12 @@ def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
         marker=MARKERS[k],
         color=CATEGORICAL[k % len(CATEGORICAL)],
         ms=5,
-        label=label,
+        label=shortened(label, 80),
     )
 
 
 def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
-    ax.set_yticks(np.arange(len(names)), names)
+    ax.set_yticks(np.arange(len(names)), [shortened(name, 40) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
     lowest = min(0.0, ax.get_xlim()[0])
     ax.set_xlim(max(-1.0, lowest), 1.03)
@@ -312,7 +313,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     ax.set_ylim(min(-0.5, ax.get_ylim()[0]), 1.05)
     ax.set_xlabel("share of layers randomised, from the last\none on (%); at 0 the head alone is")
     ax.set_ylabel("rank correlation")
-    ax.set_title(model, loc="left", fontsize="medium")
+    ax.set_title(shortened(model, 40), loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="lower left")
     return ax
 

@@ -126,7 +126,7 @@ def heat_plot(
     truth = "genuine" if bool(data["genuine"]) else "impostor"
     threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
-    title = f"Pair {pair} ({truth}), {model}: "
+    title = f"Pair {pair} ({truth}), {shortened(model, 40)}: "
     title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
     if np.isfinite(threshold):
         title += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
@@ -315,7 +315,7 @@ def comparison_plot(
         style = line_style(r)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
-        label = f"{name} ({n_pairs:,} pairs)"
+        label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
         ax.plot(centre, mean, **style, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_xlim(bounds.min(), bounds.max())

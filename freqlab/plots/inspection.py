@@ -167,7 +167,8 @@ def inspection_plot(
 def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> str:
     threshold = threshold_of(result, model=edited.model, fmr=fmr)
     truth = "genuine" if bool(data["genuine"]) else "impostor"
-    text = f"Pair {edited.pair} ({truth}), {edited.model}: similarity {edited.similarity:.3f}"
+    text = f"Pair {edited.pair} ({truth}), {shortened(edited.model, 40)}: "
+    text += f"similarity {edited.similarity:.3f}"
     changed = edited.bands or edited.operation == "keep"
     if changed:
         text += f" → {edited.edited_similarity:.3f}"

@@ -74,7 +74,8 @@ def attack_profile_plot(
         value, lower, upper = (
             part[variable].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
         )
-        label = f"{name} ({int(part['n_pairs']):,} pairs, {int(part['n_people'])} people)"
+        count = f"{int(part['n_pairs']):,} pairs, {int(part['n_people'])} people"
+        label = f"{shortened(name, 28)} ({count})"
         style = line_style(i)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
@@ -127,7 +128,9 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     grid = figure.add_gridspec(1, 5, left=0.02, right=0.93, top=0.82, bottom=0.22, wspace=0.4)
     axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 2])}
     face_plot(result, face=morph, model=model, ax=axes["morph"])
-    axes["morph"].set_title(f"morph as document\n{at['attack'].item()}", fontsize="small")
+    axes["morph"].set_title(
+        f"morph as document\n{shortened(str(at['attack'].item()), 24)}", fontsize="small"
+    )
     for which, person, faces_at, heat_at in (("a", a, 1, 0), ("b", b, 3, 4)):
         same = of_morph & (result["probe_subject"].to_numpy().astype(str) == person)
         labels = result["pair"].to_numpy()[same]
@@ -181,7 +184,7 @@ def manipulation_plot(
         )
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         count = int(part["n_pairs"].sel(label="manipulated"))
-        label = f"{name} ({count:,} pairs)"
+        label = f"{shortened(name, 28)} ({count:,} pairs)"
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, changes, model)
@@ -224,7 +227,7 @@ def detection_plot(
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
         style = "--" if name in BASELINES else "-"
-        label = f"{name}: D-EER {eer:.1f} %"
+        label = f"{shortened(name, 28)}: D-EER {eer:.1f} %"
         ax.plot(
             x,
             100 * data["curve"].to_numpy(),
@@ -240,7 +243,7 @@ def detection_plot(
     ax.set(xlim=(0, 60), ylim=(0, 100))
     ax.set_xlabel(axis_label(errors["curve_apcer"], units="%"))
     ax.set_ylabel(axis_label(errors["curve"], units="%"))
-    ax.set_title(f"attack: {attack}", loc="left", fontsize="medium")
+    ax.set_title(f"attack: {shortened(attack, 40)}", loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -275,7 +278,7 @@ def score_histogram_plot(
             ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
                     color=colour, label=label)  # fmt: skip
-    ax.set_xlabel(f"{name} (farther right: less like bona fide)")
+    ax.set_xlabel(f"{shortened(name, 28)} (farther right: less like bona fide)")
     ax.set_ylabel("probability density")
     ax.legend(**LEGEND)
     return ax

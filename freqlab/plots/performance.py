@@ -62,7 +62,12 @@ def score_plot(
         ("-", "--", ":", "-."), (thresholds or {}).items(), strict=False
     ):
         if np.isfinite(place):
-            ax.axvline(place, color="0.2", ls=style, label=f"threshold at {name}: {place:.3f}")
+            ax.axvline(
+                place,
+                color="0.2",
+                ls=style,
+                label=f"threshold at {shortened(str(name), 24)}: {place:.3f}",
+            )
     ax.set(xlabel="cosine similarity", ylabel="probability density")
     ax.legend(**LEGEND, loc="lower left", bbox_to_anchor=(0, 1))
     return ax
@@ -149,7 +154,9 @@ def det_plot(
             curve = data["curve"].to_numpy()
             shown = np.isfinite(curve) & (curve > 0)
             eer = float(data["eer"].sel(estimate="value"))
-            label = " · ".join([shortened(model, 28), *([group] if group != "all" else [])])
+            label = " · ".join(
+                [shortened(model, 28), *([shortened(group, 24)] if group != "all" else [])]
+            )
             style = DASHES[(g if len(groups) > 1 else m) % len(DASHES)]
             place = g if len(groups) > 1 and len(models) == 1 else m
             colour = CATEGORICAL[place % len(CATEGORICAL)]

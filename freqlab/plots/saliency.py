@@ -21,6 +21,7 @@ from freqlab.plots.common import (
     line_style,
     new_axes,
     part_of,
+    shortened,
 )
 from freqlab.results import crop_template, open_crop
 
@@ -185,7 +186,9 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
             style = {**line_style(i), "ms": 3, "lw": 1, "alpha": 0.7}
             blocks = np.arange(1, known.sum() + 1)
             drawn = np.minimum(blocks * 100, int(one["n_masks"][row]))
-            ax.plot(drawn, curve[known], **style, label=name if row == 0 else None)
+            ax.plot(
+                drawn, curve[known], **style, label=shortened(str(name), 28) if row == 0 else None
+            )
         asked = float(one.attrs["reliability"])
         ax.axhline(asked, color=CATEGORICAL[i], ls=":", lw=1)
     ax.set_ylim(-0.03, 1.03)
@@ -215,10 +218,17 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         value, lower, upper = found.T
         spread = np.nan_to_num(np.stack([value - lower, upper - value])).clip(0)
         ax.errorbar(
-            place, value, spread, fmt=MARKERS[i], color=CATEGORICAL[i], ms=5, lw=1.2, label=name
+            place,
+            value,
+            spread,
+            fmt=MARKERS[i],
+            color=CATEGORICAL[i],
+            ms=5,
+            lw=1.2,
+            label=shortened(name, 28),
         )
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
-    ax.set_xticks(range(len(attacks)), attacks)
+    ax.set_xticks(range(len(attacks)), [shortened(name, 28) for name in attacks])
     ax.set_xlabel("attack, and its strength in grey levels")
     ax.set_ylabel(axis_label(part["auc"]))
     ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4)

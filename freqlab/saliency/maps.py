@@ -23,6 +23,7 @@ from freqlab.saliency import corrrise, freqrise, gradients, joint
 from freqlab.saliency.kept import Arrays, digest_of, kept
 from freqlab.saliency.rise import Estimate
 from freqlab.selection import threshold_of
+from freqlab.shown_text import one_line
 
 __all__ = ["PairImages", "corrrise_maps", "freqrise_maps", "gradient_maps", "joint_maps"]
 
@@ -73,7 +74,7 @@ class PairImages:
         groups = self.groups()
         with tqdm(
             total=sum(len(rows) for _, rows in groups),
-            desc=f"{self.sets.model.name}: {what}",
+            desc=one_line(f"{self.sets.model.name}: {what}"),
             unit="pair",
             disable=not self.progress,
         ) as bar:

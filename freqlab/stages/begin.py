@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 import sys
 import uuid
@@ -29,6 +28,7 @@ from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.repair import repair_store
+from freqlab.shown_text import visible
 from freqlab.stages.context import Run
 from freqlab.store import RunStore
 from freqlab.templates import overhang, pixels_per_pixel, template
@@ -99,8 +99,7 @@ def begun(
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
-            say = functools.partial(tqdm.write, file=sys.stderr) if progress else None
-            repair_store(url, faces, say=say)
+            repair_store(url, faces, say=_say if progress else None)
         run_store = RunStore(url, lock=lock)
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
@@ -126,6 +125,10 @@ def begun(
         except Exception:  # whatever comes of a store that is gone
             run_store.check_reachable()
             raise
+
+
+def _say(text: str) -> None:
+    tqdm.write(visible(text), sys.stderr)
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:

@@ -18,6 +18,7 @@ from freqlab.embeddings import default_batch_size
 from freqlab.errors import ParameterError
 from freqlab.faces import Faces
 from freqlab.models.spec import Model
+from freqlab.shown_text import one_line, visible
 from freqlab.store import RunStore
 from freqlab.workers import Workers
 
@@ -124,12 +125,14 @@ class Run:
 
     def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
         """Make a progress bar; it shows itself after half a second."""
-        return tqdm(total=total, desc=text, unit=unit, delay=0.5, disable=not self.progress)
+        return tqdm(
+            total=total, desc=one_line(text), unit=unit, delay=0.5, disable=not self.progress
+        )
 
     def say(self, text: str) -> None:
         """Write a line to standard error, past the bars."""
         if self.progress:
-            tqdm.write(text, file=sys.stderr)
+            tqdm.write(visible(text), file=sys.stderr)
 
     def note_once(self, text: str) -> None:
         """Write a note, unless this process wrote the same one before."""

@@ -9,6 +9,7 @@ import xarray as xr
 
 from freqlab.errors import check_name
 from freqlab.selection import frequency_unit
+from freqlab.shown_text import as_markdown
 from freqlab.verification import check_fmr
 from freqlab.wording import signed
 
@@ -32,7 +33,7 @@ def describe_groups(profiles: xr.Dataset) -> str:
     profiles
         From :func:`freqlab.bias_profiles`.
     """
-    baseline = str(profiles.attrs["baseline"])
+    baseline = as_markdown(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")
     texts, warnings = [], []
     most = int(subjects.max())
@@ -40,7 +41,7 @@ def describe_groups(profiles: xr.Dataset) -> str:
         here = subjects.sel(group=name)
         n_pairs = profiles["n_pairs"].max("model").sel(group=name)
         texts.append(
-            f"{name}: {int(n_pairs.sel(comparison='genuine')):,} genuine pairs of "
+            f"{as_markdown(name)}: {int(n_pairs.sel(comparison='genuine')):,} genuine pairs of "
             f"{int(here.sel(comparison='genuine'))} subjects, "
             f"{int(n_pairs.sel(comparison='impostor')):,} impostor pairs of "
             f"{int(here.sel(comparison='impostor'))}"
@@ -50,7 +51,7 @@ def describe_groups(profiles: xr.Dataset) -> str:
         if "only" not in note and int(here.max()) * _LOPSIDED < most:
             faults.append(f"{int(here.max())} subjects against {most}")
         if faults:
-            warnings.append(f"{name}: {'; '.join(faults)}")
+            warnings.append(f"{as_markdown(name)}: {'; '.join(faults)}")
     whole, within = (
         int(profiles["n_exchanged"].sel(how=how).max())
         for how in ("over subjects", "within subjects")
@@ -110,10 +111,10 @@ def describe_group_differences(
     texts = []
     baseline = str(profiles.attrs["baseline"])
     for name in [str(n) for n in data["group"].to_numpy() if n != baseline]:
-        part = data.sel(group=name)
+        part, said = data.sel(group=name), as_markdown(name)
         p = part["p_adjusted"].sel(kind=kind).to_numpy()
         if not np.isfinite(p).any():
-            texts.append(f"{name} cannot be tested ({part['note'].item() or 'no pairs'})")
+            texts.append(f"{said} cannot be tested ({part['note'].item() or 'no pairs'})")
             continue
         found = np.flatnonzero(p <= alpha)
         distance = part["distance"].sel(estimate="value")
@@ -128,7 +129,7 @@ def describe_group_differences(
             )
         n = int(np.isfinite(p).sum())
         if not len(found):
-            texts.append(f"{name} differs in none of {n} bands{tail}")
+            texts.append(f"{said} differs in none of {n} bands{tail}")
             continue
         bands = _ranges(profiles, found)
         strongest = found[np.argmax(np.abs(part["effect_size"].sel(kind=kind).to_numpy()[found]))]
@@ -136,14 +137,14 @@ def describe_group_differences(
         value, lower, upper = (float(at.sel(estimate=e)) for e in ("value", "lower", "upper"))
         d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
         texts.append(
-            f"{name} differs in {len(found)} of {n} bands ({bands}), most in "
+            f"{said} differs in {len(found)} of {n} bands ({bands}), most in "
             f"{data['band'].to_numpy()[strongest]}: {value:+.4f} "
             f"[{lower:+.4f},{_NBSP}{upper:+.4f}], d = {d:+.2f}{tail}"
         )
     what = {"per_contrast": "influence per contrast"}.get(kind, f"{kind} influence")
     return (
-        f"Mean {what}, {side} masked, {comparison} pairs, against {baseline}, at adjusted "
-        f"p ≤ {alpha:g}: {'; '.join(texts)}."
+        f"Mean {what}, {side} masked, {comparison} pairs, against {as_markdown(baseline)}, at "
+        f"adjusted p ≤ {alpha:g}: {'; '.join(texts)}."
     )
 
 
