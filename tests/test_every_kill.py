@@ -3,6 +3,12 @@
 Each case is a command on a store. It is run once, undisturbed and watched; then the store is put
 back to before each of its operations, and the command (or another, and then the command) is called
 again. What comes of it must be the undisturbed store, file by file and byte by byte, but for times.
+
+A run from nothing is 1,347 operations, adding faces and a column 1,148, more bands 414, more pairs
+314, another model 561, a refinement 731, forgetting 1,637, a repair 605, deletion curves 142 (90
+where there are some), maps 215, a trust card 27 (12 where there is one). States that differ in
+half-written files, empty folders and digests only are one, and of the long cases the slow tests
+take every 2nd to 12th (`EVERY`).
 """
 
 import asyncio
@@ -218,6 +224,16 @@ CASES = {
     "trust card": (two_results, card),
     "another trust card": (everything, another_card),
 }
+EVERY = {
+    "run": 8,
+    "more faces, and a column": 8,
+    "forget": 12,
+    "repair": 4,
+    "another model": 4,
+    "refinement": 4,
+    "trust card": 1,
+    "another trust card": 1,
+}
 # what is killed, what is called then, and what undisturbed commands leave the same
 BY_OTHERS = {
     "more faces, and a trust card": (more_faces, [card, more_faces], [card]),
@@ -338,30 +354,37 @@ def recovered(tmp_path, before, commands, again, **options):
 @pytest.mark.parametrize("case", CASES)
 def test_a_kill_before_every_operation(tmp_path, case):
     before, command = CASES[case]
-    assert recovered(tmp_path, before, [command], [command]) > 0
+    every = EVERY.get(case, 2)
+    assert recovered(tmp_path, before, [command], [command], every=every) > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["trust card", "another trust card"])
+def test_a_kill_before_every_operation_on_digests(tmp_path, case):
+    before, command = CASES[case]
+    assert recovered(tmp_path, before, [command], [command], digests=True) > 3
 
 
 @pytest.mark.parametrize(
     ("case", "every"),
     [
-        ("run", 40),
-        ("more faces, and a column", 25),
-        ("forget", 45),
-        ("repair", 40),
-        ("deletion curves", 4),
+        ("run", 70),
+        ("more faces, and a column", 60),
+        ("forget", 90),
+        ("repair", 50),
     ],
 )
 def test_a_kill_before_some_operations(tmp_path, case, every):
     before, command = CASES[case]
-    assert recovered(tmp_path, before, [command], [command], every=every, last=False) > 2
+    assert recovered(tmp_path, before, [command], [command], every=every, last=False) > 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", BY_OTHERS)
 def test_a_kill_that_another_command_comes_after(tmp_path, case):
     command, again, undisturbed = BY_OTHERS[case]
-    every = 5 if command is forget else 2
-    assert recovered(tmp_path, everything, [command, *undisturbed], again, every=every) > 5
+    every = 30 if command is forget else 10
+    assert recovered(tmp_path, everything, [command, *undisturbed], again, every=every) > 1
 
 
 KILLED = """
