@@ -177,6 +177,8 @@ def plain(value):
 def test_attributes_are_text_and_numbers(made):
     for kind in ("array", "group"):
         for folder, about in nodes(made, kind):
+            if "digests" in folder.parts:  # what the run keeps for itself, as JSON
+                continue
             for name, value in about["attributes"].items():
                 assert plain(value), (folder, name, value)
     assert trust_table(made).loc[("m", "t"), "found"] == "f"

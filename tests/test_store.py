@@ -56,7 +56,7 @@ def test_metadata_is_added_but_not_changed(tmp_path):
 def test_another_subject_or_image_is_refused(tmp_path):
     faces = make_faces(size=112, n_subjects=2)
     store = tmp_path / "run.zarr"
-    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4], name="m")
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4] + 1, name="m")
     fl.influence(faces, fl.make_pairs(faces), models=[model], store=store, progress=False)
     renamed = fl.Faces(
         faces.table.assign(subject=["q", *faces.subjects[1:]]), faces.images, aligned="arcface"
@@ -77,7 +77,7 @@ def test_a_changed_file_is_noticed_and_a_touched_one_is_not(orl, tmp_path):
         (folder / "x").mkdir(parents=True, exist_ok=True)
         (folder / "x" / f"{name}.pgm").write_bytes(orl.content(i))
     faces = fl.load_faces(folder)
-    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4], name="m")
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4] + 1, name="m")
     store = tmp_path / "run.zarr"
     arguments = {"models": [model], "store": store, "progress": False}
     fl.influence(faces, fl.make_pairs(faces), **arguments)
@@ -232,7 +232,7 @@ def test_results_by_name(demo):
 
 def test_the_same_name_in_another_folder_is_compared_by_content(orl, tmp_path):
     """Same size, same time: copies keep both, so the path decides whether to look closer."""
-    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4], name="m")
+    model = fl.wrap_model(lambda x: x.flatten(1)[:, :4] + 1, name="m")
     store = tmp_path / "run.zarr"
     sets = []
     for folder, images in (("one", (0, 1)), ("two", (2, 3)), ("copy", (0, 1))):
