@@ -78,7 +78,9 @@ def place_of(url: object) -> str:
         If it is neither.
     """
     path = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
-    if not isinstance(path, str) or not path.strip() or "\0" in path:
+    if isinstance(path, str) and "\0" in path:
+        raise ParameterError(f"store={path!r}: no path may hold a NUL character")
+    if not isinstance(path, str) or not path.strip():
         raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
     if not isinstance(url, str) and re.match(r"[a-z][a-z0-9]+:/[^/]", path):
         raise ParameterError(

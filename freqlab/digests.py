@@ -128,7 +128,12 @@ class _Log:
             len(json.dumps(confirmed)) if _any_description(confirmed) else 40 * len(confirmed)
         )
         if len(confirmed) >= _PER_LOG or self._size >= _BYTES_PER_LOG:
-            self.entries = {key: confirmed[key] for key in self.unsure & set(confirmed)}
+            # what others put down while this was written is not in it, and stays for the next log
+            self.entries = {
+                key: found
+                for key, found in self.entries.items()
+                if key in self.unsure or key in self._dirty or key not in confirmed
+            }
             self._index += 1
 
 

@@ -27,6 +27,7 @@ from freqlab.errors import (
     UnsafePickleError,
     WeightsError,
 )
+from freqlab.locking import locked
 from freqlab.models.pickles import read_pickled_module
 from freqlab.store import RunStore
 
@@ -106,37 +107,44 @@ def test_pairs_by_brute_force(table, rate, seed):
     assert {pair for pair, g in zip(drawn, pairs["genuine"], strict=True) if g} == genuine
 
 
+def write_rows_in_any_order(store, table, seed):
+    """Add all faces, write rows of a node again and again, and see that they come out."""
+    rows = store.add_faces(faces_of(table))
+    assert list(store.read(store.faces, "face")[rows]) == list(table.index)
+    faces = fl.open_run(store.url)["faces"]
+    assert list(faces["subject"].to_numpy()[rows]) == list(table["subject"])
+    if table["note"].notna().any():
+        kept = faces["note"].to_numpy()[rows]
+        assert list(kept) == list(table["note"].fillna(""))
+    if table["age"].notna().any():
+        np.testing.assert_array_equal(faces["age"].to_numpy()[rows], table["age"])
+    # rows in any order, some of them, again and again
+    rng = np.random.default_rng(seed)
+    column = fl.layout.Column(("feature",), (3,), "float32", float("nan"))
+    node = store.require_node("embeddings/m/x", {"embedding": column}, identity={})
+    expected = np.full((len(table), 3), np.nan, np.float32)
+    for _ in range(4):
+        some = rng.permutation(len(table))[: rng.integers(1, len(table) + 1)]
+        values = rng.normal(size=(len(some), 3)).astype(np.float32)
+        store.write_rows(node, some, {"embedding": values}, np.ones(len(some), np.int8))
+        expected[some] = values
+    np.testing.assert_array_equal(store.read(node, "embedding"), expected)
+    done = np.isfinite(expected).all(axis=1)
+    np.testing.assert_array_equal(store.read(node, "status") == 1, done)
+
+
 @settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(table=face_sets(), cut=st.integers(0, 12), block=st.integers(1, 5), seed=SEEDS)
 def test_what_goes_into_a_store_comes_out(table, cut, block, seed):
     with tempfile.TemporaryDirectory() as folder:
         first = table.iloc[: min(cut, len(table)) or 1]
-        store = RunStore(os.path.join(folder, "run.zarr"), block_size=block)
-        store.add_faces(faces_of(first))
-        store = RunStore(store.url)
-        rows = store.add_faces(faces_of(table))
-        assert list(store.read(store.faces, "face")[rows]) == list(table.index)
-        faces = fl.open_run(store.url)["faces"]
-        assert list(faces["subject"].to_numpy()[rows]) == list(table["subject"])
-        if table["note"].notna().any():
-            kept = faces["note"].to_numpy()[rows]
-            assert list(kept) == list(table["note"].fillna(""))
-        if table["age"].notna().any():
-            np.testing.assert_array_equal(faces["age"].to_numpy()[rows], table["age"])
-        # rows in any order, some of them, again and again
-        rng = np.random.default_rng(seed)
-        column = fl.layout.Column(("feature",), (3,), "float32", float("nan"))
-        node = store.require_node("embeddings/m/x", {"embedding": column}, identity={})
-        expected = np.full((len(table), 3), np.nan, np.float32)
-        for _ in range(4):
-            some = rng.permutation(len(table))[: rng.integers(1, len(table) + 1)]
-            values = rng.normal(size=(len(some), 3)).astype(np.float32)
-            store.write_rows(node, some, {"embedding": values}, np.ones(len(some), np.int8))
-            expected[some] = values
-        np.testing.assert_array_equal(store.read(node, "embedding"), expected)
-        done = np.isfinite(expected).all(axis=1)
-        np.testing.assert_array_equal(store.read(node, "status") == 1, done)
-        assert len(fl.verify_run(store.url)) == 0
+        url = os.path.join(folder, "run.zarr")
+        with locked(url) as lock:  # as every writer does: the record of a store has one at a time
+            RunStore(url, block_size=block, lock=lock).add_faces(faces_of(first))
+        with locked(url) as lock:
+            write_rows_in_any_order(RunStore(url, lock=lock), table, seed)
+        found = fl.verify_run(url)
+        assert found.empty, found.to_string()
 
 
 def pickled_module():

@@ -127,7 +127,7 @@ def test_a_lost_description_is_not_made_anew(whole, store, place):
 def test_nor_is_it_in_an_older_store(store, place):
     make_older(store)
     (store / place / "zarr.json").unlink()
-    with pytest.raises(StoreError, match="lost its description"):
+    with pytest.raises(StoreError, match="lost its description|description, zarr.json, is gone"):
         compute(store)
 
 
@@ -335,10 +335,10 @@ def test_stored_thresholds_are_computed_again(store):
     found = fl.verify_run(store)
     assert (found.attrs["thresholds"], found.attrs["influence"]) == (1, 1)
     root = fl.chunks.open_root(store, "r+")
-    kept = dict(root["embeddings/linear/intact"].attrs["thresholds"])
+    kept = json.loads(root["embeddings/linear/intact"].attrs["thresholds"])
     for one in kept.values():
         one["threshold"][0] += 0.05
-    root["embeddings/linear/intact"].attrs["thresholds"] = kept
+    root["embeddings/linear/intact"].attrs["thresholds"] = json.dumps(kept)
     assert "thresholds" in fl.verify_run(store)["what"][0]
     compute(store, repair=True)
     assert len(fl.verify_run(store)) == 0
@@ -395,7 +395,7 @@ def test_a_store_replaced_during_a_run(tmp_path, same_place):
         return network(images)
 
     model = fl.wrap_model(replacing, name="linear", version="1")
-    with pytest.raises(StoreError, match="another store was put in the place"):
+    with pytest.raises(StoreError, match="another store was put in the place|was removed or moved"):
         fl.influence(
             faces,
             fl.make_pairs(faces),
@@ -452,9 +452,12 @@ def test_a_replaced_photograph_is_not_taken(tmp_path, column, older, keep_crops)
     compute(store, faces, repair=True)
     assert len(fl.verify_run(store)) == 0
     now = contents(store)
-    assert {k: v for k, v in now.items() if "file_" not in k} == {
-        k: v for k, v in expected.items() if "file_" not in k
+    # file times may differ, and a chunk of empty notes need not be there
+    left_out = ("file_", "image_note/c/")
+    assert {k: v for k, v in now.items() if not any(text in k for text in left_out)} == {
+        k: v for k, v in expected.items() if not any(text in k for text in left_out)
     }
+    assert set(fl.open_run(store)["faces"]["image_note"].to_numpy()) == {""}
 
 
 @pytest.mark.slow

@@ -143,7 +143,7 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
         for note in photograph_notes(columns):
             run.say(f"note: {note}")
         if shows_several(columns).any():
-            run.say("note: freqlab.plots.contact_sheet(store, show='several') shows them")
+            run.say("note: freqlab.plots.contact_sheet shows those with several faces")
     for name in run.templates if run.faces.aligned else ():
         beyond = overhang(template(run.faces.aligned or name), template(name))
         if beyond:

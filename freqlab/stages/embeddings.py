@@ -420,6 +420,11 @@ def _check_alone_and_among(
         for place in (0, size - 1):
             among = np.concatenate([companions[:place], crop, companions[place:]])
             embedded = embed_block(model, among, none, labels, batch_size=size)[0][place, 0]
+            if len(embedded) != len(alone):
+                raise ModelError(
+                    f"model {model.name!r} returned {len(embedded)} features for one batch and "
+                    f"{len(alone)} for another"
+                )
             if not cosine(embedded, alone) >= _SAME_MODEL:
                 raise ModelError(
                     f"model {model.name!r} embeds a crop otherwise alone than among {size - 1} "
