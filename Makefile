@@ -7,7 +7,7 @@ STORE := runs/orl.zarr
 # Test files side by side, one thread each.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
-.PHONY: report test test-slow test-all lint bench gallery bad-inputs lab clean
+.PHONY: report test test-slow test-exhaustive test-all lint bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report
 
 $(BIN)/python:
@@ -40,13 +40,18 @@ report: .venv/installed-all .venv/compiled
 	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
 
 test: .venv/installed-test
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not exhaustive"
 
 # What takes minutes: a wheel in a fresh environment, the whole of ORL, fifty kills.
 test-slow: .venv/installed-test
-	$(PYTEST) -m slow
+	$(PYTEST) -m "slow and not exhaustive"
 
-test-all: test test-slow
+# What takes an hour: a kill before each of thousands of file operations, thousands of changed
+# descriptions, compilations beside detection, photographs of 144 megapixels.
+test-exhaustive: .venv/installed-test
+	$(PYTEST) -m exhaustive
+
+test-all: test test-slow test-exhaustive
 
 lint: .venv/installed-lint
 	$(BIN)/ruff format --check

@@ -255,7 +255,7 @@ def test_a_network_that_cannot_be_sent_goes_on_as_it_is(cache):
     assert not list(cache.glob(".*"))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache):
     """Twenty compilations, while other threads detect faces and run networks all the time.
 

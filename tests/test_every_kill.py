@@ -350,7 +350,7 @@ def recovered(tmp_path, before, commands, again, **options):
     return n_states
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", CASES)
 def test_a_kill_before_every_operation(tmp_path, case):
     before, command = CASES[case]
@@ -358,7 +358,7 @@ def test_a_kill_before_every_operation(tmp_path, case):
     assert recovered(tmp_path, before, [command], [command], every=every) > 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", ["trust card", "another trust card"])
 def test_a_kill_before_every_operation_on_digests(tmp_path, case):
     before, command = CASES[case]
@@ -379,7 +379,7 @@ def test_a_kill_before_some_operations(tmp_path, case, every):
     assert recovered(tmp_path, before, [command], [command], every=every, last=False) > 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", BY_OTHERS)
 def test_a_kill_that_another_command_comes_after(tmp_path, case):
     command, again, undisturbed = BY_OTHERS[case]
@@ -416,7 +416,7 @@ def folders_and_partial_files(tree):
     return sorted(names), sorted(re.sub("[0-9a-f]{32}", "", path) for path in partial)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("case", ["forget", "deletion curves", "more faces, and a column"])
 def test_that_this_is_what_a_kill_leaves(tmp_path, case):
     """Processes that are killed before some operations, against the operations played back."""

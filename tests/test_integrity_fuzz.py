@@ -234,7 +234,7 @@ def test_a_sample_of_all_changes_is_found(stores, only_digests):
     assert len(fl.verify_run(stores[0])) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("which", [0, 1], ids=["chunks and arrays", "descriptions"])
 def test_every_change_is_found(stores, only_digests, which):
     trials = all_trials(stores)[which]

@@ -41,7 +41,7 @@ def photograph(path, face, side, **options):
     return str(path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("side", "kind", "rows", "most"),
     [(12_000, "jpg", 32, 1000), (12_000, "png", 8, 1800), (4_900, "jpg", 64, 1400)],

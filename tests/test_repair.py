@@ -492,7 +492,7 @@ def test_another_model_is_not_taken_for_a_lost_reference(store):
     assert len(fl.verify_run(store)) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_kills_between_any_two_writes_leave_a_whole_store(tmp_path, monkeypatch):
     """After each write of a run, and after each log of what is going to be written."""
     from zarr.storage import LocalStore
