@@ -273,7 +273,7 @@ print("done")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("writes", [1, 9, 40, 75])
+@pytest.mark.parametrize("writes", [pytest.param(1, marks=pytest.mark.exhaustive), 9, 40, 75])
 def test_killed_in_the_middle(store, tmp_path, writes):
     expected = shutil.copytree(store, tmp_path / "undisturbed.zarr")
     fl.forget(expected, subject=SUBJECT)
