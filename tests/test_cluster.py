@@ -324,21 +324,28 @@ print("tried", len(ports))
 """
 
 
+def listening(psutil):
+    """Addresses and ports on which this process and its children listen."""
+    here = psutil.Process()
+    return {
+        (one.laddr.ip, one.laddr.port)
+        for process in (here, *here.children(recursive=True))
+        for one in process.net_connections("tcp")
+        if one.status == psutil.CONN_LISTEN
+    }
+
+
 def test_another_user_of_the_machine_is_kept_out():
     """Who reaches a scheduler has it run what they like, so it asks for the key of the run."""
     psutil = pytest.importorskip("psutil")
     options = {"device": "cpu", "precision": "float32", "given": [], "names": []}
-    here = psutil.Process()
-    before = {one.laddr.port for one in here.net_connections("tcp") if one.laddr}
+    before = listening(psutil)  # of other clusters of these tests
     with connected("local:1", **options) as cluster:
         client = cluster.client
         assert client.submit(os.getpid).result() != os.getpid()
-        ports = set()
-        for process in (here, *here.children(recursive=True)):
-            for one in process.net_connections("tcp"):
-                if one.status == psutil.CONN_LISTEN and one.laddr.port not in before:
-                    assert one.laddr.ip == "127.0.0.1"
-                    ports.add(str(one.laddr.port))
+        places = listening(psutil) - before
+        assert {address for address, _ in places} == {"127.0.0.1"}
+        ports = {str(port) for _, port in places}
         address = client.scheduler.address
         assert len(ports) >= 3
         folder = Path(client.run(lambda dask_worker: dask_worker.local_directory).popitem()[1])
