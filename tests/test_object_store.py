@@ -291,8 +291,13 @@ def test_who_was_taken_for_dead_writes_no_more(bucket, hurried):
     def sleep(images):
         calls.append(len(images))
         if len(calls) == 5:
-            files.pipe_file(f"{url}/run.zarr.lock", b'{"writer": "another"}')
+            lock = f"{url}/run.zarr.lock"
+            taken = b'{"writer": "another"}'
+            files.pipe_file(lock, taken)
             time.sleep(1.5)
+            while files.cat_file(lock) != taken:  # a sign of life was on its way at that moment
+                files.pipe_file(lock, taken)
+                time.sleep(1.5)
         return Linear()(images)
 
     with pytest.raises(StoreError, match="taken over by another run"):

@@ -257,7 +257,8 @@ def test_earlier_runs_open_and_grow(earlier, tmp_path):
     grown = compute(earlier, n_subjects=3, name="grown")
     assert grown.attrs["forward_passes"] == 2 * 4
     fresh = compute(tmp_path / "fresh.zarr", n_subjects=3)
-    np.testing.assert_array_equal(grown["influence"], fresh["influence"])
+    # to rounding only: the earlier run was made on another machine
+    np.testing.assert_allclose(grown["influence"], fresh["influence"], rtol=0, atol=1e-6)
     np.testing.assert_array_equal(grown["threshold"], fresh["threshold"])
     shutil.rmtree(
         earlier / "influence/r"
