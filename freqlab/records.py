@@ -196,8 +196,8 @@ async def load_record(store: Store) -> Record:
     logs, store_ids, pending, settled = [], {}, set(), set()
     async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in nodes]):
         name = key.split("/")[1]
-        if content is None and name.startswith("log-"):
-            continue  # folded just now
+        if content is None and name not in listed:
+            continue  # a log that was folded just now, or a record that is not begun yet
         found = entries_of(content, name)
         if found is None:
             if name in listed:

@@ -411,9 +411,11 @@ for line in sys.stdin:
 
 
 def folders_and_partial_files(tree):
-    names = [re.sub("[0-9a-f]{32}", "", path) for path, content in tree.items() if content is None]
+    """Names of both, without what is drawn anew each time: of writers and of partial files."""
+    folders = [path for path, content in tree.items() if content is None]
     partial = [path for path in tree if path.endswith(".partial")]
-    return sorted(names), sorted(re.sub("[0-9a-f]{32}", "", path) for path in partial)
+    drawn = "(?<=log-)[0-9a-f]{12}|[0-9a-f]{32}"
+    return tuple(sorted(re.sub(drawn, "", path) for path in some) for some in (folders, partial))
 
 
 @pytest.mark.exhaustive
