@@ -49,7 +49,7 @@ test-slow: .venv/installed-test
 # What takes an hour: a kill before each of thousands of file operations, thousands of changed
 # descriptions, compilations beside detection, photographs of 144 megapixels.
 test-exhaustive: .venv/installed-test
-	$(PYTEST) -m exhaustive
+	$(PYTEST) --dist load -m exhaustive
 
 test-all: test test-slow test-exhaustive
 

@@ -224,11 +224,10 @@ async def load_record(store: Store) -> Record:
 
 async def load_index(store: Store) -> dict[str, Any] | None:
     """What the group of the record says; None if it is not there or damaged."""
-    try:
-        found = json.loads(await get(store, f"{NODE}/zarr.json") or b"")["attributes"]
-        about = {"whole": found["whole"], "nodes": found["nodes"]}
-    except (ValueError, KeyError, TypeError):
+    found = _attributes_of(await get(store, f"{NODE}/zarr.json"))
+    if found is None or set(found) != {"whole", "nodes", "sum"}:
         return None
+    about = {"whole": found["whole"], "nodes": found["nodes"]}
     return about if found.get("sum") == sum_of(about) else None
 
 
@@ -240,15 +239,23 @@ async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
 
 def entries_of(content: bytes | None, name: str) -> dict[str, Any] | None:
     """What a record or a log says; None if it is not there, damaged, or another's."""
-    try:
-        found: dict[str, Any] = json.loads(content or b"")["attributes"]
-        about = {key: found[key] for key in found if key != "sum"}
-        sound = found["sum"] == sum_of(about) and isinstance(found["entries"], dict)
-    except (ValueError, KeyError, TypeError):
+    found = _attributes_of(content)
+    if found is None or not isinstance(found.get("entries"), dict):
         return None
     if name.startswith("of-") and name != _name_of(str(found.get("node"))):
         return None
-    return found if sound else None
+    about = {key: found[key] for key in found if key != "sum"}
+    return found if found.get("sum") == sum_of(about) else None
+
+
+def _attributes_of(content: bytes | None) -> dict[str, Any] | None:
+    """Attributes of a group as :func:`as_group` describes it; None if it is another document."""
+    try:
+        document = json.loads(content or b"")
+        found = document["attributes"]
+        return found if isinstance(found, dict) and document == as_group(found) else None
+    except (ValueError, KeyError, TypeError):
+        return None
 
 
 def _name_of(node: str) -> str:

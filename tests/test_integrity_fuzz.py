@@ -9,7 +9,6 @@ Harmless, by definition made before any trial, is only
 """
 
 import json
-import os
 import random
 import shutil
 from pathlib import Path
@@ -22,7 +21,8 @@ from conftest import Linear, make_faces
 import freqlab as fl
 from freqlab import integrity
 
-N_TRIALS = 40  # of `make test`; the slow test makes all
+N_TRIALS = 40  # of `make test`; the exhaustive tests make all
+N_PARTS = 14  # into which those of descriptions are divided, to run side by side
 
 FACES = {"n_subjects": 17, "per_subject": 2}  # two blocks
 
@@ -234,18 +234,23 @@ def test_a_sample_of_all_changes_is_found(stores, only_digests):
     assert len(fl.verify_run(stores[0])) == 0
 
 
-@pytest.mark.exhaustive
-@pytest.mark.parametrize("which", [0, 1], ids=["chunks and arrays", "descriptions"])
-def test_every_change_is_found(stores, only_digests, which):
-    trials = all_trials(stores)[which]
-    most = int(os.environ.get("FREQLAB_FUZZ_TRIALS", "2000"))
-    if len(trials) > most:
-        trials = random.Random(2).sample(trials, most)
-    n_trials, missed = run_trials(stores[0], trials)
+def check_all_are_found(store, trials):
+    n_trials, missed = run_trials(store, trials)
     print(f"{n_trials} trials, {len(missed)} missed")
     assert missed == []
     assert n_trials > 500
-    assert len(fl.verify_run(stores[0])) == 0
+    assert len(fl.verify_run(store)) == 0
+
+
+@pytest.mark.exhaustive
+def test_every_change_of_a_chunk_is_found(stores, only_digests):
+    check_all_are_found(stores[0], all_trials(stores)[0])
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("part", range(N_PARTS))
+def test_every_change_of_a_description_is_found(stores, only_digests, part):
+    check_all_are_found(stores[0], all_trials(stores)[1][part::N_PARTS])
 
 
 def test_what_is_harmless_is_not_called_damage(stores, tmp_path):
