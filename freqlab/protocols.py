@@ -363,10 +363,11 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     text = text[text != ""]
     if text.empty:
         raise PairError(f"{source}: expected two lines 'image label' for each pair; found nothing")
-    lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str")
-    if len(lines) % 2 and not any(letter.isdigit() for letter in lines[1].iloc[0]):
+    lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str").fillna("")
+    first = lines[1].iloc[0]  # empty where the line is not of this form
+    if len(lines) % 2 and first and not any(letter.isdigit() for letter in first):
         text, lines = text.iloc[1:], lines.iloc[1:]  # names of the fields
-    bad = ~lines[1].str.fullmatch(r"\d{1,9}").fillna(False).to_numpy(bool)
+    bad = ~lines[1].str.fullmatch(r"\d{1,9}").to_numpy(bool)
     if bad.any() or len(lines) % 2:
         found = text[lines.index[bad]].head(3).tolist() or f"{len(lines)} lines"
         raise PairError(f"{source}: expected two lines 'image label' for each pair; found {found}")

@@ -158,6 +158,16 @@ def test_calfw_and_cplfw(tmp_path, name):
         read_pairs(path, faces, format=name)
 
 
+@pytest.mark.parametrize(
+    "lines", [("a.jpg\x000", "b.jpg 1", "c.jpg 0"), ("a.jpg 1", "b.jpg\x001"), ("\x00",)]
+)
+def test_lines_without_a_label(tmp_path, lines):
+    file = tmp_path / "pairs_CALFW.txt"
+    write(file, *lines)
+    with pytest.raises(PairError, match="expected two lines 'image label' for each pair"):
+        read_pairs(file, faces_named(["a.jpg", "b.jpg", "c.jpg"], list("abc")), format="calfw")
+
+
 @pytest.fixture
 def cfp(tmp_path):
     names = [f"00{s}/{pose}/0{i}.jpg" for s in (1, 2) for pose, i in POSES]
