@@ -112,6 +112,7 @@ def chunks_in(files, url):
     return {key.partition(".zarr/")[2]: files.cat_file(key) for key in keys}
 
 
+@pytest.mark.slow
 def test_a_bucket_holds_what_a_folder_does(bucket, tmp_path):
     files, url = bucket
     there = compute(f"{url}/run.zarr")
@@ -283,6 +284,7 @@ def test_the_lock_of_a_dead_writer_does_not_block(bucket, hurried, content):
     assert not files.exists(f"{url}/run.zarr.lock")
 
 
+@pytest.mark.slow
 def test_who_was_taken_for_dead_writes_no_more(bucket, hurried):
     """Say a laptop that slept, while another run took over."""
     files, url = bucket

@@ -166,7 +166,10 @@ def shell(line, **options):
     return ended.stdout, ended.stderr, ended.returncode
 
 
-@pytest.mark.parametrize("command", ["datasets", "models", "info", "--help", "--version"])
+@pytest.mark.parametrize(
+    "command",
+    ["datasets", pytest.param("models", marks=pytest.mark.slow), "info", "--help", "--version"],
+)
 def test_outputs_that_nobody_reads(command, tmp_path):
     if command == "info":
         from test_private import run

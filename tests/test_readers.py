@@ -35,6 +35,7 @@ for n in range(4, 41, 4):
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_read_while_it_grows(tmp_path):
     store = tmp_path / "run.zarr"
     command = [sys.executable, "-c", GROWING.format(tests=os.path.dirname(__file__)), str(store)]

@@ -147,6 +147,7 @@ def test_a_model_with_options_in_a_report(explore):
         assert "Traceback" not in page.read_text()
 
 
+@pytest.mark.slow
 def test_the_verification_report(explore):
     folder, store, _ = explore
     with pytest.MonkeyPatch.context() as patch:

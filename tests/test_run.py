@@ -511,7 +511,8 @@ print("done", result.attrs["forward_passes"])
 """
 
 
-@pytest.mark.parametrize("batches", [pytest.param(3, marks=pytest.mark.slow), 30])
+@pytest.mark.slow
+@pytest.mark.parametrize("batches", [3, 30])
 def test_a_killed_run_goes_on(tmp_path, batches):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED.format(tests=os.path.dirname(__file__)))

@@ -223,6 +223,7 @@ def click_ring(page, frequency):
     page.mouse.click(box["x"] + place, box["y"] + box["height"] * 56.5 / 112)
 
 
+@pytest.mark.slow
 def test_drag_a_band_off_a_face_in_jupyterlab(notebook, run):
     page = notebook
     edited, similarity = picture(page, 2), shown_similarity(page)
@@ -236,6 +237,7 @@ def test_drag_a_band_off_a_face_in_jupyterlab(notebook, run):
     expect(page, run, bands=bands)
 
 
+@pytest.mark.slow
 def test_click_rings_and_bars(notebook, run):
     page = notebook
     click_ring(page, 10)
@@ -250,6 +252,7 @@ def test_click_rings_and_bars(notebook, run):
     assert chosen(page) == [2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.slow
 def test_all_of_it_by_keyboard(notebook, run):
     page = notebook
     page.locator(f"{BANDS}[tabindex='0']").focus()
@@ -326,6 +329,7 @@ def test_files_to_keep(notebook, run):
     assert b"inspection.edit(model='mobilefacenet', pair=0, bands=[1]" in content
 
 
+@pytest.mark.slow
 def test_an_error_is_shown_where_one_looks(notebook):
     page = notebook
     number = page.get_by_label("Pair", exact=True)
@@ -338,6 +342,7 @@ def test_an_error_is_shown_where_one_looks(notebook):
     page.get_by_role("alert").wait_for(state="detached")
 
 
+@pytest.mark.slow
 def test_pictures_have_alternative_texts(notebook):
     texts = notebook.locator(".freqlab-pictures img").evaluate_all("a => a.map(i => i.alt)")
     assert len(texts) == 5
