@@ -64,16 +64,23 @@ network takes as long as a few batches."""
 
 def why_not_compilable(model: Model) -> str:
     """Why a model's network cannot be compiled here, or nothing."""
+    if reason := _why_never_compiled(model):
+        return reason
+    if not sys.executable:
+        return "this Python cannot start another"
+    if not any(shutil.which(name) for name in _compilers()):
+        return f"there is no C++ compiler here ({', '.join(_compilers())})"
+    return ""
+
+
+def _why_never_compiled(model: Model) -> str:
+    """Why a model's network is compiled nowhere, or nothing."""
     if not isinstance(model.network, torch.nn.Module):
         return "it is not a PyTorch module"
     if isinstance(model.network, torch.jit.ScriptModule):
         return "it is a TorchScript program"
     if not model.device.startswith(("cpu", "cuda")):
         return f"it runs on {model.device}"
-    if not sys.executable:
-        return "this Python cannot start another"
-    if not any(shutil.which(name) for name in _compilers()):
-        return f"there is no C++ compiler here ({', '.join(_compilers())})"
     return ""
 
 
@@ -94,11 +101,7 @@ def from_cache(model: Model, *, batch_size: int, threads: int, streams: int) -> 
     streams
         How many threads call it side by side.
     """
-    if cache_folder() is None or not isinstance(model.network, torch.nn.Module):
-        return None
-    if isinstance(model.network, torch.jit.ScriptModule):
-        return None
-    if not model.device.startswith(("cpu", "cuda")):
+    if cache_folder() is None or _why_never_compiled(model):
         return None
     key, _ = package_key(model, batch_size=batch_size, threads=threads)
     path = find_package(key)

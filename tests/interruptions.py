@@ -95,7 +95,7 @@ class Recorder:
             path = arguments[0] if event == "os.truncate" else arguments[1]
             path = os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path
             if self._inside(_absolute(path)) is not None:
-                raise NotImplementedError(event)
+                raise NotImplementedError(f"{event} in a store cannot be played back")
 
     def _put(self, path, value, exclusive=False):
         """As zarr writes a file; its writing is an operation of its own."""
