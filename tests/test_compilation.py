@@ -255,9 +255,15 @@ def test_a_network_that_cannot_be_sent_goes_on_as_it_is(cache):
     assert not list(cache.glob(".*"))
 
 
-@pytest.mark.exhaustive
-def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache):
-    """Twenty compilations, while other threads detect faces and run networks all the time.
+@pytest.mark.parametrize(
+    "times",
+    [
+        pytest.param(2, marks=pytest.mark.slow),
+        pytest.param(20, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache, times):
+    """Compilations, while other threads detect faces and run networks all the time.
 
     Tracing replaces ``torch.nn.Module.__call__`` for the process that traces. Wherever that would
     happen here, the moment is held open, so that any thread meets it.
@@ -298,7 +304,7 @@ def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache):
         thread.start()
     try:
         done, batch = [], torch.rand(8, 3, 112, 112) * 255
-        for start in range(0, 20, 2):  # two at a time, as two models of a run
+        for start in range(0, times, 2):  # two at a time, as two models of a run
             models = [
                 fl.wrap_model(Tiny(seed).eval(), name=f"tiny-{seed}")
                 for seed in range(start, start + 2)
@@ -316,9 +322,9 @@ def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache):
         for thread in threads:
             thread.join()
     assert not errors, errors
-    assert done == [True] * 20
+    assert done == [True] * times
     assert not traced
-    assert len(packages()) == 20
+    assert len(packages()) == times
 
 
 @pytest.mark.slow
