@@ -10,6 +10,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import dataclasses
+import errno
 import functools
 import json
 import os
@@ -60,6 +61,7 @@ and saves a third of the time or more."""
 WORTH_LOADING = 100
 """Images of a run from which it pays to look for a package: loading one and holding it against the
 network takes as long as a few batches."""
+_ROOM_FOR_A_REASON = 2**16  # bytes; a disk with less is full, and even the reason finds no room
 
 
 def why_not_compilable(model: Model) -> str:
@@ -282,7 +284,10 @@ class Compilation:
 
     def _why_failed(self, code: int) -> str:
         with contextlib.suppress(OSError):
-            return (self._folder / "error.txt").read_text(encoding="utf-8")
+            if why := (self._folder / "error.txt").read_text(encoding="utf-8"):
+                return why
+            if shutil.disk_usage(self._folder).free < _ROOM_FOR_A_REASON:
+                return os.strerror(errno.ENOSPC)
         ended = f"signal {-code}" if code < 0 else f"status {code}"
         return f"the compiling process ended with {ended}"
 
