@@ -57,6 +57,7 @@ lint: .venv/installed-lint
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 	$(BIN)/python .ci/audit
 
 # Ratios, not seconds, on the demo; benchmarks/README.md says how to take other faces and models.

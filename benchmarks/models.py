@@ -13,7 +13,7 @@ import time
 import torch
 
 import freqlab as fl
-from freqlab.embeddings import default_batch_size
+from freqlab.engine.removals import default_batch_size
 
 
 def main() -> None:

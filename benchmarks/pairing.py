@@ -21,8 +21,8 @@ import pandas as pd
 import torch
 
 import freqlab as fl
-from freqlab.stages import pair_up
-from freqlab.workers import Workers, working
+from freqlab.engine.workers import Workers, working
+from freqlab.run import influence
 
 N_BANDS, N_FEATURES, SIDES = 15, 512, ("probe", "reference")
 
@@ -67,10 +67,10 @@ def speed(n_faces: int, n_pairs: int) -> dict[str, object]:
     read_bytes = n_pairs * 2 * N_BANDS * N_FEATURES * 4
 
     def pair(workers: Workers) -> None:
-        for start in range(0, n_pairs, pair_up._PAIRS_PER_STEP):
-            part = rows[:, start : start + pair_up._PAIRS_PER_STEP]
+        for start in range(0, n_pairs, influence._PAIRS_PER_STEP):
+            part = rows[:, start : start + influence._PAIRS_PER_STEP]
             # tiles are scaled in place, so they are copied, as reading a store does
-            step = pair_up._Step(part, intact.copy(), SIDES)
+            step = influence._Step(part, intact.copy(), SIDES)
             step.compute(_Copying(embedding), removed, workers, lambda _: None)
 
     seconds: dict[str, list[float]] = {"reading": [], "pairing": []}

@@ -33,11 +33,11 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import freqlab as fl
-from freqlab.compilation import compiled
-from freqlab.embeddings import default_batch_size
+from freqlab.engine.compilation import compiled
+from freqlab.engine.removals import default_batch_size
+from freqlab.engine.workers import working
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
-from freqlab.workers import working
 
 SIDES = ("probe", "reference")
 _SAMPLE = 2048  # images on which the fastest runtime is found

@@ -18,7 +18,7 @@ bands = fl.rings(width=4)
 # and both.
 pairs = fl.make_pairs(faces, n_pairs=200, seed=0)
 result = fl.influence(faces, pairs, models=models, bands=bands, store=store)
-shown = fl.pairs_to_show(result, model="mobilefacenet")
+shown = fl.results.pairs_to_show(result, model="mobilefacenet")
 pair = shown["A genuine pair whose decision hangs on one band"]
 
 # %% heat_plot
@@ -44,13 +44,13 @@ fl.plots.pair_profile_plot(result, pair=pair, model="mobilefacenet")
 
 # %% inspection_plot
 # The pair once more without bands of one's own choice, as the network then sees it.
-edited = fl.Inspection(result).edit(pair=pair, model="mobilefacenet", bands=[1])
+edited = fl.edits.Inspection(result).edit(pair=pair, model="mobilefacenet", bands=[1])
 fl.plots.inspection_plot(result, edited)
 
 # %% [title] Many pairs
 # Means over genuine and impostor pairs, with intervals over people.
-profile = fl.mean_profile(result)
-compared = fl.compare([result])
+profile = fl.results.mean_profile(result)
+compared = fl.results.compare([result])
 
 # %% profile_plot
 # Which bands speak for a match, in genuine and in impostor pairs.
@@ -72,8 +72,8 @@ fl.plots.contact_sheet(store, faces=faces.names, n=24, columns=8)
 # All photographs compared with all, and the similarities behind the figures.
 verified = fl.verify(faces, models=models, group="glasses", store=store)
 vectors = fl.open_embeddings(store, model="mobilefacenet").sel(face=faces.names).to_numpy()
-genuine, impostor = fl.verification.all_comparisons(vectors, faces.subjects, faces.sources)
-threshold = fl.threshold_of(result, model="mobilefacenet", fmr=1e-3)
+genuine, impostor = fl.statistics.all_comparisons(vectors, faces.subjects, faces.sources)
+threshold = fl.results.threshold_of(result, model="mobilefacenet", fmr=1e-3)
 
 # %% score_plot
 # Distributions of similarities, from two arrays.
@@ -94,19 +94,19 @@ fl.plots.extremes_plot(verified, model="mobilefacenet", comparison="genuine", n=
 # %% [title] Groups
 # Photographs by where the nose points: error rates at one threshold for all, and profiles with
 # tests. The pairs are drawn without regard to the groups.
-labels = fl.group_labels(faces, "pose")
+labels = fl.faces.group_labels(faces, "pose")
 used = np.isin(faces.names, np.union1d(pairs["probe"], pairs["reference"]))
 chosen = faces.select(np.flatnonzero(used))
 drawn = fl.make_pairs(chosen, impostors_per_genuine=20, seed=0)
 both_sides = fl.influence(
     faces, drawn, models=models, bands=bands, sides=["probe", "reference"], store=store
 )
-groups = fl.bias_profiles(both_sides.load(), labels)
+groups = fl.bias.profiles(both_sides.load(), labels)
 embeddings = {
     model: fl.open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
     for model in models
 }
-errors = fl.group_errors(embeddings, faces, labels)
+errors = fl.bias.errors(embeddings, faces, labels)
 
 # %% group_profile_plot
 # Mean profiles of the groups with intervals over people.
@@ -127,21 +127,23 @@ fl.plots.group_error_plot(errors, fmr=1e-2)
 
 # %% gaps_plot
 # Whether groups whose profiles differ more have larger error gaps.
-fl.plots.gaps_plot(fl.gaps_together(groups, errors, fmr=1e-2), outcome="EER gap")
+fl.plots.gaps_plot(fl.bias.gaps_together(groups, errors, fmr=1e-2), outcome="EER gap")
 
 # %% [title] Resolution
 # Sharp references meet probes of ever lower resolution; some probes are also degraded by other
 # kernels, to see what leaks.
 few = fl.make_pairs(faces, n_pairs=60, seed=0)
-coarse = fl.degrade(faces, resolutions=[56, 28, 14, 7], probes=few["probe"])
+coarse = fl.faces.degrade(faces, resolutions=[56, 28, 14, 7], probes=few["probe"])
 for kernel in ("bicubic", "lanczos", "fourier"):
-    coarse = fl.degrade(coarse, resolutions=[56, 28, 14], kernel=kernel, probes=few["probe"][:10])
-met = fl.degraded_pairs(few, coarse)
+    coarse = fl.faces.degrade(
+        coarse, resolutions=[56, 28, 14], kernel=kernel, probes=few["probe"][:10]
+    )
+met = fl.faces.degraded_pairs(few, coarse)
 sides = ["probe", "reference"]
 degraded = fl.influence(
     coarse, met, models=["mobilefacenet"], bands=bands, sides=sides, store=store
 ).load()
-by_resolution = fl.resolution_profiles(degraded)
+by_resolution = fl.resolution.profiles(degraded)
 
 # %% resolution_heat_plot
 # Mean influence of each band, along the resolutions of the probe, and where the resolution ends.
@@ -157,17 +159,17 @@ fl.plots.resolution_strip_plot(degraded, by_resolution, pair=0, model="mobilefac
 
 # %% resolution_error_plot
 # Error rates at the threshold of photographs as they are.
-everyone = fl.degrade(faces, resolutions=[56, 28, 14, 7])
+everyone = fl.faces.degrade(faces, resolutions=[56, 28, 14, 7])
 fl.embed(everyone, models=models, store=store)
 of_all = {
     model: fl.open_embeddings(store, model=model).sel(face=everyone.names).to_numpy()
     for model in models
 }
-fl.plots.resolution_error_plot(fl.resolution_errors(of_all, everyone), fmr=1e-2)
+fl.plots.resolution_error_plot(fl.resolution.errors(of_all, everyone), fmr=1e-2)
 
 # %% resolution_leak_plot
 # What lies beyond the end of the resolution, by the kernel that took the pixels away.
-fl.plots.resolution_leak_plot(fl.resolution_leaks(degraded), model="mobilefacenet")
+fl.plots.resolution_leak_plot(fl.resolution.leaks(degraded), model="mobilefacenet")
 
 # %% resolution_summary_plot
 # Whether low bands gain weight as the probe loses pixels.
@@ -177,17 +179,17 @@ fl.plots.resolution_summary_plot(by_resolution, model="mobilefacenet", quantity=
 # The first photograph of each person is a document, two others are live; everyone is mixed with
 # one other person of the same gender.
 first = faces.select(range(0, len(faces), 10))
-couples = fl.morph_couples(first, same=["gender"], seed=0)
+couples = fl.morphing.couples(first, same=["gender"], seed=0)
 live = [name for name in faces.names if name.split("/")[1] in ("2", "3")]
 documents = [name for name in faces.names if name.split("/")[1] == "1"]
 photographs = faces.select([i for i, name in enumerate(faces.names) if name in {*documents, *live}])
-mixed = fl.morph_faces(photographs, couples, folder=folder, alpha=0.5)
-mixed = fl.morph_faces(mixed, couples, folder=folder, alpha=0.3)
-attacks = fl.morph_pairs(mixed, documents=documents, live=live)
+mixed = fl.morphing.make_faces(photographs, couples, folder=folder, alpha=0.5)
+mixed = fl.morphing.make_faces(mixed, couples, folder=folder, alpha=0.3)
+attacks = fl.morphing.make_pairs(mixed, documents=documents, live=live)
 attacked = fl.influence(
     mixed, attacks, models=["mobilefacenet"], bands=bands, sides=sides, store=store
 ).load()
-scores = fl.morph_scores(attacked, model="mobilefacenet")
+scores = fl.morphing.scores(attacked, model="mobilefacenet")
 
 # %% morph_plot
 # A morph between photographs of its contributors, and the heat plots of both pairs.
@@ -196,16 +198,18 @@ fl.plots.morph_plot(attacked, pair=int(attack), model="mobilefacenet")
 
 # %% attack_profile_plot
 # Mean profiles of bona fide and attack pairs.
-fl.plots.attack_profile_plot(fl.attack_profiles(attacked), model="mobilefacenet")
+fl.plots.attack_profile_plot(fl.morphing.profiles(attacked), model="mobilefacenet")
 
 # %% manipulation_plot
 # Which bands the attacks change most, in standard deviations of bona fide pairs.
-changes = fl.manipulation_by_kind(attacked, by="attack", pristine="bona fide", side="reference")
+changes = fl.morphing.manipulation_by_kind(
+    attacked, by="attack", pristine="bona fide", side="reference"
+)
 fl.plots.manipulation_plot(changes, model="mobilefacenet")
 
 # %% detection_plot
 # How well scores of influence tell attacks, beside baselines.
-fl.plots.detection_plot(fl.detection_errors(scores))
+fl.plots.detection_plot(fl.morphing.detection_errors(scores))
 
 # %% score_histogram_plot
 # How a score is distributed.
@@ -223,9 +227,11 @@ tested = fl.influence(
     store=store,
 ).load()
 networks = [fl.load_model(model) for model in models]
-deletion = fl.deletion_errors(fl.deletion_curves(tested, networks, fmr=1e-2, n_random=2))
-few = fl.sample_pairs(tested, 8)
-views = fl.band_views(few, networks, fmr=1e-2, most_permutations=12)
+deletion = fl.faithfulness.deletion_errors(
+    fl.faithfulness.deletion_curves(tested, networks, fmr=1e-2, n_random=2)
+)
+few = fl.faithfulness.sample_pairs(tested, 8)
+views = fl.faithfulness.band_views(few, networks, fmr=1e-2, most_permutations=12)
 
 # %% deletion_plot
 # Errors as bands are taken out in the order of influence, and in orders that know nothing of it.
@@ -249,27 +255,27 @@ fl.plots.interaction_plot(views, model="mobilefacenet")
 
 # %% randomisation_plot
 # Whether the explanation changes when the network's weights are shuffled, layer by layer.
-fl.plots.randomisation_plot(fl.sanity_checks(few, networks), model="mobilefacenet")
+fl.plots.randomisation_plot(fl.faithfulness.sanity_checks(few, networks), model="mobilefacenet")
 
 # %% stability_plot
 # Whether it stays when the picture hardly changes.
-fl.plots.stability_plot(fl.profile_stability(few, networks))
+fl.plots.stability_plot(fl.faithfulness.profile_stability(few, networks))
 
 # %% planted_plot
 # Whether a band that was planted is the one that is found.
 crops = fl.open_run(store)["crops/arcface"]["crop"].to_numpy()[:12]
-fl.plots.planted_plot(fl.planted_bands(crops, bands))
+fl.plots.planted_plot(fl.faithfulness.planted_bands(crops, bands))
 
 # %% [title] In space, in the plane, by gradients
 # The neighbours of band influence, on the pair above.
 network = fl.load_model("mobilefacenet")
-space = fl.corrrise_maps(result, network, pairs=[pair], n_masks=800)
-plane = fl.freqrise_maps(result, network, pairs=[pair], n_masks=800)
-joint = fl.joint_maps(result, network, pairs=[pair], grid=5)
+space = fl.saliency.corrrise_maps(result, network, pairs=[pair], n_masks=800)
+plane = fl.saliency.freqrise_maps(result, network, pairs=[pair], n_masks=800)
+joint = fl.saliency.joint_maps(result, network, pairs=[pair], grid=5)
 
 # %% saliency_plot
 # CorrRISE: where in the probe lies what makes the pair similar, by random masks. Maps of
-# `fl.gradient_maps` are drawn alike.
+# `fl.saliency.gradient_maps` are drawn alike.
 fl.plots.saliency_plot(space, pair=pair)
 
 # %% plane_plot
@@ -286,9 +292,11 @@ fl.plots.reliability_plot({"CorrRISE": space, "FreqRISE": plane})
 
 # %% [title] Attacked faces
 # The probes are perturbed against the network; detectors are fitted on other people.
-tried = fl.sample_pairs(result, 40)
-attacked_faces = fl.attacked_features(tried, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2)
-detected = fl.attack_detection_errors(fl.detector_scores(attacked_faces), n_draws=200)
+tried = fl.faithfulness.sample_pairs(result, 40)
+attacked_faces = fl.adversarial.features(
+    tried, network, attacks=[("FGSM", 4), ("PGD", 1)], fmr=1e-2
+)
+detected = fl.adversarial.detection_errors(fl.adversarial.scores(attacked_faces), n_draws=200)
 
 # %% detector_plot
 # How well attacked faces are told from natural ones; chance is dotted. Influence sees a fall of

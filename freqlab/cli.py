@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from freqlab.errors import FreqlabError, LeftOutWarning, ParameterError
-from freqlab.shown_text import visible
+from freqlab.text.shown import visible
 
 __all__ = ["app", "main"]
 
@@ -272,7 +272,7 @@ def run(
             table,
             models=model,
             bands=bands,
-            sides=side or fl.pairing.SIDES,
+            sides=side or fl.engine.SIDES,
             store=store,
             name=name,
             device=device,
@@ -334,7 +334,7 @@ def plan(
         _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed),
         models=model,
         bands=bands,
-        sides=side or fl.pairing.SIDES,
+        sides=side or fl.engine.SIDES,
         store=store,
         device=device,
         batch_size=batch_size,
@@ -400,9 +400,9 @@ def inspect(
     """Look into single decisions, in a page on this machine that only its address opens."""
     import tempfile
 
-    from freqlab.homes import with_a_home
-    from freqlab.inspection import Inspection
-    from freqlab.selection import threshold_of
+    from freqlab.edits.inspection import Inspection
+    from freqlab.results.selection import threshold_of
+    from freqlab.system.homes import with_a_home
 
     with with_a_home():
         from freqlab.inspector.serving import serve, write_notebook
@@ -438,13 +438,13 @@ def info(
 ) -> None:
     """Say what a run holds; with --verify whether it is whole, and end with status 1 if not."""
     if not verify:
-        from freqlab.results import describe_run
+        from freqlab.store.reading import describe_run
 
         _say(describe_run(store))
         return
-    from freqlab.integrity import Damage, verify_run
+    from freqlab.store.integrity import Damage, check
 
-    found = verify_run(store)
+    found = check(store)
     for row in found.itertuples(index=False):
         _say(str(Damage(*row)))
     unknown = found.attrs["unknown"]
@@ -488,7 +488,7 @@ def forget(
     import freqlab as fl
 
     with _stoppable():
-        removed = fl.forget(store, subject=subject, people=people or (), accept=accept)
+        removed = fl.store.forget(store, subject=subject, people=people or (), accept=accept)
     _say(
         f"{store}: removed {removed['faces']:,} faces, {removed['pairs']:,} pairs and "
         f"{removed['images']:,} images"
@@ -518,7 +518,7 @@ def unlock(
     import freqlab as fl
 
     with _stoppable():
-        holder = fl.unlock(store, force=force)
+        holder = fl.store.unlock(store, force=force)
     if holder is None:
         _say(f"{store}: there is no lock")
     else:
@@ -530,7 +530,7 @@ def datasets() -> None:
     """List the face sets known by name: what must lie where, terms, what to cite."""
     import freqlab as fl
 
-    _print_table(fl.known_face_sets(), lines=True)
+    _print_table(fl.datasets.known(), lines=True)
     _say("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
 
 
@@ -539,7 +539,7 @@ def models() -> None:
     """List the models known by name, and where their weights are or how to get them."""
     import freqlab as fl
 
-    _print_table(fl.known_models())
+    _print_table(fl.models.known())
     _say(
         "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
@@ -555,7 +555,7 @@ def compile_networks(
     precision: PrecisionOption = "float32",
 ) -> None:
     """Compile networks ahead of runs, about half a minute each, and keep them in the cache."""
-    from freqlab.compilation import compile_ahead
+    from freqlab.engine.compilation import compile_ahead
     from freqlab.models.loading import load_model
     from freqlab.models.precision import in_precision
 
@@ -571,7 +571,12 @@ def cache(
     ] = False,
 ) -> None:
     """Say where compiled networks are kept, and which; each holds a copy of its weights."""
-    from freqlab.compiled_packages import CACHE_VARIABLE, cache_folder, clear_packages, packages
+    from freqlab.engine.compiled_packages import (
+        CACHE_VARIABLE,
+        cache_folder,
+        clear_packages,
+        packages,
+    )
 
     folder = cache_folder()
     if folder is None:
@@ -600,10 +605,10 @@ def landmarks(
     device: DeviceOption = "auto",
 ) -> None:
     """Detect the five points of every face and write them as a table."""
-    from freqlab.csv_text import csv_of
-    from freqlab.faces import find_landmarks, landmark_table
+    from freqlab.faces.table import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
-    from freqlab.private import written_whole
+    from freqlab.system.private import written_whole
+    from freqlab.text.csv import csv_of
 
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
@@ -650,8 +655,8 @@ def _how_listed(
 
 def _say_repair(store: str, faces: Any, repair: bool) -> None:
     """Say what --repair would do."""
-    from freqlab.integrity import survey
-    from freqlab.repair import plan_repair
+    from freqlab.store.integrity import survey
+    from freqlab.store.repair import plan_repair
 
     if not repair:
         raise ParameterError(

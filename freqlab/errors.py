@@ -7,7 +7,7 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping
 
-from freqlab.shown_text import visible
+from freqlab.text.shown import visible
 
 __all__ = [
     "BandError",

@@ -1,469 +1,547 @@
-"""Scores, error rates and thresholds of face verification (ISO/IEC 19795-1 terms)."""
+"""Verification performance of models on a face set, as the field reports it (ISO/IEC 19795-1).
+
+Every figure carries an interval over subjects (:mod:`freqlab.statistics.resampling`); what cannot
+be resolved is NaN, and a note says why.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
+import xarray as xr
 
-from freqlab.errors import ParameterError, check_number
+from freqlab.attrs import make_attrs, named
+from freqlab.errors import ParameterError, check_name
+from freqlab.faces.groups import ALL, MIXED, group_codes, group_labels
+from freqlab.faces.pairs import check_pairs
+from freqlab.faces.table import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.run.calls import embed
+from freqlab.statistics.error_rates import (
+    FMRS,
+    Comparisons,
+    accuracy_by_folds,
+    check_fmr,
+    compare_all,
+    compare_pairs,
+    comparisons_needed,
+    error_curve,
+    impostor_thresholds,
+    is_usable,
+)
+from freqlab.statistics.resampling import (
+    check_draws,
+    d_prime_interval,
+    draw_subjects,
+    eer_interval,
+    rate_interval,
+    rates_at,
+)
+from freqlab.store.reading import open_embeddings
+from freqlab.text.wording import percent
 
 __all__ = [
-    "FMRS",
-    "Comparisons",
-    "FoldAccuracy",
-    "accuracy_by_folds",
-    "all_comparisons",
-    "check_fmr",
-    "compare_all",
-    "compare_pairs",
-    "comparisons_needed",
-    "cosines_of",
-    "d_prime",
-    "equal_error_rate",
-    "error_curve",
-    "impostor_thresholds",
-    "is_usable",
-    "threshold_at_fmr",
+    "check_embeddings",
+    "failure_rates",
+    "figures_of",
+    "labelled",
+    "summary_table",
+    "verify",
 ]
 
-FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""False match rates at which every result carries its models' thresholds."""
+_ESTIMATES = ["value", "lower", "upper"]
+_CURVE_FMRS = np.logspace(-6, 0, 121)
+_BINS = np.linspace(-1, 1, 201)
+_N_EXTREMES = 12
+# up to about 80 bytes each in passing: 8 GB
+_MOST_COMPARISONS = 100_000_000
 
-Floats = npt.NDArray[np.floating]
-
-_SCORES_PER_STEP = 1 << 18
-_FINE_BINS = 1 << 16
-
-
-class Comparisons(NamedTuple):
-    """Scores of comparison trials, and who was compared.
-
-    Parameters
-    ----------
-    scores
-        Cosine similarities ``(n,)``, -1..1.
-    reference, probe
-        Positions of the two faces ``(n,)``.
-    subjects
-        Subject of each face ``(face,)``, numbers from 0 on.
-    """
-
-    scores: npt.NDArray[np.float32]
-    reference: npt.NDArray[np.int32]
-    probe: npt.NDArray[np.int32]
-    subjects: npt.NDArray[np.int32]
-
-    @property
-    def genuine(self) -> npt.NDArray[np.bool_]:
-        """Whether both faces are of one subject ``(n,)``."""
-        return np.asarray(self.subjects[self.reference] == self.subjects[self.probe])
-
-    @property
-    def n_subjects(self) -> int:
-        """Number of subjects among all faces, compared or not."""
-        return int(self.subjects.max(initial=-1)) + 1
-
-    def select(self, chosen: npt.NDArray[Any]) -> Comparisons:
-        """Some of the comparisons."""
-        return Comparisons(
-            self.scores[chosen], self.reference[chosen], self.probe[chosen], self.subjects
-        )
-
-    @property
-    def by_kind(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        """Scores of genuine and of impostor comparisons."""
-        genuine = self.genuine
-        return self.scores[genuine], self.scores[~genuine]
+Floats = npt.NDArray[np.float64]
 
 
-class FoldAccuracy(NamedTuple):
-    """Accuracy by the protocol of Labeled Faces in the Wild."""
+def verify(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    store: str | os.PathLike[str] | None = None,
+    group: str | Sequence[str] | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    which_face: str = "largest",
+    precision: str = "float32",
+    compile: bool | str = "auto",
+    progress: bool = True,
+) -> xr.Dataset:
+    """Verification figures of models on a face set, with intervals over subjects.
 
-    mean: float
-    """Mean over the folds, 0..1."""
-    standard_error: float
-    """Standard deviation over the folds, over the root of their number."""
-    by_fold: npt.NDArray[np.float64]
-    thresholds: npt.NDArray[np.float64]
-    """The threshold of each fold, best on the others."""
-
-
-def compare_all(
-    embeddings: Floats,
-    subjects: npt.NDArray[np.object_],
-    sources: npt.NDArray[np.object_],
-) -> Comparisons:
-    """Compare every face with every other, once; faces of one source are not compared.
-
-    The earlier face of a pair is the reference, the later one the probe.
+    The faces are embedded untouched, unless the store has them; thresholds come from all impostor
+    comparisons of the set, but for faces that are degraded. Error rates are those of all
+    comparisons, or of the pairs given.
 
     Parameters
     ----------
-    embeddings
-        ``(n, feature)``; faces with NaN are left out.
-    subjects
-        ``(n,)``.
-    sources
-        ``(n,)``: the photograph a face goes back to.
-    """
-    parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
-    for scores, once, rows, others in _score_blocks(embeddings, sources):
-        i, j = np.nonzero(once)
-        parts.append((scores[once], rows[i], others[j]))
-    scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return Comparisons(scored, reference, probe, _codes(subjects))
-
-
-def impostor_thresholds(
-    embeddings: Floats,
-    subjects: npt.NDArray[np.object_],
-    sources: npt.NDArray[np.object_],
-    fmrs: Sequence[float] = FMRS,
-) -> tuple[list[float], int]:
-    """Thresholds at fixed false match rates over all impostor comparisons, in bounded memory.
-
-    The scores are made twice: once to count them in fine bins, once to look into the bins that
-    hold a threshold.
-
-    Parameters
-    ----------
-    embeddings, subjects, sources
-        As for :func:`compare_all`.
-    fmrs
-        False match rates, between 0 and 1.
-
-    Returns
-    -------
-    thresholds : list of float
-        As :func:`threshold_at_fmr` gives them; NaN where a rate is not resolved.
-    n_impostor : int
-        Number of impostor comparisons.
-    """
-    codes = _codes(subjects)
-
-    def impostors() -> Iterator[npt.NDArray[np.float32]]:
-        for scores, once, rows, others in _score_blocks(embeddings, sources):
-            once &= codes[rows, None] != codes[others]
-            yield scores[once]
-
-    counts = np.zeros(_FINE_BINS, np.int64)
-    for scores in impostors():
-        counts += np.bincount(_fine_bin(scores), minlength=_FINE_BINS)
-    n_impostor = int(counts.sum())
-    # comparisons in a bin or above it
-    above = np.cumsum(counts[::-1])[::-1]
-    wanted: set[int] = set()
-    for fmr in fmrs:
-        if n_impostor >= comparisons_needed(fmr):
-            holder = int(np.flatnonzero(above > _allowed(fmr, n_impostor))[-1])
-            higher = np.flatnonzero(counts[holder + 1 :])
-            wanted |= {holder, *(holder + 1 + higher[:1])}
-    chosen = np.isin(np.arange(_FINE_BINS), list(wanted))
-    held = [scores[chosen[_fine_bin(scores)]] for scores in impostors()] if wanted else []
-    inside = np.sort(np.concatenate([np.empty(0, np.float32), *held]))
-    bins = _fine_bin(inside)
-    thresholds = []
-    for fmr in fmrs:
-        if n_impostor < comparisons_needed(fmr):
-            thresholds.append(math.nan)
-            continue
-        allowed = _allowed(fmr, n_impostor)
-        holder = int(np.flatnonzero(above > allowed)[-1])
-        # of those in this bin or a kept one above, so many are still allowed to match
-        beyond = int(above[holder + 1]) if holder + 1 < _FINE_BINS else 0
-        in_bin = inside[bins == holder]
-        refused = in_bin[len(in_bin) - 1 - (allowed - beyond)]
-        thresholds.append(_between(refused, inside[inside > refused]))
-    return thresholds, n_impostor
-
-
-def _allowed(fmr: float, n_impostor: int) -> int:
-    """So many impostor comparisons may match."""
-    return math.floor(fmr * n_impostor + 1e-9)
-
-
-def _between(refused: np.floating[Any], accepted: Floats) -> float:
-    """Half-way, so that rounding in another order of summation does not change a decision."""
-    lowest = accepted.min() if len(accepted) else np.nextafter(refused, np.inf)
-    return float((np.float64(refused) + np.float64(lowest)) / 2)
-
-
-def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Number of the bin of each score; higher scores never have lower numbers."""
-    place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
-    return np.clip(place, 0, _FINE_BINS - 1, out=place).astype(np.int64)
-
-
-def _score_blocks(
-    embeddings: Floats, sources: npt.NDArray[np.object_]
-) -> Iterator[
-    tuple[
-        npt.NDArray[np.float32],
-        npt.NDArray[np.bool_],
-        npt.NDArray[np.int32],
-        npt.NDArray[np.int32],
-    ]
-]:
-    """Scores of some faces with all later ones, a bounded number at a time.
-
-    Yields scores ``(row, other)``, where a comparison is to be made ``(row, other)``, and the
-    positions of both kinds of faces.
-    """
-    usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
-    vectors = _unit(embeddings[usable])
-    source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
-    start = 0
-    while start < len(vectors):
-        stop = start + max(1, _SCORES_PER_STEP // (len(vectors) - start))
-        rows, others = np.arange(len(vectors))[start:stop], np.arange(start, len(vectors))
-        scores = vectors[start:stop] @ vectors[start:].T
-        once = (others > rows[:, None]) & (source[rows, None] != source[others])
-        yield np.clip(scores, -1, 1, out=scores), once, usable[rows], usable[others]
-        start = stop
-
-
-def compare_pairs(
-    embeddings: Floats, subjects: npt.NDArray[np.object_], pairs: npt.NDArray[np.integer]
-) -> Comparisons:
-    """Compare listed pairs of faces.
-
-    Parameters
-    ----------
-    embeddings
-        ``(n, feature)``; pairs with a face that has NaN are left out.
-    subjects
-        ``(n,)``.
+    faces
+        The faces.
     pairs
-        Positions of probe and reference ``(pair, 2)``.
-    """
-    probe, reference = pairs.T.astype(np.int32)
-    every = Comparisons(cosines_of(embeddings, pairs), reference, probe, _codes(subjects))
-    return every.select(is_usable(embeddings)[pairs].all(axis=1))
-
-
-def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """Cosine similarities of listed pairs ``(pair, 2)``; NaN where a face has no embedding."""
-    vectors = _unit(embeddings)
-    scores = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
-    return np.clip(scores, -1, 1)
-
-
-def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
-    """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
-    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
-
-
-def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
-    vectors: npt.NDArray[np.float32] = embeddings.astype(np.float32)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        vectors /= np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None]
-    return vectors
-
-
-def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
-    return np.unique(subjects.astype(str), return_inverse=True)[1].astype(np.int32)
-
-
-def all_comparisons(
-    embeddings: Floats,
-    subjects: npt.NDArray[np.object_],
-    sources: npt.NDArray[np.object_],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Cosine similarities of every face with every other, each pair once.
-
-    Parameters
-    ----------
-    embeddings
-        ``(n, feature)``; faces with NaN are left out.
-    subjects
-        ``(n,)``.
-    sources
-        ``(n,)``: the photograph a face goes back to; faces of one source are not compared.
+        Comparisons that the figures are of, with columns ``probe``, ``reference``, ``genuine``,
+        and ``fold`` where a protocol has folds; all against all by default.
+    models, store, device, batch_size, keep_crops, upscale, which_face, precision, compile, progress
+        As for :func:`freqlab.influence`.
+    group
+        Column of the faces, or several to be crossed. A comparison belongs to a group when both
+        faces carry its value; the others form the group ``"mixed"``.
+    n_draws, level, seed
+        Bootstrap draws, coverage of the intervals, seed of the draws.
 
     Returns
     -------
-    genuine, impostor : numpy.ndarray
-        Similarities, -1..1.
+    xarray.Dataset
+        Along ``model`` and ``group`` (``"all"`` first), with ``estimate`` value, lower, upper:
+        ``eer``; ``d_prime``; ``failure_to_acquire``, the share of faces; ``false_match_rate`` and
+        ``false_non_match_rate`` at the threshold ``threshold(model, fmr)``; ``curve(model, group,
+        curve_fmr)``, the false non-match rate at each false match rate (DET); ``accuracy(model,
+        estimate)`` with ``accuracy_standard_error`` where the pairs have folds;
+        ``density(model, comparison, score)``; the worst genuine and best impostor comparisons,
+        ``extreme_probe``, ``extreme_reference`` and ``extreme_similarity(model, comparison,
+        rank)``; numbers of comparisons and subjects; ``note`` where a rate is not resolved.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument does not fit.
     """
-    return compare_all(embeddings, subjects, sources).by_kind
+    check_draws(n_draws, level, seed)
+    positions = None if pairs is None else check_pairs(faces, pairs)
+    groups, codes = _groups(faces, group)
+    folds = _folds(pairs)
+    n_comparisons = len(faces) * (len(faces) - 1) // 2
+    if pairs is None and n_comparisons > _MOST_COMPARISONS:
+        raise ParameterError(
+            f"all against all are {n_comparisons:,} comparisons of {len(faces):,} faces, more than "
+            f"the {_MOST_COMPARISONS:,} that are held at once; give pairs=, as fl.make_pairs draws "
+            f"them"
+        )
+    tree = embed(
+        faces,
+        models=models,
+        store=store,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    url = str(tree.attrs["store"])
+    names = [str(name) for name in tree.attrs["models"]]
+    found = []
+    for name in names:
+        embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
+        whole = ~faces.degraded
+        thresholds, n_impostor = impostor_thresholds(
+            embeddings[whole], faces.subjects[whole], faces.sources[whole]
+        )
+        if positions is None:
+            listed = compare_all(embeddings, faces.subjects, faces.sources)
+        else:
+            listed = compare_pairs(embeddings, faces.subjects, positions)
+        one = figures_of(
+            listed,
+            thresholds=thresholds,
+            groups=groups,
+            codes=codes,
+            n_draws=n_draws,
+            level=level,
+            seed=seed,
+        )
+        one["impostor_comparisons"] = ((), n_impostor)
+        failed = ~is_usable(embeddings)
+        one["failure_to_acquire"] = (
+            ("group", "estimate"),
+            failure_rates(failed, listed.subjects, groups, codes, n_draws, level, seed),
+        )
+        _add_extremes(one, listed, np.array(faces.names, object))
+        if folds is not None and positions is not None:
+            _add_accuracy(one, embeddings, listed, positions, folds, n_draws, level, seed)
+        found.append(one)
+    if group is not None and not any(
+        int(one[name].sel(group=MIXED)) for one in found for name in ("n_genuine", "n_impostor")
+    ):
+        found = [one.drop_sel(group=MIXED) for one in found]
+    result = xr.concat(found, pd.Index(np.array(names, object), name="model"))
+    return labelled(result).assign_attrs(
+        make_attrs(
+            store=url,
+            face_set=faces.name,
+            credit=faces.credit,
+            comparisons="all against all" if pairs is None else "the pairs given",
+            group=", ".join([group] if isinstance(group, str) else group or []),
+            n_draws=n_draws,
+            level=level,
+            seed=seed,
+        )
+    )
 
 
-def check_fmr(fmr: float) -> None:
-    """Refuse false match rates at which results carry no threshold.
+def check_embeddings(
+    embeddings: Mapping[str, npt.NDArray[np.floating]], faces: Faces
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Embeddings of models, one row for each of the faces, as float32.
 
     Raises
     ------
     ParameterError
-        Saying which there are.
+        If there is no model, or a shape does not fit.
     """
-    check_number("fmr", fmr, above=0)
-    if not np.isclose(fmr, FMRS, rtol=1e-6).any():
-        allowed = ", ".join(f"{rate:g}" for rate in FMRS)
-        raise ParameterError(f"fmr={fmr!r} has no threshold in results; allowed: {allowed}")
+    if not embeddings:
+        raise ParameterError("embeddings={} must hold those of at least one model")
+    for name, values in embeddings.items():
+        if np.ndim(values) != 2 or len(values) != len(faces):
+            raise ParameterError(
+                f"embeddings of model {name!r} have shape {np.shape(values)} for {len(faces)} "
+                f"faces; expected (face, feature)"
+            )
+    return {name: np.asarray(values, np.float32) for name, values in embeddings.items()}
 
 
-def comparisons_needed(rate: float) -> int:
-    """Comparisons from which on an error rate is resolved: ten expected errors.
-
-    Raises
-    ------
-    ParameterError
-        If the rate is not between 0 and 1.
-    """
-    if not 0 < rate < 1:
-        raise ParameterError(f"an error rate of {rate!r} must lie between 0 and 1")
-    return math.ceil(round(10 / rate, 6))
-
-
-def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
-    """The threshold at which the false match rate is highest without exceeding `fmr`.
-
-    A comparison is a match when its similarity is at or above the threshold.
+def figures_of(
+    comparisons: Comparisons,
+    *,
+    thresholds: Sequence[float],
+    groups: Sequence[str] = (ALL,),
+    codes: npt.NDArray[np.integer] | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Verification figures of one model's comparisons.
 
     Parameters
     ----------
-    impostor
-        Similarities of impostor comparisons.
+    comparisons
+        The comparisons.
+    thresholds
+        Decision thresholds, one for each of :data:`freqlab.statistics.error_rates.FMRS`; NaN where
+        they are not resolved.
+    groups
+        Names of the groups, the first of which is of all comparisons.
+    codes
+        Group of each face, from 1 on; -1 for none.
+    n_draws, level, seed
+        Of the bootstrap over subjects.
+
+    Returns
+    -------
+    xarray.Dataset
+        As :func:`verify` describes, without the axis of models.
+    """
+    draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
+    edges = np.asarray(thresholds, float)
+    n_groups, n_rates = len(groups), len(edges)
+    eer, dprime = np.full((2, n_groups, 3), np.nan)
+    fmr, fnmr = np.full((2, n_groups, n_rates, 3), np.nan)
+    curve = np.full((n_groups, len(_CURVE_FMRS)), np.nan)
+    counts = np.zeros((3, n_groups), np.int64)
+    notes = np.full((n_groups, n_rates), "", object)
+    for g in range(n_groups):
+        part = (
+            comparisons if g == 0 else comparisons.select(_members(comparisons, codes, g, groups))
+        )
+        genuine, impostor = part.by_kind
+        subjects = np.unique(part.subjects[np.concatenate([part.reference, part.probe])])
+        counts[:, g] = len(genuine), len(impostor), len(subjects)
+        eer[g] = eer_interval(part, draws, level)
+        dprime[g] = d_prime_interval(part, draws, level)
+        for kind, scores, rates in ((True, genuine, fnmr), (False, impostor, fmr)):
+            observed = _observed(scores, edges, genuine=kind)
+            drawn = rates_at(part, edges, draws, genuine=kind)
+            of_kind = part.select(part.genuine == kind)
+            people = np.unique(of_kind.subjects[np.append(of_kind.reference, of_kind.probe)])
+            for k in range(n_rates):
+                interval = rate_interval(observed[k], drawn[:, k], len(people), level)
+                rates[g, k] = observed[k], *interval
+        for k, rate in enumerate(FMRS):
+            notes[g, k] = _note(edges[k], rate, len(impostor))
+            if notes[g, k]:
+                fmr[g, k] = np.nan
+            if np.isnan(edges[k]):
+                fnmr[g, k] = np.nan
+        curve[g] = _curve(genuine, impostor)
+    genuine, impostor = comparisons.by_kind
+    densities = [_density(scores) for scores in (genuine, impostor)]
+    of_rates = ("group", "fmr", "estimate")
+    return xr.Dataset(
+        {
+            "eer": (("group", "estimate"), eer),
+            "d_prime": (("group", "estimate"), dprime),
+            "threshold": ("fmr", edges),
+            "false_match_rate": (of_rates, fmr),
+            "false_non_match_rate": (of_rates, fnmr),
+            "curve": (("group", "curve_fmr"), curve),
+            "density": (("comparison", "score"), np.stack(densities)),
+            "n_genuine": ("group", counts[0]),
+            "n_impostor": ("group", counts[1]),
+            "n_subjects": ("group", counts[2]),
+            "note": (("group", "fmr"), notes),
+        },
+        coords={
+            "group": list(groups),
+            "fmr": list(FMRS),
+            "estimate": _ESTIMATES,
+            "curve_fmr": _CURVE_FMRS,
+            "comparison": ["genuine", "impostor"],
+            "score": (_BINS[1:] + _BINS[:-1]) / 2,
+        },
+    )
+
+
+def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
+    """The figures of one model as a table to read: a row per group, intervals in brackets.
+
+    Why a rate is not resolved stands in the result's ``note``.
+
+    Parameters
+    ----------
+    result
+        From :func:`verify`.
+    model
+        Which model.
     fmr
-        False match rate, between 0 and 1.
-
-    Returns
-    -------
-    float
-        NaN where there are fewer than :func:`comparisons_needed` comparisons.
-    """
-    scores = impostor[np.isfinite(impostor)]
-    if len(scores) < comparisons_needed(fmr):
-        return math.nan
-    place = len(scores) - _allowed(fmr, len(scores)) - 1
-    highest_refused = np.partition(scores, place)[place]
-    return _between(highest_refused, scores[scores > highest_refused])
-
-
-def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
-    """The error rate at which FMR and FNMR are equal, interpolated between thresholds.
-
-    The rates are step functions of the threshold; where they cross within a step, the crossing
-    of the straight line between its two ends is taken, so that the direction in which
-    thresholds are swept makes no difference.
-
-    Parameters
-    ----------
-    genuine, impostor
-        Similarities; NaN are left out.
-
-    Returns
-    -------
-    float
-        0..1; NaN if either kind is missing.
-    """
-    _, fmr, fnmr = error_curve(genuine, impostor)
-    if np.isnan(fmr).any() or np.isnan(fnmr).any():
-        return math.nan
-    after = int(np.argmax(fnmr >= fmr))  # the last threshold has fnmr 1 and fmr 0
-    if after == 0 or fnmr[after] == fmr[after]:
-        return float(fnmr[after])
-    gap_before, gap_after = fmr[after - 1] - fnmr[after - 1], fnmr[after] - fmr[after]
-    share = gap_before / (gap_before + gap_after)
-    return float(fnmr[after - 1] + share * (fnmr[after] - fnmr[after - 1]))
-
-
-def error_curve(
-    genuine: Floats, impostor: Floats
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """False match and false non-match rates at every threshold that makes a difference.
-
-    A comparison is a match when its similarity is at or above the threshold. What ROC and DET
-    curves are drawn from.
-
-    Parameters
-    ----------
-    genuine, impostor
-        Similarities; NaN are left out.
-
-    Returns
-    -------
-    thresholds, fmr, fnmr : numpy.ndarray
-        ``(n,)``, in order of the thresholds, the last of which is infinite. Rates are NaN where
-        there is no such comparison.
-    """
-    genuine = np.sort(genuine[np.isfinite(genuine)])
-    impostor = np.sort(impostor[np.isfinite(impostor)])
-    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)
-    with np.errstate(invalid="ignore"):
-        fnmr = np.searchsorted(genuine, thresholds) / np.float64(len(genuine))
-        fmr = 1 - np.searchsorted(impostor, thresholds) / np.float64(len(impostor))
-    return thresholds.astype(np.float64), fmr, fnmr
-
-
-def d_prime(genuine: Floats, impostor: Floats) -> float:
-    """Distance of the mean similarities over the root of the mean of their variances.
-
-    NaN with fewer than two comparisons of either kind, or without spread.
-    """
-    genuine, impostor = (scores[np.isfinite(scores)] for scores in (genuine, impostor))
-    if min(len(genuine), len(impostor)) < 2:
-        return math.nan
-    spread = math.sqrt((genuine.var(dtype=float) + impostor.var(dtype=float)) / 2)
-    gap = float(genuine.mean(dtype=float) - impostor.mean(dtype=float))
-    return gap / spread if spread > 0 else math.nan
-
-
-def accuracy_by_folds(
-    scores: Floats, genuine: npt.NDArray[np.bool_], folds: npt.NDArray[np.integer]
-) -> FoldAccuracy:
-    """Accuracy by the protocol of Labeled Faces in the Wild (Huang et al. 2007, View 2).
-
-    For each fold, the threshold that is most accurate on the other folds decides; of several such
-    thresholds the middle of the widest stretch is taken.
-
-    Parameters
-    ----------
-    scores
-        Similarities ``(n,)``; a pair without one (NaN) counts as wrong.
-    genuine
-        ``(n,)``.
-    folds
-        ``(n,)``.
+        Nominal false match rate of the threshold that decides; one of the result's.
 
     Raises
     ------
-    ParameterError
-        If there are fewer than two folds.
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
     """
-    names = np.unique(folds)
-    if len(names) < 2:
-        raise ParameterError(f"folds={names.tolist()!r}: an accuracy needs two folds or more")
-    accuracies, thresholds = np.empty(len(names)), np.empty(len(names))
-    for k, fold in enumerate(names):
-        here = folds == fold
-        thresholds[k] = _most_accurate(scores[~here], genuine[~here])
-        decided = np.isfinite(scores[here])
-        right = (scores[here] >= thresholds[k]) == genuine[here]
-        known = np.isfinite(thresholds[k])
-        accuracies[k] = (right & decided).mean() if known else np.nan
-    error = float(accuracies.std(ddof=1) / math.sqrt(len(names)))
-    return FoldAccuracy(float(accuracies.mean()), error, accuracies, thresholds)
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_fmr(fmr)
+    data = result.sel(model=model)
+    at = data.sel(fmr=fmr, method="nearest")
+    rows = {}
+    for name in data["group"].to_numpy():
+        here, there = data.sel(group=name), at.sel(group=name)
+        rows[str(name)] = {
+            "genuine": f"{int(here['n_genuine']):,}",
+            "impostor": f"{int(here['n_impostor']):,}",
+            "subjects": f"{int(here['n_subjects']):,}",
+            "EER": percent(here["eer"]),
+            f"FMR at {fmr:g}": percent(there["false_match_rate"]) or "not resolved",
+            f"FNMR at {fmr:g}": percent(there["false_non_match_rate"])
+            or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
+            "d'": _plain(here["d_prime"]),
+            "failure to acquire": percent(here["failure_to_acquire"]),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
 
 
-def _most_accurate(scores: Floats, genuine: npt.NDArray[np.bool_]) -> float:
-    """The threshold with most right decisions."""
-    usable = np.isfinite(scores)
-    order = np.argsort(scores[usable], kind="stable")
-    values, is_genuine = scores[usable][order].astype(float), genuine[usable][order]
-    if len(values) == 0:
-        return math.nan
-    # below every value, between each two, above all
-    refused_genuine = np.concatenate([[0], np.cumsum(is_genuine)])
-    refused_impostor = np.concatenate([[0], np.cumsum(~is_genuine)])
-    right = refused_impostor + is_genuine.sum() - refused_genuine
-    edges = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
-    width = np.diff(edges)
-    right = np.where(width > 0, right, -1)  # no threshold lies between equal scores
-    best = np.flatnonzero(right == right.max())
-    widest = best[np.argmax(width[best])]
-    return float((edges[widest] + edges[widest + 1]) / 2)
+def _groups(
+    faces: Faces, group: str | Sequence[str] | None
+) -> tuple[list[str], npt.NDArray[np.int64] | None]:
+    """Names of the groups, ``all`` first, and the group of each face, -1 where it has none."""
+    if group is None:
+        return [ALL], None
+    names, codes = group_codes(group_labels(faces, group))
+    return [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
+
+
+def _folds(pairs: pd.DataFrame | None) -> npt.NDArray[Any] | None:
+    """Fold of each pair; None where there are fewer than two, which give no accuracy."""
+    if pairs is None or "fold" not in pairs.columns:
+        return None
+    if pairs["fold"].isna().any():
+        raise ParameterError(
+            f"{int(pairs['fold'].isna().sum())} of {len(pairs)} pairs have no fold; give each one, "
+            f"or leave the column out"
+        )
+    folds = pairs["fold"].to_numpy()
+    return folds if len(np.unique(folds)) > 1 else None
+
+
+def _members(
+    comparisons: Comparisons,
+    codes: npt.NDArray[np.integer] | None,
+    g: int,
+    groups: Sequence[str],
+) -> npt.NDArray[np.bool_]:
+    if codes is None:
+        raise ParameterError("groups without the group of each face")
+    first, second = codes[comparisons.reference], codes[comparisons.probe]
+    if groups[g] == MIXED:
+        return np.asarray((first != second) | (first < 0))
+    return np.asarray((first == g) & (second == g))
+
+
+def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: bool) -> Floats:
+    if len(scores) == 0:
+        return np.full(len(thresholds), np.nan)
+    below = np.searchsorted(np.sort(scores.astype(float)), thresholds) / len(scores)
+    return np.where(np.isnan(thresholds), np.nan, below if genuine else 1 - below)
+
+
+def _note(threshold: float, rate: float, n_impostor: int) -> str:
+    """Why a false match rate is not resolved; empty if it is."""
+    needed = comparisons_needed(rate)
+    if np.isnan(threshold):
+        return f"no threshold: it takes {needed:,} impostor comparisons of the face set"
+    if n_impostor < needed:
+        return f"{n_impostor:,} impostor comparisons; it takes {needed:,}"
+    return ""
+
+
+def _curve(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> Floats:
+    """False non-match rate at the lowest threshold that keeps each false match rate."""
+    if min(len(genuine), len(impostor)) == 0:
+        return np.full(len(_CURVE_FMRS), np.nan)
+    _, fmr, fnmr = error_curve(genuine, impostor)
+    at = np.searchsorted(-fmr, -_CURVE_FMRS * (1 + 1e-9))  # rates fall along the thresholds
+    resolved = _CURVE_FMRS * len(impostor) >= 10
+    return np.where(resolved | (_CURVE_FMRS == 1), fnmr[np.minimum(at, len(fnmr) - 1)], np.nan)
+
+
+def _density(scores: npt.NDArray[np.float32]) -> Floats:
+    if len(scores) == 0:
+        return np.full(len(_BINS) - 1, np.nan)
+    return np.histogram(scores, bins=_BINS, density=True)[0]
+
+
+def failure_rates(
+    failed: npt.NDArray[np.bool_],
+    subjects: npt.NDArray[np.int32],
+    groups: Sequence[str],
+    codes: npt.NDArray[np.integer] | None,
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> Floats:
+    """Share of faces without an embedding, per group, with its interval over subjects.
+
+    Parameters
+    ----------
+    failed, subjects
+        Whether each face failed, and the number of its subject ``(face,)``.
+    groups, codes, n_draws, level, seed
+        As for :func:`figures_of`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(group, 3)``: value, lower, upper; NaN for the mixed group.
+    """
+    n_subjects = int(subjects.max(initial=-1)) + 1
+    draws = draw_subjects(n_subjects, n_draws, seed).astype(float)
+    rates = np.full((len(groups), 3), np.nan)
+    for g in range(len(groups)):
+        if groups[g] == MIXED:
+            continue
+        here = np.ones(len(failed), bool) if g == 0 or codes is None else codes == g
+        if not here.any():
+            continue
+        lost = np.bincount(subjects[here], weights=failed[here], minlength=n_subjects)
+        total = np.bincount(subjects[here], minlength=n_subjects)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            drawn = (draws @ lost) / (draws @ total)
+        observed = float(failed[here].mean())
+        n_here = len(np.unique(subjects[here]))
+        rates[g] = observed, *rate_interval(observed, drawn, n_here, level)
+    return rates
+
+
+def _add_extremes(
+    result: xr.Dataset, comparisons: Comparisons, names: npt.NDArray[np.object_]
+) -> None:
+    """Add the genuine comparisons of lowest and the impostor ones of highest similarity."""
+    probes, references = np.full((2, 2, _N_EXTREMES), "", object)
+    similarity = np.full((2, _N_EXTREMES), np.nan)
+    for row, kind in enumerate((True, False)):
+        part = comparisons.select(comparisons.genuine == kind)
+        order = np.argsort(part.scores if kind else -part.scores, kind="stable")[:_N_EXTREMES]
+        n = len(order)
+        probes[row, :n] = names[part.probe[order]]
+        references[row, :n] = names[part.reference[order]]
+        similarity[row, :n] = part.scores[order]
+    dims = ("comparison", "rank")
+    result["extreme_probe"] = (dims, probes)
+    result["extreme_reference"] = (dims, references)
+    result["extreme_similarity"] = (dims, similarity)
+
+
+def _add_accuracy(
+    result: xr.Dataset,
+    embeddings: npt.NDArray[np.floating],
+    comparisons: Comparisons,
+    positions: npt.NDArray[np.integer],
+    folds: npt.NDArray[Any],
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> None:
+    """Add the accuracy of the folds, with an interval at the thresholds of the folds."""
+    usable = is_usable(embeddings)[positions].all(axis=1)
+    scores = np.full(len(positions), np.nan)
+    scores[usable] = comparisons.scores
+    one, other = comparisons.subjects[positions].T
+    genuine = one == other
+    found = accuracy_by_folds(scores, genuine, folds)
+    thresholds = found.thresholds[np.searchsorted(np.unique(folds), folds)]
+    right = ((scores >= thresholds) == genuine) & usable
+    of_fold = np.searchsorted(np.unique(folds), folds)
+    errors = np.empty(n_draws)
+    for d, counts in enumerate(draw_subjects(comparisons.n_subjects, n_draws, seed).astype(float)):
+        weights = counts[one] * np.where(genuine, 1.0, counts[other])
+        total = np.bincount(of_fold, weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            by_fold = np.bincount(of_fold, weights * ~right) / total
+        errors[d] = by_fold[total > 0].mean() if (total > 0).any() else np.nan
+    n_subjects = len(np.unique(np.concatenate([one, other])))
+    lower, upper = rate_interval(1 - found.mean, errors, n_subjects, level)
+    result["accuracy"] = ("estimate", [found.mean, 1 - upper, 1 - lower])
+    result["accuracy_standard_error"] = ((), found.standard_error)
+    result["accuracy_by_fold"] = ("fold", found.by_fold)
+    result["fold_threshold"] = ("fold", found.thresholds)
+
+
+def labelled(result: xr.Dataset) -> xr.Dataset:
+    """Give every variable its name and unit."""
+    names = {
+        "eer": ("equal error rate", "1"),
+        "d_prime": ("d'", "1"),
+        "threshold": ("decision threshold", "cosine similarity"),
+        "false_match_rate": ("false match rate at the threshold", "1"),
+        "false_non_match_rate": ("false non-match rate at the threshold", "1"),
+        "failure_to_acquire": ("failure-to-acquire rate", "1"),
+        "curve": ("false non-match rate", "1"),
+        "density": ("probability density", "1"),
+        "n_genuine": ("genuine comparisons", "1"),
+        "n_impostor": ("impostor comparisons", "1"),
+        "n_subjects": ("subjects", "1"),
+        "impostor_comparisons": ("impostor comparisons behind the thresholds", "1"),
+        "accuracy": ("accuracy over the folds", "1"),
+        "accuracy_standard_error": ("standard error of the accuracy", "1"),
+        "extreme_similarity": ("cosine similarity", "1"),
+        "fmr": ("nominal false match rate", "1"),
+        "curve_fmr": ("false match rate", "1"),
+        "score": ("cosine similarity", "1"),
+    }
+    return named(result, names)
+
+
+def _plain(values: xr.DataArray) -> str:
+    value, lower, upper = values.to_numpy()
+    if np.isnan(value):
+        return ""
+    return f"{value:.2f}" + ("" if np.isnan(lower) else f" [{lower:.2f},\u00a0{upper:.2f}]")

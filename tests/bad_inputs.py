@@ -21,7 +21,7 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.errors import FreqlabError
-from freqlab.locking import locked
+from freqlab.store.locking import locked
 
 PAGE = Path(__file__).parents[1] / "docs" / "bad_inputs.md"
 HEAD = """# What becomes of bad inputs
@@ -139,7 +139,7 @@ def photographs(folder):
     known["removed after the set was listed"] = "gone.png"
     faces = fl.load_faces(folder / "faces")
     (place / "gone.png").unlink()
-    points = np.tile(np.array(fl.templates.template("arcface").points), (len(faces), 1, 1))
+    points = np.tile(np.array(fl.images.template("arcface").points), (len(faces), 1, 1))
     faces = fl.Faces(faces.table, landmarks=points, name="bad")
     pairs = fl.make_pairs(faces, seed=0)
     store = folder / "faces.zarr"
@@ -215,7 +215,7 @@ def list_images(folder):
     }
     place = folder / "images"
     place.mkdir()
-    points = np.array(fl.templates.template("arcface").points)
+    points = np.array(fl.images.template("arcface").points)
     rows = []
     for i, (what, content) in enumerate(image_files().items()):
         (place / f"{i}.png").write_bytes(content)
@@ -409,7 +409,7 @@ def trials(folder):
             ),
         ),
         ("store", "opening what is not there", lambda: fl.open_run(folder / "absent.zarr")),
-        ("store", "forgetting who is not there", lambda: fl.forget(store, subject="nobody")),
+        ("store", "forgetting who is not there", lambda: fl.store.forget(store, subject="nobody")),
         ("report", "an unknown report", lambda: fl.report("explode", out=folder)),
         ("report", "an unknown parameter", lambda: fl.report("explore", out=folder, n_pear=3)),
         (
@@ -646,7 +646,7 @@ def places(folder):
         ("store", "an unknown protocol", at("carrier-pigeon://run.zarr")),
         ("store", "its lock file is a link", at(folder / "linked.zarr")),
         ("store", "another writer, by file://", while_held(at(f"file://{held}"))),
-        ("store", "unlocking while its run lives", while_held(lambda: fl.unlock(held))),
+        ("store", "unlocking while its run lives", while_held(lambda: fl.store.unlock(held))),
     ]
 
 
@@ -688,11 +688,11 @@ def list_persons(folder):
             "columns of people that are no list",
             lambda: fl.Faces(table, names_people="donor", **given),
         ),
-        ("store", "forgetting nobody", lambda: fl.forget(store, subject="")),
+        ("store", "forgetting nobody", lambda: fl.store.forget(store, subject="")),
         (
             "store",
             "forgetting by a column that is not there",
-            lambda: fl.forget(store, subject="a", people=["doner"]),
+            lambda: fl.store.forget(store, subject="a", people=["doner"]),
         ),
         ("report", "a file as the folder", lambda: fl.report("explore", out=place / "file")),
         ("report", "a folder without a name", lambda: fl.report("explore", out="")),

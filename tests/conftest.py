@@ -12,6 +12,9 @@ from hypothesis import settings
 
 import freqlab as fl
 
+TESTS = str(Path(__file__).parent)
+"""Folder of the tests, for programs that import from it."""
+
 os.environ["FREQLAB_CACHE"] = "off"  # what the user's cache holds must not decide what tests find
 if "PYTEST_XDIST_WORKER" in os.environ:  # several run side by side: one thread each
     torch.set_num_threads(1)
@@ -66,6 +69,21 @@ class Linear(torch.nn.Module):
 
     def forward(self, images):
         return images.flatten(1) @ self.matrix.T
+
+
+class Deep(torch.nn.Module):
+    """A small network of three layers."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.first = torch.nn.Conv2d(3, 6, 5, stride=4)
+        self.second = torch.nn.Conv2d(6, 8, 5, stride=4)
+        self.head = torch.nn.Linear(8 * 6 * 6, 24)
+
+    def forward(self, images):
+        x = torch.tanh(self.first(images / 128 - 1))
+        return self.head(torch.tanh(self.second(x)).flatten(1))
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ def test_the_page_is_what_the_trials_give(tmp_path):
 
 
 def test_what_is_read_of_odd_images(tmp_path):
-    decode = fl.faces.decode_image
+    decode = fl.faces.table.decode_image
     assert (decode(bad_inputs.animated()) < 60).all()  # the first picture
     upright = np.asarray(Image.open(__import__("io").BytesIO(bad_inputs.jpeg_of())).convert("RGB"))
     np.testing.assert_array_equal(decode(bad_inputs.rotated()), np.rot90(upright, -1))

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 import freqlab as fl
 from freqlab import cli
 from freqlab.errors import FreqlabError
-from freqlab.reports import report_names, report_parameters
+from freqlab.reports.calls import report_names, report_parameters
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
     def stop(*args, **kwargs):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("freqlab.run.embed_faces", stop)
+    monkeypatch.setattr("freqlab.run.calls.embed_faces", stop)
     done = call("run", "--faces", few, "--model", "mobilefacenet", "--store", "few.zarr")
     assert done.exit_code == 130
     assert "the same command goes on" in done.output

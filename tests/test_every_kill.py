@@ -37,8 +37,8 @@ from zarr.storage import _local
 
 import freqlab as fl
 from freqlab.errors import StoreError, UnknownNameError
-from freqlab.results import result_names
-from freqlab.store import RunStore
+from freqlab.store.reading import result_names
+from freqlab.store.run_store import RunStore
 
 SOME, ALL = 3, 5  # people
 OPTIONS = {"progress": False, "compile": False, "device": "cpu"}
@@ -123,7 +123,7 @@ def refined(store):
 
 
 def forget(store):
-    fl.forget(store, subject="p1")
+    fl.store.forget(store, subject="p1")
 
 
 def repair(store):
@@ -132,26 +132,28 @@ def repair(store):
 
 def deletion(store):
     result = fl.open_influence(store, "r").isel(pair=[0])
-    fl.deletion_curves(result, [model_of()], n_random=1, progress=False)
+    fl.faithfulness.deletion_curves(result, [model_of()], n_random=1, progress=False)
 
 
 def more_deletion(store):
-    fl.deletion_curves(fl.open_influence(store, "r"), [model_of()], n_random=1, progress=False)
+    fl.faithfulness.deletion_curves(
+        fl.open_influence(store, "r"), [model_of()], n_random=1, progress=False
+    )
 
 
 def maps(store):
     result = fl.open_influence(store, "r")
     pairs = result["pair"].to_numpy()[:2].tolist()
-    fl.corrrise_maps(result, model_of(), pairs=pairs, n_masks=4, progress=False)
-    fl.gradient_maps(result, model_of(), pairs=pairs, steps=2, progress=False)
+    fl.saliency.corrrise_maps(result, model_of(), pairs=pairs, n_masks=4, progress=False)
+    fl.saliency.gradient_maps(result, model_of(), pairs=pairs, steps=2, progress=False)
 
 
 def card(store):
-    fl.save_trust_card(store, {"model": "linear", "rows": [], "fmr": 0.1})
+    fl.faithfulness.save_trust_card(store, {"model": "linear", "rows": [], "fmr": 0.1})
 
 
 def another_card(store):
-    fl.save_trust_card(store, {"model": "linear", "rows": [{"test": "t"}], "fmr": 0.1})
+    fl.faithfulness.save_trust_card(store, {"model": "linear", "rows": [{"test": "t"}], "fmr": 0.1})
 
 
 def two_results(store):
@@ -202,7 +204,7 @@ def forget_if_not_begun(store):
 
 
 def forget_another(store):
-    fl.forget(store, subject="p2")
+    fl.store.forget(store, subject="p2")
 
 
 def nothing(store):
@@ -294,7 +296,7 @@ def of_results(tree, names):
 
 def check_amid(watched, tree, *, opened):
     """A store that nobody has called again: what can be read of it is true."""
-    found = fl.verify_run(watched.store)
+    found = fl.store.check(watched.store)
     forgetting = "forgetting" in zarr.open_group(watched.store, mode="r").attrs
     told = found["what"].str.startswith("a person is half removed")
     assert told.sum() == forgetting
@@ -326,7 +328,7 @@ def killed(watched, again, expected, *, every=1, last=True, digests=False, damag
             left = differences(read_tree(watched.store), expected)
             assert not left, f"{left} differ"
             if n_states % _OPENED == 0:
-                assert not len(fl.verify_run(watched.store))
+                assert not len(fl.store.check(watched.store))
         except Exception as error:
             error.add_note(f"killed before operation {number}, {watched.operations[number][:2]}")
             raise
@@ -343,7 +345,7 @@ def recovered(tmp_path, before, commands, again, **options):
     write_tree(watched.after, expected)
     for command in commands[1:]:
         command(expected)
-    assert len(fl.verify_run(expected)) == 0
+    assert len(fl.store.check(expected)) == 0
     options = {"damaged": before is damaged, **options}
     n_states = killed(watched, again, read_tree(expected), **options)
     print(f"{len(watched.operations)} operations, {n_states} states recovered")

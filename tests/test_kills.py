@@ -169,7 +169,7 @@ def killed_again_and_again(runs, tmp_path, n_kills, seed):
             assert all(n % BLOCK == 0 for n in done.values())
             met.append(sum(done.values()))
         assert chunks(store) == expected, "a restarted run differs from an undisturbed one"
-        assert len(fl.verify_run(store)) == 0
+        assert len(fl.store.check(store)) == 0
         shutil.rmtree(store)
     return met
 
@@ -226,7 +226,7 @@ def same_as_undisturbed(tmp_path):
     small(tmp_path / "undisturbed")
     with_times = chunks(tmp_path / "run.zarr"), chunks(tmp_path / "undisturbed/run.zarr")
     assert with_times[0] == with_times[1]
-    assert len(fl.verify_run(tmp_path / "run.zarr")) == 0
+    assert len(fl.store.check(tmp_path / "run.zarr")) == 0
 
 
 @pytest.fixture
@@ -251,7 +251,7 @@ def test_a_full_disk(tiny_disk, tmp_path):
     counted = zarr.open_group(store, mode="r")
     done = counted["crops/arcface/status"][:] == 1
     assert (counted["crops/arcface/crop"][:][done] > 0).any(axis=(1, 2, 3)).all()
-    assert len(fl.verify_run(store)) == 0
+    assert len(fl.store.check(store)) == 0
     subprocess.run(["mount", "-o", "remount,size=64m", str(tiny_disk)], check=True)
     small(tiny_disk)
     shutil.copytree(store, tmp_path / "run.zarr")
@@ -276,7 +276,7 @@ def test_a_store_that_became_read_only(tiny_disk):
     small(tiny_disk)
     subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)
     assert fl.open_influence(tiny_disk / "run.zarr", "r").sizes["pair"] > 10
-    assert len(fl.verify_run(tiny_disk / "run.zarr")) == 0
+    assert len(fl.store.check(tiny_disk / "run.zarr")) == 0
     with pytest.raises(StoreError, match="cannot be written: Read-only file system"):
         small(tiny_disk, name="again")
 
@@ -304,7 +304,7 @@ def test_permission_lost(tmp_path, lost):
     assert said.startswith("StoreError")
     assert "cannot be written: Permission denied" in said
     small(tmp_path, name="again")
-    assert len(fl.verify_run(tmp_path / "run.zarr")) == 0
+    assert len(fl.store.check(tmp_path / "run.zarr")) == 0
 
 
 @pytest.mark.slow
@@ -376,10 +376,10 @@ def test_asked_to_stop(tmp_path, orl, signals, code):
         assert "stopped; the same command goes on from here" in err
         assert "Traceback" not in err
     assert process.returncode != 0
-    assert len(fl.verify_run(tmp_path / "run.zarr")) == 0
+    assert len(fl.store.check(tmp_path / "run.zarr")) == 0
     ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert ended.returncode == 0, ended.stderr
-    assert len(fl.verify_run(tmp_path / "run.zarr")) == 0
+    assert len(fl.store.check(tmp_path / "run.zarr")) == 0
 
 
 def test_a_clock_that_leaps(tmp_path, monkeypatch):
@@ -397,7 +397,7 @@ def test_a_lock_of_the_dead_does_not_block(runs, tmp_path):
     with pytest.raises(StoreError, match="being written by another run"):
         small(tmp_path)
     with pytest.raises(StoreError, match="being written by another run"):
-        fl.forget(tmp_path / "run.zarr", subject="p1")
+        fl.store.forget(tmp_path / "run.zarr", subject="p1")
     os.kill(pid, signal.SIGKILL)
     assert runs.end()[0] == -signal.SIGKILL
     assert (tmp_path / "run.zarr.lock").exists()

@@ -13,10 +13,10 @@ import pytest
 from conftest import make_faces
 
 import freqlab as fl
-from freqlab import reports
-from freqlab.homes import with_a_home
-from freqlab.kernels import OwnKernelSpecs
-from freqlab.store import RunStore
+from freqlab.reports import calls as reports
+from freqlab.reports.kernels import OwnKernelSpecs
+from freqlab.store.run_store import RunStore
+from freqlab.system.homes import with_a_home
 
 CHECKOUT = str(Path(fl.__file__).resolve().parents[1])
 NOTEBOOK = """
@@ -29,11 +29,12 @@ where = [sys.executable, fl.__file__, fl.bands.__name__]
 SMALL_REPORT = """
 import json, os, sys
 sys.path.insert(0, {checkout!r})
-from freqlab import reports
+import freqlab as fl
+from freqlab.reports import calls as reports
 from pathlib import Path
 reports._notebook = lambda name: Path(sys.argv[1])
 page = reports.report("small", out=sys.argv[2], progress=False)
-print(json.dumps([sys.executable, reports.__file__.replace("reports", "__init__")]))
+print(json.dumps([sys.executable, fl.__file__]))
 """
 
 
@@ -71,7 +72,7 @@ def test_another_kernel_called_python3(small, tmp_path, monkeypatch):
 
 def test_the_inspectors_page_looks_no_kernel_up():
     pytest.importorskip("voila")
-    given = "--VoilaConfiguration.kernel_spec_manager_class=freqlab.kernels.OwnKernelSpecs"
+    given = "--VoilaConfiguration.kernel_spec_manager_class=freqlab.reports.kernels.OwnKernelSpecs"
     source = Path(fl.__file__).parent.joinpath("inspector", "serving.py").read_text()
     assert given in source
     from voila.configuration import VoilaConfiguration
@@ -126,9 +127,9 @@ def test_a_run_by_a_nameless_user(tmp_path):
     script = (
         "import sys\n"
         f"sys.path[:0] = [{os.path.dirname(__file__)!r}, {CHECKOUT!r}]\n"
-        "from test_locking import compute\n"
+        "from small_stores import compute\n"
         "import freqlab as fl\n"
-        "from freqlab.locking import locked\n"
+        "from freqlab.store.locking import locked\n"
         "compute(sys.argv[1])\n"
         "with locked(sys.argv[1]): print(open(sys.argv[1] + '.lock').read())\n"
     )
@@ -137,7 +138,7 @@ def test_a_run_by_a_nameless_user(tmp_path):
     done = subprocess.run(command, env=bare(), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1])["user"] == "uid 54321"
-    assert len(fl.verify_run(store)) == 0
+    assert len(fl.store.check(store)) == 0
 
 
 def test_a_package_that_is_not_installed(tmp_path, monkeypatch):

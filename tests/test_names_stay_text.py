@@ -19,8 +19,8 @@ from typer.testing import CliRunner
 import freqlab as fl
 from freqlab.cli import app
 from freqlab.errors import FreqlabError, ParameterError
-from freqlab.shown_text import as_html, as_markdown, one_line, visible
-from freqlab.wording import styled
+from freqlab.text.shown import as_html, as_markdown, one_line, visible
+from freqlab.text.wording import styled
 
 HOSTILE = [
     "[x](javascript:alert(1))",
@@ -144,10 +144,10 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bias(run):
     store, faces, model, result, _ = run
-    labels = fl.group_labels(faces, "group")
-    profiles = fl.bias_profiles(result, labels, n_draws=20, n_permutations=39, seed=0)
+    labels = fl.faces.group_labels(faces, "group")
+    profiles = fl.bias.profiles(result, labels, n_draws=20, n_permutations=39, seed=0)
     vectors = {model.name: fl.open_embeddings(store, model=model.name).sel(face=faces.names)}
-    errors = fl.group_errors(
+    errors = fl.bias.errors(
         {m: v.to_numpy() for m, v in vectors.items()}, faces, labels, n_draws=20
     )
     return profiles, errors
@@ -187,13 +187,13 @@ def test_sentences(run, bias):
     _, _, model, result, _ = run
     profiles, _ = bias
     told = [
-        fl.describe_groups(profiles),
+        fl.bias.describe_groups(profiles),
         *(
-            fl.describe_group_differences(profiles, model=model.name, kind=kind)
+            fl.bias.describe_group_differences(profiles, model=model.name, kind=kind)
             for kind in ("directed", "absolute", "per_contrast")
         ),
-        fl.describe_pair(result, pair=0, model=model.name, fmr=0.1),
-        fl.describe_profile(fl.mean_profile(result), model=model.name),
+        fl.results.describe_pair(result, pair=0, model=model.name, fmr=0.1),
+        fl.results.describe_profile(fl.results.mean_profile(result), model=model.name),
     ]
     assert HOSTILE[0].replace("[", "\\[").replace("]", "\\]") in told[0]
     for sentence in told:
@@ -233,12 +233,12 @@ def test_figures(run, bias, tmp_path):
     fl.plots.group_difference_plot(profiles, model=name)
     fl.plots.group_heat_plot(profiles, model=name)
     fl.plots.group_error_plot(errors, fmr=0.1)
-    fl.plots.gaps_plot(fl.gaps_together(profiles, errors, fmr=0.1), outcome="EER gap")
+    fl.plots.gaps_plot(fl.bias.gaps_together(profiles, errors, fmr=0.1), outcome="EER gap")
     for pair in range(0, 12, 3):
         fl.plots.heat_plot(result, pair=pair, model=name, fmr=0.1)
-    fl.plots.profile_plot(fl.mean_profile(result), model=name)
+    fl.plots.profile_plot(fl.results.mean_profile(result), model=name)
     fl.plots.contact_sheet(store)
-    compared = fl.compare([result, result], names=[HOSTILE[7], HOSTILE[31]], n_draws=20)
+    compared = fl.results.compare([result, result], names=[HOSTILE[7], HOSTILE[31]], n_draws=20)
     ax = fl.plots.comparison_plot(compared)
     assert len(ax.get_legend().get_texts()) == 2  # also of a name with an underscore before it
     figures = fl.verify(
@@ -260,8 +260,10 @@ def test_figures_of_attacks(run, tmp_path):
     attacked = result.assign_coords(attack=("pair", kind), **people)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        profiles = fl.attack_profiles(attacked, n_draws=20)
-        changes = fl.manipulation_by_kind(attacked, by="attack", pristine="bona fide", n_draws=20)
+        profiles = fl.morphing.profiles(attacked, n_draws=20)
+        changes = fl.morphing.manipulation_by_kind(
+            attacked, by="attack", pristine="bona fide", n_draws=20
+        )
     fl.plots.attack_profile_plot(profiles, model=model.name, side="probe")
     fl.plots.manipulation_plot(changes, model=model.name)
     drawn(tmp_path)

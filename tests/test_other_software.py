@@ -15,9 +15,9 @@ import zarr
 from conftest import Linear, make_faces
 
 import freqlab as fl
-from freqlab.plain_text import utf8_rows
-from freqlab.store import RunStore
-from freqlab.trust import save_trust_card, trust_table
+from freqlab.faithfulness.trust_cards import save_trust_card, trust_table
+from freqlab.store.plain_text import utf8_rows
+from freqlab.store.run_store import RunStore
 
 tensorstore = pytest.importorskip("tensorstore", reason="TensorStore is not installed")
 
@@ -112,7 +112,7 @@ def test_text_that_grows_longer(tmp_path):
     run = RunStore(store)
     run.add_faces(faces)
     same_text(store)
-    assert len(fl.verify_run(store)) == 0
+    assert len(fl.store.check(store)) == 0
     assert fl.open_run(store)["faces"]["note"].to_numpy().tolist() == ["short"] * 4 + long[4:]
     # nothing was computed from the new ones: their columns may be corrected
     corrected = ["short"] * 4 + [f"{text} {'x' * 300}" for text in long[4:]]
@@ -120,8 +120,8 @@ def test_text_that_grows_longer(tmp_path):
         fl.Faces(faces.table.assign(note=corrected), faces.images, aligned="arcface")
     )
     same_text(store)
-    assert len(fl.verify_run(store)) == 0
-    fl.forget(store, subject="p7")
+    assert len(fl.store.check(store)) == 0
+    fl.store.forget(store, subject="p7")
     same_text(store)
     everything = b"".join(
         bytes(by_tensorstore(folder))
@@ -139,7 +139,7 @@ def test_a_column_named_as_the_bytes_would_be(tmp_path):
     assert found["subject_utf8"].to_numpy().tolist() == [1, 2, 3, 4]
     assert set(found["note_utf8"].to_numpy()) == {"y"}
     assert set(found["note"].to_numpy()) == {"x"}
-    assert len(fl.verify_run(store)) == 0
+    assert len(fl.store.check(store)) == 0
 
 
 def test_rows_of_bytes():
@@ -193,7 +193,7 @@ def test_what_is_opened_can_be_written(made, tmp_path, engine, what):
         "run": lambda: fl.open_run(made),
         "result": lambda: fl.open_influence(made),
         "embeddings": lambda: fl.open_embeddings(made, model="m").to_dataset(),
-        "crops": lambda: fl.results.open_crops(made, template="arcface"),
+        "crops": lambda: fl.store.open_crops(made, template="arcface"),
     }[what]()
     if engine == "scipy" and what in ("run", "crops"):
         pytest.skip("netCDF 3 has neither groups nor unsigned bytes")
@@ -247,7 +247,7 @@ def test_earlier_runs_open_and_grow(earlier, tmp_path):
     assert isinstance(about["thresholds"], dict)  # so it was
     assert about["compiled"] is False
     assert not list(earlier.rglob("*_utf8"))
-    assert len(fl.verify_run(earlier)) == 0
+    assert len(fl.store.check(earlier)) == 0
     old = fl.open_influence(earlier)
     fl.open_run(earlier).to_netcdf(tmp_path / "old.nc")
     assert trust_table(earlier).loc[("m", "t"), "found"] == "f"
@@ -264,9 +264,9 @@ def test_earlier_runs_open_and_grow(earlier, tmp_path):
         earlier / "influence/r"
     )  # a result of then keeps its form: its bytes are not there
     same_text(earlier)
-    assert len(fl.verify_run(earlier)) == 0
+    assert len(fl.store.check(earlier)) == 0
     assert "how_to_open" in zarr.open_group(earlier, mode="r").attrs
-    fl.forget(earlier, subject="p1")
+    fl.store.forget(earlier, subject="p1")
     assert fl.open_run(earlier)["faces"].sizes["face"] == 4
     same_text(earlier)
 
@@ -285,11 +285,11 @@ def test_consolidated_metadata_grow_stale(tmp_path, below):
     assert found["faces"].sizes["face"] == 8
     assert "age" in found["faces"].coords
     assert "grown" in found["influence"]
-    assert len(fl.verify_run(store)) == 0
+    assert len(fl.store.check(store)) == 0
     plainly = xr.open_datatree(store, engine="zarr", consolidated=False)
     assert plainly["faces"].sizes["face"] == 8
     plainly.close()
     if below is None:
         assert "consolidated_metadata" not in (store / "zarr.json").read_text()
-    fl.forget(store, subject="p3")
+    fl.store.forget(store, subject="p3")
     assert fl.open_run(store)["faces"].sizes["face"] == 6

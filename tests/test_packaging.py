@@ -1,8 +1,10 @@
 """What is committed fits together: environment, constraints, notebooks, wheel."""
 
+import importlib
 import itertools
 import json
 import os
+import pkgutil
 import re
 import subprocess
 import sys
@@ -122,13 +124,27 @@ def test_version_has_one_place():
 
 def test_import_is_light_and_every_name_is_there():
     code = (
-        "import sys, json, freqlab as fl\n"
+        "import sys, json, types, freqlab as fl\n"
         "heavy = [m for m in ('torch', 'matplotlib', 'xarray') if m in sys.modules]\n"
-        "missing = [n for n in fl.__all__ if not hasattr(fl, n)]\n"
+        "names = [(fl, n) for n in fl.__all__]\n"
+        "names += [(m, n) for m in map(fl.__dict__.get, fl.__all__)\n"
+        "          if isinstance(m, types.ModuleType) for n in m.__all__]\n"
+        "missing = [f'{m.__name__}.{n}' for m, n in names if not hasattr(m, n)]\n"
         "print(json.dumps([heavy, missing]))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == [[], []]
+
+
+def test_no_module_hides_what_its_package_exports():
+    """Importing ``package.name`` puts the module in the place of a function of that name."""
+    n_packages = 0
+    for stub in (ROOT / "freqlab").glob("*/__init__.pyi"):
+        package = importlib.import_module(f"freqlab.{stub.parent.name}")
+        modules = {one.name for one in pkgutil.iter_modules(package.__path__)}
+        assert not modules & set(package.__all__), package.__name__
+        n_packages += 1
+    assert n_packages > 10
 
 
 @pytest.mark.slow

@@ -11,8 +11,8 @@ import nbformat
 import pytest
 
 import freqlab as fl
-from freqlab import reports
 from freqlab.errors import FreqlabError, ParameterError
+from freqlab.reports import calls as reports
 
 COMMAND = [sys.executable, "-c", "from freqlab.cli import main; main()"]
 
@@ -142,8 +142,9 @@ def test_the_command_line_in_an_impossible_place(tmp_path):
         pytest.skip("only root can become another user")
     tmp_path.chmod(0o700)
     # the interpreter of this environment may be out of the other user's reach: import first
-    code = "import os, papermill, nbconvert, nbformat, freqlab.reports; from freqlab import cli\n"
-    code += "freqlab.reports.report_parameters('explore'); import freqlab as fl; fl.report\n"
+    code = "import os, papermill, nbconvert, nbformat, freqlab.reports.calls\n"
+    code += "from freqlab import cli\n"
+    code += "freqlab.reports.calls.report_parameters('explore'); import freqlab as fl; fl.report\n"
     code += "os.setgroups([]); os.setgid(65534); os.setuid(65534); cli.main()"
     ended = subprocess.run(
         [sys.executable, "-c", code, "report", "explore", "--out", str(tmp_path / "reports")],
@@ -172,7 +173,7 @@ def shell(line, **options):
 )
 def test_outputs_that_nobody_reads(command, tmp_path):
     if command == "info":
-        from test_private import run
+        from small_stores import run
 
         run(tmp_path / "run.zarr")
         command = f"info {tmp_path / 'run.zarr'}"
@@ -194,7 +195,7 @@ def test_errors_where_standard_error_is_closed(tmp_path):
 
 
 def test_stores_in_impossible_places(tmp_path):
-    from test_private import run
+    from small_stores import run
 
     (tmp_path / "file").write_text("")
     for store in (

@@ -17,9 +17,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import freqlab as fl
-from freqlab import spectrum
+from freqlab.bands import spectrum
 from freqlab.datasets.insightface_bin import read_bin
-from freqlab.dlib_format import DlibReader
 from freqlab.errors import (
     FaceSetError,
     FreqlabError,
@@ -27,9 +26,10 @@ from freqlab.errors import (
     UnsafePickleError,
     WeightsError,
 )
-from freqlab.locking import locked
+from freqlab.images.dlib_format import DlibReader
 from freqlab.models.pickles import read_pickled_module
-from freqlab.store import RunStore
+from freqlab.store.locking import locked
+from freqlab.store.run_store import RunStore
 
 SIZES = st.tuples(st.integers(8, 64), st.integers(8, 64))
 SEEDS = st.integers(0, 2**32 - 1)
@@ -120,7 +120,7 @@ def write_rows_in_any_order(store, table, seed):
         np.testing.assert_array_equal(faces["age"].to_numpy()[rows], table["age"])
     # rows in any order, some of them, again and again
     rng = np.random.default_rng(seed)
-    column = fl.layout.Column(("feature",), (3,), "float32", float("nan"))
+    column = fl.store.layout.Column(("feature",), (3,), "float32", float("nan"))
     node = store.require_node("embeddings/m/x", {"embedding": column}, identity={})
     expected = np.full((len(table), 3), np.nan, np.float32)
     for _ in range(4):
@@ -143,7 +143,7 @@ def test_what_goes_into_a_store_comes_out(table, cut, block, seed):
             RunStore(url, block_size=block, lock=lock).add_faces(faces_of(first))
         with locked(url) as lock:
             write_rows_in_any_order(RunStore(url, lock=lock), table, seed)
-        found = fl.verify_run(url)
+        found = fl.store.check(url)
         assert found.empty, found.to_string()
 
 

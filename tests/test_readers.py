@@ -14,9 +14,9 @@ import xarray as xr
 from conftest import Linear, make_faces
 
 import freqlab as fl
-from freqlab import results
 from freqlab.errors import FreqlabError, ParameterError, StoreError
-from freqlab.store import RunStore
+from freqlab.store import reading
+from freqlab.store.run_store import RunStore
 
 GROWING = """
 import sys
@@ -53,9 +53,9 @@ def test_a_run_is_read_while_it_grows(tmp_path):
                     assert node.sizes["face"] <= n
             result = fl.open_influence(store)
             assert np.isfinite(result["similarity"]).all()
-            assert result.attrs["name"] in results.result_names(store)
+            assert result.attrs["name"] in reading.result_names(store)
             assert len(fl.open_embeddings(store, model="m")) >= 4
-            assert "pairs x" in results.describe_run(store)
+            assert "pairs x" in reading.describe_run(store)
             n_read += 1
         assert process.returncode == 0
     assert n_read >= 5
@@ -76,14 +76,14 @@ def test_what_changes_between_two_looks_is_looked_at_again(tmp_path, monkeypatch
             store.faces["subject"].resize((7,))
         return real(*arguments, **options)
 
-    monkeypatch.setattr(results.xr, "open_zarr", grows)
+    monkeypatch.setattr(reading.xr, "open_zarr", grows)
     assert fl.open_run(tmp_path / "run.zarr")["faces"].sizes["face"] in (3, 6)
-    monkeypatch.setattr(results, "_PATIENCE", 0.2)
+    monkeypatch.setattr(reading, "_PATIENCE", 0.2)
 
     def broken(*arguments, **options):
         raise KeyError("status")
 
-    monkeypatch.setattr(results.xr, "open_zarr", broken)
+    monkeypatch.setattr(reading.xr, "open_zarr", broken)
     with pytest.raises(StoreError, match=r"cannot be read \(KeyError.*--verify"):
         fl.open_run(tmp_path / "run.zarr")
 
@@ -108,10 +108,10 @@ WAYS = {
     ),
     "open": fl.open_run,
     "result": fl.open_influence,
-    "verify": fl.verify_run,
-    "forget": lambda store: fl.forget(store, subject="x"),
-    "unlock": fl.unlock,
-    "inspect": fl.Inspection,
+    "verify": fl.store.check,
+    "forget": lambda store: fl.store.forget(store, subject="x"),
+    "unlock": fl.store.unlock,
+    "inspect": fl.edits.Inspection,
 }
 
 
@@ -144,14 +144,14 @@ AS_NOBODY = """
 import os, sys
 import freqlab as fl
 from freqlab.errors import FreqlabError
-from freqlab.locking import locked
+from freqlab.store.locking import locked
 os.chdir("/")
-for way in (fl.open_run, fl.open_influence, fl.verify_run, lambda s: fl.forget(s, subject="p1")):
+ways = (fl.open_run, fl.open_influence, fl.store.check)
+for way in (*ways, lambda s: fl.store.forget(s, subject="p1")):
     way(sys.argv[1])  # what is imported late, is imported now
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
 for place in sys.argv[2:]:
-    for way in (fl.open_run, fl.open_influence, fl.verify_run, lambda s: fl.forget(s, subject="x"),
-                lambda s: locked(s).__enter__()):
+    for way in (*ways, lambda s: fl.store.forget(s, subject="x"), lambda s: locked(s).__enter__()):
         try:
             way(place)
             print("done")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import freqlab as fl
-from freqlab import reports
-from freqlab.csv_text import as_written, csv_of, without_formulas
 from freqlab.errors import FaceSetError
+from freqlab.reports import calls as reports
+from freqlab.text.csv import as_written, csv_of, without_formulas
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -151,7 +151,7 @@ def test_landmarks_of_a_face_that_is_a_formula(tmp_path):
         Image.fromarray(np.full((8, 8, 3), i, np.uint8)).save(folder / f"{i}.png")
     faces = fl.load_faces(tmp_path / "photos")
     assert faces.names == ["=1+1/0.png", "=1+1/1.png"]
-    from freqlab.faces import landmark_table
+    from freqlab.faces.table import landmark_table
 
     points = np.arange(20, dtype=float).reshape(2, 5, 2)
     (tmp_path / "points.csv").write_text(csv_of(landmark_table(faces.names, points)))

@@ -1,209 +1,304 @@
 import numpy as np
+import pandas as pd
 import pytest
-from sklearn.metrics import roc_curve
+import torch
+from conftest import Linear, make_faces
 
-from freqlab.errors import ParameterError
-from freqlab.verification import (
-    accuracy_by_folds,
-    all_comparisons,
-    compare_all,
-    compare_pairs,
-    comparisons_needed,
-    d_prime,
-    equal_error_rate,
-    error_curve,
-    impostor_thresholds,
-    is_usable,
-    threshold_at_fmr,
-)
+import freqlab as fl
+from freqlab.errors import PairError, ParameterError, UnknownNameError
+from freqlab.statistics.error_rates import FMRS, all_comparisons, compare_all, equal_error_rate
+from freqlab.verification import MIXED, figures_of
 
 
-def scores(n_genuine=300, n_impostor=5000, seed=0, decimals=None):
-    rng = np.random.default_rng(seed)
-    genuine, impostor = rng.normal(0.5, 0.2, n_genuine), rng.normal(0.1, 0.15, n_impostor)
-    if decimals is not None:
-        genuine, impostor = genuine.round(decimals), impostor.round(decimals)
-    return genuine.astype(np.float32), impostor.astype(np.float32)
+def verify(faces, pairs=None, **options):
+    model = options.pop("models", [fl.wrap_model(Linear(), name="linear")])
+    options.setdefault("n_draws", 50)
+    return fl.verify(faces, pairs, models=model, progress=False, **options)
 
 
-@pytest.mark.parametrize("decimals", [None, 2, 1])
-@pytest.mark.parametrize("seed", range(5))
-def test_eer_lies_on_the_roc_of_scikit_learn(seed, decimals):
-    genuine, impostor = scores(seed=seed, decimals=decimals)
-    labels = np.repeat([1, 0], [len(genuine), len(impostor)])
-    fmr, tmr, _ = roc_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
-    along = np.interp(0, fmr - (1 - tmr), fmr)  # straight between the points of the curve
-    assert equal_error_rate(genuine, impostor) == pytest.approx(along, abs=1e-9)
+@pytest.fixture(scope="module")
+def faces():
+    """Twelve people in two groups, five crops each, noisy enough to be confused."""
+    faces = make_faces(n_subjects=12, per_subject=5, seed=3)
+    rng = np.random.default_rng(0)
+    images = [
+        np.clip(image * 0.15 + rng.normal(110, 45, image.shape), 0, 255).astype(np.uint8)
+        for image in faces.images
+    ]
+    hue = np.where(np.arange(60) < 35, "red", "blue")
+    hat = np.where(np.arange(60) % 5 < 2, "yes", "no")
+    table = faces.table.assign(hue=hue, hat=hat)
+    return fl.Faces(table, images=images, aligned="arcface", name="noisy")
 
 
-def test_eer_does_not_depend_on_the_direction():
-    genuine, impostor = scores(decimals=1)
-    assert equal_error_rate(genuine, impostor) == pytest.approx(
-        equal_error_rate(-impostor, -genuine), abs=1e-12
+@pytest.fixture(scope="module")
+def result(faces):
+    return verify(faces, group="hue")
+
+
+def embeddings_of(result, faces):
+    return (
+        fl.open_embeddings(result.attrs["store"], model="linear").sel(face=faces.names).to_numpy()
     )
 
 
-@pytest.mark.parametrize(
-    ("genuine", "impostor", "expected"),
-    [
-        ([0.9, 0.8], [0.1, 0.2], 0.0),
-        ([0.1, 0.2], [0.8, 0.9], 1.0),
-        ([0.9, 0.3], [0.1, 0.5], 0.5),
-        ([0.5], [0.5], 0.5),
-        ([0.9, 0.8, 0.7, 0.2], [0.1, 0.1, 0.1, 0.3], 0.25),
-        ([0.9, np.nan], [0.1], 0.0),
-    ],
-)
-def test_eer_by_hand(genuine, impostor, expected):
-    found = equal_error_rate(np.array(genuine), np.array(impostor))
-    assert found == pytest.approx(expected, abs=1e-12)
+def test_figures_are_those_of_all_comparisons(result, faces):
+    genuine, impostor = all_comparisons(embeddings_of(result, faces), faces.subjects, faces.sources)
+    one = result.sel(model="linear", group="all")
+    assert float(one["eer"].sel(estimate="value")) == equal_error_rate(genuine, impostor)
+    assert (int(one["n_genuine"]), int(one["n_impostor"])) == (len(genuine), len(impostor))
+    assert int(one["impostor_comparisons"]) == len(impostor)
+    at = float(one["threshold"].sel(fmr=0.1))
+    value = one.sel(fmr=0.1, estimate="value")
+    assert float(value["false_match_rate"]) == pytest.approx((impostor >= at).mean())
+    assert float(value["false_non_match_rate"]) == pytest.approx((genuine < at).mean())
+    for name in ("eer", "d_prime", "false_match_rate", "false_non_match_rate"):
+        lower, mid, upper = (one[name].sel(estimate=e) for e in ("lower", "value", "upper"))
+        resolved = np.isfinite(mid)
+        assert bool((lower <= mid).where(resolved, True).all())
+        assert bool((mid <= upper).where(resolved, True).all())
 
 
-def test_one_sided_data_has_no_eer():
-    assert np.isnan(equal_error_rate(np.array([0.5]), np.array([])))
+def test_what_is_not_resolved_is_nan_and_says_why(result):
+    one = result.sel(model="linear", group="all")
+    assert result["fmr"].to_numpy().tolist() == list(FMRS)
+    assert np.isnan(one["threshold"].sel(fmr=1e-3))
+    assert np.isnan(one["false_match_rate"].sel(fmr=1e-3)).all()
+    assert one["note"].sel(fmr=1e-3).item() == (
+        "no threshold: it takes 10,000 impostor comparisons of the face set"
+    )
+    assert one["note"].sel(fmr=0.1).item() == ""
 
 
-@pytest.mark.parametrize("fmr", [0.1, 0.05, 0.01, 0.002])
-@pytest.mark.parametrize("decimals", [None, 2])
-def test_threshold_is_the_lowest_that_keeps_the_rate(fmr, decimals):
-    _, impostor = scores(decimals=decimals)
-    threshold = threshold_at_fmr(impostor, fmr)
-    assert (impostor >= threshold).mean() <= fmr
-    below = impostor[impostor < threshold].max()
-    assert (impostor >= below).mean() > fmr
+def test_groups_are_of_comparisons_within_them(result, faces):
+    assert result["group"].to_numpy().tolist() == ["all", "blue", "red", MIXED]
+    counts = result.sel(model="linear")
+    assert int(counts["n_genuine"].sel(group="red")) == 7 * 10
+    assert int(counts["n_impostor"].sel(group="red")) == 35 * 34 / 2 - 70
+    assert int(counts["n_impostor"].sel(group=MIXED)) == 35 * 25
+    assert int(counts["n_genuine"].sel(group=MIXED)) == 0
+    total = counts["n_impostor"].sel(group=["blue", "red", MIXED]).sum()
+    assert int(total) == int(counts["n_impostor"].sel(group="all"))
+    red = np.flatnonzero(faces.table["hue"] == "red")
+    some = embeddings_of(result, faces)[red]
+    genuine, impostor = all_comparisons(some, faces.subjects[red], faces.sources[red])
+    found = counts.sel(group="red", estimate="value")
+    assert float(found["eer"]) == equal_error_rate(genuine, impostor)
+    at = float(counts["threshold"].sel(fmr=0.1))
+    assert float(found["false_match_rate"].sel(fmr=0.1)) == pytest.approx((impostor >= at).mean())
 
 
-def test_a_rate_needs_ten_expected_errors():
-    assert comparisons_needed(1e-3) == 10_000
-    assert comparisons_needed(0.03) == 334
-    _, impostor = scores(n_impostor=9_999)
-    assert np.isnan(threshold_at_fmr(impostor, 1e-3))
-    assert np.isfinite(threshold_at_fmr(np.append(impostor, np.float32(0)), 1e-3))
-    for rate in (0, 1, -0.1, np.nan):
-        with pytest.raises(ParameterError):
-            comparisons_needed(rate)
+def test_crossed_groups_and_gaps(faces):
+    table = faces.table.copy()
+    table.loc[table.index[0], "hat"] = ""
+    some = fl.Faces(table, images=faces.images, aligned="arcface")
+    found = verify(some, group=["hue", "hat"])
+    names = found["group"].to_numpy().tolist()
+    assert names == ["all", "blue / no", "blue / yes", "red / no", "red / yes", MIXED]
+    with pytest.raises(UnknownNameError, match="Did you mean 'hue'"):
+        verify(faces, group="hu")
+    odd = fl.Faces(faces.table.assign(g="all"), images=faces.images, aligned="arcface")
+    with pytest.raises(ParameterError, match="meaning of their own"):
+        verify(odd, group="g")
 
 
-def test_every_comparison_once():
+def test_curve_goes_through_the_thresholds(result, faces):
+    one = result.sel(model="linear", group="all")
+    on_curve = one["curve"].sel(curve_fmr=0.1, method="nearest")
+    at_threshold = one["false_non_match_rate"].sel(fmr=0.1, estimate="value")
+    assert float(on_curve) == pytest.approx(float(at_threshold))
+    curve = one["curve"].dropna("curve_fmr").to_numpy()
+    assert (np.diff(curve) <= 1e-12).all()
+    assert curve[-1] == 0
+
+
+def test_extremes_are_the_worst(result, faces):
+    one = result.sel(model="linear")
+    every = compare_all(embeddings_of(result, faces), faces.subjects, faces.sources)
+    names = np.array(faces.names)
+    worst = int(np.argmin(np.where(every.genuine, every.scores, 2)))
+    first = one.sel(comparison="genuine").isel(rank=0)
+    assert first["extreme_probe"].item() == names[every.probe[worst]]
+    assert first["extreme_reference"].item() == names[every.reference[worst]]
+    assert float(first["extreme_similarity"]) == pytest.approx(float(every.scores[worst]))
+    best = one["extreme_similarity"].sel(comparison="impostor").to_numpy()
+    assert (np.diff(best) <= 0).all()
+
+
+def test_listed_pairs_with_folds(faces):
+    pairs = fl.make_pairs(faces, n_pairs=100, seed=1)
+    pairs["fold"] = np.arange(len(pairs)) % 4
+    found = verify(faces, pairs).sel(model="linear")
+    assert int(found["n_genuine"].sel(group="all")) == pairs["genuine"].sum()
+    assert int(found["impostor_comparisons"]) == 60 * 59 / 2 - 120  # thresholds: all of them
+    lower, value, upper = found["accuracy"].sel(estimate=["lower", "value", "upper"]).to_numpy()
+    assert 0.3 <= lower <= value <= upper <= 1
+    assert found["accuracy_by_fold"].mean() == pytest.approx(value)
+    assert found.attrs["comparisons"] == "the pairs given"
+    few = found.sel(fmr=0.1, group="all")
+    assert np.isfinite(few["threshold"])
+    assert few["note"].item() == "50 impostor comparisons; it takes 100"
+    assert np.isnan(few["false_match_rate"]).all()
+    assert np.isfinite(few["false_non_match_rate"].sel(estimate="value"))
+    with pytest.raises(PairError, match="lack the column"):
+        verify(faces, pairs.drop(columns="genuine"))
+
+
+def test_failures_to_acquire_stand_beside_the_error_rates(orl, tmp_path):
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(7, 5)).astype(np.float32)
-    embeddings[6] = np.nan  # a face that was not found
-    subjects = np.array(list("aabbcca"), object)
-    sources = np.array(["0", "1", "2", "2", "4", "5", "6"], object)
-    genuine, impostor = all_comparisons(embeddings, subjects, sources)
-    unit = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    expected = {True: [], False: []}
-    for i in range(6):
-        for j in range(i + 1, 6):
-            if sources[i] != sources[j]:
-                expected[subjects[i] == subjects[j]].append(unit[i] @ unit[j])
-    np.testing.assert_allclose(np.sort(genuine), np.sort(expected[True]), atol=1e-6)
-    np.testing.assert_allclose(np.sort(impostor), np.sort(expected[False]), atol=1e-6)
+    images = [orl.image(i) for i in (0, 1, 10, 11)]
+    images += [rng.integers(100, 150, (112, 92, 3), dtype=np.uint8) for _ in range(2)]
+    table = pd.DataFrame(
+        {"subject": list("aabbcc"), "light": ["on"] * 4 + ["off"] * 2},
+        index=[f"f{i}" for i in range(6)],
+    )
+    some = fl.Faces(table, images=images)
+    found = verify(some, models=["mobilefacenet"], group="light").sel(model="mobilefacenet")
+    rates = found["failure_to_acquire"].sel(estimate="value")
+    assert float(rates.sel(group="all")) == pytest.approx(2 / 6)
+    assert float(rates.sel(group="off")) == 1
+    on = found["failure_to_acquire"].sel(group="on")
+    assert on.to_numpy().tolist() == [0, 0, 1]  # none of two people: the rule of three says nothing
+    assert found["group"].to_numpy().tolist() == ["all", "off", "on"]  # nothing is mixed
 
 
-def test_listed_pairs_are_compared_as_in_all():
+def test_a_second_call_embeds_nothing(faces, tmp_path, capsys):
+    seen = []
+
+    class Counting(Linear):
+        def forward(self, images):
+            seen.append(len(images))
+            return super().forward(images)
+
+    model = fl.wrap_model(Counting(), name="counting")
+    for _ in range(2):
+        verify(faces, models=[model], store=tmp_path / "r.zarr")
+    assert sum(seen[-1:]) == 1  # the reference crop alone
+
+
+def test_a_result_travels_as_netcdf(result, tmp_path):
+    result.to_netcdf(tmp_path / "v.nc")
+    import xarray as xr
+
+    with xr.open_dataset(tmp_path / "v.nc") as opened:
+        xr.testing.assert_allclose(opened["eer"], result["eer"])
+        assert opened["eer"].attrs["long_name"] == "equal error rate"
+
+
+def test_table_to_read(result):
+    table = fl.verification.summary_table(result, model="linear", fmr=0.1)
+    assert table.index.tolist() == ["all", "blue", "red", MIXED]
+    assert table.loc["all", "EER"].endswith("]")
+    assert "[" in table.loc["red", "FMR at 0.1"]
+    assert table.loc[MIXED, "FNMR at 0.1"] == ""
+    unresolved = fl.verification.summary_table(result, model="linear", fmr=1e-3)
+    assert unresolved.loc["all", "FMR at 0.001"] == "not resolved"
+    with pytest.raises(UnknownNameError):
+        fl.verification.summary_table(result, model="liner")
+    with pytest.raises(ParameterError, match="fmr=0.5 has no threshold"):
+        fl.verification.summary_table(result, model="linear", fmr=0.5)
+
+
+def test_sentences_say_the_figures(result, faces):
+    text = fl.results.describe_verification(result, model="linear", fmr=0.1)
+    one = result.sel(model="linear", group="all")
+    value, lower, upper = 100 * one["eer"].to_numpy()
+    assert text.startswith(
+        f"Equal error rate {value:.2f} % (95 % of resampled sets of people: {lower:.2f} to "
+        f"{upper:.2f} %) over 1,770 comparisons, 120 of them genuine."
+    )
+    assert f"At the threshold {float(one['threshold'].sel(fmr=0.1)):.3f}, set at FMR 1e-1" in text
+    rare = fl.results.describe_verification(result, model="linear", fmr=1e-4)
+    assert "At FMR 1e-4 there is no threshold: it takes 100,000 impostor comparisons" in rare
+    pairs = fl.make_pairs(faces, n_pairs=60, folds=3)
+    listed = fl.results.describe_verification(verify(faces, pairs), model="linear", fmr=0.1)
+    assert "mean over 3 folds; standard error of the folds" in listed
+
+
+def test_one_sided_and_empty_groups():
+    """A group of one person has no impostor comparison, and no interval."""
     rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(6, 5)).astype(np.float32)
-    embeddings[5] = np.nan
-    subjects = np.array(list("aabbca"), object)
-    every = compare_all(embeddings, subjects, np.arange(6).astype(object))
-    assert len(every.scores) == 10
-    assert (every.reference < every.probe).all()
-    listed = compare_pairs(embeddings, subjects, np.array([[1, 0], [3, 1], [5, 0]]))
-    assert listed.genuine.tolist() == [True, False]
-    assert listed.probe.tolist() == [1, 3]
-    assert listed.n_subjects == 3
-    row = (every.reference == 1) & (every.probe == 3)
-    assert listed.scores[1] == pytest.approx(every.scores[row].item())
+    subjects = np.array(list("aaab"), object)
+    every = compare_all(rng.normal(size=(4, 8)), subjects, np.arange(4).astype(object))
+    found = figures_of(
+        every, thresholds=[np.nan] * len(FMRS), groups=["all", "x", "y", MIXED],
+        codes=np.array([1, 1, 1, 2]), n_draws=20,
+    )  # fmt: skip
+    assert found["n_impostor"].to_numpy().tolist() == [3, 0, 0, 3]
+    assert np.isnan(found["eer"].sel(group=["x", "y", MIXED])).all()
+    assert found["n_subjects"].to_numpy().tolist() == [2, 1, 0, 2]
 
 
-@pytest.mark.parametrize("decimals", [None, 1])
-def test_error_curve_is_the_roc_of_scikit_learn(decimals):
-    genuine, impostor = scores(decimals=decimals)
-    labels = np.repeat([1, 0], [len(genuine), len(impostor)])
-    expected = roc_curve(labels, np.concatenate([genuine, impostor]), drop_intermediate=False)
-    thresholds, fmr, fnmr = error_curve(genuine, impostor)
-    np.testing.assert_allclose(fmr[::-1], expected[0], atol=1e-12)
-    np.testing.assert_allclose(1 - fnmr[::-1], expected[1], atol=1e-12)
-    np.testing.assert_allclose(thresholds[::-1], expected[2])
-    assert np.isnan(error_curve(genuine, np.array([]))[1]).all()
+def test_embedding_without_bands(faces, tmp_path):
+    tree = fl.embed(
+        faces, models=[fl.wrap_model(Linear(), name="linear")], store=tmp_path / "r.zarr",
+        progress=False,
+    )  # fmt: skip
+    assert list(tree["embeddings/linear"].children) == ["intact"]
+    assert tree.attrs["models"] == ["linear"]
+    assert torch.isfinite(torch.tensor(tree["embeddings/linear/intact"]["embedding"].values)).all()
 
 
-def test_d_prime_by_hand():
-    """Means 3 and 1, variances 1 and 4: 2 / sqrt(2.5)."""
-    genuine, impostor = np.array([2.0, 4.0, np.nan]), np.array([-1.0, 3.0])
-    assert d_prime(genuine, impostor) == pytest.approx(2 / np.sqrt(2.5))
-    assert np.isnan(d_prime(genuine, impostor[:1]))
-    assert np.isnan(d_prime(np.ones(3), np.ones(3)))
+def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
+    monkeypatch.setattr("freqlab.verification._MOST_COMPARISONS", 100)
+    with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*give pairs="):
+        verify(faces)
+    verify(faces, fl.make_pairs(faces, n_pairs=20))
 
 
-def test_accuracy_by_folds_by_hand():
-    """Fold 1 is decided by a threshold of fold 2, between 0.5 and 0.9, and the other way round."""
-    scores = np.array([0.6, 0.8, 0.1, 0.72, 0.9, 0.95, 0.5, 0.3])
-    genuine = np.array([1, 1, 0, 0, 1, 1, 0, 0], bool)
-    folds = np.array([1, 1, 1, 1, 2, 2, 2, 2])
-    found = accuracy_by_folds(scores, genuine, folds)
-    # on fold 2 every threshold between 0.5 and 0.9 is right; on fold 1 two of them make one error:
-    # between 0.1 and 0.6 (0.72 is wrong), which is the widest, and between 0.72 and 0.8
-    np.testing.assert_allclose(found.thresholds, [0.7, 0.35])
-    np.testing.assert_allclose(found.by_fold, [0.5, 0.75])
-    assert found.mean == pytest.approx(0.625)
-    assert found.standard_error == pytest.approx(np.std([0.5, 0.75], ddof=1) / np.sqrt(2))
+@pytest.mark.parametrize("gap", [None, np.nan, ""])
+def test_faces_without_a_group(faces, gap):
+    table = faces.table.assign(hue=faces.table["hue"].astype(object))
+    table.loc[table.index[:2], "hue"] = gap
+    some = fl.Faces(table, images=faces.images, aligned="arcface")
+    found = verify(some, group="hue").sel(model="linear")
+    assert found["group"].to_numpy().tolist() == ["all", "blue", "red", MIXED]
+    assert int(found["n_impostor"].sel(group="red")) == 33 * 32 / 2 - (3 + 6 * 10)
+    for wrong in ([], ["hue", "hue"]):
+        with pytest.raises(ParameterError, match="group="):
+            verify(faces, group=wrong)
 
 
-def test_accuracy_of_folds_with_ties_and_gaps():
-    scores = np.array([0.5, 0.5, 0.5, 0.5, np.nan, 0.9])
-    genuine = np.array([1, 0, 1, 0, 1, 1], bool)
-    found = accuracy_by_folds(scores, genuine, np.array([0, 0, 1, 1, 2, 2]))
-    assert found.by_fold[2] == 0.5  # the pair without a score is wrong
-    with pytest.raises(ParameterError, match="two folds or more"):
-        accuracy_by_folds(scores, genuine, np.zeros(6, int))
+def test_a_group_of_numbers(faces):
+    table = faces.table.assign(age=np.where(np.arange(60) < 30, 20, 40))
+    some = fl.Faces(table, images=faces.images, aligned="arcface")
+    assert verify(some, group="age")["group"].to_numpy().tolist() == ["all", "20", "40", MIXED]
 
 
-@pytest.mark.parametrize("decimals", [None, 2, 1])
-@pytest.mark.parametrize("seed", range(3))
-def test_thresholds_in_bounded_memory_are_the_same(monkeypatch, decimals, seed):
-    """Also with many equal scores, and in blocks that do not divide the faces."""
-    monkeypatch.setattr("freqlab.verification._SCORES_PER_STEP", 370)
-    rng = np.random.default_rng(seed)
-    embeddings = rng.normal(size=(300, 3 if decimals else 8)).astype(np.float32)
-    if decimals:
-        embeddings = np.sign(embeddings).round(decimals)
-    embeddings[7] = np.nan
-    subjects = np.array([f"p{i % 60}" for i in range(300)], object)
-    sources = np.array([f"s{i // 2}" for i in range(300)], object)
-    rates = [0.3, 0.1, 0.05, 0.01, 0.002, 1e-3, 1e-4]
-    found, n_impostor = impostor_thresholds(embeddings, subjects, sources, rates)
-    _, impostor = all_comparisons(embeddings, subjects, sources)
-    assert n_impostor == len(impostor)
-    np.testing.assert_array_equal(found, [threshold_at_fmr(impostor, rate) for rate in rates])
-    assert np.isnan(found[-1])
+def test_accuracy_of_uneven_folds_lies_in_its_interval(faces):
+    pairs = fl.make_pairs(faces, n_pairs=200, seed=1)
+    pairs["fold"] = np.where(np.arange(len(pairs)) % 10 == 0, 2, 1)
+    found = verify(faces, pairs, n_draws=200).sel(model="linear")
+    value, lower, upper = found["accuracy"].to_numpy()
+    assert lower < value < upper
+    assert value == pytest.approx(float(found["accuracy_by_fold"].mean()))
+    for folds, fault in ((np.nan, "pairs have no fold"),):
+        broken = pairs.assign(fold=pairs["fold"].where(pairs.index > 3, folds))
+        with pytest.raises(ParameterError, match=fault):
+            verify(faces, broken)
+    one = verify(faces, pairs.assign(fold=1))
+    assert "accuracy" not in one
+    assert np.isfinite(one["eer"].sel(group="all", estimate="value")).all()
 
 
-def test_no_impostor_no_threshold():
-    embeddings = np.ones((3, 4), np.float32)
-    same = np.array(["a"] * 3, object)
-    found, n_impostor = impostor_thresholds(embeddings, same, np.array(list("xyz"), object))
-    assert n_impostor == 0
-    assert np.isnan(found).all()
+def test_a_perfect_accuracy_is_not_certain():
+    images = [np.full((112, 112, 3), 20 * s + i, np.uint8) for s in range(1, 9) for i in range(3)]
+    subjects = [f"p{s}" for s in range(8) for _ in range(3)]
+    table = pd.DataFrame({"subject": subjects}, index=[f"f{i}" for i in range(24)])
+    levels = fl.Faces(table, images=images, aligned="arcface")
+
+    def direction(crops):  # one direction of the plane for each level of grey
+        angle = crops.mean((1, 2, 3)) / 60
+        return torch.stack([angle.cos(), angle.sin()], 1)
+
+    pairs = fl.make_pairs(levels, folds=2)
+    found = verify(levels, pairs, models=[direction]).isel(model=0)
+    assert found["accuracy"].to_numpy() == pytest.approx([1, 1 - 3 / 8, 1])
 
 
-def test_embeddings_without_a_direction_are_left_out():
-    rng = np.random.default_rng(0)
-    embeddings = rng.normal(size=(6, 4)).astype(np.float32)
-    embeddings[1], embeddings[2] = 0, np.nan
-    subjects, sources = np.array(list("aabbcc"), object), np.arange(6).astype(object)
-    assert is_usable(embeddings).tolist() == [True, False, False, True, True, True]
-    every = compare_all(embeddings, subjects, sources)
-    assert len(every.scores) == 6
-    assert np.isfinite(every.scores).all()
-    assert impostor_thresholds(embeddings, subjects, sources)[1] == 5
-    listed = compare_pairs(embeddings, subjects, np.array([[0, 1], [3, 2], [4, 3]]))
-    assert listed.probe.tolist() == [4]
-
-
-def test_a_fold_that_no_other_decides_has_no_accuracy():
-    scores = np.array([np.nan, np.nan, 0.3, 0.9])
-    genuine = np.array([True, False, False, False])
-    found = accuracy_by_folds(scores, genuine, np.array([1, 1, 2, 2]))
-    assert np.isnan(found.by_fold[1])
+def test_two_people_give_no_interval_of_what_needs_impostors(faces):
+    few = faces.select(range(10))
+    found = verify(few).sel(model="linear", group="all")
+    assert np.isfinite(found["eer"].sel(estimate="value"))
+    assert np.isnan(found["eer"].sel(estimate=["lower", "upper"])).all()
+    assert np.isnan(found["d_prime"].sel(estimate=["lower", "upper"])).all()

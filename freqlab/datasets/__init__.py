@@ -1,16 +1,5 @@
 """Face sets by name, by folder, by table. Nothing is ever downloaded."""
 
-from freqlab.datasets.listing import IMAGE_SUFFIXES
-from freqlab.datasets.registry import FaceSet, face_set_names, known_face_sets, load_faces
-from freqlab.datasets.tables import load_csv, load_folder, load_orl
+import lazy_loader as _lazy
 
-__all__ = [
-    "IMAGE_SUFFIXES",
-    "FaceSet",
-    "face_set_names",
-    "known_face_sets",
-    "load_csv",
-    "load_faces",
-    "load_folder",
-    "load_orl",
-]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

@@ -24,7 +24,7 @@ from freqlab.datasets.listing import (
     wrong_layout,
 )
 from freqlab.datasets.surveying import Survey
-from freqlab.faces import Faces
+from freqlab.faces.table import Faces
 
 __all__ = [
     "RFW_ETHNICITIES",

@@ -13,7 +13,7 @@ import pandas as pd
 
 from freqlab.datasets.listing import as_text, existing_folder, survey, wrong_layout
 from freqlab.errors import FaceSetError
-from freqlab.faces import Faces
+from freqlab.faces.table import Faces
 
 __all__ = ["load_faceforensics"]
 

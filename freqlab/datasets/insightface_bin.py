@@ -20,9 +20,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from freqlab.errors import FaceSetError, ParameterError, UnsafePickleError
-from freqlab.faces import Faces, decode_image
-from freqlab.pickle_scan import check_memo
-from freqlab.templates import template
+from freqlab.faces.table import Faces, decode_image
+from freqlab.images.templates import template
+from freqlab.unpickling import check_memo
 
 __all__ = ["BinPairs", "load_bin", "read_bin"]
 
@@ -57,7 +57,7 @@ def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) ->
     A photograph that stands in several pairs is one face. Files of this kind do not say who is
     who: **subjects are the connected components of the genuine pairs**. Faces that no chain of
     genuine pairs joins count as different people, though they may show one person. So read the
-    pairs that the file declares (:func:`freqlab.protocols.read_pairs`), and be wary of
+    pairs that the file declares (:func:`freqlab.datasets.protocols.read_pairs`), and be wary of
     statements over all impostor comparisons of the set.
 
     Images stay encoded in memory (the file's size, tens of megabytes) and are decoded each time

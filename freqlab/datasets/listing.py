@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pandas as pd
 
-from freqlab.csv_text import as_written, read_table
 from freqlab.datasets.surveying import Survey, natural_key, shown, some, survey
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.faces import LANDMARK_COLUMNS, PEOPLE_COLUMNS
-from freqlab.file_kinds import IMAGE_SUFFIXES, TEXT_FILE, kind_of_file
-from freqlab.spelling import Spellings, difference, existing_path, plain, spelled_hint
+from freqlab.faces.table import LANDMARK_COLUMNS, PEOPLE_COLUMNS
+from freqlab.images.file_kinds import IMAGE_SUFFIXES, TEXT_FILE, kind_of_file
+from freqlab.text.csv import as_written, read_table
+from freqlab.text.spelling import Spellings, difference, existing_path, plain, spelled_hint
 
 __all__ = [
     "IMAGE_SUFFIXES",

@@ -20,8 +20,8 @@ from freqlab.datasets.listing import (
 )
 from freqlab.datasets.surveying import Survey, some
 from freqlab.errors import FaceSetError
-from freqlab.faces import Faces
-from freqlab.templates import template
+from freqlab.faces.table import Faces
+from freqlab.images.templates import template
 
 __all__ = ["load_frll", "load_mad22"]
 

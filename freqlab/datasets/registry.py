@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from freqlab.csv_text import read_table
 from freqlab.datasets import benchmarks
 from freqlab.datasets.forensics import load_faceforensics
 from freqlab.datasets.insightface_bin import load_bin
@@ -29,11 +28,12 @@ from freqlab.datasets.tables import (
     load_orl,
 )
 from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, UnknownNameError
-from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
-from freqlab.file_kinds import TEXT_FILE, kind_of_file, suffix_of
-from freqlab.spelling import existing_path, spelled_hint
+from freqlab.faces.table import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.images.file_kinds import TEXT_FILE, kind_of_file, suffix_of
+from freqlab.text.csv import read_table
+from freqlab.text.spelling import existing_path, spelled_hint
 
-__all__ = ["FaceSet", "face_set_names", "known_face_sets", "load_faces"]
+__all__ = ["FaceSet", "known", "load_faces", "names"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _OF_TABLES = (".csv", ".tsv", ".tab")
@@ -85,7 +85,7 @@ def load_faces(
     Parameters
     ----------
     source
-        A name (:func:`known_face_sets`), a folder of ``subject/image`` files, a table (CSV, also
+        A name (:func:`known`), a folder of ``subject/image`` files, a table (CSV, also
         with tabs or semicolons), or an insightface ``.bin`` file.
     root
         With a name: the folder of the set; with ``"csv"`` and ``"bin"`` the file. With a CSV
@@ -95,7 +95,7 @@ def load_faces(
         or warped again.
     landmarks
         CSV file of landmarks, as ``freqlab landmarks`` writes it: a column ``face`` and the ten
-        columns :data:`freqlab.faces.LANDMARK_COLUMNS`. They are used instead of detecting; a
+        columns :data:`freqlab.faces.table.LANDMARK_COLUMNS`. They are used instead of detecting; a
         face that the table lacks is detected.
     outside
         Whether a CSV file may name images outside the folder its paths start from (absolute
@@ -123,13 +123,13 @@ def load_faces(
     Notes
     -----
     A table has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
-    (its name; the path by default), the ten columns :data:`freqlab.faces.LANDMARK_COLUMNS`, and
-    any columns of metadata. Its columns are separated by commas, semicolons, tabs or bars; with
+    (its name; the path by default), the ten columns :data:`freqlab.faces.table.LANDMARK_COLUMNS`,
+    and any columns of metadata. Its columns are separated by commas, semicolons, tabs or bars; with
     semicolons and tabs, numbers may have a decimal comma. A path that is not there is looked for
     with other slashes, spaces and letter case, and in the other form of Unicode.
 
-    Images are read in the formats of :data:`freqlab.file_kinds.FORMATS`, HEIC with the plug-in
-    that ``pip install 'freqlab[heic]'`` brings.
+    Images are read in the formats of :data:`freqlab.images.file_kinds.FORMATS`, HEIC with the
+    plug-in that ``pip install 'freqlab[heic]'`` brings.
     """
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise ParameterError(
@@ -167,12 +167,12 @@ def _with_landmarks(faces: Faces, file: Path) -> Faces:
     return dataclasses.replace(faces, landmarks=points, notes=(*faces.notes, *remarks))
 
 
-def face_set_names() -> list[str]:
+def names() -> list[str]:
     """Names that :func:`load_faces` knows."""
     return list(_SETS)
 
 
-def known_face_sets() -> pd.DataFrame:
+def known() -> pd.DataFrame:
     """The face sets known by name, as a table.
 
     Returns

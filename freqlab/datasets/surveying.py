@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from freqlab.file_kinds import (
+from freqlab.images.file_kinds import (
     IMAGE_SUFFIXES,
     kind_of_file,
     kind_of_suffix,

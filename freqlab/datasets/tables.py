@@ -21,10 +21,10 @@ from freqlab.datasets.listing import (
     wrong_layout,
 )
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.faces import LANDMARK_COLUMNS, Faces, landmarks_of
-from freqlab.file_kinds import IMAGE_SUFFIXES, kind_of_suffix, suffix_of, why_unread
+from freqlab.faces.table import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.images.file_kinds import IMAGE_SUFFIXES, kind_of_suffix, suffix_of, why_unread
 from freqlab.resources import resource
-from freqlab.spelling import Folders, difference, existing_path
+from freqlab.text.spelling import Folders, difference, existing_path
 
 __all__ = ["load_csv", "load_folder", "load_named_csv", "load_named_folder", "load_orl"]
 

@@ -19,10 +19,7 @@ import traitlets
 import xarray as xr
 from matplotlib.figure import Figure
 
-from freqlab.csv_text import csv_of
-from freqlab.errors import FreqlabError, ParameterError, check_name
-from freqlab.faces import Faces
-from freqlab.inspection import (
+from freqlab.edits.inspection import (
     OPERATIONS,
     Edited,
     Inspection,
@@ -32,15 +29,17 @@ from freqlab.inspection import (
     model_numbers,
     row_of,
 )
+from freqlab.errors import FreqlabError, ParameterError, check_name
+from freqlab.faces.table import Faces
 from freqlab.inspector.controls import KINDS, Controls, rates_of
 from freqlab.inspector.drawing import plane_of
-from freqlab.inspector.panel import Panel, html_table
+from freqlab.inspector.panel import Panel, View, html_table
 from freqlab.inspector.widgets import Downloads
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.plots.inspection import inspection_plot
-from freqlab.profiles import influence_spread
-from freqlab.selection import (
+from freqlab.results.profiles import influence_spread
+from freqlab.results.selection import (
     ORDERS,
     column_values,
     default_fmr,
@@ -50,6 +49,7 @@ from freqlab.selection import (
     select_pair,
     threshold_of,
 )
+from freqlab.text.csv import csv_of
 
 __all__ = ["Inspector", "inspect"]
 
@@ -144,7 +144,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     locked = traitlets.Bool(False)
     """Whether the chosen bands stay when another pair is shown."""
     order = traitlets.Unicode("index")
-    """One of ``freqlab.inspection.ORDERS``, in which previous and next walk."""
+    """One of ``freqlab.edits.inspection.ORDERS``, in which previous and next walk."""
     where = traitlets.Dict()
     """Values that the pairs have, by column."""
     fmr = traitlets.Float()
@@ -251,7 +251,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._table, self._bands_table = widgets.HTML(), widgets.HTML()
         self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
         self._downloads = Downloads(files=_FILES)
-        self._panels = [Panel(self), Panel(self)]
+        self._panels = [Panel(), Panel()]
         self._beside = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
         details = widgets.Accordion(
             children=[widgets.VBox([self._table, self._bands_table]), self._code],
@@ -493,7 +493,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._edited.clear()
         self._sync()
         for panel, model in zip(self._panels, self.models, strict=False):
-            panel.show_pair(model)
+            panel.show_pair(self._view(model), self.spread(model))
         result, part = self.inspection.result, {"pair": self.pair, "side": self.side}
         numbers = model_numbers(result, **part, fmr=self.fmr)  # type: ignore[arg-type]
         self._table.value = html_table(numbers, "By model")
@@ -510,13 +510,25 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._edited.clear()
         shown = list(zip(self._panels, self.models, strict=False))
         for panel, model in shown:  # pictures first: they need no network
-            panel.show_pictures(model)
+            panel.show_pictures(self._view(model))
         self._sync()
         for panel, model in shown:
-            panel.show_verdict(model)
+            panel.show_verdict(self._view(model), functools.partial(self.edited, model))
             if operation:
-                panel.show_drawing(model)
+                panel.show_drawing(self._view(model), self.spread(model))
         self._code.value = self.code()
+
+    def _view(self, model: str) -> View:
+        return View(
+            inspection=self.inspection,
+            model=model,
+            pair=self.pair,
+            side=self.side,
+            kind=self.kind,
+            operation=self.operation,
+            selected=self.selected,
+            fmr=self.fmr,
+        )
 
     def edited(self, model: str) -> Edited:
         """The pair as it is edited, compared by the network of a model."""

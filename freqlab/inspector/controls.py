@@ -7,8 +7,8 @@ from typing import Any
 import ipywidgets as widgets
 import numpy as np
 
-from freqlab.inspection import Inspection
-from freqlab.selection import ORDERS, fmr_text, frequency_unit, pair_columns, threshold_of
+from freqlab.edits.inspection import Inspection
+from freqlab.results.selection import ORDERS, fmr_text, frequency_unit, pair_columns, threshold_of
 
 __all__ = ["KINDS", "Controls", "rates_of"]
 

@@ -14,7 +14,7 @@ from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
-from freqlab.inspection import (
+from freqlab.edits.inspection import (
     Edited,
     EditedFace,
     chosen_text,
@@ -30,7 +30,7 @@ from freqlab.plots.common import (
     largest_absolute,
 )
 from freqlab.plots.influence import drawn_bounds, full_plane
-from freqlab.selection import (
+from freqlab.results.selection import (
     bands_of,
     crop_geometry,
     decision_text,
@@ -39,7 +39,7 @@ from freqlab.selection import (
     select_pair,
     threshold_of,
 )
-from freqlab.shown_text import one_line
+from freqlab.text.shown import one_line
 
 __all__ = [
     "drawing_of",
@@ -82,7 +82,7 @@ def drawing_of(
     result
         From :func:`freqlab.influence`.
     spread
-        Of its pairs, from :func:`freqlab.profiles.influence_spread`.
+        Of its pairs, from :func:`freqlab.results.profiles.influence_spread`.
     pair, model, side
         Which part of it.
     kind

@@ -3,88 +3,96 @@
 from __future__ import annotations
 
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import ipywidgets as widgets
 import numpy as np
 import pandas as pd
+import xarray as xr
 
+from freqlab.edits.inspection import Edited, Inspection
 from freqlab.errors import FreqlabError
 from freqlab.inspector.drawing import drawing_of, edit_pictures, original_pictures, verdict_html
 from freqlab.inspector.widgets import BandPicker, Pictures
-from freqlab.selection import select_pair
-from freqlab.sentences import describe_pair
+from freqlab.results.selection import select_pair
+from freqlab.results.sentences import describe_pair
 
-if TYPE_CHECKING:
-    from freqlab.inspector.app import Inspector
+__all__ = ["Panel", "View", "html_table"]
 
-__all__ = ["Panel", "html_table"]
+
+@dataclass(frozen=True)
+class View:
+    """What is looked at of one model: a pair, from one side, with bands taken off."""
+
+    inspection: Inspection
+    model: str
+    pair: int
+    side: str
+    kind: str
+    operation: str
+    selected: tuple[int, ...]
+    fmr: float
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]
     """What is shown of one model."""
 
-    def __init__(self, inspector: Inspector) -> None:
-        self._of = inspector
+    def __init__(self) -> None:
         self.verdict, self.sentence = widgets.HTML(), widgets.HTML()
         self.pictures, self.picker = Pictures(), BandPicker()
         layout = widgets.Layout(flex="1 1 470px", min_width="0", margin="0 12px 0 0")
         super().__init__([self.verdict, self.pictures, self.picker, self.sentence], layout=layout)
 
-    def show_pair(self, model: str) -> None:
+    def show_pair(self, view: View, spread: xr.Dataset) -> None:
         """Both faces, the bands and the sentence of a pair."""
-        of = self._of
-        data = select_pair(of.inspection.result, pair=of.pair, model=model, side=of.side)
+        result, pair, model, side = view.inspection.result, view.pair, view.model, view.side
+        data = select_pair(result, pair=pair, model=model, side=side)
         names = {role: str(data[role].item()) for role in ("probe", "reference")}
-        self.show_drawing(model)
-        said = describe_pair(
-            of.inspection.result, pair=of.pair, model=model, side=of.side, fmr=of.fmr
-        )
+        self.show_drawing(view, spread)
+        said = describe_pair(result, pair=pair, model=model, side=side, fmr=view.fmr)
         self.sentence.value = f'<p style="line-height:1.4;margin:4px 0">{html.escape(said)}</p>'
         try:
-            crops = {role: of.inspection.crop(face, model=model) for role, face in names.items()}
+            crops = {role: view.inspection.crop(face, model=model) for role, face in names.items()}
         except FreqlabError:
             self.pictures.originals = self.pictures.edits = []
             self.verdict.value = ""
             raise
         self.pictures.originals = original_pictures(crops, names)
 
-    def show_drawing(self, model: str) -> None:
+    def show_drawing(self, view: View, spread: xr.Dataset) -> None:
         """The plane and the profile."""
-        of = self._of
         self.picker.drawing = drawing_of(
-            of.inspection.result,
-            of.spread(model),
-            pair=of.pair,
-            model=model,
-            side=of.side,
-            kind=of.kind,
-            operation=of.operation,
+            view.inspection.result,
+            spread,
+            pair=view.pair,
+            model=view.model,
+            side=view.side,
+            kind=view.kind,
+            operation=view.operation,
         )
 
-    def show_pictures(self, model: str) -> None:
+    def show_pictures(self, view: View) -> None:
         """The edited face; needs no network."""
-        of = self._of
-        faces = of.inspection.faces(
-            pair=of.pair,
-            model=model,
-            bands=of.selected,
-            side=of.side,
-            operation=of.operation,
+        faces = view.inspection.faces(
+            pair=view.pair,
+            model=view.model,
+            bands=view.selected,
+            side=view.side,
+            operation=view.operation,
         )
         self.pictures.edits = edit_pictures(
-            of.inspection.result, faces, bands=of.selected, operation=of.operation
+            view.inspection.result, faces, bands=view.selected, operation=view.operation
         )
 
-    def show_verdict(self, model: str) -> None:
-        """What the network says to the edited pair."""
-        of = self._of
+    def show_verdict(self, view: View, edit: Callable[[], Edited]) -> None:
+        """What the network says to the edited pair, which `edit` embeds."""
         try:
-            edited = of.edited(model)
+            edited = edit()
         except FreqlabError:
             self.verdict.value = ""
             raise
-        self.verdict.value = verdict_html(of.inspection.result, edited, fmr=of.fmr)
+        self.verdict.value = verdict_html(view.inspection.result, edited, fmr=view.fmr)
 
 
 def html_table(table: pd.DataFrame, caption: str) -> str:

@@ -19,8 +19,8 @@ from traitlets import default
 from voila.app import Voila
 
 from freqlab.errors import FreqlabError, check_number
-from freqlab.homes import with_a_home
-from freqlab.private import make_folder
+from freqlab.system.homes import with_a_home
+from freqlab.system.private import make_folder
 
 __all__ = ["serve", "write_notebook"]
 
@@ -134,7 +134,7 @@ def serve(
                     f"--Voila.log_level={logging.ERROR}",
                     "--VoilaConfiguration.template=freqlab",
                     "--VoilaConfiguration.show_tracebacks=True",
-                    "--VoilaConfiguration.kernel_spec_manager_class=freqlab.kernels.OwnKernelSpecs",
+                    "--VoilaConfiguration.kernel_spec_manager_class=freqlab.reports.kernels.OwnKernelSpecs",
                     # the kernel talks to the server through files that only this user can open
                     *(["--KernelManager.transport=ipc"] if os.name == "posix" else []),
                 ]

@@ -1,16 +1,5 @@
 """Face-recognition models: a declaration each, a registry, and one file per family."""
 
-from freqlab.models.callables import wrap_model
-from freqlab.models.loading import load_model
-from freqlab.models.registry import known_models, model_names, register_model
-from freqlab.models.spec import Model, ModelSpec
+import lazy_loader as _lazy
 
-__all__ = [
-    "Model",
-    "ModelSpec",
-    "known_models",
-    "load_model",
-    "model_names",
-    "register_model",
-    "wrap_model",
-]
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

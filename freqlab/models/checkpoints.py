@@ -30,7 +30,7 @@ from freqlab.errors import (
 )
 from freqlab.models.file_kinds import check_plain_file, content_of, what_it_is
 from freqlab.models.notes import note
-from freqlab.pickle_scan import check_pickle
+from freqlab.unpickling import check_pickle
 
 __all__ = [
     "check_archive",

@@ -14,8 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from freqlab.dlib_format import DlibReader, find_dlib_file
 from freqlab.errors import WeightsError
+from freqlab.images.dlib_format import DlibReader, find_dlib_file
 from freqlab.models.recipes import Recipe
 from freqlab.models.spec import ModelSpec
 

@@ -25,6 +25,7 @@ from freqlab.errors import (
     check_name,
     check_number,
 )
+from freqlab.images.templates import template as look_up_template
 from freqlab.models.callables import Embedder, wrap_model
 from freqlab.models.checkpoints import files_of_checkpoint, is_program, read_checkpoint, shapes_of
 from freqlab.models.devices import resolve_device
@@ -43,7 +44,6 @@ from freqlab.models.recipes import (
 from freqlab.models.registry import is_known, recipe_named
 from freqlab.models.spec import Model, Network, state_sha256
 from freqlab.models.timm_models import timm_recipe
-from freqlab.templates import template as look_up_template
 
 __all__ = ["as_model", "load_model", "parse_model"]
 
@@ -97,7 +97,7 @@ def load_model(
     Parameters
     ----------
     model
-        One of :func:`model_names`; ``"timm:<architecture>"`` with a `checkpoint`;
+        One of :func:`names`; ``"timm:<architecture>"`` with a `checkpoint`;
         ``"timm:hf_hub:<owner>/<model>"``; or the path of an ONNX, TorchScript or ``torch.export``
         file. Options may stand behind it, as on the command line:
         ``"elasticface,checkpoint=backbone.pth,depth=100"``.
@@ -364,7 +364,7 @@ def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
     raise WeightsError(
         f"{path} holds weights, but not the network they belong to, nor how its input is prepared: "
         f"name it, as in load_model('<name>', checkpoint={os.fspath(path)!r}), or make it known "
-        f"with register_model. By its tensors {could_be}"
+        f"with register. By its tensors {could_be}"
     )
 
 

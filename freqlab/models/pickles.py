@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, cast
 import torch
 
 from freqlab.errors import UnsafePickleError, WeightsError
-from freqlab.pickle_scan import check_memo
+from freqlab.unpickling import check_memo
 
 __all__ = ["read_pickled_module"]
 

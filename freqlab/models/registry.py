@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from freqlab.errors import ParameterError, check_name
+from freqlab.images.templates import template
 from freqlab.models import (
     dlib_resnet,
     edgeface,
@@ -25,15 +26,14 @@ from freqlab.models.callables import Embedder, as_network
 from freqlab.models.checkpoints import load_weights, read_checkpoint
 from freqlab.models.recipes import Recipe, existing, how_to_get
 from freqlab.models.spec import ModelSpec, Network
-from freqlab.templates import template
 
 __all__ = [
     "built_in_names",
     "is_known",
-    "known_models",
-    "model_names",
+    "known",
+    "names",
     "recipe_named",
-    "register_model",
+    "register",
 ]
 
 _RECIPES: dict[str, Recipe] = {
@@ -44,7 +44,7 @@ _RECIPES: dict[str, Recipe] = {
 _SERIAL = itertools.count(1)
 
 
-def model_names() -> list[str]:
+def names() -> list[str]:
     """Names that :func:`freqlab.load_model` knows, besides paths and ``timm:`` names."""
     return list(_RECIPES)
 
@@ -70,7 +70,7 @@ def recipe_named(name: str) -> Recipe:
     return _RECIPES[check_name("model", name, _RECIPES)]
 
 
-def known_models() -> pd.DataFrame:
+def known() -> pd.DataFrame:
     """The models known by name, as a table.
 
     Returns
@@ -96,7 +96,7 @@ def known_models() -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("model")
 
 
-def register_model(
+def register(
     spec: ModelSpec,
     build: Callable[[], Embedder],
     *,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
+from freqlab.images.templates import Template, template
 from freqlab.models.outputs import pick_output
-from freqlab.templates import Template, template
 
 __all__ = ["Model", "ModelSpec", "Network", "state_sha256"]
 
@@ -31,8 +31,8 @@ class ModelSpec:
     name
         Its name in stores, results and on the command line.
     template
-        Name of the alignment template (:data:`freqlab.templates.TEMPLATES`); it fixes the input
-        size. ``"arcface-224"`` is the square template at another size.
+        Name of the alignment template (:data:`freqlab.images.templates.TEMPLATES`); it fixes the
+        input size. ``"arcface-224"`` is the square template at another size.
     channels
         Order of the colour channels the network was trained on.
     mean, std

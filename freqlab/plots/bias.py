@@ -26,8 +26,8 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, frequency_axis
-from freqlab.selection import fmr_text
-from freqlab.verification import check_fmr
+from freqlab.results.selection import fmr_text
+from freqlab.statistics.error_rates import check_fmr
 
 __all__ = [
     "gaps_plot",
@@ -54,7 +54,7 @@ def group_profile_plot(
     Parameters
     ----------
     profiles
-        From :func:`freqlab.bias_profiles`.
+        From :func:`freqlab.bias.profiles`.
     model, side, comparison
         Which part of it.
     kind
@@ -198,7 +198,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
     Parameters
     ----------
     errors
-        From :func:`freqlab.group_errors`.
+        From :func:`freqlab.bias.errors`.
     fmr
         Nominal false match rate of the threshold, the same for all groups.
 
@@ -258,7 +258,7 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     Parameters
     ----------
     gaps
-        From :func:`freqlab.gaps_together`.
+        From :func:`freqlab.bias.gaps_together`.
     outcome
         Its column on the vertical axis.
     ax

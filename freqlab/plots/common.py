@@ -25,7 +25,7 @@ from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from freqlab.errors import check_name
-from freqlab.shown_text import one_line
+from freqlab.text.shown import one_line
 
 __all__ = [
     "CATEGORICAL",

@@ -35,8 +35,8 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
-from freqlab.selection import bands_of, crop_geometry, fmr_text
-from freqlab.verification import check_fmr
+from freqlab.results.selection import bands_of, crop_geometry, fmr_text
+from freqlab.statistics.error_rates import check_fmr
 
 __all__ = [
     "resolution_error_plot",
@@ -77,7 +77,7 @@ def resolution_heat_plot(
     Parameters
     ----------
     profiles
-        From :func:`freqlab.resolution_profiles`.
+        From :func:`freqlab.resolution.profiles`.
     model, side, comparison
         Which part of it.
     kind
@@ -188,9 +188,9 @@ def resolution_strip_plot(
     Parameters
     ----------
     result
-        From :func:`freqlab.influence` over :func:`freqlab.degraded_pairs`.
+        From :func:`freqlab.influence` over :func:`freqlab.faces.degraded_pairs`.
     profiles
-        Its :func:`freqlab.resolution_profiles`, for the resolutions and their lines.
+        Its :func:`freqlab.resolution.profiles`, for the resolutions and their lines.
     pair
         Label of a pair as it is; its degraded pairs are found.
     model
@@ -211,7 +211,7 @@ def resolution_strip_plot(
     """
     names = result.coords
     if "whole_pair" not in names or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.degraded_pairs made")
+        raise ParameterError(f"pair={pair!r} is not among pairs that fl.faces.degraded_pairs made")
     wanted = result["whole_pair"] == result["whole_pair"].sel(pair=pair)
     kinds = ["none", str(profiles.attrs["degradation"])]
     family = result["pair"].to_numpy()[(wanted & result["degradation"].isin(kinds)).to_numpy()]
@@ -292,7 +292,7 @@ def resolution_error_plot(
     Parameters
     ----------
     errors
-        From :func:`freqlab.resolution_errors`.
+        From :func:`freqlab.resolution.errors`.
     models
         Which models; all by default.
     fmr
@@ -341,7 +341,7 @@ def resolution_leak_plot(
     Parameters
     ----------
     leaks
-        From :func:`freqlab.resolution_leaks`.
+        From :func:`freqlab.resolution.leaks`.
     model, comparison
         Which part of it.
     line
@@ -390,7 +390,7 @@ def resolution_summary_plot(
     Parameters
     ----------
     profiles
-        From :func:`freqlab.resolution_profiles`.
+        From :func:`freqlab.resolution.profiles`.
     model
         Name of the model.
     quantity

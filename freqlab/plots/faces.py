@@ -12,10 +12,10 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.figure import Figure
 
-from freqlab.decoding import decode_photograph
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.images.decoding import decode_photograph
 from freqlab.plots.common import shortened
-from freqlab.results import open_crops
+from freqlab.store.reading import open_crops
 
 __all__ = ["contact_sheet"]
 

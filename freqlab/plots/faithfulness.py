@@ -54,7 +54,8 @@ def deletion_plot(
     Parameters
     ----------
     errors
-        From :func:`freqlab.deletion_errors`, of bands or of :func:`freqlab.saliency_curves`.
+        From :func:`freqlab.faithfulness.deletion_errors`, of bands or of
+        :func:`freqlab.saliency.curves`.
     model, side, protocol, comparison, measure
         Which part of it.
     ax
@@ -94,7 +95,7 @@ def accuracy_plot(
     Parameters
     ----------
     errors
-        From :func:`freqlab.deletion_errors`.
+        From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, protocol
         Which part of it.
     ax
@@ -139,7 +140,7 @@ def advantage_plot(
     Parameters
     ----------
     errors
-        From :func:`freqlab.deletion_errors`.
+        From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, measure
         Which part of it.
     ax
@@ -176,7 +177,7 @@ def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     views
-        From :func:`freqlab.band_views`.
+        From :func:`freqlab.faithfulness.band_views`.
     model
         Which model.
     ax
@@ -197,7 +198,7 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     stability
-        From :func:`freqlab.profile_stability`.
+        From :func:`freqlab.faithfulness.profile_stability`.
     ax
         Where to draw.
     """
@@ -245,7 +246,7 @@ def interaction_plot(
     Parameters
     ----------
     views
-        From :func:`freqlab.band_views`.
+        From :func:`freqlab.faithfulness.band_views`.
     model, comparison
         Which part of it.
     ax
@@ -285,7 +286,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     Parameters
     ----------
     checks
-        From :func:`freqlab.sanity_checks`.
+        From :func:`freqlab.faithfulness.sanity_checks`.
     model
         Which model.
     ax
@@ -326,7 +327,7 @@ def planted_plot(
     Parameters
     ----------
     planted
-        From :func:`freqlab.planted_bands`.
+        From :func:`freqlab.faithfulness.planted_bands`.
     unit
         Of the bands.
     ax

@@ -24,9 +24,8 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.profiles import MIN_REMOVED_RMS, influence_per_contrast
-from freqlab.results import open_crop
-from freqlab.selection import (
+from freqlab.results.profiles import MIN_REMOVED_RMS, influence_per_contrast
+from freqlab.results.selection import (
     about_model,
     bands_of,
     crop_geometry,
@@ -36,6 +35,7 @@ from freqlab.selection import (
     threshold_of,
     with_axes,
 )
+from freqlab.store.reading import open_crop
 
 __all__ = [
     "comparison_plot",
@@ -248,7 +248,7 @@ def profile_plot(
     Parameters
     ----------
     profile
-        From :func:`freqlab.mean_profile`.
+        From :func:`freqlab.results.mean_profile`.
     model, side
         Which part of it.
     kind
@@ -296,7 +296,7 @@ def comparison_plot(
     Parameters
     ----------
     compared
-        From :func:`freqlab.compare`.
+        From :func:`freqlab.results.compare`.
     comparison
         ``"genuine"`` or ``"impostor"``.
     kind

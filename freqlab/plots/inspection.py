@@ -7,8 +7,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from freqlab.edits.inspection import Edited, edit_text, side_by_side, stretched
 from freqlab.errors import check_name
-from freqlab.inspection import Edited, edit_text, side_by_side, stretched
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     LEGEND,
@@ -18,8 +18,8 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, frequency_axis, spectrum_plot
-from freqlab.profiles import influence_spread
-from freqlab.selection import decision_text, fmr_text, select_pair, threshold_of
+from freqlab.results.profiles import influence_spread
+from freqlab.results.selection import decision_text, fmr_text, select_pair, threshold_of
 
 __all__ = ["inspection_plot", "pair_profile_plot"]
 
@@ -47,7 +47,7 @@ def pair_profile_plot(
     kind
         ``"directed"`` or ``"absolute"``.
     spread
-        From :func:`freqlab.profiles.influence_spread`, if it is at hand already.
+        From :func:`freqlab.results.profiles.influence_spread`, if it is at hand already.
     ax
         Where to draw.
 
@@ -115,7 +115,7 @@ def inspection_plot(
     fmr
         False match rate of the threshold in the title.
     spread
-        From :func:`freqlab.profiles.influence_spread`, if it is at hand already.
+        From :func:`freqlab.results.profiles.influence_spread`, if it is at hand already.
     ax
         An axes whose place the plot takes; a new figure by default.
 

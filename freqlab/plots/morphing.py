@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name
-from freqlab.morph_sets import BONA_FIDE, CONTROL
 from freqlab.plots.common import (
     CATEGORICAL,
     LEGEND,
@@ -22,7 +22,6 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
-from freqlab.studies.detection import BASELINES
 
 __all__ = [
     "attack_profile_plot",
@@ -49,7 +48,7 @@ def attack_profile_plot(
     Parameters
     ----------
     profiles
-        From :func:`freqlab.attack_profiles`.
+        From :func:`freqlab.morphing.profiles`.
     model, side
         Which part of it; the reference is the document.
     kind
@@ -99,7 +98,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     Parameters
     ----------
     result
-        From :func:`freqlab.influence` over :func:`freqlab.morph_pairs`.
+        From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`.
     pair
         Label of an attack pair; the pair of its other contributor is found.
     model
@@ -117,7 +116,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     """
     check_name("model", model, [str(name) for name in result["model"].to_numpy()])
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.morph_pairs made")
+        raise ParameterError(f"pair={pair!r} is not among pairs that fl.morphing.make_pairs made")
     at = result.sel(pair=pair)
     a, b = str(at["contributor_a"].item()), str(at["contributor_b"].item())
     if a == b:
@@ -161,7 +160,8 @@ def manipulation_plot(
     Parameters
     ----------
     changes
-        From :func:`freqlab.manipulation_by_kind`, or :func:`freqlab.manipulation` for one kind.
+        From :func:`freqlab.morphing.manipulation_by_kind`, or
+        :func:`freqlab.morphing.manipulation` for one kind.
     model
         Which model.
     quantity
@@ -208,7 +208,7 @@ def detection_plot(
     Parameters
     ----------
     errors
-        From :func:`freqlab.detection_errors`.
+        From :func:`freqlab.morphing.detection_errors`.
     scores
         Which scores; by default all but those of single bands.
     attack
@@ -226,7 +226,7 @@ def detection_plot(
         check_name("score", name, known)
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
-        style = "--" if name in BASELINES else "-"
+        style = "--" if name in errors.attrs["baselines"] else "-"
         label = f"{shortened(name, 28)}: D-EER {eer:.1f} %"
         ax.plot(
             x,
@@ -256,7 +256,7 @@ def score_histogram_plot(
     Parameters
     ----------
     scores
-        From :func:`freqlab.morph_scores`.
+        From :func:`freqlab.morphing.scores`.
     name
         Of the score.
     ax

@@ -20,9 +20,9 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.results import crop_template, open_crop
-from freqlab.selection import fmr_text
-from freqlab.verification import check_fmr
+from freqlab.results.selection import fmr_text
+from freqlab.statistics.error_rates import check_fmr
+from freqlab.store.reading import crop_template, open_crop
 
 __all__ = ["density_plot", "det_plot", "extremes_plot", "score_plot"]
 

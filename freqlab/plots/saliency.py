@@ -23,7 +23,7 @@ from freqlab.plots.common import (
     part_of,
     shortened,
 )
-from freqlab.results import crop_template, open_crop
+from freqlab.store.reading import crop_template, open_crop
 
 __all__ = ["detector_plot", "joint_plot", "plane_plot", "reliability_plot", "saliency_plot"]
 
@@ -38,7 +38,7 @@ def saliency_plot(
     Parameters
     ----------
     maps
-        From :func:`freqlab.corrrise_maps` or :func:`freqlab.gradient_maps`.
+        From :func:`freqlab.saliency.corrrise_maps` or :func:`freqlab.saliency.gradient_maps`.
     pair
         Label of the pair.
     argument
@@ -77,7 +77,7 @@ def plane_plot(
     Parameters
     ----------
     maps
-        From :func:`freqlab.freqrise_maps` or :func:`freqlab.gradient_maps`.
+        From :func:`freqlab.saliency.freqrise_maps` or :func:`freqlab.saliency.gradient_maps`.
     pair
         Label of the pair.
     argument
@@ -116,7 +116,7 @@ def joint_plot(
     Parameters
     ----------
     maps
-        From :func:`freqlab.joint_maps`.
+        From :func:`freqlab.saliency.joint_maps`.
     pair
         Label of the pair.
     n_bands
@@ -167,7 +167,8 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
     Parameters
     ----------
     maps
-        From :func:`freqlab.corrrise_maps` and :func:`freqlab.freqrise_maps`, by name.
+        From :func:`freqlab.saliency.corrrise_maps` and :func:`freqlab.saliency.freqrise_maps`, by
+        name.
     ax
         Where to draw.
 
@@ -204,7 +205,7 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     errors
-        From :func:`freqlab.attack_detection_errors`.
+        From :func:`freqlab.adversarial.detection_errors`.
     ax
         Where to draw.
     """

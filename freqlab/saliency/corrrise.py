@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from freqlab.edits.images import cosines, crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
-from freqlab.saliency.edits import cosines, crop_tensor, embed_edits
 from freqlab.saliency.rise import Estimate, Masks, estimate
 
 __all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]

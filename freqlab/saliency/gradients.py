@@ -22,9 +22,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from freqlab.edits.images import crop_tensor
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
-from freqlab.saliency.edits import crop_tensor
 from freqlab.saliency.freqrise import plane_weights
 
 __all__ = ["ARGUMENTS", "KINDS", "Attribution", "attribute", "band_sums"]

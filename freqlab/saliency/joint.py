@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from freqlab import spectrum
+from freqlab.bands import spectrum
+from freqlab.edits.images import cosines, crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_number
 from freqlab.models.spec import Model
-from freqlab.saliency.edits import cosines, crop_tensor, embed_edits
 
 __all__ = ["Joint", "joint_influence", "window_weights"]
 

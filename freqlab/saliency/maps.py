@@ -15,15 +15,15 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
+from freqlab.edits.pair_sets import PairSets
+from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name
 from freqlab.models.spec import Model
-from freqlab.pair_sets import PairSets
-from freqlab.pairing import SIDES
+from freqlab.results.selection import threshold_of
 from freqlab.saliency import corrrise, freqrise, gradients, joint
-from freqlab.saliency.kept import Arrays, digest_of, kept
 from freqlab.saliency.rise import Estimate
-from freqlab.selection import threshold_of
-from freqlab.shown_text import one_line
+from freqlab.store.cache import Arrays, digest_of, kept
+from freqlab.text.shown import one_line
 
 __all__ = ["PairImages", "corrrise_maps", "freqrise_maps", "gradient_maps", "joint_maps"]
 

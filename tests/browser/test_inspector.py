@@ -200,7 +200,7 @@ def expect(page, run, *, panel=0, model="mobilefacenet", **view):
     """The browser says what the network says to this view."""
     settled(page)
     view = {"pair": 0, **view}
-    edited = fl.Inspection(run).edit(model=model, **view)
+    edited = fl.edits.Inspection(run).edit(model=model, **view)
     assert chosen(page, panel) == list(edited.bands)
     assert shown_similarity(page, panel) == pytest.approx(edited.edited_similarity, abs=6e-4)
 

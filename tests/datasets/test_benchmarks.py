@@ -149,7 +149,7 @@ def test_every_known_set_leaves_system_files_out(tmp_path):
         ),
     }
     assert set(trees) | {"orl", "folder", "csv", "bin", "xqlfw", "cplfw"} == set(
-        fl.face_set_names()
+        fl.datasets.names()
     )
     for name, images in trees.items():
         where = [image.rpartition("/") for image in images]
@@ -418,8 +418,8 @@ def test_frll_in_another_layout(tmp_path):
 
 
 def test_known_face_sets():
-    table = fl.known_face_sets()
-    assert table.index.tolist() == fl.face_set_names()
+    table = fl.datasets.known()
+    assert table.index.tolist() == fl.datasets.names()
     assert table.index.name == "name"
     assert table.columns.tolist() == ["title", "layout", "get", "terms", "citation"]
     benchmarks = table.drop(["folder", "csv", "bin"])
@@ -429,7 +429,7 @@ def test_known_face_sets():
 
 
 def test_every_named_set_needs_its_root():
-    for name in fl.face_set_names():
+    for name in fl.datasets.names():
         if name != "orl":
             with pytest.raises(ParameterError, match=f"'{name}' needs root="):
                 fl.load_faces(name)

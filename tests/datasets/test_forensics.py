@@ -117,7 +117,7 @@ def test_as_benchmarks_lay_it_out(tmp_path, above, c):
     assert (actor["source_video"], actor["method"]) == ("", "")
     assert table.loc[BENCHMARK[6].format(c=c), "source"] == BENCHMARK[0].format(c=c)
     assert table.loc[BENCHMARK[6].format(c=c), "pristine_video"] == "000"
-    assert fl.manipulation_pairs(faces)["method"].isin(["pristine", "FaceShifter"]).any()
+    assert fl.morphing.manipulation_pairs(faces)["method"].isin(["pristine", "FaceShifter"]).any()
 
 
 def test_frames_only_are_read_where_crops_lie_beside_them(tmp_path):
@@ -191,7 +191,7 @@ def test_frames_pair_with_another_frame_of_their_pristine_video(set_folder):
     source = faces.table["source"]
     assert source["manipulated_sequences/Deepfakes/c23/frames/000_003/0001.png"] == second
     assert source["manipulated_sequences/NeuralTextures/c40/frames/003_000/0020.png"] == ""
-    pairs = fl.manipulation_pairs(faces)
+    pairs = fl.morphing.manipulation_pairs(faces)
     made = pairs[pairs["method"] == "Deepfakes"]  # that of frame 0 was made of the reference
     assert made["probe"].str.endswith("000_003/0001.png").tolist() == [True]
     assert made["reference"].tolist() == [first]

@@ -12,8 +12,8 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.datasets.insightface_bin import read_bin
+from freqlab.datasets.protocols import read_pairs
 from freqlab.errors import FaceSetError, ParameterError, UnsafePickleError
-from freqlab.protocols import read_pairs
 
 
 def encoded(value, size=112):

@@ -47,7 +47,7 @@ def test_every_tool_is_read_with_its_contributors(tmp_path):
     assert photographs["subject"].tolist() == ["001", "001", "002", "002"]
     assert (faces.name, faces.aligned) == ("mad22", "arcface")
     assert "SYN-MAD 2022" in faces.credit
-    pairs = fl.morph_pairs(faces)
+    pairs = fl.morphing.make_pairs(faces)
     # a bona fide pair for each of two people; each morph meets both of them
     assert pairs["attack"].value_counts().to_dict() == {
         "bona fide": 2, **dict.fromkeys(morphs.index, 2),
@@ -114,6 +114,8 @@ def test_real_photographs_under_its_names_are_those_of_the_london_set(tmp_path, 
     columns = ["subject", "expression", "morph", "contributor_a", "contributor_b"]
     rows = [sorted(one[columns].itertuples(index=False, name=None)) for one in (faces.table, table)]
     assert rows[0] == rows[1]
-    chosen = fl.choose_documents(faces, document="expression=neutral", live="expression=smiling")
-    pairs = fl.morph_pairs(faces, documents=chosen[0], live=chosen[1])
+    chosen = fl.morphing.choose_documents(
+        faces, document="expression=neutral", live="expression=smiling"
+    )
+    pairs = fl.morphing.make_pairs(faces, documents=chosen[0], live=chosen[1])
     assert pairs["attack"].value_counts().to_dict() == {"OpenCV": 124, "bona fide": 50}

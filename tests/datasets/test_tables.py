@@ -9,7 +9,7 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, UnknownNameError
-from freqlab.faces import LANDMARK_COLUMNS
+from freqlab.faces.table import LANDMARK_COLUMNS
 
 
 def save(path, value=0):
@@ -153,7 +153,7 @@ def test_unknown_set_names_the_nearest():
             fl.load_faces(source)
     with pytest.raises(ParameterError, match="neither root"):
         fl.load_faces("orl", root="x")
-    assert fl.face_set_names()[0] == "orl"
+    assert fl.datasets.names()[0] == "orl"
 
 
 def test_six_faces_of_two(tmp_path):

@@ -15,7 +15,7 @@ from freqlab.inspector.drawing import (
     plane_of,
     verdict_html,
 )
-from freqlab.profiles import influence_spread
+from freqlab.results.profiles import influence_spread
 
 PART = {"model": "mobilefacenet", "side": "probe"}
 
@@ -80,7 +80,7 @@ def test_a_band_without_a_value_is_told(demo, spread):
 
 
 def test_pictures_decode_and_are_described(demo):
-    inspection = fl.Inspection(demo)
+    inspection = fl.edits.Inspection(demo)
     edited = inspection.edit(pair=2, bands=[1, 2], **PART)
     names = {"probe": "a <b>", "reference": "c"}
     originals = original_pictures(edited.crops, names)
@@ -100,7 +100,7 @@ def test_pictures_decode_and_are_described(demo):
 def test_the_verdict_is_well_formed_and_says_both_decisions(demo, resolved):
     result = demo.load().copy(deep=True)
     result["threshold"][:] = 0.99 if resolved else np.nan
-    edited = fl.Inspection(demo).edit(pair=2, bands=[1], **PART)
+    edited = fl.edits.Inspection(demo).edit(pair=2, bands=[1], **PART)
     text = verdict_html(result, edited._replace(similarity=1.0), fmr=1e-3)
     root = ET.fromstring(text)
     assert root.find("b[@class='after']").text == f"{edited.edited_similarity:.3f}"

@@ -25,7 +25,7 @@ def test_wrapped_modules_know_their_weights():
     with pytest.raises(UnknownNameError, match="arcface"):
         fl.wrap_model(first, name="a", template="arcfac")
     with pytest.raises(ParameterError, match="std"):
-        fl.ModelSpec("m", std=0)
+        fl.models.ModelSpec("m", std=0)
     for mean in ([1, 2], "127.5", np.zeros(3), [1, 2, "3"]):
         with pytest.raises(ParameterError, match="mean="):
             fl.wrap_model(first, name="a", mean=mean)
@@ -34,7 +34,7 @@ def test_wrapped_modules_know_their_weights():
     with pytest.raises(ParameterError, match="name=3"):
         fl.wrap_model(first, name=3)
     with pytest.raises(UnknownNameError, match="RGB"):
-        fl.ModelSpec("m", channels="RBG")
+        fl.models.ModelSpec("m", channels="RBG")
 
 
 def blocks(images):
@@ -116,7 +116,7 @@ def test_a_function_that_returns_the_same_memory_each_time(synthetic):
     model = fl.wrap_model(reusing, name="reusing", arrays="numpy")
     crops, none = np.stack(synthetic.images), np.zeros((1, 15), bool)
     labels = fl.rings().label_map(112, 112)
-    found = fl.embed_block(model, crops, none, labels, batch_size=2)[0][:, 0]
+    found = fl.engine.embed_block(model, crops, none, labels, batch_size=2)[0][:, 0]
     expected = blocks(torch.from_numpy(crops).permute(0, 3, 1, 2).float())
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 

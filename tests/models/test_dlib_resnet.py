@@ -4,9 +4,9 @@ import pytest
 import torch
 
 import freqlab as fl
-from freqlab.alignment import cut
-from freqlab.dlib_format import DlibReader, find_dlib_file
 from freqlab.errors import WeightsError, WeightsNotFoundError
+from freqlab.images.alignment import cut
+from freqlab.images.dlib_format import DlibReader, find_dlib_file
 from freqlab.models.dlib_resnet import read_dlib_weights
 
 FILE = "dlib_face_recognition_resnet_model_v1.dat"
@@ -63,7 +63,7 @@ def test_another_file_under_the_known_name_is_refused(tmp_path):
 
 
 def test_missing_package_says_what_to_install(monkeypatch):
-    monkeypatch.setattr("freqlab.dlib_format.importlib.util.find_spec", lambda name: None)
+    monkeypatch.setattr("freqlab.images.dlib_format.importlib.util.find_spec", lambda name: None)
     with pytest.raises(WeightsNotFoundError, match=r"freqlab\[dlib\]"):
         fl.load_model("dlib", device="cpu")
 

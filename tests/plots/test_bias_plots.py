@@ -26,8 +26,8 @@ def study(tmp_path_factory):
         progress=False,
     ).load()
     vectors = fl.open_embeddings(store, model="linear").sel(face=faces.names).to_numpy()
-    profiles = fl.bias_profiles(result, labels, n_draws=30, n_permutations=50, baseline="red")
-    errors = fl.group_errors({"linear": vectors, "other": vectors}, faces, labels, n_draws=30)
+    profiles = fl.bias.profiles(result, labels, n_draws=30, n_permutations=50, baseline="red")
+    errors = fl.bias.errors({"linear": vectors, "other": vectors}, faces, labels, n_draws=30)
     return profiles, errors
 
 
@@ -100,7 +100,7 @@ def test_errors_have_a_panel_for_each_rate(study):
 
 def test_gaps_are_points_whose_number_is_said(study):
     profiles, errors = study
-    gaps = fl.gaps_together(profiles, errors, fmr=1e-1)
+    gaps = fl.bias.gaps_together(profiles, errors, fmr=1e-1)
     assert gaps.index.tolist() == [("linear", "blue"), ("linear", "green")]
     value = errors["eer"].sel(model="linear", estimate="value")
     expected = float(value.sel(group="blue") - value.sel(group="red"))
@@ -118,6 +118,6 @@ def test_what_is_not_there_is_told(study):
     with pytest.raises(UnknownNameError, match="unknown kind"):
         plots.group_difference_plot(profiles, model="linear", kind="energy")
     with pytest.raises(UnknownNameError, match="unknown outcome"):
-        plots.gaps_plot(fl.gaps_together(profiles, errors, fmr=1e-1), outcome="ratio")
+        plots.gaps_plot(fl.bias.gaps_together(profiles, errors, fmr=1e-1), outcome="ratio")
     with pytest.raises(ParameterError, match="no threshold in results"):
         plots.group_error_plot(errors, fmr=0.3)

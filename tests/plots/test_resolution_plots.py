@@ -15,13 +15,13 @@ def study(tmp_path_factory):
     """Result, profiles, errors and leaks of a linear model on made-up faces."""
     faces = make_faces(n_subjects=6, per_subject=3)
     pairs = fl.make_pairs(faces, seed=0)
-    degraded = fl.degrade(faces, resolutions=[56, 28, 14])
-    degraded = fl.degrade(degraded, resolutions=[28], kernel="fourier")
+    degraded = fl.faces.degrade(faces, resolutions=[56, 28, 14])
+    degraded = fl.faces.degrade(degraded, resolutions=[28], kernel="fourier")
     model = fl.wrap_model(Linear(), name="linear")
     store = tmp_path_factory.mktemp("resolution") / "run.zarr"
     result = fl.influence(
         degraded,
-        fl.degraded_pairs(pairs, degraded),
+        fl.faces.degraded_pairs(pairs, degraded),
         models=[model],
         sides=["probe", "reference"],
         store=store,
@@ -30,9 +30,9 @@ def study(tmp_path_factory):
     embeddings = fl.open_embeddings(store, model="linear").sel(face=degraded.names).to_numpy()
     return {
         "result": result,
-        "profiles": fl.resolution_profiles(result, n_draws=50),
-        "leaks": fl.resolution_leaks(result, n_draws=20),
-        "errors": fl.resolution_errors({"linear": embeddings}, degraded, n_draws=50),
+        "profiles": fl.resolution.profiles(result, n_draws=50),
+        "leaks": fl.resolution.leaks(result, n_draws=20),
+        "errors": fl.resolution.errors({"linear": embeddings}, degraded, n_draws=50),
     }
 
 

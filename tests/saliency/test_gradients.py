@@ -89,7 +89,7 @@ def test_a_gradient_is_the_slope_of_removing_a_band(face_pair):
     )
     image = torch.from_numpy(crop.copy()).permute(2, 0, 1)[None].float()
     for band in (0, 2, 5):
-        part = image - fl.spectrum.remove(image, labels, [band])
+        part = image - fl.bands.remove(image, labels, [band])
         scores = [
             float(torch.nn.functional.cosine_similarity(model(image + h * part), partner))
             for h in (0.02, -0.02)
@@ -156,8 +156,8 @@ def test_a_planted_patch_and_band_is_found():
 
     class Reader(torch.nn.Module):
         def forward(self, images):
-            part = fl.spectrum.apply_masks(images, mask)[..., rows, columns]
-            own = fl.spectrum.apply_masks(image[None], mask)[..., rows, columns]
+            part = fl.bands.apply_masks(images, mask)[..., rows, columns]
+            own = fl.bands.apply_masks(image[None], mask)[..., rows, columns]
             found = (part * own).sum(dim=(1, 2, 3)) / own.square().sum()
             return torch.stack([found, torch.ones_like(found)], dim=1)
 

@@ -16,7 +16,7 @@ def mobilefacenet():
 
 @pytest.fixture(scope="module")
 def spatial(demo, mobilefacenet):
-    return fl.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40)
+    return fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40)
 
 
 def test_maps_are_those_of_each_pair(demo, mobilefacenet, spatial):
@@ -39,18 +39,18 @@ def test_maps_are_those_of_each_pair(demo, mobilefacenet, spatial):
 
 
 def test_maps_are_kept_and_tell_by_what_they_were_made(demo, mobilefacenet, spatial):
-    again = fl.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40)
+    again = fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40)
     assert again.attrs["forward_passes"] == 0
     assert again.attrs["passes"] == spatial.attrs["passes"]
     assert again.attrs["seconds"] == spatial.attrs["seconds"]
     xr.testing.assert_equal(again, spatial)
-    other = fl.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40, seed=1)
+    other = fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40, seed=1)
     assert other.attrs["forward_passes"] > 0
     assert "influence" in fl.open_run(demo.attrs["store"])  # and the run still opens
 
 
 def test_the_plane_and_its_rings(demo, mobilefacenet):
-    found = fl.freqrise_maps(demo, mobilefacenet, pairs=[0], n_masks=60)
+    found = fl.saliency.freqrise_maps(demo, mobilefacenet, pairs=[0], n_masks=60)
     assert found["map"].dims == ("pair", "ky", "kx")
     assert found["map"].sel(ky=0, kx=0).item() == 0
     inner = (np.hypot(found["ky"], found["kx"]) < 4) & (np.hypot(found["ky"], found["kx"]) > 0)
@@ -60,7 +60,7 @@ def test_the_plane_and_its_rings(demo, mobilefacenet):
 
 
 def test_gradients_by_band_sum_to_those_in_space(demo, mobilefacenet):
-    found = fl.gradient_maps(demo, mobilefacenet, pairs=[0, 1], steps=2)
+    found = fl.saliency.gradient_maps(demo, mobilefacenet, pairs=[0, 1], steps=2)
     assert found["argument"].values.tolist() == ["supporting", "opposing"]
     np.testing.assert_allclose(
         found["by_band"].sum("band"), found["space"].sum(["y", "x"]), atol=1e-4
@@ -69,7 +69,7 @@ def test_gradients_by_band_sum_to_those_in_space(demo, mobilefacenet):
 
 
 def test_joint_maps_have_a_place_and_a_band(demo, mobilefacenet):
-    found = fl.joint_maps(demo, mobilefacenet, pairs=[0], grid=2)
+    found = fl.saliency.joint_maps(demo, mobilefacenet, pairs=[0], grid=2)
     assert found["influence"].dims == ("pair", "band", "row", "column")
     assert found["row"].values.tolist() == [27.5, 83.5]
     assert found.attrs["passes"] == 4 * 15 + 1
@@ -79,15 +79,15 @@ def test_joint_maps_have_a_place_and_a_band(demo, mobilefacenet):
 
 def test_wrong_arguments_are_named(demo, mobilefacenet):
     with pytest.raises(ParameterError, match="999"):
-        fl.corrrise_maps(demo, mobilefacenet, pairs=[999])
+        fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[999])
     with pytest.raises(UnknownNameError, match="probe"):
-        fl.joint_maps(demo, mobilefacenet, side="both")
+        fl.saliency.joint_maps(demo, mobilefacenet, side="both")
     with pytest.raises(ParameterError, match="not resolved"):
-        fl.gradient_maps(demo, mobilefacenet, pairs=[0], fmr=1e-3)
+        fl.saliency.gradient_maps(demo, mobilefacenet, pairs=[0], fmr=1e-3)
 
 
 @pytest.mark.parametrize("progress", [True, False])
 def test_a_bar_counts_the_pairs(demo, mobilefacenet, capsys, progress):
     options = {"pairs": [0, 1], "seed": 7 + progress, "progress": progress}
-    fl.freqrise_maps(demo, mobilefacenet, n_masks=4, **options)
+    fl.saliency.freqrise_maps(demo, mobilefacenet, n_masks=4, **options)
     assert ("mobilefacenet: FreqRISE: 100%" in capsys.readouterr().err) == progress

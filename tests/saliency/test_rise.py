@@ -6,9 +6,9 @@ import torch
 from conftest import Linear
 
 import freqlab as fl
+from freqlab.edits.images import cosines, embed_edits
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.saliency.corrrise import corrrise_estimate, identification_estimate, patch_masks
-from freqlab.saliency.edits import cosines, embed_edits
 from freqlab.saliency.freqrise import (
     freqrise_estimate,
     frequency_masks,

@@ -1,0 +1,8 @@
+from .detection import detection_errors, detection_table, features, scores
+
+__all__ = [
+    "detection_errors",
+    "detection_table",
+    "features",
+    "scores",
+]

@@ -1,0 +1,90 @@
+"""Attributes of results: how they were made, and the names and units of their numbers."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from freqlab import __version__
+
+__all__ = ["METHOD", "from_json", "make_attrs", "named", "plain_attrs", "to_json"]
+
+METHOD = {
+    "reference": "Huber & Damer, Beyond Spatial Explanations, WACV 2025, arXiv 2407.11941",
+    "transform": "real discrete Fourier transform per channel of pixels 0..255",
+    "mask": "hard edge, the band's coefficients set to zero, no clipping, no rounding",
+    "dc": "a label of its own, never removed",
+    "bands": "half-open rings, radius isotropic in cycles/pixel",
+    "similarity": "cosine",
+    "influence": "similarity - similarity without the band",
+    "threshold": "untouched embeddings, all impostor comparisons of the face set",
+}
+"""The choices of the method that every result carries."""
+
+
+def to_json(value: object) -> str:
+    """JSON text with sorted keys: attributes must survive netCDF, which takes no dictionaries."""
+    return json.dumps(value, sort_keys=True)
+
+
+def from_json(value: object) -> Any:
+    """What an attribute holds: JSON text, or in stores of earlier versions the value itself."""
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    """Attributes as netCDF and other Zarr clients read them: text, numbers, lists of either.
+
+    Anything else (truth values, None, what is nested) becomes JSON text.
+    """
+    return {
+        str(name): value if _is_plain(value) else to_json(value) for name, value in attrs.items()
+    }
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        kinds = {type(one) for one in value}
+        return len(kinds) == 1 and kinds <= {str, int, float}
+    return isinstance(value, (str, int, float, np.ndarray, np.number)) and not isinstance(
+        value, bool
+    )
+
+
+def make_attrs(**extra: Any) -> dict[str, Any]:
+    """Attributes of a result: versions, time (UTC) and method, and whatever is given.
+
+    Values that are neither text nor numbers, nor lists of them, are written as JSON.
+    """
+    import torch
+
+    attrs: dict[str, Any] = {
+        "freqlab_version": __version__,
+        "torch_version": str(torch.__version__),
+        "python_version": platform.python_version(),
+        "created_at": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "method": to_json(METHOD),
+    }
+    return attrs | plain_attrs(extra)
+
+
+def named(dataset: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:
+    """Give variables and coordinates their ``long_name`` and ``units``.
+
+    Parameters
+    ----------
+    dataset
+        Changed, and returned.
+    names
+        By variable; one that the dataset has not is passed over. The unit of a pure number is "1".
+    """
+    for name, (long_name, units) in names.items():
+        if name in dataset.variables:
+            dataset[name].attrs.update(long_name=long_name, units=units)
+    return dataset

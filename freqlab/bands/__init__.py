@@ -1,0 +1,5 @@
+"""Bands of spatial frequencies: their declaration, the spectrum, what fills a gap."""
+
+import lazy_loader as _lazy
+
+__getattr__, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)

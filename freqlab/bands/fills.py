@@ -1,0 +1,67 @@
+"""What may come in place of a removed band, as images of which the bands are taken.
+
+Zero is the method's choice (and our reading of it): nothing comes. These are others, to see how
+much an explanation depends on the choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.bands import spectrum
+
+__all__ = ["FILLS", "mean_amplitude_fill", "noise_fill"]
+
+FILLS = ("mean amplitude", "swap", "noise")
+"""The set's mean amplitude with the image's phase; the partner's band; noise of equal energy."""
+
+Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+
+
+def mean_amplitude_fill(crops: Crops, of: Crops | None = None) -> npt.NDArray[np.float32]:
+    """Images with the mean amplitude of a set at each frequency, and the phase of each crop.
+
+    Parameters
+    ----------
+    crops
+        ``(n, height, width, channel)``.
+    of
+        The crops whose amplitudes are averaged; `crops` by default.
+    """
+    transform = np.fft.rfft2(crops, axes=(1, 2))
+    amplitude = np.abs(transform if of is None else np.fft.rfft2(of, axes=(1, 2))).mean(axis=0)
+    made = np.fft.irfft2(
+        amplitude * np.exp(1j * np.angle(transform)), s=crops.shape[1:3], axes=(1, 2)
+    )
+    return made.astype(np.float32)
+
+
+def noise_fill(
+    crops: Crops, labels: npt.NDArray[np.int64], n_bands: int, *, seed: int = 0
+) -> npt.NDArray[np.float32]:
+    """Gaussian noise that has the energy of each crop in each band.
+
+    Parameters
+    ----------
+    crops
+        ``(n, height, width, channel)``.
+    labels
+        Label map ``(height, width // 2 + 1)``.
+    n_bands
+        Number of bands.
+    seed
+        Of the noise; one pattern per crop.
+    """
+    rng = np.random.default_rng(seed)
+    images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
+    noise = torch.from_numpy(rng.normal(size=tuple(images.shape)).astype(np.float32))
+    label_map = torch.from_numpy(labels)
+    energy = spectrum.energy(images, label_map, n_bands)
+    own = spectrum.energy(noise, label_map, n_bands)
+    gain = torch.where(own > 0, (energy / own.clamp(min=1e-20)).sqrt(), 0.0)
+    gain = torch.cat([gain, torch.zeros(len(gain), 1)], dim=1)  # what lies in no band: nothing
+    scale = gain[:, torch.where(label_map >= 0, label_map, n_bands)]
+    made = torch.fft.irfft2(torch.fft.rfft2(noise) * scale[:, None], s=images.shape[-2:])
+    return made.permute(0, 2, 3, 1).numpy()

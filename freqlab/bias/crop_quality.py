@@ -1,0 +1,138 @@
+"""What may differ between groups beside their label: measures of the crops themselves.
+
+Measured on the crops that the models see (luma, 0..255), so that they can stand beside influence
+and be matched on. Terms follow ISO/IEC 29794-5 where it has them; the measures are simple ones.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.errors import ParameterError
+from freqlab.images.templates import template as named_template
+from freqlab.store.reading import open_crops, open_run, pixels_across
+
+__all__ = ["MEASURES", "measure_crops", "quality"]
+
+MEASURES = {
+    "sharpness": "log variance of the Laplacian",
+    "contrast": "RMS contrast, grey levels",
+    "brightness": "mean luma, grey levels",
+    "border": "share of the crop that is black or repeats its edge",
+    "resolution": "pixels of the photograph across the crop",
+    "yaw": "nose off the middle of the eyes, in eye distances (viewer's right positive)",
+}
+"""Columns of :func:`quality`, and what they are."""
+
+_BLACK = 8  # grey levels up to which a whole row or column counts as black
+_FACES_PER_STEP = 256
+
+
+def quality(
+    store: str | os.PathLike[str], *, template: str = "arcface", faces: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Measure the crops of a run.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    template
+        Of the crops.
+    faces
+        Names of the faces; all that have a crop by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per face, the columns of :data:`MEASURES`; ``resolution`` and ``yaw`` are missing
+        where landmarks are not known, as of crops that were aligned elsewhere, and a face
+        without a crop is missing altogether.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or it has no crops of this template.
+    ParameterError
+        If the run keeps no crops.
+    """
+    crops = open_crops(store, template=template)
+    if "crop" not in crops:
+        raise ParameterError(
+            f"store={os.fspath(store)!r} keeps no crops to measure; compute it with keep_crops=True"
+        )
+    names = crops["face"].to_numpy().astype(str)
+    known = crops["status_text"].to_numpy() == "ok"
+    if faces is not None:
+        known &= np.isin(names, list(faces))
+    rows = np.flatnonzero(known)
+    parts = []
+    for start in range(0, len(rows), _FACES_PER_STEP):
+        some = rows[start : start + _FACES_PER_STEP]
+        parts.append(measure_crops(crops["crop"].isel(face=some).to_numpy()))
+    columns = ["sharpness", "contrast", "brightness", "border"]
+    table = pd.concat(parts) if parts else pd.DataFrame(columns=columns, dtype=float)
+    table.index = pd.Index(names[rows], name="face")
+    table["resolution"] = np.nan
+    if named_template(template).points:
+        table["resolution"] = pixels_across(store, template=template).reindex(table.index)
+    landmarks = open_run(store)["faces"]["landmarks"].sel(face=table.index.to_numpy(object))
+    table["yaw"] = _yaw(landmarks.to_numpy().astype(float))
+    return table[list(MEASURES)]
+
+
+def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
+    """Measure crops by their pixels alone.
+
+    Parameters
+    ----------
+    crops
+        RGB ``(n, height, width, 3)``, 0..255.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``sharpness``: log10 of 1 plus the variance of the Laplacian (Pech-Pacheco et al.
+        2000); ``contrast``: standard deviation; ``brightness``: mean; ``border``: share of rows
+        and columns, from the edges inwards, that are black or repeat the next one, 0..1.
+    """
+    from scipy import ndimage
+
+    luma = crops.astype(np.float64) @ np.array([0.299, 0.587, 0.114])
+    laplacian = np.stack([ndimage.laplace(image, mode="nearest") for image in luma])
+    height, width = luma.shape[1:]
+    border = np.empty(len(luma))
+    for i, image in enumerate(luma):
+        top, bottom, left, right = (_dead(np.rot90(image, k)) for k in (0, 2, 3, 1))
+        inside = max(0, height - top - bottom) * max(0, width - left - right)
+        border[i] = 1 - inside / (height * width)
+    return pd.DataFrame(
+        {
+            "sharpness": np.log10(1 + laplacian.var(axis=(1, 2))),
+            "contrast": luma.std(axis=(1, 2)),
+            "brightness": luma.mean(axis=(1, 2)),
+            "border": border,
+        }
+    )
+
+
+def _dead(image: npt.NDArray[np.float64]) -> int:
+    """Rows from the top that are black, or repeat the row below them."""
+    dark = image.max(axis=1) <= _BLACK
+    repeats = np.append((np.abs(np.diff(image, axis=0)) < 0.5).all(axis=1), False)
+    alive = np.flatnonzero(~(dark | repeats))
+    # of rows that repeat each other the last one is one of the picture
+    return int(alive[0]) if len(alive) else len(image)
+
+
+def _yaw(landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """How far the nose lies off the middle of the eyes, along the line between them."""
+    left, right, nose = landmarks[:, 0], landmarks[:, 1], landmarks[:, 2]
+    across = right - left
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.einsum("nx,nx->n", nose - (left + right) / 2, across) / np.square(across).sum(1)

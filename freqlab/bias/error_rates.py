@@ -1,0 +1,244 @@
+"""Error rates of groups at one global threshold, and the indices that sum up how they differ.
+
+Terms follow ISO/IEC 19795-10. With FMR and FNMR of each group at a threshold:
+
+- gap: the largest less the smallest; ratio: the largest over the smallest;
+- Gini coefficient, with the correction n / (n - 1) for few groups (Howard et al. 2022);
+- fairness discrepancy rate (de Freitas Pereira & Marcel 2022): 1 - (a * gap of FMR + (1 - a) * gap
+  of FNMR), 1 being fair; not to be taken for the false discovery rate of the tests;
+- inequity rate (Grother 2021): (ratio of FMR)^a * (ratio of FNMR)^(1 - a), 1 being fair;
+- GARBE (Howard et al. 2022): a * Gini of FMR + (1 - a) * Gini of FNMR, 0 being fair;
+
+all with a = 0.5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.bias.influence import check_labels
+from freqlab.errors import ParameterError
+from freqlab.faces.groups import ALL, MIXED, group_codes
+from freqlab.faces.pairs import check_pairs
+from freqlab.faces.table import Faces
+from freqlab.statistics.error_rates import (
+    FMRS,
+    Comparisons,
+    compare_all,
+    compare_pairs,
+    comparisons_needed,
+    impostor_thresholds,
+    is_usable,
+)
+from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at, with_interval
+from freqlab.verification import check_embeddings, failure_rates, figures_of, labelled
+
+__all__ = ["errors", "fairness_indices"]
+
+_ALPHA = 0.5
+_INDICES = {
+    "fmr_gap": "gap of FMR",
+    "fmr_ratio": "ratio of FMR",
+    "fmr_gini": "Gini coefficient of FMR",
+    "fnmr_gap": "gap of FNMR",
+    "fnmr_ratio": "ratio of FNMR",
+    "fnmr_gini": "Gini coefficient of FNMR",
+    "fairness_discrepancy_rate": "fairness discrepancy rate",
+    "inequity_rate": "inequity rate",
+    "garbe": "GARBE",
+}
+
+Floats = npt.NDArray[np.float64]
+
+
+def errors(
+    embeddings: Mapping[str, npt.NDArray[np.floating]],
+    faces: Faces,
+    labels: pd.Series[str],
+    pairs: pd.DataFrame | None = None,
+    *,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Verification figures per group at one global threshold, and indices of their differences.
+
+    Parameters
+    ----------
+    embeddings
+        Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
+        faces; NaN for a face without one.
+    faces
+        The faces.
+    labels
+        Group of each face, as :func:`freqlab.faces.group_labels` gives it.
+    pairs
+        Comparisons that the figures are of; all against all by default.
+    n_draws, level, seed
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``model`` and ``group`` (``"all"`` first, ``"mixed"`` last) what
+        :func:`freqlab.verify` gives: ``eer``, ``false_match_rate``, ``false_non_match_rate``,
+        ``d_prime``, ``failure_to_acquire``, numbers, ``note``; and along ``model``, ``index``,
+        ``fmr`` and ``estimate``, ``fairness``: see the module, with ``fairness_note(model,
+        index, fmr)`` where one cannot be given, and ``groups_compared(model, fmr)``, the groups
+        whose rates entered. A rate enters where it is resolved (FMR: ten expected errors).
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument does not fit.
+    """
+    check_draws(n_draws, level, seed)
+    checked = check_embeddings(embeddings, faces)
+    check_labels(labels, np.array(faces.names))
+    names, codes = group_codes(labels.loc[faces.names])
+    if len(names) < 2:
+        raise ParameterError(f"labels: there are {len(names)} group(s) {names}; it takes two")
+    positions = None if pairs is None else check_pairs(faces, pairs)
+    groups, of_face = [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
+    whole, found = ~faces.degraded, []
+    for vectors in checked.values():
+        thresholds, n_impostor = impostor_thresholds(
+            vectors[whole], faces.subjects[whole], faces.sources[whole]
+        )
+        if positions is None:
+            comparisons = compare_all(vectors, faces.subjects, faces.sources)
+        else:
+            comparisons = compare_pairs(vectors, faces.subjects, positions)
+        settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
+        one = figures_of(
+            comparisons, thresholds=thresholds, groups=groups, codes=of_face, **settings
+        )
+        one["failure_to_acquire"] = (
+            ("group", "estimate"),
+            failure_rates(
+                ~is_usable(vectors), comparisons.subjects, groups, of_face, n_draws, level, seed
+            ),
+        )
+        one["impostor_comparisons"] = ((), n_impostor)
+        one = one.merge(_fairness(comparisons, thresholds, names, of_face, **settings))
+        found.append(one)
+    axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
+    errors = labelled(xr.concat(found, axis))
+    errors["fairness"].attrs.update(long_name="index of differences between groups", units="1")
+    return errors.assign_attrs(
+        n_draws=n_draws,
+        level=level,
+        seed=seed,
+        group=str(labels.name or "group"),
+        comparisons="all against all" if pairs is None else "the pairs given",
+    )
+
+
+def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
+    """Indices of how error rates differ between groups, see the module.
+
+    Parameters
+    ----------
+    fmr, fnmr
+        Rates of the groups along the last axis, 0..1.
+
+    Returns
+    -------
+    dict of str to numpy.ndarray
+        By index; without the last axis. NaN where a rate is, and for ratios and what is made
+        of them where the smallest rate is zero.
+    """
+    found = {}
+    for name, rates in (("fmr", fmr), ("fnmr", fnmr)):
+        low, high = rates.min(axis=-1), rates.max(axis=-1)
+        found[f"{name}_gap"] = high - low
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
+        found[f"{name}_gini"] = _gini(rates)
+    discrepancy = _ALPHA * found["fmr_gap"] + (1 - _ALPHA) * found["fnmr_gap"]
+    found["fairness_discrepancy_rate"] = 1 - discrepancy
+    ratios = found["fmr_ratio"] ** _ALPHA * found["fnmr_ratio"] ** (1 - _ALPHA)
+    found["inequity_rate"] = ratios
+    found["garbe"] = _ALPHA * found["fmr_gini"] + (1 - _ALPHA) * found["fnmr_gini"]
+    return {name: found[name] for name in _INDICES}
+
+
+def _gini(rates: Floats) -> Floats:
+    """Gini coefficient over the last axis, corrected for the number of groups, 0..1."""
+    n = rates.shape[-1]
+    apart = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
+    mean = rates.mean(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        gini = n / (n - 1) * apart / (2 * n**2 * mean)
+    return np.where(mean > 0, gini, np.where(np.isfinite(mean), 0.0, np.nan))
+
+
+def _fairness(
+    comparisons: Comparisons,
+    thresholds: list[float],
+    names: list[str],
+    codes: npt.NDArray[np.int64],
+    *,
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> xr.Dataset:
+    """The indices of one model with intervals, over the same draws of subjects for all groups."""
+    draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
+    edges = np.asarray(thresholds, float)
+    observed = np.full((2, len(FMRS), len(names)), np.nan)  # FMR, FNMR
+    drawn = np.full((2, n_draws, len(FMRS), len(names)), np.nan)
+    first, second = codes[comparisons.reference], codes[comparisons.probe]
+    everyone = np.ones((1, comparisons.n_subjects), np.int64)
+    for g in range(len(names)):
+        part = comparisons.select((first == g + 1) & (second == g + 1))
+        genuine, impostor = part.by_kind
+        for k, is_genuine in enumerate((False, True)):
+            observed[k, :, g] = rates_at(part, edges, everyone, genuine=is_genuine)[0]
+            drawn[k, :, :, g] = rates_at(part, edges, draws, genuine=is_genuine)
+        unresolved = [len(impostor) < comparisons_needed(rate) for rate in FMRS]
+        observed[0, unresolved, g] = np.nan
+        if not len(genuine):
+            observed[1, :, g] = np.nan
+    values = np.full((len(_INDICES), len(FMRS), 3), np.nan)
+    notes = np.full((len(_INDICES), len(FMRS)), "", object)
+    compared = np.full(len(FMRS), "", object)
+    for f in range(len(FMRS)):
+        enters = np.isfinite(observed[:, f]).all(axis=0)
+        compared[f] = ", ".join(name for name, is_in in zip(names, enters, strict=True) if is_in)
+        if enters.sum() < 2:
+            notes[:, f] = "fewer than two groups have both rates resolved"
+            continue
+        there = fairness_indices(*(observed[k, f][enters] for k in (0, 1)))
+        by_draw = fairness_indices(*(drawn[k, :, f][:, enters] for k in (0, 1)))
+        for i, name in enumerate(_INDICES):
+            values[i, f] = with_interval(np.array(there[name]), by_draw[name], level)
+            rates = {"fmr": (0,), "fnmr": (1,)}.get(name.split("_")[0], (0, 1))
+            none = [kind for kind in rates if not observed[kind, f][enters].any()]
+            if np.isnan(values[i, f, 0]):
+                notes[i, f] = "a group has no error, so there is no ratio"
+            elif none:  # which no draw of the same comparisons can change
+                values[i, f, 1:] = np.nan
+                what = " and ".join(("FMR", "FNMR")[kind] for kind in none)
+                notes[i, f] = f"{what} is zero in every group, which leaves no interval"
+            elif not enters.all():
+                notes[i, f] = f"of {compared[f]} only"
+    return xr.Dataset(
+        {
+            "fairness": (("index", "fmr", "estimate"), values),
+            "fairness_note": (("index", "fmr"), notes),
+            "groups_compared": ("fmr", compared),
+        },
+        coords={
+            "index": list(_INDICES),
+            "index_name": ("index", list(_INDICES.values())),
+            "fmr": list(FMRS),
+            "estimate": ["value", "lower", "upper"],
+        },
+    )

@@ -1,0 +1,390 @@
+"""Whether models rely on different frequencies for different groups of people.
+
+Per group and band, mean influence over genuine and impostor pairs apart, and its difference to a
+baseline group (Huber, Boutros & Damer 2024 ask the question; intervals, tests and distances are our
+choices). What is found is an association: groups differ in much beside their label.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faces.groups import group_codes
+from freqlab.results.profiles import influence_per_contrast
+from freqlab.results.selection import frequency_unit, with_axes
+from freqlab.statistics.permutation import adjusted, p_values, permuted_differences, permuted_labels
+from freqlab.statistics.resampling import (
+    check_draws,
+    draw_subjects,
+    means_over_pairs,
+    with_interval,
+)
+
+__all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
+
+FEW_SUBJECTS = 10
+"""Groups with fewer subjects than this are told apart as small."""
+
+_KINDS = ("directed", "absolute", "per_contrast")
+_ESTIMATES = ["value", "lower", "upper"]
+
+Floats = npt.NDArray[np.float64]
+
+
+def profiles(
+    result: xr.Dataset,
+    labels: pd.Series[str],
+    *,
+    baseline: str | None = None,
+    n_draws: int = 1000,
+    n_permutations: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Influence profiles of groups of people, and how they differ from a baseline group.
+
+    A pair belongs to a group when both faces carry its value; mixed pairs enter no figure.
+    Intervals are from a bootstrap over subjects, tests from permutations of the labels: among
+    subjects that carry one value over subjects, within those that carry both. Draw the impostor
+    pairs without regard to the labels (as :func:`freqlab.make_pairs` does, not ``within=``):
+    pairs that were chosen by label make the test of impostor pairs conservative.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    labels
+        Group of each face, by name, as :func:`freqlab.faces.group_labels` gives it.
+    baseline
+        Group that the others are held against; by default the one with most subjects.
+    n_draws, level, seed
+        Bootstrap draws, coverage of the intervals, seed of draws and permutations.
+    n_permutations
+        Permutations of the labels.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``comparison`` (genuine, impostor), ``group``, ``model`` and ``side``:
+
+        - ``directed``, ``absolute``, ``per_contrast`` and ``energy`` (of the masked side, squared
+          grey levels) along ``band`` and ``estimate`` (value, lower, upper);
+        - ``directed_difference`` and so on, group less baseline, with intervals;
+        - along ``kind`` (directed, absolute, per_contrast) and ``band``: ``p_value`` of the
+          difference, ``p_adjusted`` over the bands of a profile (Benjamini and Hochberg), and
+          ``effect_size`` (Cohen's d over pairs);
+        - ``distance``: the Euclidean distance between the directed profiles of the group and of
+          the baseline, with its interval; ``distance_null``, its median and upper bound (at
+          `level`) under permutation, along ``null``; ``distance_p``;
+        - ``n_pairs`` and ``n_subjects``, without sides; ``n_exchanged(group, how)``, the subjects
+          whose labels were permuted, whole and within; ``note(group)``, what a reader of its
+          figures must know.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit, or there are fewer than two groups.
+    """
+    check_draws(n_draws, level, seed)
+    check_number("n_permutations", n_permutations, at_least=1, whole=True)
+    result = with_axes(result)
+    faces = _Faces.of(result, labels)
+    groups = faces.groups
+    if len(groups) < 2:
+        raise ParameterError(
+            f"labels: the pairs have faces of {len(groups)} group(s) {groups}; a comparison takes "
+            f"two"
+        )
+    if baseline is None:
+        baseline = groups[int(np.argmax(faces.subjects_per_group()))]
+    base = groups.index(check_name("baseline", baseline, groups))
+    values = _values(result)
+    draws = draw_subjects(int(faces.subject.max()) + 1, n_draws, seed)
+    genuine = result["genuine"].to_numpy()
+    shape = tuple(result.sizes[name] for name in ("model", "side", "band"))
+    found: dict[str, list[list[Any]]] = {}
+    counts = np.zeros((2, 2, len(groups), shape[0]), np.int64)
+    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
+    exchanged = np.zeros((len(groups), 2), np.int64)
+    for comparison in (True, False):
+        means = {}
+        for g in range(len(groups)):
+            chosen = (genuine == comparison) & (faces.group_of_pair() == g)
+            means[g] = _means(values, chosen, faces, draws)
+            for m in range(shape[0]):
+                kept = chosen & usable[:, m]
+                people = np.unique(faces.subject[faces.ends[:, kept]])
+                counts[:, int(not comparison), g, m] = kept.sum(), len(people)
+        for g in range(len(groups)):
+            one = _profiles(means[g], means[base], level, shape)
+            test, n_whole, n_within = _test(
+                values, genuine == comparison, faces, g, base, n_permutations, seed, shape, level
+            )
+            exchanged[g] = np.maximum(exchanged[g], (n_whole, n_within))
+            for name, array in {**one, **test}.items():
+                found.setdefault(name, [[], []])[int(not comparison)].append(array)
+    profiles = _dataset(result, labels, groups, baseline, found)
+    for name, which in (("n_pairs", counts[0]), ("n_subjects", counts[1])):
+        profiles[name] = (("comparison", "group", "model"), which, {"long_name": name[2:]})
+    profiles["n_exchanged"] = (("group", "how"), exchanged, {"long_name": "subjects permuted"})
+    profiles["note"] = ("group", [_note(profiles.sel(group=name)) for name in groups])
+    attrs = {"n_draws": n_draws, "n_permutations": n_permutations, "level": level, "seed": seed}
+    return profiles.assign_attrs(attrs, n_tests=shape[2])
+
+
+class _Faces(NamedTuple):
+    """The faces of the pairs: subject and group of each, and the two of each pair."""
+
+    subject: npt.NDArray[np.int64]
+    code: npt.NDArray[np.int64]
+    ends: npt.NDArray[np.int64]
+    groups: list[str]
+
+    @classmethod
+    def of(cls, result: xr.Dataset, labels: pd.Series[str]) -> _Faces:
+        """Look up the groups of a result's faces.
+
+        Raises
+        ------
+        ParameterError
+            If a face has no entry in the labels.
+        """
+        sides = ("probe", "reference")
+        names = np.stack([result[side].to_numpy().astype(str) for side in sides])
+        people = np.stack([result[f"{side}_subject"].to_numpy().astype(str) for side in sides])
+        faces, first, ends = np.unique(names, return_index=True, return_inverse=True)
+        subject = np.unique(people.ravel()[first], return_inverse=True)[1]
+        check_labels(labels, faces)
+        groups, codes = group_codes(labels.loc[faces])
+        return cls(subject, codes, ends.reshape(names.shape), groups)
+
+    def group_of_pair(self) -> npt.NDArray[np.int64]:
+        """Number of the group of each pair, -1 for mixed ones."""
+        first, second = self.code[self.ends]
+        return np.where(first == second, first, -1)
+
+    def subjects_per_group(self) -> list[int]:
+        """How many subjects carry each group's value."""
+        codes = range(len(self.groups))
+        return [len(np.unique(self.subject[self.code == code])) for code in codes]
+
+
+def check_labels(labels: pd.Series[str], faces: npt.NDArray[Any]) -> None:
+    """Refuse labels that do not name each face once.
+
+    Raises
+    ------
+    ParameterError
+        Naming a face without an entry.
+    """
+    if not isinstance(labels, pd.Series) or not labels.index.is_unique:
+        raise ParameterError(
+            "labels must be a pandas.Series with one entry for each face, by its name; "
+            "fl.faces.group_labels gives one"
+        )
+    unknown = np.setdiff1d(faces, labels.index.astype(str))
+    if len(unknown):
+        raise ParameterError(
+            f"labels have no entry for {len(unknown)} faces, such as {str(unknown[0])!r}"
+        )
+
+
+def _values(result: xr.Dataset) -> dict[str, Floats]:
+    """Quantities of each pair, ``(pair, model * side * band)``."""
+    dims = ("pair", "model", "side", "band")
+    directed = result["influence"].transpose(*dims).to_numpy().astype(float)
+    columns = {
+        "directed": directed,
+        "absolute": np.abs(directed),
+        "per_contrast": influence_per_contrast(result).transpose(*dims).to_numpy().astype(float),
+        "energy": result["removed_rms"].transpose(*dims).to_numpy().astype(float) ** 2,
+    }
+    return {name: array.reshape(len(array), -1) for name, array in columns.items()}
+
+
+class _Means(NamedTuple):
+    """Means over the pairs of a group, as observed and in each draw, and standard deviations."""
+
+    observed: dict[str, Floats]
+    drawn: dict[str, Floats]
+
+
+def _means(
+    values: dict[str, Floats],
+    chosen: npt.NDArray[np.bool_],
+    faces: _Faces,
+    draws: npt.NDArray[np.int64],
+) -> _Means:
+    people = faces.subject[faces.ends[:, chosen]]
+    observed, drawn = {}, {}
+    for name, array in values.items():
+        observed[name], drawn[name] = means_over_pairs(array[chosen], people, draws)
+        if len(np.unique(people)) < 2:  # one subject says nothing of others
+            drawn[name] = np.full_like(drawn[name], np.nan)
+    return _Means(observed, drawn)
+
+
+def _profiles(
+    means: _Means, base: _Means, level: float, shape: tuple[int, ...]
+) -> dict[str, Floats]:
+    """Means, differences and the distance, with intervals."""
+    found = {}
+    for name, observed in means.observed.items():
+        drawn = means.drawn[name]
+        found[name] = with_interval(observed, drawn, level).reshape(*shape, 3)
+        apart, drawn_apart = observed - base.observed[name], drawn - base.drawn[name]
+        difference = with_interval(apart, drawn_apart, level)
+        found[f"{name}_difference"] = difference.reshape(*shape, 3)
+    gap = means.observed["directed"] - base.observed["directed"]
+    gaps = means.drawn["directed"] - base.drawn["directed"]
+    found["distance"] = with_interval(_distance(gap, shape), _distance(gaps, shape), level)
+    return found
+
+
+def _distance(gaps: Floats, shape: tuple[int, ...]) -> Floats:
+    """Euclidean length over bands; NaN where no band has a value."""
+    each = gaps.reshape(*gaps.shape[:-1], *shape)
+    length = np.sqrt(np.nansum(each**2, axis=-1))
+    return np.where(np.isfinite(each).any(axis=-1), length, np.nan)
+
+
+def _test(
+    values: dict[str, Floats],
+    of_kind: npt.NDArray[np.bool_],
+    faces: _Faces,
+    g: int,
+    base: int,
+    n_permutations: int,
+    seed: int,
+    shape: tuple[int, ...],
+    level: float,
+) -> tuple[dict[str, Any], int, int]:
+    """P-values of the differences and of the distance; how many subjects were exchanged."""
+    nothing: dict[str, Any] = {
+        **{f"p_{kind}": np.full(shape, np.nan) for kind in _KINDS},
+        **{f"effect_{kind}": np.full(shape, np.nan) for kind in _KINDS},
+        "distance_null": np.full((*shape[:2], 2), np.nan),
+        "distance_p": np.full(shape[:2], np.nan),
+    }
+    member = (faces.code == g) | (faces.code == base)
+    in_two = of_kind & member[faces.ends].all(axis=0)
+    codes = (faces.code == g).astype(np.int8)
+    of_group = [(codes[faces.ends] == one).all(axis=0) & in_two for one in (0, 1)]
+    if g == base or not (of_group[0].any() and of_group[1].any()):
+        return nothing, 0, 0
+    here = np.flatnonzero(member)
+    place = np.full(len(codes), -1)
+    place[here] = np.arange(len(here))
+    order = permuted_labels(codes[here], faces.subject[here], n_permutations, seed)
+    ends = place[faces.ends[:, in_two]]
+    found: dict[str, Any] = {}
+    for kind in _KINDS:
+        array = values[kind][in_two]
+        observed = permuted_differences(array, ends, codes[here][None])[0]
+        permuted = permuted_differences(array, ends, order.labels)
+        found[f"p_{kind}"] = p_values(observed, permuted).reshape(shape)
+        one, other = (values[kind][of_group[k]] for k in (1, 0))
+        found[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
+        if kind == "directed":
+            apart, by_chance = _distance(observed, shape), _distance(permuted, shape)
+            flat = by_chance.reshape(len(by_chance), -1)
+            null = np.full((flat.shape[1], 2), np.nan)
+            some = np.isfinite(flat).any(axis=0)
+            if some.any():
+                null[some] = np.nanquantile(flat[:, some], [0.5, level], axis=0).T
+            found["distance_null"] = null.reshape(*shape[:2], 2)
+            found["distance_p"] = p_values(apart.ravel(), flat).reshape(shape[:2])
+    return found, order.n_whole, order.n_within
+
+
+def _cohens_d(one: Floats, other: Floats) -> Floats:
+    """Difference of means over the pooled standard deviation of pairs."""
+    n = [np.isfinite(part).sum(axis=0) for part in (one, other)]
+    found = np.full(one.shape[1], np.nan)
+    enough = (n[0] > 1) & (n[1] > 1)
+    if enough.any():
+        a, b = one[:, enough], other[:, enough]
+        weights = [(count[enough] - 1) for count in n]
+        pooled = sum(
+            w * np.nanvar(part, axis=0, ddof=1) for w, part in zip(weights, (a, b), strict=True)
+        ) / sum(weights)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found[enough] = (np.nanmean(a, axis=0) - np.nanmean(b, axis=0)) / np.sqrt(pooled)
+    return np.where(np.isfinite(found), found, np.nan)
+
+
+def _dataset(
+    result: xr.Dataset,
+    labels: pd.Series[str],
+    groups: list[str],
+    baseline: str,
+    found: dict[str, list[list[Any]]],
+) -> xr.Dataset:
+    axes = ("comparison", "group", "model", "side")
+    names = ("model", "side", "band", "frequency", "band_bounds")
+    profiles = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "group": np.array(groups, object),
+            "kind": list(_KINDS),
+            "estimate": _ESTIMATES,
+            "null": ["median", "upper"],
+            "how": ["over subjects", "within subjects"],
+            **{name: result[name] for name in names},
+        },
+        attrs={
+            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
+            "baseline": baseline,
+            "group": str(labels.name or "group"),
+        },
+    )
+    stacked = {name: np.stack([np.stack(part) for part in parts]) for name, parts in found.items()}
+    cosine, unit = "cosine similarity", frequency_unit(result)
+    units = dict(zip(_KINDS, (cosine, cosine, f"{cosine} per grey level"), strict=True))
+    units["energy"] = "squared grey levels"
+    long_names = {
+        "directed": "mean directed influence",
+        "absolute": "mean absolute influence",
+        "per_contrast": "mean influence per contrast removed",
+        "energy": "mean energy of the masked side",
+    }
+    for name, what in long_names.items():
+        attrs = {"long_name": what, "units": units[name]}
+        profiles[name] = ((*axes, "band", "estimate"), stacked[name], attrs)
+        attrs = {"long_name": f"difference in {what}", "units": units[name]}
+        name = f"{name}_difference"
+        profiles[name] = ((*axes, "band", "estimate"), stacked[name], attrs)
+    p = np.stack([stacked[f"p_{kind}"] for kind in _KINDS])
+    effect = np.stack([stacked[f"effect_{kind}"] for kind in _KINDS])
+    for name, array, what in (
+        ("p_value", p, "p-value of the difference, by permutation"),
+        ("p_adjusted", adjusted(p), "p-value, adjusted over bands"),
+        ("effect_size", effect, "Cohen's d of the difference"),
+    ):
+        profiles[name] = (("kind", *axes, "band"), array, {"long_name": what, "units": "1"})
+    apart = f"distance to the profile of {baseline}"
+    attrs = {"long_name": apart, "units": cosine}
+    profiles["distance"] = ((*axes, "estimate"), stacked["distance"], attrs)
+    attrs = {"long_name": f"{apart}, labels permuted", "units": cosine}
+    profiles["distance_null"] = ((*axes, "null"), stacked["distance_null"], attrs)
+    profiles["distance_p"] = (axes, stacked["distance_p"], {"long_name": "p-value", "units": "1"})
+    profiles["frequency"].attrs["units"] = unit
+    return profiles
+
+
+def _note(part: xr.Dataset) -> str:
+    """What a reader of a group's figures must know; empty if nothing."""
+    notes = []
+    for comparison in ("genuine", "impostor"):
+        if int(part["n_pairs"].sel(comparison=comparison).max()) == 0:
+            notes.append(f"no {comparison} pairs")
+    most = int(part["n_subjects"].max())
+    if most < FEW_SUBJECTS:
+        notes.append(f"{most} {'subject' if most == 1 else 'subjects'} only")
+    return "; ".join(notes)

@@ -1,0 +1,296 @@
+"""Which face of a set a list means: by name, by the end of a path, by what all names differ in."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+import unicodedata
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.datasets.listing import strip_image_suffix
+from freqlab.errors import PairError
+from freqlab.faces.table import Faces
+from freqlab.text.wording import join
+
+__all__ = ["FaceNames", "slashes"]
+
+_SAMPLE = 300  # names by which a common difference is looked for
+_MOST_FACES = 200_000  # beyond, only differing folders are looked for
+_MOST_AFFIXES = 2
+_AMBIGUOUS = -2
+
+Positions = npt.NDArray[np.int64]
+
+
+class _Affixes(NamedTuple):
+    """What stands around the part of a name that tells faces apart."""
+
+    folders: str = ""
+    prefix: str = ""
+    """Of the file's name."""
+    suffix: str = ""
+    """Of the file's name, the ending of the image file left out."""
+
+    def core(self, name: str, unpadded: bool) -> str | None:
+        """A name without these; None if it lacks them."""
+        place, slash, file = name.removeprefix(self.folders).rpartition("/")
+        fits = name.startswith(self.folders) and len(file) >= len(self.prefix) + len(self.suffix)
+        if not fits or not file.startswith(self.prefix) or not file.endswith(self.suffix):
+            return None
+        core = f"{place}{slash}{file[len(self.prefix) : len(file) - len(self.suffix)]}"
+        return re.sub(r"(?<!\d)0+(?=\d)", "", core) if unpadded else core
+
+
+class _Difference(NamedTuple):
+    """What all names of a list have in another way than those of the set."""
+
+    listed: _Affixes
+    faces: _Affixes
+    unpadded: bool
+    """Whether zeros before numbers are left out."""
+
+    def described(self, name: str) -> str:
+        """The difference from the names of the set `name`, in words."""
+        said = []
+        for what, one, other in zip(
+            ("folders", "prefix", "suffix"), self.listed, self.faces, strict=True
+        ):
+            if one != other:
+                here = f"{what} {one!r}" if one else f"no {what}"
+                said.append(f"{here} ({repr(other) if other else 'none'} in {name!r})")
+        if self.unpadded:
+            said.append(f"other zeros before numbers than those of {name!r}")
+        return join(said)
+
+
+class FaceNames:
+    """Finds the faces of a set by the names in a list.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    """
+
+    def __init__(self, faces: Faces) -> None:
+        self._faces = faces
+        self._names = [slashes(name) for name in faces.names]
+        self._stems = [strip_image_suffix(name) for name in self._names]
+        self._exact = {name: i for i, name in enumerate(self._names)}
+        self._whole: dict[str, list[int]] = {}
+        self._ends: dict[str, list[int]] = {}
+        for i, stem in enumerate(self._stems):
+            first, *rest = _ends(stem)
+            self._whole.setdefault(first, []).append(i)
+            for end in rest:
+                self._ends.setdefault(end, []).append(i)
+        self._folded: dict[str, list[int]] | None = None
+
+    def share_known(self, names: Sequence[str]) -> float:
+        """The share of names that are those of faces, without a warning or an error."""
+        some = list(dict.fromkeys(names))[:_SAMPLE]
+        known = sum(bool(self._candidates(slashes(n))) or self._alike(n) >= 0 for n in some)
+        return known / max(len(some), 1)
+
+    def positions(self, listed: Sequence[str], source: Path) -> Positions:
+        """Where each of some distinct names is in the set; -1 where it is not.
+
+        Names that differ from those of the set in capitals and blanks only, or all by the same
+        prefix or suffix, are read so, with a warning.
+
+        Raises
+        ------
+        PairError
+            If a name fits several faces.
+        """
+        found = np.full(len(listed), -1, np.int64)
+        ambiguous = []
+        for k, name in enumerate(listed):
+            candidates = self._candidates(slashes(name))
+            if len(candidates) > 1:
+                some = ", ".join(self._names[i] for i in candidates[:3])
+                ambiguous.append(f"{name} ({some})")
+            elif candidates:
+                found[k] = candidates[0]
+        if ambiguous:
+            raise PairError(
+                f"{source}: {len(ambiguous)} names fit several faces of {self._faces.name!r}: "
+                f"{'; '.join(ambiguous[:3])}"
+            )
+        alike = []
+        for k in np.flatnonzero(found < 0).tolist():
+            found[k] = self._alike(listed[k])
+            if found[k] >= 0:
+                alike.append(k)
+        if alike:
+            k = alike[0]
+            warnings.warn(
+                f"{source}: {len(alike)} of the {len(listed)} faces it names are those of "
+                f"{self._faces.name!r} but for capitals, blanks or folders, and are read so: "
+                f"{listed[k]} is {self._names[found[k]]}",
+                stacklevel=5,
+            )
+        if 2 * int((found < 0).sum()) > len(listed):
+            self._read_differing(listed, found, source)
+        return found
+
+    def nearest(self, name: str) -> str:
+        """Question for the nearest name of the set; of large sets only names that begin alike."""
+        stem = slashes(name).rsplit("/", 1)[-1]
+        pool = [face for face in self._faces.names if stem[:3] in face][:5_000]
+        near = difflib.get_close_matches(name, pool, n=1, cutoff=0.6)
+        return f". Is {near[0]!r} meant for {name!r}?" if near else "."
+
+    def _candidates(self, path: str) -> list[int]:
+        if path in self._exact:
+            return [self._exact[path]]
+        plain = strip_image_suffix(path)
+        candidates = self._whole.get(plain) or self._ends.get(plain)
+        if candidates is None:  # a face's whole name may be the end of the listed one
+            ends = _ends(plain)
+            candidates = next((self._whole[end] for end in ends if end in self._whole), [])
+        if len(candidates) > 1:  # files that differ in their endings
+            alike = [
+                i
+                for i in candidates
+                if path.endswith(self._names[i]) or self._names[i].endswith(path)
+            ]
+            candidates = alike or candidates
+        return candidates
+
+    def _alike(self, name: str) -> int:
+        """The one face whose name differs in capitals and blanks only; -1 without."""
+        if self._folded is None:
+            self._folded = {}
+            for i, stem in enumerate(self._stems):
+                for end in _ends(_folded(stem)):
+                    self._folded.setdefault(end, []).append(i)
+        for end in _ends(_folded(strip_image_suffix(slashes(name)))):
+            candidates = self._folded.get(end, [])
+            if candidates and (
+                len(_ends(end)) == len(_ends(slashes(name)))
+                or any(_folded(self._stems[i]) == end for i in candidates)
+            ):
+                return candidates[0] if len(candidates) == 1 else -1
+        return -1
+
+    def _read_differing(self, listed: Sequence[str], found: Positions, source: Path) -> None:
+        """Find faces by what all names that are left differ in; writes into `found`."""
+        unknown = np.flatnonzero(found < 0).tolist()
+        names = [strip_image_suffix(slashes(listed[k])) for k in unknown]
+        difference = self._difference(names)
+        if difference is None:
+            return
+        of_core: dict[str, int] = {}
+        for i, stem in enumerate(self._stems):
+            core = difference.faces.core(stem, difference.unpadded)
+            if core is not None:
+                of_core[core] = _AMBIGUOUS if core in of_core else i
+        cores = [difference.listed.core(name, difference.unpadded) for name in names]
+        places = np.array([-1 if core is None else of_core.get(core, -1) for core in cores])
+        read = places >= 0
+        subjects = self._faces.subjects
+        # a folder that all faces of one person lie in may be the person's
+        people = len(set(subjects[places[read]])) > 1 or len(set(subjects)) == 1
+        if 2 * read.sum() <= len(names) or len(set(places[read])) < read.sum() or not people:
+            return
+        found[np.array(unknown)[read]] = places[read]
+        k = int(np.flatnonzero(read)[0])
+        warnings.warn(
+            f"{source}: its names have {difference.described(self._faces.name)}, and are read so: "
+            f"{listed[unknown[k]]} is {self._names[places[k]]}",
+            stacklevel=6,
+        )
+
+    def _difference(self, names: list[str]) -> _Difference | None:
+        """What most of some names have in common that the faces have otherwise."""
+        sample = names[:: max(len(names) // _SAMPLE, 1)]
+        of_listed, of_faces = [_Affixes()], [_Affixes()]
+        if len(self._stems) <= _MOST_FACES:
+            of_listed, of_faces = _affixes(sample), _affixes(self._stems)
+        ways = sorted(
+            itertools.product(of_listed, of_faces, (False, True)),
+            key=lambda way: (len("".join(way[0] + way[1])), way[2]),
+        )
+        most, best = 0, None
+        for listed, faces, unpadded in ways:
+            count, difference = self._tried(sample, _Difference(listed, faces, unpadded))
+            if count > most:
+                most, best = count, difference
+            if most == len(sample):
+                break
+        return best
+
+    def _tried(self, sample: list[str], way: _Difference) -> tuple[int, _Difference]:
+        """How many names a difference of files explains, with the folders that go with it."""
+        tails: dict[str, tuple[int, str]] = {}
+        for i, stem in enumerate(self._stems):
+            for folders, end in _tails(stem):
+                core = way.faces.core(end, way.unpadded)
+                if core is not None:
+                    tails[core] = (_AMBIGUOUS if core in tails else i, folders)
+        votes: Counter[tuple[str, str]] = Counter()
+        for name in sample:
+            for folders, end in _tails(name):
+                core = way.listed.core(end, way.unpadded)
+                place, of_face = (-1, "") if core is None else tails.get(core, (-1, ""))
+                if place >= 0:
+                    votes[folders, of_face] += 1
+                if place != -1:
+                    break
+        if not votes:
+            return 0, way
+        (folders, of_face), count = votes.most_common(1)[0]
+        listed = way.listed._replace(folders=folders)
+        return count, way._replace(listed=listed, faces=way.faces._replace(folders=of_face))
+
+
+def _affixes(names: Sequence[str]) -> list[_Affixes]:
+    """What all files' names begin and end with, up to a blank, a dot, a hyphen or an underscore."""
+    files = [name.rsplit("/", 1)[-1] for name in names]
+    begin, end = _common(files), _common([file[::-1] for file in files])[::-1]
+    shortest = min(map(len, files))
+    prefixes = [begin[: m.end()] for m in re.finditer(r"[ ._-]", begin)]
+    suffixes = [end[m.start() :] for m in re.finditer(r"[ ._-]", end)]
+    return [
+        _Affixes(prefix=prefix, suffix=suffix)
+        for prefix in ["", *prefixes[:_MOST_AFFIXES]]
+        for suffix in ["", *suffixes[-_MOST_AFFIXES:]]
+        if len(prefix) + len(suffix) < shortest
+    ]
+
+
+def _common(texts: Sequence[str]) -> str:
+    """What all texts begin with."""
+    same = itertools.takewhile(
+        lambda two: two[0] == two[1], zip(min(texts), max(texts), strict=False)
+    )
+    return "".join(letter for letter, _ in same)
+
+
+def slashes(name: str) -> str:
+    """A path with forward slashes, composed letters and no leading ``./``."""
+    return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
+
+
+def _folded(name: str) -> str:
+    return name.casefold().replace(" ", "_")
+
+
+def _ends(path: str) -> list[str]:
+    """A path and its ends, the longest first."""
+    parts = path.split("/")
+    return ["/".join(parts[i:]) for i in range(len(parts))]
+
+
+def _tails(path: str) -> list[tuple[str, str]]:
+    """The folders above each end of a path, with a slash behind, and the end."""
+    return [(path[: len(path) - len(end)], end) for end in _ends(path)]

@@ -1,0 +1,543 @@
+"""Lists of pairs: LFW and its kin, two faces on a line, RFW, BFW, CFP, tables, ``.bin``."""
+
+from __future__ import annotations
+
+import os
+import re
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.datasets.benchmarks import RFW_ETHNICITIES
+from freqlab.datasets.face_names import FaceNames, slashes
+from freqlab.datasets.insightface_bin import read_bin
+from freqlab.datasets.listing import natural_key, strip_image_suffix
+from freqlab.datasets.pair_lines import (
+    LineShape,
+    first_lines,
+    lfw_separator,
+    line_shape,
+    read_lfw_lines,
+    read_lines,
+    split_fields,
+)
+from freqlab.datasets.pair_tables import (
+    BFW_COLUMNS,
+    MORPH_COLUMNS,
+    parse_columns,
+    read_bfw_pairs,
+    read_csv_pairs,
+    read_morph_pairs,
+    table_header,
+    with_contributors,
+)
+from freqlab.errors import PairError, ParameterError, check_name
+from freqlab.faces.pairs import LEFT_OUT, check_pairs, leave_out_faults
+from freqlab.faces.table import Faces
+
+__all__ = ["PAIR_FORMATS", "read_pairs"]
+
+PAIR_FORMATS = (
+    "auto",
+    "lfw",
+    "lines",
+    "rfw",
+    "calfw",
+    "cplfw",
+    "cfp",
+    "bfw",
+    "csv",
+    "morphs",
+    "bin",
+)
+"""Formats of lists of pairs, as :func:`read_pairs` describes them."""
+
+_IMAGE_LABEL = re.compile(r"(.*?)[\s,;]+([^\s,;]+)")
+_RFW_LIST = re.compile(rf"({'|'.join(RFW_ETHNICITIES)})_pairs\.txt", re.IGNORECASE)
+
+
+def read_pairs(
+    path: str | os.PathLike[str],
+    faces: Faces,
+    *,
+    format: str = "auto",
+    columns: Mapping[str, str] | str | None = None,
+    fold: int | Iterable[int] | None = None,
+    missing: str = "raise",
+    repeated: str = "raise",
+    strict: bool = False,
+) -> pd.DataFrame:
+    """Read a list of pairs over the faces of a set.
+
+    The face that a list names first is the reference, the second the probe (of CFP: the frontal
+    face is the reference).
+
+    Parameters
+    ----------
+    path
+        The list. For ``"cfp"`` the folder ``Protocol``, or a folder of splits in it
+        (``Protocol/Split/FF``); for ``"rfw"`` a list, or a folder that holds several.
+    faces
+        The faces. A name in a list is matched to a face's whole name, then without the endings
+        of image files, then by the end of its path, if one of the two names is the end of
+        the other: ``Ann/Ann_0001`` is ``images/Ann/Ann_0001.jpg``, and ``Ann_0001.jpg`` too.
+        Names that differ in capitals and blanks only are read with a warning, and so are most
+        names of a list that differ all alike: ``lfw-deepfunneled/`` in the place of ``images/``,
+        ``_aligned`` behind the file's name, ``Ann_1`` in the place of ``Ann_0001``.
+    format
+        One of :data:`PAIR_FORMATS`:
+
+        - ``"lfw"`` (also XQLFW): ``Name 1 4`` for a genuine pair, ``Name 1 Other 2`` for an
+          impostor pair, separated by tabs or spaces; perhaps a first line of the number of folds
+          and of pairs of a kind in each, or of that number alone (View 1, without folds). Without
+          that line a fold begins where genuine pairs follow impostor pairs. Also as CSV, with
+          names of columns and commas at the end or without, whole or only its genuine or its
+          impostor pairs (``matchpairsDevTest.csv``), which then have no folds.
+        - ``"lines"``: two faces and a label on each line, ``a.jpg b.jpg 1``, or the label first,
+          separated by blanks, tabs, commas or semicolons; perhaps a first line that names the
+          fields, whose others are kept then. Labels are those of ``"csv"``. Without labels
+          ``genuine`` follows from the subjects.
+        - ``"rfw"``: the same in ``African_pairs.txt``, ...; column ``ethnicity``.
+        - ``"calfw"``, ``"cplfw"``: two lines ``image label`` per pair, the label being 0 for
+          an impostor pair. Ten folds, a tenth of the genuine and a tenth of the impostor pairs
+          in each, in their order: the files say nothing of folds, this is our choice.
+        - ``"cfp"``: frontal to profile, from ``Pair_list_F.txt``, ``Pair_list_P.txt`` and
+          ``Split/FP/<fold>/same.txt``, ``diff.txt``.
+        - ``"bfw"``: a table with ``p1``, ``p2``, ``label``, or with ``image_a``, ``image_b``,
+          ``same``; all other columns are kept.
+        - ``"csv"``: any table, its columns named by `columns`; all other columns are kept.
+        - ``"morphs"``: a table with ``document`` (the reference), ``live`` (the probe), ``attack``
+          and the contributors, subjects of the faces: ``contributor_a`` and ``contributor_b``,
+          or ``contributors`` with ``+`` or ``;`` between the two. An empty attack and ``bona fide``
+          are a bona fide pair; ``control`` is a document that went through the same warp with the
+          same person; anything else names the attack. Bona fide and control need no contributor.
+          The pairs are like those of :func:`freqlab.morphing.make_pairs`; other columns are kept.
+        - ``"bin"``: the pairs in an insightface ``.bin`` file, of which `faces` were loaded. Ten
+          folds in the order of the file.
+        - ``"auto"``: by what `path` is called and how it begins.
+    columns
+        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``, as
+        a mapping or as text, ``"probe=live,reference=document"``.
+        Those that are called so need not be named. Without one for ``genuine`` it follows from
+        the subjects; otherwise it holds 1/0, 1/-1, true/false, yes/no, same/different,
+        match/mismatch or genuine/impostor.
+    fold
+        Read these folds only; the first is 1.
+    missing
+        What to do with pairs of which the set lacks a face: ``"raise"``, or ``"drop"`` them with
+        a warning that counts them.
+    repeated
+        What to do with pairs that are listed again, either way round: ``"raise"``, or
+        ``"drop"`` all but the first with a warning.
+    strict
+        Whether pairs of a face with itself, or of two faces made from one source, and labels
+        that contradict the subjects of the faces are an error. By default they are left out with
+        a warning that counts them. In a ``.bin`` file the subjects are what chains of its genuine
+        pairs join.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``probe`` and ``reference`` (categorical, over ``faces.names``), ``genuine``
+        (bool), ``fold`` (int, from 1 on; where the list has folds), and what else the list says
+        of a pair; indexed by the pair's number. Where pairs were left out, ``attrs["left_out"]``
+        says so, a list of sentences.
+
+    Raises
+    ------
+    PairError
+        If the list is of no known format, is damaged, names faces that the set lacks or that are
+        ambiguous in it, or fails :func:`freqlab.faces.pairs.check_pairs`.
+    ParameterError
+        If an argument is not allowed.
+    FaceSetError, UnsafePickleError
+        If a ``.bin`` file is damaged, or hostile.
+    """
+    if not isinstance(faces, Faces):
+        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_name("format", format, PAIR_FORMATS)
+    check_name("missing", missing, ("raise", "drop"))
+    check_name("repeated", repeated, ("raise", "drop"))
+    if not isinstance(strict, bool):
+        raise ParameterError(f"strict={strict!r} must be true or false")
+    source = Path(path)
+    if not source.exists():
+        raise PairError(f"{source}: no such list of pairs")
+    if isinstance(columns, str):
+        columns = parse_columns(columns)
+    names = FaceNames(faces)
+    kind = format
+    if format == "auto":
+        kind = "csv" if columns is not None else _format_of(source, names)
+    if columns is not None and kind != "csv":
+        raise ParameterError(f"columns= belongs to format='csv', not to {kind!r}")
+    if source.is_dir() and kind not in ("cfp", "rfw"):
+        raise PairError(f"{source} is a folder; a list of the format {kind!r} is a file")
+    if kind == "csv":
+        listed = read_csv_pairs(source, columns)
+    elif kind == "lines":
+        listed = read_lines(source, line_shape(first_lines(source), names.share_known))
+    else:
+        listed = _READERS[kind](source)
+    if fold is not None:
+        listed = _of_folds(listed, fold, source)
+    pairs = _matched(listed, faces, names, source, missing)
+    if not strict:
+        pairs = leave_out_faults(faces, pairs, source, impostors=kind != "morphs")
+    if kind == "morphs":
+        pairs = with_contributors(pairs, faces, source)
+    again = _again(pairs)
+    if repeated == "drop" and again.any():
+        text = f"{int(again.sum())} of {len(pairs)} pairs are listed again and left out"
+        warnings.warn(f"{source}: {text}", stacklevel=2)
+        left_out = [*pairs.attrs.get(LEFT_OUT, []), text]
+        pairs = pairs.loc[~again].reset_index(drop=True).rename_axis("pair")
+        pairs.attrs[LEFT_OUT] = left_out
+    try:
+        check_pairs(faces, pairs)
+    except PairError as error:
+        hint = "\nrepeated='drop' leaves repeated pairs out" if _again(pairs).any() else ""
+        raise PairError(f"{source}: {error}{hint}") from None
+    return pairs
+
+
+def _format_of(source: Path, names: FaceNames) -> str:
+    """The format of a list, from its name, its first lines and the faces it names."""
+    if source.is_dir():
+        if _protocol_folder(source) is not None:
+            return "cfp"
+        if _rfw_lists(source):
+            return "rfw"
+        raise PairError(
+            f"{source}: a folder of pairs holds Pair_list_F.txt and Split (CFP), or lists "
+            f"African_pairs.txt, ... (RFW); this one does neither. Name the list itself, or format="
+        )
+    if source.suffix.lower() == ".bin":
+        return "bin"
+    if _RFW_LIST.fullmatch(source.name):
+        return "rfw"
+    with source.open("rb") as stream:
+        wide = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
+    if wide:
+        raise PairError(f"{source} is text in UTF-16; save it in UTF-8")
+    lines = first_lines(source)
+    header = table_header(lines[0])[0] if lines else []
+    if any(set(columns.values()) <= set(header) for columns in BFW_COLUMNS):
+        return "bfw"
+    if set(MORPH_COLUMNS) <= set(header):
+        return "morphs"
+    if {"probe", "reference"} <= set(header):
+        return "csv"
+    kind = _format_of_lines(lines, names, source)
+    if kind is not None:
+        return kind
+    raise PairError(
+        f"{source}: no known list of pairs: looked for lines 'Name 1 4' or 'Name 1 Other 2' (lfw), "
+        f"two images and a label on each line (lines), "
+        f"two lines 'image label' per pair (calfw, cplfw), a table with the columns p1, p2, label "
+        f"or image_a, image_b, same (bfw), document, live and attack (morphs), or probe and "
+        f"reference (csv; otherwise say columns=), "
+        f"names such as African_pairs.txt (rfw) or *.bin (bin). It begins with "
+        f"{lines[0][:80] if lines else ''!r}"
+    )
+
+
+def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | None:
+    """The format of a list without known columns; None if it is of none."""
+    shape = line_shape(lines, names.share_known)
+    of_lines = -1.0 if shape is None else _share_known(lines, shape, names)
+    fields = [line.split() for line in lines]
+    if lfw_separator(lines) is not None and of_lines <= 0.5:
+        if all(field.isdecimal() for line in fields for field in line):
+            listed = [f"{name}_{number.zfill(4)}" for name, number, *_ in fields[1:] or fields]
+            if names.share_known(listed) == 0:
+                raise PairError(
+                    f"{source}: its lines hold numbers alone, {' '.join(fields[-1])!r}, which name "
+                    f"no face of the set, as 'Name 1 4' (lfw) or as 'face face label' (lines); "
+                    f"numbers of templates (IJB) stand for several images each and are not read"
+                )
+        return "lfw"
+    images = [match for line in lines if (match := _IMAGE_LABEL.fullmatch(line.strip()))]
+    if len(images) > 1 and not images[0][2].isdecimal():
+        images = images[1:]  # names of the fields
+    numbered = len(images) >= max(len(lines) - 1, 1) and all(m[2].isdecimal() for m in images)
+    of_images = names.share_known([match[1] for match in images]) if numbered else -1.0
+    if shape is not None and of_lines >= of_images:
+        return "lines"
+    counted = [line for line in fields if len(line) == 2 and line[1].isdecimal()]
+    if len(counted) > len(fields) / 2:
+        people = [line[0] for line in counted]
+        if all(strip_image_suffix(name) == name for name in people) and of_images <= 0:
+            raise PairError(
+                f"{source}: its lines are a name and a number, {' '.join(counted[0])!r}, and no "
+                f"face is called so: a list of people and of how many images there are of each "
+                f"says nothing of pairs"
+            )
+    if numbered:
+        return "calfw"
+    return "lfw" if lfw_separator(lines[:1]) or lfw_separator(lines[1:2]) else None
+
+
+def _share_known(lines: list[str], shape: LineShape, names: FaceNames) -> float:
+    """The share of the faces, as a form of the lines has them, that the set knows."""
+    rows = [split_fields(line, shape.separator) for line in lines[shape.header :]]
+    rows = [row for row in rows if len(row) == shape.width]
+    return min(names.share_known([row[k] for row in rows]) for k in shape.names)
+
+
+def _read_lfw(source: Path) -> pd.DataFrame:
+    """Pairs of a list in the format of LFW: columns reference, probe, genuine and perhaps fold."""
+    table, header = read_lfw_lines(source, lfw_separator(first_lines(source)) or " ")
+    genuine = table["d"].isna().to_numpy()
+    second = table["c"].where(~genuine, table["a"])
+    numbers = [table["b"], table["c"].where(genuine, table["d"])]
+    listed = pd.DataFrame(
+        {
+            "reference": _lfw_names(table["a"], numbers[0]),
+            "probe": _lfw_names(second, numbers[1]),
+            "genuine": genuine,
+        }
+    ).reset_index(drop=True)
+    folds = _lfw_folds(genuine, header, source)
+    return listed if folds is None else listed.assign(fold=folds)
+
+
+def _lfw_names(names: pd.Series[str], numbers: pd.Series[str]) -> pd.Series[str]:
+    return names + "/" + names + "_" + numbers.str.zfill(4)
+
+
+def _lfw_folds(
+    genuine: npt.NDArray[np.bool_], header: list[int], source: Path
+) -> npt.NDArray[np.int64] | None:
+    """Folds by the first line, or by the alternation of genuine and impostor pairs."""
+    n = len(genuine)
+    if not header:
+        if genuine.all() or not genuine.any():  # the match or the mismatch half of a list
+            return None
+        begins = genuine & ~np.concatenate([[True], genuine[:-1]])
+        return 1 + np.cumsum(begins)
+    n_folds, per_fold = (header[0], header[1]) if len(header) == 2 else (1, header[0])
+    expected = np.tile(np.repeat([True, False], per_fold), n_folds)
+    if n != len(expected):
+        raise PairError(
+            f"{source}: its first line {' '.join(map(str, header))!r} announces {len(expected)} "
+            f"pairs; there are {n}"
+        )
+    if (genuine != expected).any():
+        raise PairError(
+            f"{source}: its first line announces folds of {per_fold} genuine and as many impostor "
+            f"pairs; line {int((genuine != expected).argmax()) + 2} is of the other kind"
+        )
+    return None if len(header) == 1 else 1 + np.arange(n) // (2 * per_fold)
+
+
+def _rfw_lists(folder: Path) -> list[Path]:
+    found = (path for path in folder.rglob("*_pairs.txt") if _RFW_LIST.fullmatch(path.name))
+    return sorted(found, key=lambda path: natural_key(path.name))
+
+
+def _read_rfw(source: Path) -> pd.DataFrame:
+    parts = []
+    for path in _rfw_lists(source) if source.is_dir() else [source]:
+        match = _RFW_LIST.fullmatch(path.name)
+        if match is None:
+            raise PairError(
+                f"{path}: a list of RFW is called African_pairs.txt, Asian_pairs.txt, "
+                f"Caucasian_pairs.txt or Indian_pairs.txt, which says the ethnicity"
+            )
+        listed = _read_lfw(path)
+        for side in ("reference", "probe"):
+            listed[side] = match[1].capitalize() + "/" + listed[side]
+        parts.append(listed.assign(ethnicity=match[1].lower()))
+    if not parts:
+        raise PairError(f"{source}: no list African_pairs.txt, ... in this folder")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_calfw(source: Path) -> pd.DataFrame:
+    text = pd.Series(_text(source).split("\n"), dtype=str).str.strip()
+    text = text[text != ""]
+    if text.empty:
+        raise PairError(f"{source}: expected two lines 'image label' for each pair; found nothing")
+    lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str").fillna("")
+    first = lines[1].iloc[0]  # empty where the line is not of this form
+    if len(lines) % 2 and first and not any(letter.isdigit() for letter in first):
+        text, lines = text.iloc[1:], lines.iloc[1:]  # names of the fields
+    bad = ~lines[1].str.fullmatch(r"\d{1,9}").to_numpy(bool)
+    if bad.any() or len(lines) % 2:
+        found = text[lines.index[bad]].head(3).tolist() or f"{len(lines)} lines"
+        raise PairError(f"{source}: expected two lines 'image label' for each pair; found {found}")
+    label = lines[1].to_numpy(object).reshape(-1, 2)
+    differ = label[:, 0] != label[:, 1]
+    if differ.any():
+        number = int(lines.index[2 * int(differ.argmax())]) + 1
+        raise PairError(
+            f"{source}: the two lines of {int(differ.sum())} pairs have different labels, the "
+            f"first from line {number} on"
+        )
+    image = lines[0].to_numpy(object).reshape(-1, 2)
+    genuine = label[:, 0].astype(np.int64) > 0
+    fold = np.empty(len(genuine), np.int64)
+    for kind in (True, False):
+        fold[genuine == kind] = _tenths(int((genuine == kind).sum()))
+    return pd.DataFrame(
+        {"reference": image[:, 0], "probe": image[:, 1], "genuine": genuine, "fold": fold}
+    )
+
+
+def _text(file: Path) -> str:
+    if not file.is_file():
+        raise PairError(f"{file}: no such file")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise PairError(f"{file} is no text in UTF-8: {error}") from error
+
+
+def _tenths(n: int) -> npt.NDArray[np.int64]:
+    """Ten folds of equal size, in order; the first ones are larger by one where ten do not go."""
+    sizes = [len(part) for part in np.array_split(np.arange(n), 10)]
+    return np.repeat(np.arange(1, 11), sizes)
+
+
+def _protocol_folder(source: Path) -> Path | None:
+    """CFP's folder ``Protocol``: the folder given, one in it, or one above it."""
+    for folder in (source, source / "Protocol", source.parent, source.parent.parent):
+        if (folder / "Pair_list_F.txt").is_file():
+            return folder
+    return None
+
+
+def _read_cfp(source: Path) -> pd.DataFrame:
+    protocol = _protocol_folder(source)
+    if protocol is None:
+        raise PairError(f"{source}: expected CFP's folder Protocol, with Pair_list_F.txt in it")
+    splits = source if source.name.upper() in ("FP", "FF") else protocol / "Split" / "FP"
+    second = "F" if splits.name.upper() == "FF" else "P"
+    frontal = _read_cfp_images(protocol / "Pair_list_F.txt")
+    other = frontal if second == "F" else _read_cfp_images(protocol / f"Pair_list_{second}.txt")
+    folders = sorted(
+        (path for path in splits.glob("*") if path.name.isdecimal()), key=lambda p: int(p.name)
+    )
+    parts = [
+        _read_cfp_fold(folder / file, frontal, other).assign(genuine=genuine, fold=int(folder.name))
+        for folder in folders
+        for file, genuine in (("same.txt", True), ("diff.txt", False))
+    ]
+    if not parts:
+        raise PairError(f"{splits}: expected folders 01, 02, ... with same.txt and diff.txt")
+    return pd.concat(parts, ignore_index=True)
+
+
+def _read_cfp_images(file: Path) -> pd.Series[str]:
+    """Names of CFP's images, such as ``001/frontal/01.jpg``, by their number."""
+    lines = [line.split(maxsplit=1) for line in _text(file).splitlines() if line.strip()]
+    bad = [" ".join(line) for line in lines if len(line) != 2 or not line[0].isdecimal()]
+    if bad:
+        raise PairError(f"{file}: expected lines 'number path'; found {bad[:3]}")
+    names = ["/".join(slashes(path).split("/")[-3:]) for _, path in lines]
+    return pd.Series(names, index=[int(number) for number, _ in lines], dtype=object)
+
+
+def _read_cfp_fold(file: Path, first: pd.Series[str], second: pd.Series[str]) -> pd.DataFrame:
+    lines = _text(file).split()
+    bad = [line for line in lines if not re.fullmatch(r"\d{1,9},\d{1,9}", line)]
+    numbers = [] if bad else [[int(n) for n in line.split(",")] for line in lines]
+    columns = np.array(numbers, np.int64).reshape(-1, 2).T
+    for side, listed in zip(columns, (first, second), strict=True):
+        unknown = side[~np.isin(side, listed.index)]
+        bad += [f"number {number}, which the list of images lacks" for number in unknown]
+    if bad:
+        raise PairError(f"{file}: expected lines 'number,number'; found {', '.join(bad[:3])}")
+    images = {"reference": first.loc[columns[0]], "probe": second.loc[columns[1]]}
+    return pd.DataFrame({side: names.to_numpy(object) for side, names in images.items()})
+
+
+def _read_bin_pairs(source: Path) -> pd.DataFrame:
+    content = read_bin(source)
+    names = np.array(content.names, object)
+    return pd.DataFrame(
+        {
+            "reference": names[content.pairs[:, 0]],
+            "probe": names[content.pairs[:, 1]],
+            "genuine": content.genuine,
+            "fold": _tenths(len(content.genuine)),
+        }
+    )
+
+
+_READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
+    "lfw": _read_lfw,
+    "rfw": _read_rfw,
+    "calfw": _read_calfw,
+    "cplfw": _read_calfw,
+    "cfp": _read_cfp,
+    "bfw": read_bfw_pairs,
+    "morphs": read_morph_pairs,
+    "bin": _read_bin_pairs,
+}
+
+
+def _of_folds(listed: pd.DataFrame, fold: int | Iterable[int], source: Path) -> pd.DataFrame:
+    if "fold" not in listed.columns:
+        raise ParameterError(f"fold={fold!r}: {source} has no folds")
+    wanted = list(fold) if isinstance(fold, Iterable) else [fold]
+    known = sorted(set(listed["fold"]))
+    unknown = [one for one in wanted if one not in known]
+    if unknown or not wanted:
+        raise ParameterError(f"fold={fold!r} must be of the folds {', '.join(map(str, known))}")
+    return listed[listed["fold"].isin(wanted)]
+
+
+def _matched(
+    listed: pd.DataFrame, faces: Faces, names: FaceNames, source: Path, missing: str
+) -> pd.DataFrame:
+    """The pairs with faces of the set in the place of the names in the list."""
+    codes, distinct = pd.factorize(
+        np.concatenate([listed["probe"].to_numpy(object), listed["reference"].to_numpy(object)])
+    )
+    positions = names.positions([str(name) for name in distinct], source)
+    ends = positions[codes].reshape(2, -1)
+    there = (ends >= 0).all(axis=0)
+    left_out = ""
+    if not there.all():
+        unknown = [str(name) for name in distinct[positions < 0]]
+        what = f"{len(unknown)} of the {len(distinct)} faces it names are not in {faces.name!r}"
+        examples = f"{', '.join(unknown[:3])}; the set has {', '.join(faces.names[:3])}, ..."
+        if missing == "raise" or not there.any():
+            near = names.nearest(unknown[0])
+            remedy = "missing='drop' leaves their pairs out" if there.any() else "no pair is left"
+            raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
+        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out, for {what}"
+        warnings.warn(f"{source}: {left_out}: {examples}", stacklevel=3)
+    rest = listed.iloc[np.flatnonzero(there)].drop(columns=["probe", "reference"])
+    categories = pd.Index(faces.names)
+    pairs = pd.DataFrame(
+        {
+            "probe": pd.Categorical.from_codes(ends[0, there], categories=categories),
+            "reference": pd.Categorical.from_codes(ends[1, there], categories=categories),
+        },
+        index=pd.RangeIndex(int(there.sum()), name="pair"),
+    )
+    if "genuine" in rest.columns:
+        pairs["genuine"] = rest["genuine"].to_numpy(bool)
+    else:
+        subject = pd.factorize(faces.subjects)[0]
+        pairs["genuine"] = subject[ends[0, there]] == subject[ends[1, there]]
+    first = ["fold"] if "fold" in rest.columns else []
+    others = [c for c in rest.columns if c not in ("genuine", "fold")]
+    for column in [*first, *others]:
+        pairs[column] = rest[column].to_numpy()
+    if left_out:
+        pairs.attrs[LEFT_OUT] = [left_out]
+    return pairs
+
+
+def _again(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which pairs were listed before, either way round."""
+    ends = np.sort([pairs["probe"].cat.codes, pairs["reference"].cat.codes], axis=0)
+    return pd.DataFrame(ends.T).duplicated().to_numpy(bool)

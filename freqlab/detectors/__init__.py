@@ -1,1 +1,0 @@
-"""Detectors of perturbed images, beside the explanations."""

@@ -1,0 +1,5 @@
+from .inspection import Inspection
+
+__all__ = [
+    "Inspection",
+]

@@ -1,0 +1,578 @@
+"""Look into one decision: edit the bands of a pair and let the network compare it anew.
+
+What the inspector shows is computed here, without a widget: what a face looks like without some
+bands, what the model says to that, the numbers of a pair, and code that computes them again.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import xarray as xr
+
+from freqlab.bands import spectrum
+from freqlab.engine.pairing import cosine
+from freqlab.engine.removals import embed_block
+from freqlab.errors import ParameterError, StoreError, check_name
+from freqlab.faces.table import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.loading import as_model
+from freqlab.models.precision import in_precision
+from freqlab.models.registry import is_known
+from freqlab.models.spec import Model
+from freqlab.results.selection import (
+    about_model,
+    bands_of,
+    crop_geometry,
+    decision_text,
+    fmr_text,
+    frequency_unit,
+    select_pair,
+    threshold_of,
+    with_axes,
+)
+from freqlab.run.calls import embed
+from freqlab.store.reading import open_crop, open_crops, open_influence
+
+__all__ = [
+    "OPERATIONS",
+    "Edited",
+    "EditedFace",
+    "Inspection",
+    "band_numbers",
+    "chosen_text",
+    "code_of",
+    "edit_text",
+    "model_numbers",
+    "row_of",
+    "side_by_side",
+    "stretched",
+]
+
+OPERATIONS = ("remove", "keep")
+"""What happens to the chosen bands: they are taken out, or all others are."""
+
+_LOADED = 2**28  # bytes of a result that are read at once; of a larger one, what is shown
+
+_MASKED = {"probe": ("probe",), "reference": ("reference",), "both": ("probe", "reference")}
+Image = npt.NDArray[np.float32]
+
+
+class Edited(NamedTuple):
+    """A pair whose faces lack some bands, and what the model says to it."""
+
+    pair: int
+    model: str
+    side: str
+    bands: tuple[int, ...]
+    operation: str
+    similarity: float
+    """Of the pair as it is, from the network."""
+    edited_similarity: float
+    """Of the pair with the edited image, or images."""
+    crops: dict[str, npt.NDArray[np.uint8]]
+    """Both faces as they are, by role, ``probe`` and ``reference``."""
+    pictures: dict[str, EditedFace]
+    """By role, of the images that are edited."""
+
+
+class EditedFace(NamedTuple):
+    """One face while its bands are edited; RGB ``(height, width, 3)``, grey levels, unclipped."""
+
+    intact: Image
+    edited: Image
+    """What the network is given."""
+    alone: Image
+    """The chosen bands by themselves, zero on average."""
+
+    @property
+    def difference(self) -> npt.NDArray[np.float32]:
+        """Root mean square over the channels of what the edit changed ``(height, width)``."""
+        change = self.edited - self.intact
+        return np.asarray(np.sqrt(np.square(change).mean(axis=-1)), np.float32)
+
+
+def side_by_side(pictures: Mapping[str, EditedFace], what: str) -> Image:
+    """One kind of picture (``intact``, ``edited``, ``alone``, ``difference``) of all edited faces.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(height, width)`` or ``(height, width, 3)``; where both faces are edited, the probe on
+        the left and the reference on the right.
+    """
+    return np.concatenate([getattr(one, what) for one in pictures.values()], axis=1)
+
+
+def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
+    """Name chosen bands with their unit, neighbours together: "0-8, 16-20 cycles/image"."""
+    if not len(bands):
+        return "no band"
+    bounds = bands_of(result).bounds
+    runs: list[list[int]] = []
+    for band in sorted(set(bands)):
+        if runs and runs[-1][-1] == band - 1:
+            runs[-1].append(band)
+        else:
+            runs.append([band])
+    names = [
+        f"{bounds[run[0], 0]:.12g}-{bounds[run[-1], 1]:.12g}"
+        if np.isfinite(bounds[run[-1], 1])
+        else f"from {bounds[run[0], 0]:.12g} on"
+        for run in runs
+    ]
+    return f"{', '.join(names)} {frequency_unit(result)}"
+
+
+def edit_text(result: xr.Dataset, bands: Sequence[int], operation: str) -> tuple[str, str]:
+    """Name an edit, in words and by its bands: "without" and "4-8 cycles/image"."""
+    if not len(bands):
+        return ("as it is" if operation == "remove" else "without any band"), ""
+    return ("without" if operation == "remove" else "with only"), chosen_text(result, bands)
+
+
+def stretched(component: Image) -> tuple[npt.NDArray[np.uint8], float]:
+    """Make bands by themselves visible: around mid grey, the largest deviation at its end.
+
+    Parameters
+    ----------
+    component
+        ``(height, width, 3)``, grey levels around zero.
+
+    Returns
+    -------
+    image : numpy.ndarray
+        8-bit, as `component`.
+    factor : float
+        By which contrast was multiplied; 1 for a component of nothing.
+    """
+    largest = float(np.abs(component).max())
+    factor = 127 / largest if largest > 1e-3 else 1.0
+    return np.rint(127.5 + component * factor).clip(0, 255).astype(np.uint8), factor
+
+
+@dataclass
+class _Crops:
+    """The crops of a template in a store, and where each face lies in it."""
+
+    dataset: xr.Dataset
+    index: pd.Index[str]
+
+
+class Inspection:
+    """A result with all it takes to edit its pairs anew: crops and networks, loaded when needed.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, or the path of a run.
+    name
+        Of the result, if a path is given; the newest by default.
+    faces
+        The faces of the run; needed only if it keeps no crops.
+    models
+        The networks, as :func:`freqlab.influence` takes them; needed for those that are not known
+        by name.
+    device
+        Where networks run.
+
+    Raises
+    ------
+    ParameterError
+        If the result is none, or a network is not the one of the result.
+    StoreError
+        If there is no such run.
+    """
+
+    def __init__(
+        self,
+        result: xr.Dataset | str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        faces: Faces | None = None,
+        models: Sequence[str | os.PathLike[str] | Model | Embedder] = (),
+        device: str = "auto",
+    ) -> None:
+        if isinstance(result, (str, os.PathLike)):
+            result = open_influence(result, name)
+        elif name is not None:
+            raise ParameterError(f"name={name!r} goes with the path of a run, not with a result")
+        whole = with_axes(result)
+        self.result = whole.compute() if whole.nbytes <= _LOADED else whole
+        if faces is not None and not isinstance(faces, Faces):
+            raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+        self.bands = bands_of(self.result)
+        self.models = [str(model) for model in self.result["model"].to_numpy()]
+        self.sides = [str(side) for side in self.result["side"].to_numpy()]
+        self.given = {"faces": faces is not None, "models": bool(models)}
+        self._faces = faces
+        self._device = device
+        self._networks: dict[str, Model] = {}
+        self._stores: dict[str, _Crops] = {}
+        self._crops: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
+        self._label_maps: dict[str, npt.NDArray[np.int64]] = {}
+        self._last: tuple[Any, dict[str, EditedFace]] | None = None
+        self._intact: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
+        for given in models:
+            self._take(as_model(given, device=device))
+
+    def network(self, model: str) -> Model:
+        """The network of a model of the result.
+
+        Raises
+        ------
+        FreqlabError
+            If it cannot be loaded, or is another than the result was computed with.
+        """
+        check_name("model", model, self.models)
+        if model not in self._networks:
+            if not is_known(model):
+                raise ParameterError(
+                    f"model {model!r} is not known by name, so its network cannot run here; "
+                    f"give it: models=[...]"
+                )
+            self._take(as_model(model, device=self._device))
+        return self._networks[model]
+
+    def crop(self, face: str, *, model: str) -> npt.NDArray[np.uint8]:
+        """The crop of a face as a model takes it, RGB ``(height, width, 3)``, 0..255.
+
+        Raises
+        ------
+        StoreError
+            If neither the run nor `faces` has it.
+        """
+        template = str(about_model(self.result, model)["template"])
+        key = (face, template)
+        if key not in self._crops:
+            self._crops[key] = self._read_crop(face, template, model)
+        return self._crops[key]
+
+    def edit(
+        self,
+        *,
+        pair: int,
+        model: str,
+        bands: Sequence[int],
+        side: str = "probe",
+        operation: str = "remove",
+    ) -> Edited:
+        """Edit a pair and let the network compare it.
+
+        The masks are those of :func:`freqlab.influence`: for one band and ``"remove"`` the
+        similarity less the edited one is the influence of the result.
+
+        Parameters
+        ----------
+        pair
+            Label of the pair.
+        model
+            Name of the model.
+        bands
+            Numbers of the chosen bands, from 0.
+        side
+            Which image is edited: ``"probe"``, ``"reference"`` or ``"both"``.
+        operation
+            ``"remove"`` takes the chosen bands out; ``"keep"`` all others. What belongs to no
+            band, and the mean, stay either way.
+
+        Returns
+        -------
+        Edited
+            With the similarities that the network gives now.
+
+        Raises
+        ------
+        ParameterError
+            If there is no such pair or band.
+        FreqlabError
+            If crop or network are not to be had.
+        """
+        pictures = self.faces(pair=pair, model=model, bands=bands, side=side, operation=operation)
+        network, names = self.network(model), self._names(pair)
+        removals = self._removals(bands, operation)
+        labels = self._labels(model)
+        intact = {role: self._embedding(face, network) for role, face in names.items()}
+        edited = dict(intact)
+        for role in pictures:
+            edited[role] = _embed(network, self.crop(names[role], model=model), removals, labels)
+        return Edited(
+            pair,
+            model,
+            side,
+            tuple(sorted(set(bands))),
+            operation,
+            float(cosine(intact["probe"], intact["reference"])),
+            float(cosine(edited["probe"], edited["reference"])),
+            {role: self.crop(face, model=model) for role, face in names.items()},
+            pictures,
+        )
+
+    def faces(
+        self,
+        *,
+        pair: int,
+        model: str,
+        bands: Sequence[int],
+        side: str = "probe",
+        operation: str = "remove",
+    ) -> dict[str, EditedFace]:
+        """The faces of a pair while they are edited; as :meth:`edit`, without the network.
+
+        Returns
+        -------
+        dict of str to EditedFace
+            By role, of the images that `side` says.
+        """
+        check_name("side", side, _MASKED)
+        key = (pair, model, tuple(sorted(set(bands))), side, operation)
+        if self._last is not None and self._last[0] == key:
+            return self._last[1]
+        labels = torch.from_numpy(self._labels(model))
+        keep = spectrum.removal_masks(torch.from_numpy(self._removals(bands, operation)), labels)[0]
+        chosen = torch.isin(labels, torch.tensor(sorted(set(bands)), dtype=labels.dtype))
+        names = self._names(pair)
+        found = {}
+        for role in _MASKED[side]:
+            crop = self.crop(names[role], model=model).astype(np.float32)
+            image = torch.from_numpy(crop).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
+            made = spectrum.apply_masks(image, torch.stack([keep, chosen]))
+            edited, alone = made.permute(0, 2, 3, 1).numpy()
+            found[role] = EditedFace(
+                crop, edited if len(bands) or operation == "keep" else crop, alone
+            )
+        self._last = (key, found)
+        return found
+
+    def _labels(self, model: str) -> npt.NDArray[np.int64]:
+        """The label map of the bands at a model's input size."""
+        if model not in self._label_maps:
+            (height, width), eye_distance = crop_geometry(self.result, model)
+            self._label_maps[model] = self.bands.label_map(height, width, eye_distance=eye_distance)
+        return self._label_maps[model]
+
+    def _names(self, pair: int) -> dict[str, str]:
+        data = select_pair(self.result, pair=pair, model=self.models[0], side=self.sides[0])
+        return {role: str(data[role].item()) for role in ("probe", "reference")}
+
+    def _removals(self, bands: Sequence[int], operation: str) -> npt.NDArray[np.bool_]:
+        check_name("operation", operation, OPERATIONS)
+        n = len(self.bands)
+        unknown = [band for band in bands if not 0 <= band < n]
+        if unknown:
+            raise ParameterError(f"bands={list(bands)!r} must be numbers from 0 to {n - 1}")
+        chosen = np.zeros((1, n), bool)
+        chosen[0, list(bands)] = True
+        return chosen if operation == "remove" else ~chosen
+
+    def _take(self, model: Model) -> None:
+        """Keep a network, if it is one of the result."""
+        check_name("model", model.name, self.models)
+        was = about_model(self.result, model.name)
+        model = in_precision(model, str(was["precision"]))
+        now = model.fingerprint()
+        for key, value in now.items():
+            if was.get(key) != value:
+                raise ParameterError(
+                    f"model {model.name!r} is not the one of the result: {key} is {value!r}, "
+                    f"and was {was.get(key)!r}"
+                )
+        self._networks[model.name] = model
+
+    def _embedding(self, face: str, network: Model) -> npt.NDArray[np.float32]:
+        key = (face, network.name)
+        if key not in self._intact:
+            nothing = np.zeros((1, len(self.bands)), bool)
+            crop, labels = self.crop(face, model=network.name), self._labels(network.name)
+            self._intact[key] = _embed(network, crop, nothing, labels)
+        return self._intact[key]
+
+    def _read_crop(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
+        if self._faces is not None and face in set(self._faces.names):
+            return self._align(face, template, model)
+        if template not in self._stores:
+            crops = open_crops(self.result.attrs.get("store", ""), template=template)
+            self._stores[template] = _Crops(crops, pd.Index(crops["face"].to_numpy().astype(str)))
+        stored = self._stores[template]
+        if "crop" not in stored.dataset:
+            raise StoreError(
+                f"run {self.result.attrs['store']!r} keeps no crops; give faces= to inspect it"
+            )
+        at = int(stored.index.get_indexer(pd.Index([face]))[0])
+        if at < 0 or stored.dataset["status_text"].to_numpy()[at] != "ok":
+            raise StoreError(f"there is no crop of face {face!r} (template {template!r})")
+        crop: npt.NDArray[np.uint8] = stored.dataset["crop"].isel(face=at).to_numpy()
+        return crop
+
+    def _align(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
+        """Cut a face out again, as a run does."""
+        assert self._faces is not None
+        one = self._faces.select([list(self._faces.names).index(face)])
+        run = embed(
+            one,
+            models=[self.network(model)],
+            which_face=str(self.result.attrs.get("which_face", "largest")),
+            device=self._device,
+            progress=False,
+        )
+        crop = open_crop(run.attrs["store"], face=face, template=template)
+        if crop is None:
+            raise StoreError(f"face {face!r} of faces= could not be read or found")
+        return crop
+
+
+def model_numbers(
+    result: xr.Dataset, *, pair: int, side: str = "probe", fmr: float = 1e-3
+) -> pd.DataFrame:
+    """What each model of a result says to a pair.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By model: similarity, threshold, decision, whether it is right, the strongest band and its
+        influence, and which single bands change the decision.
+    """
+    result = with_axes(result)
+    rows = {}
+    names = bands_of(result).names
+    for model in map(str, result["model"].to_numpy()):
+        data = select_pair(result, pair=pair, model=model, side=side)
+        similarity = float(data["similarity"])
+        threshold = threshold_of(result, model=model, fmr=fmr)
+        influence = data["influence"].to_numpy()
+        known = np.isfinite(influence)
+        strongest = int(np.nanargmax(np.abs(influence))) if known.any() else None
+        flips = ((similarity - influence) >= threshold) != (similarity >= threshold)
+        decided = np.isfinite(similarity) and np.isfinite(threshold)
+        said = decision_text(similarity, threshold)
+        rows[model] = {
+            "similarity": similarity,
+            f"threshold (FMR {fmr_text(fmr)})": threshold,
+            "decision": said,
+            "right": ("yes" if (said == "match") == bool(data["genuine"]) else "no")
+            if decided
+            else "",
+            f"strongest band ({frequency_unit(result)})": ""
+            if strongest is None
+            else names[strongest],
+            "its influence": np.nan if strongest is None else float(influence[strongest]),
+            "bands that change the decision": ", ".join(
+                name for name, one in zip(names, flips & known, strict=True) if one and decided
+            )
+            or ("none" if decided else ""),
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index.name = "model"
+    return table
+
+
+def band_numbers(result: xr.Dataset, *, pair: int, model: str, side: str = "probe") -> pd.DataFrame:
+    """The numbers of each band for a pair: influence, similarity without it, contrast removed."""
+    data = select_pair(result, pair=pair, model=model, side=side)
+    influence = data["influence"].to_numpy().astype(float)
+    table = pd.DataFrame(
+        {
+            "influence": influence,
+            "similarity without it": float(data["similarity"]) - influence,
+            "contrast removed (grey levels)": data["removed_rms"].to_numpy().astype(float),
+        },
+        index=pd.Index(bands_of(result).names, name=f"band ({frequency_unit(result)})"),
+    )
+    return table
+
+
+def row_of(result: xr.Dataset, edited: Edited, *, fmr: float = 1e-3) -> pd.DataFrame:
+    """All that is known of an edited pair, as one row to write to a CSV file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The pair and its columns, model, side, threshold, decisions before and after, the chosen
+        bands, and ``influence <band>`` of every band.
+    """
+    data = select_pair(result, pair=edited.pair, model=edited.model, side=edited.side)
+    threshold = threshold_of(result, model=edited.model, fmr=fmr)
+    names = bands_of(result).names
+    row: dict[str, Any] = {"pair": edited.pair}
+    for name, values in result.coords.items():
+        if values.dims == ("pair",) and name != "pair":
+            row[str(name)] = data[name].item()
+    row |= {
+        "model": edited.model,
+        "side": edited.side,
+        "fmr": fmr,
+        "threshold": threshold,
+        "similarity": edited.similarity,
+        "decision": decision_text(edited.similarity, threshold),
+        "operation": edited.operation,
+        "bands": " ".join(names[band] for band in edited.bands),
+        "edited_similarity": edited.edited_similarity,
+        "edited_decision": decision_text(edited.edited_similarity, threshold),
+    }
+    influence = data["influence"].to_numpy()
+    unit = frequency_unit(result)
+    row |= {f"influence {n} {unit}": float(v) for n, v in zip(names, influence, strict=True)}
+    return pd.DataFrame([row])
+
+
+def code_of(
+    inspection: Inspection,
+    *,
+    pair: int,
+    models: Sequence[str],
+    bands: Sequence[int],
+    side: str = "probe",
+    operation: str = "remove",
+    kind: str = "directed",
+    fmr: float = 1e-3,
+) -> str:
+    """Python code that computes a view of the inspector again and saves its figure."""
+    store = str(inspection.result.attrs.get("store", ""))
+    name = inspection.result.attrs.get("name")
+    if not store or store.startswith("memory:"):
+        opening = "# result: as fl.influence returned it; it was kept in memory only"
+    else:
+        opening = f"result = fl.open_influence({store!r}, {name!r})"
+    given = "".join(f", {key}={key}" for key, one in inspection.given.items() if one)
+    what = f"pair={pair}, bands={sorted(set(map(int, bands)))}, side={side!r}"
+    what += f", operation={operation!r}"
+    lines = [
+        "import freqlab as fl",
+        "",
+        opening,
+        f"inspection = fl.edits.Inspection(result{given})",
+    ]
+    for model in models:
+        lines += [
+            f"edited = inspection.edit(model={model!r}, {what})",
+            "print(edited.model, edited.similarity, edited.edited_similarity)",
+            f"axes = fl.plots.inspection_plot(result, edited, kind={kind!r}, fmr={fmr!r})",
+            f'axes["profile"].figure.savefig("pair{pair}-{model}.png")',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _embed(
+    network: Model,
+    crop: npt.NDArray[np.uint8],
+    removals: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int64],
+) -> npt.NDArray[np.float32]:
+    """Embed one crop, on all cores but one, which the browser and the server need meanwhile.
+
+    Threads of one operation wait for each other; on cores that others use, too, they wait long.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads - 1))
+    try:
+        found = embed_block(network, crop[None], removals, labels, batch_size=1)
+    finally:
+        torch.set_num_threads(threads)
+    return found.embeddings[0, 0]

@@ -1,0 +1,161 @@
+"""Similarity of the pairs of a run with any sets of bands removed: what every test asks for."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.edits.band_sets import BandSets
+from freqlab.engine.pairing import SIDES
+from freqlab.errors import ParameterError, StoreError, check_name
+from freqlab.models.spec import Model
+from freqlab.results.selection import about_model, bands_of, with_axes
+from freqlab.store.reading import open_crops, open_embeddings
+
+__all__ = ["SCORES", "PairSets"]
+
+SCORES = ("cosine", "dot")
+"""How two embeddings are compared; the plain dot product is for tests of linear models."""
+
+_JOBS_AT_ONCE = 16_384
+
+Floats = npt.NDArray[np.float64]
+
+
+class PairSets:
+    """The pairs of a result, whose images may lack any bands.
+
+    What the result holds already, the pairs untouched and without one band, is taken from it.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, with its store, which keeps the crops.
+    model
+        One of its models, loaded.
+    score
+        One of :data:`SCORES`.
+    batch_size, progress
+        As for :class:`freqlab.edits.band_sets.BandSets`.
+
+    Raises
+    ------
+    ParameterError
+        If the model is another than that of the result.
+    StoreError
+        If the run keeps no crops.
+    """
+
+    def __init__(
+        self,
+        result: xr.Dataset,
+        model: Model,
+        *,
+        score: str = "cosine",
+        batch_size: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        check_name("score", score, SCORES)
+        result = with_axes(result)
+        check_name("model", model.name, [str(name) for name in result["model"].to_numpy()])
+        if about_model(result, model.name)["checkpoint"] != model.checkpoint:
+            raise ParameterError(
+                f"model {model.name!r} has other weights than the result was made with"
+            )
+        self.model, self.bands, self._score = model, bands_of(result), score
+        store = str(result.attrs["store"])
+        self.data = result.sel(model=model.name)
+        """The part of the result that is the model's."""
+        ends = [self.data[end].to_numpy().astype(str) for end in SIDES[:2]]
+        names, positions = np.unique(np.stack(ends), return_inverse=True)
+        self.ends = positions.reshape(2, -1)
+        """Rows in :attr:`crops` of the probe and reference of each pair ``(2, pair)``."""
+        crops = open_crops(store, template=model.spec.template)
+        if "crop" not in crops:
+            raise StoreError(f"run {store!r} keeps no crops, which sets of bands are taken from")
+        self.crops = crops["crop"].sel(face=names).to_numpy()
+        """``(face, height, width, 3)``, of all faces of the pairs."""
+        self.intact = open_embeddings(store, model=model.name).sel(face=names).to_numpy()
+        """Untouched embeddings ``(face, feature)``."""
+        self.sets = BandSets(
+            model, self.bands, store=store, batch_size=batch_size, progress=progress
+        )
+        self.held = self.sets.held
+        """Whether each band has coefficients at the model's input size ``(band,)``."""
+        self.usable = np.isfinite(self.intact[self.ends]).all(axis=(0, 2))
+        """Whether both faces of a pair could be embedded ``(pair,)``."""
+
+    def similarity(
+        self, pairs: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], side: str
+    ) -> Floats:
+        """Similarity of pairs without some bands.
+
+        Parameters
+        ----------
+        pairs
+            Position of a pair in each job ``(job,)``.
+        removed
+            Bands taken out in each job ``(job, band)``.
+        side
+            From which image.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(job,)``.
+        """
+        check_name("side", side, SIDES)
+        pairs, removed = np.asarray(pairs), removed & self.held
+        found = self._known(pairs, removed, side)
+        jobs = np.flatnonzero(np.isnan(found) & self.usable[pairs])
+        first = self.ends[0 if side != "reference" else 1][pairs[jobs]]
+        jobs = jobs[np.argsort(first, kind="stable")]  # the sets of a face together
+        for start in range(0, len(jobs), _JOBS_AT_ONCE):
+            some = jobs[start : start + _JOBS_AT_ONCE]
+            masked = [
+                self._embedded(end[pairs[some]], removed[some])
+                if side in (name, "both")
+                else self.intact[end[pairs[some]]]
+                for name, end in zip(SIDES[:2], self.ends, strict=True)
+            ]
+            found[some] = self.compare(*masked)
+        return found
+
+    def compare(
+        self, probe: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
+    ) -> Floats:
+        """The score of embeddings, along their last axis."""
+        one, other = probe.astype(float), reference.astype(float)
+        product = (one * other).sum(axis=-1)
+        if self._score == "dot":
+            return np.asarray(product)
+        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
+        return np.asarray(np.clip(product / norms, -1, 1))
+
+    def _embedded(
+        self, faces: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float32]:
+        found = self.intact[faces]
+        some = removed.any(axis=1)
+        if some.any():
+            found[some] = self.sets.embed(self.crops, faces[some], removed[some])
+        return found
+
+    def _known(
+        self, pairs: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], side: str
+    ) -> Floats:
+        """What the result holds; NaN elsewhere."""
+        found = np.full(len(pairs), np.nan)
+        if self._score == "dot":
+            return found
+        n_removed = removed.sum(axis=1)
+        similarity = self.data["similarity"].to_numpy().astype(float)
+        whole = n_removed == 0
+        found[whole] = similarity[pairs[whole]]
+        if side in self.data["side"].to_numpy():
+            influence = self.data["influence"].sel(side=side).transpose("pair", "band").to_numpy()
+            one = np.flatnonzero(n_removed == 1)
+            band = removed[one].argmax(axis=1)
+            found[one] = similarity[pairs[one]] - influence[pairs[one], band]
+        return found

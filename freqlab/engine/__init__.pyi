@@ -1,0 +1,7 @@
+from .pairing import SIDES
+from .removals import embed_block
+
+__all__ = [
+    "SIDES",
+    "embed_block",
+]

@@ -1,0 +1,343 @@
+"""The engine: embed crops with sets of bands removed. The only place that runs a network.
+
+A crop is transformed once, whatever the number of removals; each removal costs a product and one
+inverse transform. All images go through the network in batches of one fixed size. The work on a
+block of crops falls into parts that do not depend on each other, so that each may run on a thread
+of its own: small batches on one core each beat large ones that all cores share.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from freqlab.bands import spectrum
+from freqlab.errors import ModelError, ParameterError
+from freqlab.models.spec import Model
+
+__all__ = [
+    "Part",
+    "PartDone",
+    "Removals",
+    "assemble",
+    "block_parts",
+    "default_batch_size",
+    "embed_block",
+]
+
+_LARGEST_PART = 128  # images of a part that are masked at once, or four batches if that is more
+
+_OUT_OF_MEMORY = ("not enough memory", "out of memory", "Failed to allocate memory")
+
+
+def default_batch_size(device: str, precision: str = "float32") -> int:
+    """Images per forward pass: few on a CPU, so that they stay in its caches, many elsewhere.
+
+    Measured with MobileFaceNet on two cores: 370 images/s in batches of 8, 300 of 15, 230 of 30;
+    EdgeFace-XS: 590 of 4, 700 of 8, 710 of 16; in bfloat16, which takes half the space, 990 of 8
+    and 1,140 of 15. That and 120 elsewhere go evenly into a block of 32 faces with 15 bands.
+    """
+    if not device.startswith("cpu"):
+        return 120
+    return 15 if precision == "bfloat16" else 8
+
+
+class Embedded(NamedTuple):
+    """What :func:`embed_block` returns."""
+
+    embeddings: npt.NDArray[np.float32]
+    removed_rms: npt.NDArray[np.float32]
+
+
+class PartDone(NamedTuple):
+    """What a part returns."""
+
+    embeddings: npt.NDArray[np.float32]
+    removed_rms: npt.NDArray[np.float32]
+    batch_size: int
+    """Images per forward pass: as asked for, or what was left after memory ran out."""
+
+
+class Part(NamedTuple):
+    """One piece of the work on a block: a range of its crops with a range of the removals."""
+
+    crops: slice
+    removals: slice
+    n_images: int
+    run: _Work
+    """Does it, with the model the part was made for, compiled by now or not."""
+
+
+class Removals:
+    """Sets of bands to take out of crops of a model's size, with their masks made once.
+
+    Parameters
+    ----------
+    model
+        The model.
+    removals
+        ``(removal, band)``, True where the band is taken out.
+    labels
+        Label map ``(height, width // 2 + 1)``.
+
+    Raises
+    ------
+    ParameterError
+        If they do not fit each other.
+    """
+
+    def __init__(
+        self, model: Model, removals: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]
+    ) -> None:
+        size = model.template.size
+        label_map = torch.from_numpy(labels)
+        spectrum.check_labels(label_map, *size)
+        if removals.ndim != 2 or label_map.max() >= removals.shape[1]:
+            raise ParameterError(
+                f"removals of shape {removals.shape} do not fit labels up to "
+                f"{int(label_map.max())}; expected (removal, band)"
+            )
+        masks = spectrum.removal_masks(torch.from_numpy(removals), label_map)
+        self.untouched = masks.all(dim=2).all(dim=1).tolist()
+        self.sets = torch.from_numpy(removals).to(model.device, torch.float32)
+        self.labels = label_map.to(model.device)
+        self.masks = masks.to(model.device, torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+
+def embed_block(
+    model: Model,
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    removals: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.int64],
+    *,
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None,
+    batch_size: int = 8,
+    advance: Callable[[int], object] | None = None,
+) -> Embedded:
+    """Embed every crop once per removal.
+
+    All images of the block, crop by crop and removal by removal, go through the network in
+    batches of one fixed size; the last of each part is filled up. A removal that takes nothing
+    out passes the crop on untouched, without a Fourier transform. Where memory runs out, a part is
+    begun again at half its batch size, down to single images.
+
+    Parameters
+    ----------
+    model
+        The model.
+    crops
+        RGB crops ``(n, height, width, 3)`` at the model's input size, 0..255, 8-bit or float.
+    removals
+        ``(removal, band)``, True where the band is taken out.
+    labels
+        Label map ``(height, width // 2 + 1)``.
+    fill
+        An image for each crop, of their shape, whose bands come in place of those removed;
+        nothing does by default.
+    batch_size
+        Images per forward pass.
+    advance
+        Called with the number of images after each part of the work, for a progress bar.
+
+    Returns
+    -------
+    embeddings : numpy.ndarray
+        ``(n, removal, feature)``, as the network returns them.
+    removed_rms : numpy.ndarray
+        ``(n, removal)``: RMS contrast taken away, in grey levels, over pixels and channels.
+
+    Raises
+    ------
+    ParameterError
+        If crops and labels do not fit the model.
+    ModelError
+        If the model fails, or its embeddings differ in length from batch to batch.
+    """
+    made = Removals(model, removals, labels)
+    parts = block_parts(model, crops, made, fill=fill, batch_size=batch_size)
+    results = []
+    for part in parts:
+        results.append(part.run(model))
+        if advance is not None:
+            advance(part.n_images)
+    return assemble(model, parts, results)
+
+
+def block_parts(
+    model: Model,
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
+    removals: Removals,
+    *,
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None,
+    batch_size: int,
+) -> list[Part]:
+    """Divide the work on a block of crops; parameters as for :func:`embed_block`.
+
+    Raises
+    ------
+    ParameterError
+        If the crops do not fit the model.
+    """
+    if crops.shape[1:] != (*model.template.size, 3):
+        raise ParameterError(
+            f"crops of shape {crops.shape} do not fit model {model.name!r}, "
+            f"which takes (n, {model.template.size[0]}, {model.template.size[1]}, 3)"
+        )
+    if fill is not None and fill.shape != crops.shape:
+        raise ParameterError(
+            f"fill of shape {fill.shape} must have that of the crops, {crops.shape}"
+        )
+    most = max(_LARGEST_PART, 4 * batch_size)
+    of_removals = [slice(i, min(i + most, len(removals))) for i in range(0, len(removals), most)]
+    n_together = _crops_together(min(most, len(removals)), batch_size, most)
+    return [
+        Part(part, which, n_images, _Work(crops[part], removals, which, batch_size, filling))
+        for start in range(0, len(crops), n_together)
+        for which in of_removals
+        for part in [slice(start, min(start + n_together, len(crops)))]
+        for n_images in [(part.stop - part.start) * (which.stop - which.start)]
+        for filling in [None if fill is None else fill[part]]
+    ]
+
+
+def assemble(model: Model, parts: Sequence[Part], results: Sequence[PartDone]) -> Embedded:
+    """Put the results of the parts of a block together.
+
+    Raises
+    ------
+    ModelError
+        If their embeddings differ in length.
+    """
+    n_crops, n_removals = parts[-1].crops.stop, parts[-1].removals.stop
+    n_features = results[0].embeddings.shape[-1]
+    embeddings = np.empty((n_crops, n_removals, n_features), np.float32)
+    removed_rms = np.empty((n_crops, n_removals), np.float32)
+    for part, result in zip(parts, results, strict=True):
+        _check_length(model, n_features, result.embeddings.shape[-1])
+        embeddings[part.crops, part.removals] = result.embeddings
+        removed_rms[part.crops, part.removals] = result.removed_rms
+    return Embedded(embeddings, removed_rms)
+
+
+def _crops_together(n_removals: int, batch_size: int, most: int) -> int:
+    """How many crops make a part: those that fill their batches best, and many rather than few."""
+
+    def filled(n: int) -> float:
+        return n * n_removals / (math.ceil(n * n_removals / batch_size) * batch_size)
+
+    return max(range(1, max(1, most // n_removals) + 1), key=lambda n: (filled(n), n))
+
+
+class _Work(NamedTuple):
+    """What a part does when it is called."""
+
+    crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
+    removals: Removals
+    which: slice
+    batch_size: int
+    fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None
+
+    def __call__(self, model: Model) -> PartDone:
+        work = self
+        while True:
+            try:
+                with torch.inference_mode():
+                    return work._embed(model)
+            except Exception as error:
+                if work.batch_size == 1 or not _is_out_of_memory(error):
+                    raise
+            # behind the handler, which would keep the tensors of the traceback alive
+            if model.device.startswith("cuda"):
+                torch.cuda.empty_cache()
+            work = work._replace(batch_size=work.batch_size // 2)
+
+    def _embed(self, model: Model) -> PartDone:
+        prepared = _prepared(model, self.crops)
+        filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
+        masked, transform = self._masked(prepared, filling, model.channels_last)
+        found = torch.cat([self._forward(model, part) for part in masked.split(self.batch_size)])
+        model.check_features(found)
+        n_which = self.which.stop - self.which.start
+        embeddings = found.cpu().numpy().reshape(len(prepared), n_which, -1)
+        if transform is None:
+            removed_rms = np.zeros((len(prepared), n_which), np.float32)
+            return PartDone(embeddings, removed_rms, self.batch_size)
+        std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
+        energy = spectrum.energy_of_transform(
+            transform * std, self.removals.labels, self.removals.sets.shape[1], prepared.shape[-1]
+        )
+        removed = (energy @ self.removals.sets[self.which].T).sqrt()
+        return PartDone(embeddings, removed.cpu().numpy(), self.batch_size)
+
+    def _masked(
+        self, images: torch.Tensor, filling: torch.Tensor | None, channels_last: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """All images of the part, crop by crop, and the transform of the crops if it was needed.
+
+        Prepared images may be masked like pixels: only the mean is not linear in them, and no
+        removal touches it.
+        """
+        which = range(self.which.start, self.which.stop)
+        if all(self.removals.untouched[r] for r in which):
+            return images[:, None].expand(-1, len(which), -1, -1, -1).flatten(0, 1), None
+        n, channels, height, width = images.shape
+        transform = torch.fft.rfft2(images)
+        if channels_last:
+            masked = images.new_empty(n, len(which), height, width, channels)
+            masked = masked.permute(0, 1, 4, 2, 3)
+        else:
+            masked = images.new_empty(n, len(which), channels, height, width)
+        for k, r in enumerate(which):
+            if self.removals.untouched[r]:
+                masked[:, k] = images
+            else:
+                product = transform * self.removals.masks[r]
+                if filling is not None:
+                    product += filling * (1 - self.removals.masks[r])
+                masked[:, k] = torch.fft.irfft2(product, s=(height, width))
+        return masked.flatten(0, 1), transform
+
+    def _forward(self, model: Model, images: torch.Tensor) -> torch.Tensor:
+        """Embed one batch, filled up to the fixed size."""
+        n_missing = self.batch_size - len(images)
+        if n_missing:
+            filler = images[-1:].expand(n_missing, -1, -1, -1)
+            full = torch.cat([images, filler]).contiguous(memory_format=model.layout)
+            return model.forward(full)[: len(images)]
+        return model.forward(images.contiguous(memory_format=model.layout))
+
+
+def _prepared(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> torch.Tensor:
+    """Crops on the model's device, as its network takes them."""
+    images = torch.from_numpy(np.ascontiguousarray(crops))
+    if model.device.startswith("cuda"):
+        images = images.pin_memory()
+    images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2).float()
+    return model.prepare(images.contiguous())
+
+
+def _is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error, or what it came from, is one of memory: Python's, PyTorch's or ONNX's."""
+    while error is not None:
+        if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+            return True
+        if isinstance(error, RuntimeError) and any(t in str(error) for t in _OUT_OF_MEMORY):
+            return True
+        error = error.__cause__
+    return False
+
+
+def _check_length(model: Model, expected: int, found: int) -> None:
+    if found != expected:
+        raise ModelError(
+            f"model {model.name!r} returned {found} features for one batch and "
+            f"{expected} for another"
+        )

@@ -1,0 +1,478 @@
+"""Tables of pairs: which faces are compared, and whether they show one person."""
+
+from __future__ import annotations
+
+import heapq
+import math
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.errors import PairError, ParameterError, check_name, check_number
+from freqlab.faces.table import Faces, is_column_name
+from freqlab.text.spelling import Spellings, difference
+
+__all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
+
+LEFT_OUT = "left_out"
+"""Attribute of a table of pairs that says what of a list was left out."""
+
+# Names that results use for themselves; a column of pairs cannot have one of them.
+_RESERVED = {
+    *("model", "pair", "side", "band", "bound", "frequency", "band_bounds", "fmr"),
+    *("similarity", "influence", "removed_rms", "threshold", "impostor_comparisons"),
+    *("probe_subject", "reference_subject"),
+}
+
+
+def make_pairs(
+    faces: Faces,
+    *,
+    impostors_per_genuine: float = 1,
+    n_pairs: int | None = None,
+    within: str | None = None,
+    across: str | None = None,
+    folds: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Pair up the faces of a set: all genuine pairs, and impostor pairs drawn at random.
+
+    The earlier face of a pair is the reference, the later one the probe. Two faces made from one
+    source are never paired.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    impostors_per_genuine
+        How many impostor pairs there are for each genuine one; fewer if the set has no more.
+        ``math.inf`` for all, which makes all-against-all.
+    n_pairs
+        A sample of so many pairs in all, genuine and impostor in the same proportion.
+    within
+        Column of the faces that both faces of a pair must agree in (``"ethnicity"``).
+    across
+        Column of the faces that the two faces of a pair must differ in (``"resolution"``).
+    folds
+        Deal the subjects to so many folds, as even in faces as may be, and pair within folds
+        only, so that no subject is in two; adds a column ``fold``.
+    seed
+        Of the random draws; the same seed gives the same pairs.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``probe`` and ``reference`` (categorical face names), ``genuine`` (bool) and, with
+        `folds`, ``fold``; indexed by the pair's number.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range, a column is unknown, or the set has no genuine pair.
+    """
+    if impostors_per_genuine != math.inf:
+        check_number("impostors_per_genuine", impostors_per_genuine, at_least=0)
+    check_number("seed", seed, at_least=0, whole=True)
+    if n_pairs is not None:
+        check_number("n_pairs", n_pairs, at_least=1, whole=True)
+    rng = np.random.default_rng(seed)
+    rules = _rules(faces, within, across, folds, rng)
+    genuine = _genuine(rules)
+    if len(genuine) == 0:
+        raise ParameterError(
+            f"face set {faces.name!r} has no genuine pair: no subject has two faces"
+            + (" that may be paired" if within or across else "")
+        )
+    n_most = _most_impostors(rules)
+    n_impostor = n_most
+    if impostors_per_genuine != math.inf:
+        n_impostor = min(n_most, round(impostors_per_genuine * len(genuine)))
+    if n_pairs is not None:
+        share = impostors_per_genuine
+        if share == math.inf:
+            share = n_most / len(genuine)
+        wanted = math.floor(n_pairs / (1 + share) + 0.5)
+        if 1 <= wanted < len(genuine):
+            chosen = rng.choice(len(genuine), size=wanted, replace=False)
+            genuine = genuine[np.sort(chosen)]
+            n_impostor = n_pairs - wanted
+        elif wanted < 1:
+            raise ParameterError(
+                f"n_pairs={n_pairs} with impostors_per_genuine={impostors_per_genuine:g} leaves "
+                f"no genuine pair; ask for more pairs"
+            )
+    impostor = _impostor(rules, n_impostor, rng)
+    both = np.concatenate([genuine, impostor])
+    table = _table(faces, both, np.arange(len(both)) < len(genuine))
+    return table if folds is None else table.assign(fold=rules.fold[both[:, 0]])
+
+
+def pair_blocks(
+    faces: Faces,
+    *,
+    block_size: int = 1_000_000,
+    within: str | None = None,
+    across: str | None = None,
+) -> Iterator[pd.DataFrame]:
+    """All pairs of a face set, each once, in tables of bounded size.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    block_size
+        Most pairs in one table.
+    within, across
+        As for :func:`make_pairs`.
+
+    Yields
+    ------
+    pandas.DataFrame
+        As :func:`make_pairs` returns it, genuine and impostor pairs in the order of the faces;
+        numbered on from table to table.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range, or a column is unknown.
+    """
+    check_number("block_size", block_size, at_least=1, whole=True)
+    rules = _rules(faces, within, across, None, np.random.default_rng(0))
+    return _pair_blocks(faces, rules, block_size)
+
+
+def _pair_blocks(faces: Faces, rules: _Rules, block_size: int) -> Iterator[pd.DataFrame]:
+    held = np.empty((0, 2), np.int32)
+    number = 0
+    for i in range(len(faces)):
+        later = np.arange(i + 1, len(faces), dtype=np.int32)
+        later = later[rules.allow(np.full(len(later), i), later)]
+        mates = np.column_stack([np.full(len(later), i, np.int32), later])
+        held = np.concatenate([held, mates]) if len(held) else mates
+        while len(held) >= block_size or (i == len(faces) - 1 and len(held)):
+            part, held = held[:block_size], held[block_size:]
+            genuine = rules.subject[part[:, 0]] == rules.subject[part[:, 1]]
+            yield _table(faces, part, genuine, first=number)
+            number += len(part)
+
+
+def _table(
+    faces: Faces,
+    pairs: npt.NDArray[np.integer],
+    genuine: npt.NDArray[np.bool_],
+    *,
+    first: int = 0,
+) -> pd.DataFrame:
+    names = pd.Index(faces.names)
+    return pd.DataFrame(
+        {
+            "probe": pd.Categorical.from_codes(pairs[:, 1], categories=names),
+            "reference": pd.Categorical.from_codes(pairs[:, 0], categories=names),
+            "genuine": genuine,
+        },
+        index=pd.RangeIndex(first, first + len(pairs), name="pair"),
+    )
+
+
+def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
+    """Check a table of pairs against its faces.
+
+    Returns
+    -------
+    numpy.ndarray
+        Positions of probe and reference in the faces ``(pair, 2)``.
+
+    Raises
+    ------
+    PairError
+        If a column is missing or has a name that results use, a face is unknown, or a pair is of
+        one face, of one source, listed twice (either way round), or labelled against its
+        subjects. The rows are shown.
+    """
+    if not isinstance(faces, Faces):
+        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    if not isinstance(pairs, pd.DataFrame):
+        raise PairError(f"pairs must be a pandas.DataFrame, not a {type(pairs).__name__}")
+    missing = [c for c in ("probe", "reference", "genuine") if c not in pairs.columns]
+    if missing:
+        raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
+    if len(pairs) == 0:
+        raise PairError("there are no pairs")
+    for name in pairs.columns:
+        if name in _RESERVED or not is_column_name(name):
+            raise PairError(f"a column of pairs cannot be named {name!r}; rename it")
+    if pairs["genuine"].isna().any() or not pairs["genuine"].isin([True, False]).all():
+        raise PairError("the column 'genuine' must be true or false in every row")
+    index = pd.Index(faces.names)
+    positions = np.stack([_positions(pairs[side], index) for side in ("probe", "reference")], 1)
+    unknown = positions.min(axis=1) < 0
+    _refuse(
+        pairs, unknown, f"name a face that the set does not have{_spelled(pairs, positions, faces)}"
+    )
+    _refuse(pairs, positions[:, 0] == positions[:, 1], "pair a face with itself")
+    source = pd.factorize(faces.sources)[0]
+    one_source = source[positions[:, 0]] == source[positions[:, 1]]
+    _refuse(pairs, one_source, "pair two faces made from one source")
+    ends = pd.DataFrame(np.sort(positions, axis=1))
+    _refuse(pairs, ends.duplicated().to_numpy(), "repeat a pair")
+    subjects = faces.subjects
+    same = np.asarray(subjects[positions[:, 0]] == subjects[positions[:, 1]], dtype=bool)
+    wrong = same ^ pairs["genuine"].to_numpy(bool)
+    fault = "are labelled genuine or impostor against their subjects"
+    if len(pairs) > 1 and wrong.all():
+        fault += ", all of them: the labels may be the wrong way round"
+    _refuse(pairs, wrong, fault)
+    return positions.astype(np.int32)
+
+
+def leave_out_faults(
+    faces: Faces,
+    pairs: pd.DataFrame,
+    source: str | os.PathLike[str],
+    *,
+    impostors: bool = True,
+) -> pd.DataFrame:
+    """Leave out the pairs that nothing can be learnt of, with a warning that counts them.
+
+    Those are pairs of a face with itself, of two faces made from one source, and pairs that are
+    labelled against the subjects of their faces. What was left out stands in ``attrs["left_out"]``
+    too, a list of sentences. If no pair would be left, none is left out, and :func:`check_pairs`
+    refuses the table.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        Their pairs, with faces of the set on both sides.
+    source
+        Where the pairs were listed, for the warning.
+    impostors
+        Whether impostor pairs are left out for their labels too, not genuine ones only.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The pairs that are left, numbered anew.
+    """
+    index = pd.Index(faces.names)
+    probe, reference = (_positions(pairs[side], index) for side in ("probe", "reference"))
+    genuine = pairs["genuine"].to_numpy(bool)
+    subjects, sources = (pd.factorize(one)[0] for one in (faces.subjects, faces.sources))
+    same = subjects[probe] == subjects[reference]
+    itself = probe == reference
+    one_source = ~itself & (sources[probe] == sources[reference])
+    against = ~itself & ~one_source & (same ^ genuine) & (genuine | impostors)
+    bad = itself | one_source | against
+    if not bad.any() or bad.all():
+        return pairs
+    said = []
+    for kind, what in (
+        (itself, "of a face with itself"),
+        (one_source, "of two faces made from one source"),
+        (against, "labelled against the subjects of their faces"),
+    ):
+        if kind.any():
+            k = int(kind.argmax())
+            label = f", {'genuine' if genuine[k] else 'impostor'}" if kind is against else ""
+            said.append(
+                f"{int(kind.sum())} {what} ({index[reference[k]]} and {index[probe[k]]}{label})"
+            )
+    doubt = ""
+    if 2 * against.sum() > len(pairs):
+        doubt = ", which may be the wrong way round in the list"
+    text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}"
+    warnings.warn(f"{source}: {text}; strict=True refuses such a list", stacklevel=3)
+    left = pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")
+    left.attrs[LEFT_OUT] = [*pairs.attrs.get(LEFT_OUT, []), text]
+    return left
+
+
+def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.int64]:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        of_category = index.get_indexer(column.cat.categories.astype(str))
+        codes = column.cat.codes.to_numpy()
+        return np.where(codes < 0, -1, of_category[codes]).astype(np.int64)
+    return np.asarray(index.get_indexer(pd.Index(column.astype(str))), dtype=np.int64)
+
+
+def _spelled(pairs: pd.DataFrame, positions: npt.NDArray[np.int64], faces: Faces) -> str:
+    """In what the first unknown name differs from a face's, if in nothing but its spelling."""
+    rows, sides = np.nonzero(positions < 0)
+    if not len(rows):
+        return ""
+    name = str(pairs[("probe", "reference")[sides[0]]].iloc[rows[0]])
+    known = Spellings(faces.names).find(name)
+    return f" ({name!r} differs from {known!r} in {difference(name, known)})" if known else ""
+
+
+def _refuse(pairs: pd.DataFrame, bad: npt.NDArray[np.bool_], fault: str) -> None:
+    if bad.any():
+        rows = pairs.loc[bad].head(3).to_string()
+        raise PairError(f"{int(bad.sum())} of {len(pairs)} pairs {fault}:\n{rows}")
+
+
+class _Rules(NamedTuple):
+    """Which faces may be paired: numbers per face ``(n,)``."""
+
+    subject: npt.NDArray[np.int64]
+    source: npt.NDArray[np.int64]
+    fold: npt.NDArray[np.int64]
+    cell: npt.NDArray[np.int64]
+    """Both faces of a pair are of one cell; -1 for faces that are in no pair."""
+    side: npt.NDArray[np.int64] | None
+    """The two faces of a pair are of different sides, if there are any."""
+
+    def allow(
+        self, i: npt.NDArray[np.integer], j: npt.NDArray[np.integer]
+    ) -> npt.NDArray[np.bool_]:
+        """Whether these faces may be paired, as genuine or impostor pair."""
+        allowed = (self.cell[i] == self.cell[j]) & (self.cell[i] >= 0)
+        allowed &= self.source[i] != self.source[j]
+        if self.side is not None:
+            allowed &= self.side[i] != self.side[j]
+        return np.asarray(allowed)
+
+
+def _rules(
+    faces: Faces,
+    within: str | None,
+    across: str | None,
+    folds: int | None,
+    rng: np.random.Generator,
+) -> _Rules:
+    columns = [str(c) for c in faces.table.columns if c not in ("path", "subject", "source")]
+    subject = pd.factorize(faces.subjects)[0].astype(np.int64)
+    cell, fold, side = (np.zeros(len(faces), np.int64) for _ in range(3))
+    for argument, column in (("within", within), ("across", across)):
+        if column is None:
+            continue
+        check_name(argument, column, columns)
+        values = faces.table[column].where(faces.table[column].astype(str) != "")
+        codes = pd.factorize(values)[0].astype(np.int64)  # -1 where there is no value
+        if argument == "within":
+            cell = codes
+        else:
+            side = codes
+            cell = np.where(codes < 0, -1, cell)
+    if folds is not None:
+        check_number("folds", folds, at_least=2, whole=True)
+        n_subjects = int(subject.max()) + 1
+        if folds > n_subjects:
+            raise ParameterError(f"folds={folds!r}: there are {n_subjects} subjects")
+        fold = _deal(subject, folds, rng)[subject]
+        cell = np.where(cell < 0, -1, cell * folds + fold)
+    source = pd.factorize(faces.sources)[0].astype(np.int64)
+    return _Rules(subject, source, fold, cell, side if across is not None else None)
+
+
+def _deal(
+    subject: npt.NDArray[np.int64], folds: int, rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Fold of each subject: those with most faces first, each to the fold with fewest."""
+    n_faces = np.bincount(subject)
+    shuffled = rng.permutation(len(n_faces))
+    order = shuffled[np.argsort(-n_faces[shuffled], kind="stable")]
+    load = [(0, k) for k in range(folds)]
+    fold = np.empty(len(n_faces), np.int64)
+    for one in order:
+        least, k = heapq.heappop(load)
+        fold[one] = k
+        heapq.heappush(load, (least + int(n_faces[one]), k))
+    return fold
+
+
+def _genuine(rules: _Rules) -> npt.NDArray[np.int64]:
+    """All allowed pairs ``(earlier, later)`` of one subject."""
+    found = [np.empty((0, 2), np.int64)]
+    for members in _members(rules.subject):
+        i, j = np.triu_indices(len(members), 1)
+        found.append(np.column_stack([members[i], members[j]]))
+    pairs = np.concatenate(found)
+    return pairs[rules.allow(pairs[:, 0], pairs[:, 1])]
+
+
+def _most_impostors(rules: _Rules) -> int:
+    """At most so many impostor pairs are allowed; those of one source are counted in."""
+    total = 0
+    for members in _members(rules.cell):
+        if rules.cell[members[0]] < 0:
+            continue
+        keys = [rules.subject[members]]
+        if rules.side is not None:
+            keys.append(rules.side[members])
+        # pairs that differ in every key, by inclusion and exclusion
+        total += _n_pairs(np.zeros(len(members), np.int64))
+        total -= sum(_n_pairs(key) for key in keys)
+        if len(keys) == 2:
+            total += _n_pairs(keys[0] * (int(keys[1].max()) + 1) + keys[1])
+    return int(total)
+
+
+def _n_pairs(key: npt.NDArray[np.int64]) -> int:
+    """Pairs that agree in a key."""
+    counts = np.unique(key, return_counts=True)[1].astype(np.int64)
+    return int((counts * (counts - 1) // 2).sum())
+
+
+def _members(key: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Positions of the faces that share each value of a key, in order."""
+    order = np.argsort(key, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(key[order])) + 1)
+
+
+def _pair_drawer(
+    cell: npt.NDArray[np.int64], rng: np.random.Generator
+) -> Callable[[int], npt.NDArray[np.int64]]:
+    """Draws pairs ``(2, n)`` of faces of one cell, each pair with the same chance."""
+    n = len(cell)
+    if (cell == cell[0]).all():
+        return lambda size: rng.integers(0, n, size=(2, size))
+    order = np.argsort(cell, kind="stable")
+    _, starts, counts = np.unique(cell[order], return_index=True, return_counts=True)
+    first = np.repeat(starts, counts)
+    count = np.repeat(counts, counts)
+    # a face is as likely as it has partners; its partner is any face of its cell
+    edges = np.cumsum(np.where(cell[order] < 0, 0, count - 1))
+
+    def draw(size: int) -> npt.NDArray[np.int64]:
+        one = np.searchsorted(edges, rng.integers(0, edges[-1], size=size), side="right")
+        other = first[one] + (rng.random(size) * count[one]).astype(np.int64)
+        return np.asarray(order[np.stack([one, other])])
+
+    return draw
+
+
+def _impostor(rules: _Rules, n_wanted: int, rng: np.random.Generator) -> npt.NDArray[np.int64]:
+    """Draw distinct allowed pairs ``(earlier, later)`` of two subjects."""
+    n = len(rules.subject)
+    if n_wanted > 0.25 * _most_impostors(rules):  # a large share: choose among all
+        found = [np.empty((0, 2), np.int64)]
+        for members in _members(rules.cell):
+            i, j = np.triu_indices(len(members), 1)
+            i, j = members[i], members[j]
+            valid = (rules.subject[i] != rules.subject[j]) & rules.allow(i, j)
+            found.append(np.column_stack([i[valid], j[valid]]))
+        candidates = np.concatenate(found)
+        candidates = candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))]
+        if n_wanted >= len(candidates):
+            return candidates
+        chosen = rng.choice(len(candidates), size=n_wanted, replace=False)
+        return candidates[np.sort(chosen)]
+    draw = _pair_drawer(rules.cell, rng)
+    codes = np.empty(0, np.int64)
+    for _ in range(1000):  # a small share: draw, drop what is repeated or not allowed, draw on
+        if len(codes) >= n_wanted:
+            break
+        i, j = np.sort(draw(2 * (n_wanted - len(codes)) + 16), axis=0)
+        valid = (rules.subject[i] != rules.subject[j]) & rules.allow(i, j)
+        drawn = np.concatenate([codes, (i * n + j)[valid]])
+        first = np.sort(np.unique(drawn, return_index=True)[1])
+        codes = drawn[first]
+    codes = np.sort(codes[:n_wanted])
+    return np.column_stack([codes // n, codes % n])

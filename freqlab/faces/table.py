@@ -1,0 +1,421 @@
+"""A table of faces and their images."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import os
+import stat
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from tqdm import tqdm
+
+from freqlab.errors import FaceSetError, ParameterError, check_name
+from freqlab.images.alignment import detect_faces
+from freqlab.images.decoding import Photograph, decode_image, decode_photograph, image_size
+from freqlab.images.degradation import Degradation
+from freqlab.images.templates import template
+
+__all__ = [
+    "LANDMARK_COLUMNS",
+    "PEOPLE_COLUMNS",
+    "Faces",
+    "decode_image",
+    "face_name",
+    "find_landmarks",
+    "landmark_table",
+    "landmarks_of",
+]
+
+LANDMARK_COLUMNS = [
+    f"{point}_{axis}"
+    for point in ("left_eye", "right_eye", "nose", "left_mouth", "right_mouth")
+    for axis in "xy"
+]
+"""Columns of a landmark table: x and y in pixels of the photograph, left as the viewer sees it."""
+
+PEOPLE_COLUMNS = (
+    *("contributor_a", "contributor_b", "contributors", "actors"),
+    *("source_subject", "source_video", "target_subject", "target_video", "pristine_video"),
+)
+"""Columns of faces, and of pairs, that name the people whom an image was made of."""
+
+_FACES_PER_BATCH = 32
+_PIXELS_PER_BATCH = 16_000_000
+
+# Names that nodes of a store use for themselves.
+_RESERVED = {
+    "face",
+    "aligned",
+    "degraded_by",
+    "status",
+    "landmarks",
+    "landmarks_given",
+    "box",
+    "faces_found",
+    "which_face",
+    "image_note",
+    "edge",
+    "sha256",
+    "file_size",
+    "file_mtime",
+    "point",
+    "xy",
+}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Faces:
+    """Faces to compare: one row each, with the subject it shows and where its image is.
+
+    Parameters
+    ----------
+    table
+        Indexed by face name (unique strings), with a column ``subject``, a column ``path``
+        unless `images` is given, and any columns of metadata. A column ``source`` names the
+        face that a derived face (degraded, morphed, edited) was made from.
+    images
+        RGB or grey images, uint8 ``(height, width[, 3])``, instead of paths.
+    landmarks
+        Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
+        :class:`freqlab.images.templates.Template`; NaN where they are to be detected.
+    aligned
+        Name of the template to which the images are aligned already. Models of that template
+        take them as they are; for others they are cut out of them.
+    name
+        The set's name, for titles.
+    credit
+        How the set's authors ask to be credited.
+    degradations
+        How each face is degraded on its way from the photograph to the crop, None for not at
+        all; as :func:`freqlab.faces.degrade` fills it in.
+    notes
+        What was left out or chosen when the set was loaded, a sentence each.
+    left_out
+        How many photographs of the set are not among the faces, and why is in `notes`.
+    names_people
+        Columns that name the people, or the faces, that a face was made of, beside ``source`` and
+        :data:`PEOPLE_COLUMNS`: :func:`freqlab.store.forget` removes these faces with the person.
+
+    Raises
+    ------
+    ParameterError
+        If names repeat, a column is missing or has a reserved name, or the lengths differ.
+    """
+
+    table: pd.DataFrame
+    images: Sequence[npt.NDArray[np.uint8]] | None = None
+    landmarks: npt.NDArray[np.floating] | None = None
+    aligned: str | None = None
+    name: str = "faces"
+    credit: str = ""
+    degradations: Sequence[Degradation | None] | None = None
+    notes: tuple[str, ...] = ()
+    left_out: int = 0
+    names_people: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        table = self.table
+        if not isinstance(table, pd.DataFrame):
+            raise ParameterError(f"table must be a pandas.DataFrame, not {type(table).__name__}")
+        if len(table) == 0:
+            raise ParameterError(f"face set {self.name!r} is empty")
+        names = pd.Index(self.names)
+        repeated = names[names.duplicated()]
+        if len(repeated):
+            raise ParameterError(f"face names must be unique; repeated: {list(repeated[:3])}")
+        _check_text("name", self.names)
+        needed = ["subject"] if self.images is not None else ["subject", "path"]
+        missing = [column for column in needed if column not in table.columns]
+        if missing:
+            raise ParameterError(
+                f"the table of faces lacks the column(s) {missing}; it has {list(table.columns)}"
+            )
+        if table["subject"].isna().any():
+            nameless = list(table.index[table["subject"].isna()][:3])
+            raise ParameterError(f"faces without a subject: {nameless}")
+        _check_text("subject", self.subjects)
+        reserved = sorted(_RESERVED.intersection(table.columns))
+        if reserved:
+            raise ParameterError(f"column name(s) {reserved} are reserved; rename them")
+        unnamed = [column for column in table.columns if not is_column_name(column)]
+        if unnamed:
+            raise ParameterError(f"columns cannot be named {unnamed}; rename them")
+        if self.images is None:
+            pathless = table.index[~table["path"].map(lambda p: isinstance(p, (str, os.PathLike)))]
+            if len(pathless):
+                raise ParameterError(f"faces without a path: {list(pathless[:3])}")
+        else:
+            if len(self.images) != len(table):
+                raise ParameterError(f"{len(self.images)} images for {len(table)} faces")
+            for name, image in zip(table.index, self.images, strict=True):
+                _check_image(str(name), image)
+        if self.landmarks is not None and self.landmarks.shape != (len(table), 5, 2):
+            raise ParameterError(
+                f"landmarks of shape {self.landmarks.shape}; expected ({len(table)}, 5, 2)"
+            )
+        if self.aligned is not None:
+            template(self.aligned)
+        if self.degradations is not None and len(self.degradations) != len(table):
+            raise ParameterError(f"{len(self.degradations)} degradations for {len(table)} faces")
+        if isinstance(self.names_people, str):
+            raise ParameterError(f"names_people={self.names_people!r} must be a list of columns")
+        for column in self.names_people:
+            check_name("column in names_people=", column, map(str, table.columns))
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def __repr__(self) -> str:
+        n_subjects = self.table["subject"].nunique()
+        columns = [name for name in self.table.columns if name not in ("subject", "path")]
+        about = f"; {', '.join(columns)}" if columns else ""
+        said = "".join(f"\n  {note}" for note in self.notes)
+        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{said}>"
+
+    @property
+    def about(self) -> str:
+        """Credit and notes of the set in sentences, as reports have them; empty without."""
+        said = [self.credit, *(note[:1].upper() + note[1:] for note in self.notes)]
+        return " ".join(f"{sentence}." for sentence in said if sentence)
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the faces."""
+        return [str(name) for name in self.table.index]
+
+    @property
+    def subjects(self) -> npt.NDArray[np.object_]:
+        """Subject of each face ``(n,)``, strings."""
+        return self.table["subject"].astype(str).to_numpy(object)
+
+    @property
+    def sources(self) -> npt.NDArray[np.object_]:
+        """The face that each face goes back to ``(n,)``: itself, or its ``source``'s source.
+
+        Raises
+        ------
+        ParameterError
+            If faces are sources of each other.
+        """
+        own = self.names
+        if "source" not in self.table.columns:
+            return np.array(own, object)
+        given = {
+            name: face_name(source) for name, source in zip(own, self.table["source"], strict=True)
+        }
+        found = []
+        for name in own:
+            root, seen = name, {name}
+            while given.get(root, root) not in ("", root):
+                root = given[root]
+                if root in seen:
+                    raise ParameterError(f"faces are sources of each other: {sorted(seen)[:3]}")
+                seen.add(root)
+            found.append(root)
+        return np.array(found, object)
+
+    @property
+    def degraded(self) -> npt.NDArray[np.bool_]:
+        """Whether each face is degraded on its way to the crop ``(n,)``."""
+        if self.degradations is None:
+            return np.zeros(len(self), bool)
+        return np.array([one is not None for one in self.degradations], bool)
+
+    def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
+        """The faces at these positions, in this order."""
+        positions = np.asarray(rows)
+        degradations = self.degradations
+        if degradations is not None:
+            degradations = [degradations[int(i)] for i in positions]
+        return dataclasses.replace(
+            self,
+            table=self.table.iloc[positions],
+            images=None if self.images is None else [self.images[int(i)] for i in positions],
+            landmarks=None if self.landmarks is None else self.landmarks[positions],
+            degradations=degradations,
+        )
+
+    def content(self, position: int) -> bytes:
+        """The bytes that make a face what it is: its file, or its pixels.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read.
+        """
+        if self.images is not None:
+            pixels = np.ascontiguousarray(self.images[position])
+            return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
+        path = Path(self.table["path"].iloc[position])
+        try:
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+                raise OSError(f"{path} is no file")
+            return path.read_bytes()
+        except ValueError as error:  # a name that no file can have
+            why = "no file can have that name, with a NUL character in it"
+            raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
+
+    def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
+        """The photograph, RGB ``(height, width, 3)``, uint8, in its full size.
+
+        Parameters
+        ----------
+        position
+            Row of the face.
+        content
+            What :meth:`content` returned, if it was read already.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read or decoded.
+        """
+        if self.images is not None:
+            return self.photograph(position).pixels
+        return decode_image(self.content(position) if content is None else content)
+
+    def photograph(self, position: int, content: bytes | None = None) -> Photograph:
+        """The photograph as a run takes it: a very large file is reduced.
+
+        Parameters
+        ----------
+        position, content
+            As for :meth:`image`.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be read or decoded.
+        """
+        if self.images is None:
+            return decode_photograph(self.content(position) if content is None else content)
+        pixels = np.asarray(self.images[position])
+        if pixels.ndim == 2 or pixels.shape[2] == 1:
+            pixels = np.repeat(pixels.reshape(*pixels.shape[:2], 1), 3, 2)
+        return Photograph(pixels)
+
+    def pixels_of(self, position: int, content: bytes) -> int:
+        """Number of pixels of a photograph, without decoding it.
+
+        Raises
+        ------
+        OSError
+            If the bytes are no image.
+        """
+        if self.images is not None:
+            height, width = np.shape(self.images[position])[:2]
+        else:
+            width, height = image_size(content)
+        return int(width * height)
+
+
+def is_column_name(name: object) -> bool:
+    """Whether a store can keep a column of metadata under this name."""
+    return (
+        isinstance(name, str)
+        and bool(name)
+        and name.isprintable()
+        and "/" not in name
+        and not name.startswith((".", "__", "zarr.json"))
+    )
+
+
+def face_name(value: object) -> str:
+    """A name in a column as text; empty where it is missing. Whole numbers may be floats."""
+    if value is None or value == "" or value != value:
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _check_text(what: str, values: Iterable[str]) -> None:
+    """Refuse text that cannot be written as UTF-8, such as file names in another encoding."""
+    for value in values:
+        try:
+            value.encode()
+        except UnicodeEncodeError as error:
+            raise ParameterError(f"the {what} {value!r} of a face is no text: {error}") from error
+
+
+def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
+    pixels = np.asarray(image)
+    channels = pixels.shape[2:] in ((), (1,), (3,))
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not channels or not pixels.size:
+        raise ParameterError(
+            f"the image of face {name!r} has dtype {pixels.dtype} and shape {pixels.shape}; "
+            f"allowed are uint8 arrays (height, width), (height, width, 1) and (height, width, 3)"
+        )
+
+
+def find_landmarks(
+    faces: Faces, *, which_face: str = "largest", device: str = "cpu", progress: bool = True
+) -> npt.NDArray[np.float32]:
+    """Detect the five points of every face anew, whatever landmarks it came with.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    which_face
+        Which of several in a photograph: ``"largest"``, ``"central"``, or ``"only"``, none then.
+    device
+        Where the detector runs.
+    progress
+        Whether a bar is shown.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, 5, 2)`` as :func:`freqlab.images.alignment.detect_faces` gives them; NaN for faces
+        that cannot be read or found.
+    """
+    found = np.full((len(faces), 5, 2), np.nan, np.float32)
+    batch: dict[int, Photograph] = {}
+
+    def detect() -> None:
+        images = [photograph.pixels for photograph in batch.values()]
+        points = detect_faces(images, which_face=which_face, device=device).landmarks
+        for (i, photograph), its_points in zip(batch.items(), points, strict=True):
+            found[i] = (its_points + 0.5) * photograph.reduced - 0.5
+        batch.clear()
+
+    with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
+        for i in range(len(faces)):
+            bar.update(1)
+            with contextlib.suppress(OSError):
+                batch[i] = faces.photograph(i)
+            n_pixels = sum(photograph.pixels.size // 3 for photograph in batch.values())
+            if len(batch) == _FACES_PER_BATCH or n_pixels > _PIXELS_PER_BATCH:
+                detect()
+        if batch:
+            detect()
+    return found
+
+
+def landmarks_of(table: pd.DataFrame) -> npt.NDArray[np.float32] | None:
+    """Landmarks ``(n, 5, 2)`` in the columns :data:`LANDMARK_COLUMNS`, or None without them.
+
+    Raises
+    ------
+    FaceSetError
+        If only some of the columns are there.
+    """
+    present = [column for column in LANDMARK_COLUMNS if column in table.columns]
+    if not present:
+        return None
+    if len(present) < len(LANDMARK_COLUMNS):
+        missing = sorted(set(LANDMARK_COLUMNS) - set(present))
+        raise FaceSetError(f"the landmark columns {missing} are missing")
+    return table[LANDMARK_COLUMNS].to_numpy(np.float32).reshape(-1, 5, 2)
+
+
+def landmark_table(names: Iterable[str], landmarks: npt.NDArray[np.floating]) -> pd.DataFrame:
+    """A table of landmarks, one row per face, as CSV files carry it."""
+    index = pd.Index(list(names), name="face")
+    return pd.DataFrame(landmarks.reshape(-1, 10), index=index, columns=LANDMARK_COLUMNS)

@@ -1,0 +1,274 @@
+"""Tests of an explanation, on any function of sets of bands. Pure arrays.
+
+The score of a pair with a set of bands removed is a game of the bands. A *value* is a function of
+positions of pairs ``(job,)`` and of removed bands ``(job, band)`` that returns the scores
+``(job,)``; :meth:`freqlab.edits.pair_sets.PairSets.similarity` is one, a formula is another.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.errors import ParameterError, check_number
+
+__all__ = [
+    "Shapley",
+    "SmallestSets",
+    "area_under",
+    "complexity",
+    "keep_one",
+    "pair_interactions",
+    "random_orders",
+    "rank_agreement",
+    "ranks_of",
+    "shapley_values",
+    "smallest_sets",
+]
+
+Floats = npt.NDArray[np.float64]
+Value = Callable[[npt.NDArray[np.int64], npt.NDArray[np.bool_]], Floats]
+
+_TRIED = 2  # sets of up to so many bands are all tried in search of the smallest
+
+
+class Shapley(NamedTuple):
+    """What :func:`shapley_values` returns."""
+
+    values: Floats
+    """``(pair, band)``; 0 for a band without coefficients. They sum to s(all) - s(none)."""
+    standard_error: Floats
+    """``(pair, band)``."""
+    n_permutations: int
+
+
+class SmallestSets(NamedTuple):
+    """What :func:`smallest_sets` returns."""
+
+    size: npt.NDArray[np.int64]
+    """Bands in the set ``(pair,)``; -1 where none was found."""
+    members: npt.NDArray[np.bool_]
+    """``(pair, band)``."""
+    proven: npt.NDArray[np.bool_]
+    """Whether no smaller set exists, for all smaller ones were tried ``(pair,)``."""
+
+
+def area_under(values: Floats) -> Floats:
+    """Area under curves over shares 0 to 1 in even steps, by the trapezoid rule; last axis."""
+    inner = (values[..., 1:] + values[..., :-1]) / 2
+    return np.asarray(inner.mean(axis=-1))
+
+
+def complexity(influence: Floats) -> Floats:
+    """How evenly influence is spread: entropy of its absolute shares over log(bands), 0 to 1.
+
+    Parameters
+    ----------
+    influence
+        ``(..., band)``; bands that are NaN do not count.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(...)``: 0 where one band has all, 1 where all have the same; NaN where none has any.
+    """
+    h = np.abs(influence)
+    n = np.isfinite(h).sum(axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = h / np.nansum(h, axis=-1, keepdims=True)
+        terms = np.where(share > 0, share * np.log(share), np.where(np.isnan(share), np.nan, 0))
+        found = -np.nansum(terms, axis=-1) / np.log(n)
+    return np.where((n > 1) & (np.nansum(h, axis=-1) > 0), found, np.nan)
+
+
+def rank_agreement(one: Floats, other: Floats) -> Floats:
+    """Spearman's rank correlation of profiles along the last axis.
+
+    Bands that are NaN in one of the two do not count; NaN where a profile is constant, or fewer
+    than three bands are left.
+    """
+    from scipy.stats import rankdata
+
+    both = np.isfinite(one) & np.isfinite(other)
+    a, b = (rankdata(np.where(both, v, np.nan), axis=-1, nan_policy="omit") for v in (one, other))
+    n = both.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (v - np.nansum(v, axis=-1, keepdims=True) / n for v in (a, b))
+        norms = np.sqrt(np.nansum(a**2, axis=-1) * np.nansum(b**2, axis=-1))
+        found = np.nansum(a * b, axis=-1) / norms
+    return np.where((n[..., 0] > 2) & (norms > 0), found, np.nan)
+
+
+def random_orders(held: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray[np.int64]:
+    """Random orders of the bands a model has, ``(order, held band)``.
+
+    Every second one is the one before, reversed: the sets that one removes the other keeps.
+    """
+    rng = np.random.default_rng(seed)
+    bands = np.flatnonzero(held)
+    couples = [rng.permutation(bands) for _ in range((n + 1) // 2)]
+    both = [order for one in couples for order in (one, one[::-1])]
+    return np.array(both[:n], np.int64).reshape(n, len(bands))
+
+
+def ranks_of(order: npt.NDArray[np.integer], n_bands: int) -> npt.NDArray[np.int64]:
+    """Place of each band in orders ``(..., held band)``; bands that are in none come after all."""
+    ranks = np.full((*order.shape[:-1], n_bands), order.shape[-1], np.int64)
+    places = np.broadcast_to(np.arange(order.shape[-1]), order.shape)
+    np.put_along_axis(ranks, order, places, axis=-1)
+    return ranks
+
+
+def keep_one(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
+    """What each band brings by itself: score with it alone, less score with no band.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(pair, band)``; NaN for bands without coefficients.
+    """
+    alone = [held & (np.arange(len(held)) != band) for band in np.flatnonzero(held)]
+    scores = _every(value, n_pairs, np.array([held, *alone]))
+    found = np.full((n_pairs, len(held)), np.nan)
+    found[:, held] = scores[:, 1:] - scores[:, :1]
+    return found
+
+
+def shapley_values(
+    value: Value,
+    n_pairs: int,
+    held: npt.NDArray[np.bool_],
+    *,
+    tolerance: float = 0.01,
+    most: int = 64,
+    at_least: int = 8,
+    seed: int = 0,
+) -> Shapley:
+    """Shapley values of bands, by sampled orders.
+
+    The bands are put back one by one, in random orders and their reverses (antithetic sampling);
+    the mean change by each band is its value. The standard error comes from the couples. It goes
+    on until the largest standard error of a pair and band is at most `tolerance`, or `most`
+    orders were taken (Castro, Gomez and Tejada 2009; couples and stopping rule are our choice).
+
+    Parameters
+    ----------
+    value
+        The game.
+    n_pairs
+        Number of pairs.
+    held
+        Whether each band has coefficients ``(band,)``.
+    tolerance
+        Standard error to reach, in units of the score.
+    most, at_least
+        Most and fewest orders, even numbers of 4 or more.
+    seed
+        Of the orders; the same for all pairs.
+
+    Raises
+    ------
+    ParameterError
+        If a number is not allowed.
+    """
+    check_number("tolerance", tolerance, at_least=0)
+    for name, number in (("most", most), ("at_least", at_least)):
+        check_number(name, number, at_least=4, whole=True)
+        if number % 2:
+            raise ParameterError(f"{name}={number!r} must be even: orders come with their reverse")
+    orders = random_orders(held, most, seed)
+    n_held = int(held.sum())
+    couples: list[Floats] = []
+    while True:
+        first = 2 * len(couples)
+        some = orders[first : min(most, max(at_least, first + 4))]
+        steps = np.arange(n_held + 1)
+        sets = ranks_of(some, len(held))[:, None, :] >= steps[:, None]  # removed: not yet back
+        sets &= held
+        scores = _every(value, n_pairs, sets.reshape(-1, len(held)))
+        gains = np.diff(scores.reshape(n_pairs, len(some), n_held + 1), axis=2)
+        for k in range(0, len(some), 2):
+            of_couple = np.zeros((2, n_pairs, len(held)))
+            for j in (0, 1):
+                of_couple[j][:, some[k + j]] = gains[:, k + j]
+            couples.append(of_couple.mean(axis=0))
+        drawn = np.stack(couples)
+        error = drawn.std(axis=0, ddof=1) / np.sqrt(len(couples))
+        if 2 * len(couples) >= most or np.nanmax(error, initial=0) <= tolerance:
+            return Shapley(drawn.mean(axis=0), error, 2 * len(couples))
+
+
+def pair_interactions(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
+    """What removing two bands costs beyond the sum of removing each.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(pair, band, band)``, symmetric: positive where each made up for the other, negative
+        where one is of no use without the other; NaN on the diagonal and for bands without
+        coefficients.
+    """
+    bands = np.flatnonzero(held)
+    n, unit = len(held), np.eye(len(held), dtype=bool)
+    both = list(itertools.combinations(bands.tolist(), 2))
+    sets = [np.zeros(n, bool), *unit[bands], *(unit[b] | unit[c] for b, c in both)]
+    scores = _every(value, n_pairs, np.array(sets))
+    without = np.full((n_pairs, n), np.nan)
+    without[:, bands] = scores[:, 1 : 1 + len(bands)]
+    found = np.full((n_pairs, n, n), np.nan)
+    for k, (b, c) in enumerate(both):
+        more = without[:, b] + without[:, c] - scores[:, 0] - scores[:, 1 + len(bands) + k]
+        found[:, b, c] = found[:, c, b] = more
+    return found
+
+
+def smallest_sets(
+    margin: Value, n_pairs: int, held: npt.NDArray[np.bool_], *, most: int = 5
+) -> SmallestSets:
+    """The smallest set of bands for which a margin is not negative.
+
+    All sets of up to two bands are tried; from there on the best set of the pair so far grows by
+    the band that helps most, so that a set of four or more need not be the smallest.
+
+    Parameters
+    ----------
+    margin
+        Of pairs and *chosen* bands; 0 or more where the set does what is wanted.
+    n_pairs
+        Number of pairs.
+    held
+        Whether each band has coefficients ``(band,)``.
+    most
+        Bands in the largest set that is tried.
+    """
+    n, bands, unit = len(held), np.flatnonzero(held), np.eye(len(held), dtype=bool)
+    size = np.full(n_pairs, -1)
+    members = np.zeros((n_pairs, n), bool)
+    best = np.zeros((n_pairs, n), bool)
+    for level in range(min(most, len(bands)) + 1):
+        left = np.flatnonzero(size < 0)
+        if not len(left):
+            break
+        if level <= _TRIED:
+            sets = [unit[list(c)].any(axis=0) for c in itertools.combinations(bands, level)]
+            tried = np.broadcast_to(np.array(sets).reshape(-1, n), (len(left), len(sets), n))
+        else:
+            tried = np.stack([[best[p] | unit[b] for b in bands if not best[p, b]] for p in left])
+        n_tried = tried.shape[1]
+        margins = margin(np.repeat(left, n_tried), tried.reshape(-1, n)).reshape(-1, n_tried)
+        at = margins.argmax(axis=1)
+        best[left] = tried[np.arange(len(left)), at]
+        done = margins.max(axis=1) >= 0
+        size[left[done]] = level
+        members[left[done]] = best[left[done]]
+    return SmallestSets(size, members, (size >= 0) & (size <= _TRIED + 1))
+
+
+def _every(value: Value, n_pairs: int, sets: npt.NDArray[np.bool_]) -> Floats:
+    """Scores of all pairs with each of the sets removed, ``(pair, set)``."""
+    pairs = np.repeat(np.arange(n_pairs), len(sets))
+    return value(pairs, np.tile(sets, (n_pairs, 1))).reshape(n_pairs, len(sets))

@@ -1,0 +1,361 @@
+"""Sanity of an explanation: does it depend on the model, on the pair, and find what is planted.
+
+Weights are randomised from the last layer to the first (the cascade of Adebayo et al. 2018,
+*Sanity checks for saliency maps*); the entries of each tensor are shuffled, so that its
+distribution stays. How much of a profile is left is reported, not required to vanish: a random
+head nearly keeps cosines, and absolute influence follows the energy of the bands in any network.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import xarray as xr
+
+from freqlab.attrs import named
+from freqlab.bands.fills import noise_fill
+from freqlab.bands.radial import Bands
+from freqlab.edits.band_sets import BandSets, Crops
+from freqlab.edits.pair_sets import PairSets
+from freqlab.engine.pairing import cosine
+from freqlab.errors import ModelError, ParameterError, check_name, check_number
+from freqlab.faithfulness.games import rank_agreement
+from freqlab.models.callables import wrap_model
+from freqlab.models.spec import Model, state_sha256
+from freqlab.results.profiles import MIN_REMOVED_RMS
+from freqlab.results.selection import with_axes
+from freqlab.statistics.resampling import (
+    check_draws,
+    draw_subjects,
+    mean_with_interval,
+    subject_codes,
+)
+
+__all__ = ["planted_bands", "randomised", "sanity_checks"]
+
+_NAMES = {
+    "randomised": ("rank correlation with the trained network", "1"),
+    "shuffled": ("rank correlation with another partner", "1"),
+    "least_identical": ("least influence in a picture paired with itself", "cosine similarity"),
+    "depth": ("share of layers randomised", "1"),
+    "accuracy": ("share of planted bands found", "1"),
+    "chance": ("share found by chance", "1"),
+    "contrast": ("contrast of the signature", "grey levels"),
+}
+
+_CALIBRATING = 32  # crops
+
+KINDS = ("directed", "absolute", "per_contrast")
+
+Floats = npt.NDArray[np.float64]
+
+
+def randomised(model: Model, share: float, *, crops: Crops | None = None, seed: int = 0) -> Model:
+    """The model with the weights of its last layers shuffled.
+
+    Parameters
+    ----------
+    model
+        A model whose network is a module of PyTorch.
+    share
+        Of its layers, 0..1, from the last one on; at least one, the head.
+    crops
+        Crops ``(n, height, width, 3)`` by which the running statistics of the batch
+        normalisation are estimated anew: those of the weights as they were let random ones
+        overflow.
+    seed
+        Of the shuffling.
+
+    Raises
+    ------
+    ParameterError
+        If the network is no module with weights: nothing can be randomised then.
+    """
+    check_number("share", share, at_least=0)
+    if not _layers(model.network):
+        raise ParameterError(
+            f"model {model.name!r} has no weights that could be randomised; it must be a module of "
+            f"PyTorch"
+        )
+    network: torch.nn.Module = copy.deepcopy(model.network)  # type: ignore[assignment]
+    layers = _layers(network)
+    generator = torch.Generator().manual_seed(seed)
+    n_shuffled = min(len(layers), max(1, round(share * len(layers))))
+    with torch.no_grad():
+        for layer in layers[-n_shuffled:]:
+            for weights in layer.parameters(recurse=False):
+                order = torch.randperm(weights.numel(), generator=generator).to(weights.device)
+                weights.copy_(weights.flatten()[order].reshape(weights.shape))
+        if crops is not None:
+            _estimate_again(model, network, crops)
+    return dataclasses.replace(model, network=network, checkpoint=state_sha256(network))
+
+
+def _estimate_again(model: Model, network: torch.nn.Module, crops: Crops) -> None:
+    """Estimate the running statistics of batch normalisation on crops."""
+    normalising = [
+        m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
+    ]
+    if not normalising or len(crops) < 2:
+        return
+    network.eval()
+    momenta = [one.momentum for one in normalising]
+    for one in normalising:
+        one.reset_running_stats()
+        one.momentum = None  # the plain mean
+        one.train()
+    images = torch.from_numpy(np.ascontiguousarray(crops)).to(model.device)
+    network(model.prepare(images.permute(0, 3, 1, 2).float().contiguous()).to(model.dtype))
+    for one, momentum in zip(normalising, momenta, strict=True):
+        one.momentum = momentum
+    network.eval()
+
+
+def _layers(network: object) -> list[torch.nn.Module]:
+    """Modules that have weights of their own, in order of their declaration."""
+    if not isinstance(network, torch.nn.Module):
+        return []
+    every = network.modules()
+    return [one for one in every if next(one.parameters(recurse=False), None) is not None]
+
+
+def sanity_checks(
+    result: xr.Dataset,
+    models: Sequence[Model],
+    *,
+    side: str = "probe",
+    depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """What is left of the profile with random weights and another partner; the identical pair.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
+    models
+        Its models, loaded.
+    side
+        The image that is masked: ``"probe"`` or ``"reference"``.
+    depths
+        Shares of the layers that are randomised, from the last one on; 0 is the head alone.
+    n_draws, level, seed
+        Of the bootstrap over subjects; the seed also of the weights and partners.
+    batch_size, progress
+        Images per forward pass; whether bars are written to standard error.
+
+    Returns
+    -------
+    xarray.Dataset
+        Mean rank correlations with the profile as it is, along ``kind`` (directed, absolute, per
+        contrast removed) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
+        model that is no module, or whose random weights overflow; and
+        ``shuffled(model, kind, estimate)``, with another pair's partner.
+        ``least_identical(model)``: the least directed influence in pairs of an image with itself,
+        which cannot be negative but for rounding.
+    """
+    check_name("side", side, ["probe", "reference"])
+    check_draws(n_draws, level, seed)
+    result = with_axes(result)
+    codes = subject_codes(result)
+    draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
+    n_pairs = result.sizes["pair"]
+    random = np.full((len(models), len(depths), len(KINDS), 3), np.nan)
+    shuffled = np.full((len(models), len(KINDS), 3), np.nan)
+    identical = np.full(len(models), np.nan)
+    order = np.random.default_rng(seed).permutation(n_pairs)
+    other_of = np.empty(n_pairs, np.int64)
+    other_of[order] = np.roll(order, 1)
+    passes = 0
+    for m, model in enumerate(models):
+        sets = PairSets(result, model, batch_size=batch_size, progress=progress)
+        masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
+        contrast = sets.data["removed_rms"].sel(side=side).transpose("pair", "band").to_numpy()
+        own = _profile(sets.sets, sets.crops, masked, sets.intact[masked], sets.intact[partner])
+        another = sets.intact[partner[other_of]]
+        swapped = _profile(sets.sets, sets.crops, masked, sets.intact[masked], another)
+        same_person = codes[0 if side == "reference" else 1]
+        swapped[same_person[other_of] == same_person] = np.nan
+        shuffled[m] = mean_with_interval(_alike(own, swapped, contrast), codes, draws, level)
+        with_itself = _profile(
+            sets.sets, sets.crops, masked, sets.intact[masked], sets.intact[masked]
+        )
+        identical[m] = np.nanmin(with_itself)
+        passes += sets.sets.forward_passes
+        if not _layers(model.network):
+            continue
+        for d, depth in enumerate(depths):
+            weak = randomised(model, depth, crops=sets.crops[:_CALIBRATING], seed=seed)
+            fresh = BandSets(
+                weak,
+                sets.bands,
+                store=str(result.attrs["store"]),
+                batch_size=batch_size,
+                progress=progress,
+            )
+            none = np.zeros((len(sets.crops), len(sets.held)), bool)
+            try:
+                intact = fresh.embed(sets.crops, np.arange(len(sets.crops)), none)
+                found = _profile(fresh, sets.crops, masked, intact[masked], intact[partner])
+            except ModelError:  # a network without normalisation may overflow
+                continue
+            random[m, d] = mean_with_interval(_alike(own, found, contrast), codes, draws, level)
+            passes += fresh.forward_passes
+    return named(
+        xr.Dataset(
+            {
+                "randomised": (("model", "depth", "kind", "estimate"), random),
+                "shuffled": (("model", "kind", "estimate"), shuffled),
+                "least_identical": ("model", identical),
+            },
+            coords={
+                "model": [model.name for model in models],
+                "depth": list(depths),
+                "kind": list(KINDS),
+                "estimate": ["value", "lower", "upper"],
+            },
+            attrs={"side": side, "seed": seed, "n_pairs": n_pairs, "forward_passes": passes},
+        ),
+        _NAMES,
+    )
+
+
+def _profile(
+    sets: BandSets,
+    crops: Crops,
+    masked: npt.NDArray[np.integer],
+    intact: npt.NDArray[np.float32],
+    partner: npt.NDArray[np.float32],
+) -> Floats:
+    """Directed influence of each band of the masked images against partners ``(pair, band)``."""
+    bands = np.flatnonzero(sets.held)
+    one_each = np.tile(np.eye(len(sets.held), dtype=bool)[bands], (len(masked), 1))
+    found = sets.embed(crops, np.repeat(masked, len(bands)), one_each)
+    without = cosine(found.reshape(len(masked), len(bands), -1), partner[:, None])
+    profile = np.full((len(masked), len(sets.held)), np.nan)
+    profile[:, bands] = cosine(intact, partner)[:, None] - without
+    return profile
+
+
+def _alike(own: Floats, other: Floats, contrast: npt.NDArray[np.floating]) -> Floats:
+    """Rank correlation of two profiles of each pair, in every kind ``(pair, kind)``."""
+    enough = np.where(contrast >= MIN_REMOVED_RMS, contrast, np.nan)
+    turns = (lambda h: h, np.abs, lambda h: h / enough)
+    return np.stack([rank_agreement(turn(own), turn(other)) for turn in turns], axis=1)
+
+
+class _Reader(torch.nn.Module):
+    """Reads signatures by matched filters, and everything else by random ones."""
+
+    def __init__(self, signatures: torch.Tensor, others: torch.Tensor) -> None:
+        super().__init__()
+        self.register_buffer("filters", torch.cat([signatures, others]).flatten(1))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        filters: torch.Tensor = self.filters  # type: ignore[assignment]
+        return (images - images.mean(dim=(2, 3), keepdim=True)).flatten(1) @ filters.T
+
+
+def planted_bands(
+    crops: npt.NDArray[np.uint8],
+    bands: Bands,
+    *,
+    contrasts: Sequence[float] = (4.0, 8.0, 16.0),
+    distraction: float = 0.5,
+    n_people: int = 6,
+    template: str = "arcface",
+    seed: int = 0,
+) -> xr.Dataset:
+    """Plant a signature in one band of faces, and see whether influence finds the band.
+
+    Two faces that share nothing but a signature, noise in one band alone, are a pair to an
+    embedder that reads it with matched filters. It reads all bands by as many random filters too,
+    whose answers to faces are `distraction` times as large as the answer to the signature. Found
+    is the band of the largest absolute influence, probe masked; by chance it is one in as many as
+    there are bands.
+
+    Parameters
+    ----------
+    crops
+        Different faces ``(n, height, width, 3)``, two for each person.
+    bands
+        The bands; each in turn holds the signature.
+    contrasts
+        RMS of the signature, in grey levels.
+    distraction
+        RMS answer of the random filters to faces, relative to that of a filter to its signature.
+    n_people
+        People, each with a signature.
+    template
+        The template of the crops.
+    seed
+        Of signatures and filters.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``accuracy(contrast, band)``: share of people whose band is found; ``chance``.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two faces for each person.
+    """
+    check_number("n_people", n_people, at_least=2, whole=True)
+    check_number("distraction", distraction, at_least=0)
+    if len(crops) < 2 * n_people:
+        raise ParameterError(
+            f"n_people={n_people} needs {2 * n_people} crops, two for each; {len(crops)} are given"
+        )
+    height, width = crops.shape[1:3]
+    faces = crops[: 2 * n_people].astype(np.float32)
+    labels = bands.label_map(height, width)
+    held = np.isin(np.arange(len(bands)), labels)
+    flat = np.zeros((n_people, height, width, 3), np.float32)
+    accuracy = np.full((len(contrasts), len(bands)), np.nan)
+    for band in np.flatnonzero(held):
+        only = np.where(labels == band, 0, -2)
+        rng = np.random.default_rng([seed, int(band)])
+        unit = rng.normal(size=flat.shape).astype(np.float32)
+        signatures = noise_fill(unit, only, 1, seed=int(rng.integers(2**31)))
+        signatures /= np.sqrt(np.square(signatures).mean(axis=(1, 2, 3), keepdims=True))
+        others = rng.normal(size=flat.shape).astype(np.float32)
+        answers = np.einsum("nhwc,khwc->nk", faces - faces.mean((1, 2), keepdims=True), others)
+        for c, contrast in enumerate(contrasts):
+            own = contrast * signatures[0].size  # answer of a filter to its signature
+            scale = distraction * own / np.sqrt(np.square(answers).mean())
+            reader = _Reader(
+                torch.from_numpy(signatures).permute(0, 3, 1, 2),
+                torch.from_numpy(others * scale).permute(0, 3, 1, 2),
+            )
+            model = wrap_model(reader, name=f"reader {band} {contrast:g}", template=template)
+            planted = (faces + contrast * np.concatenate([signatures] * 2)).astype(np.float32)
+            sets = BandSets(model, bands, progress=False)
+            none = np.zeros((len(planted), len(bands)), bool)
+            intact = sets.embed(planted, np.arange(len(planted)), none)
+            probes = np.arange(n_people)
+            profile = _profile(sets, planted, probes, intact[:n_people], intact[n_people:])
+            accuracy[c, band] = (np.nanargmax(np.abs(profile), axis=1) == band).mean()
+    return named(
+        xr.Dataset(
+            {
+                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
+                "chance": ((), 1 / held.sum()),
+            },
+            coords={
+                "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),
+                "band": bands.names,
+            },
+            attrs={"distraction": distraction, "n_people": n_people, "seed": seed},
+        ),
+        _NAMES,
+    )

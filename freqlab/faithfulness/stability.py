@@ -1,0 +1,231 @@
+"""Stability of an explanation: what becomes of a profile when the image hardly changes."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.attrs import named
+from freqlab.edits.pair_sets import PairSets
+from freqlab.engine.pairing import cosine
+from freqlab.errors import check_name
+from freqlab.faithfulness.games import complexity, rank_agreement
+from freqlab.images.degradation import Degradation
+from freqlab.models.spec import Model
+from freqlab.results.selection import with_axes
+from freqlab.statistics.resampling import (
+    check_draws,
+    draw_subjects,
+    mean_with_interval,
+    subject_codes,
+)
+
+__all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
+
+_NAMES = {
+    "correlation": ("rank correlation of profiles", "1"),
+    "change": ("change of the profile over its size", "1"),
+    "similarity_change": ("change of similarity", "cosine similarity"),
+    "complexity": ("complexity", "1"),
+    "mean_complexity": ("mean complexity", "1"),
+    "agreement": ("rank correlation between models", "1"),
+}
+
+Pixels = npt.NDArray[np.uint8]
+
+_JPEG = 75
+_GAMMA = 1.2
+_SHRUNK = 0.75
+_ANGLE, _SCALE = 2.0, 1.02
+
+
+def _shifted(crop: Pixels) -> Pixels:
+    return np.concatenate([crop[:, :1], crop[:, :-1]], axis=1)
+
+
+def _compressed(crop: Pixels) -> Pixels:
+    return Degradation(crop.shape[1], jpeg=_JPEG).of_crop(crop, "").astype(np.uint8)
+
+
+def _brightened(crop: Pixels) -> Pixels:
+    return np.rint(255 * (crop / 255.0) ** (1 / _GAMMA)).astype(np.uint8)
+
+
+def _resampled(crop: Pixels) -> Pixels:
+    smaller = round(_SHRUNK * crop.shape[1])
+    return Degradation(smaller, kernel="bicubic").of_crop(crop, "").astype(np.uint8)
+
+
+def _misaligned(crop: Pixels) -> Pixels:
+    from scipy import ndimage
+
+    angle = np.deg2rad(_ANGLE)
+    matrix = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / _SCALE
+    middle = (np.array(crop.shape[:2]) - 1) / 2
+    channels = [
+        ndimage.affine_transform(
+            crop[..., i].astype(float), matrix, middle - matrix @ middle, order=3, mode="nearest"
+        )
+        for i in range(3)
+    ]
+    return np.rint(np.clip(np.stack(channels, axis=-1), 0, 255)).astype(np.uint8)
+
+
+PERTURBATIONS: dict[str, Callable[[Pixels], Pixels]] = {
+    "one-pixel shift": _shifted,
+    f"JPEG {_JPEG}": _compressed,
+    f"gamma {_GAMMA:g}": _brightened,
+    f"resampled by {_SHRUNK:g}": _resampled,
+    f"turned {_ANGLE:g} degrees, enlarged 2 %": _misaligned,
+}
+"""Small changes of a crop: name and function of an 8-bit RGB crop."""
+
+
+def profile_stability(
+    result: xr.Dataset,
+    models: Sequence[Model],
+    *,
+    side: str = "probe",
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Profiles of pairs whose masked image was changed a little, against those as they are.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
+    models
+        Its models, loaded.
+    side
+        The image that is changed and masked: ``"probe"`` or ``"reference"``.
+    n_draws, level, seed
+        Of the bootstrap over subjects.
+    batch_size, progress
+        Images per forward pass; whether bars are written to standard error.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``model, perturbation, estimate``: ``correlation``, mean rank correlation of the
+        directed profiles; ``change``, summed absolute difference over the summed absolute
+        influence; ``similarity_change``, mean absolute difference of the similarity.
+    """
+    check_name("side", side, ["probe", "reference"])
+    check_draws(n_draws, level, seed)
+    result = with_axes(result)
+    codes = subject_codes(result)
+    draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
+    found = np.full((3, len(models), len(PERTURBATIONS), 3), np.nan)
+    passes = 0
+    for m, model in enumerate(models):
+        sets = PairSets(result, model, batch_size=batch_size, progress=progress)
+        masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
+        bands = np.flatnonzero(sets.held)
+        own = sets.data["influence"].sel(side=side).transpose("pair", "band").to_numpy()
+        own = own[:, bands].astype(float)
+        similarity = sets.data["similarity"].to_numpy()
+        changes = np.concatenate(
+            [np.zeros((1, len(sets.held)), bool), np.eye(len(sets.held), dtype=bool)[bands]]
+        )
+        faces, row = np.unique(masked, return_inverse=True)
+        for k, change in enumerate(PERTURBATIONS.values()):
+            crops = np.stack([change(crop) for crop in sets.crops[faces]])
+            which = np.repeat(np.arange(len(faces)), len(changes))
+            embedded = sets.sets.embed(crops, which, np.tile(changes, (len(faces), 1)))
+            embedded = embedded.reshape(len(faces), len(changes), -1)[row]
+            scores = cosine(embedded, sets.intact[partner][:, None])
+            other = (scores[:, :1] - scores[:, 1:]).astype(float)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                moved = np.abs(other - own).sum(axis=1) / np.abs(own).sum(axis=1)
+            values = (rank_agreement(own, other), moved, np.abs(scores[:, 0] - similarity))
+            found[:, m, k] = mean_with_interval(np.stack(values, axis=1), codes, draws, level)
+        passes += sets.sets.forward_passes
+    dims = ("model", "perturbation", "estimate")
+    return named(
+        xr.Dataset(
+            {
+                "correlation": (dims, found[0]),
+                "change": (dims, found[1]),
+                "similarity_change": (dims, found[2]),
+            },
+            coords={
+                "model": [model.name for model in models],
+                "perturbation": list(PERTURBATIONS),
+                "estimate": ["value", "lower", "upper"],
+            },
+            attrs={"side": side, "n_pairs": result.sizes["pair"], "forward_passes": passes},
+        ),
+        _NAMES,
+    )
+
+
+def explanation_figures(
+    result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> xr.Dataset:
+    """Complexity of explanations, and how far models agree; costs no forward pass.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    n_draws, level, seed
+        Of the bootstrap over subjects.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``complexity(model, pair, side)``, entropy of a pair's absolute influence over that of an
+        even spread, 0 to 1, and its mean ``mean_complexity(comparison, model, side, estimate)``;
+        ``agreement(couple, side, kind, estimate)``, mean rank correlation of the profiles that
+        two models give for a pair, where there are several models.
+    """
+    check_draws(n_draws, level, seed)
+    result = with_axes(result)
+    codes, genuine = subject_codes(result), result["genuine"].to_numpy()
+    draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
+    influence = result["influence"].transpose("pair", "model", "side", "band").to_numpy()
+    spread = complexity(influence.astype(float))
+    means = [
+        mean_with_interval(spread[chosen], codes[:, chosen], draws, level)
+        for chosen in (genuine, ~genuine)
+    ]
+    models = [str(name) for name in result["model"].to_numpy()]
+    found = named(
+        xr.Dataset(
+            {
+                "complexity": (("pair", "model", "side"), spread),
+                "mean_complexity": (("comparison", "model", "side", "estimate"), np.stack(means)),
+            },
+            coords={
+                "comparison": ["genuine", "impostor"],
+                "estimate": ["value", "lower", "upper"],
+                "kind": ["directed", "absolute"],
+                **{name: result[name] for name in ("model", "side", "pair")},
+            },
+        ),
+        _NAMES,
+    )
+    couples = list(itertools.combinations(range(len(models)), 2))
+    if couples:
+        alike = [
+            [
+                rank_agreement(turn(influence[:, a]), turn(influence[:, b]))
+                for turn in (np.asarray, np.abs)
+            ]
+            for a, b in couples
+        ]
+        values = np.array(alike).transpose(2, 0, 3, 1)  # (pair, couple, side, kind)
+        found["agreement"] = (
+            ("couple", "side", "kind", "estimate"),
+            mean_with_interval(values, codes, draws, level),
+        )
+        found = found.assign_coords(couple=[f"{models[a]} and {models[b]}" for a, b in couples])
+    return found

@@ -1,0 +1,45 @@
+from .detection import detection_errors, detection_table, scores
+from .influence import profiles, vulnerability
+from .labelled import manipulation_pairs
+from .manipulations import (
+    manipulation,
+    manipulation_by_kind,
+    manipulation_table,
+    touched_bands_table,
+)
+from .pixels import morph
+from .report import (
+    band_choice_table,
+    describe_best_score,
+    describe_threshold,
+    error_table,
+    thresholds,
+    vulnerability_table,
+)
+from .sets import choose_documents, couples, is_morph, make_faces, make_pairs, shares
+
+__all__ = [
+    "band_choice_table",
+    "choose_documents",
+    "couples",
+    "describe_best_score",
+    "describe_threshold",
+    "detection_errors",
+    "detection_table",
+    "error_table",
+    "is_morph",
+    "make_faces",
+    "make_pairs",
+    "manipulation",
+    "manipulation_by_kind",
+    "manipulation_pairs",
+    "manipulation_table",
+    "morph",
+    "profiles",
+    "scores",
+    "shares",
+    "thresholds",
+    "touched_bands_table",
+    "vulnerability",
+    "vulnerability_table",
+]

@@ -1,0 +1,443 @@
+"""Can a morph be told from a bona fide document by influence alone? Scores and error rates.
+
+A small family of named scores, none of which has seen an attack: each is fitted on bona fide pairs
+of other people and says how far a pair lies from them. Error rates are those of ISO/IEC 30107-3,
+applied to morphs: APCER, the share of attack pairs taken for bona fide (the literature's MACER),
+and BPCER, the share of bona fide pairs taken for attacks (BSCER); D-EER where the two are equal.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.results.selection import bands_of, with_axes
+from freqlab.statistics.resampling import check_draws, draw_subjects, with_interval
+from freqlab.text.wording import percent
+
+__all__ = [
+    "APCERS",
+    "BASELINES",
+    "OWN_SCORES",
+    "detection_errors",
+    "detection_rates",
+    "detection_table",
+    "scores",
+]
+
+APCERS = (0.05, 0.10)
+"""At which the literature gives BPCER."""
+
+OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
+"""Scores of influence alone, those of single bands aside."""
+
+BASELINES = ("similarity", "power spectrum", "supervised")
+"""What they are held against."""
+
+_LOW = 0.25  # of the bands, from the lowest: what low to high is the ratio of
+_FEWEST_PEOPLE = 10
+_TINY = 1e-9
+_CURVE = np.linspace(0, 1, 201)
+
+Floats = npt.NDArray[np.float64]
+
+
+class _Pairs(NamedTuple):
+    """What scores are made of, for one model."""
+
+    document: Floats
+    """Directed influence, the document masked, ``(pair, band)``."""
+    live: Floats
+    similarity: Floats
+    energy: Floats
+    """Of the document in each band ``(pair, band)``."""
+    centre: Floats
+    people: npt.NDArray[np.int64]
+    """Both contributors of the document ``(2, pair)``, the same one of a bona fide document."""
+    attack: npt.NDArray[np.object_]
+
+
+def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> xr.Dataset:
+    """Scores of every pair: how little it is like the bona fide pairs of other people.
+
+    People are dealt to folds. A pair is scored by a fit on the bona fide pairs of all folds but
+    those of its document's contributors, so no contributor of a morph is known to what tests it.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`, both sides masked.
+    model
+        Name of the model.
+    folds
+        Number of folds, three or more.
+    seed
+        By which people are dealt.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``score(score_name, pair)``, larger for what is less like a bona fide pair; NaN where a
+        pair has no influence. The names:
+
+        - ``band <name>``: distance of the directed influence of one band of the document from its
+          bona fide mean, in standard deviations;
+        - ``low/high``: the same of the log ratio of absolute influence in the lowest quarter of
+          the bands to that in the others, document masked;
+        - ``centroid``: the same of the mean frequency of absolute influence, document masked;
+        - ``asymmetry``: the same of the Euclidean distance between the profiles with the document
+          and with the live photograph masked;
+        - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
+          shrunk (Ledoit and Wolf 2004);
+        - baselines: ``similarity``, the lower the more suspect; ``power spectrum``, the
+          Mahalanobis distance of the log energies of the document's bands, which sees the image
+          and no model; ``supervised``, linear discriminant analysis of both profiles, fitted on
+          bona fide and attack pairs of other people: an upper bound, not a rival.
+
+        Coordinates ``attack``, ``contributor_a``, ``contributor_b`` of each pair, ``fold`` of
+        each person.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit, or there are too few people.
+    """
+    check_number("folds", folds, at_least=3, whole=True)
+    check_number("seed", seed, at_least=0, whole=True)
+    result = with_axes(result)
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    pairs, names = _pairs(result.sel(model=model))
+    n_people = len(names)
+    if n_people < _FEWEST_PEOPLE or n_people < folds:
+        raise ParameterError(
+            f"{n_people} people are too few to fit scores on some and test them on others; it "
+            f"takes {_FEWEST_PEOPLE} at least"
+        )
+    fold = np.random.default_rng(seed).permutation(n_people) % folds
+    of_pair = fold[pairs.people]
+    scorers = _scorers(pairs, [str(name) for name in result["band"].to_numpy()])
+    scores = np.full((len(scorers), len(pairs.similarity)), np.nan)
+    bona_fide = pairs.attack == BONA_FIDE
+    for i, j in itertools.combinations_with_replacement(range(folds), 2):
+        tested = (of_pair.min(axis=0) == i) & (of_pair.max(axis=0) == j)
+        known = ~np.isin(of_pair, [i, j]).any(axis=0)
+        usable = np.isfinite(pairs.similarity)
+        fit = known & bona_fide & usable
+        attacks = known & ~np.isin(pairs.attack, [BONA_FIDE, CONTROL]) & usable
+        here = tested & usable
+        if not here.any() or not fit.any():
+            continue
+        for k, scorer in enumerate(scorers.values()):
+            scores[k, here] = scorer(fit, attacks, here)
+    coords = {
+        name: ("pair", result[name].to_numpy().astype(str).astype(object))
+        for name in ("attack", "contributor_a", "contributor_b", "probe", "reference")
+    }
+    return xr.Dataset(
+        {
+            "score": (
+                ("score_name", "pair"),
+                scores,
+                {"long_name": "distance from bona fide", "units": "1"},
+            )
+        },
+        coords={
+            "score_name": np.array(list(scorers), object),
+            "pair": result["pair"].to_numpy(),
+            **coords,
+            "person": np.array(names, object),
+            "fold": ("person", fold),
+        },
+        attrs={"model": model, "folds": folds, "seed": seed, "baselines": list(BASELINES)},
+    )
+
+
+def detection_errors(
+    scores: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> xr.Dataset:
+    """Error rates of every score, per attack and pooled, with intervals over people.
+
+    Parameters
+    ----------
+    scores
+        From :func:`scores`.
+    n_draws, level, seed
+        Bootstrap draws over people (a bona fide pair weighs the count of its person, an attack
+        pair the product of those of both contributors), coverage, seed.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``score_name``, ``attack`` (``"all"`` attacks pooled first, then each, and the
+        control, if there is one, as if it were an attack), ``estimate`` (value, lower, upper):
+        ``d_eer``; ``curve(curve_apcer)``, BPCER over APCER;
+        ``bpcer(apcer)``, at the threshold that lets the share ``apcer`` of attacks
+        pass; ``n_attack`` and ``n_bona_fide`` pairs.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range.
+    """
+    check_draws(n_draws, level, seed)
+    attack = scores["attack"].to_numpy().astype(str)
+    people = np.stack([scores[f"contributor_{k}"].to_numpy().astype(str) for k in "ab"])
+    names, codes = np.unique(people, return_inverse=True)
+    codes = codes.reshape(people.shape)
+    draws = draw_subjects(len(names), n_draws, seed).astype(float)
+    one = codes[0] == codes[1]
+    weights = draws[:, codes[0]] * np.where(one, 1.0, draws[:, codes[1]])
+    weights = np.concatenate([np.ones((1, len(attack))), weights])
+    kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
+    shown = ["all", *kinds, *([CONTROL] if CONTROL in attack else [])]
+    bona_fide = attack == BONA_FIDE
+    n_scores = scores.sizes["score_name"]
+    d_eer = np.full((n_scores, len(shown), 3), np.nan)
+    bpcer = np.full((n_scores, len(shown), len(APCERS), 3), np.nan)
+    counts = np.zeros((2, len(shown)), np.int64)
+    curve = np.full((n_scores, len(shown), len(_CURVE)), np.nan)
+    for s, values in enumerate(scores["score"].to_numpy()):
+        for a, kind in enumerate(shown):
+            of_kind = np.isin(attack, kinds) if kind == "all" else attack == kind
+            finite = np.isfinite(values)
+            counts[:, a] = (of_kind & finite).sum(), (bona_fide & finite).sum()
+            chosen = (of_kind | bona_fide) & finite
+            eer, at = detection_rates(values[chosen], of_kind[chosen], weights[:, chosen])
+            d_eer[s, a] = with_interval(eer[:1], eer[1:, None], level)[0]
+            bpcer[s, a] = with_interval(at[0], at[1:], level)
+            curve[s, a] = _curve(values[of_kind & finite], values[bona_fide & finite])
+    return xr.Dataset(
+        {
+            "d_eer": (
+                ("score_name", "attack", "estimate"),
+                d_eer,
+                {"long_name": "D-EER", "units": "1"},
+            ),
+            "bpcer": (
+                ("score_name", "attack", "apcer", "estimate"),
+                bpcer,
+                {"long_name": "BPCER", "units": "1"},
+            ),
+            "curve": (
+                ("score_name", "attack", "curve_apcer"),
+                curve,
+                {"long_name": "BPCER", "units": "1"},
+            ),
+            "n_attack": ("attack", counts[0], {"long_name": "attack pairs"}),
+            "n_bona_fide": ("attack", counts[1], {"long_name": "bona fide pairs"}),
+        },
+        coords={
+            "score_name": scores["score_name"],
+            "attack": np.array(shown, object),
+            "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
+            "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
+            "estimate": ["value", "lower", "upper"],
+        },
+        attrs={**scores.attrs, "n_draws": n_draws, "level": level},
+    )
+
+
+def detection_rates(
+    scores: Floats, is_attack: npt.NDArray[np.bool_], weights: Floats
+) -> tuple[Floats, Floats]:
+    """D-EER, and BPCER at fixed APCER, under weights.
+
+    An attack is detected when its score is at or above the threshold.
+
+    Parameters
+    ----------
+    scores
+        ``(pair,)``, larger for what looks more like an attack.
+    is_attack
+        ``(pair,)``.
+    weights
+        ``(draw, pair)``.
+
+    Returns
+    -------
+    d_eer : numpy.ndarray
+        ``(draw,)``, 0..1, interpolated where the rates cross between two thresholds; NaN where a
+        kind has no weight.
+    bpcer : numpy.ndarray
+        ``(draw, apcer)``: the lowest BPCER at an APCER of :data:`APCERS` or less.
+    """
+    order = np.argsort(scores, kind="stable")
+    values, attack = scores[order], is_attack[order]
+    heavy = weights[:, order]
+    # below each distinct score: attacks that pass; at it or above: bona fide that are stopped
+    ends = np.append(np.flatnonzero(np.diff(values) > 0), len(values) - 1)
+
+    def cumulative(kind: npt.NDArray[np.bool_]) -> Floats:
+        total = np.cumsum(heavy * kind, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            share = total[:, ends] / total[:, -1:]
+        return np.concatenate([np.zeros((len(share), 1)) * share[:, :1], share], axis=1)
+
+    if len(values) == 0:
+        nothing = np.full(len(weights), np.nan)
+        return nothing, np.full((len(weights), len(APCERS)), np.nan)
+    apcer, bpcer = cumulative(attack), 1 - cumulative(~attack)
+    eer = np.full(len(weights), np.nan)
+    at = np.full((len(weights), len(APCERS)), np.nan)
+    known = np.isfinite(apcer[:, -1]) & np.isfinite(bpcer[:, -1])
+    for d in np.flatnonzero(known):
+        after = int(np.argmax(apcer[d] >= bpcer[d]))
+        if after == 0:
+            eer[d] = apcer[d, 0]
+        else:
+            before, beyond = (abs(apcer[d, k] - bpcer[d, k]) for k in (after - 1, after))
+            share = before / max(before + beyond, _TINY)
+            eer[d] = bpcer[d, after - 1] + share * (bpcer[d, after] - bpcer[d, after - 1])
+        for k, wanted in enumerate(APCERS):
+            at[d, k] = bpcer[d][apcer[d] <= wanted + 1e-12].min()
+    return eer, at
+
+
+def _curve(attacks: Floats, bona_fide: Floats) -> Floats:
+    """Lowest BPCER that keeps APCER at or below each value of the curve."""
+    if min(len(attacks), len(bona_fide)) == 0:
+        return np.full(len(_CURVE), np.nan)
+    ordered = np.sort(attacks)
+    # so many attacks may pass; the threshold lies at the lowest score that is still detected
+    allowed = np.floor(_CURVE * len(ordered) + 1e-9).astype(int)
+    thresholds = np.append(ordered, np.inf)[allowed]
+    return np.array([(bona_fide >= edge).mean() for edge in thresholds])
+
+
+def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
+    """Arrays of one model's pairs, and the names of the people.
+
+    Raises
+    ------
+    ParameterError
+        If the result is not over pairs of documents and live photographs.
+    """
+    absent = [
+        name for name in ("attack", "contributor_a", "contributor_b") if name not in data.coords
+    ]
+    sides = [str(side) for side in data["side"].to_numpy()]
+    if absent or not {"probe", "reference"} <= set(sides):
+        raise ParameterError(
+            f"the result must be over fl.morphing.make_pairs with both sides masked; it lacks "
+            f"{absent or sorted({'probe', 'reference'} - set(sides))}"
+        )
+    people = np.stack([data[f"contributor_{k}"].to_numpy().astype(str) for k in "ab"])
+    names, codes = np.unique(people, return_inverse=True)
+    influence = data["influence"].transpose("side", "pair", "band")
+    document, live = (
+        np.nan_to_num(influence.sel(side=side).to_numpy().astype(float))
+        for side in ("reference", "probe")
+    )
+    removed = data["removed_rms"].sel(side="reference").transpose("pair", "band").to_numpy()
+    bounds = bands_of(data).bounds
+    upper = np.where(np.isinf(bounds[:, 1]), np.sqrt(2) * bounds[:, 0], bounds[:, 1])
+    return _Pairs(
+        document=document,
+        live=live,
+        similarity=data["similarity"].to_numpy().astype(float),
+        energy=np.nan_to_num(removed.astype(float)) ** 2,
+        centre=(bounds[:, 0] + upper) / 2,
+        people=codes.reshape(people.shape),
+        attack=data["attack"].to_numpy().astype(str).astype(object),
+    ), [str(name) for name in names]
+
+
+_Scorer = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]], Floats]
+
+
+def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
+    """Each takes bona fide pairs and attack pairs to fit on, and pairs to score."""
+    absolute = np.abs(pairs.document)
+    total = np.maximum(absolute.sum(axis=1), _TINY)
+    n_low = max(1, round(_LOW * len(bands)))
+    low = absolute[:, :n_low].sum(axis=1)
+    ratio = np.log((low + _TINY) / (total - low + _TINY))
+    centroid = (absolute * pairs.centre).sum(axis=1) / total
+    asymmetry = np.sqrt(np.square(pairs.document - pairs.live).sum(axis=1))
+    both = np.concatenate([pairs.document, pairs.live], axis=1)
+    found: dict[str, _Scorer] = {
+        f"band {name}": _away(pairs.document[:, b]) for b, name in enumerate(bands)
+    }
+    found |= {
+        "low/high": _away(ratio),
+        "centroid": _away(centroid),
+        "asymmetry": _away(asymmetry),
+        "mahalanobis": _mahalanobis(both),
+        "similarity": lambda fit, attacks, here: -pairs.similarity[here],
+        "power spectrum": _mahalanobis(np.log(pairs.energy + _TINY)),
+        "supervised": _supervised(both),
+    }
+    return found
+
+
+def _away(values: Floats) -> _Scorer:
+    """Distance from the bona fide mean in standard deviations."""
+
+    def score(
+        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
+    ) -> Floats:
+        spread = float(values[fit].std())
+        return np.abs(values[here] - values[fit].mean()) / max(spread, _TINY)
+
+    return score
+
+
+def _mahalanobis(values: Floats) -> _Scorer:
+    """Mahalanobis distance from the bona fide mean, the covariance shrunk."""
+
+    def score(
+        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
+    ) -> Floats:
+        from sklearn.covariance import LedoitWolf
+
+        scale = np.maximum(values[fit].std(axis=0), _TINY)  # bands differ by orders of magnitude
+        model = LedoitWolf().fit(values[fit] / scale)
+        return np.sqrt(np.maximum(model.mahalanobis(values[here] / scale), 0))
+
+    return score
+
+
+def _supervised(values: Floats) -> _Scorer:
+    """Linear discriminant analysis that has seen attacks on other people."""
+
+    def score(
+        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
+    ) -> Floats:
+        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+        if not attacks.any():
+            return np.full(int(here.sum()), math.nan)
+        scale = np.maximum(values[fit].std(axis=0), _TINY)
+        seen = fit | attacks
+        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
+        model.fit(values[seen] / scale, attacks[seen])
+        return np.asarray(model.decision_function(values[here] / scale))
+
+    return score
+
+
+def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
+    """Error rates of all scores for one attack, the best first; bands but the best left out."""
+    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    data = errors.sel(attack=attack)
+    value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")
+    bands = [name for name in value.index if str(name).startswith("band ")]
+    rows = {}
+    for name in value.index:
+        if name in bands[1:]:
+            continue
+        part = data.sel(score_name=name)
+        row = {"D-EER": percent(part["d_eer"], 1)}
+        for apcer in errors["apcer"].to_numpy():
+            row[f"BPCER at APCER {100 * apcer:g} %"] = percent(part["bpcer"].sel(apcer=apcer), 1)
+        rows[str(name)] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")

@@ -1,0 +1,109 @@
+"""Sets of pristine and manipulated images: what their labels mean, and the pairs made of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.errors import PairError, ParameterError, check_name
+from freqlab.faces.table import Faces
+
+__all__ = ["MANIPULATED", "PRISTINE", "manipulation_pairs"]
+
+PRISTINE, MANIPULATED = "pristine", "manipulated"
+"""What the two kinds of image are called in the column ``label`` of pairs."""
+
+_SPELLED = {
+    **dict.fromkeys((PRISTINE, "real", "0", "0.0", "bona fide", "bonafide"), PRISTINE),
+    **dict.fromkeys((MANIPULATED, "fake", "1", "1.0"), MANIPULATED),
+}
+
+
+def manipulation_pairs(
+    faces: Faces, *, label: str = "label", method: str | None = "method"
+) -> pd.DataFrame:
+    """Pair an untouched photograph of each subject with its other images, manipulated and not.
+
+    The reference is the first pristine photograph of the subject, the untouched side of every
+    pair; probes are the subject's other pristine images and its manipulated ones. An image that
+    was made of the reference itself would be alike beyond what two photographs are: where the
+    faces say so, in a column ``source`` that names the face an image was made of, it is left out.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    label
+        Their column that says which are ``pristine`` (``real``, ``0``, ``bona fide``) and which
+        ``manipulated`` (``fake``, ``1``).
+    method
+        Their column that says how an image was manipulated; None if there is none.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Columns ``probe``, ``reference``, ``genuine`` (true, they are of one subject), ``label``
+        (``"pristine"`` or ``"manipulated"``) and ``method``: that of the probe, ``"pristine"``
+        for pristine ones, ``"manipulated"`` where the set does not say.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such column.
+    ParameterError
+        If a label is not understood, or a method is called ``pristine``.
+    PairError
+        If a subject has no pristine photograph, or there is no pair of a kind.
+    """
+    table = faces.table[~faces.degraded]
+    columns = [str(name) for name in table.columns]
+    labels = _labels(table[check_name("label", label, columns)], label)
+    methods = np.full(len(table), MANIPULATED, object)
+    if method is not None:
+        named = table[check_name("method", method, columns)].fillna("").astype(str).str.strip()
+        methods = np.where(named == "", methods, named.to_numpy(object))
+    methods[labels == PRISTINE] = PRISTINE
+    if (methods[labels == MANIPULATED] == PRISTINE).any():
+        raise ParameterError(f"a manipulated image cannot be of the {method} {PRISTINE!r}")
+    images = pd.DataFrame(
+        {
+            "source": faces.sources[~faces.degraded],
+            "probe": table.index.astype(str),
+            "subject": table["subject"].astype(str).to_numpy(),
+            "label": labels,
+            "method": methods,
+        }
+    )
+    first = images[images["label"] == PRISTINE].drop_duplicates("subject")
+    reference = images["subject"].map(first.set_index("subject")["probe"])
+    alone = images["subject"][reference.isna()].unique()
+    if len(alone):
+        raise PairError(
+            f"{len(alone)} subjects of {faces.name!r} have no pristine photograph to hold their "
+            f"manipulated ones against: {', '.join(alone[:3])}"
+        )
+    pairs = images.assign(reference=reference, genuine=True)
+    source_of = images.set_index("probe")["source"]
+    of_itself = pairs["source"] == pairs["reference"].map(source_of)
+    pairs = pairs[~of_itself].reset_index(drop=True)
+    for kind, why in (
+        (PRISTINE, "no subject has two pristine photographs"),
+        (MANIPULATED, "no image is labelled so, or all were made of the reference itself"),
+    ):
+        if not (pairs["label"] == kind).any():
+            raise PairError(f"there is no {kind} pair in {faces.name!r}: {why}")
+    return pairs[["probe", "reference", "genuine", "label", "method"]].rename_axis("pair")
+
+
+def _labels(column: pd.Series, name: str) -> npt.NDArray[np.object_]:
+    """The labels as :data:`PRISTINE` and :data:`MANIPULATED`."""
+    spelled = column.fillna("").astype(str).str.strip().str.lower()
+    labels = spelled.map(_SPELLED)
+    unknown = sorted(set(column.fillna("").astype(str)[labels.isna()]))
+    if unknown:
+        allowed = ", ".join(map(repr, _SPELLED))
+        raise ParameterError(
+            f"the column {name!r} holds {', '.join(map(repr, unknown[:5]))}; allowed are {allowed}"
+        )
+    return labels.to_numpy(object)

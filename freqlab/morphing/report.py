@@ -1,0 +1,282 @@
+"""What a study of morphing attacks found, as tables and in sentences; words from its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.datasets.pair_tables import CONTROL
+from freqlab.errors import ParameterError, check_name
+from freqlab.faces.table import Faces
+from freqlab.morphing.detection import BASELINES, OWN_SCORES
+from freqlab.morphing.sets import untouched
+from freqlab.statistics.error_rates import FMRS, check_fmr, impostor_thresholds
+from freqlab.text.wording import join, percent
+from freqlab.verification import check_embeddings
+
+__all__ = [
+    "band_choice_table",
+    "describe_best_score",
+    "describe_threshold",
+    "error_table",
+    "thresholds",
+    "vulnerability_table",
+]
+
+_POOLED = "all"
+_RIVALS = ("power spectrum", "similarity")
+
+
+def thresholds(
+    embeddings: Mapping[str, npt.NDArray[np.floating]],
+    faces: Faces,
+    pairs: pd.DataFrame,
+    *,
+    fmr: float = 1e-3,
+    given: float | list[float] | None = None,
+) -> xr.Dataset:
+    """The decision threshold of each model at which morphs are tried.
+
+    Parameters
+    ----------
+    embeddings
+        Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
+        faces; NaN for a face without one.
+    faces
+        All photographs of the set, not only those in the pairs: the more, the lower the rate that
+        is resolved. Morphs, documents of attack and control pairs and degraded faces among them
+        are left out.
+    pairs
+        From :func:`freqlab.morphing.make_pairs`, or a table of them.
+    fmr
+        The false match rate that is asked for. Where the impostor comparisons are too few to
+        resolve it, the next higher one that they resolve is taken.
+    given
+        Thresholds carried over from a larger set instead, in the order of the models.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``model``: ``threshold``, ``fmr`` (at which it was set; NaN if it was given) and
+        ``impostor_comparisons``; attribute ``fmr``, the rate that was asked for.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit, or so few comparisons resolve no rate.
+    """
+    check_fmr(fmr)
+    checked = check_embeddings(embeddings, faces)
+    names = list(checked)
+    thresholds, rates = np.full((2, len(names)), np.nan)
+    counts = np.zeros(len(names), np.int64)
+    if given is not None:
+        carried = np.atleast_1d(np.asarray(given, float))
+        if carried.shape != (len(names),):
+            raise ParameterError(
+                f"given={given!r} must be {len(names)} thresholds, one for each of "
+                f"{join(list(names))}"
+            )
+        thresholds = carried
+    else:
+        allowed = sorted(rate for rate in FMRS if rate >= fmr * (1 - 1e-6))
+        whole = untouched(faces, pairs)
+        for k, vectors in enumerate(checked.values()):
+            found, n_impostor = impostor_thresholds(
+                vectors[whole], faces.subjects[whole], faces.sources[whole], allowed
+            )
+            counts[k] = n_impostor
+            resolved = np.flatnonzero(np.isfinite(found))
+            if not len(resolved):
+                raise ParameterError(
+                    f"{n_impostor} impostor comparisons of the photographs resolve no false match "
+                    f"rate; give a threshold from a larger set"
+                )
+            thresholds[k], rates[k] = found[resolved[0]], allowed[resolved[0]]
+    return xr.Dataset(
+        {
+            "threshold": ("model", thresholds, {"units": "cosine similarity"}),
+            "fmr": ("model", rates, {"long_name": "false match rate"}),
+            "impostor_comparisons": ("model", counts),
+        },
+        coords={"model": np.array(names, object)},
+        attrs={"fmr": fmr},
+    )
+
+
+def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
+    """Say where a model's threshold comes from.
+
+    Parameters
+    ----------
+    thresholds
+        From :func:`thresholds`.
+    model
+        Which model.
+    """
+    check_name("model", model, [str(name) for name in thresholds["model"].to_numpy()])
+    data = thresholds.sel(model=model)
+    text = f"threshold {float(data['threshold']):.3f}"
+    rate, asked = float(data["fmr"]), float(thresholds.attrs["fmr"])
+    if np.isnan(rate):
+        return f"{text}, carried over from a larger set."
+    text += (
+        f" at FMR {rate:g}, over {int(data['impostor_comparisons']):,} impostor comparisons of "
+        f"the photographs"
+    )
+    few = f" (FMR {asked:g} is not resolved by so few)" if rate > asked * (1 + 1e-6) else ""
+    return f"{text}{few}."
+
+
+def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = None) -> pd.DataFrame:
+    """Morphs that match both contributors, by attack, and bona fide pairs that are refused.
+
+    Parameters
+    ----------
+    risk
+        From :func:`freqlab.morphing.vulnerability`.
+    model
+        Which model.
+    fmr
+        False match rate of the threshold, where there are several.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each attack, for all pooled, and for bona fide pairs, intervals in brackets.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If there is no such model or rate.
+    """
+    check_name("model", model, [str(name) for name in risk["model"].to_numpy()])
+    data = risk.sel(model=model)
+    if "fmr" in data.dims:
+        rates = data["fmr"].to_numpy()
+        near = np.flatnonzero(np.isclose(rates, np.nan if fmr is None else fmr, rtol=1e-6))
+        if len(rates) > 1 and not len(near):
+            allowed = ", ".join(f"{rate:g}" for rate in rates)
+            raise ParameterError(f"fmr={fmr!r} must be one of {allowed}")
+        data = data.isel(fmr=int(near[0]) if len(near) else 0)
+    rows = {}
+    for attack in data["attack"].to_numpy():
+        part = data.sel(attack=attack)
+        rows["all attacks" if attack == _POOLED else str(attack)] = {
+            "morphs": f"{int(part['n_morphs']):,}",
+            "MMPMR": percent(part["mmpmr"], 1),
+            "product form": percent(part["prodavg_mmpmr"], 1),
+        }
+    refused = percent(data["false_non_match_rate"], 1)
+    rows["bona fide refused"] = {"morphs": "", "MMPMR": refused, "product form": ""}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attack")
+
+
+def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
+    """Say which score of influence alone is best, and how it stands against the baselines.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+    attack
+        Which attack.
+
+    Returns
+    -------
+    str
+        The score with the lowest D-EER among those of :data:`OWN_SCORES`, and for the power
+        spectrum and the similarity whether it beats them, is beaten by them, or, where the
+        intervals overlap, cannot be told from them.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such attack.
+    """
+    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    data = errors["d_eer"].sel(attack=attack)
+    value = data.sel(score_name=list(OWN_SCORES), estimate="value").to_numpy()
+    if not np.isfinite(value).any():
+        return "No score could be tried: there are no attacks, or no bona fide pairs."
+    best = data.sel(score_name=OWN_SCORES[int(np.nanargmin(value))])
+    told = []
+    for baseline in _RIVALS:
+        other = data.sel(score_name=baseline)
+        if float(best.sel(estimate="upper")) < float(other.sel(estimate="lower")):
+            told.append(f"it beats the {baseline} ({percent(other, 1)})")
+        elif float(best.sel(estimate="lower")) > float(other.sel(estimate="upper")):
+            told.append(f"it is beaten by the {baseline} ({percent(other, 1)})")
+        else:
+            told.append(
+                f"it cannot be told from the {baseline} ({percent(other, 1)}; the intervals "
+                f"overlap)"
+            )
+    return (
+        f"The best of the {len(OWN_SCORES)} scores of influence alone, chosen on these attacks, "
+        f"is **{best['score_name'].item()}**, D-EER {percent(best, 1)}; {join(told)}."
+    )
+
+
+def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
+    """D-EER of the single band that is best for one attack, tried on the others.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each attack on which a band is chosen, a column for each on which it is tried,
+        intervals in brackets; ``(chosen here)`` where the two are one, which flatters.
+    """
+    kinds = _attacks(errors)
+    bands = [str(s) for s in errors["score_name"].to_numpy() if str(s).startswith("band ")]
+    found = errors["d_eer"].sel(score_name=bands)
+    rows = {}
+    for kind in kinds:
+        value = found.sel(attack=kind, estimate="value").to_numpy()
+        if not np.isfinite(value).any():
+            continue
+        pick = bands[int(np.nanargmin(value))]
+        row = {}
+        for other in kinds:
+            text = percent(found.sel(score_name=pick, attack=other), 1)
+            row[other] = f"{text} (chosen here)" if other == kind else text
+        rows[f"chosen on {kind}: {pick}"] = row
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def error_table(errors: xr.Dataset) -> pd.DataFrame:
+    """D-EER of each score but those of single bands, per attack, intervals in brackets.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each score, baselines last; columns ``all``, each attack, and the control,
+        where 50 % means that controls are not told from bona fide documents.
+    """
+    rows = {}
+    for score in (*OWN_SCORES, *BASELINES):
+        part = errors["d_eer"].sel(score_name=score)
+        rows[score] = {
+            str(attack): percent(part.sel(attack=attack), 1)
+            for attack in errors["attack"].to_numpy()
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
+
+
+def _attacks(errors: xr.Dataset) -> list[str]:
+    names = [str(name) for name in errors["attack"].to_numpy()]
+    return [name for name in names if name not in (_POOLED, CONTROL)]

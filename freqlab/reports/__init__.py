@@ -1,0 +1,1 @@
+"""Reports: notebooks executed by papermill, rendered as pages."""

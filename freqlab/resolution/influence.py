@@ -1,0 +1,445 @@
+"""Cross-resolution verification: which bands carry it, and how that moves with the resolution.
+
+A high-resolution reference meets a low-resolution probe (Huber & Damer 2025 study the setting;
+resolutions, kernels and every summary here are our choices). The band is taken from either side:
+from the probe, of which little is left, or from the reference, which has lost nothing.
+
+A low-pass to N pixels a side keeps frequencies up to N/2 cycles/image along each axis (the axis
+line), and so up to sqrt(2) N/2 in radius (the diagonal line). What lies beyond the lines all the
+same is measured, not assumed away.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.images.degradation import FACE_WIDTH
+from freqlab.results.profiles import influence_per_contrast
+from freqlab.results.selection import bands_of, crop_geometry, frequency_unit, with_axes
+from freqlab.statistics.resampling import (
+    check_draws,
+    draw_subjects,
+    means_over_pairs,
+    with_interval,
+)
+
+__all__ = ["leaks", "profiles"]
+
+_LINES = ("axis", "diagonal")
+_LOW = 0.25  # of the axis Nyquist frequency of the smallest crop: bands below it are the low ones
+_LEAST_INFLUENCE = 1e-4  # below which a band has none that could be halved
+_ESTIMATES = ["value", "lower", "upper"]
+_RESOLUTION = {"long_name": "resolution of the probe", "units": "pixels"}
+
+Floats = npt.NDArray[np.float64]
+
+
+class _Means(NamedTuple):
+    """Means over pairs, as observed and in each draw (first axis), along resolution and band."""
+
+    directed: Floats
+    absolute: Floats
+    per_contrast: Floats
+    energy: Floats
+    low: Floats
+    """Share of the low bands in a pair's summed absolute influence, and its square."""
+
+
+def profiles(
+    result: xr.Dataset,
+    *,
+    degradation: str | None = None,
+    low: float | None = None,
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Influence of bands at each resolution of the probe, and what follows from it.
+
+    Intervals come from a bootstrap over subjects (as in :func:`freqlab.results.mean_profile`),
+    with the same draws at every resolution, so that differences between resolutions are paired.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence` over pairs with a column ``resolution``, in pixels across
+        the crop (or face), such as :func:`freqlab.faces.degraded_pairs` and
+        :func:`freqlab.faces.pairs_by_resolution` make. Missing means as the photograph is; without
+        the column all pairs are that. Pairs as they are that were not degraded are left out.
+    degradation
+        Which kind of degraded pairs, where there are several; the first by default.
+    low
+        Bands that lie wholly below this frequency are the low ones, in the bands' unit; by
+        default a quarter of the Nyquist frequency of the smallest model's crop.
+    n_draws, level, seed
+        Bootstrap draws, coverage of the intervals, seed of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        Along ``resolution``, the highest first, ``comparison`` (genuine, impostor), ``model``,
+        ``side`` and, unless said otherwise, ``estimate`` (value, lower, upper):
+
+        - ``directed``, ``absolute``, ``per_contrast``, ``energy`` (squared grey levels), along
+          ``band``;
+        - ``nyquist(model, resolution, line)``: where the resolution ends, in the bands' unit;
+          no estimate;
+        - ``leak_influence``, ``leak_energy``, along ``line``: share of the summed mean absolute
+          influence, and of the non-DC energy of the masked side, in bands wholly beyond the line;
+        - ``low_share``: share of the low bands in the summed mean absolute influence, and
+          ``low_gain``, what it gains on the highest resolution; ``low_influence`` and
+          ``low_influence_gain``, their mean summed absolute influence itself; ``low_effect``,
+          the gain of a pair's share in standard deviations of pairs (Cohen's d);
+        - ``halved``: lower edge of the first band that has less than half the absolute influence
+          that it has at the highest resolution; NaN where there is none;
+        - ``median_frequency``, below which half the summed mean absolute influence lies;
+        - ``shift``: half the sum of absolute differences between the profile of shares and that
+          at the highest resolution, 0 (same) to 1; ``rank_correlation`` of the directed profiles
+          (Spearman, no estimate);
+        - ``n_pairs(comparison, model, resolution)`` and ``n_subjects``.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit the result.
+    """
+    check_draws(n_draws, level, seed)
+    result = with_axes(result)
+    levels, of_pair, kind = _levels(result, degradation)
+    bands = bands_of(result)
+    geometry = [crop_geometry(result, str(name)) for name in result["model"].to_numpy()]
+    nyquist = _nyquist(result, levels, geometry, kind)
+    low = _low(low, result, geometry)
+    low_bands = bands.bounds[:, 1] <= low * (1 + 1e-9)
+    if not low_bands.any():
+        first = float(bands.bounds[0, 1])
+        raise ParameterError(f"low={low:g}: no band lies below it; the first ends at {first:g}")
+    codes, genuine = _subjects(result), result["genuine"].to_numpy()
+    draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
+    names = ("model", "side", "band")
+    profiles = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "resolution": ("resolution", levels, _RESOLUTION),
+            "estimate": _ESTIMATES,
+            "line": list(_LINES),
+            **{name: result[name] for name in (*names, "frequency", "band_bounds")},
+        },
+        attrs={
+            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
+            **{"n_draws": n_draws, "level": level, "seed": seed},
+            **{"degradation": kind, "low": low, "n_low_bands": int(low_bands.sum())},
+        },
+    )
+    found: dict[str, list[Floats]] = {}
+    for comparison in (True, False):
+        of_kind = genuine == comparison
+        means = _means(result, of_pair, of_kind, codes, draws, len(levels), low_bands)
+        one = _summaries(means, nyquist, low_bands, bands.bounds)
+        for name, (observed, drawn) in one.items():
+            values = with_interval(observed, drawn, level)
+            found.setdefault(name, []).append(values)
+    for name, parts in found.items():
+        dims, attrs = _describe(name, profiles)
+        profiles[name] = (("comparison", *dims, "estimate"), np.stack(parts), attrs)
+    profiles["rank_correlation"] = _rank_correlation(profiles["directed"])
+    profiles["nyquist"] = (
+        ("model", "resolution", "line"),
+        nyquist,
+        {"long_name": "Nyquist frequency of the resolution", "units": frequency_unit(result)},
+    )
+    _count(profiles, result, of_pair, genuine, codes)
+    return profiles
+
+
+def leaks(
+    result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> xr.Dataset:
+    """What lies beyond the Nyquist frequency of the probe, for each kind of degradation.
+
+    Parameters
+    ----------
+    result
+        As for :func:`profiles`, with one kind of degradation or several.
+    n_draws, level, seed
+        As there.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``leak_influence`` and ``leak_energy`` of the probe's side, as
+        :func:`profiles` has them, along ``degradation`` too; NaN at resolutions that
+        a kind does not have, and at the native one.
+    """
+    kinds = _kinds(result)
+    if not kinds:
+        raise ParameterError("the result has no degraded pairs, so no degradation leaks in it")
+    parts = []
+    for kind in kinds:
+        found = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
+        check_name("side", "probe", [str(side) for side in found["side"].to_numpy()])
+        parts.append(found[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
+    finest = max(float(part["resolution"].max()) for part in parts)
+    leaks = xr.concat(parts, xr.Variable("degradation", kinds), join="outer")
+    leaks = leaks.sortby("resolution", ascending=False)
+    leaks = leaks.sel(resolution=leaks["resolution"] < finest)
+    del leaks.attrs["degradation"]
+    return leaks
+
+
+def _kinds(result: xr.Dataset) -> list[str]:
+    """Kinds of degradation among the pairs, in order of their appearance."""
+    if "degradation" not in result.coords:
+        return []
+    kinds = dict.fromkeys(str(kind) for kind in result["degradation"].to_numpy())
+    return [kind for kind in kinds if kind not in ("none", "")]
+
+
+def _levels(
+    result: xr.Dataset, degradation: str | None
+) -> tuple[Floats, npt.NDArray[np.int64], str]:
+    """Resolutions, the highest first; the level of each pair, -1 for none; the kind."""
+    kinds, n_pairs = _kinds(result), result.sizes["pair"]
+    widths = [
+        crop_geometry(result, str(name))[0][1] for name in np.atleast_1d(result["model"].to_numpy())
+    ]
+    native = float(max(widths))
+    if degradation is not None:
+        check_name("degradation", degradation, kinds or ["none"])
+    kind = degradation or (kinds[0] if kinds else "none")
+    if "resolution" not in result.coords:
+        return np.array([native]), np.zeros(n_pairs, np.int64), kind
+    values = result["resolution"].to_numpy()
+    if values.dtype.kind not in "fiu":
+        raise ParameterError("the pairs' column 'resolution' must hold numbers of pixels")
+    values = values.astype(float)
+    whole = np.isnan(values)
+    if kinds:
+        of_kind = result["degradation"].to_numpy().astype(str) == kind
+        if "whole_pair" in result.coords:  # the same pairs at every resolution
+            origin = result["whole_pair"].to_numpy()
+            whole &= np.isin(origin, origin[of_kind])
+        values = np.where(whole, native, np.where(of_kind, values, np.nan))
+    elif whole.any():
+        values = np.where(whole, native, values)
+    levels = np.unique(values[np.isfinite(values)])[::-1]
+    of_pair = np.full(n_pairs, -1)
+    for i, one in enumerate(levels):
+        of_pair[values == one] = i
+    return levels, of_pair, kind
+
+
+def _nyquist(
+    result: xr.Dataset,
+    levels: Floats,
+    geometry: list[tuple[tuple[int, int], float | None]],
+    kind: str,
+) -> Floats:
+    """Both lines in the bands' unit, ``(model, resolution, line)``."""
+    bands = bands_of(result)
+    lines = np.full((len(geometry), len(levels), 2), np.nan)
+    for m, ((_, width), eye_distance) in enumerate(geometry):
+        across = levels.copy()
+        if "-face" in f"-{kind}":  # pixels across the face, not the crop
+            per_face = math.nan if eye_distance is None else width / (FACE_WIDTH * eye_distance)
+            across[1:] *= per_face
+        across = np.minimum(across, width)
+        axis = [bands.in_unit(pixels / 2, width, eye_distance) for pixels in across]
+        lines[m] = np.stack([axis, np.sqrt(2) * np.array(axis)], axis=1)
+    return lines
+
+
+def _low(
+    low: float | None, result: xr.Dataset, geometry: list[tuple[tuple[int, int], float | None]]
+) -> float:
+    if low is not None:
+        check_number("low", low, above=0)
+        return float(low)
+    bands = bands_of(result)
+    quarters = [bands.in_unit(_LOW * w / 2, w, eyes) for (_, w), eyes in geometry]
+    return max(min(quarters), float(bands.bounds[0, 1]))
+
+
+def _subjects(result: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Numbers of the two subjects of each pair ``(2, pair)``."""
+    subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
+    return np.unique(subjects.astype(str), return_inverse=True)[1].reshape(subjects.shape)
+
+
+def _means(
+    result: xr.Dataset,
+    of_pair: npt.NDArray[np.int64],
+    of_kind: npt.NDArray[np.bool_],
+    codes: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.int64],
+    n_levels: int,
+    low_bands: npt.NDArray[np.bool_],
+) -> _Means:
+    """Means over pairs, observed first, then each draw: ``(1 + draw, model, side, level, ...)``."""
+    dims = ("pair", "model", "side", "band")
+    directed = result["influence"].transpose(*dims).to_numpy().astype(float)
+    absolute = np.abs(directed)
+    total = np.nansum(absolute, axis=-1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        share = np.nansum(absolute[..., low_bands], axis=-1) / np.where(total > 0, total, np.nan)
+    columns = {
+        "directed": directed,
+        "absolute": absolute,
+        "per_contrast": influence_per_contrast(result).transpose(*dims).to_numpy().astype(float),
+        "energy": result["removed_rms"].transpose(*dims).to_numpy().astype(float) ** 2,
+        "low": np.stack([share, share**2], axis=-1),
+    }
+    found: dict[str, list[Floats]] = {name: [] for name in columns}
+    for i in range(n_levels):
+        chosen = of_kind & (of_pair == i)
+        one_subject = len(np.unique(codes[:, chosen])) < 2
+        for name, values in columns.items():
+            part = values[chosen]
+            flat = part.reshape(len(part), math.prod(values.shape[1:]))
+            observed, drawn = means_over_pairs(flat, codes[:, chosen], draws)
+            if one_subject:  # which says nothing of others
+                drawn = np.full_like(drawn, np.nan)
+            every = np.concatenate([observed[None], drawn])
+            found[name].append(every.reshape(len(every), *values.shape[1:]))
+    return _Means(**{name: np.stack(parts, axis=3) for name, parts in found.items()})
+
+
+def _summaries(
+    means: _Means, nyquist: Floats, low_bands: npt.NDArray[np.bool_], bounds: Floats
+) -> dict[str, tuple[Floats, Floats]]:
+    """Every figure as observed, ``(model, side, resolution, ...)``, and in each draw."""
+    absolute = np.nan_to_num(means.absolute)
+    total = _positive(absolute.sum(axis=-1))
+    shares = absolute / total[..., None]
+    low_share = shares[..., low_bands].sum(axis=-1)
+    low_influence = np.where(np.isfinite(total), absolute[..., low_bands].sum(axis=-1), np.nan)
+    share_of_pairs, square = means.low[..., 0], means.low[..., 1]
+    variance = np.maximum(square - share_of_pairs**2, 0)
+    spread = np.sqrt((variance + variance[..., :1]) / 2)
+    energy = np.nan_to_num(means.energy)
+    energy_shares = energy / _positive(energy.sum(axis=-1))[..., None]
+    beyond = bounds[None, None, None, :, 0] >= nyquist[..., None] * (1 - 1e-9)
+    known = np.isfinite(nyquist)[:, None]
+    every = {
+        "directed": means.directed,
+        "absolute": means.absolute,
+        "per_contrast": means.per_contrast,
+        "energy": means.energy,
+        "leak_influence": _beyond(shares, beyond, known),
+        "leak_energy": _beyond(energy_shares, beyond, known),
+        "low_share": low_share,
+        "low_gain": low_share - low_share[..., :1],
+        "low_influence": low_influence,
+        "low_influence_gain": low_influence - low_influence[..., :1],
+        "low_effect": (share_of_pairs - share_of_pairs[..., :1]) / _positive(spread),
+        "halved": _halved(means.absolute, bounds),
+        "median_frequency": _median_frequency(shares, bounds),
+        "shift": np.abs(shares - shares[..., :1, :]).sum(axis=-1) / 2,
+    }
+    return {name: (values[0], values[1:]) for name, values in every.items()}
+
+
+def _positive(values: Floats) -> Floats:
+    return np.where(values > 0, values, np.nan)
+
+
+def _beyond(shares: Floats, beyond: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Floats:
+    """Share beyond each line, ``(1 + draw, model, side, resolution, line)``."""
+    found = np.einsum("dmsrb,mrlb->dmsrl", shares, beyond.astype(float))
+    return np.where(known, found, np.nan)
+
+
+def _halved(absolute: Floats, bounds: Floats) -> Floats:
+    """Lower edge of the first band that has lost more than half its influence; NaN for none."""
+    base = absolute[..., :1, :]
+    with np.errstate(invalid="ignore"):
+        lost = (base > _LEAST_INFLUENCE) & (absolute < base / 2)
+    return np.where(lost.any(axis=-1), bounds[lost.argmax(axis=-1), 0], np.nan)
+
+
+def _median_frequency(shares: Floats, bounds: Floats) -> Floats:
+    """Where the cumulative share reaches one half, linear within the band."""
+    upper = np.where(np.isinf(bounds[:, 1]), np.sqrt(2) * bounds[:, 0], bounds[:, 1])
+    cumulative = np.cumsum(shares, axis=-1)
+    place = np.argmax(cumulative >= 0.5, axis=-1)
+    reached = np.take_along_axis(cumulative, place[..., None], -1)[..., 0]
+    step = np.take_along_axis(shares, place[..., None], -1)[..., 0]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        inside = 1 - (reached - 0.5) / step
+    return bounds[place, 0] + inside * (upper[place] - bounds[place, 0])
+
+
+def _rank_correlation(directed: xr.DataArray) -> xr.DataArray:
+    """Spearman correlation of each mean directed profile with that at the highest resolution."""
+    from scipy import stats
+
+    values = directed.sel(estimate="value", drop=True)
+    dims = [dim for dim in values.dims if dim != "band"]
+    profiles = values.transpose(*dims, "band").to_numpy()
+    at = dims.index("resolution")
+    first = np.take(profiles, [0], axis=at)
+    found = np.full(profiles.shape[:-1], np.nan)
+    for place in np.ndindex(found.shape):
+        base = first[tuple(0 if i == at else k for i, k in enumerate(place))]
+        both = np.isfinite(profiles[place]) & np.isfinite(base)
+        a, b = profiles[place][both], base[both]
+        if both.sum() > 2 and np.ptp(a) > 0 and np.ptp(b) > 0:
+            found[place] = stats.spearmanr(a, b).statistic
+    attrs = {"long_name": "rank correlation with the profile at the highest resolution"}
+    return xr.DataArray(found, dims=dims, attrs={**attrs, "units": "1"})
+
+
+def _describe(name: str, profiles: xr.Dataset) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Dimensions after ``comparison`` and before ``estimate``, and attributes."""
+    unit = frequency_unit(profiles)
+    cosine, lowest = "cosine similarity", f"bands below {profiles.attrs['low']:g} {unit}"
+    about: dict[str, tuple[str, str, str]] = {
+        "directed": ("band", "mean directed influence", cosine),
+        "absolute": ("band", "mean absolute influence", cosine),
+        "per_contrast": (
+            "band",
+            "mean influence per contrast removed",
+            "cosine similarity per grey level",
+        ),
+        "energy": ("band", "mean energy of the masked side", "squared grey levels"),
+        "leak_influence": ("line", "share of absolute influence beyond the line", "1"),
+        "leak_energy": ("line", "share of non-DC energy beyond the line", "1"),
+        "low_share": ("", f"share of absolute influence in {lowest}", "1"),
+        "low_gain": ("", f"gain of the share in {lowest}", "1"),
+        "low_influence": ("", f"summed absolute influence of {lowest}", cosine),
+        "low_influence_gain": ("", f"gain of the absolute influence of {lowest}", cosine),
+        "low_effect": ("", "gain of a pair's share over its standard deviation", "1"),
+        "halved": ("", "first band with less than half its influence", unit),
+        "median_frequency": ("", "median frequency of absolute influence", unit),
+        "shift": ("", "share of absolute influence that moved", "1"),
+    }
+    last, long_name, units = about[name]
+    dims = ("model", "side", "resolution", *([last] if last else []))
+    return dims, {"long_name": long_name, "units": units}
+
+
+def _count(
+    profiles: xr.Dataset,
+    result: xr.Dataset,
+    of_pair: npt.NDArray[np.int64],
+    genuine: npt.NDArray[np.bool_],
+    codes: npt.NDArray[np.int64],
+) -> None:
+    """Add how many pairs and subjects stand behind each resolution."""
+    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
+    n_levels = profiles.sizes["resolution"]
+    counts: Any = np.zeros((2, 2, usable.shape[1], n_levels), np.int64)
+    for c, kind in enumerate((True, False)):
+        for m in range(usable.shape[1]):
+            for i in range(n_levels):
+                kept = (genuine == kind) & (of_pair == i) & usable[:, m]
+                counts[:, c, m, i] = kept.sum(), len(np.unique(codes[:, kept]))
+    dims = ("comparison", "model", "resolution")
+    profiles["n_pairs"] = (dims, counts[0], {"long_name": "pairs"})
+    profiles["n_subjects"] = (dims, counts[1], {"long_name": "subjects"})

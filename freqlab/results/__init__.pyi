@@ -1,0 +1,13 @@
+from .profiles import compare, mean_profile
+from .selection import pairs_to_show, threshold_of
+from .sentences import describe_pair, describe_profile, describe_verification
+
+__all__ = [
+    "compare",
+    "describe_pair",
+    "describe_profile",
+    "describe_verification",
+    "mean_profile",
+    "pairs_to_show",
+    "threshold_of",
+]

@@ -1,0 +1,287 @@
+"""Profiles: influence over frequency, averaged over pairs, with intervals over subjects."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.results.selection import frequency_unit, select_part, with_axes
+from freqlab.statistics.resampling import (
+    check_draws,
+    draw_subjects,
+    means_over_pairs,
+    with_interval,
+)
+
+__all__ = [
+    "MIN_REMOVED_RMS",
+    "compare",
+    "influence_per_contrast",
+    "influence_spread",
+    "mean_profile",
+]
+
+MIN_REMOVED_RMS = 0.5
+"""Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
+
+
+def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
+    """Directed influence over the RMS contrast that the removal took from the masked side.
+
+    The energy-aware view: raw influence is partly just band energy. NaN where less than
+    :data:`MIN_REMOVED_RMS` grey levels were removed.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``(model, pair, side, band)``, cosine similarity per grey level.
+    """
+    enough = result["removed_rms"] >= MIN_REMOVED_RMS
+    ratio = result["influence"] / result["removed_rms"].where(enough)
+    return ratio.rename("influence_per_contrast").assign_attrs(
+        long_name="influence per contrast removed", units="cosine similarity per grey level"
+    )
+
+
+def mean_profile(
+    result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
+) -> xr.Dataset:
+    """Mean influence per band over genuine and over impostor pairs, with intervals.
+
+    Comparisons share people, so the interval comes from a bootstrap over subjects: subjects are
+    drawn with replacement, a genuine pair weighs the count of its subject, an impostor pair the
+    product of both counts (Owen's pigeonhole bootstrap); percentiles.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`; a selection of models, pairs or sides too.
+    n_draws
+        Bootstrap draws.
+    level
+        Coverage of the interval, between 0 and 1.
+    seed
+        Of the draws.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed``, ``absolute`` and ``per_contrast``, each ``(comparison, model, side, band,
+        estimate)`` with ``comparison`` genuine or impostor and ``estimate`` mean, lower or upper;
+        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair, and
+        for the bounds where all pairs are of one subject.
+
+    Raises
+    ------
+    ParameterError
+        If a number is out of range.
+    """
+    check_draws(n_draws, level, seed)
+    result = with_axes(result)
+    directed = result["influence"]
+    kinds = {
+        "directed": (directed, "directed influence"),
+        "absolute": (abs(directed), "absolute influence"),
+        "per_contrast": (influence_per_contrast(result), "influence per contrast removed"),
+    }
+    genuine = result["genuine"].to_numpy()
+    subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
+    names, codes = np.unique(subjects.astype(str), return_inverse=True)
+    codes = codes.reshape(subjects.shape)
+    draws = draw_subjects(len(names), n_draws, seed)
+
+    dims = ("comparison", "model", "side", "band", "estimate")
+    profile = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "estimate": ["mean", "lower", "upper"],
+            **{name: result[name] for name in ("model", "side", "band")},
+            **{name: result[name] for name in ("frequency", "band_bounds")},
+        },
+        attrs={
+            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
+            **{"n_draws": n_draws, "level": level, "seed": seed},
+        },
+    )
+    for name, (values, long_name) in kinds.items():
+        array = values.transpose("pair", "model", "side", "band").to_numpy().astype(float)
+        found = np.stack(
+            [
+                _weighted_means(array[chosen], codes[:, chosen], draws, level)
+                for chosen in (genuine, ~genuine)
+            ]
+        )
+        units = str(values.attrs.get("units", result["influence"].attrs["units"]))
+        profile[name] = (dims, found, {"long_name": f"mean {long_name}", "units": units})
+    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
+    kept = np.stack([usable & chosen[:, None] for chosen in (genuine, ~genuine)])
+    people = [[len(np.unique(codes[:, pairs])) for pairs in of_kind.T] for of_kind in kept]
+    of_each = ("comparison", "model")
+    profile["n_pairs"] = (of_each, kept.sum(axis=1), {"long_name": "pairs"})
+    profile["n_subjects"] = (of_each, people, {"long_name": "subjects"})
+    return profile
+
+
+def influence_spread(
+    result: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    level: float = 0.9,
+    n_most: int = 5000,
+    seed: int = 0,
+) -> xr.Dataset:
+    """How the influence of each band is distributed over genuine and over impostor pairs.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Which part of it.
+    level
+        Share of the pairs between ``lower`` and ``upper``, above 0 and below 1.
+    n_most
+        Pairs of a kind that are looked at; of more, a sample is drawn.
+    seed
+        Of the sample.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed`` and ``absolute``, ``(comparison, estimate, band)`` with ``estimate`` lower,
+        median or upper, cosine similarity; ``n_pairs(comparison)``. NaN where there is no pair.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such part, or a number is out of range.
+    """
+    check_number("n_most", n_most, at_least=1, whole=True)
+    check_number("level", level, above=0)
+    if level >= 1:
+        raise ParameterError(f"level={level!r} must be a number above 0 and below 1")
+    data = select_part(result, model=model, side=side)
+    genuine = data["genuine"].to_numpy()
+    usable = data["similarity"].notnull().to_numpy()
+    random = np.random.default_rng(seed)
+    quantiles = [(1 - level) / 2, 0.5, (1 + level) / 2]
+    found = np.full((2, 2, 3, data.sizes["band"]), np.nan)
+    n_pairs = []
+    for c, of_kind in enumerate((genuine, ~genuine)):
+        rows = np.flatnonzero(of_kind & usable)
+        if len(rows) > n_most:
+            rows = np.sort(random.choice(rows, n_most, replace=False))
+        n_pairs.append(len(rows))
+        influence = data["influence"].isel(pair=rows).transpose("pair", "band").to_numpy()
+        held = np.isfinite(influence).any(axis=0)
+        for k, values in enumerate((influence, np.abs(influence))):
+            if len(rows):
+                found[k, c, :, held] = np.nanquantile(values[:, held], quantiles, axis=0).T
+    spread = xr.Dataset(
+        coords={
+            "comparison": ["genuine", "impostor"],
+            "estimate": ["lower", "median", "upper"],
+            **{name: data[name] for name in ("band", "frequency", "band_bounds")},
+        },
+        attrs={"level": level, "seed": seed},
+    )
+    units = str(result["influence"].attrs["units"])
+    for k, name in enumerate(("directed", "absolute")):
+        attrs = {"long_name": f"{name} influence", "units": units}
+        spread[name] = (("comparison", "estimate", "band"), found[k], attrs)
+    spread["n_pairs"] = ("comparison", n_pairs, {"long_name": "pairs"})
+    return spread
+
+
+def _weighted_means(
+    values: npt.NDArray[np.float64],
+    subjects: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.int64],
+    level: float,
+) -> npt.NDArray[np.float64]:
+    """Mean over the first axis and its bootstrap interval, NaN left out; estimates last."""
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
+    observed, drawn = means_over_pairs(flat, subjects, draws)
+    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
+        drawn = np.full_like(drawn, np.nan)
+    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
+
+
+def compare(
+    results: Sequence[xr.Dataset],
+    *,
+    names: Sequence[str] | None = None,
+    side: str = "probe",
+    n_draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Lay the profiles and figures of several runs (models, face sets) side by side.
+
+    Parameters
+    ----------
+    results
+        From :func:`freqlab.influence`, or :func:`freqlab.open_influence`; every model of each is
+        one run of the comparison. All must have the same bands.
+    names
+        One name for each result; its face set by default.
+    side
+        The side that was masked.
+    n_draws, level, seed
+        As for :func:`mean_profile`.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``directed``, ``absolute`` and ``per_contrast``, each ``(run, comparison, band,
+        estimate)``; ``n_pairs`` and ``n_subjects`` ``(run, comparison)``; ``threshold(run, fmr)``
+        with ``impostor_comparisons(run)``; coordinates ``model`` and ``face_set``.
+
+    Raises
+    ------
+    ParameterError
+        If bands differ, or names do not fit.
+    """
+    if not isinstance(results, (list, tuple)) or not results:
+        raise ParameterError("results must be a list of at least one result of fl.influence")
+    if names is None:
+        names = [str(one.attrs.get("face_set", f"run {i}")) for i, one in enumerate(results)]
+    if len(names) != len(results):
+        raise ParameterError(f"{len(names)} names for {len(results)} results")
+    first = results[0]
+    parts, labels = [], []
+    for name, result in zip(names, results, strict=True):
+        same = np.array_equal(result["band"], first["band"])
+        if not same or frequency_unit(result) != frequency_unit(first):
+            raise ParameterError(
+                f"result {name!r} has other bands than {names[0]!r}; compare results of the same"
+            )
+        profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
+        check_name("side", side, [str(one) for one in profile["side"].to_numpy()])
+        data = with_axes(result)
+        for model in data["model"].to_numpy():
+            part = profile.sel(model=model, side=side)
+            for figure in ("threshold", "impostor_comparisons"):
+                part[figure] = data[figure].sel(model=model)
+            parts.append(part.drop_vars(["side", "model"]))
+            labels.append((name, str(model)))
+    if len(set(labels)) < len(labels):
+        raise ParameterError(f"names={list(names)!r}: two results of one model need two names")
+    compared = xr.concat(parts, "run", coords="minimal", compat="override", join="exact")
+    compared.attrs = {"n_draws": n_draws, "level": level, "seed": seed, "side": side}
+    face_sets, models = (np.array(column, object) for column in zip(*labels, strict=True))
+    runs = np.array([f"{name} · {model}" for name, model in labels], object)
+    return compared.assign_coords(
+        run=("run", runs, {"long_name": "run"}), model=("run", models), face_set=("run", face_sets)
+    )

@@ -1,0 +1,354 @@
+"""Parts of results: one pair, one model and side, a threshold; and pairs worth looking at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.bands.radial import Bands
+from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
+
+__all__ = [
+    "ORDERS",
+    "about_model",
+    "bands_of",
+    "column_values",
+    "crop_geometry",
+    "decision_text",
+    "default_fmr",
+    "fmr_text",
+    "frequency_unit",
+    "ordered_pairs",
+    "pair_columns",
+    "pairs_to_show",
+    "select_pair",
+    "select_part",
+    "threshold_of",
+    "with_axes",
+]
+
+ORDERS = {
+    "index": "as in the result",
+    "influence": "largest influence",
+    "threshold": "nearest to the threshold",
+    "flipped": "decision flipped by one band",
+    "wrong": "wrong decisions",
+}
+"""Orders in which :func:`ordered_pairs` puts pairs, and what they are called."""
+
+# variables of results and profiles that have no axis ``side``
+_WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
+
+
+def pairs_to_show(
+    result: xr.Dataset, *, model: str, side: str = "probe", fmr: float = 1e-3
+) -> dict[str, int]:
+    """Choose telling pairs: typical, hard, and such whose decision hangs on one band.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Which part of it.
+    fmr
+        False match rate of the threshold, for the last kind.
+
+    Returns
+    -------
+    dict of str to int
+        What the pair stands for, and its label; no pair twice, and kinds that the result does
+        not have are left out.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model, side or false match rate.
+    """
+    data = select_part(result, model=model, side=side)
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    similarity = data["similarity"].to_numpy().astype(float)
+    influence = data["influence"].transpose("pair", "band").to_numpy()
+    genuine = data["genuine"].to_numpy()
+    match = similarity >= threshold
+    crosses = ((similarity[:, None] - influence) >= threshold) != match[:, None]
+    flips = (crosses & np.isfinite(influence)).any(axis=1)
+    flips &= np.isfinite(threshold) & np.isfinite(similarity)
+
+    chosen: dict[str, int] = {}
+
+    def choose(kind: str, candidates: np.ndarray, preference: np.ndarray) -> None:
+        taken = np.isin(data["pair"].to_numpy(), list(chosen.values()))
+        rows = np.flatnonzero(candidates & np.isfinite(preference) & ~taken)
+        if len(rows):
+            chosen[kind] = int(data["pair"].to_numpy()[rows[np.argmin(preference[rows])]])
+
+    if genuine.any():
+        typical = np.abs(similarity - np.nanmedian(similarity[genuine]))
+        choose("A typical genuine pair", genuine, typical)
+    choose("The least similar genuine pair", genuine, similarity)
+    choose("The most similar impostor pair", ~genuine, -similarity)
+    strongest = np.nanmax(np.abs(np.nan_to_num(influence)), axis=1)
+    choose("A genuine pair whose decision hangs on one band", genuine & flips, -strongest)
+    choose("An impostor pair whose decision hangs on one band", ~genuine & flips, -strongest)
+    return chosen
+
+
+def frequency_unit(data: xr.Dataset) -> str:
+    """Unit of the frequencies of a result or profile."""
+    return str(data["frequency"].attrs["units"])
+
+
+def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
+    """The part of a result that belongs to one pair, model and side.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has none.
+    """
+    data = select_part(result, model=model, side=side)
+    labels = result["pair"].to_numpy()
+    if pair not in labels:
+        raise ParameterError(
+            f"pair={pair!r} is not in the result, which has {len(labels)} pairs "
+            f"labelled {labels.min()} to {labels.max()}"
+        )
+    return data.sel(pair=pair)
+
+
+def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
+    """The part of a result or profile that belongs to one model and side.
+
+    Raises
+    ------
+    UnknownNameError
+        If it has none.
+    """
+    result = with_axes(result, "directed" if "directed" in result else "influence")
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
+    return result.sel(model=model, side=side)
+
+
+def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
+    """The decision threshold of a model at one of the false match rates of a result.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model
+        Name of the model.
+    fmr
+        False match rate.
+
+    Returns
+    -------
+    float
+        Cosine similarity from which on a comparison is a match; NaN where the face set has too
+        few impostor comparisons to resolve the rate.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
+    """
+    result = with_axes(result)
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    rates = result["fmr"].to_numpy()
+    check_number("fmr", fmr, above=0)
+    at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
+    if len(at) == 0:
+        allowed = ", ".join(fmr_text(rate) for rate in rates)
+        raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
+    return float(result["threshold"].sel(model=model).to_numpy()[at[0]])
+
+
+def fmr_text(rate: float) -> str:
+    """A false match rate as the field writes it: 1e-3."""
+    mantissa, exponent = f"{rate:.1e}".split("e")
+    return f"{float(mantissa):g}e{int(exponent)}"
+
+
+def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
+    """A result or profile with all its axes, also after ``sel(model=...)`` took one away.
+
+    Raises
+    ------
+    ParameterError
+        If `data` is not a dataset with this variable.
+    """
+    if not isinstance(data, xr.Dataset) or variable not in data:
+        maker = "influence" if variable == "influence" else "results.mean_profile"
+        raise ParameterError(
+            f"a dataset of fl.{maker} is needed, with the variable {variable!r}; "
+            f"this is a {type(data).__name__}"
+        )
+    gone = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
+    for name in gone:
+        along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
+        data = data.assign({v: data[v].expand_dims(name) for v in along})
+    return data
+
+
+def bands_of(result: xr.Dataset) -> Bands:
+    """The bands of a result or profile, declared again."""
+    bounds = result["band_bounds"].to_numpy()
+    edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
+    return Bands(edges, frequency_unit(result))
+
+
+def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
+    """How a model of a result was run: checkpoint, template, input size, and the rest.
+
+    Raises
+    ------
+    FreqlabError
+        If the result does not say.
+    """
+    try:
+        about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
+        return about
+    except KeyError as error:
+        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
+
+
+def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
+    """Height and width of the crops of a model, and the distance between the eyes in them."""
+    about = about_model(result, model)
+    height, width = about["input_size"]
+    return (height, width), about["eye_distance"]
+
+
+def decision_text(similarity: float, threshold: float) -> str:
+    """``"match"``, ``"no match"``, or ``"not decided"`` where there is no threshold."""
+    if not (np.isfinite(similarity) and np.isfinite(threshold)):
+        return "not decided"
+    return "match" if similarity >= threshold else "no match"
+
+
+def default_fmr(result: xr.Dataset, *, model: str) -> float:
+    """The false match rate to decide at: 1e-3, or the smallest above it that is resolved.
+
+    1e-3 also where none is; its threshold is NaN then, and no decision is stated.
+    """
+    rates = sorted(float(rate) for rate in with_axes(result)["fmr"].to_numpy())
+    usable = [
+        rate
+        for rate in rates
+        if rate >= 1e-3 * (1 - 1e-6) and np.isfinite(threshold_of(result, model=model, fmr=rate))
+    ]
+    return usable[0] if usable else min(rates, key=lambda rate: abs(rate - 1e-3))
+
+
+def pair_columns(result: xr.Dataset) -> list[str]:
+    """What pairs can be chosen by: ``comparison``, ``subject`` and every column of the pairs."""
+    own = [
+        str(name)
+        for name, values in result.coords.items()
+        if values.dims == ("pair",) and name not in ("pair", "genuine")
+    ]
+    subject = ["subject"] if {"probe_subject", "reference_subject"} <= set(own) else []
+    return ["comparison", *subject, *sorted(own)]
+
+
+def column_values(result: xr.Dataset, column: str) -> list[str]:
+    """The values of one of :func:`pair_columns`, as text, sorted.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such column.
+    """
+    return sorted({text for texts in _texts(result, column) for text in texts})
+
+
+def ordered_pairs(
+    result: xr.Dataset,
+    *,
+    model: str,
+    side: str = "probe",
+    order: str = "index",
+    where: Mapping[str, object] | None = None,
+    fmr: float = 1e-3,
+) -> npt.NDArray[np.int64]:
+    """Labels of the pairs that one wants to look at, the most telling first.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model, side
+        Whose influence orders them.
+    order
+        ``"index"``; ``"influence"``, the largest absolute influence of any band first;
+        ``"threshold"``, the smallest distance of the similarity from the threshold first;
+        ``"flipped"``, only pairs whose decision one band's removal changes, the largest such
+        influence first; ``"wrong"``, only impostor pairs that match and genuine pairs that do
+        not, the farthest from the threshold first.
+    where
+        Values that the pairs have, by column (see :func:`pair_columns`); ``subject`` is met by
+        either face, ``comparison`` is ``"genuine"`` or ``"impostor"``.
+    fmr
+        False match rate of the threshold.
+
+    Returns
+    -------
+    numpy.ndarray
+        Labels ``(pair,)``; empty where no pair fits.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model, side, column or false match rate.
+    """
+    check_name("order", order, ORDERS)
+    data = select_part(result, model=model, side=side)
+    labels = result["pair"].to_numpy().astype(np.int64)
+    chosen = np.ones(len(labels), bool)
+    for column, value in (where or {}).items():
+        chosen &= np.any([texts == _text(value) for texts in _texts(result, column)], axis=0)
+    if order == "index":
+        return labels[chosen]
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    similarity = data["similarity"].to_numpy().astype(float)
+    away = similarity - threshold
+    chosen &= np.isfinite(similarity)
+    if order in ("influence", "flipped"):
+        influence = np.nan_to_num(data["influence"].transpose("pair", "band").to_numpy())
+        strength = np.abs(influence)
+        if order == "flipped":
+            crosses = ((away[:, None] - influence) >= 0) != (away >= 0)[:, None]
+            strength = np.where(crosses, strength, 0)
+            chosen &= np.isfinite(threshold) & crosses.any(axis=1)
+        preference = -strength.max(axis=1)
+    elif order == "threshold":
+        chosen &= np.isfinite(threshold)
+        preference = np.abs(away)
+    else:
+        chosen &= np.isfinite(threshold) & ((away >= 0) != result["genuine"].to_numpy())
+        preference = -np.abs(away)
+    rows = np.flatnonzero(chosen)
+    return labels[rows[np.argsort(preference[rows], kind="stable")]]
+
+
+def _texts(result: xr.Dataset, column: str) -> list[npt.NDArray[np.object_]]:
+    """A column as text; two of them for the subject, of which either may be meant."""
+    check_name("column", column, pair_columns(result))
+    if column == "comparison":
+        return [np.where(result["genuine"].to_numpy(), "genuine", "impostor").astype(object)]
+    names = ["probe_subject", "reference_subject"] if column == "subject" else [column]
+    return [
+        np.array([_text(value) for value in result[name].to_numpy().tolist()], object)
+        for name in names
+    ]
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)

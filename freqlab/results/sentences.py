@@ -1,0 +1,221 @@
+"""Plain sentences about pairs, profiles and performance, computed from their numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from freqlab.errors import check_name
+from freqlab.results.selection import (
+    fmr_text,
+    frequency_unit,
+    select_pair,
+    select_part,
+    threshold_of,
+)
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.text.wording import join
+
+__all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
+
+_MASKED = {
+    "probe": "from the probe",
+    "reference": "from the reference",
+    "both": "from both images",
+}
+
+
+def describe_pair(
+    result: xr.Dataset, *, pair: int, model: str, side: str = "probe", fmr: float = 1e-3
+) -> str:
+    """Say what the model decided, and which bands the decision hangs on.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    pair
+        Label of the pair.
+    model
+        Name of the model.
+    side
+        Which image the bands are taken from.
+    fmr
+        False match rate of the threshold; one of those in the result.
+
+    Returns
+    -------
+    str
+        Such as "A match at FMR 1e-3 (similarity 0.41, threshold 0.30); without the band 8 to 12
+        cycles/image it would not be."
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such pair, model, side or false match rate.
+    """
+    data = select_pair(result, pair=pair, model=model, side=side)
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    similarity = float(data["similarity"])
+    influence = data["influence"].to_numpy()
+    if not np.isfinite(similarity):
+        return "Not compared: one of the two faces could not be read or found."
+    if not np.isfinite(influence).any():
+        return f"Similarity {similarity:.2f}; no band could be taken {_MASKED[side]}."
+    strongest = int(np.nanargmax(np.abs(influence)))
+    effect = (
+        f"the strongest is {band_text(result, strongest)}, whose removal {_MASKED[side]} "
+        f"{'lowers' if influence[strongest] > 0 else 'raises'} the similarity by "
+        f"{abs(influence[strongest]):.2f}"
+    )
+    if not np.isfinite(threshold):
+        why = _unresolved(result, data, fmr)
+        return f"Similarity {similarity:.2f}; {why}. Of the bands, {effect}."
+    match = similarity >= threshold
+    verdict = "A match" if match else "No match"
+    if bool(data["genuine"]) != match:
+        verdict += ", wrongly," if match else ", though it is one person,"
+    digits = 4 if f"{similarity:.2f}" == f"{threshold:.2f}" else 2
+    start = (
+        f"{verdict} at FMR {fmr_text(fmr)} "
+        f"(similarity {similarity:.{digits}f}, threshold {threshold:.{digits}f})"
+    )
+    crosses = ((similarity - influence) >= threshold) != match
+    flips = np.flatnonzero(crosses & np.isfinite(influence))
+    if len(flips) == 0:
+        return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
+    strength = np.abs(influence[flips])
+    flips = flips[np.argsort(-strength)]
+    bands = join([band_text(result, int(i)) for i in flips[:3]], "or")
+    n_more = len(flips) - 3
+    more = f" (and {n_more} more band{'s' if n_more > 1 else ''})" if n_more > 0 else ""
+    any_one = "any one of " if len(flips) > 1 else ""
+    outcome = "it would not be" if match else "it would be one"
+    return f"{start}; without {any_one}{bands}{more}, taken {_MASKED[side]}, {outcome}."
+
+
+def describe_profile(
+    profile: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
+) -> str:
+    """Say which bands matter most on average, and how much lies in the lowest ones.
+
+    Parameters
+    ----------
+    profile
+        From :func:`freqlab.results.mean_profile`.
+    model, side, comparison
+        Which part of it.
+
+    Returns
+    -------
+    str
+        With the mean of the strongest band, its interval, and the lowest frequency below which
+        at least three quarters of the summed absolute influence lie.
+    """
+    check_name("comparison", comparison, ["genuine", "impostor"])
+    data = select_part(profile, model=model, side=side).sel(comparison=comparison)
+    directed = data["directed"].transpose("estimate", "band").to_numpy()
+    if not np.isfinite(directed[0]).any():
+        return f"There is no {comparison} pair to average over."
+    top = int(np.nanargmax(np.abs(directed[0])))
+    mean, lower, upper = directed[:, top]
+    absolute = np.nan_to_num(data["absolute"].sel(estimate="mean").to_numpy())
+    share = np.cumsum(absolute) / absolute.sum()
+    last = int(np.flatnonzero(share >= 0.75)[0])
+    edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
+    level = f"{100 * float(profile.attrs['level']):g} %"
+    where = f"below {edge:g} {unit}" if np.isfinite(edge) else "in all bands together"
+    does, low, high = "lowers", lower, upper
+    if mean < 0:
+        does, low, high = "raises", -upper, -lower
+    return (
+        f"Over {comparison} pairs, taking out {band_text(profile, top)} {_MASKED[side]} changes "
+        f"the similarity most: it {does} it by {abs(mean):.3f} on average ({level} interval "
+        f"{low:.3f} to {high:.3f}). {100 * share[last]:.0f} % of the summed absolute influence "
+        f"lies {where}."
+    )
+
+
+def band_text(result: xr.Dataset, band: int) -> str:
+    """A band in words, with its unit: "the band 8 to 12 cycles/image"."""
+    lower, upper = result["band_bounds"].to_numpy()[band]
+    unit = frequency_unit(result)
+    if np.isinf(upper):
+        return f"everything beyond {lower:g} {unit}"
+    return f"the band {lower:g} to {upper:g} {unit}"
+
+
+def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
+    """Why there is no decision, and at which rates there would be one."""
+    n, needed = int(data["impostor_comparisons"]), comparisons_needed(fmr)
+    text = (
+        f"no decision, for FMR {fmr_text(fmr)} takes {needed:,} impostor comparisons and there "
+        f"are {n:,}"
+    )
+    resolved = result["fmr"].to_numpy()[np.isfinite(data["threshold"].to_numpy())]
+    if len(resolved):
+        text += f" (enough for {' and '.join(f'FMR {fmr_text(rate)}' for rate in resolved)})"
+    return text
+
+
+def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
+    """Say how well a model verifies a face set, with intervals, and what is not resolved.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    model
+        Name of the model.
+    fmr
+        Nominal false match rate of the threshold that decides.
+
+    Returns
+    -------
+    str
+        Such as "Equal error rate 0.11 % (95 % of resampled sets of people: 0.00 to 0.24 %) over
+        79,800 comparisons, 1,800 of them genuine. ..."
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model or rate.
+    """
+    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_fmr(fmr)
+    data = result.sel(model=model, group="all")
+    genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
+    level = f"{100 * result.attrs['level']:g} % of resampled sets of people"
+    text = (
+        f"Equal error rate {_interval(data['eer'], level)} over {genuine + impostor:,} "
+        f"comparisons, {genuine:,} of them genuine."
+    )
+    at = data.sel(fmr=fmr, method="nearest")
+    if np.isfinite(float(at["threshold"])):
+        text += (
+            f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
+            f"{int(data['impostor_comparisons']):,} impostor comparisons, the model refuses "
+            f"{_interval(at['false_non_match_rate'])} of the genuine comparisons."
+        )
+    else:
+        text += f" At FMR {fmr_text(fmr)} there is {at['note'].item()}."
+    if "accuracy" in data:
+        text += (
+            f" Accuracy {_interval(data['accuracy'])}, mean over "
+            f"{data.sizes['fold']} folds; standard error of the folds "
+            f"{100 * float(data['accuracy_standard_error']):.2f} %."
+        )
+    failure = data["failure_to_acquire"]
+    if float(failure.sel(estimate="value")) > 0:
+        text += f" Failure to acquire: {_interval(failure)} of the faces."
+    return text
+
+
+def _interval(values: xr.DataArray, level: str = "") -> str:
+    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    if not np.isfinite(value):
+        return "not known"
+    if not np.isfinite(lower):
+        return f"{value:.2f} %"
+    what = f"{level}: " if level else ""
+    return f"{value:.2f} % ({what}{lower:.2f} to {upper:.2f} %)"

@@ -1,0 +1,1 @@
+"""A run: from faces to embeddings to influence, resumed where it ended."""

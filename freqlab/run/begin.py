@@ -1,0 +1,202 @@
+"""How every run begins: load the models, open the store, add the faces."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from tqdm import tqdm
+
+from freqlab.bands.radial import Bands
+from freqlab.engine.workers import working
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faces.table import Faces
+from freqlab.images.alignment import WHICH_FACE
+from freqlab.images.decoding import most_pixels
+from freqlab.images.templates import overhang, pixels_per_pixel, template
+from freqlab.models.callables import Embedder
+from freqlab.models.devices import resolve_device
+from freqlab.models.loading import as_model
+from freqlab.models.precision import PRECISIONS, in_precision
+from freqlab.models.registry import built_in_names
+from freqlab.models.spec import Model
+from freqlab.run.cluster import Cluster
+from freqlab.run.context import Run
+from freqlab.store.chunks import disk_faults, place_of
+from freqlab.store.forgetting import finish_forgetting
+from freqlab.store.locking import locked
+from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
+from freqlab.store.repair import repair_store
+from freqlab.store.run_store import RunStore
+from freqlab.text.shown import visible
+
+__all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
+
+
+def load_models(
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    faces: Faces,
+    *,
+    device: str,
+    upscale: bool,
+    precision: str,
+) -> list[Model]:
+    """Load the models of a run and see that they go with each other and with the faces.
+
+    Raises
+    ------
+    ParameterError
+        If they do not.
+    """
+    if not isinstance(faces, Faces):
+        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_list("models", models, ["mobilefacenet"])
+    check_name("precision", precision, PRECISIONS)
+    loaded = [in_precision(as_model(model, device=device), precision) for model in models]
+    _check_models(loaded, faces, upscale)
+    return loaded
+
+
+@contextlib.contextmanager
+def begun(
+    faces: Faces,
+    models: Sequence[Model],
+    store: str | os.PathLike[str] | None,
+    *,
+    bands: Bands,
+    device: str,
+    batch_size: int | None,
+    keep_crops: bool | None,
+    compile: bool | str,
+    progress: bool,
+    which_face: str = "largest",
+    repair: bool = False,
+    cluster: Cluster | None = None,
+) -> Iterator[Run]:
+    """Hold a store with the faces in it, and the threads that do the work.
+
+    With `repair`, what is damaged in it is first taken out, so that it is computed again. What
+    another call began and did not finish is brought to an end.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed.
+    StoreError
+        If another run is writing to the store, it is none, it is damaged, or the disk refuses.
+    """
+    if batch_size is not None:
+        check_number("batch_size", batch_size, at_least=1, whole=True)
+    if not isinstance(compile, bool) and compile not in ("auto", "once"):
+        raise ParameterError(f"compile={compile!r} must be True, False, 'auto' or 'once'")
+    check_name("which_face", which_face, WHICH_FACE)
+    most_pixels()  # says now that it is set to what it cannot be
+    device = resolve_device(device)
+    url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
+    with disk_faults(url), locked(url) as lock, working() as workers:
+        if repair and store is not None:
+            repair_store(url, faces, say=_say if progress else None)
+        run_store = RunStore(url, lock=lock)
+        if "forgetting" in run_store.root.attrs:
+            finish_forgetting(run_store)
+            if progress:
+                tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
+        run_store.check_which_face(faces, which_face)
+        try:
+            yield Run(
+                store=run_store,
+                faces=faces,
+                rows=run_store.add_faces(faces),
+                bands=bands,
+                batch_size=batch_size,
+                templates=tuple(dict.fromkeys(model.spec.template for model in models)),
+                keep_crops=keep_crops,
+                progress=progress,
+                device=device,
+                workers=workers,
+                compile=compile,
+                cluster=cluster,
+                which_face=which_face,
+            )
+        except Exception:  # whatever comes of a store that is gone
+            run_store.check_reachable()
+            raise
+
+
+def _say(text: str) -> None:
+    tqdm.write(visible(text), sys.stderr)
+
+
+def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:
+    """Tell of each model what was applied and computed, and what to mind."""
+    for model in models:
+        count = run.forward_passes[model.name]
+        done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
+        run.say(f"{model.name} ({model.preprocessing}): {done}")
+    if run.progress:
+        read, node = run.store.read, run.store.faces
+        columns = {name: read(node, name)[run.rows] for name in ABOUT_PHOTOGRAPHS}
+        for note in photograph_notes(columns):
+            run.say(f"note: {note}")
+        if shows_several(columns).any():
+            run.say("note: freqlab.plots.contact_sheet shows those with several faces")
+    for name in run.templates if run.faces.aligned else ():
+        beyond = overhang(template(run.faces.aligned or name), template(name))
+        if beyond:
+            run.say(
+                f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
+                f"images; there their edge is repeated"
+            )
+    details = {model.cycles_between_eyes for model in models}
+    if with_bands and run.bands.unit == "cycles/image" and len(details) > 1:
+        run.say(
+            "note: the models' templates differ, so a band in cycles/image is not the same detail "
+            "in each; bands in cycles/eyes are"
+        )
+
+
+def check_list(argument: str, values: Any, example: list[str]) -> None:
+    """Refuse what is not a list of at least one.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument.
+    """
+    if not isinstance(values, (list, tuple)) or len(values) == 0:
+        raise ParameterError(
+            f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
+        )
+
+
+def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
+    names = [model.name for model in models]
+    if len(set(names)) < len(names):
+        raise ParameterError(
+            f"models={names!r} repeats a name; give one of them another with name=, a module or "
+            f"function with wrap_model(..., name=...)"
+        )
+    for model in models:
+        if model.own and model.name in built_in_names():
+            raise ParameterError(
+                f"name={model.name!r} belongs to a known model; give your own another name"
+            )
+        by_crop = [d for d in faces.degradations or () if d is not None and d.measure == "crop"]
+        finest = max((d.resolution for d in by_crop), default=0)
+        if finest > model.template.size[1]:
+            raise ParameterError(
+                f"resolution={finest} is above the native size of model {model.name!r}, whose "
+                f"crops are {model.template.size[1]} pixels across"
+            )
+        if faces.aligned not in (None, model.spec.template) and not upscale:
+            factor = pixels_per_pixel(template(faces.aligned), model.template)
+            if factor > 1.001:
+                raise ParameterError(
+                    f"the faces are aligned to {faces.aligned!r}, and model {model.name!r} takes "
+                    f"crops of {model.spec.template!r}, which would enlarge them {factor:.2f} "
+                    f"times; say upscale=True if that is meant, or give the photographs"
+                )

@@ -1,0 +1,449 @@
+"""Blocks of faces on a cluster: one function over one block, which writes it to the store.
+
+What is done stands in the store and nowhere else: a worker looks there what its block lacks, the
+call counts there what was done, and a block whose result was lost costs nothing when it is tried
+again. Two blocks share no chunk, so workers write side by side without a lock; all metadata is
+written by the call, before and after.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import functools
+import itertools
+import os
+import pickle
+import sys
+import threading
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.attrs import plain_attrs
+from freqlab.bands.radial import Bands
+from freqlab.engine.compilation import compiled, from_cache, is_compiled
+from freqlab.engine.removals import Removals
+from freqlab.engine.workers import in_this_thread
+from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
+from freqlab.faces.table import Faces
+from freqlab.models.devices import resolve_device
+from freqlab.models.loading import load_model
+from freqlab.models.precision import in_precision
+from freqlab.models.spec import Model
+from freqlab.run.context import Run, label_map
+from freqlab.run.embeddings import Task, embed_rows
+from freqlab.run.model_check import check_model
+from freqlab.store.chunks import is_remote, open_root
+from freqlab.store.layout import PENDING
+from freqlab.store.run_store import RunStore
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+__all__ = ["Block", "Job", "embed_block_of_faces", "embed_on_cluster"]
+
+Rows = npt.NDArray[np.int64]
+
+_RETRIES = 2  # of a block, beyond those of workers that died
+_ROUNDS = 2  # through the rows that the store still lacks
+_AHEAD = 2  # blocks that are dealt out, per thread of all workers
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What all blocks of one model have in common.
+
+    Parameters
+    ----------
+    key
+        Tells this job from all others.
+    url, n_faces, attrs
+        Place, length and attributes of the store, by which a worker knows it.
+    model
+        Name or path of the model, or the model itself, pickled.
+    device, precision, batch_size, compile, which_face
+        As for :func:`freqlab.influence`.
+    bands
+        The bands.
+    held
+        Which of them the rows of the second of `removals` stand for ``(band,)``.
+    nodes, removals
+        Paths of the nodes to fill, and the sets of bands removed in each ``(removal, band)``.
+    """
+
+    key: str
+    url: str
+    n_faces: int
+    attrs: dict[str, Any]
+    model: str | bytes
+    device: str
+    precision: str
+    batch_size: int | None
+    compile: bool | str
+    which_face: str
+    bands: Bands
+    held: npt.NDArray[np.bool_]
+    nodes: tuple[str, ...]
+    removals: tuple[npt.NDArray[np.bool_], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Faces of one block, and all that must be known of them.
+
+    Parameters
+    ----------
+    rows
+        Rows of the block.
+    wanted
+        Those of them to embed, per node.
+    to_align
+        Those of them that have no crop yet.
+    faces
+        These faces, and those that they are degraded from.
+    face_rows
+        Rows of `faces`.
+    seen
+        Files that are there, as the call sees them.
+    """
+
+    rows: Rows
+    wanted: tuple[Rows, ...]
+    to_align: Rows
+    faces: Faces
+    face_rows: Rows
+    seen: tuple[str, ...]
+
+
+class Origin(NamedTuple):
+    """What a worker tells of a block that is in the store."""
+
+    n_images: int
+    device: str
+    batch_size: int
+    compiled: bool
+
+
+def embed_on_cluster(
+    run: Run,
+    model: Model,
+    tasks: list[Task],
+    to_align: Rows,
+    held: npt.NDArray[np.bool_],
+    rows: Rows,
+) -> None:
+    """Have the workers of a cluster align and embed rows, block by block.
+
+    Raises
+    ------
+    ParameterError
+        If the store or the model cannot be reached from there.
+    FreqlabError
+        If a block fails again and again.
+    """
+    assert run.cluster is not None
+    client = run.cluster.client
+    job = _job(run, model, tasks, held)
+    name = model.name
+    origins: set[tuple[Any, ...]] = set()
+    total = sum(len(task.pending) * len(task.removals) for task in tasks)
+    before = [task.pending for task in tasks]
+    with run.bar(f"{name}: forward passes", total, "img") as bar:
+        for _ in range(_ROUNDS):
+            for origin in _results(run, client, job, tasks, rows, to_align):
+                bar.update(origin.n_images)
+                if origin[1:] not in origins:
+                    origins.add(origin[1:])
+                    _note_origins(tasks, origins)
+            left = [
+                run.store.pending(t.node, t.pending, model.spec.template, but=rows[:0])
+                for t in tasks
+            ]
+            rows, to_align = functools.reduce(np.union1d, left), to_align[:0]
+            if not len(rows):
+                break
+    for task, had, lacks in zip(tasks, before, left, strict=True):
+        if len(had):
+            done = _n_done(run, task, had)
+            run.forward_passes[name] += done * len(task.removals)
+        if len(lacks):
+            raise FreqlabError(
+                f"{len(lacks):,} faces are not in {run.store.url!r} though the cluster said they "
+                f"were written; do its workers write to the same place?"
+            )
+
+
+def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
+    """Note in the nodes of embeddings by what they were computed, as soon as that is known."""
+    found = [sorted(set(values)) for values in zip(*origins, strict=True)]
+    noted = [values[0] if len(values) == 1 else str(values) for values in found]
+    for task in tasks:
+        if len(task.pending):
+            about = dict(zip(("device", "batch_size", "compiled"), noted, strict=True))
+            task.node.update_attributes(plain_attrs(about))
+
+
+def _n_done(run: Run, task: Task, rows: Rows) -> int:
+    """How many of these rows of a node are done, by the store."""
+    return int((run.store.read(task.node, "status")[rows] != PENDING).sum())
+
+
+def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_]) -> Job:
+    """Everything that workers must know but the block."""
+    cluster = run.cluster
+    assert cluster is not None
+    url = run.store.url
+    if url.startswith("memory:") and not cluster.in_process:
+        raise ParameterError(
+            f"store={url!r} is in the memory of this process, where no worker of a cluster reaches "
+            f"it; give a path or an address that all of them reach"
+        )
+    text = cluster.texts.get(model.name)
+    return Job(
+        key=uuid.uuid4().hex,
+        url=url if is_remote(url) else os.path.abspath(url),
+        n_faces=run.store.n_faces,
+        attrs=dict(run.store.root.attrs),
+        model=_pickled(model) if text is None else text,
+        device=cluster.device,
+        precision=cluster.precision,
+        batch_size=run.batch_size,
+        compile=run.compile,
+        which_face=run.which_face,
+        bands=run.bands,
+        held=held,
+        nodes=tuple(task.node.path for task in tasks),
+        removals=tuple(task.removals.sets.cpu().numpy().astype(bool) for task in tasks),
+    )
+
+
+def _pickled(model: Model) -> bytes:
+    import cloudpickle
+
+    try:
+        return bytes(cloudpickle.dumps(model))
+    except Exception as error:  # whatever a user's network holds
+        raise ParameterError(
+            f"model {model.name!r} cannot be sent to the workers of a cluster ({error}); give it "
+            f"by a name or path, which they load themselves"
+        ) from error
+
+
+def _results(
+    run: Run, client: Client, job: Job, tasks: list[Task], rows: Rows, to_align: Rows
+) -> Iterator[Origin]:
+    """Deal out blocks, a few per thread ahead, and yield what comes back, in any order."""
+    from distributed import as_completed
+
+    if not client.nthreads():
+        run.say("waiting for workers of the cluster")
+        client.wait_for_workers(1)
+    workers = client.scheduler_info(n_workers=-1)["workers"].values()
+    on_gpus = any(worker.get("resources", {}).get("GPU") for worker in workers)
+    # the scheduler can make it again, where the worker that held it died
+    job_there = client.submit(_same, job, key=f"freqlab-job-{job.key}")
+    client.replicate([job_there])  # or all blocks would first queue where it is
+    blocks = (rows[block] for block in run.store.blocks(rows))
+    in_flight: Any = as_completed(loop=client.loop)
+    pending: set[Future[Any]] = set()
+
+    def deal() -> None:
+        room = _AHEAD * max(1, sum(client.nthreads().values())) - len(pending)
+        for block in itertools.islice(blocks, max(0, room)):
+            future = client.submit(
+                embed_block_of_faces,
+                job_there,
+                _block(run, block, tasks, to_align),
+                key=f"freqlab-block-{job.key}-{int(block[0])}-{uuid.uuid4().hex[:8]}",
+                retries=_RETRIES,
+                resources={"GPU": 1} if on_gpus else None,
+                pure=False,
+            )
+            pending.add(future)
+            in_flight.add(future)
+
+    try:
+        deal()
+        for future in in_flight:
+            pending.discard(future)
+            yield _result_of(future)
+            future.release()
+            deal()
+    finally:
+        client.cancel([*pending, job_there])
+
+
+def _result_of(future: Future[Any]) -> Origin:
+    try:
+        result = future.result()
+    except Exception as error:  # of any kind: a worker that died, a full disk, no memory
+        raise FreqlabError(
+            f"a block of faces failed on the cluster, again and again: {type(error).__name__}: "
+            f"{error}. What is done is in the store; the same call goes on from there"
+        ) from error
+    if isinstance(result, Exception):
+        raise result
+    return cast(Origin, result)
+
+
+def _block(run: Run, rows: Rows, tasks: list[Task], to_align: Rows) -> Block:
+    """What a worker must know of the faces of a block."""
+    sources = run.source_rows(rows)
+    face_rows = np.union1d(rows, sources[sources >= 0])
+    faces = run.faces.select(run.positions(face_rows))
+    seen: tuple[str, ...] = ()
+    if faces.images is None:
+        seen = tuple(str(path) for path in faces.table["path"] if os.path.exists(path))
+    wanted = tuple(np.intersect1d(rows, task.pending) for task in tasks)
+    return Block(rows, wanted, np.intersect1d(rows, to_align), faces, face_rows, seen)
+
+
+def _same(job: Job) -> Job:
+    return job
+
+
+def embed_block_of_faces(job: Job, block: Block) -> Origin | FreqlabError:
+    """On a worker: align and embed the faces of one block, and write them to the store.
+
+    Only what the store lacks is computed. Faults that freqlab names are returned, for trying
+    again would not help; all others are raised, and the block is tried again.
+    """
+    try:
+        return _embed_block(_Worker.of(job), job, block)
+    except FreqlabError as error:
+        try:
+            pickle.loads(pickle.dumps(error))  # noqa: S301  our own, just written
+        except Exception:
+            return FreqlabError(str(error))
+        return error
+
+
+def _embed_block(worker: _Worker, job: Job, block: Block) -> Origin:
+    missing = [path for path in block.seen if not os.path.exists(path)]
+    if missing:
+        raise StoreError(
+            f"a worker of the cluster does not see {missing[0]!r}: photographs must lie where all "
+            f"workers reach them under the same path"
+        )
+    store = worker.store
+    run = _run(job, worker, block)
+    worker.check(run)
+    model = worker.model
+    lost = store.failed(block.rows, store.crops(model.spec.template))
+    lost &= ~np.isin(block.rows, block.to_align)
+    lost_rows, tasks = block.rows[lost], []
+    for path, wanted, removals in zip(job.nodes, block.wanted, worker.removals, strict=True):
+        node: Any = store.root[path]
+        lacks = store.read_rows(node, "status", wanted) == PENDING
+        tasks.append(Task(node, np.setdiff1d(wanted[lacks], lost_rows), removals))
+    run.forward_passes[model.name] = 0
+    embed_rows(run, model, tasks, block.to_align, job.held, block.rows)
+    n_images = run.forward_passes[model.name]
+    return Origin(n_images, model.device, run.batch_of(model), is_compiled(model))
+
+
+def _run(job: Job, worker: _Worker, block: Block) -> Run:
+    """The call, as a worker sees it: the faces of one block, and this thread to do the work."""
+    return Run(
+        store=worker.store,
+        faces=block.faces,
+        rows=block.face_rows,
+        bands=job.bands,
+        batch_size=job.batch_size,
+        templates=(worker.model.spec.template,),
+        keep_crops=None,
+        progress=False,
+        device=resolve_device(job.device),
+        workers=in_this_thread(worker.alone),
+        compile=False,
+        which_face=job.which_face,
+    )
+
+
+class _Worker:
+    """What a worker keeps from block to block: the store and the model, opened once."""
+
+    def __init__(self, job: Job) -> None:
+        _keep_memory()
+        self.store = _open(job)
+        self.model = _load(job)
+        self.alone = threading.Lock()
+        self._labels = label_map(job.bands, self.model)
+        self.removals = [Removals(self.model, sets, self._labels) for sets in job.removals]
+        self._checked, self._compile = False, job.compile
+
+    @classmethod
+    def of(cls, job: Job) -> _Worker:
+        """Set up for a job, once per process."""
+        with _SETTING_UP:
+            if job.key not in _WORKERS:
+                while len(_WORKERS) >= _KEPT:
+                    _WORKERS.pop(next(iter(_WORKERS)))
+                _WORKERS[job.key] = cls(job)
+            return _WORKERS[job.key]
+
+    def check(self, run: Run) -> None:
+        """Hold the model against the store, and compile it if that is wanted, once."""
+        with self.alone:
+            if self._checked:
+                return
+            check_model(run, self.model, self._labels)
+            given: dict[str, Any] = {
+                "batch_size": run.batch_of(self.model),
+                "threads": 1,
+                "streams": os.cpu_count() or 1,  # each thread of the worker may be at a block
+            }
+            if self._compile is True:
+                # one that cannot be compiled goes on as it is; the origin of the block says so
+                with contextlib.suppress(ModelError):
+                    self.model = compiled(self.model, **given)
+            elif self._compile == "auto":
+                self.model = from_cache(self.model, **given) or self.model
+            self._checked = True
+
+
+_KEPT = 2  # jobs whose models a worker keeps
+_WORKERS: dict[str, _Worker] = {}
+_SETTING_UP = threading.Lock()
+
+
+def _keep_memory() -> None:
+    """Have the C library keep freed memory, up to what it keeps by default when it is used much.
+
+    Workers of dask are started such that it is given back at once, and each tensor of each layer
+    is then paid for in page faults.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(_M_MMAP_THRESHOLD, 32 * 2**20)
+        mallopt(_M_TRIM_THRESHOLD, 64 * 2**20)
+
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+
+def _open(job: Job) -> RunStore:
+    """Open the store of a job, and see that it is the one that the call writes."""
+    try:
+        found = open_root(job.url).attrs.asdict()
+    except StoreError as error:
+        raise StoreError(
+            f"a worker of the cluster does not see store {job.url!r}: {error}. It must lie where "
+            f"all workers reach it under the same path"
+        ) from error
+    store = RunStore(job.url) if found == job.attrs else None
+    if store is None or store.n_faces != job.n_faces:
+        raise StoreError(f"a worker of the cluster sees another store in {job.url!r}")
+    return store
+
+
+def _load(job: Job) -> Model:
+    """Load the model of a job."""
+    if isinstance(job.model, bytes):
+        return cast(Model, pickle.loads(job.model))  # noqa: S301  from the call, as all of this
+    return in_precision(load_model(job.model, device=job.device), job.precision)

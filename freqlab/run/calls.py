@@ -1,0 +1,289 @@
+"""The one call that ties faces, models, embeddings, store and pairing together."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from freqlab.bands.radial import Bands, check_support, parse_bands, rings
+from freqlab.engine.pairing import SIDES
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faces.pairs import check_pairs
+from freqlab.faces.table import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.run.begin import begun, check_list, load_models, say_what_was_done
+from freqlab.run.cluster import connected
+from freqlab.run.context import label_map
+from freqlab.run.influence import write_influence
+from freqlab.run.passes import embed_faces
+from freqlab.run.refinement import broad_run, choose_bands
+from freqlab.store.reading import open_influence, open_run
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+__all__ = ["embed", "influence"]
+
+
+def embed(
+    faces: Faces,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    store: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    which_face: str = "largest",
+    precision: str = "float32",
+    compile: bool | str = "auto",
+    repair: bool = False,
+    cluster: Client | str | None = None,
+    progress: bool = True,
+) -> xr.DataTree:
+    """Embed faces untouched; what every verification figure rests on, and no band is removed.
+
+    Parameters
+    ----------
+    faces, models, store, device, batch_size, keep_crops, upscale, which_face, precision, \
+compile, repair, cluster, progress
+        As for :func:`influence`.
+
+    Returns
+    -------
+    xarray.DataTree
+        The run, with ``/faces`` and ``/embeddings/<model>/intact``; see
+        :func:`freqlab.open_embeddings`. Its attributes name the ``store`` and the ``models``.
+
+    Raises
+    ------
+    ParameterError
+        If an argument does not fit; nothing has been computed then.
+    StoreConflictError, StoreError
+        As for :func:`influence`.
+    """
+    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    names = [model.name for model in loaded]
+    with (
+        connected(
+            cluster, device=device, precision=precision, given=models, names=names
+        ) as connection,
+        begun(
+            faces,
+            loaded,
+            store,
+            bands=rings(),
+            device=device,
+            batch_size=batch_size,
+            keep_crops=keep_crops,
+            which_face=which_face,
+            compile=compile,
+            progress=progress,
+            cluster=connection,
+            repair=repair,
+        ) as run,
+    ):
+        for model in loaded:
+            embed_faces(run, model, None)
+    say_what_was_done(run, loaded, with_bands=False)
+    tree = open_run(run.store.url)
+    tree.attrs |= {"store": run.store.url, "models": [model.name for model in loaded]}
+    return tree
+
+
+def influence(
+    faces: Faces,
+    pairs: pd.DataFrame,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    bands: Bands | str | None = None,
+    sides: Sequence[str] = SIDES,
+    store: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    which_face: str = "largest",
+    precision: str = "float32",
+    compile: bool | str = "auto",
+    refine: float | None = None,
+    repair: bool = False,
+    cluster: Client | str | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Influence of frequency bands on the similarity of pairs of faces.
+
+    Every face is aligned once, embedded once untouched by each model, and, if a pair needs it,
+    once per band with the band removed. All of it is kept in `store`; a second call, another
+    pairing, another model computes only what is missing, and a call that was stopped goes on.
+
+    Parameters
+    ----------
+    faces
+        The faces. All are embedded untouched, for the thresholds.
+    pairs
+        Columns ``probe``, ``reference`` (face names), ``genuine``, and any metadata.
+    models
+        Names and paths (see :func:`freqlab.load_model`), :class:`freqlab.Model`, or callables
+        (see :func:`freqlab.wrap_model`). Their crops may differ in size and template.
+    bands
+        The bands, declared or as the command line writes them (``"rings:4"``);
+        ``rings(width=4)`` by default.
+    sides
+        Which image of the pair is masked: ``"probe"``, ``"reference"``, ``"both"``.
+    store
+        Zarr group of the run; in memory if not given.
+    name
+        Of the result in the store; a short hash of what it is made of by default.
+    device
+        Where models run: ``"auto"``, ``"cpu"``, ``"cuda"``.
+    batch_size
+        Images per forward pass; by default 8 for a model on a CPU, where small batches stay in
+        its caches, and 128 elsewhere.
+    keep_crops
+        Whether the crops are stored; by default as the store does already, and in a new one
+        they are. Without them figures show no faces.
+    upscale
+        Whether faces that are aligned already may be enlarged for a model with a larger
+        template. Enlarging adds no detail: the finest bands then hold next to nothing.
+    which_face
+        Which of several faces in a photograph is taken: ``"largest"``; ``"central"``, the one
+        nearest to the middle; ``"only"``, none: the photograph counts as a failure. Where landmarks
+        are given, or faces are aligned, they say which. A store whose crops show another of
+        several faces refuses.
+    precision
+        In which networks compute: ``"float32"``; ``"bfloat16"``, about twice as fast where the
+        processor has instructions for it; or ``"auto"``, which takes bfloat16 there. What bfloat16
+        does to influence is measured on a sample of faces, told, and stored as
+        ``attrs["precision_error"]``. A store that holds a model in one precision refuses another.
+    compile
+        Whether networks are compiled: ``"auto"``, with the compiled network that the user's cache
+        holds, and from two minutes of expected work on by a process of its own, beside the work;
+        True, before the first forward pass; False, never; ``"once"``, like ``"auto"`` without the
+        cache. What is compiled is kept in the user's cache folder, with a copy of the weights,
+        for later runs. The environment variable ``FREQLAB_CACHE`` names another folder, or says
+        ``off``. Embeddings differ by rounding only: a compiled network is held against the network
+        itself, to 1e-5 of unit embeddings in float32. A network that cannot be compiled goes on
+        as it is, and the run says so.
+    refine
+        A tolerance of influence, to compute less: groups of four bands are removed together first,
+        and the bands of a group one by one only where that moved some pair by more than the
+        tolerance. The other bands are NaN, with ``refined(model, band)`` False; what they would
+        have moved is measured on a sample of pairs and stored as ``attrs["refine_error"]``. The
+        result over the broad bands is named by ``attrs["broad"]``.
+    repair
+        Whether what is damaged in the store (:func:`freqlab.store.check`) is taken out first and,
+        as far as this call needs it, computed again. All of the store is read for that.
+    cluster
+        Where blocks of faces are aligned and embedded: in this process, or on the workers of a
+        ``distributed.Client``, of the scheduler at an address or in a scheduler file, or of
+        ``"local"``, ``"local:2"``, which are started here. They write to `store`, which they must
+        reach as this process does; the photographs too. A worker runs one block per thread, on
+        one core; where workers have a resource ``GPU``, a block takes one. With
+        ``device="auto"`` each worker takes what it has. A worker compiles networks if `compile`
+        is True only; with ``"auto"`` it takes those that its cache holds.
+    progress
+        Whether bars and a summary are written to standard error.
+
+    Returns
+    -------
+    xarray.Dataset
+        ``influence(model, pair, side, band)``, the similarity less the similarity without the
+        band, positive where the band spoke for a match; ``similarity(model, pair)``;
+        ``removed_rms(model, pair, side, band)``, the RMS contrast in grey levels that the
+        removal took; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair with
+        a face that could not be read or found is NaN, and so is a band that holds no
+        coefficient at a model's input size. ``attrs["forward_passes"]`` counts what this call
+        computed; the one crop by which a store recognises each model is not among them.
+
+    Raises
+    ------
+    ParameterError, PairError, BandError
+        If an argument does not fit; nothing has been computed then.
+    StoreConflictError
+        If the store holds something else under one of the names.
+    StoreError
+        If another run is writing to the store, it is no store, it is damaged, or cannot be
+        written.
+    """
+    bands = rings() if bands is None else bands
+    bands = parse_bands(bands) if isinstance(bands, str) else bands
+    if not isinstance(bands, Bands):
+        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    positions = check_pairs(faces, pairs)
+    _check_arguments(sides, name)
+    if refine is not None:
+        check_number("refine", refine, at_least=0)
+    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    check_support(bands, [label_map(bands, model) for model in loaded])
+    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
+    names = [model.name for model in loaded]
+    with (
+        connected(
+            cluster, device=device, precision=precision, given=models, names=names
+        ) as connection,
+        begun(
+            faces,
+            loaded,
+            store,
+            bands=bands,
+            device=device,
+            batch_size=batch_size,
+            keep_crops=keep_crops,
+            which_face=which_face,
+            compile=compile,
+            progress=progress,
+            cluster=connection,
+            repair=repair,
+        ) as run,
+    ):
+        refinement = None
+        if refine is not None:
+            broad = broad_run(run)
+            for model in loaded:
+                embed_faces(broad, model, masked)
+            broad_name = None if name is None else f"{name}-broad"
+            broad_name = write_influence(broad, loaded, pairs, positions, tuple(sides), broad_name)
+            refinement = choose_bands(run, loaded, broad_name, refine)
+        for model in loaded:
+            chosen = None if refinement is None else refinement.refined[model.name]
+            embed_faces(run, model, masked, chosen)
+        failed = run.failed()
+        name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
+
+    url = run.store.url
+    result = open_influence(url, name)
+    result.attrs["forward_passes"] = sum(run.forward_passes.values())
+    result.attrs["failures_to_acquire"] = int(failed.sum())
+    say_what_was_done(run, loaded, with_bands=True)
+    text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
+    if failed.any():
+        n_lost = int(failed[positions].any(axis=1).sum())
+        text += f"; failures to acquire: {failed.sum():,} faces, {n_lost:,} pairs are NaN"
+    run.say(f"{text}; result {result.attrs['name']!r} in {url}")
+    return result
+
+
+def _check_arguments(sides: Sequence[str], name: str | None) -> None:
+    check_list("sides", sides, ["probe"])
+    for side in sides:
+        check_name("side", side, SIDES)
+    if len(set(sides)) < len(sides):
+        raise ParameterError(f"sides={list(sides)!r} repeats a side")
+    if name is not None and not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise ParameterError(
+            f"name={name!r} must be letters, digits, '_', '-' and '.', a letter or digit first"
+        )
+
+
+def _masked_columns(sides: Sequence[str]) -> list[int]:
+    """Columns (probe, reference) of a pair whose image is masked on some side."""
+    return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]

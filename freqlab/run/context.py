@@ -1,0 +1,161 @@
+"""What the stages of one run share."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from freqlab.bands.radial import Bands
+from freqlab.engine.removals import default_batch_size
+from freqlab.engine.workers import Workers
+from freqlab.errors import ParameterError
+from freqlab.faces.table import Faces
+from freqlab.images.degradation import Degradation
+from freqlab.models.spec import Model
+from freqlab.run.cluster import Cluster
+from freqlab.store.run_store import RunStore
+from freqlab.text.shown import one_line, visible
+
+__all__ = ["Run", "label_map"]
+
+
+@dataclass
+class Run:
+    """A call of :func:`freqlab.influence`: where it writes, and what it works on.
+
+    Parameters
+    ----------
+    store
+        The run's store.
+    faces
+        The faces of the call.
+    rows
+        Their rows in the store ``(face,)``.
+    bands
+        The bands.
+    batch_size
+        Images per forward pass; None for as many as suit a model's device.
+    templates
+        Names of the templates of its models.
+    keep_crops
+        Whether crops are stored; None for as the store does, and for yes in a new one.
+    progress
+        Whether to write bars and messages to standard error.
+    device
+        Where the face detector runs.
+    workers
+        The threads that do the work.
+    compile
+        Whether networks are compiled: ``True``, ``False``, ``"auto"`` where that pays, or
+        ``"once"``, likewise but not kept for later runs.
+    cluster
+        Where blocks are embedded, if not by `workers`.
+    which_face
+        Which of several faces in a photograph is taken, one of
+        :data:`freqlab.images.alignment.WHICH_FACE`.
+    forward_passes
+        Images embedded so far, per model.
+    band_nodes
+        Name of the node that holds a model's embeddings with bands removed, per model.
+    """
+
+    store: RunStore
+    faces: Faces
+    rows: npt.NDArray[np.int64]
+    bands: Bands
+    batch_size: int | None
+    templates: tuple[str, ...]
+    keep_crops: bool | None
+    progress: bool
+    device: str
+    workers: Workers
+    compile: bool | str = "auto"
+    cluster: Cluster | None = None
+    which_face: str = "largest"
+    forward_passes: dict[str, int] = field(default_factory=dict)
+    band_nodes: dict[str, str] = field(default_factory=dict)
+
+    def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:
+        """Positions in the faces of this call of rows of the store."""
+        order = np.argsort(self.rows, kind="stable")
+        found = order[np.searchsorted(self.rows, rows, sorter=order)]
+        return [int(position) for position in found]
+
+    def degradations(self, rows: npt.NDArray[np.int64]) -> list[Degradation | None]:
+        """How the faces in these rows of the store are degraded."""
+        of_faces = self.faces.degradations
+        return [None if of_faces is None else of_faces[i] for i in self.positions(rows)]
+
+    def source_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Rows of the faces that those in `rows` are degraded from.
+
+        -1 for a face that is not degraded, and where its source is not in this call.
+        """
+        if self.faces.degradations is None:
+            return np.full(len(rows), -1, np.int64)
+        return self._source_of_position[self.positions(rows)]
+
+    @functools.cached_property
+    def _source_of_position(self) -> npt.NDArray[np.int64]:
+        """Row of the source of each face of this call, or -1."""
+        position = {name: i for i, name in enumerate(self.faces.names)}
+        found = np.full(len(self.faces), -1, np.int64)
+        sources = self.faces.table.get("source")
+        if sources is None:
+            return found
+        for i, (source, degraded) in enumerate(zip(sources, self.faces.degraded, strict=True)):
+            if degraded and source in position:
+                found[i] = self.rows[position[source]]
+        return found
+
+    def batch_of(self, model: Model) -> int:
+        """Images per forward pass of a model."""
+        return self.batch_size or default_batch_size(model.device, model.precision)
+
+    def failed(self) -> npt.NDArray[np.bool_]:
+        """Whether a face could not be read, found or cut out for one of the templates ``(n,)``."""
+        nodes = [self.store.faces, *(self.store.crops(name) for name in self.templates)]
+        return np.any([self.store.failed(self.rows, node) for node in nodes], axis=0)
+
+    def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
+        """Make a progress bar; it shows itself after half a second."""
+        return tqdm(
+            total=total, desc=one_line(text), unit=unit, delay=0.5, disable=not self.progress
+        )
+
+    def say(self, text: str) -> None:
+        """Write a line to standard error, past the bars."""
+        if self.progress:
+            tqdm.write(visible(text), file=sys.stderr)
+
+    def note_once(self, text: str) -> None:
+        """Write a note, unless this process wrote the same one before."""
+        if self.progress and text not in _NOTED:
+            _NOTED.add(text)
+            self.say(f"note: {text}")
+
+
+_NOTED: set[str] = set()
+
+
+def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
+    """Label map of bands at a model's input size.
+
+    Raises
+    ------
+    ParameterError
+        If the bands count cycles between the eyes, and the model's crops do not fix those.
+    """
+    if bands.unit == "cycles/eyes" and model.eye_distance is None:
+        raise ParameterError(
+            f"bands in cycles/eyes need the distance between the eyes, which the crops of model "
+            f"{model.name!r} (template {model.template.name!r}) do not fix; load it with "
+            f"eye_distance= (nominal, in pixels of its {model.template.size[1]}-pixel crop)"
+        )
+    return bands.label_map(*model.template.size, eye_distance=model.eye_distance)

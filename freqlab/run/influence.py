@@ -1,0 +1,449 @@
+"""Third stage: pair up the embeddings and write a result."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+from threadpoolctl import threadpool_limits
+
+from freqlab.attrs import from_json, make_attrs, to_json
+from freqlab.bands.radial import Bands
+from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both, unit_length
+from freqlab.engine.workers import Workers
+from freqlab.images.alignment import WHICH_FACE
+from freqlab.models.spec import Model
+from freqlab.run.context import Run
+from freqlab.run.refinement import Refinement, measure_refinement
+from freqlab.statistics.error_rates import FMRS, impostor_thresholds
+from freqlab.store import journal
+from freqlab.store.chunks import opened, read, reading
+from freqlab.store.layout import REMOVED_RMS_ATTRS
+from freqlab.store.run_store import RunStore, node_name
+
+__all__ = ["write_influence"]
+
+_PAIRS_PER_CHUNK = 8192
+_PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
+_PAIRS_PER_PIECE = 2048  # that one worker takes
+_TILE = 512  # faces whose embeddings are read together
+_MOST_COMPARED = 100_000  # faces whose comparisons give the thresholds: 5,000,000,000
+_MOST_KEPT = 64  # sets of faces whose thresholds are kept
+_TILES_HELD = 8  # where both images are masked
+_DENSE = 8  # a stretch of untouched embeddings is read whole if one in so many is needed
+
+_ATTRS = {
+    "similarity": {"long_name": "cosine similarity", "units": "1"},
+    "influence": {
+        "long_name": "directed influence",
+        "units": "cosine similarity",
+        "comment": "similarity less similarity without the band; positive speaks for a match",
+    },
+    "removed_rms": REMOVED_RMS_ATTRS,
+    "threshold": {"long_name": "threshold", "units": "cosine similarity"},
+    "refined": {
+        "long_name": "band was computed",
+        "comment": "False: left out, for its broad band moved no pair by more than the tolerance",
+    },
+    "impostor_comparisons": {"long_name": "impostor comparisons behind the thresholds"},
+}
+
+
+def write_influence(
+    run: Run,
+    models: Sequence[Model],
+    pairs: pd.DataFrame,
+    positions: npt.NDArray[np.int32],
+    sides: tuple[str, ...],
+    name: str | None,
+    refinement: Refinement | None = None,
+) -> str:
+    """Write the node of a result, unless it is there; return its name."""
+    store = run.store
+    columns = _pair_columns(pairs, run.rows[positions])
+    identity = _identity(run, models, sides, columns)
+    if refinement is not None:
+        identity["refine"] = refinement.tolerance
+    if run.which_face != WHICH_FACE[0]:  # which older results do not name
+        identity["which_face"] = run.which_face
+    if name is None:
+        name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
+    path = f"influence/{name}"
+    if _is_complete(store, path, identity):
+        return name
+    made = make_attrs(
+        identity=identity,
+        device=", ".join(dict.fromkeys(model.device for model in models)),
+        batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
+        face_set=run.faces.name,
+        credit=run.faces.credit,
+        which_face=run.which_face,
+    )
+    errors = {model.name: _precision_error(run, model) for model in models}
+    if any(errors.values()):
+        made["precision_error"] = to_json({name: e for name, e in errors.items() if e})
+    made["precision"] = ", ".join(dict.fromkeys(model.precision for model in models))
+    if refinement is not None:
+        measure_refinement(run, models, refinement, positions, sides)
+        made["refine_error"] = to_json(refinement.errors)
+        made["broad"] = refinement.broad
+    with journal.making(store.root, path):
+        group = journal.make_group(store.root, path, made)
+        _write_axes(store, group, models, run.bands, sides, columns)
+        _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
+        rows = np.stack([columns["probe"], columns["reference"]])
+        thresholds = np.full((len(models), len(FMRS)), np.nan)
+        n_impostors = np.zeros(len(models), np.int64)
+        for m, model in enumerate(models):
+            _pair_up(run, group, m, model, rows, sides)
+            thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"])
+        for variable, values, dims in (
+            ("threshold", thresholds, ["model", "fmr"]),
+            ("impostor_comparisons", n_impostors, ["model"]),
+        ):
+            store.write_array(group, variable, values, dims, _ATTRS[variable])
+        if refinement is not None:
+            refined = np.stack([refinement.refined[model.name] for model in models])
+            store.write_array(group, "refined", refined, ["model", "band"], _ATTRS["refined"])
+        group.attrs["complete"] = 1
+    return name
+
+
+def _is_complete(store: RunStore, path: str, identity: Mapping[str, Any]) -> bool:
+    """Whether a result is there; one that is not whole (any more) is removed.
+
+    Raises
+    ------
+    StoreConflictError
+        If another is there.
+    """
+    found = store.root.get(path)
+    if isinstance(found, zarr.Group) and not found.attrs.get("complete"):
+        journal.remove(store.root, path)
+    return store.group(path, identity) is not None
+
+
+def _precision_error(run: Run, model: Model) -> Any:
+    """What a lower precision did to influence, as the embeddings' node tells it; or None."""
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}/{run.band_nodes[model.name]}"]
+    stored = node.attrs.get("precision_error")
+    return None if stored is None else json.loads(stored)
+
+
+def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
+    """Everything along ``pair``, as it is stored: labels, rows of the faces, metadata.
+
+    A pair is labelled by the table's index, if that is whole numbers, each once.
+    """
+    labels = np.arange(len(pairs))
+    if pd.api.types.is_integer_dtype(pairs.index) and pairs.index.is_unique:
+        labels = pairs.index.to_numpy(np.int64)
+    columns: dict[str, npt.NDArray[Any]] = {
+        "pair": labels,
+        "probe": rows[:, 0].astype(np.int32),
+        "reference": rows[:, 1].astype(np.int32),
+        "genuine": pairs["genuine"].to_numpy(bool),
+    }
+    for name, values in pairs.items():
+        if name in columns:
+            continue
+        if not pd.api.types.is_numeric_dtype(values):
+            text = values.astype(object).where(values.notna(), "").map(str)
+            columns[str(name)] = text.to_numpy(object)
+        elif values.isna().any():
+            columns[str(name)] = values.to_numpy(np.float64, na_value=np.nan)
+        else:
+            columns[str(name)] = np.asarray(values.to_numpy())
+    return columns
+
+
+def _identity(
+    run: Run,
+    models: Sequence[Model],
+    sides: tuple[str, ...],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> dict[str, Any]:
+    """What a result depends on. Thresholds depend on the faces, in whatever order."""
+    digest = hashlib.sha256()
+    for name, values in columns.items():
+        digest.update(f"[{to_json(name)}, {to_json(str(values.dtype))}, [".encode())
+        for start in range(0, len(values), _PAIRS_PER_CHUNK):
+            part = to_json(values[start : start + _PAIRS_PER_CHUNK].tolist())[1:-1]
+            digest.update(f"{', ' if start else ''}{part}".encode())
+        digest.update(b"]]")
+    members = sorted(zip(run.rows.tolist(), run.faces.sources.tolist(), strict=True))
+    return {
+        "models": {
+            model.name: {**model.fingerprint(), "eye_distance": model.eye_distance}
+            for model in models
+        },
+        "bands": run.bands.declaration(),
+        "sides": list(sides),
+        "pairs": {"n": len(columns["pair"]), "sha256": digest.hexdigest()},
+        "faces": {
+            "n": len(members),
+            "sha256": hashlib.sha256(to_json(members).encode()).hexdigest(),
+            "landmarks_sha256": _landmarks_sha256(run),
+            "failures_to_acquire": int(run.failed().sum()),
+        },
+    }
+
+
+def _landmarks_sha256(run: Run) -> str:
+    """A digest of the landmarks by which the faces were aligned, to a hundredth of a pixel."""
+    landmarks = run.store.read(run.store.faces, "landmarks")[np.sort(run.rows)]
+    hundredths = np.rint(100 * np.nan_to_num(landmarks)).astype(np.int64)
+    return hashlib.sha256(hundredths.tobytes()).hexdigest()
+
+
+def _write_axes(
+    store: RunStore,
+    group: zarr.Group,
+    models: Sequence[Model],
+    bands: Bands,
+    sides: tuple[str, ...],
+    columns: Mapping[str, npt.NDArray[Any]],
+) -> None:
+    """Write all coordinates of a result."""
+    frequency = {"long_name": "spatial frequency", "units": bands.unit}
+    axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
+        ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
+        ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
+        ("fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate", "units": "1"}),
+        ("band", np.array(bands.names, object), ["band"], {**frequency, "long_name": "band"}),
+        ("frequency", bands.frequency, ["band"], frequency),
+        ("band_bounds", bands.bounds, ["band", "bound"], frequency),
+    ]
+    axes += [(name, values, ["pair"], {"long_name": name}) for name, values in columns.items()]
+    for name, values, dims, attrs in axes:
+        store.write_array(group, name, values, dims, attrs)
+    scalars = [name for name in columns if name != "pair"]
+    group.attrs["coordinates"] = " ".join([*scalars, "frequency", "band_bounds"])
+
+
+def _create_arrays(
+    store: RunStore, group: zarr.Group, n_models: int, n_pairs: int, n_sides: int, n_bands: int
+) -> None:
+    dims, shape = ("model", "pair", "side", "band"), (n_models, n_pairs, n_sides, n_bands)
+    chunks = (1, min(_PAIRS_PER_CHUNK, n_pairs), n_sides, n_bands)
+    for name, n_dims in (("similarity", 2), ("influence", 4), ("removed_rms", 4)):
+        store.create_array(
+            group, name, shape[:n_dims], chunks[:n_dims], dims[:n_dims], _ATTRS[name]
+        )
+
+
+def _pair_up(
+    run: Run,
+    group: Any,
+    m: int,
+    model: Model,
+    rows: npt.NDArray[np.int32],
+    sides: tuple[str, ...],
+) -> None:
+    """Take dot products and write, a bounded number of pairs at a time."""
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
+    banded = node[run.band_nodes[model.name]]
+    step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
+    written: list[Future[None]] = []
+    with (
+        run.bar(f"{model.name}: pairs", rows.shape[1] * len(sides), "side") as bar,
+        threadpool_limits(1, user_api="blas"),
+    ):
+        for start in range(0, rows.shape[1], step):
+            work = _Step(rows[:, start : start + step], node["intact/embedding"], sides)
+            work.compute(banded, run.workers, bar.update)
+            for earlier in written:
+                earlier.result()
+            written = [run.workers.prepare(work.write, group, m, start)]
+        for earlier in written:
+            earlier.result()
+
+
+class _Masked(NamedTuple):
+    """What a tile of faces gives without each band."""
+
+    vectors: npt.NDArray[np.float32]  # (face, band, feature), of unit length
+    removed_rms: npt.NDArray[np.float32]  # (face, band)
+
+
+class _Step:
+    """Pairs whose results are held at once.
+
+    A side that masks one image goes through the faces tile by tile, each with all its pairs, and
+    needs but the untouched embeddings of the others; so every embedding is read once.
+    """
+
+    def __init__(self, rows: npt.NDArray[np.int32], intact: Any, sides: tuple[str, ...]) -> None:
+        self._rows, self._sides = rows, sides
+        members, positions = np.unique(rows, return_inverse=True)
+        self._positions = positions.reshape(rows.shape)
+        self._intact = unit_length(_read(intact, members))
+
+    def compute(
+        self,
+        banded: Any,
+        workers: Workers,
+        advance: Callable[[int], object],
+    ) -> None:
+        """Fill in all results; `advance` is called with numbers of pairs and sides done."""
+        embedding, removed_rms = banded["embedding"], banded["removed_rms"]
+        n_pairs, n_bands = self._rows.shape[1], embedding.shape[1]
+        self._similarity = np.empty(n_pairs, np.float32)
+        self._influence = np.empty((n_pairs, len(self._sides), n_bands), np.float32)
+        self._contrast = np.empty_like(self._influence)
+        everything = np.arange(n_pairs)
+        _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
+
+        def load(tile: int) -> _Masked:
+            faces = slice(tile * _TILE, (tile + 1) * _TILE)
+            return _Masked(unit_length(read(embedding, faces)), read(removed_rms, faces))
+
+        for s, side in enumerate(self._sides):
+            if side == "both":
+                self._both(s, functools.lru_cache(_TILES_HELD)(load), workers, advance)
+                continue
+            masked = SIDES.index(side)
+            order = np.argsort(self._rows[masked], kind="stable")
+            tiles = list(_by_tile(order, self._rows[masked]))
+            following = workers.prepare(load, tiles[0][0])
+            for i, (_, pairs) in enumerate(tiles):
+                faces = following.result()
+                if i + 1 < len(tiles):
+                    following = workers.prepare(load, tiles[i + 1][0])
+                results = [
+                    workers.share(self._one, s, masked, piece, faces) for piece in _pieces(pairs)
+                ]
+                advance(_wait(results))
+
+    def _both(
+        self,
+        s: int,
+        load: Callable[[int], _Masked],
+        workers: Workers,
+        advance: Callable[[int], object],
+    ) -> None:
+        """Where both images are masked: probes stay in memory by groups, references pass by."""
+        tile = self._rows // _TILE
+        order = np.lexsort((self._rows[1], tile[0], tile[1], tile[0] // (_TILES_HELD - 2)))
+        cuts = np.flatnonzero((np.diff(tile[:, order], axis=1) != 0).any(axis=0)) + 1
+        for pairs in np.split(order, cuts):
+            probes, references = (load(int(side)) for side in tile[:, pairs[0]])
+            results = [
+                workers.share(self._two, s, piece, probes, references) for piece in _pieces(pairs)
+            ]
+            advance(_wait(results))
+
+    def _compare(self, at: npt.NDArray[np.int64]) -> int:
+        probe, reference = (self._intact[side[at]] for side in self._positions)
+        self._similarity[at] = np.clip(np.einsum("pd,pd->p", probe, reference), -1, 1)
+        return len(at)
+
+    def _one(
+        self,
+        s: int,
+        masked: int,
+        at: npt.NDArray[np.int64],
+        faces: _Masked,
+    ) -> int:
+        places = self._rows[masked, at] % _TILE
+        partners = self._positions[1 - masked, at]
+        without = cosines_without(faces.vectors, places, self._intact, partners)
+        self._influence[at, s] = self._similarity[at, None] - without
+        self._contrast[at, s] = faces.removed_rms[places]
+        return len(at)
+
+    def _two(
+        self,
+        s: int,
+        at: npt.NDArray[np.int64],
+        probes: _Masked,
+        references: _Masked,
+    ) -> int:
+        probe, reference = self._rows[:, at] % _TILE
+        without = cosines_without_both(probes.vectors, probe, references.vectors, reference)
+        self._influence[at, s] = self._similarity[at, None] - without
+        removed = probes.removed_rms[probe], references.removed_rms[reference]
+        self._contrast[at, s] = np.hypot(*removed)
+        return len(at)
+
+    def write(self, group: Any, m: int, start: int) -> None:
+        """Write all pairs of the step, whole chunks at a time."""
+        stop = start + len(self._similarity)
+        for name, values in (
+            ("similarity", self._similarity),
+            ("influence", self._influence),
+            ("removed_rms", self._contrast),
+        ):
+            opened(group, name)[m, start:stop] = values
+
+
+def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    """Untouched embeddings of faces, in order of their rows."""
+    found = np.empty((len(rows), intact.shape[1]), np.float32)
+    for start in range(0, len(rows), _TILE):
+        part = rows[start : start + _TILE]
+        first, last = int(part[0]), int(part[-1])
+        with reading(intact.path):
+            if _DENSE * len(part) > last - first:
+                found[start : start + _TILE] = intact[first : last + 1][part - first]
+            else:
+                found[start : start + _TILE] = intact.oindex[part]
+    return found
+
+
+def _by_tile(
+    order: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Pairs by the tile of their masked face; `order` sorts them by that face."""
+    tiles = rows[order] // _TILE
+    cuts = np.flatnonzero(np.diff(tiles)) + 1
+    for pairs in np.split(order, cuts):
+        yield int(rows[pairs[0]]) // _TILE, pairs
+
+
+def _pieces(pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+    """Pairs in pieces for the workers."""
+    return [pairs[i : i + _PAIRS_PER_PIECE] for i in range(0, len(pairs), _PAIRS_PER_PIECE)]
+
+
+def _wait(results: list[Future[int]]) -> int:
+    """Wait for all, and add up what they return."""
+    return sum(result.result() for result in results)
+
+
+def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[float], int]:
+    """Thresholds over all impostor comparisons of the faces of this call, and their number.
+
+    Faces that are degraded are left out: a threshold is that of photographs as they are. Of more
+    than 100,000 faces so many are drawn, the same ones each time; their comparisons resolve
+    every rate. They are kept beside the embeddings, by what is known `about` the faces: other
+    pairs of the same faces have them already.
+    """
+    node: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact"]
+    failed = np.packbits(run.failed()).tobytes()
+    key = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
+    kept: dict[str, Any] = from_json(node.attrs.get("thresholds", {}))
+    if key in kept and list(kept[key]["fmr"]) == list(FMRS):
+        values = [float("nan") if t is None else float(t) for t in kept[key]["threshold"]]
+        return values, int(kept[key]["comparisons"])
+    intact = node["embedding"]
+    whole = np.flatnonzero(~run.faces.degraded)
+    if len(whole) > _MOST_COMPARED:
+        whole = np.sort(np.random.default_rng(0).choice(whole, _MOST_COMPARED, replace=False))
+    with reading(intact.path):
+        embeddings = np.asarray(intact.oindex[run.rows[whole]])
+    thresholds, n_impostors = impostor_thresholds(
+        embeddings, run.faces.subjects[whole], run.faces.sources[whole]
+    )
+    known = [t if np.isfinite(t) else None for t in thresholds]
+    kept[key] = {"fmr": list(FMRS), "threshold": known, "comparisons": n_impostors}
+    node.attrs["thresholds"] = json.dumps(dict(list(kept.items())[-_MOST_KEPT:]))
+    return thresholds, n_impostors

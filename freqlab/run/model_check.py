@@ -1,0 +1,169 @@
+"""Whether a model is the one whose embeddings a store holds, and embeds each crop by itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import zarr
+
+from freqlab.engine.pairing import cosine
+from freqlab.engine.removals import embed_block
+from freqlab.errors import ModelError, StoreConflictError, StoreError
+from freqlab.models.heads import head_of
+from freqlab.models.spec import Model
+from freqlab.run.context import Run, label_map
+from freqlab.store import journal
+from freqlab.store.layout import DONE
+from freqlab.store.run_store import node_name
+
+__all__ = ["check_model"]
+
+# Least cosine between the stored embedding of the reference crop and that of a model which
+# claims to be the same: far above what precision and batch size change.
+_SAME_MODEL = 0.999
+
+
+def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
+    """Hold the model against the store; return the length of its embeddings.
+
+    The store keeps the embedding of one reference crop, and each call embeds it again: a checksum
+    of weights says nothing of the code around them.
+    """
+    store = run.store
+    path = f"embeddings/{node_name(model.name)}"
+    stored = None
+    group = store.group(path, model.fingerprint())
+    if group is not None and "reference_embedding" in group:
+        stored = store.read(group, "reference_embedding")
+        if np.isnan(stored).all():  # an earlier version was killed before it wrote it
+            stored = None
+    none = np.zeros((1, len(run.bands)), bool)
+    crop = _reference_crop(model)
+    found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
+    if stored is None:  # a model that fails at its first crop leaves nothing behind
+        _check_alone_and_among(run, model, labels, crop, found)
+        _check_against_stored(run, model, path)
+        attrs = {"long_name": "embedding of the reference crop"}
+        group = store.group(path, model.fingerprint())
+        if group is None:
+            with journal.making(store.root, path):
+                group = store.make_group(path, model.fingerprint())
+                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+        else:  # it was lost, and the model is the same by what it embedded
+            array = f"{path}/reference_embedding"
+            journal.remove(store.root, array)
+            with journal.making(store.root, array):
+                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+    elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
+        raise StoreConflictError(
+            f"store {store.url!r} holds embeddings of another model by the name of "
+            f"{model.name!r}: the same crop is no longer embedded alike. Nothing was "
+            f"overwritten; use another name or store"
+        )
+    head = head_of(model.network, len(found))
+    if head is not None:
+        note = f"its {len(found)} outputs are those of {head!r}, by its name a classifier's head"
+        model.notes.extend([] if note in model.notes else [note])
+    for note in model.notes:
+        run.say(f"note: {model.name}: {note}")
+    return len(found)
+
+
+def _check_alone_and_among(
+    run: Run,
+    model: Model,
+    labels: npt.NDArray[np.int64],
+    crop: npt.NDArray[np.uint8],
+    alone: npt.NDArray[np.float32],
+) -> None:
+    """See that the companions of a crop in its batch do not change its embedding.
+
+    Modules are put into evaluation mode; functions may hide one that is not. The crop stands first
+    and last among crops of other brightness and contrast, for a batch of its own likes would have
+    statistics like its own, at several sizes and at that of the run.
+
+    Raises
+    ------
+    ModelError
+        If one does.
+    """
+    none = np.zeros((1, len(run.bands)), bool)
+    is_module = isinstance(model.network, torch.nn.Module)
+    sizes = {max(3, run.batch_of(model))} | (set() if is_module else {2, 3, 7})
+    rng = np.random.default_rng(0)
+    for size in sorted(sizes):
+        contrast = np.resize([1.0, 0.1, 0.5, 0.05], size - 1)[:, None, None, None]
+        level = np.resize([40, 215, 128, 90, 170], size - 1)[:, None, None, None]
+        noise = rng.uniform(-128, 128, (size - 1, *crop.shape[1:]))
+        companions = np.clip(level + contrast * noise, 0, 255).astype(np.uint8)
+        for place in (0, size - 1):
+            among = np.concatenate([companions[:place], crop, companions[place:]])
+            embedded = embed_block(model, among, none, labels, batch_size=size)[0][place, 0]
+            if len(embedded) != len(alone):
+                raise ModelError(
+                    f"model {model.name!r} returned {len(embedded)} features for one batch and "
+                    f"{len(alone)} for another"
+                )
+            if not cosine(embedded, alone) >= _SAME_MODEL:
+                raise ModelError(
+                    f"model {model.name!r} embeds a crop otherwise alone than among {size - 1} "
+                    f"others: it depends on chance, or on the batch, as a network in training mode "
+                    f"does; call eval() on it"
+                )
+
+
+def _check_against_stored(run: Run, model: Model, path: str) -> None:
+    """Hold a model whose reference embedding is lost against a face that it has embedded.
+
+    Raises
+    ------
+    StoreConflictError
+        If it is another model.
+    StoreError
+        If nothing can tell.
+    """
+    store = run.store
+    if f"{path}/intact/status" not in store.root:
+        journal.remove(store.root, path)  # begun by an earlier version, and killed at once
+        return
+    intact: zarr.Group = store.root[f"{path}/intact"]  # type: ignore[assignment]
+    status = store.read(intact, "status")
+    crops: Any = store.root.get(f"crops/{model.spec.template}")
+    known = isinstance(crops, zarr.Group) and "crop" in crops
+    done = np.flatnonzero(status == DONE)
+    if known and len(done):
+        done = done[store.read(crops, "status")[done] == DONE]
+    done = done[:4]
+    if not (status == DONE).any():
+        return
+    if not known or not len(done):
+        raise StoreError(
+            f"{path}/reference_embedding in store {store.url!r} is lost, and there are no "
+            f"crops to tell whether model {model.name!r} is the one that it holds: use "
+            f"another name or store"
+        )
+    none = np.zeros((1, len(run.bands)), bool)
+    labels = label_map(run.bands, model)
+    pixels = np.concatenate(
+        [store.read_rows(crops, "crop", done[i : i + 1]) for i in range(len(done))]
+    )
+    found = embed_block(model, pixels, none, labels, batch_size=1)[0][:, 0]
+    stored = np.concatenate(
+        [store.read_rows(intact, "embedding", done[i : i + 1]) for i in range(len(done))]
+    )
+    if found.shape != stored.shape or not (cosine(stored, found) >= _SAME_MODEL).any():
+        raise StoreConflictError(
+            f"store {store.url!r} holds embeddings of another model by the name of "
+            f"{model.name!r}. Nothing was overwritten; use another name or store"
+        )
+
+
+def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
+    """A crop with detail at many frequencies and in all channels, the same for ever."""
+    height, width = model.template.size
+    y, x = np.mgrid[0:height, 0:width]
+    channels = [128 + 100 * np.sin(x / 5 + i) * np.cos(y / 9 - i) for i in range(3)]
+    return np.stack(channels, axis=-1).astype(np.uint8)[None]

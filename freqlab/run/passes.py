@@ -1,0 +1,74 @@
+"""All forward passes of one model that a run needs, here or on a cluster."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from freqlab.engine.compilation import is_compiled
+from freqlab.engine.removals import Removals
+from freqlab.models.spec import Model
+from freqlab.run.blocks import embed_on_cluster
+from freqlab.run.context import Run, label_map
+from freqlab.run.crops import align_rows, check_any_usable, rows_to_align
+from freqlab.run.embeddings import Task, embed_rows, note_origin
+from freqlab.run.model_check import check_model
+from freqlab.run.nodes import bands_node, intact_node
+from freqlab.run.precision import measure_precision
+from freqlab.store.integrity import check_chunks
+
+__all__ = ["embed_faces"]
+
+
+def embed_faces(
+    run: Run,
+    model: Model,
+    masked: npt.NDArray[np.int64] | None,
+    chosen: npt.NDArray[np.bool_] | None = None,
+) -> None:
+    """Embed all faces untouched, and those at positions `masked`, if any, once per band.
+
+    With `chosen` ``(band,)`` only those bands are removed; the others are NaN, in a node of their
+    own. Faces that have no crop yet are read and aligned on the way. Workers do both; this thread
+    deals out the work, block by block, and writes what comes back. On a cluster whole blocks are
+    dealt out, and the workers write them.
+    """
+    labels = label_map(run.bands, model)
+    held = np.isin(np.arange(len(run.bands)), labels)
+    if chosen is not None and chosen.all():
+        chosen = None
+    held &= True if chosen is None else chosen
+    to_align = rows_to_align(run, model.template)
+    check_chunks(run.store.crops(model.spec.template), run.rows)
+    if len(to_align):  # faces that do not go with the call are found before anything is written
+        first = to_align[next(run.store.blocks(to_align))]
+        align_rows(run, first, model.template)
+        to_align = np.setdiff1d(to_align, first)
+    n_features = check_model(run, model, labels)
+    none, one_each = np.zeros((1, len(run.bands)), bool), np.eye(len(run.bands), dtype=bool)[held]
+
+    def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
+        check_chunks(node, rows)
+        pending = run.store.pending(node, rows, model.spec.template, but=to_align)
+        return Task(node, pending, Removals(model, removals, labels))
+
+    tasks = [task(intact_node(run, model, n_features), run.rows, none)]
+    if masked is not None:
+        node = bands_node(run, model, n_features, chosen)
+        if held.any():
+            tasks.append(task(node, run.rows[masked], one_each))
+    run.forward_passes.setdefault(model.name, 0)
+    rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
+    if len(rows) and run.cluster is not None:
+        embed_on_cluster(run, model, tasks, to_align, held, rows)
+    elif len(rows):
+        note_origin(run, model, tasks)  # before anything is done: nothing is pending afterwards
+        done_by = embed_rows(run, model, tasks, to_align, held, rows)
+        if is_compiled(done_by):
+            note_origin(run, done_by, tasks)
+    check_any_usable(run, model.template)
+    if masked is not None and model.original is not None:
+        measure_precision(run, model, node, held, run.rows[masked])

@@ -1,0 +1,424 @@
+"""What a run would compute, store and take, before it is begun."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.bands.radial import Bands, check_support, parse_bands, rings
+from freqlab.engine.pairing import SIDES
+from freqlab.engine.removals import Removals, block_parts
+from freqlab.errors import ParameterError, check_number
+from freqlab.faces.pairs import check_pairs
+from freqlab.faces.table import Faces
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.run.begin import begun, load_models
+from freqlab.run.context import Run, label_map
+from freqlab.run.crops import align_rows, rows_to_align
+from freqlab.store import journal
+from freqlab.store.chunks import open_root_if_there
+from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES
+from freqlab.store.locking import check_place
+from freqlab.store.run_store import node_name
+
+__all__ = ["ModelPlan", "Plan", "plan"]
+
+MANY = 10_000_000
+"""Faces of the large run that a plan tells of."""
+
+_BLOCK = 32  # faces per block of a new store
+_SAMPLE = 8  # faces that are aligned to see how long that takes
+_FACE_BYTES = 200  # of a face's names, landmarks, digests and status
+
+
+@dataclass(frozen=True)
+class ModelPlan:
+    """What a run would ask of one model.
+
+    Parameters
+    ----------
+    name
+        The model.
+    forward_passes
+        Images that the run would embed.
+    in_store
+        Embeddings that the store holds already.
+    n_bands
+        Bands that are removed one by one: those that hold a coefficient at its input size.
+    n_features
+        Length of an embedding.
+    n_to_align
+        Faces to read and cut out for its template, if no model before it does.
+    face_bytes
+        Stored per face, with all bands, in bytes.
+    pass_seconds, align_seconds
+        Of one worker for one forward pass, masking included, and for one face; NaN if not
+        measured.
+    """
+
+    name: str
+    forward_passes: int
+    in_store: int
+    n_bands: int
+    n_features: int
+    n_to_align: int
+    face_bytes: float
+    pass_seconds: float
+    align_seconds: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would compute, store and take; ``print`` it.
+
+    Parameters
+    ----------
+    n_faces, n_pairs
+        Faces and pairs of the run; no pairs: embeddings only.
+    bands
+        The bands.
+    workers
+        Workers that the times are for.
+    models
+        One plan per model.
+    stored_bytes
+        What the run would add to the store: ``faces``, ``crops``, ``embeddings``, ``influence``.
+    worker_memory
+        Most memory of this process so far, in bytes, the calibration included, which is about
+        what a worker takes; None if it cannot be told or was not calibrated.
+    """
+
+    n_faces: int
+    n_pairs: int
+    bands: Bands
+    workers: int
+    models: tuple[ModelPlan, ...]
+    stored_bytes: dict[str, int]
+    worker_memory: int | None
+
+    @property
+    def forward_passes(self) -> dict[str, int]:
+        """Images that the run would embed, per model."""
+        return {model.name: model.forward_passes for model in self.models}
+
+    @property
+    def seconds(self) -> float:
+        """Expected time of reading, aligning, masking and embedding; NaN if not calibrated."""
+        alone = sum(
+            m.forward_passes * m.pass_seconds + m.n_to_align * m.align_seconds for m in self.models
+        )
+        return alone / self.workers
+
+    def at_scale(self, n_faces: int = MANY) -> dict[str, float]:
+        """Forward passes, bytes and seconds of a new run over so many faces, all bands removed.
+
+        Its pairs are not part of it: similarities are a small share of the time, and as many
+        bytes as there are pairs, sides and bands.
+        """
+        passes = sum(n_faces * (1 + m.n_bands) for m in self.models)
+        of_face = sum((1 + m.n_bands) * m.pass_seconds + m.align_seconds for m in self.models)
+        return {
+            "forward_passes": passes,
+            "bytes": n_faces * (_FACE_BYTES + sum(m.face_bytes for m in self.models)),
+            "seconds": n_faces * of_face / self.workers,
+        }
+
+    def __str__(self) -> str:
+        return "\n".join(f"{head:<19} {text}" for head, text in self._lines())
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        pairs = f", {self.n_pairs:,} pairs" if self.n_pairs else ""
+        yield "run", f"{self.n_faces:,} faces{pairs}, {len(self.bands)} bands ({self.bands.key})"
+        for model in self.models:
+            text = f"{model.forward_passes:,} forward passes"
+            yield model.name, f"{text}; {model.in_store:,} are in the store already"
+        parts = ", ".join(f"{name} {_size(n)}" for name, n in self.stored_bytes.items() if n)
+        yield "to be stored", f"{_size(sum(self.stored_bytes.values()))} ({parts or 'nothing'})"
+        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
+        if not np.isnan(self.seconds):
+            yield "expected time", f"{_duration(self.seconds)} on {workers}, pairing aside"
+            for model in self.models:
+                text = f"{model.name}: {1 / model.pass_seconds:,.0f} forward passes/s"
+                if model.align_seconds:
+                    text += f", {1 / model.align_seconds:,.0f} faces aligned/s"
+                yield "", f"{text} per worker, measured on this machine"
+        if self.worker_memory is not None:
+            yield "memory per worker", f"about {_size(self.worker_memory)}"
+        scale = self.at_scale()
+        text = f"{scale['forward_passes']:,.0f} forward passes, {_size(scale['bytes'])}"
+        if not np.isnan(scale["seconds"]):
+            text += f", {_duration(scale['seconds'])} on {workers}"
+        yield "ten million faces", text
+
+
+def plan(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Sequence[str | os.PathLike[str] | Model | Embedder],
+    bands: Bands | str | None = None,
+    sides: Sequence[str] = SIDES,
+    store: str | os.PathLike[str] | None = None,
+    device: str = "auto",
+    batch_size: int | None = None,
+    keep_crops: bool | None = None,
+    upscale: bool = False,
+    which_face: str = "largest",
+    precision: str = "float32",
+    workers: int | None = None,
+    calibrate: float = 1.0,
+) -> Plan:
+    """Foretell what :func:`freqlab.influence` would compute, store and take; nothing is written.
+
+    Forward passes are exact, but for faces that turn out not to be readable or found. Faces that
+    failed before are not counted. Bytes are those of the arrays before compression, which makes
+    results up to a fifth smaller; crops count as a sample of them compresses. Time is that of a
+    sample on this machine, by one worker, over the number of workers; compiling and pairing are
+    left out.
+
+    Parameters
+    ----------
+    faces, models, bands, sides, device, batch_size, keep_crops, upscale, which_face, precision
+        As for :func:`freqlab.influence`.
+    pairs
+        As there; None for :func:`freqlab.embed`, which removes no band.
+    store
+        What is in this store counts as done. It is read only, and need not be there.
+    workers
+        Number of workers; by default the threads that would work in this process.
+    calibrate
+        Seconds of forward passes per model that the time is measured by; 0 for not at all.
+
+    Raises
+    ------
+    ParameterError, PairError, BandError
+        If an argument does not fit.
+    StoreError
+        If `store` is a file, or a folder of something else.
+    """
+    bands = rings() if bands is None else bands
+    bands = parse_bands(bands) if isinstance(bands, str) else bands
+    if not isinstance(bands, Bands):
+        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    if workers is not None:
+        check_number("workers", workers, at_least=1, whole=True)
+    check_number("calibrate", calibrate, at_least=0)
+    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    masked = None
+    if pairs is not None:
+        masked = np.zeros(len(faces), bool)
+        check_support(bands, [label_map(bands, model) for model in loaded])
+        positions = check_pairs(faces, pairs)
+        for column, side in enumerate(SIDES[:2]):
+            if side in sides or "both" in sides:
+                masked[positions[:, column]] = True
+    found = _Found(store, faces)
+    sample = faces.select(range(min(len(faces), _SAMPLE)))
+    with begun(
+        sample,
+        loaded,
+        None,
+        bands=bands,
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        which_face=which_face,
+        compile=False,
+        progress=False,
+    ) as run:
+        plans: list[ModelPlan] = []
+        stored = {"faces": _FACE_BYTES * found.n_new, "crops": 0, "embeddings": 0, "influence": 0}
+        aligned: set[str] = set()
+        for model in loaded:
+            planned, added = _plan_model(found, run, model, masked, calibrate, aligned)
+            plans.append(planned)
+            for kind, n_bytes in added.items():
+                stored[kind] += n_bytes
+            aligned.add(model.spec.template)
+        memory = _peak_memory() if calibrate else None
+        streams = max(run.workers.streams_of(model) for model in loaded)
+    n_pairs = 0 if pairs is None else len(pairs)
+    if n_pairs:
+        of_pair = 4 + 2 * 4 * len(sides) * len(bands)
+        stored["influence"] = n_pairs * (of_pair * len(loaded) + _PAIR_BYTES)
+    return Plan(
+        n_faces=len(faces),
+        n_pairs=n_pairs,
+        bands=bands,
+        workers=workers or streams,
+        models=tuple(plans),
+        stored_bytes=stored,
+        worker_memory=memory,
+    )
+
+
+_PAIR_BYTES = 17  # label, rows of both faces, genuine or not
+
+
+class _Found:
+    """What a store holds of the faces of a call."""
+
+    def __init__(self, store: str | os.PathLike[str] | None, faces: Faces) -> None:
+        self.root = None
+        if store is not None:
+            check_place(store)
+            self.root = open_root_if_there(store)
+        names: Any = []
+        if self._holds("faces"):
+            n_faces = int(cast(int, self.root["faces"].attrs["n_faces"]))  # type: ignore[index]
+            names = np.asarray(self.root["faces/face"][:n_faces])  # type: ignore[index]
+        attrs = {} if self.root is None else dict(self.root.attrs)
+        self.block_size = int(cast(int, attrs.get("block_size", _BLOCK)))
+        self._n_rows = len(names)
+        rows = pd.Index(names, dtype=object).get_indexer(pd.Index(faces.names, dtype=object))
+        new = rows < 0
+        self.n_new = int(new.sum())
+        self.rows = rows.copy()
+        self.rows[new] = len(names) + np.arange(self.n_new)
+
+    def status(self, path: str) -> npt.NDArray[np.int8]:
+        """Status of each face of the call in a node; pending where there is none."""
+        values = np.zeros(self._n_rows + self.n_new, np.int8)
+        if self._holds(path):
+            stored = np.asarray(self.root[f"{path}/status"][: self._n_rows])  # type: ignore[index]
+            values[: len(stored)] = stored
+        return values[self.rows]
+
+    def _holds(self, path: str) -> bool:
+        """Whether a node with a face axis is there, and not only begun."""
+        root = self.root
+        return root is not None and journal.counts(root, path) and f"{path}/status" in root
+
+    def new_blocks(self, had: npt.NDArray[np.bool_], will: npt.NDArray[np.bool_]) -> int:
+        """Blocks of which something will be stored, and nothing is."""
+        blocks = self.rows // self.block_size
+        return len(np.setdiff1d(blocks[will], blocks[had]))
+
+    def keeps_crops(self, template: str, keep: bool | None) -> bool:
+        """Whether the crops of a template are, or would be, stored."""
+        if self.root is not None and self._holds(f"crops/{template}"):
+            return f"crops/{template}/crop" in self.root
+        return keep is not False
+
+
+class _Measured(NamedTuple):
+    """What the calibration tells of a model."""
+
+    n_features: int
+    pass_seconds: float
+    align_seconds: float
+    crop_bytes: float
+
+
+def _measure(run: Run, model: Model, held: npt.NDArray[np.bool_], seconds: float) -> _Measured:
+    """Align a few faces, and embed one of them for so many seconds, on all workers at once."""
+    template = model.template
+    raw = float(3 * template.size[0] * template.size[1])
+    crops: Any = np.full((1, *template.size, 3), 128, np.uint8)
+    crops[:, ::7, ::5] = 30
+    align_seconds, crop_bytes = float("nan"), raw
+    if seconds:
+        rows = rows_to_align(run, template)
+        if len(rows):
+            align_rows(run, rows[:1], template)  # loads the detector
+            began = time.perf_counter()
+            _, cut = align_rows(run, rows, template)
+            align_seconds = (time.perf_counter() - began) / len(rows)
+            node: Any = run.store.crops(template.name)
+            if len(cut):
+                crops = np.rint(np.clip(cut[:1], 0, 255)).astype(np.uint8)
+            if "crop" in node and len(cut):
+                crop_bytes = node["crop"].nbytes_stored() / len(rows)
+    labels, batch = label_map(run.bands, model), run.batch_of(model)
+    one_each = np.eye(len(run.bands), dtype=bool)[held]
+    if not len(one_each):
+        one_each = np.zeros((1, len(run.bands)), bool)
+    sets = np.resize(one_each, (batch, len(run.bands)))
+    (part,) = block_parts(model, crops, Removals(model, sets, labels), batch_size=batch)
+    streams = run.workers.streams_of(model)
+
+    def all_at_once() -> int:
+        submit = run.workers.submit_for
+        results = [submit(model, lambda: part.run(model)) for _ in range(streams)]
+        return min(result.result().embeddings.shape[-1] for result in results)
+
+    n_features, n, began = all_at_once(), 0, time.perf_counter()
+    while time.perf_counter() - began < seconds:
+        all_at_once()
+        n += part.n_images
+    pass_seconds = (time.perf_counter() - began) / n if n else float("nan")
+    return _Measured(n_features, pass_seconds, align_seconds, crop_bytes)
+
+
+def _plan_model(
+    found: _Found,
+    run: Run,
+    model: Model,
+    masked: npt.NDArray[np.bool_] | None,
+    calibrate: float,
+    aligned: set[str],
+) -> tuple[ModelPlan, dict[str, int]]:
+    """The plan for one model, and the bytes that it adds to the store, by kind.
+
+    Embeddings are stored as they are, whole blocks at a time.
+    """
+    name, n_all = model.spec.template, len(run.bands)
+    held = np.isin(np.arange(n_all), label_map(run.bands, model))
+    measured = _measure(run, model, held, calibrate)
+    crops = found.status(f"crops/{name}")
+    tried_again = () if run.which_face == "only" else (SEVERAL_FACES,)
+    usable = ~np.isin(crops, sorted(set(FAILED) - set(tried_again)))
+    path, n_bands = f"embeddings/{node_name(model.name)}", int(held.sum())
+    intact = found.status(f"{path}/intact") == DONE
+    banded = found.status(f"{path}/{run.bands.key}") == DONE
+    wanted = usable & (masked if masked is not None else np.zeros_like(usable))
+    n_to_align = 0 if name in aligned else int((usable & (crops != DONE)).sum())
+    crop_bytes = measured.crop_bytes if found.keeps_crops(name, run.keep_crops) else 0.0
+    vector, of_bands = 4 * measured.n_features, 4 * n_all * (measured.n_features + 1)
+    blocks = found.new_blocks(intact, usable), found.new_blocks(banded, wanted)
+    in_embeddings = found.block_size * (vector * blocks[0] + of_bands * blocks[1])
+    planned = ModelPlan(
+        name=model.name,
+        forward_passes=int((usable & ~intact).sum()) + n_bands * int((wanted & ~banded).sum()),
+        in_store=int(intact.sum()) + n_bands * int((wanted & banded).sum()),
+        n_bands=n_bands,
+        n_features=measured.n_features,
+        n_to_align=n_to_align,
+        face_bytes=vector + of_bands + (0.0 if name in aligned else crop_bytes),
+        pass_seconds=measured.pass_seconds,
+        align_seconds=0.0 if name in aligned else measured.align_seconds,
+    )
+    return planned, {"crops": round(n_to_align * crop_bytes), "embeddings": in_embeddings}
+
+
+def _peak_memory() -> int | None:
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def _size(n: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB", "TB"):
+        if n < 1000 or unit == "TB":
+            return f"{n:,.0f} {unit}" if unit == "bytes" else f"{n:,.1f} {unit}"
+        n /= 1000
+    raise AssertionError
+
+
+def _duration(seconds: float) -> str:
+    for length, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.1f} {unit}"
+    return f"{seconds:,.1f} seconds"

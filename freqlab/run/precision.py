@@ -1,0 +1,65 @@
+"""What a lower precision does to influence, measured on a sample of faces."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from freqlab.attrs import to_json
+from freqlab.engine.pairing import pair_influence
+from freqlab.models.spec import Model
+from freqlab.run.context import Run
+from freqlab.run.samples import embed_sample
+from freqlab.store.layout import DONE
+
+__all__ = ["measure_precision"]
+
+_SAMPLE = 16  # faces; neighbours by two, so that some pairs are genuine where subjects adjoin
+
+
+def measure_precision(
+    run: Run,
+    model: Model,
+    node: zarr.Group,
+    held: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.int64],
+) -> None:
+    """Hold the influence of a model in lower precision against float32, once per node.
+
+    Sixteen faces are embedded again in float32; over all their pairs, probe masked, the node's
+    attributes get the largest |difference| of influence and the mean rank correlation of the
+    profiles over bands. The passes are not counted among the run's.
+    """
+    from scipy.stats import spearmanr
+
+    if "precision_error" in node.attrs or model.original is None or held.sum() < 2:
+        return
+    rows = np.unique(rows)
+    rows = rows[run.store.read(node, "status")[rows] == DONE]
+    if len(rows) < 2:
+        return
+    firsts = np.linspace(0, len(rows) - 2, min(len(rows), _SAMPLE // 2)).round().astype(int)
+    sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
+    profiles = []
+    for which in (model.original, model):
+        found = embed_sample(run, which, sample, held)
+        probe, reference = np.array(list(itertools.permutations(range(len(found.rows)), 2))).T
+        of_pair = (found.intact[probe], found.removed[probe])
+        partner = (found.intact[reference], found.removed[reference])
+        profiles.append(pair_influence(*of_pair, *partner, "probe").influence)
+    correlations = [spearmanr(*both).statistic for both in zip(*profiles, strict=True)]
+    error = {
+        "largest_difference": round(float(np.abs(profiles[0] - profiles[1]).max()), 6),
+        "rank_correlation": round(float(np.mean(correlations)), 4),
+        "faces": len(found.rows),
+        "pairs": len(probe),
+    }
+    node.attrs["precision_error"] = to_json(error)
+    run.say(
+        f"{model.name}: {model.precision} moves influence by up to "
+        f"{error['largest_difference']:.4f} (rank correlation of profiles "
+        f"{error['rank_correlation']:.3f}), on {error['pairs']} pairs of {error['faces']} faces"
+    )

@@ -1,0 +1,105 @@
+"""Less work where a tolerance allows it: broad bands first, fine ones only where they matter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.engine.pairing import pair_influence
+from freqlab.models.spec import Model
+from freqlab.run.context import Run, label_map
+from freqlab.run.samples import embed_sample
+
+__all__ = ["Refinement", "broad_run", "choose_bands", "measure_refinement"]
+
+_TOGETHER = 4  # bands that are removed together at first
+_SAMPLE = 32  # pairs on which the bands that were left out are computed all the same
+
+
+@dataclass
+class Refinement:
+    """Which bands are computed one by one, and what leaving out the others meant.
+
+    Parameters
+    ----------
+    tolerance
+        Influence of a broad band above which its bands are computed.
+    broad
+        Name of the result over the broad bands.
+    refined
+        Whether each band is computed, ``(band,)`` per model.
+    errors
+        Per model: the largest |influence| of a band that was left out, on how many pairs.
+    """
+
+    tolerance: float
+    broad: str
+    refined: dict[str, npt.NDArray[np.bool_]]
+    errors: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def broad_run(run: Run) -> Run:
+    """The same run over broad bands; it counts its forward passes with the other's."""
+    return dataclasses.replace(run, bands=run.bands.broad(_TOGETHER), band_nodes={})
+
+
+def choose_bands(run: Run, models: Sequence[Model], broad: str, tolerance: float) -> Refinement:
+    """Take the bands of those broad bands that moved a pair by more than the tolerance."""
+    influence: Any = run.store.root[f"influence/{broad}/influence"]
+    refined = {}
+    for m, model in enumerate(models):
+        largest = np.zeros(influence.shape[-1])
+        for start in range(0, influence.shape[1], influence.chunks[1]):
+            block = np.abs(influence[m, start : start + influence.chunks[1]])
+            largest = np.fmax(largest, np.nan_to_num(block).max(axis=(0, 1)))
+        refined[model.name] = np.repeat(largest > tolerance, _TOGETHER)[: len(run.bands)]
+        n_refined = int(refined[model.name].sum())
+        run.say(
+            f"{model.name}: {n_refined} of {len(run.bands)} bands are computed one by one, the "
+            f"others moved no pair by more than {tolerance:g}"
+        )
+    return Refinement(tolerance, broad, refined)
+
+
+def measure_refinement(
+    run: Run,
+    models: Sequence[Model],
+    refinement: Refinement,
+    positions: npt.NDArray[np.int32],
+    sides: Sequence[str],
+) -> None:
+    """Compute the bands that were left out on a sample of pairs, and note what they move.
+
+    The passes are not counted among the run's.
+    """
+    usable = positions[~run.failed()[positions].any(axis=1)]
+    chosen = np.unique(np.linspace(0, len(usable) - 1, min(_SAMPLE, len(usable))).astype(int))
+    rows = run.rows[usable[chosen]]
+    for model in models:
+        labels = label_map(run.bands, model)
+        left_out = ~refinement.refined[model.name] & np.isin(np.arange(len(run.bands)), labels)
+        if not left_out.any() or not len(rows):
+            refinement.errors[model.name] = {"largest_influence": 0.0, "pairs": len(rows)}
+            continue
+        found = embed_sample(run, model, np.unique(rows), left_out)
+        here = np.isin(rows, found.rows).all(axis=1)
+        probe, reference = np.searchsorted(found.rows, rows[here]).T
+        of_pair = (found.intact[probe], found.removed[probe])
+        partner = (found.intact[reference], found.removed[reference])
+        largest = 0.0
+        for side in sides:
+            moved = pair_influence(*of_pair, *partner, side).influence
+            largest = max(largest, float(np.abs(moved).max(initial=0.0)))
+        refinement.errors[model.name] = {
+            "largest_influence": round(largest, 6),
+            "pairs": int(here.sum()),
+        }
+        run.say(
+            f"{model.name}: the bands left out move {here.sum()} sample pairs by up to "
+            f"{largest:.4f}"
+        )

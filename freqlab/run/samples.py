@@ -1,0 +1,46 @@
+"""Embed a few faces once more, to measure what a shortcut does to influence."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.engine.removals import embed_block
+from freqlab.models.spec import Model
+from freqlab.run.context import Run, label_map
+from freqlab.run.crops import read_crops
+
+__all__ = ["Sample", "embed_sample"]
+
+
+class Sample(NamedTuple):
+    """Faces embedded apart from the run's own."""
+
+    rows: npt.NDArray[np.int64]
+    """Those that could be had: a photograph may be gone by now ``(face,)``."""
+    intact: npt.NDArray[np.float32]
+    """``(face, feature)``."""
+    removed: npt.NDArray[np.float32]
+    """With one of the bands removed each, ``(face, band, feature)``."""
+
+
+def embed_sample(
+    run: Run, model: Model, rows: npt.NDArray[np.int64], bands: npt.NDArray[np.bool_]
+) -> Sample:
+    """Embed faces, by their rows in increasing order, untouched and without each of some bands.
+
+    The passes are not counted among the run's.
+    """
+    read = [read_crops(run, rows[block], model) for block in run.store.blocks(rows)]
+    one_each = np.eye(len(run.bands), dtype=bool)[bands]
+    removals = np.concatenate([np.zeros((1, len(run.bands)), bool), one_each])
+    embeddings = embed_block(
+        model,
+        np.concatenate([crops for _, crops in read]),
+        removals,
+        label_map(run.bands, model),
+        batch_size=run.batch_of(model),
+    ).embeddings
+    return Sample(np.concatenate([kept for kept, _ in read]), embeddings[:, 0], embeddings[:, 1:])

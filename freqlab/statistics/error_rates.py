@@ -1,0 +1,469 @@
+"""Scores, error rates and thresholds of face verification (ISO/IEC 19795-1 terms)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from freqlab.errors import ParameterError, check_number
+
+__all__ = [
+    "FMRS",
+    "Comparisons",
+    "FoldAccuracy",
+    "accuracy_by_folds",
+    "all_comparisons",
+    "check_fmr",
+    "compare_all",
+    "compare_pairs",
+    "comparisons_needed",
+    "cosines_of",
+    "d_prime",
+    "equal_error_rate",
+    "error_curve",
+    "impostor_thresholds",
+    "is_usable",
+    "threshold_at_fmr",
+]
+
+FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
+"""False match rates at which every result carries its models' thresholds."""
+
+Floats = npt.NDArray[np.floating]
+
+_SCORES_PER_STEP = 1 << 18
+_FINE_BINS = 1 << 16
+
+
+class Comparisons(NamedTuple):
+    """Scores of comparison trials, and who was compared.
+
+    Parameters
+    ----------
+    scores
+        Cosine similarities ``(n,)``, -1..1.
+    reference, probe
+        Positions of the two faces ``(n,)``.
+    subjects
+        Subject of each face ``(face,)``, numbers from 0 on.
+    """
+
+    scores: npt.NDArray[np.float32]
+    reference: npt.NDArray[np.int32]
+    probe: npt.NDArray[np.int32]
+    subjects: npt.NDArray[np.int32]
+
+    @property
+    def genuine(self) -> npt.NDArray[np.bool_]:
+        """Whether both faces are of one subject ``(n,)``."""
+        return np.asarray(self.subjects[self.reference] == self.subjects[self.probe])
+
+    @property
+    def n_subjects(self) -> int:
+        """Number of subjects among all faces, compared or not."""
+        return int(self.subjects.max(initial=-1)) + 1
+
+    def select(self, chosen: npt.NDArray[Any]) -> Comparisons:
+        """Some of the comparisons."""
+        return Comparisons(
+            self.scores[chosen], self.reference[chosen], self.probe[chosen], self.subjects
+        )
+
+    @property
+    def by_kind(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Scores of genuine and of impostor comparisons."""
+        genuine = self.genuine
+        return self.scores[genuine], self.scores[~genuine]
+
+
+class FoldAccuracy(NamedTuple):
+    """Accuracy by the protocol of Labeled Faces in the Wild."""
+
+    mean: float
+    """Mean over the folds, 0..1."""
+    standard_error: float
+    """Standard deviation over the folds, over the root of their number."""
+    by_fold: npt.NDArray[np.float64]
+    thresholds: npt.NDArray[np.float64]
+    """The threshold of each fold, best on the others."""
+
+
+def compare_all(
+    embeddings: Floats,
+    subjects: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.object_],
+) -> Comparisons:
+    """Compare every face with every other, once; faces of one source are not compared.
+
+    The earlier face of a pair is the reference, the later one the probe.
+
+    Parameters
+    ----------
+    embeddings
+        ``(n, feature)``; faces with NaN are left out.
+    subjects
+        ``(n,)``.
+    sources
+        ``(n,)``: the photograph a face goes back to.
+    """
+    parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
+    for scores, once, rows, others in _score_blocks(embeddings, sources):
+        i, j = np.nonzero(once)
+        parts.append((scores[once], rows[i], others[j]))
+    scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return Comparisons(scored, reference, probe, _codes(subjects))
+
+
+def impostor_thresholds(
+    embeddings: Floats,
+    subjects: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.object_],
+    fmrs: Sequence[float] = FMRS,
+) -> tuple[list[float], int]:
+    """Thresholds at fixed false match rates over all impostor comparisons, in bounded memory.
+
+    The scores are made twice: once to count them in fine bins, once to look into the bins that
+    hold a threshold.
+
+    Parameters
+    ----------
+    embeddings, subjects, sources
+        As for :func:`compare_all`.
+    fmrs
+        False match rates, between 0 and 1.
+
+    Returns
+    -------
+    thresholds : list of float
+        As :func:`threshold_at_fmr` gives them; NaN where a rate is not resolved.
+    n_impostor : int
+        Number of impostor comparisons.
+    """
+    codes = _codes(subjects)
+
+    def impostors() -> Iterator[npt.NDArray[np.float32]]:
+        for scores, once, rows, others in _score_blocks(embeddings, sources):
+            once &= codes[rows, None] != codes[others]
+            yield scores[once]
+
+    counts = np.zeros(_FINE_BINS, np.int64)
+    for scores in impostors():
+        counts += np.bincount(_fine_bin(scores), minlength=_FINE_BINS)
+    n_impostor = int(counts.sum())
+    # comparisons in a bin or above it
+    above = np.cumsum(counts[::-1])[::-1]
+    wanted: set[int] = set()
+    for fmr in fmrs:
+        if n_impostor >= comparisons_needed(fmr):
+            holder = int(np.flatnonzero(above > _allowed(fmr, n_impostor))[-1])
+            higher = np.flatnonzero(counts[holder + 1 :])
+            wanted |= {holder, *(holder + 1 + higher[:1])}
+    chosen = np.isin(np.arange(_FINE_BINS), list(wanted))
+    held = [scores[chosen[_fine_bin(scores)]] for scores in impostors()] if wanted else []
+    inside = np.sort(np.concatenate([np.empty(0, np.float32), *held]))
+    bins = _fine_bin(inside)
+    thresholds = []
+    for fmr in fmrs:
+        if n_impostor < comparisons_needed(fmr):
+            thresholds.append(math.nan)
+            continue
+        allowed = _allowed(fmr, n_impostor)
+        holder = int(np.flatnonzero(above > allowed)[-1])
+        # of those in this bin or a kept one above, so many are still allowed to match
+        beyond = int(above[holder + 1]) if holder + 1 < _FINE_BINS else 0
+        in_bin = inside[bins == holder]
+        refused = in_bin[len(in_bin) - 1 - (allowed - beyond)]
+        thresholds.append(_between(refused, inside[inside > refused]))
+    return thresholds, n_impostor
+
+
+def _allowed(fmr: float, n_impostor: int) -> int:
+    """So many impostor comparisons may match."""
+    return math.floor(fmr * n_impostor + 1e-9)
+
+
+def _between(refused: np.floating[Any], accepted: Floats) -> float:
+    """Half-way, so that rounding in another order of summation does not change a decision."""
+    lowest = accepted.min() if len(accepted) else np.nextafter(refused, np.inf)
+    return float((np.float64(refused) + np.float64(lowest)) / 2)
+
+
+def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
+    """Number of the bin of each score; higher scores never have lower numbers."""
+    place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
+    return np.clip(place, 0, _FINE_BINS - 1, out=place).astype(np.int64)
+
+
+def _score_blocks(
+    embeddings: Floats, sources: npt.NDArray[np.object_]
+) -> Iterator[
+    tuple[
+        npt.NDArray[np.float32],
+        npt.NDArray[np.bool_],
+        npt.NDArray[np.int32],
+        npt.NDArray[np.int32],
+    ]
+]:
+    """Scores of some faces with all later ones, a bounded number at a time.
+
+    Yields scores ``(row, other)``, where a comparison is to be made ``(row, other)``, and the
+    positions of both kinds of faces.
+    """
+    usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
+    vectors = _unit(embeddings[usable])
+    source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
+    start = 0
+    while start < len(vectors):
+        stop = start + max(1, _SCORES_PER_STEP // (len(vectors) - start))
+        rows, others = np.arange(len(vectors))[start:stop], np.arange(start, len(vectors))
+        scores = vectors[start:stop] @ vectors[start:].T
+        once = (others > rows[:, None]) & (source[rows, None] != source[others])
+        yield np.clip(scores, -1, 1, out=scores), once, usable[rows], usable[others]
+        start = stop
+
+
+def compare_pairs(
+    embeddings: Floats, subjects: npt.NDArray[np.object_], pairs: npt.NDArray[np.integer]
+) -> Comparisons:
+    """Compare listed pairs of faces.
+
+    Parameters
+    ----------
+    embeddings
+        ``(n, feature)``; pairs with a face that has NaN are left out.
+    subjects
+        ``(n,)``.
+    pairs
+        Positions of probe and reference ``(pair, 2)``.
+    """
+    probe, reference = pairs.T.astype(np.int32)
+    every = Comparisons(cosines_of(embeddings, pairs), reference, probe, _codes(subjects))
+    return every.select(is_usable(embeddings)[pairs].all(axis=1))
+
+
+def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Cosine similarities of listed pairs ``(pair, 2)``; NaN where a face has no embedding."""
+    vectors = _unit(embeddings)
+    scores = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
+    return np.clip(scores, -1, 1)
+
+
+def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
+    """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
+    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
+
+
+def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
+    vectors: npt.NDArray[np.float32] = embeddings.astype(np.float32)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vectors /= np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None]
+    return vectors
+
+
+def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:
+    return np.unique(subjects.astype(str), return_inverse=True)[1].astype(np.int32)
+
+
+def all_comparisons(
+    embeddings: Floats,
+    subjects: npt.NDArray[np.object_],
+    sources: npt.NDArray[np.object_],
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Cosine similarities of every face with every other, each pair once.
+
+    Parameters
+    ----------
+    embeddings
+        ``(n, feature)``; faces with NaN are left out.
+    subjects
+        ``(n,)``.
+    sources
+        ``(n,)``: the photograph a face goes back to; faces of one source are not compared.
+
+    Returns
+    -------
+    genuine, impostor : numpy.ndarray
+        Similarities, -1..1.
+    """
+    return compare_all(embeddings, subjects, sources).by_kind
+
+
+def check_fmr(fmr: float) -> None:
+    """Refuse false match rates at which results carry no threshold.
+
+    Raises
+    ------
+    ParameterError
+        Saying which there are.
+    """
+    check_number("fmr", fmr, above=0)
+    if not np.isclose(fmr, FMRS, rtol=1e-6).any():
+        allowed = ", ".join(f"{rate:g}" for rate in FMRS)
+        raise ParameterError(f"fmr={fmr!r} has no threshold in results; allowed: {allowed}")
+
+
+def comparisons_needed(rate: float) -> int:
+    """Comparisons from which on an error rate is resolved: ten expected errors.
+
+    Raises
+    ------
+    ParameterError
+        If the rate is not between 0 and 1.
+    """
+    if not 0 < rate < 1:
+        raise ParameterError(f"an error rate of {rate!r} must lie between 0 and 1")
+    return math.ceil(round(10 / rate, 6))
+
+
+def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
+    """The threshold at which the false match rate is highest without exceeding `fmr`.
+
+    A comparison is a match when its similarity is at or above the threshold.
+
+    Parameters
+    ----------
+    impostor
+        Similarities of impostor comparisons.
+    fmr
+        False match rate, between 0 and 1.
+
+    Returns
+    -------
+    float
+        NaN where there are fewer than :func:`comparisons_needed` comparisons.
+    """
+    scores = impostor[np.isfinite(impostor)]
+    if len(scores) < comparisons_needed(fmr):
+        return math.nan
+    place = len(scores) - _allowed(fmr, len(scores)) - 1
+    highest_refused = np.partition(scores, place)[place]
+    return _between(highest_refused, scores[scores > highest_refused])
+
+
+def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
+    """The error rate at which FMR and FNMR are equal, interpolated between thresholds.
+
+    The rates are step functions of the threshold; where they cross within a step, the crossing
+    of the straight line between its two ends is taken, so that the direction in which
+    thresholds are swept makes no difference.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Similarities; NaN are left out.
+
+    Returns
+    -------
+    float
+        0..1; NaN if either kind is missing.
+    """
+    _, fmr, fnmr = error_curve(genuine, impostor)
+    if np.isnan(fmr).any() or np.isnan(fnmr).any():
+        return math.nan
+    after = int(np.argmax(fnmr >= fmr))  # the last threshold has fnmr 1 and fmr 0
+    if after == 0 or fnmr[after] == fmr[after]:
+        return float(fnmr[after])
+    gap_before, gap_after = fmr[after - 1] - fnmr[after - 1], fnmr[after] - fmr[after]
+    share = gap_before / (gap_before + gap_after)
+    return float(fnmr[after - 1] + share * (fnmr[after] - fnmr[after - 1]))
+
+
+def error_curve(
+    genuine: Floats, impostor: Floats
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """False match and false non-match rates at every threshold that makes a difference.
+
+    A comparison is a match when its similarity is at or above the threshold. What ROC and DET
+    curves are drawn from.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Similarities; NaN are left out.
+
+    Returns
+    -------
+    thresholds, fmr, fnmr : numpy.ndarray
+        ``(n,)``, in order of the thresholds, the last of which is infinite. Rates are NaN where
+        there is no such comparison.
+    """
+    genuine = np.sort(genuine[np.isfinite(genuine)])
+    impostor = np.sort(impostor[np.isfinite(impostor)])
+    thresholds = np.append(np.unique(np.concatenate([genuine, impostor])), np.inf)
+    with np.errstate(invalid="ignore"):
+        fnmr = np.searchsorted(genuine, thresholds) / np.float64(len(genuine))
+        fmr = 1 - np.searchsorted(impostor, thresholds) / np.float64(len(impostor))
+    return thresholds.astype(np.float64), fmr, fnmr
+
+
+def d_prime(genuine: Floats, impostor: Floats) -> float:
+    """Distance of the mean similarities over the root of the mean of their variances.
+
+    NaN with fewer than two comparisons of either kind, or without spread.
+    """
+    genuine, impostor = (scores[np.isfinite(scores)] for scores in (genuine, impostor))
+    if min(len(genuine), len(impostor)) < 2:
+        return math.nan
+    spread = math.sqrt((genuine.var(dtype=float) + impostor.var(dtype=float)) / 2)
+    gap = float(genuine.mean(dtype=float) - impostor.mean(dtype=float))
+    return gap / spread if spread > 0 else math.nan
+
+
+def accuracy_by_folds(
+    scores: Floats, genuine: npt.NDArray[np.bool_], folds: npt.NDArray[np.integer]
+) -> FoldAccuracy:
+    """Accuracy by the protocol of Labeled Faces in the Wild (Huang et al. 2007, View 2).
+
+    For each fold, the threshold that is most accurate on the other folds decides; of several such
+    thresholds the middle of the widest stretch is taken.
+
+    Parameters
+    ----------
+    scores
+        Similarities ``(n,)``; a pair without one (NaN) counts as wrong.
+    genuine
+        ``(n,)``.
+    folds
+        ``(n,)``.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two folds.
+    """
+    names = np.unique(folds)
+    if len(names) < 2:
+        raise ParameterError(f"folds={names.tolist()!r}: an accuracy needs two folds or more")
+    accuracies, thresholds = np.empty(len(names)), np.empty(len(names))
+    for k, fold in enumerate(names):
+        here = folds == fold
+        thresholds[k] = _most_accurate(scores[~here], genuine[~here])
+        decided = np.isfinite(scores[here])
+        right = (scores[here] >= thresholds[k]) == genuine[here]
+        known = np.isfinite(thresholds[k])
+        accuracies[k] = (right & decided).mean() if known else np.nan
+    error = float(accuracies.std(ddof=1) / math.sqrt(len(names)))
+    return FoldAccuracy(float(accuracies.mean()), error, accuracies, thresholds)
+
+
+def _most_accurate(scores: Floats, genuine: npt.NDArray[np.bool_]) -> float:
+    """The threshold with most right decisions."""
+    usable = np.isfinite(scores)
+    order = np.argsort(scores[usable], kind="stable")
+    values, is_genuine = scores[usable][order].astype(float), genuine[usable][order]
+    if len(values) == 0:
+        return math.nan
+    # below every value, between each two, above all
+    refused_genuine = np.concatenate([[0], np.cumsum(is_genuine)])
+    refused_impostor = np.concatenate([[0], np.cumsum(~is_genuine)])
+    right = refused_impostor + is_genuine.sum() - refused_genuine
+    edges = np.concatenate([[values[0] - 1], values, [values[-1] + 1]])
+    width = np.diff(edges)
+    right = np.where(width > 0, right, -1)  # no threshold lies between equal scores
+    best = np.flatnonzero(right == right.max())
+    widest = best[np.argmax(width[best])]
+    return float((edges[widest] + edges[widest + 1]) / 2)

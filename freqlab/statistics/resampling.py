@@ -1,0 +1,353 @@
+"""Intervals over subjects: comparisons share people, so they are not independent.
+
+Owen's pigeonhole bootstrap (Owen 2007, *The pigeonhole bootstrap*): subjects are drawn with
+replacement; a genuine comparison weighs the count of its subject, an impostor comparison the
+product of both counts. Percentile intervals. Where no error was observed, the upper bound is the
+one-sided 3 / number of subjects (the rule of three).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+from scipy import sparse
+
+from freqlab.errors import ParameterError, check_number
+from freqlab.statistics.error_rates import Comparisons, d_prime, equal_error_rate
+
+__all__ = [
+    "check_draws",
+    "d_prime_interval",
+    "draw_subjects",
+    "eer_interval",
+    "mean_with_interval",
+    "means_over_pairs",
+    "percentiles",
+    "rate_interval",
+    "rates_at",
+    "subject_codes",
+    "with_interval",
+]
+
+Floats = npt.NDArray[np.float64]
+
+# How far around the equal error rate, as a factor of it, thresholds are tried in each draw.
+_AROUND = 6
+_GRID = 800
+_DRAWS_PER_STEP = 64
+
+
+def check_draws(n_draws: int, level: float, seed: int) -> None:
+    """Refuse numbers by which no interval can be drawn.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument.
+    """
+    check_number("n_draws", n_draws, at_least=1, whole=True)
+    check_number("seed", seed, at_least=0, whole=True)
+    check_number("level", level, above=0)
+    if level >= 1:
+        raise ParameterError(f"level={level!r} must lie between 0 and 1")
+
+
+def draw_subjects(n_subjects: int, n_draws: int, seed: int) -> npt.NDArray[np.int64]:
+    """How often each subject is drawn, ``(draw, subject)``."""
+    rng = np.random.default_rng(seed)
+    if n_subjects == 0:
+        return np.zeros((n_draws, 0), np.int64)
+    return rng.multinomial(n_subjects, np.full(n_subjects, 1 / n_subjects), size=n_draws)
+
+
+def percentiles(values: Floats, level: float) -> tuple[float, float]:
+    """The interval that holds `level` of the draws; NaN where none is finite."""
+    finite = values[np.isfinite(values)]
+    if len(finite) == 0:
+        return math.nan, math.nan
+    lower, upper = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    return float(lower), float(upper)
+
+
+def means_over_pairs(
+    values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
+) -> tuple[Floats, Floats]:
+    """Mean over pairs, as observed and in each draw; NaN are left out.
+
+    Parameters
+    ----------
+    values
+        ``(pair, quantity)``.
+    subjects
+        Numbers of the two subjects of each pair ``(2, pair)``.
+    draws
+        From :func:`draw_subjects`.
+
+    Returns
+    -------
+    observed : numpy.ndarray
+        ``(quantity,)``; NaN where there is no value.
+    drawn : numpy.ndarray
+        ``(draw, quantity)``.
+    """
+    if len(values) == 0:
+        return np.full(values.shape[1], np.nan), np.full((len(draws), values.shape[1]), np.nan)
+    filled, present = np.nan_to_num(values), np.isfinite(values).astype(float)
+    one_subject = subjects[0] == subjects[1]
+
+    def mean(weights: npt.NDArray[np.floating]) -> Floats:
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.asarray((weights @ filled) / (weights @ present))
+
+    drawn = [
+        mean(part[:, subjects[0]] * np.where(one_subject, 1.0, part[:, subjects[1]]))
+        for part in _steps(draws)
+    ]
+    return mean(np.ones((1, len(values))))[0], np.concatenate(drawn)
+
+
+def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
+    """What was observed and its percentile interval over draws.
+
+    Parameters
+    ----------
+    observed
+        Any shape.
+    drawn
+        The same in each draw, ``(draw, ...)``; draws that are NaN are left out.
+    level
+        Coverage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., 3)``: value, lower, upper; bounds are NaN where every draw is.
+    """
+    found = np.full((observed.size, 3), np.nan)
+    found[:, 0] = observed.ravel()
+    flat = drawn.reshape(len(drawn), -1)
+    some = np.isfinite(flat).any(axis=0) & np.isfinite(found[:, 0])
+    if some.any():
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        found[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
+    return found.reshape(*observed.shape, 3)
+
+
+def subject_codes(data: xr.Dataset) -> npt.NDArray[np.int64]:
+    """Numbers of the two subjects of each pair of a result ``(2, pair)``."""
+    subjects = np.stack([data[f"{end}_subject"].to_numpy() for end in ("probe", "reference")])
+    return np.unique(subjects.astype(str), return_inverse=True)[1].reshape(subjects.shape)
+
+
+def mean_with_interval(
+    values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer], level: float
+) -> Floats:
+    """Mean over pairs, the first axis, with its interval over subjects.
+
+    Parameters
+    ----------
+    values
+        ``(pair, ...)``; NaN are left out.
+    subjects, draws
+        As for :func:`means_over_pairs`.
+    level
+        Coverage.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., 3)``: value, lower, upper; bounds are NaN where all pairs are of one subject.
+    """
+    flat = values.reshape(len(values), math.prod(values.shape[1:]))
+    observed, drawn = means_over_pairs(flat, subjects, draws)
+    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
+        drawn = np.full_like(drawn, np.nan)
+    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
+
+
+def rate_interval(
+    errors: float, rates: Floats, n_subjects: int, level: float
+) -> tuple[float, float]:
+    """Interval of an error rate from its draws.
+
+    Parameters
+    ----------
+    errors
+        The rate that was observed.
+    rates
+        The rate in each draw.
+    n_subjects
+        Number of subjects with such comparisons; of one subject nothing follows for others.
+    level
+        Coverage.
+    """
+    if not math.isfinite(errors) or n_subjects < 2:
+        return math.nan, math.nan
+    if errors == 0:
+        return 0.0, min(1.0, 3 / n_subjects)
+    return percentiles(rates, level)
+
+
+def rates_at(
+    comparisons: Comparisons,
+    thresholds: Floats,
+    draws: npt.NDArray[np.integer],
+    *,
+    genuine: bool,
+) -> Floats:
+    """Error rates at fixed thresholds in each bootstrap draw.
+
+    Parameters
+    ----------
+    comparisons
+        The comparisons.
+    thresholds
+        ``(threshold,)``.
+    draws
+        From :func:`draw_subjects`, over all ``comparisons.n_subjects``.
+    genuine
+        Whether false non-match rates are wanted, or false match rates.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(draw, threshold)``; NaN for a draw without such a comparison, and for a threshold that
+        is NaN.
+    """
+    kind = comparisons.select(comparisons.genuine == genuine)
+    usable = np.isfinite(thresholds)
+    found = np.full((len(draws), len(thresholds)), np.nan)
+    if not usable.any() or len(kind.scores) == 0:
+        return found
+    order = np.argsort(thresholds[usable])
+    edges = thresholds[usable][order]
+    # number of thresholds at or below a score: those at which it is a match
+    bins = np.searchsorted(edges, kind.scores.astype(np.float64), side="right")
+    total = _total_weights(kind, draws)
+    # comparisons that err at no threshold count in the total only
+    erring = bins < len(edges) if genuine else bins > 0
+    wrong = kind.select(erring)
+    wrong_bins = bins[erring]
+    one, other = wrong.subjects[wrong.reference], wrong.subjects[wrong.probe]
+    rates = np.empty((len(draws), len(edges)))
+    for d, counts in enumerate(draws.astype(float)):
+        weights = counts[one]
+        if not genuine:
+            weights = weights * counts[other]
+        histogram = np.bincount(wrong_bins, weights=weights, minlength=len(edges) + 1)
+        if genuine:  # refused by threshold k: fewer than k + 1 thresholds at or below
+            rates[d] = np.cumsum(histogram)[:-1]
+        else:
+            rates[d] = np.cumsum(histogram[::-1])[::-1][1:]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rates /= total[:, None]
+    columns = np.flatnonzero(usable)[order]
+    found[:, columns] = rates
+    return found
+
+
+def eer_interval(
+    comparisons: Comparisons,
+    draws: npt.NDArray[np.integer],
+    level: float,
+) -> tuple[float, float, float]:
+    """Equal error rate with its interval over subjects.
+
+    In each draw the rates are taken on a grid of thresholds around the equal error rate, and
+    interpolated between them.
+
+    Returns
+    -------
+    value, lower, upper : float
+        0..1; NaN where one kind of comparison is missing.
+    """
+    genuine, impostor = comparisons.by_kind
+    value = equal_error_rate(genuine, impostor)
+    n_subjects = _fewest_subjects(comparisons)
+    if not math.isfinite(value) or n_subjects < 3:  # of two, one draw alone has impostors
+        return value, math.nan, math.nan
+    if value == 0:
+        return 0.0, *rate_interval(0.0, np.empty(0), n_subjects, level)
+    spread = min(1.0, _AROUND * value + 20 / len(impostor))
+    lowest = float(np.quantile(impostor, 1 - spread))
+    highest = float(np.quantile(genuine, min(1.0, _AROUND * value + 20 / len(genuine))))
+    low, high = min(lowest, highest), max(lowest, highest)
+    grid = np.linspace(low, np.nextafter(high, np.inf), _GRID)
+    fnmr = rates_at(comparisons, grid, draws, genuine=True)
+    fmr = rates_at(comparisons, grid, draws, genuine=False)
+    difference = fnmr - fmr
+    found = np.full(len(draws), np.nan)
+    for d, gap in enumerate(difference):
+        if not np.isfinite(gap).all():
+            continue
+        after = int(np.argmax(gap >= 0)) if (gap >= 0).any() else len(gap) - 1
+        before = max(0, after - 1)
+        step = gap[after] - gap[before]
+        share = -gap[before] / step if step > 0 else 0.0
+        found[d] = fnmr[d, before] + np.clip(share, 0, 1) * (fnmr[d, after] - fnmr[d, before])
+    return value, *percentiles(found, level)
+
+
+def d_prime_interval(
+    comparisons: Comparisons, draws: npt.NDArray[np.integer], level: float
+) -> tuple[float, float, float]:
+    """Interval of d' over subjects, from the weighted moments of each draw.
+
+    Returns
+    -------
+    value, lower, upper : float
+    """
+    value = d_prime(*comparisons.by_kind)
+    is_genuine = comparisons.genuine
+    if not math.isfinite(value) or _fewest_subjects(comparisons) < 3:
+        return value, math.nan, math.nan
+    moments = []
+    for chosen in (is_genuine, ~is_genuine):
+        kind = comparisons.select(chosen)
+        scores = kind.scores.astype(float)
+        total, first, second = (
+            _weighted_sums(kind, values, draws) for values in (scores**0, scores, scores**2)
+        )
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = first / total
+            moments.append((mean, second / total - mean**2))
+    (mean, variance), (other_mean, other_variance) = moments
+    with np.errstate(invalid="ignore", divide="ignore"):
+        drawn = (mean - other_mean) / np.sqrt((variance + other_variance) / 2)
+    return value, *percentiles(drawn, level)
+
+
+def _fewest_subjects(comparisons: Comparisons) -> int:
+    """Number of subjects with genuine, or with impostor comparisons, whichever is less."""
+    fewest = []
+    for kind in (comparisons.genuine, ~comparisons.genuine):
+        part = comparisons.select(kind)
+        faces = np.concatenate([part.reference, part.probe])
+        fewest.append(len(np.unique(part.subjects[faces])))
+    return min(fewest)
+
+
+def _total_weights(kind: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
+    """Sum of the weights of all comparisons of one kind in each draw ``(draw,)``."""
+    return _weighted_sums(kind, np.ones(len(kind.scores)), draws)
+
+
+def _weighted_sums(kind: Comparisons, values: Floats, draws: npt.NDArray[np.integer]) -> Floats:
+    """Sum of values of comparisons of one kind, weighted, in each draw ``(draw,)``."""
+    n = kind.n_subjects
+    one, other = kind.subjects[kind.reference], kind.subjects[kind.probe]
+    if len(values) == 0:
+        return np.zeros(len(draws))
+    if one[0] == other[0]:
+        return draws.astype(float) @ np.bincount(one, weights=values, minlength=n)
+    between = sparse.coo_array((values, (one, other)), shape=(n, n)).tocsr()
+    return np.concatenate([(part * (between @ part.T).T).sum(axis=1) for part in _steps(draws)])
+
+
+def _steps(draws: npt.NDArray[np.integer]) -> Iterator[Floats]:
+    for start in range(0, len(draws), _DRAWS_PER_STEP):
+        yield draws[start : start + _DRAWS_PER_STEP].astype(float)

@@ -1,0 +1,43 @@
+"""Columns of faces as a store keeps them: numbers, or text, with a way to be missing."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from freqlab.faces.table import Faces
+
+__all__ = ["equal_values", "is_missing", "stored_columns"]
+
+
+def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
+    """Columns of a table of faces as they are stored: numbers as float64, the rest as text."""
+    columns: dict[str, npt.NDArray[Any]] = {"subject": faces.subjects}
+    columns["aligned"] = np.full(len(faces), faces.aligned or "no", object)
+    for name, values in faces.table.items():
+        if name == "subject" or values.isna().all():  # a column without a value has no kind yet
+            continue
+        if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
+            columns[str(name)] = values.to_numpy(np.float64)
+        else:
+            text = values.astype(object).where(values.notna(), "").map(str)
+            if name == "path":  # a file's name may be no text
+                text = text.map(lambda path: os.fsencode(path).decode("utf-8", "backslashreplace"))
+            columns[str(name)] = text.to_numpy(object)
+    return columns
+
+
+def is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whether each value is missing: empty text, or NaN."""
+    return np.asarray(values == "" if values.dtype == object else np.isnan(values), dtype=bool)
+
+
+def equal_values(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Whether values are equal, each; NaN equals NaN."""
+    if a.dtype == object or b.dtype == object:
+        return np.asarray(a.astype(object) == b.astype(object), dtype=bool)
+    return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)), dtype=bool)

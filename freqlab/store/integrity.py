@@ -1,0 +1,539 @@
+"""Find what is damaged in a store: held against its record of digests, and against itself."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+from zarr.core.sync import sync
+
+from freqlab.attrs import from_json
+from freqlab.errors import StoreError
+from freqlab.store import journal
+from freqlab.store.chunks import (
+    arrays_of,
+    open_root,
+    opened,
+    place_of,
+    reaching,
+    read,
+    rows_without_chunk,
+)
+from freqlab.store.consistency import contradictions
+from freqlab.store.layout import DONE
+from freqlab.store.places import plain_store
+from freqlab.store.recheck import recheck
+from freqlab.store.records import (
+    NODE,
+    Entry,
+    Record,
+    entry_of,
+    get_many,
+    holds,
+    is_description,
+    is_placed,
+    load_record,
+    parent_of,
+)
+
+__all__ = ["Damage", "Survey", "check", "check_chunks", "survey"]
+
+
+class Damage(NamedTuple):
+    """One thing that is wrong with a store.
+
+    Parameters
+    ----------
+    node
+        Path of the group, such as ``"crops/arcface"``.
+    array
+        Name of the array in it; empty for the group itself.
+    chunk
+        Position of the chunk in the array; None if something else than a chunk is damaged.
+    what
+        What is wrong, such as ``"is gone"``.
+    """
+
+    node: str
+    array: str
+    chunk: tuple[int, ...] | None
+    what: str
+
+    def __str__(self) -> str:
+        place = f"{self.node}/{self.array}".strip("/") or "the run itself"
+        if self.chunk is None:
+            return f"{place}: {self.what}"
+        return f"{place}, chunk {'/'.join(map(str, self.chunk))}: {self.what}"
+
+
+class Survey(NamedTuple):
+    """All that was found in a store.
+
+    Parameters
+    ----------
+    damages
+        What is wrong, with the key that it is about; empty for what concerns no single key.
+    unknown
+        Keys that no run wrote and that no reader of runs sees.
+    partial
+        Keys that killed writers left half written.
+    elsewhere
+        Of damaged keys, one that holds what should be in their place.
+    record
+        What the store must hold.
+    descriptions
+        Of all nodes as they should be, by path.
+    counts
+        ``chunks`` that were read, arrays ``without_checksums`` and ``not_covered`` by digests,
+        results whose ``thresholds`` and ``influence`` were computed again.
+    """
+
+    damages: list[tuple[Damage, str]]
+    unknown: list[str]
+    partial: list[str]
+    elsewhere: dict[str, str]
+    record: Record
+    descriptions: dict[str, dict[str, Any]]
+    counts: dict[str, int]
+
+    def text_of(self, path: str) -> bytes:
+        """The description of a node as it should be."""
+        return json.dumps(self.descriptions[path], indent=2).encode()
+
+    def attributes_of(self, path: str) -> dict[str, Any]:
+        """The attributes of a node as they should be; empty if it is not known."""
+        found = self.descriptions.get(path, {}).get("attributes", {})
+        return found if isinstance(found, dict) else {}
+
+
+def check(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read all of a run and hold it against its record, its checksums and itself.
+
+    The run keeps a digest of each chunk and a copy of each description (``zarr.json``), by the
+    place where they belong. So a chunk that was changed, exchanged, copied from elsewhere or lost
+    is found, and so is a description that was edited. Beyond that, lengths and faces of all
+    arrays are held against each other, thresholds are computed again from the embeddings (of up
+    to 5,000 faces), and so is a sample of the influence of each result. In parts of a run that are
+    older than such records, the chunks' CRC-32C or decoders decide.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each damage: ``node``, ``array``, ``chunk``, ``what``; empty if all is well.
+        ``attrs["chunks"]`` counts what was read; ``attrs["not_covered"]`` the arrays of which
+        not all chunks have a digest, ``attrs["without_checksums"]`` those in which a changed
+        value cannot be told; ``attrs["partial_files"]`` what writers that were killed left
+        behind, which does no harm; ``attrs["unknown"]`` lists files that no run wrote, which are
+        left alone; ``attrs["unfinished"]`` says what was begun and not finished, which the next
+        call that writes does; ``attrs["thresholds"]`` and ``attrs["influence"]`` count what was
+        computed again.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    found = survey(place_of(path))
+    table = pd.DataFrame([damage for damage, _ in found.damages], columns=list(Damage._fields))
+    table.attrs = {"partial_files": len(found.partial), "unknown": found.unknown}
+    table.attrs["unfinished"] = journal.said_unfinished(found.attributes_of(""))
+    table.attrs.update(found.counts)
+    return table
+
+
+def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
+    """See that no chunk is gone of what a node has done; by looking, not by reading.
+
+    Raises
+    ------
+    StoreError
+        If one is.
+    """
+    done = rows[read(opened(node, "status"))[rows] == DONE]
+    for name in arrays_of(node):
+        gone = rows_without_chunk(opened(node, name), done)
+        if len(gone):
+            raise StoreError(
+                f"{node.path}/{name} in the store lacks chunk(s) of {len(gone):,} faces that were "
+                f"done: `freqlab run --repair` and fl.influence(..., repair=True) compute them "
+                f"again"
+            )
+
+
+def survey(url: str) -> Survey:
+    """Find all that is wrong with a store.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or nothing says any more what it held.
+    """
+    _check_is_run(url)
+    with reaching(url):
+        return _Surveying(url).all()
+
+
+def _check_is_run(url: str) -> None:
+    """Refuse what is no run; one whose own description is lost may have a record of it."""
+    try:
+        root = open_root(url)
+        if root.attrs.get("format") == "freqlab-run":
+            return
+        fault = StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
+    except StoreError as error:
+        fault = error
+    try:
+        record = sync(load_record(plain_store(url, read_only=True)))
+    except Exception:
+        raise fault from fault.__cause__
+    if "zarr.json" not in record.accepted:
+        raise fault from fault.__cause__
+
+
+class _Surveying:
+    """The work of one survey."""
+
+    def __init__(self, url: str) -> None:
+        self.url, self.store = url, plain_store(url, read_only=True)
+        self.damages: dict[tuple[Any, ...], tuple[Damage, str]] = {}
+        self.held: dict[str, Entry] = {}
+        names = ("chunks", "not_covered", "without_checksums", "thresholds", "influence")
+        self.counts = dict.fromkeys(names, 0)
+
+    def all(self) -> Survey:
+        """Look at everything."""
+        self.record = sync(load_record(self.store))
+        keys = set(sync(self._keys()))
+        partial = sorted(key for key in keys if key.endswith(".partial"))
+        keys = {key for key in keys if key not in partial and not key.startswith(f"{NODE}/")}
+        wrong = sync(self._wrong(sorted(keys | set(self.record.accepted))))
+        void = self._void()
+        keys = {key for key in keys if not void(key)}
+        wrong = [key for key in wrong if not void(key)]
+        if wrong:  # a writer may have been at work between one look and the other
+            self.record = sync(load_record(self.store))
+            wrong = sync(self._wrong(wrong))
+        self.descriptions = self._descriptions()
+        elsewhere = self._note_wrong(wrong)
+        unknown = self._sort_out(keys - set(self.record.accepted))
+        self._check_record()
+        self._count(keys)
+        self._check_older(keys)
+        self._check_contents()
+        found = list(self.damages.values())
+        return Survey(
+            found, unknown, partial, elsewhere, self.record, self.descriptions, self.counts
+        )
+
+    def add(
+        self, node: str, array: str, chunk: tuple[int, ...] | None, what: str, key: str = ""
+    ) -> None:
+        """Note a damage, once per place."""
+        self.damages.setdefault((node, array, chunk), (Damage(node, array, chunk, what), key))
+
+    def _void(self) -> Callable[[str], bool]:
+        """Which keys do not count, for what they belong to is being made or removed."""
+        entry = self.held.get("zarr.json")
+        known = [e for e in self.record.accepted.get("zarr.json", []) if isinstance(e, dict)]
+        if known and not (entry and holds(entry, known)):
+            entry = known[-1]
+        attributes = entry.get("attributes") if isinstance(entry, dict) else None
+        return journal.void_below(attributes if isinstance(attributes, dict) else {})
+
+    async def _keys(self) -> list[str]:
+        return [key async for key in self.store.list_prefix("")]
+
+    async def _wrong(self, keys: list[str]) -> list[str]:
+        """Those of some keys that do not hold what the record says; all are read."""
+        wrong, accepted = [], self.record.accepted
+        async for key, content in get_many(self.store, keys):
+            self.held[key] = entry_of(key, content)
+            if key in accepted and not holds(self.held[key], accepted[key]):
+                wrong.append(key)
+        return wrong
+
+    def _descriptions(self) -> dict[str, dict[str, Any]]:
+        """Descriptions of all nodes by path: as recorded, else as they are there."""
+        found = {}
+        void = self._void()
+        for key in filter(is_description, {*self.held, *self.record.accepted}):
+            if void(key):
+                continue
+            entry = self.held.get(key)
+            known = [e for e in self.record.accepted.get(key, []) if isinstance(e, dict)]
+            document = entry if not known or holds(entry, known) else known[-1]
+            if isinstance(document, dict):
+                found[key.rpartition("/")[0]] = document
+        return found
+
+    def _attributes(self, path: str) -> dict[str, Any]:
+        found = self.descriptions.get(path, {}).get("attributes", {})
+        return found if isinstance(found, dict) else {}
+
+    def _kind(self, path: str) -> str:
+        return str(self.descriptions.get(path, {}).get("node_type", ""))
+
+    def _place(self, path: str) -> tuple[str, str]:
+        """A node as the table of damages names it: a group, or an array in a group."""
+        above, _, name = path.rpartition("/")
+        return (above, name) if self._kind(path) == "array" else (path, "")
+
+    def _array_of(self, key: str) -> str:
+        """Path of the array in whose grid a key lies as a chunk; empty if there is none."""
+        path, at = _position(key)
+        if at is None or self._kind(path) != "array":
+            return ""
+        shape, chunks = _grid(self.descriptions[path])
+        inside = len(at) == len(shape) and all(
+            i < -(-n // size) for i, n, size in zip(at, shape, chunks, strict=True)
+        )
+        return path if inside else ""
+
+    def _note_wrong(self, wrong: list[str]) -> dict[str, str]:
+        """Say of each key what is wrong; return where its content lies instead."""
+        places = {e: key for key, e in self.held.items() if isinstance(e, str)}
+        owners: dict[str, str] = {}
+        for key, accepted in self.record.accepted.items() if wrong else ():
+            owners |= {e: key for e in accepted if isinstance(e, str)}
+        elsewhere = {}
+        for key in wrong:
+            accepted, entry = self.record.accepted[key], self.held[key]
+            if is_description(key):
+                what = f"its description (zarr.json) {_difference(entry, accepted)}"
+                self.add(*self._place(key.rpartition("/")[0]), None, what, key)
+                continue
+            what = "is gone" if entry is None else "is not what was written there"
+            if isinstance(entry, str) and entry in owners:
+                what += f", but what was written to {owners[entry]}"
+            for expected in accepted:
+                if isinstance(expected, str) and expected in places:
+                    elsewhere[key] = places[expected]
+            path, at = _position(key)
+            self.add(*path.rpartition("/")[::2], at, what, key)
+        return elsewhere
+
+    def _sort_out(self, keys: set[str]) -> list[str]:
+        """Of keys in no record, note what readers take for the run's; return the others."""
+        unknown = []
+        known, lost = self.record.accepted, set(self.record.lost)
+        groups = {
+            k.rpartition("/")[0] for k in known if self._kind(k.rpartition("/")[0]) == "group"
+        }
+        foreign: set[str] = set()
+        for key in sorted(keys, key=lambda key: (not is_description(key), key)):
+            path, at = _position(key)
+            above, _, name = path.rpartition("/")
+            if not self.record.whole or parent_of(key) in lost:
+                if not self._is_placed_here(key, path, at):
+                    unknown.append(key)
+            elif is_description(key) and self._kind(path) == "array" and above in groups:
+                self.add(above, name, None, "is an array that no run wrote", key)
+                foreign.add(path)
+            elif self._array_of(key) and f"{path}/zarr.json" in known:
+                self.add(above, name, at, "was not written by a run", key)
+            elif path not in foreign:
+                unknown.append(key)
+        return unknown
+
+    def _is_placed_here(self, key: str, path: str, at: tuple[int, ...] | None) -> bool:
+        """Whether a key without a record may be of a run; its description may be lost."""
+        if not is_placed(key, self.held[key]) or (at is None and not is_description(key)):
+            return False
+        if at is not None and path not in self.descriptions:
+            above, _, name = path.rpartition("/")
+            self.add(above, name, None, "its description (zarr.json) is gone", f"{path}/zarr.json")
+        elif at is not None:
+            return bool(self._array_of(key))
+        elif not isinstance(self.held[key], dict):
+            place = _place_of_older(path)
+            self.add(*place, None, "its description (zarr.json) cannot be read", key)
+        return True
+
+    def _check_record(self) -> None:
+        attributes = self._attributes("")
+        own = attributes.get("store_id")
+        others = {key for key in self.held if key != "zarr.json" and not key.endswith(".partial")}
+        if not self.record.there and own is not None and others:
+            self.add(NODE, "", None, "the digests of the run are gone", NODE)
+        for node in self.record.lost:
+            self.add(node, "", None, "the digests of what is in it are gone, or damaged", NODE)
+        for fault in self.record.faults:
+            self.add(fault, "", None, "the digests in it were changed, or cannot be read", NODE)
+        for name, store_id in self.record.store_ids.items():
+            if store_id not in (None, own):
+                self.add(
+                    f"{NODE}/{name}", "", None, "is of a run that wrote to another store", NODE
+                )
+        if "forgetting" in attributes:
+            what = "a person is half removed: whatever writes to the run next finishes that"
+            self.add("", "", None, what)
+
+    def _count(self, keys: set[str]) -> None:
+        arrays = {p: d for p, d in self.descriptions.items() if d.get("node_type") == "array"}
+        uncovered = {_position(key)[0] for key in keys - set(self.record.accepted)}
+        self.counts["chunks"] = sum(bool(self._array_of(key)) for key in keys)
+        self.counts["not_covered"] = len(uncovered & set(arrays))
+        for document in arrays.values():
+            names = [codec.get("name") for codec in document.get("codecs", [])]
+            self.counts["without_checksums"] += "crc32c" not in names
+
+    def _check_older(self, keys: set[str]) -> None:
+        """Check chunks without a digest by what they have: checksums, or decoders."""
+        if self.record.whole and not self.record.lost:
+            return
+        damaged = {damage[:2] for damage, _ in self.damages.values() if damage.chunk is None}
+        for path, document in sorted(self.descriptions.items()):
+            above, _, name = path.rpartition("/")
+            if not is_placed(f"{path}/zarr.json", document):
+                continue
+            if self.record.whole and above not in self.record.lost:
+                continue
+            if self._kind(path) == "group" or (above, name) in damaged or not above:
+                continue
+            try:
+                self._check_older_array(above, name, document, keys)
+            except StoreError as error:
+                self.add(
+                    above, name, None, f"its description (zarr.json) {error}", f"{path}/zarr.json"
+                )
+        parents = {p.rpartition("/")[0] for p in self.descriptions if p}
+        for path in () if self.record.whole else sorted(parents - set(self.descriptions)):
+            if is_placed(f"{path}/zarr.json"):
+                what = "its description (zarr.json) is gone"
+                self.add(*_place_of_older(path), None, what, f"{path}/zarr.json")
+
+    def _check_older_array(
+        self, above: str, name: str, document: dict[str, Any], keys: set[str]
+    ) -> None:
+        path = f"{above}/{name}"
+        try:
+            array = zarr.open_array(self.store, path=path, mode="r")
+        except Exception as error:  # whatever damaged JSON makes its reader raise
+            raise StoreError(f"cannot be read ({error})") from error
+        required = self._required_blocks(above, name, array)
+        shape = list(array.shape)
+        if shape:
+            shape[0] = journal.length_said(self._attributes(""), above, shape[0])
+        for chunk in itertools.product(
+            *[range(-(-n // size)) for n, size in zip(shape, array.chunks, strict=True)]
+        ):
+            key = f"{path}/{array.metadata.encode_chunk_key(chunk)}"
+            if key in self.record.accepted:
+                continue
+            if key not in keys:
+                if required is None or chunk[0] in required:
+                    self.add(above, name, chunk, "is gone", key)
+                continue
+            try:
+                array.get_block_selection(chunk)
+            except Exception as error:  # each codec raises an error of its own
+                self.add(above, name, chunk, str(error) or type(error).__name__, key)
+
+    def _required_blocks(self, above: str, name: str, array: zarr.Array[Any]) -> set[int] | None:
+        """Along the first axis, the chunks that must be there; None for all."""
+        attributes = self._attributes(above)
+        if above == "faces":
+            return (
+                None if name == "face" or name in from_json(attributes.get("whole", [])) else set()
+            )
+        if f"{above}/status" in self.descriptions:
+            try:
+                status = np.asarray(
+                    zarr.open_array(self.store, path=f"{above}/status", mode="r")[:]
+                )
+            except Exception:  # is reported for itself, and all of its blocks are done again
+                return set()
+            return set((np.flatnonzero(status == DONE) // array.chunks[0]).tolist())
+        if above.startswith("influence/"):
+            codecs = [c.get("name") for c in self.descriptions[f"{above}/{name}"]["codecs"]]
+            return None if attributes.get("complete") and "crc32c" in codecs else set()
+        return None
+
+    def _check_contents(self) -> None:
+        """Hold what is sound for itself against everything else."""
+        broken = {damage.node for damage, _ in self.damages.values()}
+        if broken & {"", "faces"}:
+            return
+        root = open_root(self.url)
+        for node, array, what in contradictions(root, broken):
+            self.add(node, array, None, what)
+        found_so_far = [damage for damage, _ in self.damages.values()]
+        if any(
+            damage.node.startswith(("faces", "embeddings"))
+            or (damage.node.startswith("crops") and damage.array in ("", "status"))
+            for damage in found_so_far
+        ):
+            return
+        if "forgetting" in root.attrs:  # thresholds are those of all, embeddings of some
+            return
+        broken = {damage.node for damage, _ in self.damages.values()}
+        found = recheck(root, broken)
+        self.counts["thresholds"], self.counts["influence"] = found.thresholds, found.influence
+        for node, array, what in found.differences:
+            self.add(node, array, None, what)
+
+
+def _position(key: str) -> tuple[str, tuple[int, ...] | None]:
+    """Path of the node that a key belongs to, and, if it is a chunk, where."""
+    match = re.fullmatch(r"(.+)/c((?:/\d+)*)", key)
+    if match:
+        return match[1], tuple(int(i) for i in match[2].split("/")[1:])
+    return key.rpartition("/")[0], None
+
+
+def _place_of_older(path: str) -> tuple[str, str]:
+    """A node without a record whose description is damaged: a group, or an array in one."""
+    depth = {"crops": 1, "influence": 1, "embeddings": 2, "": 0}.get(path.split("/")[0], 0)
+    above, _, name = path.rpartition("/")
+    is_group = len(above.split("/")) * bool(above) <= depth and above != "faces"
+    return (path, "") if is_group else (above, name)
+
+
+def _grid(document: dict[str, Any]) -> tuple[list[int], list[int]]:
+    """Shape and chunks of an array, by its description."""
+    try:
+        shape = [int(n) for n in document["shape"]]
+        return shape, [
+            max(1, int(n)) for n in document["chunk_grid"]["configuration"]["chunk_shape"]
+        ]
+    except (KeyError, TypeError, ValueError):
+        return [], []
+
+
+def _difference(found: Entry, accepted: list[Entry]) -> str:
+    """How a description differs from what it should be."""
+    if found is None:
+        return "is gone"
+    if not isinstance(found, dict):
+        return "cannot be read"
+    known = [e for e in accepted if isinstance(e, dict)]
+    if not known:
+        return "was put there by no run"
+    return f"was edited: {_first_difference(known[-1], found)}"
+
+
+def _first_difference(expected: Any, found: Any, at: str = "") -> str:
+    if isinstance(expected, dict) and isinstance(found, dict):
+        for key in sorted({*expected, *found}):
+            if expected.get(key) != found.get(key) or (key in expected) != (key in found):
+                below = f"{at}.{key}".lstrip(".")
+                if key not in found:
+                    return f"{below} is gone"
+                if key not in expected:
+                    return f"{below} was added"
+                return _first_difference(expected[key], found[key], below)
+    texts = [text if len(text) <= 60 else f"{text[:59]}…" for text in map(repr, (found, expected))]
+    return f"{at} is {texts[0]} in place of {texts[1]}"

@@ -1,0 +1,266 @@
+"""Changes of a store that take several steps, so that it may end between any two of them.
+
+One file is replaced by a rename: it is there whole or not at all. A change of several files is
+announced before its first step and struck out with its last, each in one write of the attributes
+of the store's root (``unfinished``, JSON text). There are three kinds:
+
+``discard``
+    Nodes and arrays that are being made or removed: what lies there does not count.
+``grow``
+    Nodes whose arrays are being made longer, with the length that counts until then.
+``move``
+    Nodes that were made aside and are whole, and the places which they take.
+
+Whoever writes to the store next brings it to an end with :func:`recover`: removes what is to be
+discarded, cuts what grew, and moves what is to be moved. That may be stopped, too. Readers leave
+out what does not count.
+
+This holds for a process that is killed, whose operations the system has seen in their order. It
+holds for a loss of power as far as the file system keeps the order of renames, and what is in a
+file before its rename; nothing here waits for the disk. Where it does not, checksums show it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypedDict, cast
+
+import numpy as np
+import zarr
+
+from freqlab.errors import StoreError
+from freqlab.store.chunks import (
+    arrays_of,
+    child_names,
+    copy_folder,
+    holds_files,
+    opened,
+    read,
+    remove_folder,
+    rows_without_chunk,
+)
+
+__all__ = [
+    "check_empty",
+    "counts",
+    "cut",
+    "growing",
+    "length_of",
+    "length_said",
+    "make_group",
+    "making",
+    "recover",
+    "remove",
+    "replacing",
+    "said_unfinished",
+    "unfinished",
+    "void_below",
+]
+
+_KEY = "unfinished"
+_ASIDE = "aside"  # where nodes are made that take the place of others
+
+
+class _State(TypedDict):
+    discard: list[str]
+    grow: dict[str, int]
+    move: list[list[str]]
+
+
+def unfinished(root: zarr.Group) -> list[str]:
+    """What a store says of changes that were begun and not brought to an end, as text."""
+    return said_unfinished(root.attrs)
+
+
+def said_unfinished(attributes: Mapping[str, Any]) -> list[str]:
+    """As :func:`unfinished`, of the attributes of a store's root."""
+    state = _said(attributes)
+    return [
+        *(f"{path} is being made or removed" for path in state["discard"]),
+        *(f"{path} is being made longer than {n:,} rows" for path, n in state["grow"].items()),
+        *(f"{path} is being replaced" for _, path in state["move"]),
+    ]
+
+
+def counts(root: zarr.Group, path: str) -> bool:
+    """Whether what lies at a path of the store counts; it does not while it is made or removed."""
+    return not void_below(root.attrs)(path)
+
+
+def void_below(attributes: Mapping[str, Any]) -> Callable[[str], bool]:
+    """Which paths do not count, by the attributes of a store's root."""
+    state = _said(attributes)
+    void = (_ASIDE, *state["discard"], *(target for _, target in state["move"]))
+    below = tuple(f"{one}/" for one in void)
+    return lambda path: path in void or path.startswith(below)
+
+
+def length_of(root: zarr.Group, path: str, length: int) -> int:
+    """How many rows of a node count of those that its arrays have."""
+    return length_said(root.attrs, path, length)
+
+
+def length_said(attributes: Mapping[str, Any], path: str, length: int) -> int:
+    """As :func:`length_of`, by the attributes of a store's root."""
+    return min(length, _said(attributes)["grow"].get(path, length))
+
+
+def recover(root: zarr.Group) -> None:
+    """Bring to an end what was begun; the caller holds the lock."""
+    while (state := _state(root))["discard"] or state["grow"] or state["move"]:
+        for path, length in state["grow"].items():
+            node = root.get(path)
+            if isinstance(node, zarr.Group):
+                cut(node, cast(int, node.attrs.get("n_faces", length)))
+        for path in state["discard"]:
+            remove_folder(root.store, path)
+        for source, target in state["move"]:
+            remove_folder(root.store, target)
+            copy_folder(root.store, source, target)
+        _write(root, {"discard": [_ASIDE] if state["move"] else [], "grow": {}, "move": []})
+
+
+@contextlib.contextmanager
+def making(root: zarr.Group, *paths: str) -> Iterator[None]:
+    """Make nodes, or arrays of nodes; they count when all of them are made.
+
+    What is left of a body that raises does not count, and is removed by who writes next.
+
+    Raises
+    ------
+    StoreError
+        If something lies there already which no reader can tell.
+    """
+    for path in paths:
+        check_empty(root, path)
+        _require_groups_above(root, path)
+    state = _state(root)
+    state["discard"] += paths
+    _write(root, state)
+    yield
+    state = _state(root)
+    state["discard"] = [path for path in state["discard"] if path not in paths]
+    _write(root, state)
+
+
+def check_empty(root: zarr.Group, path: str) -> None:
+    """See that nothing lies at a path of the store, but for a group without anything in it.
+
+    Raises
+    ------
+    StoreError
+        If something does: then a description is lost that was there.
+    """
+    there = child_names(root.store, path)
+    if any(name != "zarr.json" and holds_files(root.store, f"{path}/{name}") for name in there):
+        raise StoreError(
+            f"{path!r} in the store is damaged (its description, zarr.json, is gone or empty): "
+            f"`freqlab info --verify` lists what is, `freqlab run --repair` and "
+            f"fl.influence(..., repair=True) compute it again"
+        )
+
+
+def make_group(root: zarr.Group, path: str, attributes: dict[str, Any]) -> zarr.Group:
+    """Make a group with its attributes, in one write if those above it are there."""
+    _require_groups_above(root, path)
+    above, _, name = path.rpartition("/")
+    return _group(root, above).create_group(name, attributes=attributes)
+
+
+def remove(root: zarr.Group, *paths: str) -> None:
+    """Remove nodes, or arrays of nodes, and all below them."""
+    there = [path for path in paths if holds_files(root.store, path)]
+    if not there:
+        return
+    state = _state(root)
+    state["discard"] += there
+    _write(root, state)
+    for path in there:
+        remove_folder(root.store, path)
+    state = _state(root)
+    state["discard"] = [path for path in state["discard"] if path not in there]
+    _write(root, state)
+
+
+@contextlib.contextmanager
+def growing(root: zarr.Group, path: str, length: int) -> Iterator[None]:
+    """Make the arrays of a node longer; until that is done, so many of their rows count.
+
+    Of a node with ``n_faces`` in its attributes those count, also when this is stopped.
+    """
+    state = _state(root)
+    state["grow"][path] = length
+    _write(root, state)
+    yield
+    state = _state(root)
+    del state["grow"][path]
+    _write(root, state)
+
+
+@contextlib.contextmanager
+def replacing(root: zarr.Group, path: str) -> Iterator[str]:
+    """Make a node aside, at the path that is yielded, and let it take the place of another.
+
+    There is always one of the two that is whole, and it is known which.
+    """
+    aside = f"{_ASIDE}/{path}"
+    state = _state(root)
+    state["discard"].append(_ASIDE)
+    _write(root, state)
+    _require_groups_above(root, aside)
+    yield aside
+    state = _state(root)
+    state["discard"].remove(_ASIDE)
+    state["move"].append([aside, path])
+    _write(root, state)
+    recover(root)
+
+
+def cut(node: zarr.Group, length: int) -> None:
+    """Cut the arrays of a node that are longer, and leave nothing behind their last row."""
+    for name in sorted(arrays_of(node), key=lambda name: name != "status"):
+        array = opened(node, name)
+        if array.shape[0] <= length:
+            continue
+        size = array.chunks[0]
+        stop = min(array.shape[0], -(-length // size) * size)
+        if length < stop and not len(rows_without_chunk(array, np.array([length], np.int64))):
+            with contextlib.suppress(StoreError):  # damaged: is found, and made anew, as a whole
+                read(array, slice(length, stop))
+                array[length:stop] = array.fill_value
+        array.resize((length, *array.shape[1:]))
+
+
+def _group(root: zarr.Group, path: str) -> zarr.Group:
+    found = root[path] if path else root
+    if not isinstance(found, zarr.Group):
+        raise StoreError(f"{path} in the store is not a group")
+    return found
+
+
+def _require_groups_above(root: zarr.Group, path: str) -> None:
+    """Make the groups that a node lies in, from above, each in one write."""
+    parts = path.split("/")[:-1]
+    for i in range(len(parts)):
+        above = "/".join(parts[: i + 1])
+        if above not in root:
+            _group(root, "/".join(parts[:i])).create_group(parts[i])
+
+
+def _state(root: zarr.Group) -> _State:
+    return _said(root.attrs)
+
+
+def _said(attributes: Mapping[str, Any]) -> _State:
+    empty: _State = {"discard": [], "grow": {}, "move": []}
+    text = attributes.get(_KEY)
+    return empty if text is None else {**empty, **json.loads(str(text))}
+
+
+def _write(root: zarr.Group, state: _State) -> None:
+    attrs = {name: value for name, value in root.attrs.items() if name != _KEY}
+    if any(state.values()):
+        attrs[_KEY] = json.dumps({name: value for name, value in state.items() if value})
+    root.attrs.put(attrs)

@@ -1,0 +1,113 @@
+"""What the arrays of a run hold: status codes, and the columns along its faces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+__all__ = [
+    "BAD_LANDMARKS",
+    "DONE",
+    "FACE_COLUMNS",
+    "FAILED",
+    "FLAGS",
+    "FORGOTTEN",
+    "IMPLAUSIBLE",
+    "KEPT_RESULTS",
+    "NO_FACE",
+    "NO_FILE",
+    "NUMBER",
+    "PENDING",
+    "REMOVED_RMS_ATTRS",
+    "SEVERAL_FACES",
+    "TEXT",
+    "TOO_LARGE",
+    "TOO_SMALL",
+    "UNREADABLE",
+    "Column",
+]
+
+REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
+
+KEPT_RESULTS = ("saliency", "sets")
+"""Groups of what studies computed: asked for again, it is computed again."""
+
+PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
+SEVERAL_FACES, IMPLAUSIBLE, TOO_LARGE = range(8, 11)
+FLAGS = {
+    PENDING: "not computed",
+    DONE: "ok",
+    UNREADABLE: "unreadable image",
+    NO_FACE: "no face found",
+    BAD_LANDMARKS: "unusable landmarks",
+    NO_FILE: "no such file",
+    TOO_SMALL: "face smaller than the resolution",
+    FORGOTTEN: "forgotten",
+    SEVERAL_FACES: "several faces in the photograph",
+    IMPLAUSIBLE: "implausible landmarks",
+    TOO_LARGE: "more pixels than FREQLAB_MOST_PIXELS allows",
+}
+"""Meaning of the ``status`` codes, in ``/faces`` and in every node with a face axis."""
+FAILED = tuple(code for code in FLAGS if code not in (PENDING, DONE))
+
+_STATUS_ATTRS = {
+    "long_name": "status",
+    "flag_values": list(FLAGS),
+    "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
+}
+
+
+class Column(NamedTuple):
+    """One array of a node with a face axis: everything but the number of faces."""
+
+    dims: tuple[str, ...] = ()
+    shape: tuple[int, ...] = ()
+    dtype: Any = "float32"
+    fill: Any = None
+    attrs: Mapping[str, Any] = {}
+    packed: bool = True  # not worth it for embeddings: 8 % smaller, and slower to read and write
+
+
+FACE_COLUMNS = {
+    "status": Column(dtype="int8", fill=PENDING, attrs=_STATUS_ATTRS),
+    "landmarks": Column(
+        ("point", "xy"),
+        (5, 2),
+        fill=float("nan"),
+        attrs={
+            "long_name": "five points: eyes, nose, corners of the mouth, viewer's left first",
+            "units": "pixels of the photograph",
+        },
+    ),
+    "landmarks_given": Column(
+        dtype="bool", fill=False, attrs={"long_name": "landmarks were given, not detected"}
+    ),
+    "box": Column(
+        ("edge",),
+        (4,),
+        fill=float("nan"),
+        attrs={
+            "long_name": "detected box: left, top, right, bottom",
+            "units": "pixels of the photograph",
+        },
+    ),
+    "faces_found": Column(
+        dtype="int16",
+        fill=-1,
+        attrs={"long_name": "faces the detector found; -1: it was not asked", "units": "1"},
+    ),
+    "which_face": Column(
+        dtype=str, fill="", attrs={"long_name": "which of several faces was looked for"}
+    ),
+    "image_note": Column(
+        dtype=str, fill="", attrs={"long_name": "why an image failed, or how it was decoded"}
+    ),
+    "degraded_by": Column(
+        dtype=str, fill="", attrs={"long_name": "how the image is degraded, if it is"}
+    ),
+    "sha256": Column(dtype=str, fill="", attrs={"long_name": "SHA-256 of the image"}),
+    "file_size": Column(dtype="int64", fill=-1, attrs={"units": "bytes"}),
+    "file_mtime": Column(dtype="int64", fill=-1, attrs={"units": "ns"}),
+}
+TEXT = Column(dtype=str, fill="")
+NUMBER = Column(dtype="float64", fill=float("nan"))

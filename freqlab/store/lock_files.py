@@ -1,0 +1,462 @@
+"""The lock file beside a store on a disk: it says who writes, and the system holds it.
+
+The file lies beside the real path of the store, so that links and relative paths lead to one
+lock. The folder of the store is locked with it, which finds also names that no path gives away
+(a mount of the same folder elsewhere). The file is removed when the lock is released; what a
+writer that was killed leaves behind holds nobody up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import socket
+import stat
+import threading
+import time
+import uuid
+from typing import Any, NamedTuple
+
+from freqlab.errors import StoreError
+from freqlab.system.private import file_mode
+
+try:
+    import fcntl
+except ImportError:  # no POSIX
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = [
+    "BEAT",
+    "SILENCE",
+    "DiskLock",
+    "Holder",
+    "Lock",
+    "NoLocksHereError",
+    "about_this_process",
+    "content_of",
+    "has_signs_of_life",
+    "holder_of",
+    "is_held",
+    "lock_file_of",
+    "refusal",
+    "remove_lock_file",
+    "share_lock_file",
+]
+
+BEAT = 10.0  # seconds between a writer's signs of life
+SILENCE = 45.0  # a writer that gives none for so long is taken for dead
+
+_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
+_TRIES = 50  # to lock a file that is still there afterwards
+_LONGEST = 4096  # bytes of a lock file that are read
+
+
+class Lock:
+    """That this process may write to a store."""
+
+    def check(self) -> None:
+        """See that it still may."""
+
+
+class NoLocksHereError(Exception):
+    """The file system cannot lock files."""
+
+
+class Holder(NamedTuple):
+    """Who holds a lock, or held it."""
+
+    user: str
+    host: str
+    process: str
+    since: str
+    """When the lock was taken, in UTC; by the clock of its host."""
+
+    def __str__(self) -> str:
+        if self.process == "?":
+            return "it is not said whose"
+        rest = f", user {self.user}" if self.user != "?" else ""
+        return f"process {self.process} on {self.host}{rest}" + (
+            f", since {self.since}" if self.since != "?" else ""
+        )
+
+
+class DiskLock(Lock):
+    """A file beside the store, locked by the system for as long as this process lives.
+
+    Parameters
+    ----------
+    path
+        Of the store.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._store = path
+        self._real = os.path.realpath(path)
+        self._path = lock_file_of(path)
+        self._writer = uuid.uuid4().hex
+        self._fd = self._folder = -1
+        self._signed = False
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._show_life, daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises
+        ------
+        StoreError
+            If another process holds it, or the file cannot be opened.
+        NoLocksHereError
+            If the file system has no locks; nothing is left behind then.
+        """
+        if fcntl is None:
+            raise NoLocksHereError
+        for _ in range(_TRIES):
+            if self._try():
+                break
+            time.sleep(0.02)  # released just now, or a file that a server has replaced
+        else:
+            raise StoreError(
+                f"store {self._store!r} cannot be locked: its lock file {self._path!r} is replaced "
+                f"again and again"
+            )
+        try:
+            self._lock_folder()
+        except StoreError:
+            self.release()
+            raise
+        self._thread.start()
+
+    def check(self) -> None:
+        """See that nobody has taken the lock away.
+
+        Raises
+        ------
+        StoreError
+            If somebody has.
+        """
+        if self._is_in_place():
+            return
+        raise StoreError(
+            f"the lock of store {self._store!r} was taken away from this run (`freqlab unlock`, or "
+            f"the file was removed); nothing more is written. The same call goes on where it "
+            f"stopped"
+        )
+
+    def release(self) -> None:
+        """Let others write."""
+        self._released.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        if self._fd >= 0 and self._is_in_place():
+            with contextlib.suppress(OSError):  # whoever comes next finds it not locked
+                os.unlink(self._path)
+        for fd in (self._fd, self._folder):
+            if fd >= 0:
+                os.close(fd)
+        self._fd = self._folder = -1
+
+    def _try(self) -> bool:
+        """Open the file and lock it; False if it was replaced meanwhile."""
+        fd, writable, created = self._open()
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            found = holder_of(_read(fd))
+            os.close(fd)
+            if error.errno == errno.ESTALE:
+                return False
+            if error.errno in _HELD:
+                raise StoreError(refusal(self._store, found)) from error
+            if error.errno in _NO_LOCKS:
+                if created:
+                    with contextlib.suppress(OSError):
+                        os.unlink(self._path)
+                raise NoLocksHereError from error
+            raise StoreError(_unusable(self._store, self._path, error)) from error
+        content = _read(fd)
+        if "beats" in content:  # of a writer to whom the file system gave no locks
+            os.close(fd)
+            raise NoLocksHereError
+        if _is_elsewhere(content) and has_signs_of_life(self._path, SILENCE):
+            os.close(fd)  # locks of this file system do not reach from machine to machine
+            raise StoreError(refusal(self._store, holder_of(content)))
+        if not writable:  # of somebody who is dead: an own file says who writes
+            with contextlib.suppress(OSError):
+                os.unlink(self._path)
+                os.close(fd)
+                return False
+        self._fd, self._signed = fd, False
+        if writable:
+            about = json.dumps({"writer": self._writer, **about_this_process()}).encode()
+            with contextlib.suppress(OSError):  # a full disk: it is locked without a word, too
+                os.ftruncate(fd, 0)
+                self._signed = os.pwrite(fd, about, 0) == len(about)
+        if self._is_in_place():
+            return True
+        os.close(fd)
+        self._fd = -1
+        return False
+
+    def _open(self) -> tuple[int, bool, bool]:
+        """The lock file, whether it can be written, and whether it was made just now."""
+        flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        attempts = [
+            (os.O_RDWR | flags, False),
+            (os.O_RDWR | os.O_CREAT | os.O_EXCL | flags, True),
+            (os.O_RDONLY | flags, False),
+        ]
+        last: OSError | None = None
+        for how, creates in attempts:
+            try:
+                fd = os.open(self._path, how, 0o600)
+            except (FileNotFoundError, FileExistsError, PermissionError) as error:
+                # of the second attempt: why there is none, if there is none
+                last = error if last is None or not isinstance(error, FileNotFoundError) else last
+                continue
+            except OSError as error:
+                raise StoreError(_unusable(self._store, self._path, error)) from error
+            try:
+                _check_plain(self._store, self._path, fd)
+                if creates:
+                    share_lock_file(self._path, fd)
+            except BaseException:
+                os.close(fd)
+                raise
+            return fd, how & os.O_RDWR != 0, creates
+        assert last is not None
+        raise StoreError(_unusable(self._store, self._path, last)) from last
+
+    def _lock_folder(self) -> None:
+        """Lock the folder of the store too, where there is one and the file system can."""
+        try:
+            self._folder = os.open(self._real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if self._folder >= 0 and error.errno in _HELD:
+                raise StoreError(
+                    f"store {self._store!r} is being written by another run, which reaches it by "
+                    f"another path; wait for it, or name another store"
+                ) from error
+
+    def _is_in_place(self) -> bool:
+        """Whether the file that is locked is still the one at its path."""
+        try:
+            if self._signed:
+                return content_of(self._path).get("writer") == self._writer
+            return os.path.samestat(os.fstat(self._fd), os.stat(self._path, follow_symlinks=False))
+        except FileNotFoundError:
+            return False
+        except OSError:  # out of reach for a while: what is written says so itself
+            return True
+
+    def _show_life(self) -> None:
+        while not self._released.wait(BEAT):
+            with contextlib.suppress(OSError):
+                os.utime(self._fd)
+
+
+def lock_file_of(path: str) -> str:
+    """Path of the lock file of a store on a disk."""
+    return f"{os.path.realpath(path)}.lock"
+
+
+def about_this_process() -> dict[str, Any]:
+    """What a lock says of the process that holds it."""
+    now = datetime.datetime.now(datetime.UTC)
+    return {
+        "user": _user(),
+        "host": socket.gethostname(),
+        "process": os.getpid(),
+        "since": f"{now:%Y-%m-%d %H:%M} UTC",
+    }
+
+
+def holder_of(content: dict[str, Any]) -> Holder:
+    """Who a lock's content says holds it."""
+    return Holder(*(str(content.get(name, "?"))[:200] for name in Holder._fields))
+
+
+def content_of(path: str) -> dict[str, Any]:
+    """What a lock file says; nothing if it is empty, as other versions leave it.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        return _read(fd)
+    finally:
+        os.close(fd)
+
+
+def refusal(store: str, holder: Holder) -> str:
+    """Say that another run writes, and which."""
+    text = f"store {store!r} is being written by another run"
+    if holder.process != "?":
+        text += f" ({holder})"
+    text += "; wait for it, or name another store"
+    if holder.host != socket.gethostname():
+        text += (
+            f". If it is dead, say because its machine went down, `freqlab unlock {store}` takes "
+            f"its lock away"
+        )
+    return text
+
+
+def is_held(path: str) -> bool:
+    """Whether the system says that a process holds a lock file.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened, or the system cannot tell.
+    """
+    if fcntl is None:
+        raise OSError(errno.ENOSYS, "no locks")
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in _HELD:
+            return True
+        raise
+    finally:
+        os.close(fd)
+    return False
+
+
+def has_signs_of_life(path: str, seconds: float) -> bool:
+    """Watch whether the holder of a lock file touches it, for so many seconds at most.
+
+    No clocks are compared, and the file is opened each time: that makes a network file system
+    look again.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be opened.
+    """
+
+    def seen() -> tuple[int, bytes]:
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            return os.fstat(fd).st_mtime_ns, os.read(fd, _LONGEST)
+        finally:
+            os.close(fd)
+
+    first, until = seen(), time.monotonic() + seconds
+    while time.monotonic() < until:
+        time.sleep(BEAT / 5)
+        try:
+            if seen() != first:
+                return True
+        except FileNotFoundError:
+            return False  # released just now
+    return False
+
+
+def remove_lock_file(store: str, path: str) -> None:
+    """Remove a lock file.
+
+    Raises
+    ------
+    StoreError
+        If that is not allowed.
+    """
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(
+            f"store {store!r}: its lock file {path!r}, which belongs to {_owner(path)}, cannot be "
+            f"removed: {error.strerror}"
+        ) from error
+
+
+def share_lock_file(path: str, fd: int | None = None) -> None:
+    """Let whoever may write to the folder see who writes; elsewhere the file is its owner's."""
+    with contextlib.suppress(OSError):
+        folder = os.path.dirname(path)
+        of_a_group = os.stat(folder).st_mode & stat.S_IWGRP
+        mode = file_mode(folder) | (0o664 if of_a_group else 0)
+        own = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC) if fd is None else fd
+        try:
+            os.fchmod(own, mode)
+        finally:
+            if fd is None:
+                os.close(own)
+
+
+def _read(fd: int) -> dict[str, Any]:
+    try:
+        found = json.loads(os.pread(fd, _LONGEST, 0))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _is_elsewhere(content: dict[str, Any]) -> bool:
+    """Whether a process of another machine is, or was, the holder."""
+    return content.get("host", socket.gethostname()) != socket.gethostname()
+
+
+def _user() -> str:
+    """Name of the user, or the number of one who has none, as in a container."""
+    if not hasattr(os, "getuid"):
+        return os.environ.get("USERNAME", "?")
+    return _name_of(os.getuid())
+
+
+def _name_of(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _owner(path: str) -> str:
+    try:
+        return f"user {_name_of(os.lstat(path).st_uid)}"
+    except OSError:
+        return "somebody else"
+
+
+def _check_plain(store: str, path: str, fd: int) -> None:
+    """Refuse a lock file that stands for another file."""
+    found = os.fstat(fd)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
+        what = "has another name too" if stat.S_ISREG(found.st_mode) else "is no plain file"
+        raise StoreError(
+            f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, {what}; "
+            f"nothing was written to it. Remove it if no run is writing"
+        )
+
+
+def _unusable(store: str, path: str, error: OSError) -> str:
+    """Say why a lock file cannot be used."""
+    if error.errno == errno.ELOOP or os.path.islink(path):
+        return (
+            f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, is a link; "
+            f"nothing was written to what it leads to. Remove it if no run is writing"
+        )
+    if os.path.isdir(path):
+        return (
+            f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, is a folder"
+        )
+    if os.path.lexists(path):
+        return (
+            f"store {store!r} cannot be locked: its lock file {path!r} belongs to {_owner(path)} "
+            f"and cannot be used by {_user()} ({error.strerror}). If no run is writing, `freqlab "
+            f"unlock {store}` takes it away where you may, or ask them to"
+        )
+    return f"store {store!r} cannot be written: {error.strerror}, for its lock file {path!r}"

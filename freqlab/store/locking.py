@@ -1,0 +1,348 @@
+"""One writer at a time: who holds a store, on the local disk or in a bucket."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+import fsspec
+
+from freqlab.errors import StoreError
+from freqlab.store.chunks import REMOTE_OPTIONS, is_remote, place_of, reaching
+from freqlab.store.digests import writing
+from freqlab.store.lock_files import (
+    BEAT,
+    SILENCE,
+    DiskLock,
+    Holder,
+    Lock,
+    NoLocksHereError,
+    about_this_process,
+    content_of,
+    has_signs_of_life,
+    holder_of,
+    is_held,
+    lock_file_of,
+    refusal,
+    remove_lock_file,
+    share_lock_file,
+)
+from freqlab.store.records import NODE
+from freqlab.system.private import make_folder
+
+__all__ = ["Holder", "Lock", "check_place", "locked", "unlock"]
+
+
+class _BeatingLock(Lock):
+    """An object beside the store that says who writes, rewritten every few seconds.
+
+    For buckets, and for file systems that cannot lock files. Nothing rests on clocks that two
+    machines would have to agree on: who waits watches whether the object changes.
+
+    Parameters
+    ----------
+    url
+        Of the store, as it was given.
+    real
+        Where it lies.
+    """
+
+    def __init__(self, url: str, real: str) -> None:
+        self._url, self._real = url, real
+        self._files, path = fsspec.core.url_to_fs(real, **REMOTE_OPTIONS)
+        self._path = f"{path.rstrip('/')}.lock"
+        self._writer = uuid.uuid4().hex
+        self._about = about_this_process()
+        self._beats = 0
+        self._alive_at = time.time()
+        self._released = threading.Event()
+        self._thread = threading.Thread(target=self._show_life, daemon=True)
+
+    def acquire(self) -> None:
+        """Take the lock, from a writer that is dead if need be."""
+        seen, since = None, time.monotonic()
+        while not (self._create() and self._is_kept(seen is not None)):
+            found = self._read()
+            if found is None:
+                continue  # released just now
+            if seen is None or found["writer"] != seen["writer"]:
+                seen, since = found, time.monotonic()
+            elif found != seen:
+                raise StoreError(refusal(self._url, holder_of(found)))
+            elif time.monotonic() - since > SILENCE:
+                self._files.rm_file(self._path)
+                continue
+            time.sleep(BEAT / 5)
+        self._thread.start()
+
+    def check(self) -> None:
+        """See that nobody has taken over, if this process may have seemed dead.
+
+        Raises
+        ------
+        StoreError
+            If somebody has.
+        """
+        if time.time() - self._alive_at < SILENCE / 2:
+            return
+        if not self._is_ours():
+            time.sleep(BEAT / 50)  # on a disk it may be half written at that moment
+        if not self._is_ours():
+            raise StoreError(
+                f"store {self._url!r} was taken over by another run while this one was suspended "
+                f"or cut off; nothing more is written. The same call goes on where that run ends"
+            )
+        self._alive_at = time.time()
+
+    def release(self) -> None:
+        """Let others write."""
+        self._released.set()
+        self._thread.join()
+        with contextlib.suppress(Exception):  # whoever comes next finds no sign of life
+            found = self._read()
+            if found is not None and found["writer"] == self._writer:
+                self._files.rm_file(self._path)
+
+    def _content(self) -> bytes:
+        about = {"writer": self._writer, **self._about, "beats": self._beats}
+        return json.dumps(about).encode()
+
+    def _is_ours(self) -> bool:
+        found = self._read()
+        return found is not None and found["writer"] == self._writer
+
+    def _create(self) -> bool:
+        """Put the object there, unless there is one."""
+        if self._files.exists(self._path):  # also for servers that put it there in any case
+            return False
+        try:
+            self._files.pipe_file(self._path, self._content(), mode="create")
+        except OSError:
+            if self._files.exists(self._path):
+                return False
+            raise
+        if not is_remote(self._real):
+            share_lock_file(self._path)
+        return True
+
+    def _is_kept(self, contested: bool) -> bool:
+        """Whether the object is still ours after others may have removed it as the dead one's."""
+        if not contested:
+            return True
+        time.sleep(BEAT / 5)
+        return self._is_ours()
+
+    def holder(self) -> Holder | None:
+        """Who holds the lock; None if nobody does."""
+        found = self._read()
+        return None if found is None else holder_of(found)
+
+    def take_away(self, force: bool) -> None:
+        """Remove the object of a writer that shows no life, or of any.
+
+        Raises
+        ------
+        StoreError
+            If it does show life.
+        """
+        first, until = self._read(), time.monotonic() + SILENCE
+        while not force and time.monotonic() < until:
+            time.sleep(BEAT / 5)
+            if self._read() != first:
+                raise StoreError(_alive(self._url, holder_of(first or {})))
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path)
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            found = json.loads(self._files.cat_file(self._path))
+        except FileNotFoundError:
+            return None
+        except ValueError:
+            found = {}
+        return {"writer": None, **found}
+
+    def _show_life(self) -> None:
+        while not self._released.wait(BEAT):
+            with contextlib.suppress(Exception):  # out of reach for a while: tried again
+                found = self._read()
+                if found is None or found["writer"] != self._writer:
+                    return  # taken over: check() finds that, too
+                self._beats += 1
+                self._files.pipe_file(self._path, self._content())
+                self._alive_at = time.time()
+
+
+def check_place(url: str | os.PathLike[str]) -> None:
+    """Refuse places where a store is not and must not be made.
+
+    Raises
+    ------
+    StoreError
+        If something else is there or above, or the place cannot be reached.
+    ParameterError
+        If `url` is no path at all.
+    """
+    path = place_of(url)
+    if is_remote(path):
+        return
+    with reaching(path):
+        place = Path(path)
+        if place.is_file():
+            raise StoreError(f"store {path!r} is a file, not the folder of a freqlab run")
+        if place.is_dir():
+            entries = {e.name for e in place.iterdir() if e.suffix != ".partial"}
+            recorded = (place / NODE / "zarr.json").is_file()
+            if entries and "zarr.json" not in entries and not recorded:
+                raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
+        above = next(one for one in place.absolute().parents if os.path.lexists(one))
+        if not above.is_dir():
+            raise StoreError(f"store {path!r} cannot lie below {str(above)!r}, which is no folder")
+        if os.path.lexists(path) and not place.is_dir():
+            what = "a link to nothing" if place.is_symlink() else "no folder, but a device or pipe"
+            raise StoreError(
+                f"store {path!r} is {what}; a run needs a folder, or a new name for it"
+            )
+
+
+@contextlib.contextmanager
+def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
+    """Keep other processes from writing to a store.
+
+    On a disk the system releases the lock of a process that ends, however it ends. In a bucket,
+    and on a disk whose file system has no locks, a writer that is dead shows no life for 45
+    seconds; so long does the next one wait. Stores in the memory of this process are not locked.
+
+    Raises
+    ------
+    StoreError
+        If another process is writing to it, or it cannot be reached.
+    """
+    check_place(url)
+    path = place_of(url)
+    if path.startswith("memory://"):
+        with writing(path):
+            yield Lock()
+        return
+    lock = _acquired_in_bucket(path) if is_remote(path) else _acquired_on_disk(path)
+    try:
+        with writing(path):
+            yield lock
+    finally:
+        lock.release()
+
+
+def unlock(store: str | os.PathLike[str], *, force: bool = False) -> Holder | None:
+    """Take away the lock that a run left on a store when its machine died.
+
+    A run that is killed leaves no lock behind on its own machine. In a folder that machines
+    share, a file server may hold the lock of a machine that is gone. Whoever had it is watched
+    for 45 seconds, in which a run that lives touches its lock.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    force
+        Whether a lock is taken away also from a run that lives; it stops before it writes again.
+
+    Returns
+    -------
+    Holder or None
+        User, host, process and time of the lock that was there; None if there was none.
+
+    Raises
+    ------
+    StoreError
+        If the run that holds the lock is alive, or the lock file cannot be removed.
+    """
+    check_place(store)
+    path = place_of(store)
+    if path.startswith("memory://"):
+        return None
+    if not is_remote(path):
+        return _unlock_on_disk(path, force)
+    with reaching(path):
+        lock = _BeatingLock(path, path)
+        holder = lock.holder()
+        if holder is not None:
+            lock.take_away(force)
+    return holder
+
+
+def _unlock_on_disk(path: str, force: bool) -> Holder | None:
+    file = lock_file_of(path)
+    content: dict[str, Any] = {}
+    with contextlib.suppress(OSError):  # a link, or of a user who lets nobody read it
+        if not os.path.lexists(file):
+            return None
+        content = content_of(file)
+    holder = holder_of(content)
+    if not force:
+        held = True  # unless the system says that it is not
+        with contextlib.suppress(OSError):
+            held = is_held(file)
+        beats = "beats" in content
+        here = holder.host in (socket.gethostname(), "?")
+        if held and here and not beats:
+            raise StoreError(_alive(path, holder))
+        if (held or beats or not here) and has_signs_of_life(file, SILENCE):
+            raise StoreError(_alive(path, holder))
+    remove_lock_file(path, file)
+    return holder
+
+
+def _alive(store: str, holder: Holder) -> str:
+    """Say that a lock is not taken away."""
+    if holder.process == "?":
+        return (
+            f"store {store!r} is locked, and its lock does not say by whom; `freqlab unlock "
+            f"{store} --force` takes it away all the same"
+        )
+    return (
+        f"store {store!r} is being written by a run that is alive ({holder}); `freqlab unlock "
+        f"{store} --force` takes its lock away all the same, and that run then stops"
+    )
+
+
+def _acquired_on_disk(path: str) -> Any:
+    with reaching(path):
+        real = os.path.realpath(path)
+        make_folder(Path(real).parent)
+    lock: Any = DiskLock(path)
+    try:
+        lock.acquire()
+    except NoLocksHereError:
+        if os.name == "nt":
+            return _acquired_by_library(path, f"{real}.lock")
+        with reaching(path):
+            lock = _BeatingLock(path, real)
+            lock.acquire()
+    return lock
+
+
+def _acquired_by_library(path: str, file: str) -> Any:
+    lock = filelock.FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise StoreError(refusal(path, holder_of({}))) from error
+    held: Any = Lock()
+    held.release = lock.release
+    return held
+
+
+def _acquired_in_bucket(url: str) -> _BeatingLock:
+    with reaching(url):
+        lock = _BeatingLock(url, url)
+        lock.acquire()
+    return lock

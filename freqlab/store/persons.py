@@ -1,0 +1,401 @@
+"""A person in a run: which faces are theirs or made of them, their names, and where these stand."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+
+from freqlab.errors import StoreError, check_name
+from freqlab.faces.table import PEOPLE_COLUMNS, face_name
+from freqlab.images.recipes import recipe_of
+from freqlab.store.chunks import child_names, is_remote, opened, read, remove_key, stored_chunks
+from freqlab.store.layout import FORGOTTEN
+from freqlab.store.plain_text import is_twin, twin_name
+from freqlab.store.records import NODE
+from freqlab.store.remains import recorded_texts, set_aside_texts
+from freqlab.store.run_store import RunStore
+
+__all__ = [
+    "Images",
+    "Names",
+    "cut_leftovers",
+    "mentions",
+    "names_of",
+    "people_columns",
+    "remove_images",
+    "rename_results",
+    "rows_of",
+]
+
+_REDACTED = "(forgotten)"
+_OF_TWINS = {"comment", "long_name", "text_of"}
+_LETTER, _WORD = re.compile(r"[^\W\d_]"), re.compile(r"[^\W_]+")
+_MOST_PARTS = 64  # of a list of subjects in one value
+_FIXED_TEXT = {
+    *("created_at", "flag_meanings", "format", "freqlab_version", "method", "python_version"),
+    *("forgetting", "forgetting_names", "mentioned", "sha256", "torch_version", "units"),
+}
+"""Attributes of which freqlab chooses every word, and those of a removal itself."""
+
+
+def people_columns(run: RunStore, given: Iterable[str] = ()) -> list[str]:
+    """Columns of a run's faces that name people, or the faces that others were made of.
+
+    Those are the ones that the face sets in it declared (``names_people`` of
+    :class:`freqlab.Faces`), :data:`freqlab.faces.table.PEOPLE_COLUMNS`, those `given`, and
+    ``target`` where all its values are subjects or faces of the run, and it is no label of 0 and 1.
+
+    Raises
+    ------
+    UnknownNameError
+        If the faces have no column that is given.
+    """
+    faces = run.faces
+    there = [str(name) for name in faces.array_keys()]
+    for name in given:
+        check_name("column in people=", name, there)
+    declared = cast(list[str], faces.attrs.get("names_people", []))
+    columns = [
+        name for name in dict.fromkeys([*declared, *PEOPLE_COLUMNS, *given]) if name in there
+    ]
+    if "target" in there and "target" not in columns:
+        values = set(_values(run, "target")) - {""}
+        known = set(_values(run, "subject")) | set(_values(run, "face"))
+        if values <= known and not values <= {"0", "1"}:
+            columns.append("target")
+    return columns
+
+
+def rows_of(run: RunStore, subject: str, people: Iterable[str] = ()) -> npt.NDArray[np.int64]:
+    """Rows of the faces of a person, and of all that were made of them.
+
+    A face is the person's if its subject is, a column of :func:`people_columns` names them or one
+    of their faces, alone or in a list of subjects (``a+b``; also ``,``, ``;`` and ``|``), or a
+    table of pairs names them as a contributor to it; and so on for what was made of that.
+    """
+    names, subjects = (np.array(_values(run, name), object) for name in ("face", "subject"))
+    known = set(subjects.tolist()) - {""}
+    columns = [subjects.tolist(), *(_values(run, name) for name in people_columns(run, people))]
+    if "source" in run.faces:
+        columns.append(_values(run, "source"))
+    named = [[_named_in(value, known) for value in column] for column in columns]
+    doomed = _documents_of(run, subject, known)
+    while True:
+        wanted = {subject, *names[doomed].tolist()}
+        found = np.any([[not wanted.isdisjoint(one) for one in column] for column in named], axis=0)
+        if not (found & ~doomed).any():
+            return np.flatnonzero(doomed).astype(np.int64)
+        doomed |= found
+
+
+class Names:
+    """Texts by which a person goes, and whether another text holds one of them.
+
+    A name is held by a text in which its words stand in a row, whatever their case and whatever
+    stands between them: ``ada-lovelace`` holds ``Ada Lovelace``. A word is a run of letters and
+    digits, so ``s1`` is not held by ``s12``. A name without a letter is held only where it stands
+    by itself, not as part of a number, a date or a file's name: ``1`` is not held by ``0.1``.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.texts = sorted(set(texts) - {""})
+        self._words: dict[str, list[tuple[str, ...]]] = {}
+        self._whole, bare = set(), []
+        for text in self.texts:
+            plain = _plain(text)
+            self._whole.add(plain)
+            words = tuple(_WORD.findall(plain))
+            if _LETTER.search(plain):
+                self._words.setdefault(words[0], []).append(words)
+            elif words:
+                bare.append(re.escape(plain))
+        self._bare = (
+            re.compile(rf"(?<![\w.,:-])(?:{'|'.join(bare)})(?![\w:-])(?![.,]\d)") if bare else None
+        )
+
+    def held_by(self, text: str, *, numbers: bool = True) -> bool:
+        """Whether a text holds a name; those without a letter, if `numbers`, also within it."""
+        plain = _plain(text)
+        if plain in self._whole:
+            return True
+        if numbers and self._bare is not None and self._bare.search(plain):
+            return True
+        words = _WORD.findall(plain)
+        return any(
+            tuple(words[i : i + len(name)]) == name
+            for i, word in enumerate(words)
+            for name in self._words.get(word, ())
+        )
+
+    def among(self, texts: Iterable[str]) -> list[str]:
+        """Those of the names that one of some texts holds."""
+        held = list(texts)
+        return [name for name in self.texts if any(Names([name]).held_by(text) for text in held)]
+
+
+def names_of(run: RunStore, rows: npt.NDArray[np.int64], subject: str) -> set[str]:
+    """The texts by which a person and their faces go: subject, faces, paths, folders of faces."""
+    status = read(opened(run.faces, "status"))
+    rows = rows[status[rows] != FORGOTTEN]
+    found = {subject}
+    for column in ("face", "path"):
+        if column in run.faces:
+            found |= set(np.array(_values(run, column), object)[rows].tolist())
+    folders = [name.rpartition("/")[0] for name in _values(run, "face")]
+    own = {folders[row] for row in rows}
+    others = {folders[i] for i in np.setdiff1d(np.arange(len(folders)), rows)}
+    return (found | (own - others if others else set())) - {""}
+
+
+class Images(NamedTuple):
+    """Image files of a person."""
+
+    removed: list[str]
+    """Morphs that freqlab had made of them."""
+    left: list[str]
+    """Photographs, which are the user's."""
+
+
+def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
+    """Remove the morphs of a person that freqlab wrote, and say which files are left.
+
+    freqlab marks the files it makes with the digests of both photographs. Looked through are the
+    folders in which morphs of the run lie, so that morphs go that the run never used.
+    """
+    if is_remote(run.url) or "path" not in run.faces:
+        return Images([], [])
+    paths = np.array(_values(run, "path"), object)
+    digests = set(np.array(_values(run, "sha256"), object)[rows].tolist()) - {""}
+    own = [Path(path) for path in dict.fromkeys(paths[rows].tolist()) if path]
+    folders = {path.parent for path in own if recipe_of(path) is not None}
+    if "morph" in run.faces:
+        made = [str(value).lower() in ("true", "1") for value in _values(run, "morph")]
+        folders |= {Path(path).parent for path in paths[made].tolist() if path}
+    removed = []
+    for path in own:
+        if recipe_of(path) is not None:
+            removed.append(path)
+        if path.parent in folders:  # a kill while they were written
+            removed += [f for f in path.parent.iterdir() if _is_partial(f, path.name)]
+    for folder in sorted(folders):
+        for path in sorted(folder.glob("*.png")):
+            recipe = recipe_of(path) or {}
+            if digests & {recipe.get("first"), recipe.get("second")}:
+                removed.append(path)
+    for path in dict.fromkeys(removed):
+        path.unlink(missing_ok=True)
+    left = [str(path) for path in own if path.is_file()]
+    return Images([str(path) for path in dict.fromkeys(removed)], left)
+
+
+def _is_partial(file: Path, name: str) -> bool:
+    """Whether a file is what :func:`freqlab.system.private.written_whole` left of one of a name."""
+    return file.name.startswith(f".{name[:80]}.") and file.suffix == ".partial"
+
+
+def cut_leftovers(run: RunStore, nodes: Iterable[str]) -> None:
+    """Cut off what a run that was killed while it grew left behind the last face.
+
+    Nodes get as many rows as there are faces, and chunks outside the grid of their array go.
+    """
+    for path in nodes:
+        for _, array in cast(zarr.Group, run.root[path]).arrays():
+            if array.shape[0] != run.n_faces:
+                array.resize((run.n_faces, *array.shape[1:]))
+    for array in _arrays(run.root):
+        grid = [range(-(-n // size)) for n, size in zip(array.shape, array.chunks, strict=True)]
+        inside = {array.metadata.encode_chunk_key(chunk) for chunk in itertools.product(*grid)}
+        for key in stored_chunks(array) - inside:
+            if re.fullmatch(r"c(/\d+)*", key):
+                remove_key(run.root.store, f"{array.path}/{key}")
+
+
+def rename_results(
+    root: zarr.Group,
+    names: Names,
+    copy: Callable[[zarr.Group, str], object],
+    remove: Callable[[str], object],
+) -> None:
+    """Give results that are called after a person the short hash that is a result's own name.
+
+    A face set that is called after them is "(forgotten)" in the attributes of its results. `copy`
+    copies a group to a path, and completes it when all is there.
+    """
+    if "influence" not in root:
+        return
+    groups = dict(cast(zarr.Group, root["influence"]).groups())
+    for group in groups.values():
+        if names.held_by(str(group.attrs.get("face_set", "")), numbers=False):
+            group.attrs["face_set"] = _REDACTED
+    for name, group in sorted(groups.items()):
+        if not names.held_by(name, numbers=False):
+            continue
+        new = hashlib.sha256(str(group.attrs["identity"]).encode()).hexdigest()[:8]
+        place = root.get(f"influence/{new}")
+        if not (isinstance(place, zarr.Group) and place.attrs.get("complete")):
+            copy(group, f"influence/{new}")
+        for other in [*groups.values(), cast(zarr.Group, root[f"influence/{new}"])]:
+            if other.attrs.get("broad") == name:
+                other.attrs["broad"] = new
+        remove(f"influence/{name}")
+
+
+def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
+    """Where in a run a person is named: texts by the path of an array, an attribute or a file.
+
+    Files that were set aside by repairing and that cannot be searched are told too, without text.
+    """
+    found: dict[str, list[str]] = {}
+
+    def look(where: str, texts: Iterable[str], *, numbers: bool = True) -> None:
+        held = [text for text in texts if names.held_by(text, numbers=numbers)]
+        if held:
+            found.setdefault(where, []).extend(held)
+
+    look("the name of the run", [Path(url).name], numbers=False)
+    for path, node in _nodes(root):
+        of_bytes = isinstance(node, zarr.Array) and is_twin(node)
+        if of_bytes and path.endswith(twin_name("")) and path[: -len(twin_name(""))] in root:
+            continue  # the bytes of a text that is looked at, and the same
+        if path:
+            look(f"{path} (its name)", [path.rpartition("/")[2]], numbers=False)
+        for key, value in (node.attrs if node is not None else {}).items():
+            if key not in _FIXED_TEXT and not (of_bytes and key in _OF_TWINS):
+                look(f"{path}@{key}".lstrip("/"), [str(key), *_strings(value)], numbers=False)
+        if isinstance(node, zarr.Array) and (of_bytes or node.dtype.kind in "TOUS"):
+            values = _decoded(read(node, ...)) if of_bytes else read(node, ...)
+            values = values.ravel().astype(str)
+            texts, counts = np.unique(values, return_counts=True)
+            held = [names.held_by(str(text)) for text in texts]
+            again = np.repeat(texts[held], counts[held]).tolist()
+            if again:
+                found.setdefault(path, []).extend(again)
+    for where, said, numbers in recorded_texts(url, _texts_of_attributes):
+        look(where, said, numbers=numbers)
+    for where, told, numbers in set_aside_texts(url, root, _texts_of_attributes):
+        if told is None:
+            found.setdefault(where, []).append("")
+        else:
+            look(where, told, numbers=numbers)
+    return found
+
+
+def _texts_of_attributes(attributes: dict[str, Any]) -> Iterator[str]:
+    """Names and texts of attributes, but those of which freqlab chooses every word."""
+    for key, value in attributes.items():
+        if key not in _FIXED_TEXT and not ("text_of" in attributes and key in _OF_TWINS):
+            yield key
+            yield from _strings(value)
+
+
+def _decoded(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
+    """The texts of which an array holds the bytes; bytes that are no text are told as such."""
+    return np.array([row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in rows], str)
+
+
+def _documents_of(run: RunStore, subject: str, known: set[str]) -> npt.NDArray[np.bool_]:
+    """Faces to which the tables of pairs name the person as a contributor ``(face,)``."""
+    doomed = np.zeros(run.n_faces, bool)
+    influence = run.root.get("influence")
+    for _, group in influence.groups() if isinstance(influence, zarr.Group) else ():
+        for column in PEOPLE_COLUMNS:
+            if column not in group or "reference" not in group:
+                continue
+            documents = read(opened(group, "reference"))
+            values = read(opened(group, column)).tolist()
+            if len(values) == len(documents):  # not so where a run was killed
+                named = {v for v in set(values) if subject in _named_in(face_name(v), known)}
+                doomed[documents[[value in named for value in values]]] = True
+    return doomed
+
+
+def _named_in(value: str, known: set[str]) -> set[str]:
+    """The names that a value gives: itself, or those of a list of subjects.
+
+    What is the name of a subject itself, or has a comma, is a list only of `known` subjects.
+    """
+    found = {value}
+    for separator in "+;|,":
+        if separator in value:
+            parts = _known_parts(value, known, separator)
+            if not parts and separator != "," and value not in known:
+                parts = [part.strip() for part in value.split(separator)]
+            found.update(parts)
+    return found
+
+
+def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
+    """A value as a list of known subjects, whose names may hold the separator; or nothing."""
+    parts = value.split(separator)[:_MOST_PARTS]
+    lists: list[list[str] | None] = [[], *[None] * len(parts)]
+    for stop in range(1, len(parts) + 1):
+        for start in range(stop):
+            name, before = separator.join(parts[start:stop]).strip(), lists[start]
+            if before is not None and name in known and name != value:
+                lists[stop] = [*before, name]
+                break
+    return lists[-1] or []
+
+
+def _values(run: RunStore, column: str) -> list[str]:
+    """A column of the faces as text; whole numbers without a point, empty where missing."""
+    if column not in run.faces:
+        return [""] * run.n_faces
+    return [face_name(value) for value in read(opened(run.faces, column)).tolist()]
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """All text in an attribute, also within JSON; numbers are not text."""
+    if isinstance(value, str):
+        if value[:1] in "{[" and value:
+            try:
+                yield from _strings(json.loads(value))
+            except ValueError:
+                yield value
+        else:
+            yield value
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield str(key)
+            yield from _strings(one)
+    elif isinstance(value, (list, tuple)):
+        for one in value:
+            yield from _strings(one)
+
+
+def _nodes(
+    group: zarr.Group, path: str = ""
+) -> Iterator[tuple[str, zarr.Group | zarr.Array[Any] | None]]:
+    """All groups and arrays, and what lies beside them without being one (None)."""
+    yield path, group
+    for name in child_names(group.store, path):
+        below = f"{path}/{name}".lstrip("/")
+        if name == "zarr.json" or below == NODE:  # the record, which is searched by itself
+            continue
+        try:
+            node = group[name]
+        except (KeyError, StoreError):
+            yield below, None
+            continue
+        if isinstance(node, zarr.Group):
+            yield from _nodes(node, below)
+        else:
+            yield below, node
+
+
+def _arrays(group: zarr.Group) -> Iterator[zarr.Array[Any]]:
+    return (node for _, node in _nodes(group) if isinstance(node, zarr.Array))

@@ -1,0 +1,35 @@
+"""Where a store lies, and the plain Zarr store of that place."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from zarr.abc.store import Store
+from zarr.storage import FsspecStore
+
+from freqlab.system.private import PrivateStore
+
+__all__ = ["REMOTE_OPTIONS", "is_remote", "plain_store"]
+
+REMOTE_OPTIONS: dict[str, Any] = {"use_listings_cache": False}
+"""For fsspec: what another process writes must be seen at once."""
+
+
+def is_remote(url: str) -> bool:
+    """Whether a store lies elsewhere than in a folder: what fsspec reaches."""
+    return "://" in url
+
+
+def plain_store(url: str, *, read_only: bool) -> Store:
+    """The Zarr store of a place, which reads and writes keys and nothing else.
+
+    What it writes on a disk only its owner can read (:mod:`freqlab.system.private`).
+
+    Raises
+    ------
+    OSError, ValueError, ImportError
+        If the place cannot be reached.
+    """
+    if is_remote(url):
+        return FsspecStore.from_url(url, storage_options=REMOTE_OPTIONS, read_only=read_only)
+    return PrivateStore(url, read_only=read_only)

@@ -1,0 +1,366 @@
+"""The record of a store: a digest of every chunk, a copy of every description.
+
+Under ``/digests`` lie an index, a record for each group (``of-...``), and the logs of writers that
+are at work or were killed (``log-...``); each is a Zarr group that holds JSON in its attributes,
+with a digest of its own. :mod:`freqlab.store.digests` says how they come about.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from base64 import b64encode
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from typing import Any, NamedTuple
+
+from zarr.abc.store import Store
+from zarr.core.buffer import default_buffer_prototype
+
+__all__ = [
+    "NODE",
+    "Entry",
+    "Record",
+    "as_group",
+    "digest",
+    "entries_of",
+    "entry_of",
+    "fold",
+    "get",
+    "get_many",
+    "holds",
+    "is_description",
+    "is_placed",
+    "load_index",
+    "load_record",
+    "parent_of",
+    "put",
+    "put_index",
+    "renew_record",
+    "store_id_of",
+    "sum_of",
+]
+
+NODE = "digests"
+"""Name of the group in a store."""
+
+_AT_ONCE = 32  # keys that are read together
+_DEPTHS = {"faces": 2, "embeddings": 4, "trust": 2}  # of arrays; 3 elsewhere
+
+Entry = str | dict[str, Any] | None
+"""What a key may hold: a chunk with this digest, this description, or nothing."""
+
+
+class Record(NamedTuple):
+    """What a store says of itself.
+
+    Parameters
+    ----------
+    accepted
+        By key, what it may hold; more than one where a writer is at work or was killed.
+    whole
+        Whether every key of the store is recorded; those of older stores are in part.
+    there
+        Whether there is a record at all.
+    lost
+        Groups whose record is gone or damaged.
+    faults
+        Other records that are damaged.
+    logs
+        Names of the logs that are not folded yet.
+    store_ids
+        By log, the store that its writer wrote to.
+    """
+
+    accepted: dict[str, list[Entry]]
+    whole: bool
+    there: bool
+    lost: list[str]
+    faults: list[str]
+    logs: list[str]
+    store_ids: dict[str, str | None]
+
+
+def digest(content: Any) -> str:
+    """Digest of the bytes of a chunk: 128 bits of BLAKE2b as text."""
+    return b64encode(hashlib.blake2b(content, digest_size=16).digest())[:22].decode()
+
+
+def is_description(key: str) -> bool:
+    """Whether a key is the description of a node."""
+    return key == "zarr.json" or key.endswith("/zarr.json")
+
+
+def entry_of(key: str, content: bytes | None) -> Entry:
+    """What a key holds, as the record puts it; text for a description that cannot be read."""
+    if content is None:
+        return None
+    if is_description(key):
+        try:
+            found = json.loads(content)
+        except ValueError:
+            found = None
+        if isinstance(found, dict):
+            return found
+    return digest(content)
+
+
+def holds(entry: Entry, accepted: Sequence[Entry]) -> bool:
+    """Whether what a key holds is accepted.
+
+    The attribute ``whole`` of ``/faces`` does not count: it serves stores without a record; nor do
+    consolidated metadata, which freqlab does not read.
+    """
+    if entry in accepted:
+        return True
+    if not isinstance(entry, dict):
+        return False
+    return any(isinstance(e, dict) and _essence(e) == _essence(entry) for e in accepted)
+
+
+def _essence(document: dict[str, Any]) -> dict[str, Any]:
+    document = {k: v for k, v in document.items() if k != "consolidated_metadata"}
+    attributes = document.get("attributes")
+    if not isinstance(attributes, dict):
+        return document
+    return {**document, "attributes": {k: v for k, v in attributes.items() if k != "whole"}}
+
+
+def parent_of(key: str) -> str:
+    """Path of the group in whose record a key stands."""
+    node = re.sub(r"(^|/)(zarr\.json|c(/\d+)*)$", "", key)
+    return node.rpartition("/")[0]
+
+
+def is_placed(key: str, entry: Entry = None) -> bool:
+    """Whether a key lies where a run of this layout has arrays and groups.
+
+    For stores without a record, in which a foreign store can be told by its place only.
+    """
+    node = re.sub(r"(^|/)(zarr\.json|c(/\d+)*)$", "", key)
+    if node == key:
+        return key.endswith(".partial")
+    parts = node.split("/")
+    deepest = _DEPTHS.get(parts[0], 3)
+    is_group = isinstance(entry, dict) and entry.get("node_type") == "group"
+    return len(parts) <= deepest - (is_group and parts[0] != "trust")
+
+
+async def get(store: Store, key: str) -> bytes | None:
+    """The bytes of a key; None if it is not there."""
+    try:
+        found = await store.get(key, default_buffer_prototype())
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        return None
+    return None if found is None else found.to_bytes()
+
+
+async def get_many(store: Store, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
+    """The bytes of keys, some read together."""
+    waiting = list(keys)
+    for start in range(0, len(waiting), _AT_ONCE):
+        some = waiting[start : start + _AT_ONCE]
+        for key, content in zip(
+            some, await asyncio.gather(*(get(store, key) for key in some)), strict=True
+        ):
+            yield key, content
+
+
+async def put(store: Store, key: str, document: dict[str, Any]) -> None:
+    """Write a JSON document."""
+    content = json.dumps(document).encode()
+    await store.set(key, default_buffer_prototype().buffer.from_bytes(content))
+
+
+def as_group(attributes: dict[str, Any]) -> dict[str, Any]:
+    """The description of a group with these attributes."""
+    return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+
+
+def sum_of(entries: dict[str, Any]) -> str:
+    """A digest of what a record says."""
+    return digest(json.dumps(entries, sort_keys=True).encode())
+
+
+async def load_record(store: Store) -> Record:
+    """Read the record of a store."""
+    accepted: dict[str, list[Entry]] = {}
+    names = [name async for name in store.list_dir(NODE)]
+    nodes = [name for name in names if name.startswith(("of-", "log-"))]
+    index, faults = await load_index(store), []
+    if index is None and names:
+        faults.append(NODE)
+    listed = {_name_of(node): node for node in (index or {"nodes": []})["nodes"]}
+    lost = [node for name, node in listed.items() if name not in nodes]
+    logs, store_ids, pending, settled = [], {}, set(), set()
+    async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in nodes]):
+        name = key.split("/")[1]
+        if content is None and name not in listed:
+            continue  # a log that was folded just now, or a record that is not begun yet
+        found = entries_of(content, name)
+        if found is None:
+            if name in listed:
+                lost.append(listed[name])
+            else:
+                faults.append(f"{NODE}/{name}")
+            continue
+        if name.startswith("log-"):
+            logs.append(name)
+            store_ids[name] = found["store"]
+            pending |= set(found["pending"])
+        for below, candidates in found["entries"].items():
+            whole_key = f"{found['node']}/{below}".strip("/")
+            known = accepted.setdefault(whole_key, [])
+            known += [entry for entry in candidates if entry not in known]
+            if name.startswith("of-"):
+                settled.add(whole_key)
+    for key in pending - settled:  # it was perhaps never written
+        if len(accepted[key]) == 1 and None not in accepted[key]:
+            accepted[key].append(None)
+    whole = index is not None and bool(index["whole"])
+    return Record(accepted, whole, bool(names), sorted(lost), faults, logs, store_ids)
+
+
+async def load_index(store: Store) -> dict[str, Any] | None:
+    """What the group of the record says; None if it is not there or damaged."""
+    found = _attributes_of(await get(store, f"{NODE}/zarr.json"))
+    if found is None or set(found) != {"whole", "nodes", "sum"}:
+        return None
+    about = {"whole": found["whole"], "nodes": found["nodes"]}
+    return about if found.get("sum") == sum_of(about) else None
+
+
+async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
+    """Write what the group of the record says."""
+    about: dict[str, Any] = {"whole": int(whole), "nodes": sorted(nodes)}
+    await put(store, f"{NODE}/zarr.json", as_group({**about, "sum": sum_of(about)}))
+
+
+def entries_of(content: bytes | None, name: str) -> dict[str, Any] | None:
+    """What a record or a log says; None if it is not there, damaged, or another's."""
+    found = _attributes_of(content)
+    if found is None or not isinstance(found.get("entries"), dict):
+        return None
+    if name.startswith("of-") and name != _name_of(str(found.get("node"))):
+        return None
+    about = {key: found[key] for key in found if key != "sum"}
+    return found if found.get("sum") == sum_of(about) else None
+
+
+def _attributes_of(content: bytes | None) -> dict[str, Any] | None:
+    """Attributes of a group as :func:`as_group` describes it; None if it is another document."""
+    try:
+        document = json.loads(content or b"")
+        found = document["attributes"]
+        return found if isinstance(found, dict) and document == as_group(found) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _name_of(node: str) -> str:
+    """Name of the record of a group."""
+    return f"of-{hashlib.blake2b(node.encode(), digest_size=8).hexdigest()}"
+
+
+def store_id_of(content: bytes | None) -> str | None:
+    """What tells a store from others, by its description; None in older ones."""
+    try:
+        found = json.loads(content or b"{}").get("attributes", {}).get("store_id")
+    except (ValueError, AttributeError):
+        return None
+    return None if found is None else str(found)
+
+
+async def fold(
+    store: Store, noted: dict[str, list[Entry]], sure: dict[str, Entry], pending: set[str]
+) -> bool:
+    """Fold what logs say into the records of groups; whether all could be."""
+    index = await load_index(store)
+    if index is None:
+        return False  # what stood in the record is not known: for repair
+    by_node: dict[str, list[str]] = {}
+    for key in noted:
+        by_node.setdefault(parent_of(key), []).append(key)
+    nodes, emptied, all_folded = set(index["nodes"]), [], True
+    for node, keys in by_node.items():
+        place = f"{NODE}/{_name_of(node)}/zarr.json"
+        content = await get(store, place)
+        before = entries_of(content, _name_of(node))
+        if before is None and (content is not None or node in nodes):
+            all_folded = False  # it is damaged: for repair, too
+            continue
+        entries = {} if before is None else before["entries"]
+        entries = await _folded(store, node, keys, entries, noted, sure, pending)
+        if entries:
+            attributes: dict[str, Any] = {"node": node, "entries": entries}
+            await put(store, place, as_group({**attributes, "sum": sum_of(attributes)}))
+            nodes.add(node)
+        elif before is not None:
+            emptied.append(node)
+    nodes -= set(emptied)
+    if nodes != set(index["nodes"]):
+        await put_index(store, whole=index["whole"], nodes=nodes)
+    for node in emptied:
+        await store.delete_dir(f"{NODE}/{_name_of(node)}")
+    return all_folded
+
+
+async def _folded(
+    store: Store,
+    node: str,
+    keys: list[str],
+    entries: dict[str, list[Entry]],
+    noted: dict[str, list[Entry]],
+    sure: dict[str, Entry],
+    pending: set[str],
+) -> dict[str, list[Entry]]:
+    """The record of one group with what logs say of it."""
+    start = len(node) + 1 if node else 0
+    for key in keys:
+        if key in sure:
+            entries[key[start:]] = [sure[key]]
+    async for key, content in get_many(store, [key for key in keys if key not in sure]):
+        before = entries.get(key[start:], [])
+        candidates = [*before, *(e for e in noted[key] if e not in before)]
+        actual = entry_of(key, content)
+        never_written = actual is None and len(candidates) == 1 and key in pending
+        entries[key[start:]] = [actual] if actual in candidates or never_written else candidates
+    return {key: found for key, found in entries.items() if found != [None]}
+
+
+async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str]) -> None:
+    """Record anew what is in groups of a store, or in all; the caller has looked at it.
+
+    Keys that no run wrote are left out.
+    """
+    index = await load_index(store)
+    everything = nodes is None or index is None
+    entries: dict[str, dict[str, list[Entry]]] = {}
+    keys = [key async for key in store.list_prefix("")]
+    wanted = [
+        key
+        for key in keys
+        if key not in but
+        and not key.endswith(".partial")
+        and not key.startswith(f"{NODE}/")
+        and (everything or parent_of(key) in (nodes or ()))
+    ]
+    async for key, content in get_many(store, wanted):
+        node = parent_of(key)
+        start = len(node) + 1 if node else 0
+        entries.setdefault(node, {})[key[start:]] = [entry_of(key, content)]
+    for node, found in entries.items():
+        about: dict[str, Any] = {"node": node, "entries": found}
+        await put(
+            store, f"{NODE}/{_name_of(node)}/zarr.json", as_group({**about, "sum": sum_of(about)})
+        )
+    known = set(entries) if everything or index is None else {*index["nodes"], *entries}
+    names = {_name_of(node) for node in known}
+    for name in [name async for name in store.list_dir(NODE)]:
+        content = await get(store, f"{NODE}/{name}/zarr.json")
+        if name.startswith(("of-", "log-")) and (
+            (name not in names and everything) or entries_of(content, name) is None
+        ):
+            await store.delete_dir(f"{NODE}/{name}")
+    await put_index(store, whole=True if index is None else index["whole"], nodes=known)

@@ -1,0 +1,510 @@
+"""Repair a store: put back what is known, have a run compute what can be computed, lose nothing.
+
+Everything is planned first, and the plan is what is told, what ``--dry-run`` shows and what is
+carried out. Deleted is only what the run computes again from its photographs: damaged chunks of
+faces, crops and embeddings. Everything else that is in the way is moved to a folder beside the
+store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy.typing as npt
+import pandas as pd
+import zarr
+from zarr.core.buffer import default_buffer_prototype
+from zarr.core.sync import sync
+
+from freqlab.errors import StoreConflictError, StoreError
+from freqlab.faces.table import Faces
+from freqlab.store import journal
+from freqlab.store.chunks import (
+    groups_of,
+    is_remote,
+    open_root,
+    opened,
+    place_of,
+    read,
+    remove_key,
+)
+from freqlab.store.digests import RecordingStore, aside, copy_keys, move_keys
+from freqlab.store.integrity import Damage, Survey, survey
+from freqlab.store.layout import DONE, KEPT_RESULTS, PENDING
+from freqlab.store.places import plain_store
+from freqlab.store.plain_text import twin_name
+from freqlab.store.records import NODE, get, is_description, renew_record
+from freqlab.store.restoring import column_of_call, names_by_image, recorded_chunk
+
+__all__ = ["Step", "plan_repair", "remove_partial_files", "repair_plan", "repair_store"]
+
+PUT_BACK, READ_AGAIN, COMPUTE, SET_ASIDE, DROP, UNFINISHED, RENEW, LEFT = (
+    "put back",
+    "read again",
+    "compute again",
+    "set aside",
+    "forget thresholds",
+    "not finished",
+    "new digests",
+    "left",
+)
+
+
+class Step(NamedTuple):
+    """What is to be done about one damage.
+
+    Parameters
+    ----------
+    damage
+        The damage.
+    remedy
+        In a word or two, as in the table of :func:`repair_plan`.
+    how
+        In a sentence.
+    key
+        The key of the store that it is about.
+    """
+
+    damage: Damage
+    remedy: str
+    how: str
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.damage}. {self.how[0].upper()}{self.how[1:]}"
+
+
+def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
+    """Say what ``repair=True`` would do to a store; nothing is written.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    faces
+        The faces of the call that would repair it.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As :func:`freqlab.store.check`, with the columns ``remedy`` and ``how``; empty if all is
+        well.
+
+    Raises
+    ------
+    StoreError
+        If there is no run, or something is damaged that cannot be repaired.
+    """
+    url = place_of(store)
+    steps = plan_repair(url, survey(url), faces)
+    columns = [*Damage._fields, "remedy", "how"]
+    return pd.DataFrame([(*s.damage, s.remedy, s.how) for s in steps], columns=columns)
+
+
+def plan_repair(url: str, found: Survey, faces: Faces) -> list[Step]:
+    """What is to be done about all that was found.
+
+    Raises
+    ------
+    StoreError
+        If something cannot be repaired, or the call lacks faces that it takes.
+    """
+    steps = [Step(damage, *_remedy(url, found, damage, key), key) for damage, key in found.damages]
+    for step in steps:
+        if step.remedy == READ_AGAIN:
+            _check_given(url, step.damage, faces)
+    return steps
+
+
+def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
+    """Carry out the plan; the caller holds the lock.
+
+    Names of faces that are lost come back by the digests of the images in `faces`; what else is
+    known of a face comes back when the face is given.
+
+    Parameters
+    ----------
+    url
+        The run's Zarr group.
+    faces
+        The faces of the call.
+    say
+        Called with a line for each step, before anything is done.
+
+    Raises
+    ------
+    StoreError
+        If something is damaged that cannot be repaired; nothing was changed then.
+    StoreConflictError
+        If what the call gives is not what the run held.
+    """
+    if not is_remote(url) and not Path(url).exists():
+        return []
+    try:
+        _finish_what_was_begun(url)
+        found = survey(url)
+    except StoreError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []  # nothing was begun, so nothing is damaged
+        raise
+    remove_partial_files(url)
+    steps = plan_repair(url, found, faces)
+    for step in steps if say else ():
+        say(f"{url}: {step}")
+    done = [step.damage for step in steps]
+    if any(step.remedy == PUT_BACK for step in steps):
+        _put_back(url, found, steps)
+        _finish_what_was_begun(url)
+        found = survey(url)  # now also what could not be read before
+        steps = plan_repair(url, found, faces)
+        done += [step.damage for step in steps if step.damage not in done]
+    if steps:
+        _Repair(url, found, faces).carry_out(steps)
+    return done
+
+
+def _finish_what_was_begun(url: str) -> None:
+    """As whoever writes to a store does first; later, if its own description is damaged."""
+    with contextlib.suppress(StoreError):
+        root = open_root(url, "r+")
+        if root.attrs.get("format") == "freqlab-run":
+            journal.recover(root)
+
+
+def remove_partial_files(url: str) -> int:
+    """Remove what killed writers left half written; the caller holds the lock."""
+    files = [] if is_remote(url) else sorted(Path(url).rglob("*.partial"))
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)
+
+
+def _remedy(url: str, found: Survey, damage: Damage, key: str) -> tuple[str, str]:
+    """What is to be done about a damage, in a word and in a sentence."""
+    kind = damage.node.split("/")[0]
+    recorded = [e for e in found.record.accepted.get(key, []) if isinstance(e, dict)]
+    if kind == NODE or key == NODE:
+        return RENEW, "digests are made anew, of what is there now"
+    if is_description(key) and recorded:
+        return PUT_BACK, "it is put back from the run's own copy"
+    if key in found.elsewhere:
+        return PUT_BACK, f"its content is taken from {found.elsewhere[key]}"
+    if damage.what.startswith(("was not written", "is an array that no run")):
+        return SET_ASIDE, f"it is moved to {aside(url)!r}"
+    if not key:
+        return _remedy_of_contents(damage)
+    if damage.node in ("", "faces"):
+        if "text_of" in found.attributes_of(f"faces/{damage.array}"):
+            return COMPUTE, "it is made again of the text that it repeats"
+        if damage.chunk is not None:
+            return READ_AGAIN, "it is taken from the faces of this call, and held against the rest"
+        raise StoreError(
+            f"store {url!r} cannot be repaired: {damage}; compute it anew in another store"
+        )
+    if damage.chunk is None or kind in KEPT_RESULTS or kind not in _COMPUTED:
+        doomed = _node_to_remove(damage.node)
+        return SET_ASIDE, f"{doomed} is moved to {aside(url)!r}; what is asked for is made anew"
+    if kind == "influence":
+        how = (
+            f"moved to {aside(url)!r}; the result counts as not finished until its call is repeated"
+        )
+        return UNFINISHED, f"the chunk is {how}"
+    if damage.array == "reference_embedding":
+        return COMPUTE, (
+            "it is made anew, and the model held against an embedding of the run; where there is "
+            f"none, the model's embeddings are moved to {aside(url)!r}"
+        )
+    return COMPUTE, "the chunk is removed, and its faces are computed again"
+
+
+_COMPUTED = ("faces", "crops", "embeddings", "influence")
+
+
+def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
+    """What is to be done where parts that are whole contradict each other."""
+    if "half removed" in damage.what or "was removed" in damage.what:
+        if "half removed" in damage.what:
+            return LEFT, "the run finishes it, as whatever writes to it does"
+        return LEFT, "only `freqlab forget` can settle that; call it again"
+    if "beyond" in damage.what and not damage.node.startswith("influence/"):
+        return COMPUTE, "those rows are emptied"
+    if damage.node == "faces":
+        return LEFT, "nothing can settle that; compute anew in another store"
+    if damage.node.startswith("influence/"):
+        return UNFINISHED, "the result counts as not finished until its call is repeated"
+    if "thresholds" in damage.what:
+        return DROP, "they are removed, and computed again when they are asked for"
+    return COMPUTE, "the faces concerned are computed again"
+
+
+def _node_to_remove(path: str) -> str:
+    """The node that goes as a whole if what describes it is damaged."""
+    parts = path.split("/")
+    n_kept = {"embeddings": 3, **dict.fromkeys(("crops", "influence", *KEPT_RESULTS), 2)}
+    return "/".join(parts[: n_kept.get(parts[0], 1)])
+
+
+def _check_given(url: str, damage: Damage, faces: Faces) -> None:
+    """What is lost of faces can be had from nowhere but the call."""
+    if damage.array == "face":
+        return
+    try:
+        names = opened(cast(zarr.Group, open_root(url)["faces"]), "face")
+        concerned = read(names, slice(*_span(names, damage)))
+    except (StoreError, KeyError):  # names are lost too: those come back by digests of images
+        return
+    absent = sorted(set(concerned) - set(faces.names))
+    if absent:
+        raise StoreError(
+            f"{damage}: to repair that, give all faces of the run; {len(absent):,} are not among "
+            f"those given, such as {absent[0]!r}"
+        )
+
+
+def _span(array: zarr.Array[Any], damage: Damage) -> tuple[int, int]:
+    """Rows of a damaged block."""
+    assert damage.chunk is not None
+    block = damage.chunk[0]
+    return block * array.chunks[0], min((block + 1) * array.chunks[0], array.shape[0])
+
+
+def _put_back(url: str, found: Survey, steps: list[Step]) -> None:
+    """Write what the record has copies of, and chunks that lie elsewhere, to their places."""
+    store = plain_store(url, read_only=False)
+    contents: dict[str, bytes] = {}
+    for step in steps:
+        if step.remedy != PUT_BACK:
+            continue
+        if step.key in found.elsewhere:
+            content = sync(get(store, found.elsewhere[step.key]))
+            if content is not None:
+                contents[step.key] = content
+            continue
+        path = step.key.rpartition("/")[0]
+        contents[step.key] = found.text_of(path)
+    for key, content in contents.items():
+        sync(store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
+
+
+class _Repair:
+    """The work of one repair."""
+
+    def __init__(self, url: str, found: Survey, faces: Faces) -> None:
+        self.url, self.found, self.faces = url, found, faces
+        self.root = open_root(url, "r+")
+        self.store = cast(RecordingStore, self.root.store)
+
+    def carry_out(self, steps: list[Step]) -> None:
+        """All steps: first those that may find that the call does not fit."""
+        order = {READ_AGAIN: -1}
+        faces_first = sorted(
+            steps,
+            key=lambda step: (
+                step.damage.array == "reference_embedding",  # which is held against the others
+                step.damage.array != "status",  # in which others mark what is to be done again
+                order.get(step.remedy, 0),
+            ),
+        )
+        restored = {id(step): self._restored(step.damage) for step in self._to_read(steps)}
+        self._renew(steps)
+        for step in faces_first:
+            if step.remedy == READ_AGAIN:
+                content = restored[id(step)]
+                if content is None:
+                    self._forget_block(step.damage)
+                else:
+                    sync(self.store._store.set(step.key, content))
+            elif step.remedy == SET_ASIDE:
+                self._set_aside(step)
+            elif step.remedy == UNFINISHED:
+                self._group(step.damage.node).attrs["complete"] = 0
+                if step.damage.chunk is not None:
+                    self._move([step.key])
+            elif step.remedy == DROP:
+                del self._group(step.damage.node).attrs["thresholds"]
+            elif step.remedy == COMPUTE:
+                self._compute_again(step.damage)
+
+    def _renew(self, steps: list[Step]) -> None:
+        record = self.found.record
+        if any(step.remedy == RENEW for step in steps):
+            nodes = record.lost if record.there and not record.faults else None
+            damaged = {step.key for step in steps}
+            plain = self.store._store
+            sync(renew_record(plain, nodes, {*self.found.unknown, *damaged}))
+
+    def _to_read(self, steps: list[Step]) -> Iterator[Step]:
+        return (step for step in steps if step.remedy == READ_AGAIN)
+
+    def _group(self, path: str) -> zarr.Group:
+        return cast(zarr.Group, self.root[path])
+
+    def _restored(self, damage: Damage) -> Any:
+        """A damaged chunk of the faces, if the call gives what was in it; None if it does not.
+
+        Raises
+        ------
+        StoreConflictError
+            If what the call gives is not what was there, and nothing else could tell.
+        """
+        if damage.array == "face":
+            return None
+        faces = self._group("faces")
+        try:
+            names = opened(faces, "face")
+            rows = slice(*_span(names, damage))
+            values = column_of_call(self.faces, faces, damage.array, read(names, rows), rows)
+        except StoreError:
+            return None
+        key = f"faces/{damage.array}/c/{'/'.join(map(str, cast(tuple[int, ...], damage.chunk)))}"
+        accepted = self.found.record.accepted.get(key, [])
+        if values is None or not accepted:
+            return None
+        content = recorded_chunk(
+            self.found.descriptions, f"faces/{damage.array}", key, values, rows
+        )
+        if content is not None and content[1] in accepted:
+            return content[0]
+        images = damage.array == "sha256" and not self._keeps_crops()
+        if damage.array == "subject" or images:
+            what = "photographs" if images else "subjects"
+            raise StoreConflictError(
+                f"store {self.url!r}: the {what} of faces {rows.start} to {rows.stop - 1} (such as "
+                f"{self.faces.names[0]!r}) that are given are not those that the run was made of, "
+                f"by its digests; nothing was changed. Give them as they were, or compute anew in "
+                f"another store"
+            )
+        return None
+
+    def _keeps_crops(self) -> bool:
+        crops = self.root.get("crops")
+        return isinstance(crops, zarr.Group) and all(
+            "crop" in node for node in groups_of(crops).values()
+        )
+
+    def _forget_block(self, damage: Damage) -> None:
+        """Have the faces of a block read anew, for something that is known of them is lost."""
+        group = self._group("faces")
+        if damage.array == "sha256" and not self._keeps_crops():
+            # no crop tells whether the photographs are still the same
+            self._undo_results()
+            for path in self._embedding_nodes():
+                self._group(path).attrs.pop("thresholds", None)
+                self._mark_pending(self._group(path), damage)
+        for crops in groups_of(self._group("crops")).values() if "crops" in self.root else ():
+            if "status" in crops:
+                self._mark_pending(crops, damage)
+        if damage.array == "face":  # in one write: without names nobody finds the others again
+            names = names_by_image(group, _span(opened(group, "face"), damage), self.faces)
+            self._mark_pending(group, damage)
+            journal.remove(self.root, f"faces/{twin_name('face')}")
+            self._write_chunk(damage, names)
+            return
+        if damage.array != "status":
+            self._mark_pending(group, damage)
+        self._write_chunk(damage, opened(group, damage.array).fill_value)
+
+    def _undo_results(self) -> None:
+        """Let results count as not finished: their pairs or their thresholds are of those faces."""
+        influence = groups_of(self._group("influence")) if "influence" in self.root else {}
+        for result in influence.values():
+            result.attrs["complete"] = 0
+
+    def _embedding_nodes(self) -> Iterator[str]:
+        if "embeddings" in self.root:
+            for model in groups_of(self._group("embeddings")).values():
+                yield from (one.path for one in groups_of(model).values() if "status" in one)
+
+    def _compute_again(self, damage: Damage) -> None:
+        """Have the faces of a damaged chunk done again; what else stands of them is overwritten.
+
+        They are marked first: a chunk that is gone is a loss for as long as they count as done.
+        """
+        group = self._group(damage.node)
+        if damage.array == "reference_embedding" and not self._can_be_held(group):
+            self._move_node(damage.node)
+        elif damage.node == "faces":
+            journal.remove(self.root, f"faces/{damage.array}")  # whoever opens it makes it again
+        elif damage.chunk is not None and damage.array == "status":
+            self._write_chunk(damage, PENDING)
+        elif damage.chunk is not None:
+            if "status" in group:
+                self._mark_pending(group, damage)
+            self._remove_chunk(damage)
+        elif "beyond" not in damage.what and "status" in group and damage.array:
+            status = opened(group, "status")
+            start = opened(group, damage.array).shape[0]
+            status[start:] = PENDING
+
+    def _can_be_held(self, model: zarr.Group) -> bool:
+        """Whether some face has a crop and an embedding, to tell whether a model is the same."""
+        try:
+            template = json.loads(str(model.attrs["identity"]))["template"]
+            crops = self._group(f"crops/{template}")
+            done = [
+                read(opened(node, "status")) == DONE
+                for node in (crops, self._group(f"{model.path}/intact"))
+            ]
+        except (KeyError, StoreError):
+            return False
+        n_faces = min(map(len, done))
+        return "crop" in crops and bool((done[0][:n_faces] & done[1][:n_faces]).any())
+
+    def _remove_chunk(self, damage: Damage) -> None:
+        array = opened(self._group(damage.node), damage.array)
+        assert damage.chunk is not None
+        remove_key(self.store, f"{array.path}/{array.metadata.encode_chunk_key(damage.chunk)}")
+
+    def _write_chunk(self, damage: Damage, values: npt.NDArray[Any] | int) -> None:
+        """Write a damaged chunk in one step; what is in it is not read."""
+        path = f"{damage.node}/{damage.array}"
+        array = opened(self._group(damage.node), damage.array)
+        assert damage.chunk is not None
+        key = f"{path}/{array.metadata.encode_chunk_key(damage.chunk)}"
+        rows = slice(*_span(array, damage))
+        found = recorded_chunk(self.found.descriptions, path, key, values, rows)
+        if found is not None:
+            sync(self.store.set(key, found[0]))
+
+    def _mark_pending(self, group: zarr.Group, damage: Damage) -> None:
+        status = opened(group, "status")
+        start, stop = _span(status, damage)
+        if start < stop:
+            status[start:stop] = PENDING
+
+    def _set_aside(self, step: Step) -> None:
+        """Move a chunk, an array, or a node whose description is damaged."""
+        damage = step.damage
+        if damage.what.startswith("was not written"):
+            self._move([step.key])
+        elif damage.what.startswith("is an array that no run"):
+            self._move(self._below(f"{damage.node}/{damage.array}"))
+        else:
+            self._move_node(_node_to_remove(damage.node))
+
+    def _below(self, path: str) -> list[str]:
+        async def keys() -> list[str]:
+            found = {key async for key in self.store.list_prefix(f"{path}/")}
+            found |= {k for k in self.found.record.accepted if k.startswith(f"{path}/")}
+            return sorted(found, key=lambda key: key.count("/"))
+
+        return sync(keys())
+
+    def _move_node(self, path: str) -> None:
+        """Move a node; nothing of it is removed before all of it is there."""
+        other = plain_store(aside(self.url), read_only=False)
+        sync(copy_keys(self.store._store, other, self._below(path)))
+        journal.remove(self.root, path)
+
+    def _move(self, keys: list[str]) -> None:
+        if not keys:
+            return
+        other = plain_store(aside(self.url), read_only=False)
+        sync(self.store.note_removal(keys))
+        sync(move_keys(self.store._store, other, keys))
+        self.store.log.unsure -= set(keys)

@@ -1,0 +1,772 @@
+"""One run is one Zarr group: its layout, how it grows, and how it is never half written.
+
+Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
+
+    /faces                        names, subjects, paths, metadata, status, landmarks, digests
+    /crops/<template>             crop (face, y, x, channel)
+    /embeddings/<model>           reference_embedding (feature): is it still the same model?
+    /embeddings/<model>/intact    embedding (face, feature)
+    /embeddings/<model>/<bands>   embedding (face, band, feature), removed_rms (face, band)
+    /influence/<name>             a result, written by freqlab.run.influence
+
+Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
+by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
+a run that was killed goes on with the faces whose status does not say done. Faces are added in
+one step, when the number of faces in the attributes of ``/faces`` changes. Nodes are made and
+removed as :mod:`freqlab.store.journal` says.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import zarr
+from zarr.core.sync import sync
+
+from freqlab.attrs import from_json, make_attrs, to_json
+from freqlab.errors import StoreConflictError, StoreError
+from freqlab.faces.table import Faces
+from freqlab.images.alignment import WHICH_FACE
+from freqlab.store import journal
+from freqlab.store.chunks import (
+    ALL_CHUNKS,
+    arrays_of,
+    chunk_block,
+    compressors,
+    create_root,
+    has_consolidated,
+    is_remote,
+    longer,
+    members_of,
+    open_root,
+    open_root_if_there,
+    opened,
+    place_of,
+    read,
+    remove_key,
+    stored_chunks,
+)
+from freqlab.store.columns import equal_values, is_missing, stored_columns
+from freqlab.store.consistency import face_nodes
+from freqlab.store.digests import RecordingStore, in_one_piece
+from freqlab.store.layout import (
+    DONE,
+    FACE_COLUMNS,
+    FAILED,
+    NO_FILE,
+    NUMBER,
+    PENDING,
+    TEXT,
+    UNREADABLE,
+    Column,
+)
+from freqlab.store.locking import Lock, check_place
+from freqlab.store.plain_text import (
+    create_twin,
+    is_twin,
+    require_twins,
+    texts_of,
+    twin_name,
+    write_twin,
+)
+
+__all__ = ["RunStore", "file_stamp", "node_name"]
+
+FORMAT_VERSION = 1
+HOW_TO_OPEN = {
+    "how_to_open": (
+        "All data lie in groups below this one. freqlab.open_run(path) gives them with names and "
+        "as text; so does xarray.open_datatree(path, engine='zarr', consolidated=False), and for "
+        "one group xarray.open_zarr(path, group='influence/<name>', consolidated=False), though "
+        "with row numbers of faces where freqlab gives names. Groups: faces, crops/<template>, "
+        "embeddings/<model>/intact, embeddings/<model>/<bands>, influence/<name>. Text has the "
+        "type string; programs without it read the same as UTF-8 bytes from <array>_utf8."
+    )
+}
+"""What a run's own attributes tell whoever opens it with other software."""
+_ROWS_PER_CHUNK = 2**20
+
+
+class RunStore:
+    """A run's Zarr group, open for writing.
+
+    Parameters
+    ----------
+    url
+        Path, or anything fsspec reaches (``memory://name``). Created if it is not there.
+    block_size
+        Faces per block when the store is created; an existing store keeps its own.
+    lock
+        That this process may write; it is asked before each block.
+
+    Raises
+    ------
+    StoreError
+        If something else than a run is there.
+    """
+
+    def __init__(
+        self, url: str | os.PathLike[str], *, block_size: int = 32, lock: Lock | None = None
+    ) -> None:
+        check_place(url)
+        self._lock = lock or Lock()
+        self.url = place_of(url)
+        self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
+        attrs = {
+            **make_attrs(format="freqlab-run", format_version=FORMAT_VERSION),
+            **HOW_TO_OPEN,
+            "block_size": block_size,
+            "store_id": uuid.uuid4().hex,
+        }
+        found = open_root_if_there(self.url, "r+")
+        self.root = create_root(self.url, attrs) if found is None else found
+        sync(cast(RecordingStore, self.root.store).check_descriptions())
+        if "block_size" not in self.root.attrs:
+            if "format" not in self.root.attrs and members_of(self.root):
+                raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
+            self.root.update_attributes(attrs)  # an empty group, as others make it
+        if self.root.attrs["format_version"] != FORMAT_VERSION:
+            raise StoreError(
+                f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
+                f"this freqlab reads {FORMAT_VERSION}"
+            )
+        self.block_size = int(cast(int, self.root.attrs["block_size"]))
+        if "how_to_open" not in self.root.attrs or has_consolidated(self.root):
+            self.root.update_attributes(HOW_TO_OPEN)
+        if lock is not None:
+            journal.recover(self.root)
+        columns = {"face": TEXT, "subject": TEXT, **FACE_COLUMNS}
+        if "faces" not in self.root:
+            with journal.making(self.root, "faces"):
+                self.faces = journal.make_group(self.root, "faces", {"n_faces": 0})
+                self._make_arrays(self.faces, columns)
+                require_twins(self.faces)
+        self.faces = cast(zarr.Group, self.root["faces"])
+        self._require_arrays(self.faces, columns)
+        self._fit(self.faces)
+        self._place = self._identity()
+        for path in face_nodes(self.root):
+            self._empty_beyond(cast(zarr.Group, self.root[path]))
+
+    @property
+    def n_faces(self) -> int:
+        """Number of faces in the store."""
+        return int(cast(int, self.faces.attrs["n_faces"]))
+
+    def read(self, node: zarr.Group, name: str) -> npt.NDArray[Any]:
+        """A whole array of a node; text as objects."""
+        return read(opened(node, name))
+
+    def read_rows(
+        self, node: zarr.Group, name: str, rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[Any]:
+        """Rows of an array that lie near each other, such as those of a block."""
+        first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
+        return read(self._handle(node, name), slice(first, last + 1))[rows - first]
+
+    def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
+        """Add the faces that are not there yet, and check the others against what is.
+
+        Returns
+        -------
+        numpy.ndarray
+            Row of each face in the store ``(n,)``.
+
+        Raises
+        ------
+        StoreConflictError
+            If a face of the same name has another subject, image, landmarks or metadata, or is
+            degraded otherwise.
+        """
+        rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
+        known = np.flatnonzero(rows >= 0)
+        settled = self._settled(known, rows[known])
+        unsettled = np.setdiff1d(known, settled)
+        columns = stored_columns(faces)
+        for name in columns:  # the user's own goes before the bytes of a text
+            if name in self.faces and is_twin(opened(self.faces, name)):
+                journal.remove(self.root, f"faces/{name}")
+                self._handles.clear()
+        self._check_kinds(columns)
+        self._check_metadata(faces, columns, settled, rows[settled])
+        self._check_degradations(faces, settled, rows[settled])
+        self._check_landmarks(faces, settled, rows[settled])
+        self._check_images(faces, known, rows[known])
+
+        declared = cast(list[str], self.faces.attrs.get("names_people", []))
+        if set(faces.names_people) - set(declared):
+            self.faces.attrs["names_people"] = sorted({*declared, *faces.names_people})
+        kinds = {n: TEXT if v.dtype == object else NUMBER for n, v in columns.items()}
+        self._require_arrays(self.faces, kinds)
+        landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
+        if faces.landmarks is not None:
+            landmarks = faces.landmarks.astype(np.float32)
+        given: dict[str, npt.NDArray[Any]] = {
+            "face": np.array(faces.names, object),
+            **columns,
+            "landmarks": landmarks,
+            "landmarks_given": np.asarray(np.isfinite(landmarks).all(axis=(1, 2))),
+            "degraded_by": _declarations(faces),
+        }
+        new = np.flatnonzero(rows < 0)
+        if len(new):
+            first = self.n_faces
+            rows[new] = first + np.arange(len(new))
+            with journal.growing(self.root, "faces", first):
+                self._fit(self.faces, first + len(new))
+                for name in arrays_of(self.faces):
+                    array = opened(self.faces, name)
+                    # also where nothing is given: a chunk must be there
+                    array[first:] = given[name][new] if name in given else array.fill_value
+                for name in given:
+                    twin = self._twin(opened(self.faces, name))
+                    if twin is not None:
+                        write_twin(twin, slice(first, None), given[name][new])
+                self.faces.attrs["n_faces"] = first + len(new)
+        for name, values in given.items():
+            self._rewrite(name, rows[unsettled], values[unsettled])
+        for name, values in columns.items():
+            absent = settled[is_missing(self.read(self.faces, name)[rows[settled]])]
+            self._rewrite(name, rows[absent], values[absent])
+        return rows.astype(np.int64)
+
+    def check_which_face(self, faces: Faces, which_face: str) -> None:
+        """Refuse to take another of several faces than the stored crops show.
+
+        Photographs that show one face, or whose landmarks were given, are the same either way.
+
+        Raises
+        ------
+        StoreConflictError
+            If a face of the store was chosen by another rule.
+        """
+        rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
+        known = np.flatnonzero(rows >= 0)
+        if not len(known) or faces.aligned is not None or "aligned" not in self.faces:
+            return
+        kept = {
+            name: self.read(self.faces, name)[rows[known]]
+            for name in ("status", "faces_found", "landmarks_given", "which_face", "aligned")
+        }
+        chosen = (kept["status"] == DONE) & (kept["faces_found"] > 1) & (kept["aligned"] == "no")
+        chosen &= ~kept["landmarks_given"]
+        rules = np.where(kept["which_face"] == "", WHICH_FACE[0], kept["which_face"])
+        wrong = np.flatnonzero(chosen & (rules != which_face))
+        if len(wrong):
+            names = ", ".join(faces.names[known[i]] for i in wrong[:3])
+            raise StoreConflictError(
+                f"store {self.url!r}: {len(wrong):,} of its faces were chosen among several in "
+                f"their photographs by which_face={str(rules[wrong[0]])!r} ({names}), and "
+                f"which_face={which_face!r} is given; nothing was overwritten. Give the same, or "
+                f"use another store"
+            )
+
+    def require_node(
+        self,
+        path: str,
+        columns: Mapping[str, Column],
+        *,
+        identity: Mapping[str, Any],
+    ) -> zarr.Group:
+        """Open a node with a face axis, or create it; one row per face of the store.
+
+        Parameters
+        ----------
+        path
+            Of the node, such as ``"crops/arcface"``.
+        columns
+            Its arrays; a ``status`` is added.
+        identity
+            What the node's content depends on, plain JSON values.
+
+        Raises
+        ------
+        StoreConflictError
+            If the node is there with another identity.
+        """
+        arrays = {**columns, "status": FACE_COLUMNS["status"]}
+        node = self.group(path, identity)
+        if node is None:
+            with journal.making(self.root, path):
+                node = self.make_group(path, identity)
+                self._make_arrays(node, arrays)
+        self._require_arrays(node, arrays)
+        self._fit(node)
+        return node
+
+    def make_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
+        """Create a group of one thing; :func:`freqlab.store.journal.making` goes around."""
+        return journal.make_group(self.root, path, make_attrs(identity=dict(identity)))
+
+    def group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group | None:
+        """Open a group that stands for one thing; None if there is none.
+
+        Raises
+        ------
+        StoreConflictError
+            If it stands for something else, saying what differs.
+        StoreError
+            If it does not say what it stands for.
+        """
+        group = self.root.get(path)
+        if not isinstance(group, zarr.Group):
+            return None
+        if "identity" not in group.attrs:
+            journal.check_empty(self.root, path)
+            journal.remove(self.root, path)  # begun by an earlier version, and killed at once
+            return None
+        stored = json.loads(str(group.attrs["identity"]))
+        given = json.loads(json.dumps(identity))
+        differing = [
+            f"{key}: stored {stored.get(key)!r}, given {given.get(key)!r}"
+            for key in sorted({*stored, *given})
+            if stored.get(key) != given.get(key)
+        ]
+        if differing:
+            raise StoreConflictError(
+                f"store {self.url!r} holds another {path!r}; nothing was overwritten. "
+                f"Use another store or name. " + "; ".join(differing)
+            )
+        return group
+
+    def write_rows(
+        self,
+        node: zarr.Group,
+        rows: npt.NDArray[np.int64],
+        values: Mapping[str, npt.NDArray[Any]],
+        status: npt.NDArray[np.int8],
+    ) -> None:
+        """Write rows of a node, their status last; each chunk in one piece.
+
+        Raises
+        ------
+        StoreError
+            If values and rows differ in number, or the store is not there any more.
+        """
+        self.check_there()
+        for name, array in values.items():
+            if len(array) != len(rows):
+                raise StoreError(f"{len(array)} rows of {name!r} for {len(rows)} faces")
+        for block in self.blocks(rows):
+            with in_one_piece(self.root.store):
+                for name, array in (*values.items(), ("status", status)):
+                    self._write_block(self._handle(node, name), rows[block], array[block])
+
+    def check_there(self) -> None:
+        """Refuse to write into a store that was removed, moved, or taken over.
+
+        Raises
+        ------
+        StoreError
+            If it was.
+        """
+        self._lock.check()
+        if is_remote(self.url):
+            return
+        if not Path(self.url, "zarr.json").is_file():
+            raise StoreError(
+                f"store {self.url!r} was removed or moved while a run was writing to it; "
+                f"the run ends here"
+            )
+        if self._identity() != self._place:
+            raise StoreError(
+                f"another store was put in the place of {self.url!r} while a run was writing to "
+                f"it; the run ends here"
+            )
+
+    def _identity(self) -> tuple[Any, ...]:
+        """What tells this store from any other that may be put in its place."""
+        if is_remote(self.url):
+            return ()
+        about = Path(self.url).stat()
+        try:
+            content = json.loads(Path(self.url, "zarr.json").read_bytes())
+        except (OSError, ValueError):
+            return ()
+        return about.st_dev, about.st_ino, content.get("attributes", {}).get("store_id")
+
+    def check_reachable(self) -> None:
+        """See whether a fault of a run comes of its store, which may be gone or out of reach.
+
+        Raises
+        ------
+        StoreError
+            If it is.
+        """
+        self.check_there()
+        if not is_remote(self.url):
+            return
+        try:
+            open_root(self.url)
+        except StoreError as error:
+            raise StoreError(
+                f"{error}. What was done is kept, and nothing counts as done that is not; once "
+                f"that is settled, the same call goes on"
+            ) from error
+
+    def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
+        """Indices into `rows` that lie in one block of faces, block by block."""
+        order = np.argsort(rows, kind="stable")
+        cuts = np.flatnonzero(np.diff(rows[order] // self.block_size)) + 1
+        yield from (block for block in np.split(order, cuts) if len(block))
+
+    def pending(
+        self,
+        node: zarr.Group,
+        rows: npt.NDArray[np.int64],
+        template: str,
+        *,
+        but: npt.NDArray[np.int64],
+    ) -> npt.NDArray[np.int64]:
+        """Those of `rows` that a node still lacks, in order.
+
+        Faces that failed to give a crop are left out, `but` those that are to be tried again.
+        """
+        wanted = np.unique(rows)
+        lost = np.isin(self.read(self.crops(template), "status")[wanted], FAILED)
+        lost &= ~np.isin(wanted, but)
+        return wanted[(self.read(node, "status")[wanted] == PENDING) & ~lost]
+
+    def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:
+        """Whether each of these faces failed, by the status that a node gives it."""
+        return np.isin(self.read_rows(node, "status", rows), FAILED)
+
+    def crops(self, template: str) -> zarr.Group:
+        """The node of a template's crops.
+
+        Raises
+        ------
+        StoreError
+            If there is none yet.
+        """
+        node = self.root.get(f"crops/{template}")
+        if not isinstance(node, zarr.Group):
+            raise StoreError(f"store {self.url!r} holds no crops of template {template!r}")
+        return node
+
+    def write_array(
+        self,
+        group: zarr.Group,
+        name: str,
+        values: npt.NDArray[Any],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any],
+    ) -> None:
+        """Write an array that is in memory, in one chunk or, where it is long, in some."""
+        chunks = (min(len(values), _ROWS_PER_CHUNK), *values.shape[1:]) if values.ndim else ()
+        array = _create(group, name, values.shape, chunks, values.dtype, dims, attrs)
+        array[...] = values
+        if array.dtype.kind == "T":
+            create_twin(group, array, values)
+
+    def create_array(
+        self,
+        group: zarr.Group,
+        name: str,
+        shape: tuple[int, ...],
+        chunks: tuple[int, ...],
+        dims: Sequence[str],
+        attrs: Mapping[str, Any],
+    ) -> zarr.Array[Any]:
+        """Create an array of float32, NaN until it is written."""
+        return _create(group, name, shape, chunks, np.dtype("float32"), dims, attrs)
+
+    def _require_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        """Add the arrays to a node that it lacks, and the bytes of its texts, all or none."""
+        missing = {name: column for name, column in columns.items() if name not in node}
+        for name in columns.keys() - missing.keys():
+            self._say_flags(node, name, columns[name])
+        twins = []
+        if node.path == "faces":
+            texts = [name for name, column in missing.items() if column.dtype is str]
+            twins = [twin_name(name) for name in {*texts, *texts_of(node)}]
+        made = {*missing, *(name for name in twins if name not in node)}
+        if made:
+            with journal.making(self.root, *(f"{node.path}/{name}" for name in sorted(made))):
+                self._make_arrays(node, missing)
+                if twins:
+                    require_twins(node)
+
+    def _make_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
+        begun = node.path == "faces" or "status" in node
+        for name, column in columns.items():
+            array = node.create_array(
+                name,
+                shape=(self.n_faces, *column.shape),
+                chunks=(self.block_size, *column.shape),
+                dtype=column.dtype,
+                fill_value=column.fill,
+                dimension_names=("face", *column.dims),
+                attributes=dict(column.attrs),
+                compressors=compressors(column.packed),
+                config=ALL_CHUNKS,
+            )
+            if array.shape[0] and begun:  # faces may be done: a chunk must be there
+                array[...] = array.fill_value
+        if columns and node.path == "faces":
+            whole = from_json(node.attrs.get("whole", []))
+            node.attrs["whole"] = to_json(list(dict.fromkeys([*whole, *columns])))
+
+    def _say_flags(self, node: zarr.Group, name: str, column: Column) -> None:
+        """Say what status codes mean that are younger than the array."""
+        if name == "status":
+            array = opened(node, name)
+            if array.attrs.get("flag_meanings") != column.attrs["flag_meanings"]:
+                array.update_attributes(dict(column.attrs))
+
+    def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
+        """Give all arrays of a node one row per face; what a stopped run left over goes.
+
+        Raises
+        ------
+        StoreError
+            If an array is shorter than what counts as done.
+        """
+        n_faces = self.n_faces if n_faces is None else n_faces
+        self._handles.clear()
+        journal.cut(node, n_faces)
+        arrays = {name: opened(node, name) for name in arrays_of(node)}
+        if node.path != self.faces.path and "status" in arrays:
+            shortest = min(array.shape[0] for array in arrays.values())
+            status = arrays["status"]
+            if shortest < status.shape[0] and (read(status, slice(shortest, None)) == DONE).any():
+                raise StoreError(
+                    f"{node.path} in store {self.url!r} has arrays that are shorter than its "
+                    f"faces: `freqlab run --repair` and fl.influence(..., repair=True) compute "
+                    f"those again"
+                )
+        for array in arrays.values():
+            if array.shape[0] < n_faces:
+                if node.path != self.faces.path:
+                    _empty_from(array, array.shape[0], n_faces)
+                array.resize((n_faces, *array.shape[1:]))
+
+    def _empty_beyond(self, node: zarr.Group) -> None:
+        """Take away rows of a node that belong to no face; a run that was copied has them."""
+        journal.cut(node, self.n_faces)
+
+    def _write_block(
+        self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
+    ) -> None:
+        """Write rows of one block in one piece."""
+        start = int(rows[0]) // self.block_size * self.block_size
+        stop = min(start + self.block_size, array.shape[0])
+        if len(rows) == stop - start:  # each row is there once: nothing of the chunk stays
+            chunk = np.empty_like(values)
+        else:
+            chunk = read(array, slice(start, stop))
+        chunk[rows - start] = values
+        twin = self._twin(array)
+        if twin is not None:
+            write_twin(twin, slice(start, stop), chunk)
+        array[start:stop] = chunk
+
+    def _twin(self, array: zarr.Array[Any]) -> zarr.Array[Any] | None:
+        """The bytes of an array of text, which are written with it; None for numbers."""
+        if array.dtype.kind != "T":
+            return None
+        node, _, name = array.path.rpartition("/")
+        key = (node, twin_name(name))
+        if key not in self._handles:
+            group = cast(zarr.Group, self.root[node])
+            if twin_name(name) not in group:
+                return None
+            self._handles[key] = opened(group, twin_name(name))
+        twin = self._handles[key]
+        return twin if is_twin(twin) else None
+
+    def _handle(self, node: zarr.Group, name: str) -> zarr.Array[Any]:
+        """An array of a node, looked up once; what is resized is looked up again."""
+        key = (node.path, name)
+        if key not in self._handles:
+            self._handles[key] = opened(node, name)
+        return self._handles[key]
+
+    def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
+        """Write a column of faces that nothing has been computed for, or that lacked it."""
+        differs = ~equal_values(self.read(self.faces, name)[rows], values)
+        changed = np.flatnonzero(differs.reshape(len(rows), -1).any(axis=1)) if len(rows) else rows
+        for block in self.blocks(rows[changed]):
+            at = changed[block]
+            self._write_block(opened(self.faces, name), rows[at], values[at])
+
+    def _settled(
+        self, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Those faces from which something was computed, also if their file has gone since."""
+        status = self.read(self.faces, "status")[rows]
+        was_read = self.read(self.faces, "sha256")[rows] != ""
+        gone = np.isin(status, (UNREADABLE, NO_FILE)) & np.asarray(was_read, dtype=bool)
+        return known[(status == DONE) | gone]
+
+    def _check_kinds(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
+        kinds = {True: "text", False: "numbers"}
+        for name, values in columns.items():
+            if name in self.faces:
+                is_text = self.read(self.faces, name).dtype == object
+                if is_text != (values.dtype == object):
+                    raise StoreConflictError(
+                        f"store {self.url!r} holds {kinds[is_text]} in the column {name!r} of its "
+                        f"faces, {kinds[not is_text]} are given; nothing was written"
+                    )
+
+    def _check_metadata(
+        self,
+        faces: Faces,
+        columns: Mapping[str, npt.NDArray[Any]],
+        known: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+    ) -> None:
+        for name, values in columns.items():
+            if name == "path" or name not in self.faces:
+                continue
+            stored = self.read(self.faces, name)[rows]
+            differs = ~(equal_values(stored, values[known]) | is_missing(stored))
+            if differs.any():
+                both = stored.tolist(), values[known].tolist()
+                first = [
+                    f"{faces.names[known[i]]}: stored {both[0][i]!r}, given {both[1][i]!r}"
+                    for i in np.flatnonzero(differs)[:3]
+                ]
+                raise StoreConflictError(
+                    f"store {self.url!r} holds faces of the same name with another {name!r} "
+                    f"({int(differs.sum())} of them); nothing was overwritten. {'; '.join(first)}"
+                )
+
+    def _check_degradations(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        stored, given = self.read(self.faces, "degraded_by")[rows], _declarations(faces)[known]
+        differs = np.flatnonzero(stored != given)
+        if len(differs):
+            first = differs[0]
+            raise StoreConflictError(
+                f"store {self.url!r} holds faces of the same name that are degraded otherwise "
+                f"({len(differs)} of them); nothing was overwritten. {faces.names[known[first]]}: "
+                f"stored {stored[first] or 'not at all'}, given {given[first] or 'not at all'}"
+            )
+
+    def _check_landmarks(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Refuse landmarks by which the stored crops were not aligned, and their absence."""
+        stored = self.read(self.faces, "landmarks")[rows]
+        were_given = self.read(self.faces, "landmarks_given")[rows]
+        given = np.full_like(stored, np.nan)
+        if faces.landmarks is not None:
+            given = faces.landmarks[known]
+        with np.errstate(invalid="ignore"):
+            differs = (np.abs(stored - given) > 0.01).any(axis=(1, 2))
+        withheld = were_given & ~np.isfinite(given).all(axis=(1, 2))
+        for wrong, fault in (
+            (differs, "were aligned by other landmarks than are given"),
+            (withheld, "were aligned by landmarks that were given, and none are given now"),
+        ):
+            if wrong.any():
+                names = [faces.names[i] for i in known[wrong][:3]]
+                raise StoreConflictError(
+                    f"store {self.url!r}: {int(wrong.sum())} of its faces {fault} "
+                    f"({', '.join(names)}); nothing was overwritten. Give the same landmarks, or "
+                    f"use another store"
+                )
+
+    def _check_images(
+        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+    ) -> None:
+        """Refuse faces whose image changed; files that did not move or change are not read."""
+        digests = self.read(self.faces, "sha256")[rows]
+        stamps = zip(
+            *(self.read(self.faces, name)[rows] for name in ("file_size", "file_mtime")),
+            strict=True,
+        )
+        paths = self.read(self.faces, "path")[rows] if "path" in self.faces else digests
+        for i, digest, stamp, path in zip(known, digests, stamps, paths, strict=True):
+            unmoved = faces.images is None and path == str(faces.table["path"].iloc[i])
+            if not digest or (unmoved and stamp == file_stamp(faces, int(i))):
+                continue
+            try:
+                found = hashlib.sha256(faces.content(int(i))).hexdigest()
+            except OSError:
+                continue  # gone since; what was computed from it stands
+            if found != digest:
+                raise StoreConflictError(
+                    f"store {self.url!r} holds another image of face {faces.names[i]!r} "
+                    f"(SHA-256 stored {digest[:12]}, given {found[:12]}); nothing was "
+                    f"overwritten. Use another store or another name."
+                )
+
+
+def node_name(name: str) -> str:
+    """A name as part of a path in the store: no slash, nor what file systems refuse."""
+    return re.sub(r'[/\\:*?"<>|]', "_", name)
+
+
+def _empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
+    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
+    block = array.chunks[0]
+    there = {key: chunk_block(key) for key in stored_chunks(array)}
+    for key, at in there.items():
+        if at is not None and at >= -(-first // block):
+            remove_key(array.store, f"{array.path}/{key}")
+    stop = min(-(-first // block) * block, n_rows)
+    if first < stop and first // block in there.values():
+        longer(array, (n_rows, *array.shape[1:]))[first:stop] = array.fill_value
+
+
+def _declarations(faces: Faces) -> npt.NDArray[np.object_]:
+    """How each face is degraded, as text; empty where it is not."""
+    if faces.degradations is None:
+        return np.full(len(faces), "", object)
+    return np.array(
+        ["" if one is None else one.declaration() for one in faces.degradations], object
+    )
+
+
+def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
+    """Size in bytes and time of change in ns of a face's file.
+
+    None where there is none, or it is dated beyond the year 2262, where nanoseconds no longer fit
+    into 64 bits: then its content alone says whether it changed.
+    """
+    if faces.images is not None:
+        return None
+    try:
+        stat = Path(faces.table["path"].iloc[position]).stat()
+    except (OSError, ValueError):  # or a name that no file can have
+        return None
+    numbers = (stat.st_size, stat.st_mtime_ns)
+    return numbers if all(abs(number) < 2**63 for number in numbers) else None
+
+
+def _create(
+    group: zarr.Group,
+    name: str,
+    shape: tuple[int, ...],
+    chunks: tuple[int, ...],
+    dtype: np.dtype[Any],
+    dims: Sequence[str],
+    attrs: Mapping[str, Any],
+) -> zarr.Array[Any]:
+    text = dtype.kind in "OUT"
+    fill: Any = "" if text else (float("nan") if dtype.kind == "f" else 0)
+    return group.create_array(
+        name,
+        shape=shape,
+        chunks=tuple(max(1, length) for length in chunks),
+        dtype=str if text else dtype,
+        fill_value=fill,
+        dimension_names=tuple(dims),
+        attributes=dict(attrs),
+        compressors=compressors(True),
+        config=ALL_CHUNKS,
+    )

@@ -1,1 +1,0 @@
-"""Studies: influence and embeddings in, datasets with intervals out. Nothing here opens a store."""

@@ -1,0 +1,1 @@
+"""The machine: folders of its user, private files, room in memory."""

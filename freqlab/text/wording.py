@@ -1,0 +1,71 @@
+"""Figures with their intervals as text, for tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from freqlab.text.shown import as_html
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style import Styler
+
+__all__ = ["join", "percent", "signed", "styled"]
+
+_NBSP = "\u00a0"
+
+
+def percent(values: xr.DataArray, digits: int | None = None) -> str:
+    """A rate and its interval in per cent; empty where it is NaN.
+
+    Parameters
+    ----------
+    values
+        Along ``estimate``: value, lower, upper; 0..1.
+    digits
+        After the point; two below ten per cent and one from there on by default.
+    """
+    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    if np.isnan(value):
+        return ""
+    if digits is None:
+        digits = 2 if value < 10 else 1
+    text = f"{value:.{digits}f}{_NBSP}%"
+    return text if np.isnan(lower) else f"{text} [{lower:.{digits}f},{_NBSP}{upper:.{digits}f}]"
+
+
+def signed(values: xr.DataArray, digits: int) -> str:
+    """A change and its interval, each with its sign; parameters as for :func:`percent`."""
+    value, lower, upper = (float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    text = f"{value:+.{digits}f}"
+    return text if np.isnan(lower) else f"{text} [{lower:+.{digits}f},{_NBSP}{upper:+.{digits}f}]"
+
+
+def join(texts: Sequence[str], last: str = "and") -> str:
+    """Texts in a row: "a, b and c"."""
+    return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
+
+
+def styled(table: pd.DataFrame) -> Styler:
+    """A table to be shown as HTML, whose texts stay text: cells, labels and the names of axes.
+
+    pandas escapes none of these where a table has a style.
+    """
+    shown = table.map(_escaped)
+    for axis in ("index", "columns"):
+        labels = getattr(shown, axis)
+        if isinstance(labels, pd.MultiIndex):
+            levels = [labels.get_level_values(i).map(_escaped) for i in range(labels.nlevels)]
+            escaped: pd.Index[Any] = pd.MultiIndex.from_arrays(levels)
+        else:
+            escaped = labels.map(_escaped)
+        shown = shown.set_axis(escaped.set_names([_escaped(n) for n in labels.names]), axis=axis)
+    return shown.style
+
+
+def _escaped(value: Any) -> Any:
+    return as_html(value) if isinstance(value, str) else value

@@ -1,0 +1,176 @@
+"""What is said of the tests of an explanation, and the card that is kept."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import Deep, make_faces
+
+import freqlab as fl
+from freqlab.errors import ParameterError, StoreError, UnknownNameError
+from freqlab.faithfulness import report
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    faces = make_faces(8, 2)
+    models = [fl.wrap_model(Deep(), name="deep"), fl.wrap_model(Deep(1), name="other/deep")]
+    store = str(tmp_path_factory.mktemp("card") / "run.zarr")
+    result = fl.influence(
+        faces, fl.make_pairs(faces, seed=0), models=models, bands="rings:14", sides=["probe"],
+        store=store, progress=False,
+    )  # fmt: skip
+    curves = fl.faithfulness.deletion_curves(result, models, fmr=1e-1, n_random=2, progress=False)
+    few = {"n_draws": 30, "progress": False}
+    return {
+        "store": store,
+        "errors": fl.faithfulness.deletion_errors(curves, n_draws=30),
+        "views": fl.faithfulness.band_views(result, models, fmr=1e-1, most_permutations=8, **few),
+        "checks": fl.faithfulness.sanity_checks(result, models, depths=[0, 1], **few),
+        "planted": fl.faithfulness.planted_bands(
+            np.stack(faces.images), fl.rings(14), contrasts=[8]
+        ),
+        "stability": fl.faithfulness.profile_stability(result, models, **few),
+        "figures": fl.faithfulness.explanation_figures(result, n_draws=30),
+    }
+
+
+def card_of(tested, model):
+    parts = {name: value for name, value in tested.items() if name != "store"}
+    return fl.faithfulness.trust_card(**parts, model=model)
+
+
+def test_a_card_is_plain_json_and_holds_what_was_measured(tested):
+    card = card_of(tested, "deep")
+    assert json.loads(json.dumps(card, allow_nan=False)) == card
+    rows = {row["test"]: row for row in card["rows"]}
+    area = tested["errors"]["area"].sel(
+        model="deep", side="probe", protocol="deletion", comparison="genuine", order="influence",
+        measure="error",
+    )  # fmt: skip
+    figures = rows["deletion, genuine pairs: area under FNMR"]["figures"]
+    np.testing.assert_allclose(list(figures.values()), area, atol=1e-6)
+    kept = tested["stability"]["correlation"].sel(model="deep", perturbation="one-pixel shift")
+    assert rows["stability: one-pixel shift"]["figures"]["value"] == pytest.approx(
+        float(kept.sel(estimate="value")), abs=1e-6
+    )
+    assert "agreement of models: deep and other/deep" in rows
+    assert card["pairs"] == {"genuine": 8, "impostor": 8}
+
+
+def test_a_card_is_kept_with_its_run(tested, tmp_path):
+    store = tested["store"]
+    untested = fl.faithfulness.trust_table(store, models=["deep"])
+    assert untested.index.to_list() == [("deep", "not tested yet")]
+    assert fl.faithfulness.trust_table(store).index.to_list() == [("any model", "not tested yet")]
+    for name in ("deep", "other/deep"):
+        fl.faithfulness.save_trust_card(store, card_of(tested, name))
+        fl.faithfulness.save_trust_card(store, card_of(tested, name))
+    table = fl.faithfulness.trust_table(store)
+    assert set(table.index.get_level_values("model")) == {"deep", "other/deep"}
+    one = fl.faithfulness.trust_table(store, models=["other/deep"])
+    assert set(one.index.get_level_values("model")) == {"other/deep"}
+    card = card_of(tested, "other/deep")
+    assert len(one) == 1 + len(card["rows"])
+    assert one.loc[("other/deep", card["rows"][0]["test"]), "found"] == card["rows"][0]["found"]
+    assert "trust" in fl.open_run(store).children
+    assert "deep" in fl.open_run(store)["trust"].children
+    with pytest.raises(ParameterError, match="card must be one of fl.faithfulness.trust_card"):
+        fl.faithfulness.save_trust_card(store, {"a": 1})
+    with pytest.raises(StoreError, match="no such folder"):
+        fl.faithfulness.trust_table(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize(
+    ("bounds", "verdict"),
+    [
+        ((0.1, 0.05, 0.2), "beats"),
+        ((-0.1, -0.2, -0.05), "is beaten by"),
+        ((0.1, -0.05, 0.2), "cannot be told from"),
+        ((0.0, 0.0, 0.0), "cannot be told from"),
+        ((0.3, np.nan, np.nan), "cannot be told from"),
+    ],
+)
+def test_a_verdict_follows_the_interval(tested, bounds, verdict):
+    errors = tested["errors"].copy(deep=True)
+    errors["advantage"][...] = np.array(bounds)
+    errors["curve"][...] = 0.5
+    said = fl.faithfulness.describe_deletion(errors, model="deep")
+    assert said.count(f"{verdict} random, amplitude, low first and high first") == 4
+    said = fl.faithfulness.describe_amplitude(errors, model="deep")
+    assert said.count(f"pairs: {verdict} it") == 4
+    assert said.startswith("**Influence beats the order of amplitude**") == (verdict == "beats")
+    errors["advantage"].loc[{"comparison": "impostor"}] = np.array([0.1, 0.05, 0.2])
+    marks = {"beats": "+", "is beaten by": "\N{MINUS SIGN}", "cannot be told from": "="}
+    table = fl.faithfulness.verdict_table(errors, model="deep")
+    assert (table.loc[("probe", "genuine")] == marks[verdict]).all(axis=None)
+    assert (table.loc[("probe", "impostor")] == "+").all(axis=None)
+    partly = fl.faithfulness.describe_amplitude(errors, model="deep")
+    assert ("in part only" in partly) == (verdict != "beats")
+
+
+def test_nothing_is_told_where_no_error_occurs(tested):
+    errors = tested["errors"].copy(deep=True)
+    errors["curve"].loc[{"comparison": "impostor", "measure": "error"}] = 0
+    said = fl.faithfulness.describe_deletion(errors, model="deep")
+    assert said.count("impostor pairs: no error occurs in any order") == 2
+    table = fl.faithfulness.verdict_table(errors, model="deep").xs("impostor", level="pairs")
+    assert (table["errors"] == "none").all(axis=None)
+    assert not (table["similarity"] == "none").any(axis=None)
+    with pytest.raises(UnknownNameError, match="measure 'errors'"):
+        fl.faithfulness.describe_deletion(errors, model="deep", measure="errors")
+
+
+def test_tables_hold_the_figures(tested):
+    errors, views = tested["errors"], tested["views"]
+    table = fl.faithfulness.area_table(errors, model="deep")
+    assert len(table) == 2 * 2 * 5
+    value = errors["area"].sel(
+        model="deep", side="probe", protocol="insertion", comparison="genuine", order="low first",
+        measure="error", estimate="value",
+    )  # fmt: skip
+    assert table.loc[("genuine", "insertion", "low first"), "area"].startswith(
+        f"{float(value):.3f}"
+    )
+    table = fl.faithfulness.decision_table(views, model="deep")
+    counted = table.drop(columns="pairs").astype(int).sum(axis=1)
+    np.testing.assert_array_equal(counted, table["pairs"].astype(int))
+    size = views["flip_size"].sel(model="deep").to_numpy()[views["genuine"].to_numpy()]
+    row = table.loc[("genuine", "turns the decision when removed")]
+    assert int(row["1 band"]) == (size == 1).sum()
+    assert (
+        report._strength(views["agreement"].isel(model=0, view=0, kind=0) * np.nan) == "not known"
+    )
+
+
+def test_figures_show_what_they_are_given(tested):
+    errors, views = tested["errors"], tested["views"]
+    part = {"model": "deep", "side": "probe", "protocol": "deletion", "comparison": "genuine"}
+    ax = fl.plots.deletion_plot(errors, **part)
+    line = ax.get_lines()[2]
+    np.testing.assert_allclose(
+        line.get_ydata(), errors["curve"].sel(**part, measure="error", order="amplitude")
+    )
+    assert line.get_label().startswith("amplitude (area ")
+    ax = fl.plots.deletion_plot(errors, **part, measure="similarity")
+    assert "threshold" in ax.get_legend().get_texts()[-1].get_text()
+    ax = fl.plots.accuracy_plot(errors, model="deep", protocol="insertion")
+    right = errors["accuracy"].sel(model="deep", side="probe", protocol="insertion", order="random")
+    np.testing.assert_allclose(ax.get_lines()[1].get_ydata(), right)
+    ax = fl.plots.advantage_plot(errors, model="deep")
+    gain = errors["advantage"].sel(**part, measure="error", estimate="value")
+    np.testing.assert_allclose(ax.get_lines()[0].get_xdata(), gain)
+    ax = fl.plots.view_plot(views, model="deep")
+    alike = views["agreement"].sel(model="deep", kind="absolute", estimate="value")
+    np.testing.assert_allclose(ax.get_lines()[1].get_xdata(), alike)
+    ax = fl.plots.interaction_plot(views, model="deep", comparison="impostor")
+    mean = views["interaction"].sel(model="deep", pair=~views["genuine"].to_numpy()).mean("pair")
+    drawn = ax.collections[0].get_array()
+    np.testing.assert_allclose(drawn.filled(np.nan), mean.transpose("band", "other"))
+    ax = fl.plots.randomisation_plot(tested["checks"], model="deep")
+    left = tested["checks"]["randomised"].sel(model="deep", kind="directed", estimate="value")
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata(), left)
+    ax = fl.plots.stability_plot(tested["stability"])
+    assert [text.get_text() for text in ax.get_legend().get_texts()] == ["deep", "other/deep"]
+    ax = fl.plots.planted_plot(tested["planted"])
+    np.testing.assert_allclose(ax.collections[0].get_array(), 100 * tested["planted"]["accuracy"])

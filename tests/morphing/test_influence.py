@@ -1,0 +1,157 @@
+"""Vulnerability by brute force, profiles by plain means, and the figures."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import freqlab as fl
+from freqlab import plots
+from freqlab.errors import ParameterError
+
+
+@pytest.fixture(scope="module")
+def study(orl, tmp_path_factory):
+    """Twelve people, three photographs each, six morphs; MobileFaceNet, few bands."""
+    faces = orl.select([10 * s + i for s in range(12) for i in (0, 1, 2)])
+    folder = tmp_path_factory.mktemp("study")
+    couples = pd.DataFrame(
+        {"a": [f"s{2 * k + 1}/1" for k in range(6)], "b": [f"s{2 * k + 2}/1" for k in range(6)]}
+    )
+    mixed = fl.morphing.make_faces(faces, couples, folder=folder / "morphs", progress=False)
+    mirrors = pd.DataFrame({"a": [f"s{k + 1}/1" for k in range(12)], "b": [None] * 12})
+    mixed = fl.morphing.make_faces(
+        mixed, mirrors, folder=folder / "morphs", tool="m", progress=False
+    )
+    pairs = fl.morphing.make_pairs(mixed)
+    result = fl.influence(
+        mixed, pairs, models=["mobilefacenet"], bands="rings:14", sides=["probe", "reference"],
+        store=folder / "run.zarr", progress=False,
+    ).load()  # fmt: skip
+    vectors = fl.open_embeddings(folder / "run.zarr", model="mobilefacenet").sel(face=mixed.names)
+    return mixed, pairs, result, vectors.to_numpy()
+
+
+def test_vulnerability_is_that_of_brute_force(study):
+    faces, pairs, _, vectors = study
+    threshold = 0.45
+    risk = fl.morphing.vulnerability(
+        {"m": vectors}, faces, pairs, thresholds={"m": threshold}, n_draws=50
+    )
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    place = {name: i for i, name in enumerate(faces.names)}
+    both, product = [], []
+    for morph in [name for name in faces.names if name.endswith("@alpha0.5")]:
+        shares = []
+        for person in (
+            faces.table.loc[morph, "contributor_a"],
+            faces.table.loc[morph, "contributor_b"],
+        ):
+            live = [f"{person}/2", f"{person}/3"]
+            shares.append([float(unit[place[morph]] @ unit[place[n]]) >= threshold for n in live])
+        both.append(all(any(one) for one in shares))
+        product.append(np.mean(shares[0]) * np.mean(shares[1]))
+    at = risk.sel(model="m", attack="alpha0.5").isel(fmr=0)
+    assert float(at["mmpmr"].sel(estimate="value")) == pytest.approx(np.mean(both))
+    assert float(at["prodavg_mmpmr"].sel(estimate="value")) == pytest.approx(np.mean(product))
+    assert int(at["n_morphs"]) == 6
+    refused = [
+        float(unit[place[f"s{s}/1"]] @ unit[place[f"s{s}/{i}"]]) < threshold
+        for s in range(1, 13) for i in (2, 3)
+    ]  # fmt: skip
+    fnmr = risk["false_non_match_rate"].isel(model=0, fmr=0)
+    assert float(fnmr.sel(estimate="value")) == pytest.approx(np.mean(refused))
+
+
+def test_thresholds_rest_on_photographs_alone(study):
+    faces, pairs, _, vectors = study
+    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs, n_draws=5)
+    whole = ~faces.table["morph"].to_numpy(bool)
+    expected, n_impostor = fl.statistics.impostor_thresholds(
+        vectors[whole], faces.subjects[whole], faces.sources[whole]
+    )
+    np.testing.assert_array_equal(risk["threshold"].sel(model="m"), expected)
+    assert int(risk["impostor_comparisons"].sel(model="m")) == n_impostor
+    assert np.isnan(risk["mmpmr"].sel(fmr=1e-6)).all()  # not resolved by 594 comparisons
+
+
+def test_a_rate_of_none_or_all_has_the_bound_of_three(study):
+    faces, pairs, _, vectors = study
+    for threshold, expected in ((2.0, [0, 0, 0.25]), (-2.0, [1, 0.75, 1])):
+        risk = fl.morphing.vulnerability(
+            {"m": vectors}, faces, pairs, thresholds={"m": threshold}, n_draws=5
+        )
+        np.testing.assert_allclose(risk["mmpmr"].sel(model="m", attack="all").isel(fmr=0), expected)
+
+
+def test_profiles_are_means_over_pairs_of_a_kind(study):
+    _, _, result, _ = study
+    profiles = fl.morphing.profiles(result, n_draws=30)
+    assert profiles["attack"].to_numpy().tolist() == ["bona fide", "control", "alpha0.5"]
+    attack = result["attack"].to_numpy()
+    means = {
+        kind: result["influence"].isel(model=0).to_numpy()[attack == kind].mean(axis=0)
+        for kind in ("bona fide", "alpha0.5")
+    }
+    part = profiles.sel(attack="alpha0.5", estimate="value").isel(model=0)
+    np.testing.assert_allclose(part["directed"], means["alpha0.5"], atol=1e-6)
+    np.testing.assert_allclose(
+        part["directed_difference"], means["alpha0.5"] - means["bona fide"], atol=1e-6
+    )
+    assert int(profiles["n_people"].sel(attack="alpha0.5")) == 12
+
+
+def test_what_is_not_allowed_is_told(study):
+    faces, pairs, result, vectors = study
+    with pytest.raises(ParameterError, match="at least one model"):
+        fl.morphing.vulnerability({}, faces, pairs)
+    with pytest.raises(ParameterError, match="give one for each model"):
+        fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"n": 0.3})
+    with pytest.raises(ParameterError, match=r"shape \(3, 512\)"):
+        fl.morphing.vulnerability({"m": vectors[:3]}, faces, pairs)
+    with pytest.raises(ParameterError, match="hold no attack"):
+        fl.morphing.vulnerability({"m": vectors}, faces, pairs[pairs["attack"] == "bona fide"])
+    with pytest.raises(ParameterError, match="fl.morphing.make_pairs"):
+        fl.morphing.profiles(result.drop_vars("attack"))
+    with pytest.raises(ParameterError, match="no bona fide pair"):
+        fl.morphing.profiles(result.sel(pair=(result["attack"] != "bona fide").to_numpy()))
+
+
+@pytest.mark.parametrize("difference", [False, True])
+def test_profiles_are_drawn_with_a_line_for_each_kind(study, difference):
+    _, _, result, _ = study
+    profiles = fl.morphing.profiles(result, n_draws=20)
+    ax = plots.attack_profile_plot(profiles, model="mobilefacenet", difference=difference)
+    name = "directed_difference" if difference else "directed"
+    part = profiles[name].sel(side="reference", estimate="value").isel(model=0)
+    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == len(part["band"])]
+    np.testing.assert_allclose(drawn, part.to_numpy()[int(difference) :])
+    assert "document masked" in ax.get_title(loc="left")
+    assert ax.get_xlabel()
+    assert ax.get_ylabel()
+
+
+def test_a_morph_stands_between_its_contributors(study):
+    _, pairs, result, _ = study
+    pair = int(pairs.index[pairs["attack"] == "alpha0.5"][0])
+    axes = plots.morph_plot(result, pair=pair, model="mobilefacenet")
+    assert set(axes) == {"morph", "live a", "live b", "heat a", "heat b"}
+    crops = fl.open_run(result.attrs["store"])["crops/arcface"]["crop"]
+    morph = str(result["reference"].sel(pair=pair).item())
+    np.testing.assert_array_equal(axes["morph"].images[0].get_array(), crops.sel(face=morph))
+    with pytest.raises(ParameterError, match="is no attack"):
+        plots.morph_plot(result, pair=0, model="mobilefacenet")
+
+
+def test_detection_is_drawn_for_each_score(study):
+    _, _, result, _ = study
+    scores = fl.morphing.scores(result, model="mobilefacenet")
+    errors = fl.morphing.detection_errors(scores, n_draws=10)
+    ax = plots.detection_plot(errors)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert [label.split(":")[0] for label in labels] == [
+        "low/high", "centroid", "asymmetry", "mahalanobis", "similarity", "power spectrum",
+        "supervised",
+    ]  # fmt: skip
+    ax = plots.score_histogram_plot(scores)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["bona fide (24 pairs)", "control (24 pairs)", "attacks (24 pairs)"]

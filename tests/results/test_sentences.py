@@ -1,0 +1,181 @@
+import math
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import freqlab as fl
+from freqlab.errors import ParameterError, UnknownNameError
+from freqlab.results.selection import fmr_text
+
+
+def result_of(similarity, influence, threshold=0.3, genuine=True):
+    """A result of one pair, three bands and thresholds at FMR 1e-2 and 1e-3."""
+    values = np.array(influence, np.float32)[None, None, None]
+    return xr.Dataset(
+        {
+            "similarity": (("model", "pair"), [[similarity]]),
+            "influence": (("model", "pair", "side", "band"), values),
+            "threshold": (("model", "fmr"), [[0.2, threshold]]),
+            "impostor_comparisons": ("model", [4900]),
+        },
+        coords={
+            "model": ["m"],
+            "pair": [7],
+            "side": ["probe"],
+            "fmr": [1e-2, 1e-3],
+            "genuine": ("pair", [genuine]),
+            "frequency": ("band", [4.0, 12.0, np.nan], {"units": "cycles/image"}),
+            "band_bounds": (("band", "bound"), [[0, 8], [8, 16], [16, np.inf]]),
+        },
+    )
+
+
+@pytest.mark.parametrize(
+    ("similarity", "influence", "threshold", "genuine", "expected"),
+    [
+        (
+            0.4,
+            [0.05, 0.2, 0],
+            0.3,
+            True,
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); without the band 8 to 16 "
+            "cycles/image, taken from the probe, it would not be.",
+        ),
+        (
+            0.4,
+            [0.15, 0.2, 0.11],
+            0.3,
+            True,
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); without any one of the band 8 "
+            "to 16 cycles/image, the band 0 to 8 cycles/image or everything beyond 16 "
+            "cycles/image, taken from the probe, it would not be.",
+        ),
+        (
+            0.9,
+            [0.1, -0.2, 0],
+            0.3,
+            True,
+            "A match at FMR 1e-3 (similarity 0.90, threshold 0.30); no single band taken from the "
+            "probe changes that: the strongest is the band 8 to 16 cycles/image, whose removal "
+            "from the probe raises the similarity by 0.20.",
+        ),
+        (
+            0.25,
+            [-0.1, 0.2, np.nan],
+            0.3,
+            True,
+            "No match, though it is one person, at FMR 1e-3 (similarity 0.25, threshold 0.30); "
+            "without the band 0 to 8 cycles/image, taken from the probe, it would be one.",
+        ),
+        (
+            0.4,
+            [0.05, np.nan, np.nan],
+            0.3,
+            True,
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); no single band taken from the "
+            "probe changes that: the strongest is the band 0 to 8 cycles/image, whose removal "
+            "from the probe lowers the similarity by 0.05.",
+        ),
+        (
+            0.35,
+            [0.01, 0.02, 0],
+            0.3,
+            False,
+            "A match, wrongly, at FMR 1e-3 (similarity 0.35, threshold 0.30); no single band taken "
+            "from the probe changes that: the strongest is the band 8 to 16 cycles/image, whose "
+            "removal from the probe lowers the similarity by 0.02.",
+        ),
+        (
+            0.35,
+            [0.01, 0.02, 0],
+            math.nan,
+            True,
+            "Similarity 0.35; no decision, for FMR 1e-3 takes 10,000 impostor comparisons and "
+            "there are 4,900 (enough for FMR 1e-2). Of the bands, the strongest is the band 8 to "
+            "16 cycles/image, whose removal from the probe lowers the similarity by 0.02.",
+        ),
+        (
+            math.nan,
+            [math.nan] * 3,
+            0.3,
+            True,
+            "Not compared: one of the two faces could not be read or found.",
+        ),
+    ],
+)
+def test_sentences(similarity, influence, threshold, genuine, expected):
+    result = result_of(similarity, influence, threshold, genuine)
+    assert fl.results.describe_pair(result, pair=7, model="m") == expected
+
+
+def test_as_many_digits_as_tell_them_apart():
+    text = fl.results.describe_pair(
+        result_of(0.3021, [0, 0, 0.1], genuine=False), pair=7, model="m"
+    )
+    assert "(similarity 0.3021, threshold 0.3000)" in text
+
+
+def test_a_tie_with_the_threshold_is_a_match():
+    text = fl.results.describe_pair(result_of(0.3, [0, 0, 0.1]), pair=7, model="m")
+    assert text.startswith("A match at")
+
+
+def test_the_sentence_agrees_with_the_numbers(demo):
+    """On real pairs: the bands named are those whose removal crosses the threshold."""
+    threshold = 0.75
+    demo = demo.load().copy(deep=True)
+    demo["threshold"][:] = threshold
+    for pair in demo["pair"].to_numpy():
+        data = demo.sel(pair=pair, side="probe", model="mobilefacenet")
+        text = fl.results.describe_pair(demo, pair=int(pair), model="mobilefacenet")
+        match = float(data["similarity"]) >= threshold
+        without = data["similarity"].item() - data["influence"].to_numpy()
+        crossing = int(((without >= threshold) != match).sum())
+        assert text.startswith("A match" if match else "No match")
+        assert ("no single band" in text) == (crossing == 0)
+
+
+def test_unknown_names(demo):
+    for arguments, near in (
+        ({"model": "mobilefacenets"}, "mobilefacenet"),
+        ({"model": "mobilefacenet", "side": "probes"}, "probe"),
+    ):
+        with pytest.raises(UnknownNameError, match=f"Did you mean '{near}'"):
+            fl.results.describe_pair(demo, pair=0, **arguments)
+    with pytest.raises(ParameterError, match="pair=99999"):
+        fl.results.describe_pair(demo, pair=99999, model="mobilefacenet")
+    with pytest.raises(ParameterError, match="fmr='x' must be a number"):
+        fl.results.describe_pair(demo, pair=0, model="mobilefacenet", fmr="x")
+    with pytest.raises(ParameterError, match="1e-3, 1e-4"):
+        fl.results.describe_pair(demo, pair=0, model="mobilefacenet", fmr=0.5)
+
+
+def test_profile_sentence(demo):
+    profile = fl.results.mean_profile(demo, n_draws=50)
+    text = fl.results.describe_profile(profile, model="mobilefacenet")
+    mean = profile["directed"].sel(
+        model="mobilefacenet", side="probe", comparison="genuine", estimate="mean"
+    )
+    top = int(np.argmax(np.abs(mean.to_numpy())))
+    assert f"it lowers it by {float(mean[top]):.3f} on average" in text
+    lower, upper = demo["band_bounds"].to_numpy()[top]
+    assert f"the band {lower:g} to {upper:g} cycles/image" in text
+    with pytest.raises(UnknownNameError, match="genuine"):
+        fl.results.describe_profile(profile, model="mobilefacenet", comparison="genuin")
+
+
+def test_pairs_to_show(demo):
+    shown = fl.results.pairs_to_show(demo, model="mobilefacenet")
+    similarity = demo["similarity"].sel(model="mobilefacenet").to_series()
+    genuine = demo["genuine"].to_series()
+    assert len(set(shown.values())) == len(shown)
+    impostor = shown["The most similar impostor pair"]
+    assert similarity[impostor] == similarity[~genuine].max()
+    least = shown["The least similar genuine pair"]
+    assert similarity[least] == similarity[genuine].drop(shown["A typical genuine pair"]).min()
+
+
+@pytest.mark.parametrize(("rate", "text"), [(1e-3, "1e-3"), (0.05, "5e-2"), (0.0015, "1.5e-3")])
+def test_rates_as_the_field_writes_them(rate, text):
+    assert fmr_text(rate) == text

@@ -1,0 +1,139 @@
+import numpy as np
+import pytest
+from sklearn.metrics import roc_curve
+
+from freqlab.errors import ParameterError
+from freqlab.statistics.error_rates import Comparisons, compare_all
+from freqlab.statistics.resampling import (
+    check_draws,
+    d_prime_interval,
+    draw_subjects,
+    eer_interval,
+    percentiles,
+    rate_interval,
+    rates_at,
+)
+
+
+def comparisons(n_subjects=12, per_subject=4, noise=1.3, seed=0):
+    rng = np.random.default_rng(seed)
+    subjects = np.repeat(np.arange(n_subjects), per_subject)
+    own = rng.normal(size=(n_subjects, 16))[subjects]
+    vectors = own + noise * rng.normal(size=own.shape)
+    names = np.array([f"p{s:02d}" for s in subjects], object)
+    return compare_all(vectors, names, np.arange(len(names)).astype(object))
+
+
+def weights_of(found, counts):
+    """Pigeonhole weights by their definition."""
+    one, other = found.subjects[found.reference], found.subjects[found.probe]
+    return np.where(found.genuine, counts[one], counts[one] * counts[other]).astype(float)
+
+
+def test_draws_are_of_all_subjects():
+    draws = draw_subjects(7, 500, seed=1)
+    assert (draws.sum(axis=1) == 7).all()
+    np.testing.assert_allclose(draws.mean(axis=0), 1, atol=0.15)
+    np.testing.assert_array_equal(draws, draw_subjects(7, 500, seed=1))
+    assert draw_subjects(0, 5, seed=0).shape == (5, 0)
+
+
+@pytest.mark.parametrize("genuine", [True, False])
+def test_rates_of_each_draw_are_the_weighted_ones(genuine):
+    found = comparisons()
+    thresholds = np.array([0.4, np.nan, -0.1, 0.1, 2.0, -2.0])
+    draws = draw_subjects(found.n_subjects, 40, seed=0)
+    rates = rates_at(found, thresholds, draws, genuine=genuine)
+    kind = found.genuine == genuine
+    for counts, row in zip(draws, rates, strict=True):
+        weights = weights_of(found, counts)[kind]
+        for threshold, rate in zip(thresholds, row, strict=True):
+            match = found.scores[kind] >= threshold
+            wrong = ~match if genuine else match
+            expected = np.average(wrong, weights=weights) if np.isfinite(threshold) else np.nan
+            assert rate == pytest.approx(expected, nan_ok=True)
+
+
+def test_the_equal_error_rate_of_each_draw_is_that_of_weighted_scikit_learn(monkeypatch):
+    found = comparisons(noise=1.6)
+    drawn = []
+    monkeypatch.setattr(
+        "freqlab.statistics.resampling.percentiles",
+        lambda v, level: drawn.append(v) or percentiles(v, level),
+    )
+    draws = draw_subjects(found.n_subjects, 60, seed=3)
+    value, lower, upper = eer_interval(found, draws, 0.9)
+    for counts, one in zip(draws, drawn[0], strict=True):
+        fmr, tmr, _ = roc_curve(
+            found.genuine, found.scores, sample_weight=weights_of(found, counts),
+            drop_intermediate=False,
+        )  # fmt: skip
+        expected = np.interp(0, fmr - (1 - tmr), fmr)
+        assert one == pytest.approx(expected, abs=0.006)  # a grid of thresholds, 72 genuine pairs
+    assert lower <= value <= upper
+
+
+def test_d_prime_of_each_draw_has_weighted_moments(monkeypatch):
+    found = comparisons()
+    drawn = []
+    monkeypatch.setattr(
+        "freqlab.statistics.resampling.percentiles",
+        lambda v, level: drawn.append(v) or percentiles(v, level),
+    )
+    draws = draw_subjects(found.n_subjects, 30, seed=3)
+    value, lower, upper = d_prime_interval(found, draws, 0.95)
+    for counts, one in zip(draws, drawn[0], strict=True):
+        weights, moments = weights_of(found, counts), []
+        for kind in (found.genuine, ~found.genuine):
+            scores = found.scores[kind].astype(float)
+            mean = np.average(scores, weights=weights[kind])
+            moments.append((mean, np.average((scores - mean) ** 2, weights=weights[kind])))
+        (m1, v1), (m2, v2) = moments
+        assert one == pytest.approx((m1 - m2) / np.sqrt((v1 + v2) / 2), rel=1e-6)
+    assert lower < value < upper
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say():
+    """Subjects drawn anew, 120 times: the true FNMR at a threshold lies in most intervals."""
+    many = comparisons(n_subjects=300, per_subject=3, seed=99)
+    threshold = np.array([0.25])
+    truth = (many.scores[many.genuine] < 0.25).mean()
+    hits = 0
+    for seed in range(120):
+        found = comparisons(n_subjects=25, per_subject=3, seed=seed)
+        draws = draw_subjects(found.n_subjects, 200, seed=seed)
+        rates = rates_at(found, threshold, draws, genuine=True)[:, 0]
+        observed = (found.scores[found.genuine] < 0.25).mean()
+        lower, upper = rate_interval(observed, rates, 25, 0.95)
+        hits += lower <= truth <= upper
+    assert 0.85 <= hits / 120 <= 1
+
+
+def test_no_observed_error_leaves_three_in_the_number_of_subjects():
+    assert rate_interval(0.0, np.zeros(10), 40, 0.95) == (0, pytest.approx(3 / 40))
+    assert rate_interval(0.0, np.zeros(10), 2, 0.95) == (0, 1)
+    assert np.isnan(rate_interval(0.1, np.full(10, 0.1), 1, 0.95)).all()
+    assert np.isnan(rate_interval(np.nan, np.full(10, 0.1), 9, 0.95)).all()
+    separate = comparisons(noise=0.01)
+    draws = draw_subjects(separate.n_subjects, 50, seed=0)
+    assert eer_interval(separate, draws, 0.95) == (0, 0, pytest.approx(3 / 12))
+
+
+def test_kinds_that_are_missing():
+    found = comparisons()
+    draws = draw_subjects(found.n_subjects, 10, seed=0)
+    for kind in (found.genuine, ~found.genuine):
+        assert np.isnan(eer_interval(found.select(kind), draws, 0.95)).all()
+        assert np.isnan(d_prime_interval(found.select(kind), draws, 0.95)).all()
+    none = Comparisons(*(np.empty(0, t) for t in (np.float32, np.int32, np.int32)), found.subjects)
+    assert np.isnan(rates_at(none, np.array([0.1]), draws, genuine=True)).all()
+
+
+def test_numbers_that_draw_no_interval():
+    for arguments, fault in (
+        ((0, 0.9, 0), "n_draws=0"),
+        ((9, 1, 0), "level=1"),
+        ((9, 0.9, -1), "seed"),
+    ):
+        with pytest.raises(ParameterError, match=fault):
+            check_draws(*arguments)
