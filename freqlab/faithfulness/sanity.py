@@ -27,7 +27,7 @@ from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
-from freqlab.results.profiles import MIN_REMOVED_RMS
+from freqlab.results.quantities import MIN_REMOVED_RMS
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
     check_draws,

@@ -119,7 +119,7 @@ def describe_profile(
         return f"There is no {comparison} pair to average over."
     top = int(np.nanargmax(np.abs(directed[0])))
     mean, lower, upper = directed[:, top]
-    absolute = np.nan_to_num(data["absolute"].sel(estimate="mean").to_numpy())
+    absolute = np.nan_to_num(data["absolute"].sel(estimate="value").to_numpy())
     share = np.cumsum(absolute) / absolute.sum()
     last = int(np.flatnonzero(share >= 0.75)[0])
     edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
