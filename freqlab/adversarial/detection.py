@@ -20,7 +20,6 @@ import xarray as xr
 from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
 from freqlab.bands.radial import Bands, rings
-from freqlab.edits.images import cosines
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.removals import default_batch_size, embed_block
 from freqlab.errors import ParameterError, check_name, check_number
@@ -28,8 +27,9 @@ from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.run.context import label_map
 from freqlab.statistics.resampling import check_draws, draw_subjects, subject_codes, with_interval
+from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
-from freqlab.text.wording import percent
+from freqlab.text.wording import percent, with_bounds
 
 __all__ = [
     "FEATURES",
@@ -388,9 +388,7 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
         }
         for detector in errors["detector"].to_numpy():
             one = here.sel(detector=detector, labels="true")
-            value, lower, upper = one["auc"].to_numpy()
-            span = "" if np.isnan(lower) else f" [{lower:.2f},\u00a0{upper:.2f}]"
-            row[(str(detector), "AUC")] = f"{value:.2f}{span}"
+            row[(str(detector), "AUC")] = with_bounds(one["auc"], ".2f")
             row[(str(detector), "accuracy")] = percent(one["accuracy"], 0)
             if "shuffled" in errors["labels"]:
                 chance = float(here["auc"].sel(detector=detector, labels="shuffled")[0])

@@ -11,7 +11,7 @@ from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import signed
+from freqlab.text.wording import signed, with_bounds
 
 __all__ = [
     "describe_group_differences",
@@ -21,7 +21,6 @@ __all__ = [
     "gaps_together",
 ]
 
-_NBSP = "\u00a0"
 _LOPSIDED = 5  # times fewer subjects than the largest group
 
 
@@ -134,12 +133,10 @@ def describe_group_differences(
         bands = _ranges(profiles, found)
         strongest = found[np.argmax(np.abs(part["effect_size"].sel(kind=kind).to_numpy()[found]))]
         at = part[f"{kind}_difference"].isel(band=strongest)
-        value, lower, upper = (float(at.sel(estimate=e)) for e in ("value", "lower", "upper"))
         d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
         texts.append(
             f"{said} differs in {len(found)} of {n} bands ({bands}), most in "
-            f"{data['band'].to_numpy()[strongest]}: {value:+.4f} "
-            f"[{lower:+.4f},{_NBSP}{upper:+.4f}], d = {d:+.2f}{tail}"
+            f"{data['band'].to_numpy()[strongest]}: {signed(at, 4)}, d = {d:+.2f}{tail}"
         )
     what = {"per_contrast": "influence per contrast"}.get(kind, f"{kind} influence")
     return (
@@ -211,12 +208,7 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         row = {}
         for model in errors["model"].to_numpy():
             here = at.sel(index=index, model=model)
-            value, lower, upper = (
-                float(here["fairness"].sel(estimate=e)) for e in ("value", "lower", "upper")
-            )
-            text = "" if np.isnan(value) else f"{value:.3g}"
-            if np.isfinite(lower):
-                text += f" [{lower:.3g},{_NBSP}{upper:.3g}]"
+            text = with_bounds(here["fairness"], ".3g")
             note = str(here["fairness_note"].item())
             row[str(model)] = f"{text} ({note})".strip() if note else text
         rows[str(name)] = row

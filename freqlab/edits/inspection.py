@@ -18,7 +18,6 @@ import torch
 import xarray as xr
 
 from freqlab.bands import spectrum
-from freqlab.engine.pairing import cosine
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
@@ -32,6 +31,7 @@ from freqlab.results.selection import (
     bands_of,
     crop_geometry,
     decision_text,
+    flips_decision,
     fmr_text,
     frequency_unit,
     select_pair,
@@ -39,6 +39,7 @@ from freqlab.results.selection import (
     with_axes,
 )
 from freqlab.run.calls import embed
+from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_crop, open_crops, open_influence
 
 __all__ = [
@@ -449,7 +450,7 @@ def model_numbers(
         influence = data["influence"].to_numpy()
         known = np.isfinite(influence)
         strongest = int(np.nanargmax(np.abs(influence))) if known.any() else None
-        flips = ((similarity - influence) >= threshold) != (similarity >= threshold)
+        flips = flips_decision(similarity, influence, threshold)
         decided = np.isfinite(similarity) and np.isfinite(threshold)
         said = decision_text(similarity, threshold)
         rows[model] = {
@@ -464,7 +465,7 @@ def model_numbers(
             else names[strongest],
             "its influence": np.nan if strongest is None else float(influence[strongest]),
             "bands that change the decision": ", ".join(
-                name for name, one in zip(names, flips & known, strict=True) if one and decided
+                name for name, one in zip(names, flips, strict=True) if one
             )
             or ("none" if decided else ""),
         }

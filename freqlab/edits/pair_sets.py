@@ -11,6 +11,7 @@ from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.models.spec import Model
 from freqlab.results.selection import about_model, bands_of, with_axes
+from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_crops, open_embeddings
 
 __all__ = ["SCORES", "PairSets"]
@@ -127,11 +128,7 @@ class PairSets:
     ) -> Floats:
         """The score of embeddings, along their last axis."""
         one, other = probe.astype(float), reference.astype(float)
-        product = (one * other).sum(axis=-1)
-        if self._score == "dot":
-            return np.asarray(product)
-        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-        return np.asarray(np.clip(product / norms, -1, 1))
+        return (one * other).sum(axis=-1) if self._score == "dot" else cosine(one, other)
 
     def _embedded(
         self, faces: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_]

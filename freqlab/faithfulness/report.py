@@ -12,7 +12,7 @@ import xarray as xr
 from freqlab.attrs import make_attrs
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
-from freqlab.text.wording import join, signed
+from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
     "area_table",
@@ -358,9 +358,7 @@ def _sign(values: xr.DataArray) -> int:
 
 
 def _plain(values: xr.DataArray) -> str:
-    value, lower, upper = (float(values.sel(estimate=e)) for e in _ESTIMATES)
-    text = f"{value:.3f}"
-    return text if np.isnan(lower) else f"{text} [{lower:.3f},\u00a0{upper:.3f}]"
+    return with_bounds(values, ".3f") or "not known"
 
 
 def _part(data: xr.Dataset, **names: str) -> xr.Dataset:

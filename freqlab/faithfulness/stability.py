@@ -11,7 +11,6 @@ import xarray as xr
 
 from freqlab.attrs import named
 from freqlab.edits.pair_sets import PairSets
-from freqlab.engine.pairing import cosine
 from freqlab.errors import check_name
 from freqlab.faithfulness.games import complexity, rank_agreement
 from freqlab.images.degradation import Degradation
@@ -23,6 +22,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.statistics.vectors import cosine
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
 

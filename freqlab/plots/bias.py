@@ -20,6 +20,7 @@ from freqlab.plots.common import (
     LEGEND,
     NO_DATA,
     axis_label,
+    largest_absolute,
     line_style,
     new_axes,
     part_of,
@@ -168,8 +169,7 @@ def group_heat_plot(
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
     bounds = drawn_bounds(profiles, model)
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
         np.append(bounds[:, 0], bounds[-1, 1]),

@@ -29,6 +29,7 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    largest_absolute,
     new_axes,
     ordered_colours,
     part_of,
@@ -92,8 +93,7 @@ def resolution_heat_plot(
     bounds = drawn_bounds(profiles, model)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
     signed = kind in ("directed", "per_contrast")
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING if signed else SEQUENTIAL).with_extremes(bad=NO_DATA)
     n = len(values)
     mesh = ax.pcolormesh(

@@ -18,6 +18,7 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    largest_absolute,
     new_axes,
     part_of,
     shortened,
@@ -258,8 +259,7 @@ def interaction_plot(
     mixed = data["interaction"].isel(pair=chosen)
     ax = ax or new_axes(4.8, 4.0)
     mean = mixed.mean("pair").transpose("band", "other").to_numpy()
-    finite = np.abs(mean[np.isfinite(mean)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(mean)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(mean), cmap=colours, norm=Normalize(-largest, largest)

@@ -21,6 +21,7 @@ __all__ = [
     "crop_geometry",
     "decision_text",
     "default_fmr",
+    "flips_decision",
     "fmr_text",
     "frequency_unit",
     "ordered_pairs",
@@ -75,10 +76,7 @@ def pairs_to_show(
     similarity = data["similarity"].to_numpy().astype(float)
     influence = data["influence"].transpose("pair", "band").to_numpy()
     genuine = data["genuine"].to_numpy()
-    match = similarity >= threshold
-    crosses = ((similarity[:, None] - influence) >= threshold) != match[:, None]
-    flips = (crosses & np.isfinite(influence)).any(axis=1)
-    flips &= np.isfinite(threshold) & np.isfinite(similarity)
+    flips = flips_decision(similarity, influence, threshold).any(axis=1)
 
     chosen: dict[str, int] = {}
 
@@ -233,6 +231,30 @@ def decision_text(similarity: float, threshold: float) -> str:
     return "match" if similarity >= threshold else "no match"
 
 
+def flips_decision(
+    similarity: npt.ArrayLike, influence: npt.NDArray[np.floating], threshold: float
+) -> npt.NDArray[np.bool_]:
+    """Whether removing one band turns a match into none, or the reverse.
+
+    Parameters
+    ----------
+    similarity
+        Of the pairs ``(...)``.
+    influence
+        Of each band on it ``(..., band)``.
+    threshold
+        Similarity from which on a comparison is a match.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., band)``; false where any of the numbers is missing.
+    """
+    whole = np.asarray(similarity, float)[..., None]
+    without = whole - influence
+    return ((without >= threshold) != (whole >= threshold)) & np.isfinite(without + threshold)
+
+
 def default_fmr(result: xr.Dataset, *, model: str) -> float:
     """The false match rate to decide at: 1e-3, or the smallest above it that is resolved.
 
@@ -321,12 +343,12 @@ def ordered_pairs(
     away = similarity - threshold
     chosen &= np.isfinite(similarity)
     if order in ("influence", "flipped"):
-        influence = np.nan_to_num(data["influence"].transpose("pair", "band").to_numpy())
-        strength = np.abs(influence)
+        influence = data["influence"].transpose("pair", "band").to_numpy()
+        strength = np.abs(np.nan_to_num(influence))
         if order == "flipped":
-            crosses = ((away[:, None] - influence) >= 0) != (away >= 0)[:, None]
-            strength = np.where(crosses, strength, 0)
-            chosen &= np.isfinite(threshold) & crosses.any(axis=1)
+            flips = flips_decision(similarity, influence, threshold)
+            strength = np.where(flips, strength, 0)
+            chosen &= flips.any(axis=1)
         preference = -strength.max(axis=1)
     elif order == "threshold":
         chosen &= np.isfinite(threshold)

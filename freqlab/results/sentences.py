@@ -7,6 +7,7 @@ import xarray as xr
 
 from freqlab.errors import check_name
 from freqlab.results.selection import (
+    flips_decision,
     fmr_text,
     frequency_unit,
     select_pair,
@@ -80,8 +81,7 @@ def describe_pair(
         f"{verdict} at FMR {fmr_text(fmr)} "
         f"(similarity {similarity:.{digits}f}, threshold {threshold:.{digits}f})"
     )
-    crosses = ((similarity - influence) >= threshold) != match
-    flips = np.flatnonzero(crosses & np.isfinite(influence))
+    flips = np.flatnonzero(flips_decision(similarity, influence, threshold))
     if len(flips) == 0:
         return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
     strength = np.abs(influence[flips])
