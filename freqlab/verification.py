@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import make_attrs, named
+from freqlab.attrs import make_attrs, named, names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.faces.pairs import check_pairs
@@ -328,7 +328,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
     UnknownNameError, ParameterError
         If the result has no such model or rate.
     """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")

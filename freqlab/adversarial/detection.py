@@ -19,6 +19,7 @@ import xarray as xr
 
 from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
+from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands, rings
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.removals import default_batch_size, embed_block
@@ -248,7 +249,7 @@ def scores(
     codes = subject_codes(features)
     rng = np.random.default_rng(seed)
     fold, folds = _folds(features, codes, folds, rng)
-    attacks = [str(name) for name in features["attack"].to_numpy()[1:]]
+    attacks = names_of(features, "attack")[1:]
     kinds = ["true", "shuffled"] if shuffled else ["true"]
     values = [features[name].to_numpy().astype(float) for name in _VARIABLES]
     score = np.full((len(kinds), len(attacks), len(values), 2, len(fold)), np.nan)

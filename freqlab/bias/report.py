@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
@@ -109,7 +110,7 @@ def describe_group_differences(
     data = _part(profiles, model, side, comparison, kind)
     texts = []
     baseline = str(profiles.attrs["baseline"])
-    for name in [str(n) for n in data["group"].to_numpy() if n != baseline]:
+    for name in [n for n in names_of(data, "group") if n != baseline]:
         part, said = data.sel(group=name), as_markdown(name)
         p = part["p_adjusted"].sel(kind=kind).to_numpy()
         if not np.isfinite(p).any():
@@ -162,7 +163,7 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
     pandas.DataFrame
         A row per finding, the largest effect first; empty where there is none.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     rows = []
     data = profiles.sel(model=model)
     axes = ("comparison", "side", "kind", "group", "band")
@@ -244,12 +245,12 @@ def gaps_together(
     """
     check_fmr(fmr)
     baseline, rows = str(profiles.attrs["baseline"]), {}
-    known = [str(name) for name in errors["group"].to_numpy()]
+    known = names_of(errors, "group")
     check_name("baseline", baseline, known)
     value = errors.sel(estimate="value").sel(fmr=fmr, method="nearest")
     distance = profiles["distance"].sel(estimate="value", side=side, comparison=comparison)
-    for model in [str(name) for name in profiles["model"].to_numpy()]:
-        for group in [str(name) for name in profiles["group"].to_numpy()]:
+    for model in names_of(profiles, "model"):
+        for group in names_of(profiles, "group"):
             if group == baseline or group not in known:
                 continue
             one, base = (value.sel(model=model, group=name) for name in (group, baseline))
@@ -280,5 +281,5 @@ def _part(profiles: xr.Dataset, model: str, side: str, comparison: str, kind: st
         ("comparison", comparison),
         ("kind", kind),
     ):
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+        check_name(axis, name, names_of(profiles, axis))
     return profiles.sel(model=model, side=side, comparison=comparison)

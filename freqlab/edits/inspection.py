@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.bands import spectrum
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
@@ -210,8 +211,8 @@ class Inspection:
         if faces is not None and not isinstance(faces, Faces):
             raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
         self.bands = bands_of(self.result)
-        self.models = [str(model) for model in self.result["model"].to_numpy()]
-        self.sides = [str(side) for side in self.result["side"].to_numpy()]
+        self.models = names_of(self.result, "model")
+        self.sides = names_of(self.result, "side")
         self.given = {"faces": faces is not None, "models": bool(models)}
         self._faces = faces
         self._device = device
@@ -443,7 +444,7 @@ def model_numbers(
     result = with_axes(result)
     rows = {}
     names = bands_of(result).names
-    for model in map(str, result["model"].to_numpy()):
+    for model in names_of(result, "model"):
         data = select_pair(result, pair=pair, model=model, side=side)
         similarity = float(data["similarity"])
         threshold = threshold_of(result, model=model, fmr=fmr)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.edits.band_sets import BandSets
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, StoreError, check_name
@@ -59,7 +60,7 @@ class PairSets:
     ) -> None:
         check_name("score", score, SCORES)
         result = with_axes(result)
-        check_name("model", model.name, [str(name) for name in result["model"].to_numpy()])
+        check_name("model", model.name, names_of(result, "model"))
         if about_model(result, model.name)["checkpoint"] != model.checkpoint:
             raise ParameterError(
                 f"model {model.name!r} has other weights than the result was made with"

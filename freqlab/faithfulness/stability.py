@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.attrs import named
+from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import check_name
 from freqlab.faithfulness.games import complexity, rank_agreement
@@ -197,7 +197,7 @@ def explanation_figures(
         mean_with_interval(spread[chosen], codes[:, chosen], draws, level)
         for chosen in (genuine, ~genuine)
     ]
-    models = [str(name) for name in result["model"].to_numpy()]
+    models = names_of(result, "model")
     found = named(
         xr.Dataset(
             {

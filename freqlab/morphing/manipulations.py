@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
@@ -183,7 +184,7 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     UnknownNameError, ParameterError
         If there is no such model, or the number is out of range.
     """
-    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    check_name("model", model, names_of(changes, "model"))
     check_number("n_bands", n_bands, at_least=1, whole=True)
     rows = {}
     for kind in changes["kind"].to_numpy():
@@ -220,7 +221,7 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     UnknownNameError
         If there is no such model or quantity.
     """
-    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    check_name("model", model, names_of(changes, "model"))
     check_name("by", by, ["directed", "absolute", "energy"])
     data = changes.sel(model=model)
     rows = {}
@@ -241,7 +242,7 @@ def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
     elsewhere.
     """
     result = with_axes(result)
-    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
+    check_name("side", side, names_of(result, "side"))
     if result.sizes["pair"] == 0:
         raise ParameterError(f"{label} holds no pair")
     columns = ["contributor_a", "contributor_b"]

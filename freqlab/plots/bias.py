@@ -14,6 +14,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.plots.common import (
     DIVERGING,
@@ -164,7 +165,7 @@ def group_heat_plot(
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
-    names = [str(name) for name in data["group"].to_numpy() if name != profiles.attrs["baseline"]]
+    names = [n for n in names_of(data, "group") if n != profiles.attrs["baseline"]]
     ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
@@ -208,8 +209,8 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
         ``eer``, ``false_match_rate``, ``false_non_match_rate``.
     """
     check_fmr(fmr)
-    names = [str(name) for name in errors["group"].to_numpy()]
-    models = [str(name) for name in errors["model"].to_numpy()]
+    names = names_of(errors, "group")
+    models = names_of(errors, "model")
     height = 1.1 + len(names) * (0.16 + 0.17 * len(models))
     figure = plt.figure(figsize=(10.5, height), layout="constrained")
     panels = {

@@ -24,6 +24,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.text.shown import one_line
 
@@ -155,5 +156,5 @@ def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:
         If there is none of a name.
     """
     for axis, name in names.items():
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+        check_name(axis, name, names_of(profiles, axis))
     return profiles.sel(names)

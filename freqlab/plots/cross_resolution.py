@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -302,7 +303,7 @@ def resolution_error_plot(
     """
     check_fmr(fmr)
     ax = ax or new_axes(6.4, 3.6)
-    known = [str(name) for name in errors["model"].to_numpy()]
+    known = names_of(errors, "model")
     for m, model in enumerate(known if models is None else models):
         data = errors.sel(model=check_name("model", model, known))
         at = data.sel(fmr=fmr, method="nearest")
@@ -349,7 +350,7 @@ def resolution_leak_plot(
     ax
         Where to draw. Shares of a millionth or less are drawn at a millionth.
     """
-    check_name("model", model, [str(name) for name in leaks["model"].to_numpy()])
+    check_name("model", model, names_of(leaks, "model"))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     check_name("line", line, list(_LINE_STYLES))
     ax = ax or new_axes(6.4, 3.6)
@@ -399,7 +400,7 @@ def resolution_summary_plot(
         Where to draw.
     """
     check_name("quantity", quantity, _SUMMARIES)
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     ax = ax or new_axes(6.4, 3.4)
     x = profiles["resolution"].to_numpy()
     for comparison, marker in (("genuine", "o"), ("impostor", "s")):

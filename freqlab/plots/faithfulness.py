@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -104,7 +105,7 @@ def accuracy_plot(
     """
     data = part_of(errors, model=model, side=side, protocol=protocol)
     ax = ax or new_axes(5.4, 3.4)
-    _order_lines(ax, data, "accuracy", {str(name): str(name) for name in data["order"].to_numpy()})
+    _order_lines(ax, data, "accuracy", {name: name for name in names_of(data, "order")})
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
     ax.set_ylim(-0.04, 1.04)
     ax.set_xlabel(_share_label(errors, protocol))
@@ -149,7 +150,7 @@ def advantage_plot(
     """
     data = part_of(errors, model=model, side=side, measure=measure)
     ax = ax or new_axes(5.4, 3.4)
-    baselines = [str(name) for name in data["baseline"].to_numpy()]
+    baselines = names_of(data, "baseline")
     lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
     for k, (comparison, protocol) in enumerate(lines):
         gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
@@ -185,7 +186,7 @@ def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
         Where to draw.
     """
     data = part_of(views, model=model)
-    names = [str(name) for name in data["view"].to_numpy()]
+    names = names_of(data, "view")
     ax = ax or new_axes(5.4, 2.8)
     for k, kind in enumerate(("directed", "absolute")):
         _dots(ax, data["agreement"].sel(kind=kind), k, 2, kind)
@@ -203,8 +204,8 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ax
         Where to draw.
     """
-    names = [str(name) for name in stability["perturbation"].to_numpy()]
-    models = [str(name) for name in stability["model"].to_numpy()]
+    names = names_of(stability, "perturbation")
+    models = names_of(stability, "model")
     ax = ax or new_axes(6.4, 2.8)
     for k, model in enumerate(models):
         _dots(ax, stability["correlation"].sel(model=model), k, len(models), model)
@@ -264,7 +265,7 @@ def interaction_plot(
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(mean), cmap=colours, norm=Normalize(-largest, largest)
     )
-    names = [str(name) for name in data["band"].to_numpy()]
+    names = names_of(data, "band")
     ticks = np.arange(len(names)) + 0.5
     ax.set_xticks(ticks, names, rotation=90, fontsize="small")
     ax.set_yticks(ticks, names, fontsize="small")
@@ -338,7 +339,7 @@ def planted_plot(
     values = 100 * planted["accuracy"].transpose("contrast", "band").to_numpy()
     colours = plt.get_cmap(SEQUENTIAL).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=Normalize(0, 100))
-    names = [str(name) for name in planted["band"].to_numpy()]
+    names = names_of(planted, "band")
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, fontsize="small")
     ax.set_yticks(np.arange(len(contrasts)) + 0.5, [f"{c:g}" for c in contrasts])
     ax.set_xlabel(f"planted band ({unit})")

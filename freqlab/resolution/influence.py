@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.degradation import FACE_WIDTH
 from freqlab.results.quantities import comparisons_of, means_by, quantity, with_intervals
@@ -158,7 +159,7 @@ def leaks(
     parts = []
     for kind in kinds:
         found = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", "probe", [str(side) for side in found["side"].to_numpy()])
+        check_name("side", "probe", names_of(found, "side"))
         parts.append(found[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
     finest = max(float(part["resolution"].max()) for part in parts)
     leaks = xr.concat(parts, xr.Variable("degradation", kinds), join="outer")
@@ -172,7 +173,7 @@ def _kinds(result: xr.Dataset) -> list[str]:
     """Kinds of degradation among the pairs, in order of their appearance."""
     if "degradation" not in result.coords:
         return []
-    kinds = dict.fromkeys(str(kind) for kind in result["degradation"].to_numpy())
+    kinds = dict.fromkeys(names_of(result, "degradation"))
     return [kind for kind in kinds if kind not in ("none", "")]
 
 

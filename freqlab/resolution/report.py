@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
@@ -43,10 +44,10 @@ def summary_table(
     UnknownNameError, ParameterError
         If there is no such model or rate.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     check_fmr(fmr)
     genuine = profiles.sel(model=model, comparison="genuine")
-    sides = [str(side) for side in profiles["side"].to_numpy()]
+    sides = names_of(profiles, "side")
     rows = {}
     for resolution in profiles["resolution"].to_numpy():
         row: dict[str, str] = {}
@@ -94,7 +95,7 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
         influence itself, and a verdict on the share: ``"gain"`` or ``"lose"`` where the interval
         leaves out zero, ``"not clear"`` otherwise.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     rows = {}
     for side in profiles["side"].to_numpy():
         for comparison in ("genuine", "impostor"):
@@ -140,7 +141,7 @@ def describe_low_bands(
         If there is no such part.
     """
     for axis, name in (("model", model), ("side", side), ("comparison", comparison)):
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+        check_name(axis, name, names_of(profiles, axis))
     data = profiles.sel(model=model, side=side, comparison=comparison)
     first, *lower = profiles["resolution"].to_numpy()
     gains = data["low_gain"].sel(resolution=lower)
@@ -193,7 +194,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     UnknownNameError, ParameterError
         If there is no such model or rate.
     """
-    check_name("model", model, [str(name) for name in errors["model"].to_numpy()])
+    check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
     data = errors.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import frequency_unit, select_part, with_axes
@@ -176,7 +177,7 @@ def compare(
                 f"result {name!r} has other bands than {names[0]!r}; compare results of the same"
             )
         profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", side, [str(one) for one in profile["side"].to_numpy()])
+        check_name("side", side, names_of(profile, "side"))
         data = with_axes(result)
         for model in data["model"].to_numpy():
             part = profile.sel(model=model, side=side)

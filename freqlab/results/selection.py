@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
 
@@ -129,8 +130,8 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
         If it has none.
     """
     result = with_axes(result, "directed" if "directed" in result else "influence")
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
-    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
+    check_name("side", side, names_of(result, "side"))
     return result.sel(model=model, side=side)
 
 
@@ -158,7 +159,7 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
         If the result has no such model or rate.
     """
     result = with_axes(result)
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     rates = result["fmr"].to_numpy()
     check_number("fmr", fmr, above=0)
     at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import (
     flips_decision,
@@ -181,7 +182,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     UnknownNameError, ParameterError
         If the result has no such model or rate.
     """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model, group="all")
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])

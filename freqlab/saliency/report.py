@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.faithfulness.deletion import deletion_errors
 from freqlab.faithfulness.games import complexity
@@ -73,7 +74,7 @@ def compare_explanations(
     names: list[str] = []
     domains: list[str] = []
     for domain, one in curves.items():
-        every = [str(name) for name in one["order"].to_numpy()]
+        every = names_of(one, "order")
         behind = every.index("amplitude")
         for name in every[:behind]:
             if name not in costs:
@@ -213,7 +214,7 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
     """
     check_name("kind", kind, ["directed", "absolute"])
     values = agreed["agreement"].sel(kind=kind)
-    names = [str(name) for name in agreed["explanation"].to_numpy()]
+    names = names_of(agreed, "explanation")
     rows = [
         [
             "" if one == other else signed(values.sel(explanation=one, other=other), 2)
