@@ -27,7 +27,14 @@ from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.run.context import label_map
-from freqlab.statistics.resampling import check_draws, draw_subjects, subject_codes, with_interval
+from freqlab.statistics.resampling import (
+    ESTIMATES,
+    check_draws,
+    draw_subjects,
+    pair_weights,
+    subject_codes,
+    with_interval,
+)
 from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
 from freqlab.text.wording import percent, with_bounds
@@ -336,9 +343,7 @@ def detection_errors(
     codes = subject_codes(scores)
     used = scores["fold"].to_numpy() >= 0
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    one, other = codes[:, used]
-    weights = draws[:, one] * np.where(one == other, 1, draws[:, other])
-    weights = np.concatenate([np.ones((1, used.sum())), weights]).astype(float)
+    weights = np.concatenate([np.ones((1, used.sum())), pair_weights(codes[:, used], draws)])
     values = scores["score"].transpose("labels", "attack", "detector", "natural", "pair")
     known = values.to_numpy()[..., used]
     found: Mapping[str, Floats] = {
@@ -365,7 +370,7 @@ def detection_errors(
             "labels": scores["labels"],
             "attack": scores["attack"],
             "detector": scores["detector"],
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )

@@ -22,7 +22,14 @@ from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.selection import bands_of, with_axes
-from freqlab.statistics.resampling import check_draws, draw_subjects, with_interval
+from freqlab.statistics.resampling import (
+    ESTIMATES,
+    check_draws,
+    draw_subjects,
+    pair_weights,
+    subject_codes,
+    with_interval,
+)
 from freqlab.text.wording import percent
 
 __all__ = [
@@ -191,13 +198,9 @@ def detection_errors(
     """
     check_draws(n_draws, level, seed)
     attack = scores["attack"].to_numpy().astype(str)
-    people = np.stack([scores[f"contributor_{k}"].to_numpy().astype(str) for k in "ab"])
-    names, codes = np.unique(people, return_inverse=True)
-    codes = codes.reshape(people.shape)
-    draws = draw_subjects(len(names), n_draws, seed).astype(float)
-    one = codes[0] == codes[1]
-    weights = draws[:, codes[0]] * np.where(one, 1.0, draws[:, codes[1]])
-    weights = np.concatenate([np.ones((1, len(attack))), weights])
+    codes = subject_codes(scores, ("contributor_a", "contributor_b"))
+    draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
+    weights = np.concatenate([np.ones((1, len(attack))), pair_weights(codes, draws)])
     kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
     shown = ["all", *kinds, *([CONTROL] if CONTROL in attack else [])]
     bona_fide = attack == BONA_FIDE
@@ -241,7 +244,7 @@ def detection_errors(
             "attack": np.array(shown, object),
             "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
             "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )

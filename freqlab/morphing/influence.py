@@ -21,7 +21,6 @@ from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
 from freqlab.morphing.sets import untouched
 from freqlab.results.quantities import (
-    ESTIMATES,
     means_by,
     quantity,
     with_differences,
@@ -29,7 +28,7 @@ from freqlab.results.quantities import (
 )
 from freqlab.results.selection import with_axes
 from freqlab.statistics.error_rates import FMRS, cosines_of, impostor_thresholds
-from freqlab.statistics.resampling import check_draws, draw_subjects, with_interval
+from freqlab.statistics.resampling import ESTIMATES, check_draws, draw_subjects, with_interval
 from freqlab.verification import check_embeddings
 
 __all__ = ["profiles", "vulnerability"]

@@ -30,6 +30,7 @@ from freqlab.plots.common import (
 from freqlab.plots.influence import drawn_bounds, frequency_axis
 from freqlab.results.selection import fmr_text
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "gaps_plot",
@@ -70,9 +71,7 @@ def group_profile_plot(
     centre = drawn_bounds(profiles, model).mean(axis=1)
     for name, style in _styles(profiles).items():
         part = data.sel(group=name)
-        value, lower, upper = (
-            part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[kind])
         n_pairs, n_subjects = int(part["n_pairs"]), int(part["n_subjects"])
         label = f"{shortened(name, 24)} ({n_pairs:,} pairs, {n_subjects} subjects)"
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.14, lw=0)
@@ -119,9 +118,7 @@ def group_difference_plot(
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
     for i, (name, style) in enumerate(styles.items(), start=1):
         values = data[f"{kind}_difference"].sel(group=name)
-        value, lower, upper = (
-            values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(values)
         x = bounds[:, 0] + i * width
         colour, marker = style["color"], style["marker"]
         significant = data["p_adjusted"].sel(group=name, kind=kind).to_numpy() <= alpha
@@ -226,9 +223,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             rate = errors[quantity].sel(model=model)
             if "fmr" in rate.dims:
                 rate = rate.sel(fmr=fmr, method="nearest")
-            value, lower, upper = (
-                100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(100 * rate)
             y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
             style = {**line_style(m), "ls": "none"}
             ax.hlines(y, lower, upper, color=style["color"], lw=1.4)

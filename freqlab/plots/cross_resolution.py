@@ -39,6 +39,7 @@ from freqlab.plots.common import (
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
 from freqlab.results.selection import bands_of, crop_geometry, fmr_text
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "resolution_error_plot",
@@ -155,9 +156,7 @@ def resolution_profile_plot(
     colours = ordered_colours(len(resolutions))
     for i, (resolution, colour) in enumerate(zip(resolutions, colours, strict=True)):
         part = data.sel(resolution=resolution)
-        value, lower, upper = (
-            part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[kind])
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.18, lw=0)
         label = f"{resolution:g} px ({int(part['n_pairs']):,} pairs)"
         ax.plot(centre, value, color=colour, marker=MARKERS[i % 8], ms=3.5, lw=1.4, label=label)
@@ -313,9 +312,7 @@ def resolution_error_plot(
         }
         marker = MARKERS[m % len(MARKERS)]
         for (name, rate), style in zip(rates.items(), ("-", "--"), strict=True):
-            value, lower, upper = (
-                100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(100 * rate)
             if not np.isfinite(value).any():
                 continue
             x, colour = data["resolution"].to_numpy(), CATEGORICAL[m % len(CATEGORICAL)]
@@ -359,10 +356,7 @@ def resolution_leak_plot(
         colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
-            value, lower, upper = (
-                np.maximum(data[name].sel(estimate=e).to_numpy(), _LEAST_LEAK)
-                for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(data[name].clip(min=_LEAST_LEAK))
             there = np.isfinite(value)
             ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
             label = f"{shortened(kind, 28)}: {'influence' if style == '-' else 'energy'}"
@@ -408,9 +402,7 @@ def resolution_summary_plot(
             if side not in profiles["side"].to_numpy():
                 continue
             data = profiles[quantity].sel(model=model, side=side, comparison=comparison)
-            value, lower, upper = (
-                data.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(data)
             if not np.isfinite(value).any():
                 continue
             colour = COMPARISON_COLOURS[comparison]

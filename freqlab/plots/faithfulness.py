@@ -24,6 +24,7 @@ from freqlab.plots.common import (
     part_of,
     shortened,
 )
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "accuracy_plot",
@@ -154,7 +155,7 @@ def advantage_plot(
     lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
     for k, (comparison, protocol) in enumerate(lines):
         gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
-        value, lower, upper = (gain.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        value, lower, upper = estimates_of(gain)
         y = np.arange(len(baselines)) + 0.16 * (k - 1.5)
         colour = COMPARISON_COLOURS[comparison]
         fill = colour if protocol == "deletion" else "white"
@@ -215,7 +216,7 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
 def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
     """Values with intervals, one below the other."""
-    value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+    value, lower, upper = estimates_of(values)
     y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
     ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
     ax.plot(
@@ -298,7 +299,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     depth = 100 * data["depth"].to_numpy()
     for k, kind in enumerate(data["kind"].to_numpy()):
         part = data["randomised"].sel(kind=kind)
-        value, lower, upper = (part.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        value, lower, upper = estimates_of(part)
         ax.fill_between(
             depth, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], alpha=0.16, lw=0
         )

@@ -24,7 +24,7 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.results.quantities import ESTIMATES, MIN_REMOVED_RMS, influence_per_contrast
+from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results.selection import (
     about_model,
     bands_of,
@@ -35,6 +35,7 @@ from freqlab.results.selection import (
     threshold_of,
     with_axes,
 )
+from freqlab.statistics.resampling import estimates_of
 from freqlab.store.reading import open_crop
 
 __all__ = [
@@ -269,7 +270,7 @@ def profile_plot(
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
         values = data[kind].sel(comparison=comparison)
-        value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ESTIMATES)
+        value, lower, upper = estimates_of(values)
         colour = COMPARISON_COLOURS[comparison]
         n_pairs = int(data["n_pairs"].sel(comparison=comparison))
         n_subjects = int(data["n_subjects"].sel(comparison=comparison))
@@ -311,7 +312,7 @@ def comparison_plot(
     centre = bounds.mean(axis=1)
     for r, name in enumerate(compared["run"].to_numpy()):
         values = compared[kind].sel(run=name, comparison=comparison)
-        value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ESTIMATES)
+        value, lower, upper = estimates_of(values)
         style = line_style(r)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))

@@ -23,6 +23,7 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "attack_profile_plot",
@@ -71,9 +72,7 @@ def attack_profile_plot(
         if difference and i == 0:
             continue
         part = data.sel(attack=name)
-        value, lower, upper = (
-            part[variable].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[variable])
         count = f"{int(part['n_pairs']):,} pairs, {int(part['n_people'])} people"
         label = f"{shortened(name, 28)} ({count})"
         style = line_style(i)
@@ -179,10 +178,7 @@ def manipulation_plot(
     kinds = names_of(data, "kind")
     for i, name in enumerate(kinds, start=1):  # the first style is bona fide elsewhere
         part, style = data.sel(kind=name), line_style(i)
-        value, lower, upper = (
-            part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
-            for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         count = int(part["n_pairs"].sel(label="manipulated"))
         label = f"{shortened(name, 28)} ({count:,} pairs)"

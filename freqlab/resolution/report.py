@@ -10,6 +10,7 @@ from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 from freqlab.text.wording import join, percent, signed
 
 __all__ = ["describe_errors", "describe_low_bands", "low_band_table", "summary_table"]
@@ -204,7 +205,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
         start = f"At FMR {fmr:g} there is no threshold, for want of impostor comparisons. "
     else:
         rate, what, start = at["false_non_match_rate"], f"FNMR at FMR {fmr:g}", ""
-    value, lower, upper = (rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+    value, lower, upper = estimates_of(rate)
     text = f"{start}The {what} is {100 * value[0]:.2f} % at {resolutions[0]:g} pixels"
     worse = [i for i in range(1, len(value)) if lower[i] > upper[0]]
     if worse:

@@ -18,6 +18,7 @@ import xarray as xr
 from freqlab.errors import check_number
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     draw_subjects,
     means_over_pairs,
     subject_codes,
@@ -25,7 +26,6 @@ from freqlab.statistics.resampling import (
 )
 
 __all__ = [
-    "ESTIMATES",
     "MIN_REMOVED_RMS",
     "QUANTITIES",
     "comparisons_of",
@@ -38,9 +38,6 @@ __all__ = [
 
 MIN_REMOVED_RMS = 0.5
 """Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
-
-ESTIMATES = ("value", "lower", "upper")
-"""Along the axis ``estimate``: a figure and the bounds of its interval."""
 
 _COSINE = "cosine similarity"
 

@@ -20,18 +20,24 @@ from freqlab.errors import ParameterError, check_number
 from freqlab.statistics.error_rates import Comparisons, d_prime, equal_error_rate
 
 __all__ = [
+    "ESTIMATES",
     "check_draws",
     "d_prime_interval",
     "draw_subjects",
     "eer_interval",
+    "estimates_of",
     "mean_with_interval",
     "means_over_pairs",
+    "pair_weights",
     "percentiles",
     "rate_interval",
     "rates_at",
     "subject_codes",
     "with_interval",
 ]
+
+ESTIMATES = ("value", "lower", "upper")
+"""Along the axis ``estimate``: a figure and the bounds of its interval."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,6 +79,17 @@ def percentiles(values: Floats, level: float) -> tuple[float, float]:
     return float(lower), float(upper)
 
 
+def pair_weights(
+    subjects: npt.NDArray[np.integer], draws: npt.NDArray[np.integer] | Floats
+) -> Floats:
+    """Weight of each pair in each draw ``(draw, pair)``: the product of the counts of its subjects.
+
+    A pair of one subject weighs the count of that. Parameters as for :func:`means_over_pairs`.
+    """
+    one, other = subjects
+    return np.multiply(draws[:, one], np.where(one == other, 1.0, draws[:, other]))
+
+
 def means_over_pairs(
     values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
 ) -> Floats:
@@ -99,7 +116,6 @@ def means_over_pairs(
         return found.reshape(shape)
     flat = values.reshape(len(values), found.shape[1])
     filled, present = np.nan_to_num(flat), np.isfinite(flat).astype(float)
-    one_subject = subjects[0] == subjects[1]
 
     def mean(weights: npt.NDArray[np.floating]) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -107,11 +123,7 @@ def means_over_pairs(
 
     found[:1] = mean(np.ones((1, len(values))))
     if len(np.unique(subjects)) > 1:
-        drawn = [
-            mean(part[:, subjects[0]] * np.where(one_subject, 1.0, part[:, subjects[1]]))
-            for part in _steps(draws)
-        ]
-        found[1:] = np.concatenate(drawn)
+        found[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in _steps(draws)])
     return found.reshape(shape)
 
 
@@ -140,6 +152,12 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
         tails = [(1 - level) / 2, (1 + level) / 2]
         found[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
     return found.reshape(*observed.shape, 3)
+
+
+def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
+    """Figures, and the lower and upper bounds of their intervals, apart."""
+    value, lower, upper = (values.sel(estimate=one).to_numpy() for one in ESTIMATES)
+    return value, lower, upper
 
 
 def subject_codes(
