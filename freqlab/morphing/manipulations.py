@@ -15,7 +15,7 @@ from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
-from freqlab.results.selection import with_axes
+from freqlab.results.selection import part_of, with_axes
 from freqlab.statistics.resampling import check_draws
 from freqlab.text.wording import signed
 
@@ -221,9 +221,8 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     UnknownNameError
         If there is no such model or quantity.
     """
-    check_name("model", model, names_of(changes, "model"))
+    data = part_of(changes, model=model)
     check_name("by", by, ["directed", "absolute", "energy"])
-    data = changes.sel(model=model)
     rows = {}
     for place in np.argsort(data[f"{by}_rank"].to_numpy()):
         part = data.isel(band=int(place))

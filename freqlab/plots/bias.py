@@ -24,11 +24,10 @@ from freqlab.plots.common import (
     largest_absolute,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, frequency_axis
-from freqlab.results.selection import fmr_text
+from freqlab.results.selection import fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 

@@ -24,8 +24,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from freqlab.attrs import names_of
-from freqlab.errors import check_name
 from freqlab.text.shown import one_line
 
 __all__ = [
@@ -42,7 +40,6 @@ __all__ = [
     "line_style",
     "new_axes",
     "ordered_colours",
-    "part_of",
     "shortened",
 ]
 
@@ -145,16 +142,3 @@ def shortened(name: str, length: int) -> str:
     """
     text = one_line(name, length).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
-
-
-def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:
-    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of a name.
-    """
-    for axis, name in names.items():
-        check_name(axis, name, names_of(profiles, axis))
-    return profiles.sel(names)

@@ -33,11 +33,10 @@ from freqlab.plots.common import (
     largest_absolute,
     new_axes,
     ordered_colours,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
-from freqlab.results.selection import bands_of, crop_geometry, fmr_text
+from freqlab.results.selection import bands_of, crop_geometry, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 

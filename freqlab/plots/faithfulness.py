@@ -21,9 +21,9 @@ from freqlab.plots.common import (
     axis_label,
     largest_absolute,
     new_axes,
-    part_of,
     shortened,
 )
+from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
 __all__ = [

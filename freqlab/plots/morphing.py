@@ -19,10 +19,10 @@ from freqlab.plots.common import (
     axis_label,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
@@ -60,11 +60,9 @@ def attack_profile_plot(
     ax
         Where to draw.
     """
-    for axis, name in (("model", model), ("side", side)):
-        check_name(axis, name, names_of(profiles, axis))
+    data = part_of(profiles, model=model, side=side)
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3.6)
-    data = profiles.sel(model=model, side=side)
     centre = drawn_bounds(profiles, model).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = names_of(profiles, "attack")

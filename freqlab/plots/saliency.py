@@ -21,9 +21,9 @@ from freqlab.plots.common import (
     largest_absolute,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
+from freqlab.results.selection import part_of
 from freqlab.store.reading import crop_template, open_crop
 
 __all__ = ["detector_plot", "joint_plot", "plane_plot", "reliability_plot", "saliency_plot"]

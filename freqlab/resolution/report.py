@@ -8,7 +8,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
-from freqlab.results.selection import frequency_unit
+from freqlab.results.selection import frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 from freqlab.text.wording import join, percent, signed
@@ -141,9 +141,7 @@ def describe_low_bands(
     UnknownNameError
         If there is no such part.
     """
-    for axis, name in (("model", model), ("side", side), ("comparison", comparison)):
-        check_name(axis, name, names_of(profiles, axis))
-    data = profiles.sel(model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     first, *lower = profiles["resolution"].to_numpy()
     gains = data["low_gain"].sel(resolution=lower)
     known = np.isfinite(gains.sel(estimate="value").to_numpy())

@@ -28,6 +28,7 @@ __all__ = [
     "ordered_pairs",
     "pair_columns",
     "pairs_to_show",
+    "part_of",
     "select_pair",
     "select_part",
     "threshold_of",
@@ -133,6 +134,19 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
     check_name("model", model, names_of(result, "model"))
     check_name("side", side, names_of(result, "side"))
     return result.sel(model=model, side=side)
+
+
+def part_of(data: xr.Dataset, **names: str) -> xr.Dataset:
+    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of a name.
+    """
+    for axis, name in names.items():
+        check_name(axis, name, names_of(data, axis))
+    return data.sel(names)
 
 
 def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
