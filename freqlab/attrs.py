@@ -13,7 +13,7 @@ import xarray as xr
 
 from freqlab import __version__
 
-__all__ = ["METHOD", "from_json", "make_attrs", "named", "plain_attrs", "to_json"]
+__all__ = ["METHOD", "from_json", "make_attrs", "named", "names_of", "plain_attrs", "to_json"]
 
 METHOD = {
     "reference": "Huber & Damer, Beyond Spatial Explanations, WACV 2025, arXiv 2407.11941",
@@ -88,3 +88,8 @@ def named(dataset: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Datas
         if name in dataset.variables:
             dataset[name].attrs.update(long_name=long_name, units=units)
     return dataset
+
+
+def names_of(dataset: xr.Dataset, axis: str) -> list[str]:
+    """The names along an axis of a dataset, or in a column of its pairs, as plain text."""
+    return [str(name) for name in dataset[axis].to_numpy()]

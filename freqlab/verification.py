@@ -15,7 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import make_attrs, named
+from freqlab.attrs import make_attrs, named, names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.faces.pairs import check_pairs
@@ -44,7 +44,7 @@ from freqlab.statistics.resampling import (
     rates_at,
 )
 from freqlab.store.reading import open_embeddings
-from freqlab.text.wording import percent
+from freqlab.text.wording import percent, with_bounds
 
 __all__ = [
     "check_embeddings",
@@ -328,7 +328,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
     UnknownNameError, ParameterError
         If the result has no such model or rate.
     """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")
@@ -343,7 +343,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
             f"FMR at {fmr:g}": percent(there["false_match_rate"]) or "not resolved",
             f"FNMR at {fmr:g}": percent(there["false_non_match_rate"])
             or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
-            "d'": _plain(here["d_prime"]),
+            "d'": with_bounds(here["d_prime"], ".2f"),
             "failure to acquire": percent(here["failure_to_acquire"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
@@ -538,10 +538,3 @@ def labelled(result: xr.Dataset) -> xr.Dataset:
         "score": ("cosine similarity", "1"),
     }
     return named(result, names)
-
-
-def _plain(values: xr.DataArray) -> str:
-    value, lower, upper = values.to_numpy()
-    if np.isnan(value):
-        return ""
-    return f"{value:.2f}" + ("" if np.isnan(lower) else f" [{lower:.2f},\u00a0{upper:.2f}]")

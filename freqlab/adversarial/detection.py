@@ -19,17 +19,25 @@ import xarray as xr
 
 from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
+from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands, rings
-from freqlab.edits.images import cosines
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.removals import default_batch_size, embed_block
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.run.context import label_map
-from freqlab.statistics.resampling import check_draws, draw_subjects, subject_codes, with_interval
+from freqlab.statistics.resampling import (
+    ESTIMATES,
+    check_draws,
+    draw_subjects,
+    pair_weights,
+    subject_codes,
+    with_interval,
+)
+from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
-from freqlab.text.wording import percent
+from freqlab.text.wording import percent, with_bounds
 
 __all__ = [
     "FEATURES",
@@ -248,7 +256,7 @@ def scores(
     codes = subject_codes(features)
     rng = np.random.default_rng(seed)
     fold, folds = _folds(features, codes, folds, rng)
-    attacks = [str(name) for name in features["attack"].to_numpy()[1:]]
+    attacks = names_of(features, "attack")[1:]
     kinds = ["true", "shuffled"] if shuffled else ["true"]
     values = [features[name].to_numpy().astype(float) for name in _VARIABLES]
     score = np.full((len(kinds), len(attacks), len(values), 2, len(fold)), np.nan)
@@ -335,9 +343,7 @@ def detection_errors(
     codes = subject_codes(scores)
     used = scores["fold"].to_numpy() >= 0
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    one, other = codes[:, used]
-    weights = draws[:, one] * np.where(one == other, 1, draws[:, other])
-    weights = np.concatenate([np.ones((1, used.sum())), weights]).astype(float)
+    weights = np.concatenate([np.ones((1, used.sum())), pair_weights(codes[:, used], draws)])
     values = scores["score"].transpose("labels", "attack", "detector", "natural", "pair")
     known = values.to_numpy()[..., used]
     found: Mapping[str, Floats] = {
@@ -364,7 +370,7 @@ def detection_errors(
             "labels": scores["labels"],
             "attack": scores["attack"],
             "detector": scores["detector"],
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )
@@ -388,9 +394,7 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
         }
         for detector in errors["detector"].to_numpy():
             one = here.sel(detector=detector, labels="true")
-            value, lower, upper = one["auc"].to_numpy()
-            span = "" if np.isnan(lower) else f" [{lower:.2f},\u00a0{upper:.2f}]"
-            row[(str(detector), "AUC")] = f"{value:.2f}{span}"
+            row[(str(detector), "AUC")] = with_bounds(one["auc"], ".2f")
             row[(str(detector), "accuracy")] = percent(one["accuracy"], 0)
             if "shuffled" in errors["labels"]:
                 chance = float(here["auc"].sel(detector=detector, labels="shuffled")[0])

@@ -16,15 +16,17 @@ import xarray as xr
 
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
-from freqlab.results.profiles import influence_per_contrast
-from freqlab.results.selection import frequency_unit, with_axes
-from freqlab.statistics.permutation import adjusted, p_values, permuted_differences, permuted_labels
-from freqlab.statistics.resampling import (
-    check_draws,
-    draw_subjects,
-    means_over_pairs,
-    with_interval,
+from freqlab.results.quantities import (
+    QUANTITIES,
+    comparisons_of,
+    means_by,
+    quantity,
+    with_differences,
+    with_intervals,
 )
+from freqlab.results.selection import with_axes
+from freqlab.statistics.permutation import adjusted, p_values, permuted_differences, permuted_labels
+from freqlab.statistics.resampling import check_draws
 
 __all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
 
@@ -32,7 +34,6 @@ FEW_SUBJECTS = 10
 """Groups with fewer subjects than this are told apart as small."""
 
 _KINDS = ("directed", "absolute", "per_contrast")
-_ESTIMATES = ["value", "lower", "upper"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -104,38 +105,32 @@ def profiles(
     if baseline is None:
         baseline = groups[int(np.argmax(faces.subjects_per_group()))]
     base = groups.index(check_name("baseline", baseline, groups))
-    values = _values(result)
-    draws = draw_subjects(int(faces.subject.max()) + 1, n_draws, seed)
-    genuine = result["genuine"].to_numpy()
-    shape = tuple(result.sizes[name] for name in ("model", "side", "band"))
-    found: dict[str, list[list[Any]]] = {}
-    counts = np.zeros((2, 2, len(groups), shape[0]), np.int64)
-    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
-    exchanged = np.zeros((len(groups), 2), np.int64)
-    for comparison in (True, False):
-        means = {}
-        for g in range(len(groups)):
-            chosen = (genuine == comparison) & (faces.group_of_pair() == g)
-            means[g] = _means(values, chosen, faces, draws)
-            for m in range(shape[0]):
-                kept = chosen & usable[:, m]
-                people = np.unique(faces.subject[faces.ends[:, kept]])
-                counts[:, int(not comparison), g, m] = kept.sum(), len(people)
-        for g in range(len(groups)):
-            one = _profiles(means[g], means[base], level, shape)
-            test, n_whole, n_within = _test(
-                values, genuine == comparison, faces, g, base, n_permutations, seed, shape, level
-            )
-            exchanged[g] = np.maximum(exchanged[g], (n_whole, n_within))
-            for name, array in {**one, **test}.items():
-                found.setdefault(name, [[], []])[int(not comparison)].append(array)
-    profiles = _dataset(result, labels, groups, baseline, found)
-    for name, which in (("n_pairs", counts[0]), ("n_subjects", counts[1])):
-        profiles[name] = (("comparison", "group", "model"), which, {"long_name": name[2:]})
+    means = means_by(
+        result,
+        {
+            "comparison": comparisons_of(result),
+            "group": pd.Categorical.from_codes(faces.group_of_pair(), pd.Index(groups)),
+        },
+        quantities=(*_KINDS, "energy"),
+        n_draws=n_draws,
+        seed=seed,
+    )
+    means = with_differences(means, "group", base)
+    gaps = means["directed_difference"]
+    attrs = {"long_name": f"distance to the profile of {baseline}", "units": gaps.attrs["units"]}
+    means["distance"] = (gaps.dims[:-1], _distance(gaps.to_numpy()), attrs)
+    profiles = with_intervals(means, level)
+    tests, exchanged = _tests(result, faces, base, n_permutations, seed, level)
+    tests["distance_null"].attrs["long_name"] = f"{profiles['distance'].long_name}, labels permuted"
+    profiles = profiles.merge(tests)
     profiles["n_exchanged"] = (("group", "how"), exchanged, {"long_name": "subjects permuted"})
     profiles["note"] = ("group", [_note(profiles.sel(group=name)) for name in groups])
-    attrs = {"n_draws": n_draws, "n_permutations": n_permutations, "level": level, "seed": seed}
-    return profiles.assign_attrs(attrs, n_tests=shape[2])
+    return profiles.assign_attrs(
+        n_permutations=n_permutations,
+        n_tests=result.sizes["band"],
+        baseline=baseline,
+        group=str(labels.name or "group"),
+    )
 
 
 class _Faces(NamedTuple):
@@ -195,63 +190,62 @@ def check_labels(labels: pd.Series[str], faces: npt.NDArray[Any]) -> None:
         )
 
 
-def _values(result: xr.Dataset) -> dict[str, Floats]:
-    """Quantities of each pair, ``(pair, model * side * band)``."""
-    dims = ("pair", "model", "side", "band")
-    directed = result["influence"].transpose(*dims).to_numpy().astype(float)
-    columns = {
-        "directed": directed,
-        "absolute": np.abs(directed),
-        "per_contrast": influence_per_contrast(result).transpose(*dims).to_numpy().astype(float),
-        "energy": result["removed_rms"].transpose(*dims).to_numpy().astype(float) ** 2,
-    }
-    return {name: array.reshape(len(array), -1) for name, array in columns.items()}
-
-
-class _Means(NamedTuple):
-    """Means over the pairs of a group, as observed and in each draw, and standard deviations."""
-
-    observed: dict[str, Floats]
-    drawn: dict[str, Floats]
-
-
-def _means(
-    values: dict[str, Floats],
-    chosen: npt.NDArray[np.bool_],
-    faces: _Faces,
-    draws: npt.NDArray[np.int64],
-) -> _Means:
-    people = faces.subject[faces.ends[:, chosen]]
-    observed, drawn = {}, {}
-    for name, array in values.items():
-        observed[name], drawn[name] = means_over_pairs(array[chosen], people, draws)
-        if len(np.unique(people)) < 2:  # one subject says nothing of others
-            drawn[name] = np.full_like(drawn[name], np.nan)
-    return _Means(observed, drawn)
-
-
-def _profiles(
-    means: _Means, base: _Means, level: float, shape: tuple[int, ...]
-) -> dict[str, Floats]:
-    """Means, differences and the distance, with intervals."""
-    found = {}
-    for name, observed in means.observed.items():
-        drawn = means.drawn[name]
-        found[name] = with_interval(observed, drawn, level).reshape(*shape, 3)
-        apart, drawn_apart = observed - base.observed[name], drawn - base.drawn[name]
-        difference = with_interval(apart, drawn_apart, level)
-        found[f"{name}_difference"] = difference.reshape(*shape, 3)
-    gap = means.observed["directed"] - base.observed["directed"]
-    gaps = means.drawn["directed"] - base.drawn["directed"]
-    found["distance"] = with_interval(_distance(gap, shape), _distance(gaps, shape), level)
-    return found
-
-
-def _distance(gaps: Floats, shape: tuple[int, ...]) -> Floats:
+def _distance(gaps: Floats) -> Floats:
     """Euclidean length over bands; NaN where no band has a value."""
-    each = gaps.reshape(*gaps.shape[:-1], *shape)
-    length = np.sqrt(np.nansum(each**2, axis=-1))
-    return np.where(np.isfinite(each).any(axis=-1), length, np.nan)
+    length = np.sqrt(np.nansum(gaps**2, axis=-1))
+    return np.where(np.isfinite(gaps).any(axis=-1), length, np.nan)
+
+
+def _tests(
+    result: xr.Dataset, faces: _Faces, base: int, n_permutations: int, seed: int, level: float
+) -> tuple[xr.Dataset, npt.NDArray[np.int64]]:
+    """Tests and effect sizes of every group; how many of its subjects were exchanged."""
+    genuine = result["genuine"].to_numpy()
+    shape = tuple(result.sizes[name] for name in ("model", "side", "band"))
+    values = {kind: quantity(result, kind).reshape(len(genuine), -1) for kind in _KINDS}
+    found: list[list[dict[str, Floats]]] = [[], []]
+    exchanged = np.zeros((len(faces.groups), 2), np.int64)
+    for of_kind, parts in zip((genuine, ~genuine), found, strict=True):
+        for g in range(len(faces.groups)):
+            test, *n_exchanged = _test(
+                values, of_kind, faces, g, base, n_permutations, seed, shape, level
+            )
+            exchanged[g] = np.maximum(exchanged[g], n_exchanged)
+            parts.append(test)
+    axes = ("comparison", "group", "model", "side")
+
+    def stacked(name: str) -> Floats:
+        return np.stack([np.stack([test[name] for test in parts]) for parts in found])
+
+    p, effect = (np.stack([stacked(f"{one}_{kind}") for kind in _KINDS]) for one in ("p", "effect"))
+    cosine = {"units": QUANTITIES["directed"][1]}
+    tests = xr.Dataset(
+        {
+            "p_value": (
+                ("kind", *axes, "band"),
+                p,
+                _pure("p-value of the difference, by permutation"),
+            ),
+            "p_adjusted": (
+                ("kind", *axes, "band"),
+                adjusted(p),
+                _pure("p-value, adjusted over bands"),
+            ),
+            "effect_size": (("kind", *axes, "band"), effect, _pure("Cohen's d of the difference")),
+            "distance_null": ((*axes, "null"), stacked("distance_null"), cosine),
+            "distance_p": (axes, stacked("distance_p"), _pure("p-value")),
+        },
+        coords={
+            "kind": list(_KINDS),
+            "null": ["median", "upper"],
+            "how": ["over subjects", "within subjects"],
+        },
+    )
+    return tests, exchanged
+
+
+def _pure(long_name: str) -> dict[str, str]:
+    return {"long_name": long_name, "units": "1"}
 
 
 def _test(
@@ -292,7 +286,9 @@ def _test(
         one, other = (values[kind][of_group[k]] for k in (1, 0))
         found[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
         if kind == "directed":
-            apart, by_chance = _distance(observed, shape), _distance(permuted, shape)
+            apart, by_chance = (
+                _distance(one.reshape(*one.shape[:-1], *shape)) for one in (observed, permuted)
+            )
             flat = by_chance.reshape(len(by_chance), -1)
             null = np.full((flat.shape[1], 2), np.nan)
             some = np.isfinite(flat).any(axis=0)
@@ -317,65 +313,6 @@ def _cohens_d(one: Floats, other: Floats) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             found[enough] = (np.nanmean(a, axis=0) - np.nanmean(b, axis=0)) / np.sqrt(pooled)
     return np.where(np.isfinite(found), found, np.nan)
-
-
-def _dataset(
-    result: xr.Dataset,
-    labels: pd.Series[str],
-    groups: list[str],
-    baseline: str,
-    found: dict[str, list[list[Any]]],
-) -> xr.Dataset:
-    axes = ("comparison", "group", "model", "side")
-    names = ("model", "side", "band", "frequency", "band_bounds")
-    profiles = xr.Dataset(
-        coords={
-            "comparison": ["genuine", "impostor"],
-            "group": np.array(groups, object),
-            "kind": list(_KINDS),
-            "estimate": _ESTIMATES,
-            "null": ["median", "upper"],
-            "how": ["over subjects", "within subjects"],
-            **{name: result[name] for name in names},
-        },
-        attrs={
-            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            "baseline": baseline,
-            "group": str(labels.name or "group"),
-        },
-    )
-    stacked = {name: np.stack([np.stack(part) for part in parts]) for name, parts in found.items()}
-    cosine, unit = "cosine similarity", frequency_unit(result)
-    units = dict(zip(_KINDS, (cosine, cosine, f"{cosine} per grey level"), strict=True))
-    units["energy"] = "squared grey levels"
-    long_names = {
-        "directed": "mean directed influence",
-        "absolute": "mean absolute influence",
-        "per_contrast": "mean influence per contrast removed",
-        "energy": "mean energy of the masked side",
-    }
-    for name, what in long_names.items():
-        attrs = {"long_name": what, "units": units[name]}
-        profiles[name] = ((*axes, "band", "estimate"), stacked[name], attrs)
-        attrs = {"long_name": f"difference in {what}", "units": units[name]}
-        name = f"{name}_difference"
-        profiles[name] = ((*axes, "band", "estimate"), stacked[name], attrs)
-    p = np.stack([stacked[f"p_{kind}"] for kind in _KINDS])
-    effect = np.stack([stacked[f"effect_{kind}"] for kind in _KINDS])
-    for name, array, what in (
-        ("p_value", p, "p-value of the difference, by permutation"),
-        ("p_adjusted", adjusted(p), "p-value, adjusted over bands"),
-        ("effect_size", effect, "Cohen's d of the difference"),
-    ):
-        profiles[name] = (("kind", *axes, "band"), array, {"long_name": what, "units": "1"})
-    apart = f"distance to the profile of {baseline}"
-    attrs = {"long_name": apart, "units": cosine}
-    profiles["distance"] = ((*axes, "estimate"), stacked["distance"], attrs)
-    attrs = {"long_name": f"{apart}, labels permuted", "units": cosine}
-    profiles["distance_null"] = ((*axes, "null"), stacked["distance_null"], attrs)
-    profiles["distance_p"] = (axes, stacked["distance_p"], {"long_name": "p-value", "units": "1"})
-    profiles["frequency"].attrs["units"] = unit
-    return profiles
 
 
 def _note(part: xr.Dataset) -> str:

@@ -7,11 +7,12 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import signed
+from freqlab.text.wording import signed, with_bounds
 
 __all__ = [
     "describe_group_differences",
@@ -21,7 +22,6 @@ __all__ = [
     "gaps_together",
 ]
 
-_NBSP = "\u00a0"
 _LOPSIDED = 5  # times fewer subjects than the largest group
 
 
@@ -110,7 +110,7 @@ def describe_group_differences(
     data = _part(profiles, model, side, comparison, kind)
     texts = []
     baseline = str(profiles.attrs["baseline"])
-    for name in [str(n) for n in data["group"].to_numpy() if n != baseline]:
+    for name in [n for n in names_of(data, "group") if n != baseline]:
         part, said = data.sel(group=name), as_markdown(name)
         p = part["p_adjusted"].sel(kind=kind).to_numpy()
         if not np.isfinite(p).any():
@@ -134,12 +134,10 @@ def describe_group_differences(
         bands = _ranges(profiles, found)
         strongest = found[np.argmax(np.abs(part["effect_size"].sel(kind=kind).to_numpy()[found]))]
         at = part[f"{kind}_difference"].isel(band=strongest)
-        value, lower, upper = (float(at.sel(estimate=e)) for e in ("value", "lower", "upper"))
         d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
         texts.append(
             f"{said} differs in {len(found)} of {n} bands ({bands}), most in "
-            f"{data['band'].to_numpy()[strongest]}: {value:+.4f} "
-            f"[{lower:+.4f},{_NBSP}{upper:+.4f}], d = {d:+.2f}{tail}"
+            f"{data['band'].to_numpy()[strongest]}: {signed(at, 4)}, d = {d:+.2f}{tail}"
         )
     what = {"per_contrast": "influence per contrast"}.get(kind, f"{kind} influence")
     return (
@@ -165,7 +163,7 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
     pandas.DataFrame
         A row per finding, the largest effect first; empty where there is none.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     rows = []
     data = profiles.sel(model=model)
     axes = ("comparison", "side", "kind", "group", "band")
@@ -211,12 +209,7 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         row = {}
         for model in errors["model"].to_numpy():
             here = at.sel(index=index, model=model)
-            value, lower, upper = (
-                float(here["fairness"].sel(estimate=e)) for e in ("value", "lower", "upper")
-            )
-            text = "" if np.isnan(value) else f"{value:.3g}"
-            if np.isfinite(lower):
-                text += f" [{lower:.3g},{_NBSP}{upper:.3g}]"
+            text = with_bounds(here["fairness"], ".3g")
             note = str(here["fairness_note"].item())
             row[str(model)] = f"{text} ({note})".strip() if note else text
         rows[str(name)] = row
@@ -252,12 +245,12 @@ def gaps_together(
     """
     check_fmr(fmr)
     baseline, rows = str(profiles.attrs["baseline"]), {}
-    known = [str(name) for name in errors["group"].to_numpy()]
+    known = names_of(errors, "group")
     check_name("baseline", baseline, known)
     value = errors.sel(estimate="value").sel(fmr=fmr, method="nearest")
     distance = profiles["distance"].sel(estimate="value", side=side, comparison=comparison)
-    for model in [str(name) for name in profiles["model"].to_numpy()]:
-        for group in [str(name) for name in profiles["group"].to_numpy()]:
+    for model in names_of(profiles, "model"):
+        for group in names_of(profiles, "group"):
             if group == baseline or group not in known:
                 continue
             one, base = (value.sel(model=model, group=name) for name in (group, baseline))
@@ -288,5 +281,5 @@ def _part(profiles: xr.Dataset, model: str, side: str, comparison: str, kind: st
         ("comparison", comparison),
         ("kind", kind),
     ):
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+        check_name(axis, name, names_of(profiles, axis))
     return profiles.sel(model=model, side=side, comparison=comparison)

@@ -17,12 +17,10 @@ from freqlab.engine.workers import working
 from freqlab.errors import ParameterError
 from freqlab.models.spec import Model
 
-__all__ = ["Edit", "cosines", "crop_tensor", "embed_edits"]
+__all__ = ["Edit", "crop_tensor", "embed_edits"]
 
 Edit = Callable[[int, int], torch.Tensor]
 """Makes the edited images from one number up to another, ``(stop - start, 3, height, width)``."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def crop_tensor(
@@ -92,18 +90,3 @@ def embed_edits(
     with working() as workers:
         jobs = [workers.submit_for(model, embed, start) for start in range(0, n, size)]
         return torch.cat([job.result() for job in jobs]).numpy()
-
-
-def cosines(embeddings: npt.NDArray[np.floating], partners: npt.NDArray[np.floating]) -> Floats:
-    """Cosine similarity of every embedding ``(n, feature)`` with every partner ``(m, feature)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(n, m)``.
-    """
-    one, other = (
-        v / np.linalg.norm(v, axis=1, keepdims=True)
-        for v in (embeddings.astype(float), partners.astype(float))
-    )
-    return np.asarray(np.clip(one @ other.T, -1, 1))

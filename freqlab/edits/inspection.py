@@ -17,8 +17,8 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.bands import spectrum
-from freqlab.engine.pairing import cosine
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
@@ -32,6 +32,7 @@ from freqlab.results.selection import (
     bands_of,
     crop_geometry,
     decision_text,
+    flips_decision,
     fmr_text,
     frequency_unit,
     select_pair,
@@ -39,6 +40,7 @@ from freqlab.results.selection import (
     with_axes,
 )
 from freqlab.run.calls import embed
+from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_crop, open_crops, open_influence
 
 __all__ = [
@@ -209,8 +211,8 @@ class Inspection:
         if faces is not None and not isinstance(faces, Faces):
             raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
         self.bands = bands_of(self.result)
-        self.models = [str(model) for model in self.result["model"].to_numpy()]
-        self.sides = [str(side) for side in self.result["side"].to_numpy()]
+        self.models = names_of(self.result, "model")
+        self.sides = names_of(self.result, "side")
         self.given = {"faces": faces is not None, "models": bool(models)}
         self._faces = faces
         self._device = device
@@ -442,14 +444,14 @@ def model_numbers(
     result = with_axes(result)
     rows = {}
     names = bands_of(result).names
-    for model in map(str, result["model"].to_numpy()):
+    for model in names_of(result, "model"):
         data = select_pair(result, pair=pair, model=model, side=side)
         similarity = float(data["similarity"])
         threshold = threshold_of(result, model=model, fmr=fmr)
         influence = data["influence"].to_numpy()
         known = np.isfinite(influence)
         strongest = int(np.nanargmax(np.abs(influence))) if known.any() else None
-        flips = ((similarity - influence) >= threshold) != (similarity >= threshold)
+        flips = flips_decision(similarity, influence, threshold)
         decided = np.isfinite(similarity) and np.isfinite(threshold)
         said = decision_text(similarity, threshold)
         rows[model] = {
@@ -464,7 +466,7 @@ def model_numbers(
             else names[strongest],
             "its influence": np.nan if strongest is None else float(influence[strongest]),
             "bands that change the decision": ", ".join(
-                name for name, one in zip(names, flips & known, strict=True) if one and decided
+                name for name, one in zip(names, flips, strict=True) if one
             )
             or ("none" if decided else ""),
         }

@@ -6,11 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.edits.band_sets import BandSets
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.models.spec import Model
 from freqlab.results.selection import about_model, bands_of, with_axes
+from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_crops, open_embeddings
 
 __all__ = ["SCORES", "PairSets"]
@@ -58,7 +60,7 @@ class PairSets:
     ) -> None:
         check_name("score", score, SCORES)
         result = with_axes(result)
-        check_name("model", model.name, [str(name) for name in result["model"].to_numpy()])
+        check_name("model", model.name, names_of(result, "model"))
         if about_model(result, model.name)["checkpoint"] != model.checkpoint:
             raise ParameterError(
                 f"model {model.name!r} has other weights than the result was made with"
@@ -127,11 +129,7 @@ class PairSets:
     ) -> Floats:
         """The score of embeddings, along their last axis."""
         one, other = probe.astype(float), reference.astype(float)
-        product = (one * other).sum(axis=-1)
-        if self._score == "dot":
-            return np.asarray(product)
-        norms = np.linalg.norm(one, axis=-1) * np.linalg.norm(other, axis=-1)
-        return np.asarray(np.clip(product / norms, -1, 1))
+        return (one * other).sum(axis=-1) if self._score == "dot" else cosine(one, other)
 
     def _embedded(
         self, faces: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_]

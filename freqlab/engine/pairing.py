@@ -14,15 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import check_name
+from freqlab.statistics.vectors import cosine
 
 __all__ = [
     "SIDES",
     "PairInfluence",
-    "cosine",
     "cosines_without",
     "cosines_without_both",
     "pair_influence",
-    "unit_length",
 ]
 
 SIDES = ("probe", "reference", "both")
@@ -39,15 +38,6 @@ class PairInfluence(NamedTuple):
 
     similarity: Floats
     influence: Floats
-
-
-def cosine(a: Floats, b: Floats) -> Floats:
-    """Cosine of the angle between vectors along the last axis, -1..1; NaN for a zero vector."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        product = np.einsum("...d,...d->...", a, b)
-        norms = np.sqrt(np.einsum("...d,...d->...", a, a) * np.einsum("...d,...d->...", b, b))
-        result: Floats = np.clip(product / norms, -1, 1).astype(np.float32)
-    return result
 
 
 def pair_influence(
@@ -82,17 +72,6 @@ def pair_influence(
     masked_reference = reference[:, None] if side == "probe" else reference_removed
     without_band = cosine(masked_probe, masked_reference)
     return PairInfluence(similarity, similarity[:, None] - without_band)
-
-
-def unit_length(vectors: Floats) -> Floats:
-    """Scale vectors along the last axis to unit length, in place; NaN where one is zero or NaN.
-
-    The cosine of two is then a plain product.
-    """
-    lengths = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        vectors /= lengths[..., None]
-    return vectors
 
 
 def cosines_without(

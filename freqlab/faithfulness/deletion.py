@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.attrs import named
+from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ParameterError, check_number
 from freqlab.faithfulness.games import area_under, random_orders, ranks_of
@@ -97,7 +97,7 @@ def deletion_curves(
     check_number("n_random", n_random, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
     result = with_axes(result)
-    sides = [str(side) for side in result["side"].to_numpy()]
+    sides = names_of(result, "side")
     names = ["influence", *BASELINES[1:], *(f"random {i + 1}" for i in range(n_random))]
     n_pairs, n_bands = result.sizes["pair"], result.sizes["band"]
     dims = ("model", "pair", "side", "protocol", "order", "step")
@@ -214,7 +214,7 @@ def deletion_errors(
     known = np.isfinite(similarity) & np.isfinite(threshold)
     wrong = (similarity >= threshold) != genuine[:, None, None, None, None]
     error = np.where(known, wrong, np.nan)
-    every = [str(name) for name in curves["order"].to_numpy()]
+    every = names_of(curves, "order")
     chance = np.array([name.startswith("random") for name in every])
     fixed = [name for name, yes in zip(every[1:], chance[1:], strict=True) if not yes]
     orders = [every[0], "random", *fixed]

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import make_attrs
+from freqlab.attrs import make_attrs, names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
-from freqlab.text.wording import join, signed
+from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
     "area_table",
@@ -307,7 +307,7 @@ def trust_card(
         "side": side,
         "fmr": float(errors.attrs["fmr"]),
         "threshold": float(data["threshold"]) if np.isfinite(data["threshold"]) else None,
-        "bands": [str(band) for band in views["band"].to_numpy()],
+        "bands": names_of(views, "band"),
         "unit": str(views["frequency"].attrs["units"]),
         "pairs": {str(c): int(data["n_pairs"].sel(comparison=c)) for c in ("genuine", "impostor")},
         "pairs_of_the_sample": int(views.sizes["pair"]),
@@ -358,12 +358,10 @@ def _sign(values: xr.DataArray) -> int:
 
 
 def _plain(values: xr.DataArray) -> str:
-    value, lower, upper = (float(values.sel(estimate=e)) for e in _ESTIMATES)
-    text = f"{value:.3f}"
-    return text if np.isnan(lower) else f"{text} [{lower:.3f},\u00a0{upper:.3f}]"
+    return with_bounds(values, ".3f") or "not known"
 
 
 def _part(data: xr.Dataset, **names: str) -> xr.Dataset:
     for axis, name in names.items():
-        check_name(axis, name, [str(known) for known in data[axis].to_numpy()])
+        check_name(axis, name, names_of(data, axis))
     return data.sel(names)

@@ -22,12 +22,11 @@ from freqlab.bands.fills import noise_fill
 from freqlab.bands.radial import Bands
 from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
-from freqlab.engine.pairing import cosine
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
-from freqlab.results.profiles import MIN_REMOVED_RMS
+from freqlab.results.quantities import MIN_REMOVED_RMS
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
     check_draws,
@@ -35,6 +34,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.statistics.vectors import cosine
 
 __all__ = ["planted_bands", "randomised", "sanity_checks"]
 

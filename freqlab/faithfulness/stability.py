@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.attrs import named
+from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
-from freqlab.engine.pairing import cosine
 from freqlab.errors import check_name
 from freqlab.faithfulness.games import complexity, rank_agreement
 from freqlab.images.degradation import Degradation
@@ -23,6 +22,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.statistics.vectors import cosine
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
 
@@ -197,7 +197,7 @@ def explanation_figures(
         mean_with_interval(spread[chosen], codes[:, chosen], draws, level)
         for chosen in (genuine, ~genuine)
     ]
-    models = [str(name) for name in result["model"].to_numpy()]
+    models = names_of(result, "model")
     found = named(
         xr.Dataset(
             {

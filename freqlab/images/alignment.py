@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import check_name
+from freqlab.images.degradation import resized
 from freqlab.images.dlib_landmarks import dlib_landmarks
 from freqlab.images.templates import Points, Template
 
@@ -184,15 +185,9 @@ def _cut_box(
 
 def _reduce(photograph: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.floating]:
     """Shrink with a cubic kernel as wide as the reduction needs, in float; channel by channel."""
-    from PIL import Image
-
     height, width = photograph.shape[:2]
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    resized = []
-    for i in range(3):
-        channel = Image.fromarray(photograph[..., i].astype(np.float32))
-        resized.append(np.asarray(channel.resize(size, Image.Resampling.BICUBIC)))
-    return np.stack(resized, axis=-1)
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+    return resized(photograph, size, "bicubic")
 
 
 def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_name, check_number
 
-__all__ = ["FACE_WIDTH", "KERNELS", "MEASURES", "Degradation"]
+__all__ = ["FACE_WIDTH", "KERNELS", "MEASURES", "Degradation", "resized"]
 
 KERNELS = ("area", "bicubic", "lanczos", "fourier")
 """How pixels are reduced and brought back: means over areas, back by cubic interpolation; cubic
@@ -166,7 +166,7 @@ class Degradation:
             return crop
         reduced = self._camera(crop, small, face)
         way_back = "bicubic" if self.kernel == "area" else self.kernel
-        return _eight_bits(_resize(reduced.astype(np.float32), (height, width), way_back))
+        return _eight_bits(resized(reduced, (height, width), way_back))
 
     def of_photograph(
         self, photograph: Pixels, landmarks: npt.NDArray[np.floating], face: str
@@ -202,7 +202,7 @@ class Degradation:
         if self.blur:
             spread = [self.blur * image.shape[axis] / small[axis] for axis in (0, 1)]
             made = ndimage.gaussian_filter(made, (*spread, 0), mode="nearest")
-        made = _resize(made, small, self.kernel)
+        made = resized(made, small, self.kernel)
         if self.noise:
             digest = hashlib.sha256(f"{self.seed} {face}".encode()).digest()
             rng = np.random.default_rng(int.from_bytes(digest[:8], "little"))
@@ -211,10 +211,20 @@ class Degradation:
         return seen if self.jpeg is None else _as_jpeg(seen, self.jpeg)
 
 
-def _resize(
-    image: npt.NDArray[np.float32], size: tuple[int, int], kernel: str
+def resized(
+    image: npt.NDArray[np.floating] | Pixels, size: tuple[int, int], kernel: str
 ) -> npt.NDArray[np.float32]:
-    """Resize with a kernel that is as wide as a reduction needs, in float."""
+    """Resize with a kernel that is as wide as a reduction needs, in float, channel by channel.
+
+    Parameters
+    ----------
+    image
+        ``(height, width, 3)``.
+    size
+        Height and width to be.
+    kernel
+        ``"area"``, ``"bicubic"`` or ``"lanczos"``.
+    """
     from PIL import Image
 
     filters = {
@@ -222,9 +232,9 @@ def _resize(
         "bicubic": Image.Resampling.BICUBIC,
         "lanczos": Image.Resampling.LANCZOS,
     }
-    channels = [Image.fromarray(np.ascontiguousarray(image[..., i])) for i in range(3)]
-    resized = [np.asarray(c.resize(size[::-1], filters[kernel])) for c in channels]
-    return np.stack(resized, axis=-1)
+    channels = (Image.fromarray(image[..., i].astype(np.float32)) for i in range(3))
+    made = [np.asarray(channel.resize(size[::-1], filters[kernel])) for channel in channels]
+    return np.stack(made, axis=-1)
 
 
 def _ideal_low_pass(crop: Pixels, small: tuple[int, int]) -> npt.NDArray[np.float32]:

@@ -18,10 +18,18 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.selection import bands_of, with_axes
-from freqlab.statistics.resampling import check_draws, draw_subjects, with_interval
+from freqlab.statistics.resampling import (
+    ESTIMATES,
+    check_draws,
+    draw_subjects,
+    pair_weights,
+    subject_codes,
+    with_interval,
+)
 from freqlab.text.wording import percent
 
 __all__ = [
@@ -114,7 +122,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     check_number("folds", folds, at_least=3, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
     result = with_axes(result)
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     pairs, names = _pairs(result.sel(model=model))
     n_people = len(names)
     if n_people < _FEWEST_PEOPLE or n_people < folds:
@@ -124,7 +132,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
         )
     fold = np.random.default_rng(seed).permutation(n_people) % folds
     of_pair = fold[pairs.people]
-    scorers = _scorers(pairs, [str(name) for name in result["band"].to_numpy()])
+    scorers = _scorers(pairs, names_of(result, "band"))
     scores = np.full((len(scorers), len(pairs.similarity)), np.nan)
     bona_fide = pairs.attack == BONA_FIDE
     for i, j in itertools.combinations_with_replacement(range(folds), 2):
@@ -190,13 +198,9 @@ def detection_errors(
     """
     check_draws(n_draws, level, seed)
     attack = scores["attack"].to_numpy().astype(str)
-    people = np.stack([scores[f"contributor_{k}"].to_numpy().astype(str) for k in "ab"])
-    names, codes = np.unique(people, return_inverse=True)
-    codes = codes.reshape(people.shape)
-    draws = draw_subjects(len(names), n_draws, seed).astype(float)
-    one = codes[0] == codes[1]
-    weights = draws[:, codes[0]] * np.where(one, 1.0, draws[:, codes[1]])
-    weights = np.concatenate([np.ones((1, len(attack))), weights])
+    codes = subject_codes(scores, ("contributor_a", "contributor_b"))
+    draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
+    weights = np.concatenate([np.ones((1, len(attack))), pair_weights(codes, draws)])
     kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
     shown = ["all", *kinds, *([CONTROL] if CONTROL in attack else [])]
     bona_fide = attack == BONA_FIDE
@@ -240,7 +244,7 @@ def detection_errors(
             "attack": np.array(shown, object),
             "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
             "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )
@@ -324,7 +328,7 @@ def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
     absent = [
         name for name in ("attack", "contributor_a", "contributor_b") if name not in data.coords
     ]
-    sides = [str(side) for side in data["side"].to_numpy()]
+    sides = names_of(data, "side")
     if absent or not {"probe", "reference"} <= set(sides):
         raise ParameterError(
             f"the result must be over fl.morphing.make_pairs with both sides masked; it lacks "
@@ -427,7 +431,7 @@ def _supervised(values: Floats) -> _Scorer:
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
     """Error rates of all scores for one attack, the best first; bands but the best left out."""
-    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
     value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")
     bands = [name for name in value.index if str(name).startswith("band ")]

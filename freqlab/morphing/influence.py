@@ -7,7 +7,6 @@ averaged and compared is our choice).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,20 +20,20 @@ from freqlab.errors import ParameterError
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
 from freqlab.morphing.sets import untouched
-from freqlab.results.profiles import influence_per_contrast
-from freqlab.results.selection import frequency_unit, with_axes
-from freqlab.statistics.error_rates import FMRS, cosines_of, impostor_thresholds
-from freqlab.statistics.resampling import (
-    check_draws,
-    draw_subjects,
-    means_over_pairs,
-    with_interval,
+from freqlab.results.quantities import (
+    means_by,
+    quantity,
+    with_differences,
+    with_intervals,
 )
+from freqlab.results.selection import with_axes
+from freqlab.statistics.error_rates import FMRS, cosines_of, impostor_thresholds
+from freqlab.statistics.resampling import ESTIMATES, check_draws, draw_subjects, with_interval
 from freqlab.verification import check_embeddings
 
 __all__ = ["profiles", "vulnerability"]
 
-_ESTIMATES = ["value", "lower", "upper"]
+_PEOPLE = ("contributor_a", "contributor_b")
 
 Floats = npt.NDArray[np.float64]
 
@@ -72,73 +71,24 @@ def profiles(
     result = with_axes(result)
     kinds = _kinds(result)
     attack = result["attack"].to_numpy().astype(str)
-    people = np.stack([result[f"contributor_{k}"].to_numpy().astype(str) for k in "ab"])
-    names, codes = np.unique(people, return_inverse=True)
-    codes = codes.reshape(people.shape)
-    draws = draw_subjects(len(names), n_draws, seed)
-    dims = ("pair", "model", "side", "band")
-    directed = result["influence"].transpose(*dims).to_numpy().astype(float)
-    values = {
-        "directed": directed,
-        "absolute": np.abs(directed),
-        "per_contrast": influence_per_contrast(result).transpose(*dims).to_numpy().astype(float),
-        "energy": result["removed_rms"].transpose(*dims).to_numpy().astype(float) ** 2,
-    }
-    shape = directed.shape[1:]
-    width = math.prod(shape)
-    found: dict[str, list[Floats]] = {}
-    base: dict[str, tuple[Floats, Floats]] = {}
-    spread = np.nanstd(directed[attack == BONA_FIDE].reshape(-1, width), axis=0)
-    effects = []
-    for kind in kinds:
-        chosen = attack == kind
-        for name, array in values.items():
-            part = array[chosen].reshape(-1, width)
-            observed, drawn = means_over_pairs(part, codes[:, chosen], draws)
-            base.setdefault(name, (observed, drawn))  # bona fide comes first
-            apart = observed - base[name][0], drawn - base[name][1]
-            if name == "directed":
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    effects.append((apart[0] / np.where(spread > 0, spread, np.nan)).reshape(shape))
-            for key, one in ((name, (observed, drawn)), (f"{name}_difference", apart)):
-                found.setdefault(key, []).append(with_interval(*one, level).reshape(*shape, 3))
-    cosine = "cosine similarity"
-    about = {
-        "directed": ("mean directed influence", cosine),
-        "absolute": ("mean absolute influence", cosine),
-        "per_contrast": ("mean influence per contrast removed", f"{cosine} per grey level"),
-        "energy": ("mean energy of the masked side", "squared grey levels"),
-    }
-    profiles = xr.Dataset(
-        coords={
-            "attack": np.array(kinds, object),
-            "estimate": _ESTIMATES,
-            **{n: result[n] for n in ("model", "side", "band", "frequency", "band_bounds")},
-        },
-        attrs={
-            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            **{"n_draws": n_draws, "level": level, "seed": seed},
-        },
+    means = means_by(
+        result,
+        {"attack": pd.Categorical(attack, kinds)},
+        quantities=("directed", "absolute", "per_contrast", "energy"),
+        people=_PEOPLE,
+        n_draws=n_draws,
+        seed=seed,
     )
-    axes = ("attack", "model", "side", "band")
-    for name, parts in found.items():
-        what, units = about[name.removesuffix("_difference")]
-        if name.endswith("_difference"):
-            what = f"difference in {what}"
-        attrs = {"long_name": what, "units": units}
-        profiles[name] = ((*axes, "estimate"), np.stack(parts), attrs)
-    profiles["effect_size"] = (
-        axes,
-        np.stack(effects),
-        {"long_name": "difference over spread", "units": "1"},
-    )
-    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
-    counts = [(usable & (attack == kind)[:, None]).sum(axis=0) for kind in kinds]
-    profiles["n_pairs"] = (("attack", "model"), np.stack(counts), {"long_name": "pairs"})
-    n_people = [len(np.unique(codes[:, attack == kind])) for kind in kinds]
-    profiles["n_people"] = ("attack", n_people, {"long_name": "people"})
-    profiles["frequency"].attrs["units"] = frequency_unit(result)
-    return profiles
+    means = with_differences(means, "attack", kinds.index(BONA_FIDE))
+    profiles = with_intervals(means, level).drop_vars("n_subjects")
+    spread = np.nanstd(quantity(result, "directed")[attack == BONA_FIDE], axis=0)
+    change = profiles["directed_difference"].sel(estimate="value", drop=True)
+    effect = change / np.where(spread > 0, spread, np.nan)
+    about = {"long_name": "difference over spread", "units": "1"}
+    profiles["effect_size"] = effect.assign_attrs(about)
+    people = np.stack([result[column].to_numpy().astype(str) for column in _PEOPLE])
+    n_people = [len(np.unique(people[:, attack == kind])) for kind in kinds]
+    return profiles.assign(n_people=("attack", n_people, {"long_name": "people"}))
 
 
 def vulnerability(
@@ -317,7 +267,7 @@ def _rates(
         coords={
             "attack": np.array(shown, object),
             "fmr": ("fmr", rates, {"long_name": "nominal false match rate", "units": "1"}),
-            "estimate": _ESTIMATES,
+            "estimate": list(ESTIMATES),
         },
     )
 

@@ -5,31 +5,29 @@ Written for labels, not for one set or attack: deepfakes, morphs, retouching, ma
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.results.selection import frequency_unit, with_axes
-from freqlab.statistics.resampling import (
-    check_draws,
-    draw_subjects,
-    means_over_pairs,
-    with_interval,
-)
+from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
+from freqlab.results.selection import part_of, with_axes
+from freqlab.statistics.resampling import check_draws
 from freqlab.text.wording import signed
 
 __all__ = ["manipulation", "manipulation_by_kind", "manipulation_table", "touched_bands_table"]
 
-_ESTIMATES = ["value", "lower", "upper"]
-_TINY = 1e-9
-
-Floats = npt.NDArray[np.float64]
+_QUANTITIES = {
+    "directed": ("directed", "change of mean directed influence"),
+    "absolute": ("absolute", "change of mean absolute influence"),
+    "energy": ("log_energy", "change of mean log energy"),
+}
+_PEOPLE = ("person_a", "person_b")
+_LEAST_SPREAD = 1e-9  # below which pristine pairs are all alike, and no change can be held to it
 
 
 def manipulation(
@@ -72,66 +70,41 @@ def manipulation(
     """
     check_draws(n_draws, level, seed)
     check_name("side", side, ["probe", "reference"])
-    data = {"pristine": with_axes(pristine), "manipulated": with_axes(manipulated)}
-    first = data["pristine"]
-    for label, one in data.items():
-        check_name("side", side, [str(name) for name in one["side"].to_numpy()])
-        if one.sizes["pair"] == 0:
-            raise ParameterError(f"{label} holds no pair")
-        for axis in ("band", "model"):
-            if not np.array_equal(one[axis], first[axis]):
-                raise ParameterError(f"pristine and manipulated differ in their {axis}s")
-    people = {label: _people(one) for label, one in data.items()}
-    names = np.unique(np.concatenate([part.ravel() for part in people.values()]))
-    draws = draw_subjects(len(names), n_draws, seed)
-    shape = (first.sizes["model"], first.sizes["band"])
-    found: dict[str, tuple[list[str], npt.NDArray[np.generic]]] = {}
-    for quantity in ("directed", "absolute", "energy"):
-        means, spread = {}, np.full(math.prod(shape), np.nan)
-        for label, one in data.items():
-            values = _values(one, side, quantity)
-            codes = np.searchsorted(names, people[label])
-            means[label] = means_over_pairs(values, codes, draws)
-            if label == "pristine":
-                spread = np.nanstd(values, axis=0)
-        observed, drawn = (
-            late - early
-            for early, late in zip(means["pristine"], means["manipulated"], strict=True)
-        )
-        if len(names) < 2:  # one subject says nothing of others
-            drawn = np.full_like(drawn, np.nan)
-        change = with_interval(observed, drawn, level).reshape(*shape, 3)
-        unit = np.where(spread > _TINY, spread, np.nan).reshape(*shape, 1)
-        effect = change / unit
-        order = np.argsort(-np.nan_to_num(np.abs(effect[..., 0])), axis=1, kind="stable")
-        rank = np.argsort(order, axis=1) + 1
-        found[quantity] = (["model", "band", "estimate"], change)
-        found[f"{quantity}_effect"] = (["model", "band", "estimate"], effect)
-        found[f"{quantity}_rank"] = (["model", "band"], rank)
-    changes = xr.Dataset(
-        found,
-        coords={
-            "estimate": _ESTIMATES,
-            "label": list(data),
-            **{n: first[n] for n in ("model", "band", "frequency", "band_bounds")},
-        },
-        attrs={
-            **{key: first.attrs[key] for key in ("store", "identity") if key in first.attrs},
-            **{"side": side, "n_draws": n_draws, "level": level, "seed": seed},
-        },
+    data = {
+        "pristine": _part(pristine, "pristine", side),
+        "manipulated": _part(manipulated, "manipulated", side),
+    }
+    whole = data["pristine"]
+    for axis in ("band", "model"):
+        if not np.array_equal(data["manipulated"][axis], whole[axis]):
+            raise ParameterError(f"pristine and manipulated differ in their {axis}s")
+    sizes = {label: one.sizes["pair"] for label, one in data.items()}
+    means = means_by(
+        xr.concat(data.values(), "pair", coords="minimal", compat="override", join="override"),
+        {"label": pd.Categorical(np.repeat(list(sizes), list(sizes.values())), list(sizes))},
+        quantities=[of for of, _ in _QUANTITIES.values()],
+        people=_PEOPLE,
+        n_draws=n_draws,
+        seed=seed,
     )
-    cosine = "cosine similarity"
-    for name, what, units in (
-        ("directed", "change of mean directed influence", cosine),
-        ("absolute", "change of mean absolute influence", cosine),
-        ("energy", "change of mean log energy", "log10 of squared grey levels"),
-    ):
-        changes[name].attrs.update(long_name=what, units=units)
-        changes[f"{name}_effect"].attrs.update(long_name=f"{what} over its spread", units="1")
-    changes["n_pairs"] = ("label", [one.sizes["pair"] for one in data.values()])
-    changes["n_subjects"] = ("label", [len(np.unique(part)) for part in people.values()])
-    changes["frequency"].attrs["units"] = frequency_unit(first)
-    return changes
+    attrs = {**means.attrs, "side": side}
+    means = means.drop_vars(["n_pairs", "n_subjects"]).rename(log_energy="energy")
+    means = means.isel(side=0, drop=True)
+    change = means.isel(label=1, drop=True) - means.isel(label=0, drop=True)
+    changes = with_intervals(change.assign_attrs(attrs), level)
+    for name, (of, what) in _QUANTITIES.items():
+        spread = np.nanstd(quantity(whole, of)[:, :, 0], axis=0)[..., None]
+        effect = changes[name] / np.where(spread > _LEAST_SPREAD, spread, np.nan)
+        size = np.nan_to_num(np.abs(effect.sel(estimate="value").to_numpy()))
+        order = np.argsort(-size, axis=1, kind="stable")
+        changes[name].attrs = {"long_name": what, "units": QUANTITIES[of][1]}
+        attrs = {"long_name": f"{what} over its spread", "units": "1"}
+        changes[f"{name}_effect"] = effect.assign_attrs(attrs)
+        changes[f"{name}_rank"] = (("model", "band"), np.argsort(order, axis=1) + 1)
+    n_subjects = [len(np.unique([one[p].to_numpy() for p in _PEOPLE])) for one in data.values()]
+    return changes.assign(
+        n_pairs=("label", list(sizes.values())), n_subjects=("label", n_subjects)
+    ).assign_coords(label=list(sizes))
 
 
 def manipulation_by_kind(
@@ -211,7 +184,7 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     UnknownNameError, ParameterError
         If there is no such model, or the number is out of range.
     """
-    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    check_name("model", model, names_of(changes, "model"))
     check_number("n_bands", n_bands, at_least=1, whole=True)
     rows = {}
     for kind in changes["kind"].to_numpy():
@@ -219,12 +192,12 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
         name = f"{kind} ({int(data['n_pairs'].sel(label='manipulated')):,} pairs)"
         for place in range(1, min(n_bands, data.sizes["band"]) + 1):
             row = {}
-            for quantity, what in (("energy", "log energy"), ("directed", "influence")):
-                rank = data[f"{quantity}_rank"].to_numpy()
+            for by, what in (("energy", "log energy"), ("directed", "influence")):
+                rank = data[f"{by}_rank"].to_numpy()
                 part = data.isel(band=int(np.flatnonzero(rank == place)[0]))
-                effect = float(part[f"{quantity}_effect"].sel(estimate="value"))
+                effect = float(part[f"{by}_effect"].sel(estimate="value"))
                 row[f"band, by {what}"] = f"{part['band'].item()} ({effect:+.1f}\u00a0sd)"
-                row[f"change of {what}"] = signed(part[quantity], 3)
+                row[f"change of {what}"] = signed(part[by], 3)
             rows[name, place] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "place"])
@@ -248,9 +221,8 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     UnknownNameError
         If there is no such model or quantity.
     """
-    check_name("model", model, [str(name) for name in changes["model"].to_numpy()])
+    data = part_of(changes, model=model)
     check_name("by", by, ["directed", "absolute", "energy"])
-    data = changes.sel(model=model)
     rows = {}
     for place in np.argsort(data[f"{by}_rank"].to_numpy()):
         part = data.isel(band=int(place))
@@ -262,25 +234,23 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("band")
 
 
-def _people(data: xr.Dataset) -> npt.NDArray[np.str_]:
-    """The two people whose draws a pair's weight comes from ``(2, pair)``.
+def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
+    """What the change is measured on: one side, and the two people of each pair.
 
-    The contributors of its document where they are known, the subjects of its faces elsewhere.
+    The people are the contributors of its document where they are known, the subjects of its faces
+    elsewhere.
     """
+    result = with_axes(result)
+    check_name("side", side, names_of(result, "side"))
+    if result.sizes["pair"] == 0:
+        raise ParameterError(f"{label} holds no pair")
     columns = ["contributor_a", "contributor_b"]
-    if not set(columns) <= set(data.coords):
+    if not set(columns) <= set(result.coords):
         columns = ["probe_subject", "reference_subject"]
-    return np.stack([data[column].to_numpy().astype(str) for column in columns])
-
-
-def _values(data: xr.Dataset, side: str, quantity: str) -> Floats:
-    """A quantity of each pair ``(pair, model * band)``."""
-    dims = ("pair", "model", "band")
-    part = data.sel(side=side)
-    if quantity == "energy":
-        removed = part["removed_rms"].transpose(*dims).to_numpy().astype(float)
-        values = np.log10(np.square(removed) + _TINY)
-    else:
-        values = part["influence"].transpose(*dims).to_numpy().astype(float)
-        values = np.abs(values) if quantity == "absolute" else values
-    return values.reshape(len(values), -1)
+    part = result[["influence", "removed_rms", "similarity", "band_bounds"]].sel(side=[side])
+    of_pairs = [name for name, values in part.coords.items() if "pair" in values.dims]
+    people = {
+        person: ("pair", result[column].to_numpy().astype(str).astype(object))
+        for person, column in zip(_PEOPLE, columns, strict=True)
+    }
+    return part.drop_vars(of_pairs).assign_coords(people)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
@@ -118,7 +119,7 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
     model
         Which model.
     """
-    check_name("model", model, [str(name) for name in thresholds["model"].to_numpy()])
+    check_name("model", model, names_of(thresholds, "model"))
     data = thresholds.sel(model=model)
     text = f"threshold {float(data['threshold']):.3f}"
     rate, asked = float(data["fmr"]), float(thresholds.attrs["fmr"])
@@ -154,7 +155,7 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
     UnknownNameError, ParameterError
         If there is no such model or rate.
     """
-    check_name("model", model, [str(name) for name in risk["model"].to_numpy()])
+    check_name("model", model, names_of(risk, "model"))
     data = risk.sel(model=model)
     if "fmr" in data.dims:
         rates = data["fmr"].to_numpy()
@@ -198,7 +199,7 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     UnknownNameError
         If there is no such attack.
     """
-    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    check_name("attack", attack, names_of(errors, "attack"))
     data = errors["d_eer"].sel(attack=attack)
     value = data.sel(score_name=list(OWN_SCORES), estimate="value").to_numpy()
     if not np.isfinite(value).any():
@@ -237,7 +238,7 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
         intervals in brackets; ``(chosen here)`` where the two are one, which flatters.
     """
     kinds = _attacks(errors)
-    bands = [str(s) for s in errors["score_name"].to_numpy() if str(s).startswith("band ")]
+    bands = [s for s in names_of(errors, "score_name") if s.startswith("band ")]
     found = errors["d_eer"].sel(score_name=bands)
     rows = {}
     for kind in kinds:
@@ -278,5 +279,5 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
 
 
 def _attacks(errors: xr.Dataset) -> list[str]:
-    names = [str(name) for name in errors["attack"].to_numpy()]
+    names = names_of(errors, "attack")
     return [name for name in names if name not in (_POOLED, CONTROL)]

@@ -14,20 +14,22 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.plots.common import (
     DIVERGING,
     LEGEND,
     NO_DATA,
     axis_label,
+    largest_absolute,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, frequency_axis
-from freqlab.results.selection import fmr_text
+from freqlab.results.selection import fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "gaps_plot",
@@ -68,9 +70,7 @@ def group_profile_plot(
     centre = drawn_bounds(profiles, model).mean(axis=1)
     for name, style in _styles(profiles).items():
         part = data.sel(group=name)
-        value, lower, upper = (
-            part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[kind])
         n_pairs, n_subjects = int(part["n_pairs"]), int(part["n_subjects"])
         label = f"{shortened(name, 24)} ({n_pairs:,} pairs, {n_subjects} subjects)"
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.14, lw=0)
@@ -117,9 +117,7 @@ def group_difference_plot(
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
     for i, (name, style) in enumerate(styles.items(), start=1):
         values = data[f"{kind}_difference"].sel(group=name)
-        value, lower, upper = (
-            values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(values)
         x = bounds[:, 0] + i * width
         colour, marker = style["color"], style["marker"]
         significant = data["p_adjusted"].sel(group=name, kind=kind).to_numpy() <= alpha
@@ -163,13 +161,12 @@ def group_heat_plot(
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
-    names = [str(name) for name in data["group"].to_numpy() if name != profiles.attrs["baseline"]]
+    names = [n for n in names_of(data, "group") if n != profiles.attrs["baseline"]]
     ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
     bounds = drawn_bounds(profiles, model)
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
         np.append(bounds[:, 0], bounds[-1, 1]),
@@ -208,8 +205,8 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
         ``eer``, ``false_match_rate``, ``false_non_match_rate``.
     """
     check_fmr(fmr)
-    names = [str(name) for name in errors["group"].to_numpy()]
-    models = [str(name) for name in errors["model"].to_numpy()]
+    names = names_of(errors, "group")
+    models = names_of(errors, "model")
     height = 1.1 + len(names) * (0.16 + 0.17 * len(models))
     figure = plt.figure(figsize=(10.5, height), layout="constrained")
     panels = {
@@ -225,9 +222,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             rate = errors[quantity].sel(model=model)
             if "fmr" in rate.dims:
                 rate = rate.sel(fmr=fmr, method="nearest")
-            value, lower, upper = (
-                100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(100 * rate)
             y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
             style = {**line_style(m), "ls": "none"}
             ax.hlines(y, lower, upper, color=style["color"], lw=1.4)

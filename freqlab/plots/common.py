@@ -24,7 +24,6 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from freqlab.errors import check_name
 from freqlab.text.shown import one_line
 
 __all__ = [
@@ -41,7 +40,6 @@ __all__ = [
     "line_style",
     "new_axes",
     "ordered_colours",
-    "part_of",
     "shortened",
 ]
 
@@ -144,16 +142,3 @@ def shortened(name: str, length: int) -> str:
     """
     text = one_line(name, length).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text
-
-
-def part_of(profiles: xr.Dataset, **names: str) -> xr.Dataset:
-    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is none of a name.
-    """
-    for axis, name in names.items():
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
-    return profiles.sel(names)

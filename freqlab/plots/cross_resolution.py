@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
 from matplotlib.ticker import NullLocator
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -29,14 +30,15 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    largest_absolute,
     new_axes,
     ordered_colours,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
-from freqlab.results.selection import bands_of, crop_geometry, fmr_text
+from freqlab.results.selection import bands_of, crop_geometry, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "resolution_error_plot",
@@ -92,8 +94,7 @@ def resolution_heat_plot(
     bounds = drawn_bounds(profiles, model)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
     signed = kind in ("directed", "per_contrast")
-    finite = np.abs(values[np.isfinite(values)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING if signed else SEQUENTIAL).with_extremes(bad=NO_DATA)
     n = len(values)
     mesh = ax.pcolormesh(
@@ -154,9 +155,7 @@ def resolution_profile_plot(
     colours = ordered_colours(len(resolutions))
     for i, (resolution, colour) in enumerate(zip(resolutions, colours, strict=True)):
         part = data.sel(resolution=resolution)
-        value, lower, upper = (
-            part[kind].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[kind])
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.18, lw=0)
         label = f"{resolution:g} px ({int(part['n_pairs']):,} pairs)"
         ax.plot(centre, value, color=colour, marker=MARKERS[i % 8], ms=3.5, lw=1.4, label=label)
@@ -302,7 +301,7 @@ def resolution_error_plot(
     """
     check_fmr(fmr)
     ax = ax or new_axes(6.4, 3.6)
-    known = [str(name) for name in errors["model"].to_numpy()]
+    known = names_of(errors, "model")
     for m, model in enumerate(known if models is None else models):
         data = errors.sel(model=check_name("model", model, known))
         at = data.sel(fmr=fmr, method="nearest")
@@ -312,9 +311,7 @@ def resolution_error_plot(
         }
         marker = MARKERS[m % len(MARKERS)]
         for (name, rate), style in zip(rates.items(), ("-", "--"), strict=True):
-            value, lower, upper = (
-                100 * rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(100 * rate)
             if not np.isfinite(value).any():
                 continue
             x, colour = data["resolution"].to_numpy(), CATEGORICAL[m % len(CATEGORICAL)]
@@ -349,7 +346,7 @@ def resolution_leak_plot(
     ax
         Where to draw. Shares of a millionth or less are drawn at a millionth.
     """
-    check_name("model", model, [str(name) for name in leaks["model"].to_numpy()])
+    check_name("model", model, names_of(leaks, "model"))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     check_name("line", line, list(_LINE_STYLES))
     ax = ax or new_axes(6.4, 3.6)
@@ -358,10 +355,7 @@ def resolution_leak_plot(
         colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
-            value, lower, upper = (
-                np.maximum(data[name].sel(estimate=e).to_numpy(), _LEAST_LEAK)
-                for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(data[name].clip(min=_LEAST_LEAK))
             there = np.isfinite(value)
             ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
             label = f"{shortened(kind, 28)}: {'influence' if style == '-' else 'energy'}"
@@ -399,7 +393,7 @@ def resolution_summary_plot(
         Where to draw.
     """
     check_name("quantity", quantity, _SUMMARIES)
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     ax = ax or new_axes(6.4, 3.4)
     x = profiles["resolution"].to_numpy()
     for comparison, marker in (("genuine", "o"), ("impostor", "s")):
@@ -407,9 +401,7 @@ def resolution_summary_plot(
             if side not in profiles["side"].to_numpy():
                 continue
             data = profiles[quantity].sel(model=model, side=side, comparison=comparison)
-            value, lower, upper = (
-                data.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-            )
+            value, lower, upper = estimates_of(data)
             if not np.isfinite(value).any():
                 continue
             colour = COMPARISON_COLOURS[comparison]

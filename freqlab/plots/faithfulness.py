@@ -8,6 +8,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -18,10 +19,12 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    largest_absolute,
     new_axes,
-    part_of,
     shortened,
 )
+from freqlab.results.selection import part_of
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "accuracy_plot",
@@ -103,7 +106,7 @@ def accuracy_plot(
     """
     data = part_of(errors, model=model, side=side, protocol=protocol)
     ax = ax or new_axes(5.4, 3.4)
-    _order_lines(ax, data, "accuracy", {str(name): str(name) for name in data["order"].to_numpy()})
+    _order_lines(ax, data, "accuracy", {name: name for name in names_of(data, "order")})
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
     ax.set_ylim(-0.04, 1.04)
     ax.set_xlabel(_share_label(errors, protocol))
@@ -148,11 +151,11 @@ def advantage_plot(
     """
     data = part_of(errors, model=model, side=side, measure=measure)
     ax = ax or new_axes(5.4, 3.4)
-    baselines = [str(name) for name in data["baseline"].to_numpy()]
+    baselines = names_of(data, "baseline")
     lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
     for k, (comparison, protocol) in enumerate(lines):
         gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
-        value, lower, upper = (gain.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        value, lower, upper = estimates_of(gain)
         y = np.arange(len(baselines)) + 0.16 * (k - 1.5)
         colour = COMPARISON_COLOURS[comparison]
         fill = colour if protocol == "deletion" else "white"
@@ -184,7 +187,7 @@ def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
         Where to draw.
     """
     data = part_of(views, model=model)
-    names = [str(name) for name in data["view"].to_numpy()]
+    names = names_of(data, "view")
     ax = ax or new_axes(5.4, 2.8)
     for k, kind in enumerate(("directed", "absolute")):
         _dots(ax, data["agreement"].sel(kind=kind), k, 2, kind)
@@ -202,8 +205,8 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ax
         Where to draw.
     """
-    names = [str(name) for name in stability["perturbation"].to_numpy()]
-    models = [str(name) for name in stability["model"].to_numpy()]
+    names = names_of(stability, "perturbation")
+    models = names_of(stability, "model")
     ax = ax or new_axes(6.4, 2.8)
     for k, model in enumerate(models):
         _dots(ax, stability["correlation"].sel(model=model), k, len(models), model)
@@ -213,7 +216,7 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
 def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
     """Values with intervals, one below the other."""
-    value, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+    value, lower, upper = estimates_of(values)
     y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
     ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
     ax.plot(
@@ -258,13 +261,12 @@ def interaction_plot(
     mixed = data["interaction"].isel(pair=chosen)
     ax = ax or new_axes(4.8, 4.0)
     mean = mixed.mean("pair").transpose("band", "other").to_numpy()
-    finite = np.abs(mean[np.isfinite(mean)])
-    largest = float(finite.max()) if finite.size and finite.max() > 0 else 1.0
+    largest = largest_absolute(mean)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
         np.ma.masked_invalid(mean), cmap=colours, norm=Normalize(-largest, largest)
     )
-    names = [str(name) for name in data["band"].to_numpy()]
+    names = names_of(data, "band")
     ticks = np.arange(len(names)) + 0.5
     ax.set_xticks(ticks, names, rotation=90, fontsize="small")
     ax.set_yticks(ticks, names, fontsize="small")
@@ -297,7 +299,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     depth = 100 * data["depth"].to_numpy()
     for k, kind in enumerate(data["kind"].to_numpy()):
         part = data["randomised"].sel(kind=kind)
-        value, lower, upper = (part.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+        value, lower, upper = estimates_of(part)
         ax.fill_between(
             depth, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], alpha=0.16, lw=0
         )
@@ -338,7 +340,7 @@ def planted_plot(
     values = 100 * planted["accuracy"].transpose("contrast", "band").to_numpy()
     colours = plt.get_cmap(SEQUENTIAL).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=Normalize(0, 100))
-    names = [str(name) for name in planted["band"].to_numpy()]
+    names = names_of(planted, "band")
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, fontsize="small")
     ax.set_yticks(np.arange(len(contrasts)) + 0.5, [f"{c:g}" for c in contrasts])
     ax.set_xlabel(f"planted band ({unit})")

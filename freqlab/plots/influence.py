@@ -24,7 +24,7 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.results.profiles import MIN_REMOVED_RMS, influence_per_contrast
+from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results.selection import (
     about_model,
     bands_of,
@@ -35,6 +35,7 @@ from freqlab.results.selection import (
     threshold_of,
     with_axes,
 )
+from freqlab.statistics.resampling import estimates_of
 from freqlab.store.reading import open_crop
 
 __all__ = [
@@ -269,13 +270,13 @@ def profile_plot(
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
         values = data[kind].sel(comparison=comparison)
-        mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
+        value, lower, upper = estimates_of(values)
         colour = COMPARISON_COLOURS[comparison]
         n_pairs = int(data["n_pairs"].sel(comparison=comparison))
         n_subjects = int(data["n_subjects"].sel(comparison=comparison))
         label = f"{comparison} ({n_pairs:,} pairs, {n_subjects} subjects)"
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
-        ax.plot(centre, mean, style, color=colour, ms=4, label=label)
+        ax.plot(centre, value, style, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile, model)
     ax.set_ylabel(axis_label(profile[kind]))
@@ -311,12 +312,12 @@ def comparison_plot(
     centre = bounds.mean(axis=1)
     for r, name in enumerate(compared["run"].to_numpy()):
         values = compared[kind].sel(run=name, comparison=comparison)
-        mean, lower, upper = (values.sel(estimate=e).to_numpy() for e in ("mean", "lower", "upper"))
+        value, lower, upper = estimates_of(values)
         style = line_style(r)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
         label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
-        ax.plot(centre, mean, **style, ms=4, label=label)
+        ax.plot(centre, value, **style, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set_xlabel(axis_label(compared["frequency"]))

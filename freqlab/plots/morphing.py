@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.plots.common import (
@@ -18,10 +19,11 @@ from freqlab.plots.common import (
     axis_label,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
 from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.results.selection import part_of
+from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "attack_profile_plot",
@@ -58,21 +60,17 @@ def attack_profile_plot(
     ax
         Where to draw.
     """
-    for axis, name in (("model", model), ("side", side)):
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
+    data = part_of(profiles, model=model, side=side)
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(6.4, 3.6)
-    data = profiles.sel(model=model, side=side)
     centre = drawn_bounds(profiles, model).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
-    attacks = [str(name) for name in profiles["attack"].to_numpy()]
+    attacks = names_of(profiles, "attack")
     for i, name in enumerate(attacks):
         if difference and i == 0:
             continue
         part = data.sel(attack=name)
-        value, lower, upper = (
-            part[variable].sel(estimate=e).to_numpy() for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[variable])
         count = f"{int(part['n_pairs']):,} pairs, {int(part['n_people'])} people"
         label = f"{shortened(name, 28)} ({count})"
         style = line_style(i)
@@ -114,7 +112,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     ParameterError
         If it is no attack pair.
     """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
         raise ParameterError(f"pair={pair!r} is not among pairs that fl.morphing.make_pairs made")
     at = result.sel(pair=pair)
@@ -175,13 +173,10 @@ def manipulation_plot(
         data = data.expand_dims(kind=["manipulated"])
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(changes, model).mean(axis=1)
-    kinds = [str(name) for name in data["kind"].to_numpy()]
+    kinds = names_of(data, "kind")
     for i, name in enumerate(kinds, start=1):  # the first style is bona fide elsewhere
         part, style = data.sel(kind=name), line_style(i)
-        value, lower, upper = (
-            part[f"{quantity}_effect"].sel(estimate=e).to_numpy()
-            for e in ("value", "lower", "upper")
-        )
+        value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         count = int(part["n_pairs"].sel(label="manipulated"))
         label = f"{shortened(name, 28)} ({count:,} pairs)"
@@ -216,8 +211,8 @@ def detection_plot(
     ax
         Where to draw.
     """
-    known = [str(name) for name in errors["score_name"].to_numpy()]
-    check_name("attack", attack, [str(name) for name in errors["attack"].to_numpy()])
+    known = names_of(errors, "score_name")
+    check_name("attack", attack, names_of(errors, "attack"))
     if scores is None:
         scores = [name for name in known if not name.startswith("band ")]
     ax = ax or new_axes(6.6, 4)
@@ -262,7 +257,7 @@ def score_histogram_plot(
     ax
         Where to draw.
     """
-    check_name("name", name, [str(known) for known in scores["score_name"].to_numpy()])
+    check_name("name", name, names_of(scores, "score_name"))
     ax = ax or new_axes(6.4, 3.4)
     values = scores["score"].sel(score_name=name).to_numpy()
     attack = scores["attack"].to_numpy().astype(str)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -143,13 +144,13 @@ def det_plot(
         comparisons) or no genuine comparison fails.
     """
     ax = ax or new_axes(5.5, 4)
-    known = [str(name) for name in result["model"].to_numpy()]
+    known = names_of(result, "model")
     lowest, left = 1.0, 0.1
     models = known if models is None else models
     for m, model in enumerate(models):
         check_name("model", model, known)
         for g, group in enumerate(groups):
-            check_name("group", group, [str(name) for name in result["group"].to_numpy()])
+            check_name("group", group, names_of(result, "group"))
             data = result.sel(model=model, group=group)
             curve = data["curve"].to_numpy()
             shown = np.isfinite(curve) & (curve > 0)
@@ -229,5 +230,5 @@ def extremes_plot(
 
 
 def _of_model(result: xr.Dataset, model: str) -> xr.Dataset:
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     return result.sel(model=model)

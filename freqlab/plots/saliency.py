@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -20,9 +21,9 @@ from freqlab.plots.common import (
     largest_absolute,
     line_style,
     new_axes,
-    part_of,
     shortened,
 )
+from freqlab.results.selection import part_of
 from freqlab.store.reading import crop_template, open_crop
 
 __all__ = ["detector_plot", "joint_plot", "plane_plot", "reliability_plot", "saliency_plot"]
@@ -211,8 +212,8 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """
     part = part_of(errors, labels="true")
     ax = ax or new_axes(6.4, 3.2)
-    attacks = [str(name) for name in part["attack"].to_numpy()]
-    detectors = [str(name) for name in part["detector"].to_numpy()]
+    attacks = names_of(part, "attack")
+    detectors = names_of(part, "detector")
     for i, name in enumerate(detectors):
         found = part["auc"].sel(detector=name).transpose("attack", "estimate").to_numpy()
         place = np.arange(len(attacks)) + (i - (len(detectors) - 1) / 2) * 0.16

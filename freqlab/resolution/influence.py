@@ -12,43 +12,28 @@ same is measured, not assumed away.
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.degradation import FACE_WIDTH
-from freqlab.results.profiles import influence_per_contrast
+from freqlab.results.quantities import comparisons_of, means_by, quantity, with_intervals
 from freqlab.results.selection import bands_of, crop_geometry, frequency_unit, with_axes
-from freqlab.statistics.resampling import (
-    check_draws,
-    draw_subjects,
-    means_over_pairs,
-    with_interval,
-)
+from freqlab.statistics.resampling import check_draws
 
 __all__ = ["leaks", "profiles"]
 
 _LINES = ("axis", "diagonal")
 _LOW = 0.25  # of the axis Nyquist frequency of the smallest crop: bands below it are the low ones
 _LEAST_INFLUENCE = 1e-4  # below which a band has none that could be halved
-_ESTIMATES = ["value", "lower", "upper"]
+_LOW_SHARES = ["low_share_of_pair", "low_share_of_pair_squared"]
 _RESOLUTION = {"long_name": "resolution of the probe", "units": "pixels"}
 
 Floats = npt.NDArray[np.float64]
-
-
-class _Means(NamedTuple):
-    """Means over pairs, as observed and in each draw (first axis), along resolution and band."""
-
-    directed: Floats
-    absolute: Floats
-    per_contrast: Floats
-    energy: Floats
-    low: Floats
-    """Share of the low bands in a pair's summed absolute influence, and its square."""
 
 
 def profiles(
@@ -120,41 +105,32 @@ def profiles(
     if not low_bands.any():
         first = float(bands.bounds[0, 1])
         raise ParameterError(f"low={low:g}: no band lies below it; the first ends at {first:g}")
-    codes, genuine = _subjects(result), result["genuine"].to_numpy()
-    draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    names = ("model", "side", "band")
-    profiles = xr.Dataset(
-        coords={
-            "comparison": ["genuine", "impostor"],
-            "resolution": ("resolution", levels, _RESOLUTION),
-            "estimate": _ESTIMATES,
-            "line": list(_LINES),
-            **{name: result[name] for name in (*names, "frequency", "band_bounds")},
+    means = means_by(
+        result.assign(_low_shares(result, low_bands)),
+        {
+            "comparison": comparisons_of(result),
+            "resolution": pd.Categorical.from_codes(of_pair, pd.Index(levels)),
         },
-        attrs={
-            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            **{"n_draws": n_draws, "level": level, "seed": seed},
-            **{"degradation": kind, "low": low, "n_low_bands": int(low_bands.sum())},
-        },
+        quantities=("directed", "absolute", "per_contrast", "energy", *_LOW_SHARES),
+        n_draws=n_draws,
+        seed=seed,
     )
-    found: dict[str, list[Floats]] = {}
-    for comparison in (True, False):
-        of_kind = genuine == comparison
-        means = _means(result, of_pair, of_kind, codes, draws, len(levels), low_bands)
-        one = _summaries(means, nyquist, low_bands, bands.bounds)
-        for name, (observed, drawn) in one.items():
-            values = with_interval(observed, drawn, level)
-            found.setdefault(name, []).append(values)
-    for name, parts in found.items():
-        dims, attrs = _describe(name, profiles)
-        profiles[name] = (("comparison", *dims, "estimate"), np.stack(parts), attrs)
+    means["resolution"].attrs = _RESOLUTION
+    means = means.assign_coords(line=list(_LINES)).transpose(
+        "draw", "comparison", "model", "side", "resolution", "band", ...
+    )
+    means.attrs |= {"degradation": kind, "low": low, "n_low_bands": int(low_bands.sum())}
+    figures = means.drop_vars(_LOW_SHARES)
+    for name, values in _summaries(means, nyquist, low_bands, bands.bounds).items():
+        dims, attrs = _describe(name, figures)
+        figures[name] = (("draw", *means["low_share_of_pair"].dims[1:], *dims), values, attrs)
+    profiles = with_intervals(figures, level)
     profiles["rank_correlation"] = _rank_correlation(profiles["directed"])
     profiles["nyquist"] = (
         ("model", "resolution", "line"),
         nyquist,
         {"long_name": "Nyquist frequency of the resolution", "units": frequency_unit(result)},
     )
-    _count(profiles, result, of_pair, genuine, codes)
     return profiles
 
 
@@ -183,7 +159,7 @@ def leaks(
     parts = []
     for kind in kinds:
         found = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", "probe", [str(side) for side in found["side"].to_numpy()])
+        check_name("side", "probe", names_of(found, "side"))
         parts.append(found[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
     finest = max(float(part["resolution"].max()) for part in parts)
     leaks = xr.concat(parts, xr.Variable("degradation", kinds), join="outer")
@@ -197,7 +173,7 @@ def _kinds(result: xr.Dataset) -> list[str]:
     """Kinds of degradation among the pairs, in order of their appearance."""
     if "degradation" not in result.coords:
         return []
-    kinds = dict.fromkeys(str(kind) for kind in result["degradation"].to_numpy())
+    kinds = dict.fromkeys(names_of(result, "degradation"))
     return [kind for kind in kinds if kind not in ("none", "")]
 
 
@@ -266,71 +242,34 @@ def _low(
     return max(min(quarters), float(bands.bounds[0, 1]))
 
 
-def _subjects(result: xr.Dataset) -> npt.NDArray[np.int64]:
-    """Numbers of the two subjects of each pair ``(2, pair)``."""
-    subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
-    return np.unique(subjects.astype(str), return_inverse=True)[1].reshape(subjects.shape)
-
-
-def _means(
-    result: xr.Dataset,
-    of_pair: npt.NDArray[np.int64],
-    of_kind: npt.NDArray[np.bool_],
-    codes: npt.NDArray[np.int64],
-    draws: npt.NDArray[np.int64],
-    n_levels: int,
-    low_bands: npt.NDArray[np.bool_],
-) -> _Means:
-    """Means over pairs, observed first, then each draw: ``(1 + draw, model, side, level, ...)``."""
-    dims = ("pair", "model", "side", "band")
-    directed = result["influence"].transpose(*dims).to_numpy().astype(float)
-    absolute = np.abs(directed)
-    total = np.nansum(absolute, axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.nansum(absolute[..., low_bands], axis=-1) / np.where(total > 0, total, np.nan)
-    columns = {
-        "directed": directed,
-        "absolute": absolute,
-        "per_contrast": influence_per_contrast(result).transpose(*dims).to_numpy().astype(float),
-        "energy": result["removed_rms"].transpose(*dims).to_numpy().astype(float) ** 2,
-        "low": np.stack([share, share**2], axis=-1),
-    }
-    found: dict[str, list[Floats]] = {name: [] for name in columns}
-    for i in range(n_levels):
-        chosen = of_kind & (of_pair == i)
-        one_subject = len(np.unique(codes[:, chosen])) < 2
-        for name, values in columns.items():
-            part = values[chosen]
-            flat = part.reshape(len(part), math.prod(values.shape[1:]))
-            observed, drawn = means_over_pairs(flat, codes[:, chosen], draws)
-            if one_subject:  # which says nothing of others
-                drawn = np.full_like(drawn, np.nan)
-            every = np.concatenate([observed[None], drawn])
-            found[name].append(every.reshape(len(every), *values.shape[1:]))
-    return _Means(**{name: np.stack(parts, axis=3) for name, parts in found.items()})
+def _low_shares(
+    result: xr.Dataset, low_bands: npt.NDArray[np.bool_]
+) -> dict[str, tuple[tuple[str, ...], Floats]]:
+    """Share of the low bands in a pair's summed absolute influence, and its square."""
+    absolute = quantity(result, "absolute")
+    total = _positive(np.nansum(absolute, axis=-1))
+    share = np.nansum(absolute[..., low_bands], axis=-1) / total
+    dims = ("pair", "model", "side")
+    return {name: (dims, share**power) for power, name in enumerate(_LOW_SHARES, start=1)}
 
 
 def _summaries(
-    means: _Means, nyquist: Floats, low_bands: npt.NDArray[np.bool_], bounds: Floats
-) -> dict[str, tuple[Floats, Floats]]:
-    """Every figure as observed, ``(model, side, resolution, ...)``, and in each draw."""
-    absolute = np.nan_to_num(means.absolute)
+    means: xr.Dataset, nyquist: Floats, low_bands: npt.NDArray[np.bool_], bounds: Floats
+) -> dict[str, Floats]:
+    """Every figure in each draw, ``(draw, comparison, model, side, resolution, ...)``."""
+    absolute = np.nan_to_num(means["absolute"].to_numpy())
     total = _positive(absolute.sum(axis=-1))
     shares = absolute / total[..., None]
     low_share = shares[..., low_bands].sum(axis=-1)
     low_influence = np.where(np.isfinite(total), absolute[..., low_bands].sum(axis=-1), np.nan)
-    share_of_pairs, square = means.low[..., 0], means.low[..., 1]
+    share_of_pairs, square = (means[name].to_numpy() for name in _LOW_SHARES)
     variance = np.maximum(square - share_of_pairs**2, 0)
     spread = np.sqrt((variance + variance[..., :1]) / 2)
-    energy = np.nan_to_num(means.energy)
+    energy = np.nan_to_num(means["energy"].to_numpy())
     energy_shares = energy / _positive(energy.sum(axis=-1))[..., None]
-    beyond = bounds[None, None, None, :, 0] >= nyquist[..., None] * (1 - 1e-9)
+    beyond = bounds[:, 0] >= nyquist[..., None] * (1 - 1e-9)
     known = np.isfinite(nyquist)[:, None]
-    every = {
-        "directed": means.directed,
-        "absolute": means.absolute,
-        "per_contrast": means.per_contrast,
-        "energy": means.energy,
+    return {
         "leak_influence": _beyond(shares, beyond, known),
         "leak_energy": _beyond(energy_shares, beyond, known),
         "low_share": low_share,
@@ -338,11 +277,10 @@ def _summaries(
         "low_influence": low_influence,
         "low_influence_gain": low_influence - low_influence[..., :1],
         "low_effect": (share_of_pairs - share_of_pairs[..., :1]) / _positive(spread),
-        "halved": _halved(means.absolute, bounds),
+        "halved": _halved(means["absolute"].to_numpy(), bounds),
         "median_frequency": _median_frequency(shares, bounds),
         "shift": np.abs(shares - shares[..., :1, :]).sum(axis=-1) / 2,
     }
-    return {name: (values[0], values[1:]) for name, values in every.items()}
 
 
 def _positive(values: Floats) -> Floats:
@@ -350,8 +288,8 @@ def _positive(values: Floats) -> Floats:
 
 
 def _beyond(shares: Floats, beyond: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Floats:
-    """Share beyond each line, ``(1 + draw, model, side, resolution, line)``."""
-    found = np.einsum("dmsrb,mrlb->dmsrl", shares, beyond.astype(float))
+    """Share beyond each line, ``(..., model, side, resolution, line)``."""
+    found = np.einsum("...msrb,mrlb->...msrl", shares, beyond.astype(float))
     return np.where(known, found, np.nan)
 
 
@@ -396,50 +334,21 @@ def _rank_correlation(directed: xr.DataArray) -> xr.DataArray:
 
 
 def _describe(name: str, profiles: xr.Dataset) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Dimensions after ``comparison`` and before ``estimate``, and attributes."""
+    """Dimensions after ``resolution``, and attributes."""
     unit = frequency_unit(profiles)
     cosine, lowest = "cosine similarity", f"bands below {profiles.attrs['low']:g} {unit}"
-    about: dict[str, tuple[str, str, str]] = {
-        "directed": ("band", "mean directed influence", cosine),
-        "absolute": ("band", "mean absolute influence", cosine),
-        "per_contrast": (
-            "band",
-            "mean influence per contrast removed",
-            "cosine similarity per grey level",
-        ),
-        "energy": ("band", "mean energy of the masked side", "squared grey levels"),
-        "leak_influence": ("line", "share of absolute influence beyond the line", "1"),
-        "leak_energy": ("line", "share of non-DC energy beyond the line", "1"),
-        "low_share": ("", f"share of absolute influence in {lowest}", "1"),
-        "low_gain": ("", f"gain of the share in {lowest}", "1"),
-        "low_influence": ("", f"summed absolute influence of {lowest}", cosine),
-        "low_influence_gain": ("", f"gain of the absolute influence of {lowest}", cosine),
-        "low_effect": ("", "gain of a pair's share over its standard deviation", "1"),
-        "halved": ("", "first band with less than half its influence", unit),
-        "median_frequency": ("", "median frequency of absolute influence", unit),
-        "shift": ("", "share of absolute influence that moved", "1"),
+    about: dict[str, tuple[str, str]] = {
+        "leak_influence": ("share of absolute influence beyond the line", "1"),
+        "leak_energy": ("share of non-DC energy beyond the line", "1"),
+        "low_share": (f"share of absolute influence in {lowest}", "1"),
+        "low_gain": (f"gain of the share in {lowest}", "1"),
+        "low_influence": (f"summed absolute influence of {lowest}", cosine),
+        "low_influence_gain": (f"gain of the absolute influence of {lowest}", cosine),
+        "low_effect": ("gain of a pair's share over its standard deviation", "1"),
+        "halved": ("first band with less than half its influence", unit),
+        "median_frequency": ("median frequency of absolute influence", unit),
+        "shift": ("share of absolute influence that moved", "1"),
     }
-    last, long_name, units = about[name]
-    dims = ("model", "side", "resolution", *([last] if last else []))
+    long_name, units = about[name]
+    dims = ("line",) if name.startswith("leak") else ()
     return dims, {"long_name": long_name, "units": units}
-
-
-def _count(
-    profiles: xr.Dataset,
-    result: xr.Dataset,
-    of_pair: npt.NDArray[np.int64],
-    genuine: npt.NDArray[np.bool_],
-    codes: npt.NDArray[np.int64],
-) -> None:
-    """Add how many pairs and subjects stand behind each resolution."""
-    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
-    n_levels = profiles.sizes["resolution"]
-    counts: Any = np.zeros((2, 2, usable.shape[1], n_levels), np.int64)
-    for c, kind in enumerate((True, False)):
-        for m in range(usable.shape[1]):
-            for i in range(n_levels):
-                kept = (genuine == kind) & (of_pair == i) & usable[:, m]
-                counts[:, c, m, i] = kept.sum(), len(np.unique(codes[:, kept]))
-    dims = ("comparison", "model", "resolution")
-    profiles["n_pairs"] = (dims, counts[0], {"long_name": "pairs"})
-    profiles["n_subjects"] = (dims, counts[1], {"long_name": "subjects"})

@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
-from freqlab.results.selection import frequency_unit
+from freqlab.results.selection import frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import estimates_of
 from freqlab.text.wording import join, percent, signed
 
 __all__ = ["describe_errors", "describe_low_bands", "low_band_table", "summary_table"]
@@ -43,10 +45,10 @@ def summary_table(
     UnknownNameError, ParameterError
         If there is no such model or rate.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     check_fmr(fmr)
     genuine = profiles.sel(model=model, comparison="genuine")
-    sides = [str(side) for side in profiles["side"].to_numpy()]
+    sides = names_of(profiles, "side")
     rows = {}
     for resolution in profiles["resolution"].to_numpy():
         row: dict[str, str] = {}
@@ -94,7 +96,7 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
         influence itself, and a verdict on the share: ``"gain"`` or ``"lose"`` where the interval
         leaves out zero, ``"not clear"`` otherwise.
     """
-    check_name("model", model, [str(name) for name in profiles["model"].to_numpy()])
+    check_name("model", model, names_of(profiles, "model"))
     rows = {}
     for side in profiles["side"].to_numpy():
         for comparison in ("genuine", "impostor"):
@@ -139,9 +141,7 @@ def describe_low_bands(
     UnknownNameError
         If there is no such part.
     """
-    for axis, name in (("model", model), ("side", side), ("comparison", comparison)):
-        check_name(axis, name, [str(known) for known in profiles[axis].to_numpy()])
-    data = profiles.sel(model=model, side=side, comparison=comparison)
+    data = part_of(profiles, model=model, side=side, comparison=comparison)
     first, *lower = profiles["resolution"].to_numpy()
     gains = data["low_gain"].sel(resolution=lower)
     known = np.isfinite(gains.sel(estimate="value").to_numpy())
@@ -193,7 +193,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     UnknownNameError, ParameterError
         If there is no such model or rate.
     """
-    check_name("model", model, [str(name) for name in errors["model"].to_numpy()])
+    check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
     data = errors.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")
@@ -203,7 +203,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
         start = f"At FMR {fmr:g} there is no threshold, for want of impostor comparisons. "
     else:
         rate, what, start = at["false_non_match_rate"], f"FNMR at FMR {fmr:g}", ""
-    value, lower, upper = (rate.sel(estimate=e).to_numpy() for e in ("value", "lower", "upper"))
+    value, lower, upper = estimates_of(rate)
     text = f"{start}The {what} is {100 * value[0]:.2f} % at {resolutions[0]:g} pixels"
     worse = [i for i in range(1, len(value)) if lower[i] > upper[0]]
     if worse:

@@ -2,55 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import frequency_unit, select_part, with_axes
-from freqlab.statistics.resampling import (
-    check_draws,
-    draw_subjects,
-    means_over_pairs,
-    with_interval,
-)
+from freqlab.statistics.resampling import check_draws
 
-__all__ = [
-    "MIN_REMOVED_RMS",
-    "compare",
-    "influence_per_contrast",
-    "influence_spread",
-    "mean_profile",
-]
-
-MIN_REMOVED_RMS = 0.5
-"""Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
-
-
-def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
-    """Directed influence over the RMS contrast that the removal took from the masked side.
-
-    The energy-aware view: raw influence is partly just band energy. NaN where less than
-    :data:`MIN_REMOVED_RMS` grey levels were removed.
-
-    Parameters
-    ----------
-    result
-        From :func:`freqlab.influence`.
-
-    Returns
-    -------
-    xarray.DataArray
-        ``(model, pair, side, band)``, cosine similarity per grey level.
-    """
-    enough = result["removed_rms"] >= MIN_REMOVED_RMS
-    ratio = result["influence"] / result["removed_rms"].where(enough)
-    return ratio.rename("influence_per_contrast").assign_attrs(
-        long_name="influence per contrast removed", units="cosine similarity per grey level"
-    )
+__all__ = ["compare", "influence_spread", "mean_profile"]
 
 
 def mean_profile(
@@ -77,7 +40,7 @@ def mean_profile(
     -------
     xarray.Dataset
         ``directed``, ``absolute`` and ``per_contrast``, each ``(comparison, model, side, band,
-        estimate)`` with ``comparison`` genuine or impostor and ``estimate`` mean, lower or upper;
+        estimate)`` with ``comparison`` genuine or impostor and ``estimate`` value, lower or upper;
         ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair, and
         for the bounds where all pairs are of one subject.
 
@@ -88,48 +51,8 @@ def mean_profile(
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)
-    directed = result["influence"]
-    kinds = {
-        "directed": (directed, "directed influence"),
-        "absolute": (abs(directed), "absolute influence"),
-        "per_contrast": (influence_per_contrast(result), "influence per contrast removed"),
-    }
-    genuine = result["genuine"].to_numpy()
-    subjects = np.stack([result[f"{s}_subject"].to_numpy() for s in ("probe", "reference")])
-    names, codes = np.unique(subjects.astype(str), return_inverse=True)
-    codes = codes.reshape(subjects.shape)
-    draws = draw_subjects(len(names), n_draws, seed)
-
-    dims = ("comparison", "model", "side", "band", "estimate")
-    profile = xr.Dataset(
-        coords={
-            "comparison": ["genuine", "impostor"],
-            "estimate": ["mean", "lower", "upper"],
-            **{name: result[name] for name in ("model", "side", "band")},
-            **{name: result[name] for name in ("frequency", "band_bounds")},
-        },
-        attrs={
-            **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            **{"n_draws": n_draws, "level": level, "seed": seed},
-        },
-    )
-    for name, (values, long_name) in kinds.items():
-        array = values.transpose("pair", "model", "side", "band").to_numpy().astype(float)
-        found = np.stack(
-            [
-                _weighted_means(array[chosen], codes[:, chosen], draws, level)
-                for chosen in (genuine, ~genuine)
-            ]
-        )
-        units = str(values.attrs.get("units", result["influence"].attrs["units"]))
-        profile[name] = (dims, found, {"long_name": f"mean {long_name}", "units": units})
-    usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
-    kept = np.stack([usable & chosen[:, None] for chosen in (genuine, ~genuine)])
-    people = [[len(np.unique(codes[:, pairs])) for pairs in of_kind.T] for of_kind in kept]
-    of_each = ("comparison", "model")
-    profile["n_pairs"] = (of_each, kept.sum(axis=1), {"long_name": "pairs"})
-    profile["n_subjects"] = (of_each, people, {"long_name": "subjects"})
-    return profile
+    means = means_by(result, {"comparison": comparisons_of(result)}, n_draws=n_draws, seed=seed)
+    return with_intervals(means, level)
 
 
 def influence_spread(
@@ -204,20 +127,6 @@ def influence_spread(
     return spread
 
 
-def _weighted_means(
-    values: npt.NDArray[np.float64],
-    subjects: npt.NDArray[np.int64],
-    draws: npt.NDArray[np.int64],
-    level: float,
-) -> npt.NDArray[np.float64]:
-    """Mean over the first axis and its bootstrap interval, NaN left out; estimates last."""
-    flat = values.reshape(len(values), math.prod(values.shape[1:]))
-    observed, drawn = means_over_pairs(flat, subjects, draws)
-    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
-        drawn = np.full_like(drawn, np.nan)
-    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
-
-
 def compare(
     results: Sequence[xr.Dataset],
     *,
@@ -268,7 +177,7 @@ def compare(
                 f"result {name!r} has other bands than {names[0]!r}; compare results of the same"
             )
         profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", side, [str(one) for one in profile["side"].to_numpy()])
+        check_name("side", side, names_of(profile, "side"))
         data = with_axes(result)
         for model in data["model"].to_numpy():
             part = profile.sel(model=model, side=side)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
 
@@ -21,11 +22,13 @@ __all__ = [
     "crop_geometry",
     "decision_text",
     "default_fmr",
+    "flips_decision",
     "fmr_text",
     "frequency_unit",
     "ordered_pairs",
     "pair_columns",
     "pairs_to_show",
+    "part_of",
     "select_pair",
     "select_part",
     "threshold_of",
@@ -75,10 +78,7 @@ def pairs_to_show(
     similarity = data["similarity"].to_numpy().astype(float)
     influence = data["influence"].transpose("pair", "band").to_numpy()
     genuine = data["genuine"].to_numpy()
-    match = similarity >= threshold
-    crosses = ((similarity[:, None] - influence) >= threshold) != match[:, None]
-    flips = (crosses & np.isfinite(influence)).any(axis=1)
-    flips &= np.isfinite(threshold) & np.isfinite(similarity)
+    flips = flips_decision(similarity, influence, threshold).any(axis=1)
 
     chosen: dict[str, int] = {}
 
@@ -131,9 +131,22 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
         If it has none.
     """
     result = with_axes(result, "directed" if "directed" in result else "influence")
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
-    check_name("side", side, [str(name) for name in result["side"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
+    check_name("side", side, names_of(result, "side"))
     return result.sel(model=model, side=side)
+
+
+def part_of(data: xr.Dataset, **names: str) -> xr.Dataset:
+    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is none of a name.
+    """
+    for axis, name in names.items():
+        check_name(axis, name, names_of(data, axis))
+    return data.sel(names)
 
 
 def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
@@ -160,7 +173,7 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
         If the result has no such model or rate.
     """
     result = with_axes(result)
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     rates = result["fmr"].to_numpy()
     check_number("fmr", fmr, above=0)
     at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
@@ -231,6 +244,30 @@ def decision_text(similarity: float, threshold: float) -> str:
     if not (np.isfinite(similarity) and np.isfinite(threshold)):
         return "not decided"
     return "match" if similarity >= threshold else "no match"
+
+
+def flips_decision(
+    similarity: npt.ArrayLike, influence: npt.NDArray[np.floating], threshold: float
+) -> npt.NDArray[np.bool_]:
+    """Whether removing one band turns a match into none, or the reverse.
+
+    Parameters
+    ----------
+    similarity
+        Of the pairs ``(...)``.
+    influence
+        Of each band on it ``(..., band)``.
+    threshold
+        Similarity from which on a comparison is a match.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., band)``; false where any of the numbers is missing.
+    """
+    whole = np.asarray(similarity, float)[..., None]
+    without = whole - influence
+    return ((without >= threshold) != (whole >= threshold)) & np.isfinite(without + threshold)
 
 
 def default_fmr(result: xr.Dataset, *, model: str) -> float:
@@ -321,12 +358,12 @@ def ordered_pairs(
     away = similarity - threshold
     chosen &= np.isfinite(similarity)
     if order in ("influence", "flipped"):
-        influence = np.nan_to_num(data["influence"].transpose("pair", "band").to_numpy())
-        strength = np.abs(influence)
+        influence = data["influence"].transpose("pair", "band").to_numpy()
+        strength = np.abs(np.nan_to_num(influence))
         if order == "flipped":
-            crosses = ((away[:, None] - influence) >= 0) != (away >= 0)[:, None]
-            strength = np.where(crosses, strength, 0)
-            chosen &= np.isfinite(threshold) & crosses.any(axis=1)
+            flips = flips_decision(similarity, influence, threshold)
+            strength = np.where(flips, strength, 0)
+            chosen &= flips.any(axis=1)
         preference = -strength.max(axis=1)
     elif order == "threshold":
         chosen &= np.isfinite(threshold)

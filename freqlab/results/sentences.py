@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.results.selection import (
+    flips_decision,
     fmr_text,
     frequency_unit,
     select_pair,
@@ -80,8 +82,7 @@ def describe_pair(
         f"{verdict} at FMR {fmr_text(fmr)} "
         f"(similarity {similarity:.{digits}f}, threshold {threshold:.{digits}f})"
     )
-    crosses = ((similarity - influence) >= threshold) != match
-    flips = np.flatnonzero(crosses & np.isfinite(influence))
+    flips = np.flatnonzero(flips_decision(similarity, influence, threshold))
     if len(flips) == 0:
         return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
     strength = np.abs(influence[flips])
@@ -119,7 +120,7 @@ def describe_profile(
         return f"There is no {comparison} pair to average over."
     top = int(np.nanargmax(np.abs(directed[0])))
     mean, lower, upper = directed[:, top]
-    absolute = np.nan_to_num(data["absolute"].sel(estimate="mean").to_numpy())
+    absolute = np.nan_to_num(data["absolute"].sel(estimate="value").to_numpy())
     share = np.cumsum(absolute) / absolute.sum()
     last = int(np.flatnonzero(share >= 0.75)[0])
     edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
@@ -181,7 +182,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     UnknownNameError, ParameterError
         If the result has no such model or rate.
     """
-    check_name("model", model, [str(name) for name in result["model"].to_numpy()])
+    check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model, group="all")
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])

@@ -17,13 +17,14 @@ from threadpoolctl import threadpool_limits
 
 from freqlab.attrs import from_json, make_attrs, to_json
 from freqlab.bands.radial import Bands
-from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both, unit_length
+from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both
 from freqlab.engine.workers import Workers
 from freqlab.images.alignment import WHICH_FACE
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
 from freqlab.run.refinement import Refinement, measure_refinement
 from freqlab.statistics.error_rates import FMRS, impostor_thresholds
+from freqlab.statistics.vectors import unit_length
 from freqlab.store import journal
 from freqlab.store.chunks import opened, read, reading
 from freqlab.store.layout import REMOVED_RMS_ATTRS

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import torch
 import zarr
 
-from freqlab.engine.pairing import cosine
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ModelError, StoreConflictError, StoreError
 from freqlab.models.heads import head_of
 from freqlab.models.spec import Model
 from freqlab.run.context import Run, label_map
+from freqlab.statistics.vectors import cosine
 from freqlab.store import journal
 from freqlab.store.layout import DONE
 from freqlab.store.run_store import node_name

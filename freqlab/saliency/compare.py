@@ -18,7 +18,7 @@ import xarray as xr
 
 from freqlab.bands import spectrum
 from freqlab.bands.radial import DC
-from freqlab.edits.images import cosines, crop_tensor, embed_edits
+from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
 from freqlab.models.spec import Model
@@ -32,6 +32,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
 
 __all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "windowed"]

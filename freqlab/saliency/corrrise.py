@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from freqlab.edits.images import cosines, crop_tensor, embed_edits
+from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 from freqlab.saliency.rise import Estimate, Masks, estimate
+from freqlab.statistics.vectors import cosines
 
 __all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]
 

@@ -21,10 +21,11 @@ import numpy.typing as npt
 import torch
 
 from freqlab.bands import spectrum
-from freqlab.edits.images import cosines, crop_tensor, embed_edits
+from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_number
 from freqlab.models.spec import Model
 from freqlab.saliency.rise import Estimate, Masks, estimate
+from freqlab.statistics.vectors import cosines
 
 __all__ = ["freqrise_estimate", "frequency_masks", "plane_weights", "ring_means"]
 

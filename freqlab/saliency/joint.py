@@ -16,9 +16,10 @@ import numpy.typing as npt
 import torch
 
 from freqlab.bands import spectrum
-from freqlab.edits.images import cosines, crop_tensor, embed_edits
+from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_number
 from freqlab.models.spec import Model
+from freqlab.statistics.vectors import cosines
 
 __all__ = ["Joint", "joint_influence", "window_weights"]
 

@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.faithfulness.deletion import deletion_errors
 from freqlab.faithfulness.games import complexity
-from freqlab.text.wording import join
+from freqlab.text.wording import join, signed
 
 __all__ = [
     "agreement_table",
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 _MEASURES = ("error", "similarity")
-_NBSP = "\u00a0"
 
 
 def map_complexity(maps: xr.DataArray) -> float:
@@ -74,7 +74,7 @@ def compare_explanations(
     names: list[str] = []
     domains: list[str] = []
     for domain, one in curves.items():
-        every = [str(name) for name in one["order"].to_numpy()]
+        every = names_of(one, "order")
         behind = every.index("amplitude")
         for name in every[:behind]:
             if name not in costs:
@@ -138,21 +138,13 @@ def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> p
                     gain = one["advantage"].sel(
                         protocol=protocol, comparison=comparison, baseline=baseline
                     )
-                    row[(f"{protocol}, {comparison}", f"over {baseline}")] = _gain(gain)
+                    row[(f"{protocol}, {comparison}", f"over {baseline}")] = signed(gain, 2)
         row[("cost of a pair", "forward passes")] = f"{float(one['passes']):,.0f}"
         row[("cost of a pair", "seconds")] = f"{float(one['seconds']):.2g}"
         rows.append(row)
     table = pd.DataFrame(rows)
     table.columns = pd.MultiIndex.from_tuples(list(rows[0]))
     return table.set_index(("", "explanation")).rename_axis("explanation")
-
-
-def _gain(values: xr.DataArray) -> str:
-    value, lower, upper = values.to_numpy()
-    if np.isnan(value):
-        return ""
-    span = "" if np.isnan(lower) else f" [{lower:+.2f},{_NBSP}{upper:+.2f}]"
-    return f"{value:+.2f}{span}"
 
 
 def describe_explanations(compared: xr.Dataset) -> str:
@@ -222,9 +214,12 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
     """
     check_name("kind", kind, ["directed", "absolute"])
     values = agreed["agreement"].sel(kind=kind)
-    names = [str(name) for name in agreed["explanation"].to_numpy()]
+    names = names_of(agreed, "explanation")
     rows = [
-        ["" if one == other else _gain(values.sel(explanation=one, other=other)) for other in names]
+        [
+            "" if one == other else signed(values.sel(explanation=one, other=other), 2)
+            for other in names
+        ]
         for one in names
     ]
     return pd.DataFrame(rows, index=names, columns=names)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_number
+from freqlab.statistics.vectors import unit_length
 
 __all__ = [
     "FMRS",
@@ -214,7 +215,7 @@ def _score_blocks(
     positions of both kinds of faces.
     """
     usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
-    vectors = _unit(embeddings[usable])
+    vectors = unit_length(embeddings[usable].astype(np.float32))
     source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
     start = 0
     while start < len(vectors):
@@ -247,7 +248,7 @@ def compare_pairs(
 
 def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """Cosine similarities of listed pairs ``(pair, 2)``; NaN where a face has no embedding."""
-    vectors = _unit(embeddings)
+    vectors = unit_length(embeddings.astype(np.float32))
     scores = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
     return np.clip(scores, -1, 1)
 
@@ -255,13 +256,6 @@ def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArra
 def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
     """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
     return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
-
-
-def _unit(embeddings: Floats) -> npt.NDArray[np.float32]:
-    vectors: npt.NDArray[np.float32] = embeddings.astype(np.float32)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        vectors /= np.sqrt(np.einsum("nf,nf->n", vectors, vectors))[:, None]
-    return vectors
 
 
 def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:

@@ -20,18 +20,24 @@ from freqlab.errors import ParameterError, check_number
 from freqlab.statistics.error_rates import Comparisons, d_prime, equal_error_rate
 
 __all__ = [
+    "ESTIMATES",
     "check_draws",
     "d_prime_interval",
     "draw_subjects",
     "eer_interval",
+    "estimates_of",
     "mean_with_interval",
     "means_over_pairs",
+    "pair_weights",
     "percentiles",
     "rate_interval",
     "rates_at",
     "subject_codes",
     "with_interval",
 ]
+
+ESTIMATES = ("value", "lower", "upper")
+"""Along the axis ``estimate``: a figure and the bounds of its interval."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -73,15 +79,26 @@ def percentiles(values: Floats, level: float) -> tuple[float, float]:
     return float(lower), float(upper)
 
 
+def pair_weights(
+    subjects: npt.NDArray[np.integer], draws: npt.NDArray[np.integer] | Floats
+) -> Floats:
+    """Weight of each pair in each draw ``(draw, pair)``: the product of the counts of its subjects.
+
+    A pair of one subject weighs the count of that. Parameters as for :func:`means_over_pairs`.
+    """
+    one, other = subjects
+    return np.multiply(draws[:, one], np.where(one == other, 1.0, draws[:, other]))
+
+
 def means_over_pairs(
     values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
-) -> tuple[Floats, Floats]:
+) -> Floats:
     """Mean over pairs, as observed and in each draw; NaN are left out.
 
     Parameters
     ----------
     values
-        ``(pair, quantity)``.
+        ``(pair, ...)``.
     subjects
         Numbers of the two subjects of each pair ``(2, pair)``.
     draws
@@ -89,25 +106,25 @@ def means_over_pairs(
 
     Returns
     -------
-    observed : numpy.ndarray
-        ``(quantity,)``; NaN where there is no value.
-    drawn : numpy.ndarray
-        ``(draw, quantity)``.
+    numpy.ndarray
+        ``(1 + draw, ...)``: as observed, then in each draw; NaN where there is no value, and in
+        the draws where all pairs are of one subject, which says nothing of others.
     """
+    shape = (1 + len(draws), *values.shape[1:])
+    found = np.full((shape[0], math.prod(shape[1:])), np.nan)
     if len(values) == 0:
-        return np.full(values.shape[1], np.nan), np.full((len(draws), values.shape[1]), np.nan)
-    filled, present = np.nan_to_num(values), np.isfinite(values).astype(float)
-    one_subject = subjects[0] == subjects[1]
+        return found.reshape(shape)
+    flat = values.reshape(len(values), found.shape[1])
+    filled, present = np.nan_to_num(flat), np.isfinite(flat).astype(float)
 
     def mean(weights: npt.NDArray[np.floating]) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((weights @ filled) / (weights @ present))
 
-    drawn = [
-        mean(part[:, subjects[0]] * np.where(one_subject, 1.0, part[:, subjects[1]]))
-        for part in _steps(draws)
-    ]
-    return mean(np.ones((1, len(values))))[0], np.concatenate(drawn)
+    found[:1] = mean(np.ones((1, len(values))))
+    if len(np.unique(subjects)) > 1:
+        found[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in _steps(draws)])
+    return found.reshape(shape)
 
 
 def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
@@ -137,10 +154,18 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
     return found.reshape(*observed.shape, 3)
 
 
-def subject_codes(data: xr.Dataset) -> npt.NDArray[np.int64]:
-    """Numbers of the two subjects of each pair of a result ``(2, pair)``."""
-    subjects = np.stack([data[f"{end}_subject"].to_numpy() for end in ("probe", "reference")])
-    return np.unique(subjects.astype(str), return_inverse=True)[1].reshape(subjects.shape)
+def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
+    """Figures, and the lower and upper bounds of their intervals, apart."""
+    value, lower, upper = (values.sel(estimate=one).to_numpy() for one in ESTIMATES)
+    return value, lower, upper
+
+
+def subject_codes(
+    data: xr.Dataset, columns: tuple[str, str] = ("probe_subject", "reference_subject")
+) -> npt.NDArray[np.int64]:
+    """Numbers of the two subjects of each pair of a result ``(2, pair)``, by their columns."""
+    subjects = np.stack([data[column].to_numpy().astype(str) for column in columns])
+    return np.unique(subjects, return_inverse=True)[1].reshape(subjects.shape)
 
 
 def mean_with_interval(
@@ -162,11 +187,8 @@ def mean_with_interval(
     numpy.ndarray
         ``(..., 3)``: value, lower, upper; bounds are NaN where all pairs are of one subject.
     """
-    flat = values.reshape(len(values), math.prod(values.shape[1:]))
-    observed, drawn = means_over_pairs(flat, subjects, draws)
-    if len(np.unique(subjects)) < 2:  # one subject says nothing of others
-        drawn = np.full_like(drawn, np.nan)
-    return with_interval(observed, drawn, level).reshape(*values.shape[1:], 3)
+    means = means_over_pairs(values, subjects, draws)
+    return with_interval(means[0], means[1:], level)
 
 
 def rate_interval(

@@ -14,7 +14,7 @@ from freqlab.text.shown import as_html
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-__all__ = ["join", "percent", "signed", "styled"]
+__all__ = ["join", "percent", "signed", "styled", "with_bounds"]
 
 _NBSP = "\u00a0"
 
@@ -29,20 +29,33 @@ def percent(values: xr.DataArray, digits: int | None = None) -> str:
     digits
         After the point; two below ten per cent and one from there on by default.
     """
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    if np.isnan(value):
-        return ""
     if digits is None:
-        digits = 2 if value < 10 else 1
-    text = f"{value:.{digits}f}{_NBSP}%"
-    return text if np.isnan(lower) else f"{text} [{lower:.{digits}f},{_NBSP}{upper:.{digits}f}]"
+        digits = 2 if 100 * float(values.sel(estimate="value")) < 10 else 1
+    return with_bounds(100 * values, f".{digits}f", unit=f"{_NBSP}%")
 
 
 def signed(values: xr.DataArray, digits: int) -> str:
     """A change and its interval, each with its sign; parameters as for :func:`percent`."""
+    return with_bounds(values, f"+.{digits}f")
+
+
+def with_bounds(values: xr.DataArray, form: str, *, unit: str = "") -> str:
+    """A figure and its interval: "0.41 [0.35, 0.47]"; empty where it is NaN.
+
+    Parameters
+    ----------
+    values
+        Along ``estimate``: value, lower, upper; without an interval where its bounds are NaN.
+    form
+        How a number is written, such as ``".2f"``.
+    unit
+        After the figure.
+    """
     value, lower, upper = (float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    text = f"{value:+.{digits}f}"
-    return text if np.isnan(lower) else f"{text} [{lower:+.{digits}f},{_NBSP}{upper:+.{digits}f}]"
+    if np.isnan(value):
+        return ""
+    text = f"{value:{form}}{unit}"
+    return text if np.isnan(lower) else f"{text} [{lower:{form}},{_NBSP}{upper:{form}}]"
 
 
 def join(texts: Sequence[str], last: str = "and") -> str:

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from freqlab.engine.pairing import cosine, cosines_without, pair_influence, unit_length
+from freqlab.engine.pairing import cosines_without, pair_influence
 from freqlab.errors import UnknownNameError
+from freqlab.statistics.vectors import cosine, unit_length
 
 
 def test_influence_by_hand():

@@ -10,7 +10,7 @@ from PIL import Image
 from freqlab.bands import spectrum
 from freqlab.bands.radial import Bands
 from freqlab.errors import ParameterError, UnknownNameError
-from freqlab.images.degradation import FACE_WIDTH, KERNELS, Degradation, _resize
+from freqlab.images.degradation import FACE_WIDTH, KERNELS, Degradation, resized
 
 
 def noise_crop(size=(112, 112), seed=0):
@@ -63,7 +63,7 @@ def test_the_ideal_low_pass_keeps_what_the_pixels_hold():
 def test_area_takes_means_of_blocks():
     crop = noise_crop().astype(np.float32)
     means = crop.reshape(28, 4, 28, 4, 3).mean(axis=(1, 3))
-    np.testing.assert_allclose(_resize(crop, (28, 28), "area"), means, atol=1e-3)
+    np.testing.assert_allclose(resized(crop, (28, 28), "area"), means, atol=1e-3)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -141,7 +141,7 @@ def test_profile_plot_has_means_and_intervals(demo):
     lines = {line.get_label().split(" ")[0]: line for line in ax.lines}
     for comparison in ("genuine", "impostor"):
         expected = profile["directed"].sel(
-            comparison=comparison, model=MODEL, side="probe", estimate="mean"
+            comparison=comparison, model=MODEL, side="probe", estimate="value"
         )
         np.testing.assert_allclose(lines[comparison].get_ydata(), expected)
     assert len(ax.collections) == 2
@@ -269,7 +269,7 @@ def test_profiles_of_several_runs_on_one_axis(demo):
     np.testing.assert_allclose(compared["directed"].isel(run=0), whole["directed"])
     assert compared["face_set"].to_numpy().tolist() == ["all", "some"]
     ax = plots.comparison_plot(compared)
-    expected = whole["directed"].sel(comparison="genuine", estimate="mean")
+    expected = whole["directed"].sel(comparison="genuine", estimate="value")
     np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
     with pytest.raises(ParameterError, match="need two names"):
         fl.results.compare([demo, other])

@@ -4,14 +4,15 @@ import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError
-from freqlab.results.profiles import influence_per_contrast, influence_spread
+from freqlab.results.profiles import influence_spread
+from freqlab.results.quantities import influence_per_contrast
 
 
 def test_means_are_plain_means(demo):
     profile = fl.results.mean_profile(demo, n_draws=20)
     genuine = demo["genuine"].to_numpy()
     for comparison, chosen in (("genuine", genuine), ("impostor", ~genuine)):
-        part = profile.sel(comparison=comparison, estimate="mean")
+        part = profile.sel(comparison=comparison, estimate="value")
         influence = demo["influence"].isel(pair=np.flatnonzero(chosen))
         np.testing.assert_allclose(part["directed"], influence.mean("pair"), atol=1e-6)
         np.testing.assert_allclose(part["absolute"], abs(influence).mean("pair"), atol=1e-6)
@@ -74,7 +75,7 @@ def test_interval_has_the_width_of_the_mean_over_people():
     width = float(found.sel(estimate="upper") - found.sel(estimate="lower"))
     expected = 2 * 1.96 * own.std() / np.sqrt(n_subjects)
     assert width == pytest.approx(expected, rel=0.1)
-    assert float(found.sel(estimate="mean")) == pytest.approx(own.mean())
+    assert float(found.sel(estimate="value")) == pytest.approx(own.mean())
 
 
 def test_missing_pairs_are_left_out(demo):
@@ -85,7 +86,7 @@ def test_missing_pairs_are_left_out(demo):
     profile = fl.results.mean_profile(spoiled, n_draws=10)
     rest = np.flatnonzero(demo["genuine"])[1:]
     np.testing.assert_allclose(
-        profile["directed"].sel(comparison="genuine", estimate="mean"),
+        profile["directed"].sel(comparison="genuine", estimate="value"),
         demo["influence"].isel(pair=rest).mean("pair"),
         atol=1e-6,
     )
@@ -106,7 +107,7 @@ def test_a_kind_without_a_number_is_missing(demo):
 def test_one_subject_has_a_mean_and_no_interval(demo):
     one = demo.isel(pair=np.flatnonzero(demo["genuine"] & (demo["probe_subject"] == "s1")))
     profile = fl.results.mean_profile(one, n_draws=10)["directed"].sel(comparison="genuine")
-    assert np.isfinite(profile.sel(estimate="mean")).all()
+    assert np.isfinite(profile.sel(estimate="value")).all()
     assert np.isnan(profile.sel(estimate=["lower", "upper"])).all()
 
 
@@ -133,7 +134,7 @@ def test_low_bands_dominate_genuine_pairs(demo):
     """The finding of the method's authors, on the demo."""
     profile = fl.results.mean_profile(demo, n_draws=10)
     mean = profile["absolute"].sel(
-        comparison="genuine", estimate="mean", side="probe", model="mobilefacenet"
+        comparison="genuine", estimate="value", side="probe", model="mobilefacenet"
     )
     assert float(mean[:5].sum()) > 4 * float(mean[5:].sum())
 

@@ -9,6 +9,7 @@ from freqlab.results.selection import (
     column_values,
     decision_text,
     default_fmr,
+    flips_decision,
     ordered_pairs,
     pair_columns,
 )
@@ -116,3 +117,16 @@ def test_decisions_in_words():
     assert decision_text(0.3, 0.3) == "match"
     assert decision_text(0.299, 0.3) == "no match"
     assert decision_text(0.3, np.nan) == decision_text(np.nan, 0.3) == "not decided"
+
+
+def test_a_decision_flips_where_the_rest_falls_on_the_other_side():
+    similarity = np.array([0.5, 0.3, 0.4, np.nan])
+    influence = np.array([[0.2, 0.05, np.nan], [-0.2, -0.05, 0.3], [0.0, 1e-9, -1], [1, 1, 1]])
+    found = flips_decision(similarity, influence, 0.4)
+    for i, j in np.ndindex(influence.shape):
+        decided = np.isfinite([similarity[i], influence[i, j]]).all()
+        before = decision_text(similarity[i], 0.4)
+        after = decision_text(similarity[i] - influence[i, j], 0.4)
+        assert found[i, j] == (decided and before != after), (i, j)
+    assert not flips_decision(similarity, influence, np.nan).any()
+    assert flips_decision(0.5, influence[0], 0.4).tolist() == [True, False, False]

@@ -155,7 +155,7 @@ def test_profile_sentence(demo):
     profile = fl.results.mean_profile(demo, n_draws=50)
     text = fl.results.describe_profile(profile, model="mobilefacenet")
     mean = profile["directed"].sel(
-        model="mobilefacenet", side="probe", comparison="genuine", estimate="mean"
+        model="mobilefacenet", side="probe", comparison="genuine", estimate="value"
     )
     top = int(np.argmax(np.abs(mean.to_numpy())))
     assert f"it lowers it by {float(mean[top]):.3f} on average" in text

@@ -6,7 +6,7 @@ import torch
 from conftest import Linear
 
 import freqlab as fl
-from freqlab.edits.images import cosines, embed_edits
+from freqlab.edits.images import embed_edits
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.saliency.corrrise import corrrise_estimate, identification_estimate, patch_masks
 from freqlab.saliency.freqrise import (
@@ -16,6 +16,7 @@ from freqlab.saliency.freqrise import (
     ring_means,
 )
 from freqlab.saliency.rise import Moments, estimate
+from freqlab.statistics.vectors import cosines
 
 
 class PatchReader(torch.nn.Module):

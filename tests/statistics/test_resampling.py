@@ -9,6 +9,9 @@ from freqlab.statistics.resampling import (
     d_prime_interval,
     draw_subjects,
     eer_interval,
+    mean_with_interval,
+    means_over_pairs,
+    pair_weights,
     percentiles,
     rate_interval,
     rates_at,
@@ -36,6 +39,34 @@ def test_draws_are_of_all_subjects():
     np.testing.assert_allclose(draws.mean(axis=0), 1, atol=0.15)
     np.testing.assert_array_equal(draws, draw_subjects(7, 500, seed=1))
     assert draw_subjects(0, 5, seed=0).shape == (5, 0)
+
+
+def test_a_pair_weighs_as_often_as_its_people_were_drawn_together():
+    draws = np.array([[2, 0, 1], [1, 3, 0]])
+    subjects = np.array([[0, 1, 0, 2], [0, 1, 1, 0]])
+    assert pair_weights(subjects, draws).tolist() == [[2, 0, 0, 2], [1, 3, 3, 0]]
+
+
+def test_means_of_each_draw_are_the_weighted_ones():
+    rng = np.random.default_rng(0)
+    subjects = rng.integers(0, 5, (2, 30))
+    values = rng.normal(size=(30, 2, 3))
+    values[rng.random(values.shape) < 0.2] = np.nan
+    draws = draw_subjects(5, 90, seed=2)
+    found = means_over_pairs(values, subjects, draws)
+    assert found.shape == (91, 2, 3)
+    one, other = subjects
+    for counts, row in zip([np.ones(5), *draws], found, strict=True):
+        weights = np.where(one == other, counts[one], counts[one] * counts[other])
+        for place in np.ndindex(2, 3):
+            column = values[(slice(None), *place)]
+            there = np.isfinite(column)
+            expected = np.average(column[there], weights=weights[there])
+            assert row[place] == pytest.approx(expected)
+    interval = mean_with_interval(values, subjects, draws, 0.5)
+    np.testing.assert_allclose(
+        interval[..., 1:], np.moveaxis(np.quantile(found[1:], [0.25, 0.75], axis=0), 0, -1)
+    )
 
 
 @pytest.mark.parametrize("genuine", [True, False])

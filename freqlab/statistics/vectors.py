@@ -1,0 +1,47 @@
+"""Cosine similarity of embeddings: along pairs, and of all with all."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["cosine", "cosines", "unit_length"]
+
+Numbers = TypeVar("Numbers", bound=npt.NDArray[np.floating])
+
+
+def cosine(a: Numbers, b: Numbers) -> Numbers:
+    """Cosine of the angle between vectors along the last axis, -1..1; NaN for a zero vector.
+
+    In the precision that the vectors come in.
+    """
+    with np.errstate(invalid="ignore", divide="ignore"):
+        product = np.einsum("...d,...d->...", a, b)
+        norms = np.sqrt(np.einsum("...d,...d->...", a, a) * np.einsum("...d,...d->...", b, b))
+        found: Numbers = np.clip(product / norms, -1, 1)
+    return found
+
+
+def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    """Cosine similarity of every vector ``(n, feature)`` with every other ``(m, feature)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, m)``, in double precision; NaN for a zero vector.
+    """
+    one, other = unit_length(a.astype(float)), unit_length(b.astype(float))
+    return np.asarray(np.clip(one @ other.T, -1, 1))
+
+
+def unit_length(vectors: Numbers) -> Numbers:
+    """Scale vectors along the last axis to unit length, in place; NaN where one is zero or NaN.
+
+    The cosine of two is then a plain product.
+    """
+    lengths = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        vectors /= lengths[..., None]
+    return vectors
