@@ -27,6 +27,7 @@ from freqlab.models.spec import Model
 from freqlab.run.cluster import Cluster
 from freqlab.run.context import Run
 from freqlab.store.chunks import disk_faults, place_of
+from freqlab.store.face_conflicts import check_which_face
 from freqlab.store.forgetting import finish_forgetting
 from freqlab.store.locking import locked
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
@@ -105,7 +106,7 @@ def begun(
             finish_forgetting(run_store)
             if progress:
                 tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
-        run_store.check_which_face(faces, which_face)
+        check_which_face(run_store.stored_faces, faces, which_face)
         try:
             yield Run(
                 store=run_store,

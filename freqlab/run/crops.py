@@ -25,6 +25,7 @@ from freqlab.images.templates import Template, template
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
 from freqlab.store.columns import equal_values
+from freqlab.store.face_conflicts import file_stamp
 from freqlab.store.layout import (
     BAD_LANDMARKS,
     DONE,
@@ -40,7 +41,6 @@ from freqlab.store.layout import (
     UNREADABLE,
     Column,
 )
-from freqlab.store.run_store import file_stamp
 from freqlab.system.room import PHOTOGRAPHS
 
 __all__ = ["Crops", "align_rows", "check_any_usable", "read_crops", "rows_to_align"]

@@ -40,6 +40,7 @@ __all__ = [
     "copy_folder",
     "create_root",
     "disk_faults",
+    "empty_from",
     "groups_of",
     "has_checksums",
     "has_consolidated",
@@ -362,6 +363,18 @@ def rows_without_chunk(
         )
     ]
     return rows[np.isin(rows // array.chunks[0], lost)]
+
+
+def empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
+    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
+    block = array.chunks[0]
+    there = {key: chunk_block(key) for key in stored_chunks(array)}
+    for key, at in there.items():
+        if at is not None and at >= -(-first // block):
+            remove_key(array.store, f"{array.path}/{key}")
+    stop = min(-(-first // block) * block, n_rows)
+    if first < stop and first // block in there.values():
+        longer(array, (n_rows, *array.shape[1:]))[first:stop] = array.fill_value
 
 
 class _AsItLies(WrapperStore[Any]):
