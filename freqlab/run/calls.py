@@ -5,25 +5,34 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, check_support, parse_bands, rings
+from freqlab.bands.radial import Bands, check_support, rings
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
-from freqlab.run.begin import begun, check_list, load_models, say_what_was_done
-from freqlab.run.cluster import connected
-from freqlab.run.context import label_map
+from freqlab.run.begin import (
+    begun,
+    check_list,
+    declared_bands,
+    load_models,
+    say_what_was_done,
+)
+from freqlab.run.cluster import Cluster, connected
+from freqlab.run.context import Run, label_map
 from freqlab.run.influence import write_influence
 from freqlab.run.passes import embed_faces
 from freqlab.run.refinement import broad_run, choose_bands
+from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence, open_run
 
 if TYPE_CHECKING:
@@ -69,23 +78,23 @@ compile, repair, cluster, progress
     StoreConflictError, StoreError
         As for :func:`influence`.
     """
-    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
-    names = [model.name for model in loaded]
+    settings = Settings(
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    loaded = load_models(models, faces, settings)
     with (
-        connected(
-            cluster, device=device, precision=precision, given=models, names=names
-        ) as connection,
+        _connected(cluster, models, loaded, settings) as connection,
         begun(
-            faces,
-            loaded,
-            store,
+            *(faces, loaded, store),
             bands=rings(),
-            device=device,
-            batch_size=batch_size,
-            keep_crops=keep_crops,
-            which_face=which_face,
-            compile=compile,
-            progress=progress,
+            settings=settings,
             cluster=connection,
             repair=repair,
         ) as run,
@@ -214,33 +223,30 @@ def influence(
         If another run is writing to the store, it is no store, it is damaged, or cannot be
         written.
     """
-    bands = rings() if bands is None else bands
-    bands = parse_bands(bands) if isinstance(bands, str) else bands
-    if not isinstance(bands, Bands):
-        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    bands = declared_bands(bands)
     positions = check_pairs(faces, pairs)
     _check_arguments(sides, name)
     if refine is not None:
         check_number("refine", refine, at_least=0)
-    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    settings = Settings(
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    loaded = load_models(models, faces, settings)
     check_support(bands, [label_map(bands, model) for model in loaded])
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
-    names = [model.name for model in loaded]
     with (
-        connected(
-            cluster, device=device, precision=precision, given=models, names=names
-        ) as connection,
+        _connected(cluster, models, loaded, settings) as connection,
         begun(
-            faces,
-            loaded,
-            store,
+            *(faces, loaded, store),
             bands=bands,
-            device=device,
-            batch_size=batch_size,
-            keep_crops=keep_crops,
-            which_face=which_face,
-            compile=compile,
-            progress=progress,
+            settings=settings,
             cluster=connection,
             repair=repair,
         ) as run,
@@ -259,17 +265,37 @@ def influence(
         failed = run.failed()
         name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
 
-    url = run.store.url
-    result = open_influence(url, name)
+    result = open_influence(run.store.url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
     result.attrs["failures_to_acquire"] = int(failed.sum())
     say_what_was_done(run, loaded, with_bands=True)
+    _say_result(run, result, failed, positions)
+    return result
+
+
+def _connected(
+    cluster: Client | str | None,
+    given: Sequence[object],
+    loaded: Sequence[Model],
+    settings: Settings,
+) -> AbstractContextManager[Cluster | None]:
+    """Connect to the cluster of a call, if it names one."""
+    names = [model.name for model in loaded]
+    return connected(cluster, device=settings.device, given=given, names=names)
+
+
+def _say_result(
+    run: Run,
+    result: xr.Dataset,
+    failed: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int32],
+) -> None:
+    """Say how large a result is, what failed, and where it lies."""
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if failed.any():
         n_lost = int(failed[positions].any(axis=1).sum())
         text += f"; failures to acquire: {failed.sum():,} faces, {n_lost:,} pairs are NaN"
-    run.say(f"{text}; result {result.attrs['name']!r} in {url}")
-    return result
+    run.say(f"{text}; result {result.attrs['name']!r} in {run.store.url}")
 
 
 def _check_arguments(sides: Sequence[str], name: str | None) -> None:
