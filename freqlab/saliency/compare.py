@@ -39,7 +39,6 @@ __all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "
 DOMAINS = ("bands", "frequency", "space")
 """What is deleted: whole bands, cells of coefficients, cells of pixels."""
 
-_SIMILARITY = "cosine similarity"
 _PRIOR = {"bands": "low first", "frequency": "low first", "space": "centre first"}
 
 Floats = npt.NDArray[np.float64]

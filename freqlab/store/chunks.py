@@ -42,7 +42,6 @@ __all__ = [
     "disk_faults",
     "empty_from",
     "groups_of",
-    "has_checksums",
     "has_consolidated",
     "holds_files",
     "is_remote",
@@ -204,11 +203,6 @@ def disk_faults(url: str) -> Iterator[None]:
 def compressors(packed: bool) -> tuple[Any, ...]:
     """The codecs of a new array: packed or not, a CRC-32C over what is stored."""
     return (ZstdCodec(), Crc32cCodec()) if packed else (Crc32cCodec(),)
-
-
-def has_checksums(array: zarr.Array[Any]) -> bool:
-    """Whether the chunks of an array carry checksums; those of older stores do not."""
-    return any(isinstance(codec, Crc32cCodec) for codec in array.compressors)
 
 
 def opened(node: zarr.Group, name: str) -> zarr.Array[Any]:
