@@ -16,6 +16,7 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from freqlab.attrs import with_object_text
 from freqlab.bands import spectrum
 from freqlab.bands.radial import DC
 from freqlab.edits.images import cosines, crop_tensor, embed_edits
@@ -177,7 +178,7 @@ def curves(
     same = (orders == orders[:, :1]).all(axis=-1)
     dims = ("model", "pair", "side", "protocol", "order", "step")
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "similarity": (
                 dims,
@@ -205,6 +206,7 @@ def curves(
             "store": str(sets.data.attrs["store"]),
         },
     )
+    return with_object_text(computed)
 
 
 def _units(images: PairImages, domain: str, cell: int | None) -> npt.NDArray[np.int64]:
@@ -381,7 +383,7 @@ def agreement(
         ],
         axis=1,
     )
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "agreement": (
                 ("kind", "explanation", "other", "estimate"),
@@ -397,3 +399,4 @@ def agreement(
         },
         attrs={"n_draws": n_draws, "level": level, "n_pairs": len(stacked)},
     )
+    return with_object_text(computed)
