@@ -9,7 +9,7 @@ import io
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -35,6 +35,7 @@ from freqlab.inspector.controls import KINDS, Controls, rates_of
 from freqlab.inspector.drawing import plane_of
 from freqlab.inspector.panel import Panel, View, html_table
 from freqlab.inspector.widgets import Downloads
+from freqlab.literals import Kind, Operation, Side
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.plots.inspection import inspection_plot
@@ -71,7 +72,7 @@ def inspect(
     models: Sequence[str | os.PathLike[str] | Model | Embedder] = (),
     model: str | None = None,
     pair: int | None = None,
-    side: str | None = None,
+    side: Side | None = None,
     fmr: float | None = None,
     device: str = "auto",
 ) -> Inspector:
@@ -523,9 +524,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             inspection=self.inspection,
             model=model,
             pair=self.pair,
-            side=self.side,
-            kind=self.kind,
-            operation=self.operation,
+            side=cast(Side, self.side),
+            kind=cast(Kind, self.kind),
+            operation=cast(Operation, self.operation),
             selected=self.selected,
             fmr=self.fmr,
         )

@@ -23,6 +23,7 @@ from freqlab.edits.inspection import (
     side_by_side,
     stretched,
 )
+from freqlab.literals import Comparison, Kind, Operation, Side
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -72,9 +73,9 @@ def drawing_of(
     *,
     pair: int,
     model: str,
-    side: str,
-    kind: str,
-    operation: str,
+    side: Side,
+    kind: Kind,
+    operation: Operation,
 ) -> dict[str, Any]:
     """Everything that the band picker draws for a pair.
 
@@ -100,7 +101,8 @@ def drawing_of(
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
     unit = frequency_unit(result)
     bounds = drawn_bounds(result, model)
-    ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in ("genuine", "impostor")}
+    comparisons: tuple[Comparison, ...] = ("genuine", "impostor")
+    ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in comparisons}
     bands = [
         {
             "name": band,
@@ -142,7 +144,7 @@ def drawing_of(
 
 
 def _band_text(
-    kind: str, value: float, ranges: Mapping[str, npt.NDArray[np.floating[Any]]], k: int
+    kind: Kind, value: float, ranges: Mapping[Comparison, npt.NDArray[np.floating[Any]]], k: int
 ) -> str:
     """Influence of a band in words, with the range over all pairs of each kind."""
     said = f"{kind} influence {value:+.3f}" if np.isfinite(value) else "no data"
@@ -155,7 +157,7 @@ def _band_text(
 
 
 def _spread_of(
-    spread: xr.Dataset, comparison: str, found: npt.NDArray[np.floating[Any]]
+    spread: xr.Dataset, comparison: Comparison, found: npt.NDArray[np.floating[Any]]
 ) -> dict[str, Any]:
     """The curves of all genuine or all impostor pairs: bounds and median over bands."""
     n_pairs = int(spread["n_pairs"].sel(comparison=comparison))
@@ -222,7 +224,7 @@ def edit_pictures(
     pictures: dict[str, EditedFace],
     *,
     bands: tuple[int, ...],
-    operation: str,
+    operation: Operation,
 ) -> list[dict[str, str | bytes]]:
     """The edited face, the chosen bands alone, and the difference."""
     chosen = chosen_text(result, bands)

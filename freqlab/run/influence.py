@@ -20,6 +20,7 @@ from freqlab.bands.radial import Bands
 from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both, unit_length
 from freqlab.engine.workers import Workers
 from freqlab.images.alignment import WHICH_FACE
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
 from freqlab.run.refinement import Refinement, measure_refinement
@@ -62,7 +63,7 @@ def write_influence(
     models: Sequence[Model],
     pairs: pd.DataFrame,
     positions: npt.NDArray[np.int32],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     name: str | None,
     refinement: Refinement | None = None,
 ) -> str:
@@ -168,7 +169,7 @@ def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str,
 def _identity(
     run: Run,
     models: Sequence[Model],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, Any]:
     """What a result depends on. Thresholds depend on the faces, in whatever order."""
@@ -209,7 +210,7 @@ def _write_axes(
     group: zarr.Group,
     models: Sequence[Model],
     bands: Bands,
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> None:
     """Write all coordinates of a result."""
@@ -246,7 +247,7 @@ def _pair_up(
     m: int,
     model: Model,
     rows: npt.NDArray[np.int32],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
 ) -> None:
     """Take dot products and write, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
@@ -282,7 +283,7 @@ class _Step:
     """
 
     def __init__(
-        self, rows: npt.NDArray[np.int32], intact: Any, banded: Any, sides: tuple[str, ...]
+        self, rows: npt.NDArray[np.int32], intact: Any, banded: Any, sides: tuple[Side, ...]
     ) -> None:
         self._rows, self._sides = rows, sides
         self._embedding, self._removed_rms = banded["embedding"], banded["removed_rms"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.alignment import WHICH_FACE
+from freqlab.literals import Compile, Precision, WhichFace
 from freqlab.models.devices import resolve_device
 from freqlab.models.precision import PRECISIONS
 
@@ -48,9 +49,9 @@ class Settings:
     batch_size: int | None = None
     keep_crops: bool | None = None
     upscale: bool = False
-    which_face: str = "largest"
-    precision: str = "float32"
-    compile: bool | str = "auto"
+    which_face: WhichFace = "largest"
+    precision: Precision = "float32"
+    compile: Compile = "auto"
     progress: bool = True
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import zarr
 from freqlab.errors import StoreConflictError
 from freqlab.faces.table import Faces
 from freqlab.images.alignment import WHICH_FACE
+from freqlab.literals import WhichFace
 from freqlab.store.chunks import opened, read
 from freqlab.store.columns import degradations_of, equal_values, is_missing
 from freqlab.store.layout import DONE
@@ -44,7 +45,7 @@ class StoredFaces:
         return read(opened(self.node, name))
 
 
-def check_which_face(stored: StoredFaces, faces: Faces, which_face: str) -> None:
+def check_which_face(stored: StoredFaces, faces: Faces, which_face: WhichFace) -> None:
     """Refuse to take another of several faces than the stored crops show.
 
     Photographs that show one face, or whose landmarks were given, are the same either way.
