@@ -73,7 +73,7 @@ def test_what_is_left_out_is_said_once(call, few, tmp_path):
 def test_help_and_version(call):
     assert call("--version").output == f"freqlab {fl.__version__}\n"
     said = call("--help").output
-    assert "Which spatial frequencies decide" in said
+    assert "Explain which spatial frequencies drive" in said
     for command in ("run", "report", "info", "landmarks"):
         assert command in said
 
@@ -138,7 +138,7 @@ def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
     monkeypatch.setattr("freqlab.run.calls.embed_faces", stop)
     done = call("run", "--faces", few, "--model", "mobilefacenet", "--store", "few.zarr")
     assert done.exit_code == 130
-    assert "the same command goes on" in done.output
+    assert "repeat the command to resume" in done.output
 
 
 def test_parameters_are_read_as_json_where_they_can_be():
@@ -189,7 +189,7 @@ def test_a_list_of_pairs(call, few, tmp_path):
     done = call(*options)
     assert done.exit_code == 0, done.output
     assert fl.open_influence("r.zarr")["genuine"].to_numpy().tolist() == [True, False]
-    with pytest.raises(FreqlabError, match="--pairs lists the pairs"):
+    with pytest.raises(FreqlabError, match="--pairs already lists the pairs"):
         call(*options, "--n-pairs", 3)
 
 
@@ -233,7 +233,7 @@ def test_what_an_error_of_a_list_advises_can_be_said_in_the_shell(
     assert len(got) == 1
     assert got[0]["genuine"].tolist() == [True, False]
     if said is not None and not options:
-        with pytest.raises(FreqlabError, match="with itself|against their subjects"):
+        with pytest.raises(FreqlabError, match="with itself|contradict their subjects"):
             call(*words, "--strict")
 
 

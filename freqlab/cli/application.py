@@ -10,5 +10,5 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Which spatial frequencies decide what a face-recognition model says.",
+    help="Explain which spatial frequencies drive the decisions of face-recognition models.",
 )

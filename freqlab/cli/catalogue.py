@@ -13,11 +13,11 @@ from freqlab.cli.output import print_table, say
 
 @app.command()
 def datasets() -> None:
-    """List the face sets known by name: what must lie where, terms, what to cite."""
+    """List the face sets known by name: layout, terms of use, citation."""
     import freqlab as fl
 
     print_table(fl.datasets.known(), lines=True)
-    say("Nothing is ever downloaded. Load one by --faces NAME --root FOLDER.")
+    say("Nothing is ever downloaded. Load a set with --faces NAME --root FOLDER.")
 
 
 @app.command()
@@ -29,7 +29,7 @@ def models() -> None:
     say(
         "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
         "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
-        "      any of these with ,name=... ,mean=... ,std=... ,template=... behind it"
+        "      any of these with ,name=... ,mean=... ,std=... ,template=... added"
     )
 
 
@@ -56,7 +56,7 @@ def cache(
         bool, typer.Option("--clear", help="Remove all compiled networks from it.")
     ] = False,
 ) -> None:
-    """Say where compiled networks are kept, and which; each holds a copy of its weights."""
+    """List the compiled networks in the cache; each contains a copy of its weights."""
     from freqlab.engine.compiled_packages import (
         CACHE_VARIABLE,
         cache_folder,
@@ -66,7 +66,7 @@ def cache(
 
     folder = cache_folder()
     if folder is None:
-        say(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home).")
+        say(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home directory).")
         return
     if clear:
         say(f"{folder}: removed {clear_packages():,} compiled network(s)")

@@ -62,7 +62,7 @@ def stoppable() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        say("freqlab: stopped; the same command goes on from here", err=True)
+        say("freqlab: stopped; repeat the command to resume", err=True)
         raise typer.Exit(128 + stopped_by) from None
     finally:
         if of_main_thread:

@@ -16,19 +16,19 @@ from freqlab.errors import ParameterError
 
 @app.command()
 def report(
-    name: Annotated[str, typer.Argument(help="Report, such as explore.")],
+    name: Annotated[str, typer.Argument(help="Name of the report, such as explore.")],
     faces: Annotated[str | None, typer.Option("--faces", help="Face set.")] = None,
     model: Annotated[
-        str | None, typer.Option("--model", help="Name or path, options behind it.")
+        str | None, typer.Option("--model", help="Model name or path, options after a comma.")
     ] = None,
     store: Annotated[str | None, typer.Option("--store", help="Zarr group of the run.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
     parameter: Annotated[
         list[str] | None,
-        typer.Option("-p", help="Any parameter of the notebook, key=value, as in bands=rings:8."),
+        typer.Option("-p", help="Parameter of the notebook: key=value, as in bands=rings:8."),
     ] = None,
 ) -> None:
-    """Compute what is missing, execute a notebook, and write a page that stands by itself."""
+    """Compute what is missing, execute a report's notebook, and write a self-contained page."""
     import freqlab as fl
 
     given = {"faces": faces, "model": model, "store": store}
@@ -36,7 +36,7 @@ def report(
     for text in parameter or []:
         key, equals, value = text.partition("=")
         if not equals:
-            raise ParameterError(f"-p {text!r}: write key=value")
+            raise ParameterError(f"-p {text!r}: expected key=value")
         parameters[key] = _parse(value)
     with stoppable():
         page = fl.report(name, out=out, **parameters)
@@ -46,10 +46,12 @@ def report(
 @app.command()
 def inspect(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
-    name: Annotated[str | None, typer.Option(help="Result in it; the newest by default.")] = None,
+    name: Annotated[
+        str | None, typer.Option(help="Name of the result; the newest by default.")
+    ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", help="Name or path of a network that is not known by name."),
+        typer.Option("--model", help="Model name or path, for models not known by name."),
     ] = None,
     faces: Annotated[
         str | None, typer.Option("--faces", help="Face set, if the run keeps no crops.")
@@ -58,12 +60,12 @@ def inspect(
     aligned: AlignedOption = None,
     outside: OutsideOption = False,
     fmr: Annotated[float | None, typer.Option(help="False match rate of the threshold.")] = None,
-    port: Annotated[int, typer.Option(help="Where to listen; the next one if it is taken.")] = 8866,
+    port: Annotated[int, typer.Option(help="Port to listen on, or the next free one.")] = 8866,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Look into single decisions, in a page on this machine that only its address opens."""
+    """Inspect single decisions in a local web page; its address holds the access token."""
     import tempfile
 
     from freqlab.edits.inspection import Inspection

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -38,8 +38,9 @@ from freqlab.cli.options import (
 )
 from freqlab.cli.output import say, stoppable
 from freqlab.errors import LeftOutWarning, ParameterError
+from freqlab.literals import Compile, Side
 
-_COMPILE: dict[str, bool | str] = {"yes": True, "no": False}
+_COMPILE: dict[str, Compile] = {"yes": True, "no": False, "auto": "auto", "once": "once"}
 
 
 @app.command()
@@ -54,7 +55,7 @@ def run(
     impostors_per_genuine: ImpostorsOption = 1,
     n_pairs: SampleOption = None,
     seed: SeedOption = 0,
-    name: Annotated[str | None, typer.Option(help="Of the result in the store.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the result in the store.")] = None,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     keep_crops: CropsOption = None,
@@ -64,11 +65,11 @@ def run(
     compile: CompileOption = "auto",
     refine: Annotated[
         float | None,
-        typer.Option(help="Compute fine bands only where broad ones move a pair by more."),
+        typer.Option(help="Tolerance: split a broad band only where it moves a pair by more."),
     ] = None,
     cluster: Annotated[
         str | None,
-        typer.Option(help="Address or file of a dask scheduler, local, or local:WORKERS."),
+        typer.Option(help="Dask cluster: address or file of a scheduler, local, or local:WORKERS."),
     ] = None,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
@@ -80,10 +81,10 @@ def run(
     strict: StrictOption = False,
     outside: OutsideOption = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Compute again what is damaged in the store.")
+        bool, typer.Option("--repair", help="Recompute what is damaged in the store.")
     ] = False,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --repair: only say what it would do.")
+        bool, typer.Option("--dry-run", help="With --repair: only list what would be done.")
     ] = False,
 ) -> None:
     """Compute the influence of bands on pairs of faces, into a store."""
@@ -101,7 +102,7 @@ def run(
             table,
             models=model,
             bands=bands,
-            sides=side or fl.engine.SIDES,
+            sides=cast(list[Side], side) if side else fl.engine.SIDES,
             store=store,
             name=name,
             device=device,
@@ -110,7 +111,7 @@ def run(
             upscale=upscale,
             which_face=which_face,
             precision=precision,
-            compile=_COMPILE.get(compile, compile),
+            compile=_COMPILE[compile],
             refine=refine,
             repair=repair,
             cluster=cluster,
@@ -122,7 +123,7 @@ def plan(
     faces: FacesOption,
     model: ModelsOption,
     store: Annotated[
-        str | None, typer.Option("--store", help="What is in this run counts as done.")
+        str | None, typer.Option("--store", help="Existing run, whose contents count as done.")
     ] = None,
     root: RootOption = None,
     aligned: AlignedOption = None,
@@ -138,10 +139,11 @@ def plan(
     which_face: WhichFaceOption = "largest",
     precision: PrecisionOption = "float32",
     workers: Annotated[
-        int | None, typer.Option(help="Workers to plan for; by default those of one process.")
+        int | None,
+        typer.Option(help="Number of workers; by default those of one process."),
     ] = None,
     calibrate: Annotated[
-        float, typer.Option(help="Seconds of forward passes to measure by, per model; 0: none.")
+        float, typer.Option(help="Seconds to time forward passes, per model; 0 for none.")
     ] = 1,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
@@ -153,7 +155,7 @@ def plan(
     strict: StrictOption = False,
     outside: OutsideOption = False,
 ) -> None:
-    """Say what `run` with these options would compute, store and take; write nothing."""
+    """Estimate what `run` with these options would compute, store and take; write nothing."""
     import freqlab as fl
 
     face_set = load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
@@ -163,7 +165,7 @@ def plan(
         _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed),
         models=model,
         bands=bands,
-        sides=side or fl.engine.SIDES,
+        sides=cast(list[Side], side) if side else fl.engine.SIDES,
         store=store,
         device=device,
         batch_size=batch_size,
@@ -242,7 +244,7 @@ def _say_repair(store: str, faces: Any, repair: bool) -> None:
 
     if not repair:
         raise ParameterError(
-            "--dry-run goes with --repair; `freqlab plan` says what a run computes"
+            "--dry-run needs --repair; `freqlab plan` estimates what a run computes"
         )
     steps = plan_repair(store, survey(store), faces)
     for step in steps:
@@ -262,7 +264,9 @@ def _pairs(
     import freqlab as fl
 
     if listed is not None and (n_pairs is not None or impostors_per_genuine != 1):
-        raise ParameterError("--pairs lists the pairs; leave --n-pairs and the like out")
+        raise ParameterError(
+            "--pairs already lists the pairs; leave out --n-pairs and --impostors-per-genuine"
+        )
     if listed is not None:
         return fl.read_pairs(listed, faces, **how)
     if how:

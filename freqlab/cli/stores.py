@@ -14,10 +14,10 @@ from freqlab.cli.output import say, stoppable
 def info(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read all of it and hold it against its checksums.")
+        bool, typer.Option("--verify", help="Read everything and verify it against its checksums.")
     ] = False,
 ) -> None:
-    """Say what a run holds; with --verify whether it is whole, and end with status 1 if not."""
+    """Describe a run; with --verify check its integrity and exit with status 1 if damaged."""
     if not verify:
         from freqlab.store.reading import describe_run
 
@@ -46,25 +46,27 @@ def info(
             checked += f", and in {found.attrs['without_checksums']:,} no changed value can"
     say(checked)
     if len(found):
-        say("The command that made the run, with --repair, computes them again.")
+        say("To recompute them, repeat the command that made the run with --repair.")
         raise typer.Exit(1)
 
 
 @app.command()
 def forget(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
-    subject: Annotated[str, typer.Option("--subject", help="The person, as the run names them.")],
+    subject: Annotated[str, typer.Option("--subject", help="Subject, as named in the run.")],
     people: Annotated[
         list[str] | None,
-        typer.Option("--people", help="A column of the faces that names whom they were made of."),
+        typer.Option(
+            "--people", help="Column of the faces that names the people they were made from."
+        ),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="What still names the person may stay.")
+        bool, typer.Option("--accept", help="Accept the remaining mentions of the person.")
     ] = False,
 ) -> None:
     """Remove one person from a run: faces, crops, embeddings, and the pairs in every result.
 
-    Ends with status 1 as long as something in the run still names the person, and says where.
+    Exits with status 1 while anything in the run still names the person, and lists where.
     """
     import freqlab as fl
 
@@ -76,15 +78,15 @@ def forget(
     )
     photographs, mentions = removed["photographs"], removed["mentions"]
     if photographs:
-        say(f"Photographs of the person, which are yours and stay ({len(photographs):,}):")
+        say(f"Photographs of the person, which freqlab does not delete ({len(photographs):,}):")
         for path in photographs:
             say(f"  {path}")
     if mentions:
-        say("The person is still named, by a whole word, in")
+        say("The person is still named, as a whole word, in")
         for where, count in mentions.items():
             say(f"  {where}: {count:,}")
     if mentions and not accept:
-        say("Edit it and call this again, or say --accept if it may stay.")
+        say("Edit these and repeat the command, or pass --accept to keep them.")
         raise typer.Exit(1)
 
 
@@ -92,10 +94,10 @@ def forget(
 def unlock(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Also if the run that holds the lock is alive.")
+        bool, typer.Option("--force", help="Remove it even if the run that holds it is alive.")
     ] = False,
 ) -> None:
-    """Take away the lock of a run whose machine died, and say whose it was."""
+    """Remove the lock of a run whose process died, and print who held it."""
     import freqlab as fl
 
     with stoppable():

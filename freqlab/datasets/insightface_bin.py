@@ -90,7 +90,9 @@ def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) ->
         found = images[0].shape[:2]
         faces = Faces(table, images=images, aligned=name, name=Path(root).stem)
     except OSError as error:
-        raise FaceSetError(f"{os.fspath(root)} holds an image that is none: {error}") from error
+        raise FaceSetError(
+            f"{os.fspath(root)} contains an entry that is not an image: {error}"
+        ) from error
     if found != size:
         raise FaceSetError(
             f"{os.fspath(root)}: its images are {found[0]} x {found[1]} pixels; those of the "

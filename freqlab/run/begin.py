@@ -98,7 +98,8 @@ def begun(
     ParameterError
         If an argument is not allowed.
     StoreError
-        If another run is writing to the store, it is none, it is damaged, or the disk refuses.
+        If another run is writing to the store, it is not a store, it is damaged, or it cannot be
+        written.
     """
     most_pixels()  # says now that it is set to what it cannot be
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
@@ -160,7 +161,7 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
 
 
 def check_list(argument: str, values: Any, example: list[str]) -> None:
-    """Refuse what is not a list of at least one.
+    """Reject what is not a list of at least one item.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def check_list(argument: str, values: Any, example: list[str]) -> None:
     """
     if not isinstance(values, (list, tuple)) or len(values) == 0:
         raise ParameterError(
-            f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
+            f"{argument}={values!r} must be a non-empty list, as in {argument}={example}"
         )
 
 

@@ -157,7 +157,7 @@ def embed_on_cluster(
                     origins.add(origin[1:])
                     _note_origins(tasks, origins)
             left = [
-                run.store.pending(t.node, t.pending, model.spec.template, but=rows[:0])
+                run.store.pending(t.node, t.pending, model.spec.template, retried=rows[:0])
                 for t in tasks
             ]
             rows, to_align = functools.reduce(np.union1d, left), to_align[:0]
@@ -275,8 +275,8 @@ def _result_of(future: Future[Any]) -> Origin:
         result = future.result()
     except Exception as error:  # of any kind: a worker that died, a full disk, no memory
         raise FreqlabError(
-            f"a block of faces failed on the cluster, again and again: {type(error).__name__}: "
-            f"{error}. What is done is in the store; the same call goes on from there"
+            f"a block of faces failed on the cluster repeatedly: {type(error).__name__}: "
+            f"{error}. What is done is in the store; repeat the call to resume"
         ) from error
     if isinstance(result, Exception):
         raise result

@@ -167,7 +167,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
     Returns
     -------
     rows : numpy.ndarray
-        Those of `rows` whose crop could be had; a photograph that is gone by now is left out
+        Those of `rows` whose crop was available; a photograph that is gone by now is left out
         and recorded so.
     crops : numpy.ndarray
         ``(n, height, width, 3)``; float32 where one of them is degraded without rounding.

@@ -229,7 +229,7 @@ class _Embedding:
                     model, functools.partial(compiled, **given), model
                 ).result()
             except ModelError as error:
-                run.say(f"note: {error}; it goes on uncompiled")
+                run.say(f"note: {error}; it runs uncompiled")
         elif run.settings.compile == "auto" and self._total >= WORTH_LOADING:
             found = workers.submit_for(model, functools.partial(from_cache, **given), model)
             self._model = found.result() or model
@@ -249,11 +249,13 @@ class _Embedding:
                 keep=run.settings.compile == "auto",
             )
         except ModelError as error:
-            run.note_once(f"{error}; it goes on uncompiled")
+            run.note_once(f"{error}; it runs uncompiled")
             return
         kept = self._compilation.kept_in
         where = f"; it is kept for later runs in {kept}" if kept else ""
-        run.say(f"{model.name}: compiling the network beside the work, about half a minute{where}")
+        run.say(
+            f"{model.name}: compiling the network in the background, about half a minute{where}"
+        )
 
     def end_compiling(self) -> None:
         """Stop compiling what no later run could use; what goes to the cache is finished."""
@@ -270,7 +272,7 @@ class _Embedding:
             load = self._run.workers.submit_for(self._model, compilation.result)
             self._model = load.result()
         except ModelError as error:
-            self._run.note_once(f"{error}; it goes on uncompiled")
+            self._run.note_once(f"{error}; it runs uncompiled")
 
 
 def _spread(values: npt.NDArray[np.float32], computed: npt.NDArray[np.bool_]) -> Any:

@@ -53,7 +53,7 @@ def embed_faces(
 
     def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
         check_chunks(node, rows)
-        pending = run.store.pending(node, rows, model.spec.template, but=to_align)
+        pending = run.store.pending(node, rows, model.spec.template, retried=to_align)
         return Task(node, pending, Removals(model, removals, labels))
 
     tasks = [task(intact_node(run, model, n_features), run.rows, none)]

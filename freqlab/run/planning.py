@@ -1,4 +1,4 @@
-"""What a run would compute, store and take, before it is begun."""
+"""What a run would compute, store and take, estimated before it begins."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from freqlab.engine.removals import Removals, block_parts
 from freqlab.errors import check_number
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
+from freqlab.literals import Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.run.begin import begun, declared_bands, load_models
@@ -34,7 +35,7 @@ from freqlab.store.run_store import node_name
 __all__ = ["ModelPlan", "Plan", "plan"]
 
 MANY = 10_000_000
-"""Faces of the large run that a plan tells of."""
+"""Number of faces of the large run for which a plan gives figures."""
 
 _BLOCK = 32  # faces per block of a new store
 _SAMPLE = 8  # faces that are aligned to see how long that takes
@@ -43,7 +44,7 @@ _FACE_BYTES = 200  # of a face's names, landmarks, digests and status
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What a run would ask of one model.
+    """What a run would compute for one model.
 
     Parameters
     ----------
@@ -167,18 +168,18 @@ def plan(
     *,
     models: Sequence[str | os.PathLike[str] | Model | Embedder],
     bands: Bands | str | None = None,
-    sides: Sequence[str] = SIDES,
+    sides: Sequence[Side] = SIDES,
     store: str | os.PathLike[str] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
-    which_face: str = "largest",
-    precision: str = "float32",
+    which_face: WhichFace = "largest",
+    precision: Precision = "float32",
     workers: int | None = None,
     calibrate: float = 1.0,
 ) -> Plan:
-    """Foretell what :func:`freqlab.influence` would compute, store and take; nothing is written.
+    """Estimate what :func:`freqlab.influence` would compute, store and take; nothing is written.
 
     Forward passes are exact, but for faces that turn out not to be readable or found. Faces that
     failed before are not counted. Bytes are those of the arrays before compression, which makes

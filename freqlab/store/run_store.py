@@ -389,15 +389,15 @@ class RunStore:
         rows: npt.NDArray[np.int64],
         template: str,
         *,
-        but: npt.NDArray[np.int64],
+        retried: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
         """Those of `rows` that a node still lacks, in order.
 
-        Faces that failed to give a crop are left out, `but` those that are to be tried again.
+        Faces that failed to give a crop are left out, except those that are `retried`.
         """
         wanted = np.unique(rows)
         lost = np.isin(self.read(self.crops(template), "status")[wanted], FAILED)
-        lost &= ~np.isin(wanted, but)
+        lost &= ~np.isin(wanted, retried)
         return wanted[(self.read(node, "status")[wanted] == PENDING) & ~lost]
 
     def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:

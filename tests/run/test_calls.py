@@ -635,7 +635,7 @@ def test_functions_that_changed_are_noticed(synthetic, tmp_path):
     store = tmp_path / "run.zarr"
     compute(synthetic, pairs, embedder(0), store=store)
     assert compute(synthetic, pairs, embedder(0), store=store).attrs["forward_passes"] == 0
-    with pytest.raises(StoreConflictError, match="no longer embedded alike"):
+    with pytest.raises(StoreConflictError, match="no longer gives the same embedding"):
         compute(synthetic, pairs, embedder(127.5), store=store)
     shifted = fl.wrap_model(Linear(), name="own", mean=127.5)
     compute(synthetic, pairs, fl.wrap_model(Linear(), name="own"), store=store)
