@@ -22,6 +22,7 @@ from freqlab.bands.radial import DC
 from freqlab.edits.images import cosines, crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
+from freqlab.literals import Domain
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.saliency.freqrise import plane_weights
@@ -37,7 +38,7 @@ from freqlab.store.cache import Arrays, digest_of, kept
 
 __all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "windowed"]
 
-DOMAINS = ("bands", "frequency", "space")
+DOMAINS: tuple[Domain, ...] = ("bands", "frequency", "space")
 """What is deleted: whole bands, cells of coefficients, cells of pixels."""
 
 _PRIOR = {"bands": "low first", "frequency": "low first", "space": "centre first"}
@@ -74,7 +75,7 @@ def curves(
     model: Model,
     explanations: Mapping[str, xr.DataArray],
     *,
-    domain: str,
+    domain: Domain,
     side: str = "probe",
     fmr: float = 1e-3,
     cell: int | None = None,
@@ -209,7 +210,7 @@ def curves(
     return with_object_text(computed)
 
 
-def _units(images: PairImages, domain: str, cell: int | None) -> npt.NDArray[np.int64]:
+def _units(images: PairImages, domain: Domain, cell: int | None) -> npt.NDArray[np.int64]:
     """Number of the unit of each pixel or coefficient, negative where it is never removed."""
     height, width = images.sets.model.template.size
     if domain == "space":
@@ -224,7 +225,11 @@ def _units(images: PairImages, domain: str, cell: int | None) -> npt.NDArray[np.
 
 
 def _per_unit(
-    name: str, values: xr.DataArray, images: PairImages, domain: str, units: npt.NDArray[np.int64]
+    name: str,
+    values: xr.DataArray,
+    images: PairImages,
+    domain: Domain,
+    units: npt.NDArray[np.int64],
 ) -> Floats:
     """Mean of a map over each unit ``(pair, unit)``."""
     dims = {"bands": ("pair", "band"), "frequency": ("pair", "ky", "kx")}.get(
@@ -249,7 +254,7 @@ def _per_unit(
 
 def _orders(
     images: PairImages,
-    domain: str,
+    domain: Domain,
     units: npt.NDArray[np.int64],
     values: list[Floats],
     chance: list[npt.NDArray[np.int64]],
@@ -285,7 +290,7 @@ def _orders(
 def _embed(
     images: PairImages,
     face: int,
-    domain: str,
+    domain: Domain,
     units: npt.NDArray[np.int64],
     removed: npt.NDArray[np.bool_],
     batch_size: int | None,
