@@ -70,8 +70,9 @@ def speed(n_faces: int, n_pairs: int) -> dict[str, object]:
         for start in range(0, n_pairs, influence._PAIRS_PER_STEP):
             part = rows[:, start : start + influence._PAIRS_PER_STEP]
             # tiles are scaled in place, so they are copied, as reading a store does
-            step = influence._Step(part, intact.copy(), SIDES)
-            step.compute(_Copying(embedding), removed, workers, lambda _: None)
+            banded = {"embedding": _Copying(embedding), "removed_rms": _Copying(removed)}
+            step = influence._Step(part, _Copying(intact), banded, SIDES)
+            step.compute(workers, lambda _: None)
 
     seconds: dict[str, list[float]] = {"reading": [], "pairing": []}
     for _ in range(5):
@@ -99,7 +100,7 @@ class _Copying:
     """An array whose slices are copies, as a store's are."""
 
     def __init__(self, array: np.ndarray) -> None:
-        self._array, self.shape = array, array.shape
+        self._array, self.shape, self.path = array, array.shape, "in memory"
 
     def __getitem__(self, key: object) -> np.ndarray:
         return self._array[key].copy()  # type: ignore[index]

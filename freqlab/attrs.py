@@ -13,7 +13,16 @@ import xarray as xr
 
 from freqlab import __version__
 
-__all__ = ["METHOD", "from_json", "make_attrs", "named", "names_of", "plain_attrs", "to_json"]
+__all__ = [
+    "METHOD",
+    "from_json",
+    "make_attrs",
+    "named",
+    "names_of",
+    "plain_attrs",
+    "to_json",
+    "with_object_text",
+]
 
 METHOD = {
     "reference": "Huber & Damer, Beyond Spatial Explanations, WACV 2025, arXiv 2407.11941",
@@ -74,20 +83,37 @@ def make_attrs(**extra: Any) -> dict[str, Any]:
     return attrs | plain_attrs(extra)
 
 
+def with_object_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Give all text of a dataset the dtype that results have throughout: objects of type str.
+
+    Text of a fixed width (``<U``) draws a warning from Zarr and cannot be appended with longer
+    words, and numpy's ``StringDType`` is not written to netCDF.
+    """
+    text = {
+        name: (variable.dims, variable.to_numpy().astype(object), variable.attrs)
+        for name, variable in dataset.variables.items()
+        if variable.dtype.kind in "UT"
+    }
+    coordinates = {name: values for name, values in text.items() if name in dataset.coords}
+    variables = {name: values for name, values in text.items() if name not in coordinates}
+    return dataset.assign_coords(coordinates).assign(variables)
+
+
 def named(dataset: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """Give variables and coordinates their ``long_name`` and ``units``.
+    """Give variables and coordinates their ``long_name`` and ``units``; text becomes objects.
 
     Parameters
     ----------
     dataset
-        Changed, and returned.
+        The dataset.
     names
         By variable; one that the dataset has not is passed over. The unit of a pure number is "1".
     """
+    result = with_object_text(dataset)
     for name, (long_name, units) in names.items():
-        if name in dataset.variables:
-            dataset[name].attrs.update(long_name=long_name, units=units)
-    return dataset
+        if name in result.variables:
+            result[name].attrs.update(long_name=long_name, units=units)
+    return result
 
 
 def names_of(dataset: xr.Dataset, axis: str) -> list[str]:

@@ -6,6 +6,7 @@ import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
 from freqlab.text.shown import visible
 
@@ -29,6 +30,8 @@ __all__ = [
     "check_name",
     "check_number",
 ]
+
+Name = TypeVar("Name", bound=str)
 
 
 class FreqlabError(Exception):
@@ -141,7 +144,7 @@ def check_number(
         raise ParameterError(f"{argument}={value!r} must be {allowed}")
 
 
-def check_name(argument: str, value: object, allowed: Iterable[str]) -> str:
+def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
     """Return `value` if it is among `allowed`; otherwise say what is, and what is nearest.
 
     Raises
@@ -150,8 +153,10 @@ def check_name(argument: str, value: object, allowed: Iterable[str]) -> str:
         If `value` is not one of the `allowed` names.
     """
     names = list(allowed)
-    if isinstance(value, str) and value in names:
-        return value
+    if isinstance(value, str):
+        for name in names:
+            if value == name:
+                return name
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UnknownNameError(f"unknown {argument} {value!r}; allowed: {', '.join(names)}.{hint}")

@@ -1,19 +1,21 @@
-"""Look through a pickle before it is read: a few bytes can ask for gigabytes, or for hours.
+"""Read pickles of others: looked through first, and with nothing admitted but what is named.
 
-The operations are followed without making what they make. Of each object three numbers are kept:
-how many objects it holds, those that it names twice counted twice, for that is what it takes to
-hash or to print it; the largest number among its parts; and the name, if it is a global.
+A few bytes of a pickle can ask for gigabytes, or for hours. Its operations are therefore followed
+without making what they make. Of each object three numbers are kept: how many objects it holds,
+those that it names twice counted twice, for that is what it takes to hash or to print it; the
+largest number among its parts; and the name, if it is a global.
 """
 
 from __future__ import annotations
 
+import pickle
 import pickletools
-from collections.abc import Sequence
-from typing import IO, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import IO, Any, NamedTuple
 
 from freqlab.errors import UnsafePickleError
 
-__all__ = ["check_memo", "check_pickle"]
+__all__ = ["RestrictedUnpickler", "check_pickle"]
 
 _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 _GETS = ("GET", "BINGET", "LONG_BINGET")
@@ -39,19 +41,52 @@ class _Thing(NamedTuple):
 _MARK = _Thing(0)
 
 
-def check_memo(file: IO[bytes]) -> None:
-    """Refuse a pickle that would fill the memory or take for ever; leave the file where it was.
+class RestrictedUnpickler(pickle.Unpickler):
+    """Reads one pickle; the names it may use are given, with what stands in the place of each.
+
+    Parameters
+    ----------
+    file
+        The file, at the beginning of the pickle.
+    admitted
+        What stands in the place of a global, by its module and name.
+    contents
+        What such a file holds, for the message that refuses everything else.
+    encoding
+        Of the byte strings of Python 2.
 
     Raises
     ------
     UnsafePickleError
-        If it would.
+        If the pickle would fill the memory or take for ever; on reading, if it names any other
+        global. Nothing of it is run then.
     ValueError
         If it is no pickle.
     """
-    start = file.tell()
-    check_pickle(file)
-    file.seek(start)
+
+    def __init__(
+        self,
+        file: IO[bytes],
+        admitted: Mapping[tuple[str, str], Any],
+        *,
+        contents: str,
+        encoding: str,
+    ) -> None:
+        start = file.tell()
+        check_pickle(file)
+        file.seek(start)
+        super().__init__(file, encoding=encoding)
+        self._admitted, self._contents = admitted, contents
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Give what stands in the place of a global."""
+        try:
+            return self._admitted[module, name]
+        except KeyError:
+            raise UnsafePickleError(
+                f"the pickle asks for {module}.{name}; only {self._contents} are read, and "
+                f"nothing of it was run"
+            ) from None
 
 
 def check_pickle(file: IO[bytes], *, largest: int | None = None) -> list[str]:

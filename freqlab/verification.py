@@ -20,6 +20,7 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.faces.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
+from freqlab.literals import Compile, Precision, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.run.calls import embed
@@ -79,9 +80,9 @@ def verify(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
-    which_face: str = "largest",
-    precision: str = "float32",
-    compile: bool | str = "auto",
+    which_face: WhichFace = "largest",
+    precision: Precision = "float32",
+    compile: Compile = "auto",
     progress: bool = True,
 ) -> xr.Dataset:
     """Verification figures of models on a face set, with intervals over subjects.

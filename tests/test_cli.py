@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import freqlab as fl
 from freqlab import cli
+from freqlab.cli import entry, pages
 from freqlab.errors import FreqlabError
 from freqlab.reports.calls import report_names, report_parameters
 
@@ -72,7 +73,7 @@ def test_what_is_left_out_is_said_once(call, few, tmp_path):
 def test_help_and_version(call):
     assert call("--version").output == f"freqlab {fl.__version__}\n"
     said = call("--help").output
-    assert "Which spatial frequencies decide" in said
+    assert "Explain which spatial frequencies drive" in said
     for command in ("run", "report", "info", "landmarks"):
         assert command in said
 
@@ -137,11 +138,11 @@ def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
     monkeypatch.setattr("freqlab.run.calls.embed_faces", stop)
     done = call("run", "--faces", few, "--model", "mobilefacenet", "--store", "few.zarr")
     assert done.exit_code == 130
-    assert "the same command goes on" in done.output
+    assert "repeat the command to resume" in done.output
 
 
 def test_parameters_are_read_as_json_where_they_can_be():
-    read = [cli._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
+    read = [pages._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
     assert read == [200, 0.001, True, None, ["a"], "rings:4"]
 
 
@@ -188,7 +189,7 @@ def test_a_list_of_pairs(call, few, tmp_path):
     done = call(*options)
     assert done.exit_code == 0, done.output
     assert fl.open_influence("r.zarr")["genuine"].to_numpy().tolist() == [True, False]
-    with pytest.raises(FreqlabError, match="--pairs lists the pairs"):
+    with pytest.raises(FreqlabError, match="--pairs already lists the pairs"):
         call(*options, "--n-pairs", 3)
 
 
@@ -232,7 +233,7 @@ def test_what_an_error_of_a_list_advises_can_be_said_in_the_shell(
     assert len(got) == 1
     assert got[0]["genuine"].tolist() == [True, False]
     if said is not None and not options:
-        with pytest.raises(FreqlabError, match="with itself|against their subjects"):
+        with pytest.raises(FreqlabError, match="with itself|contradict their subjects"):
             call(*words, "--strict")
 
 
@@ -270,7 +271,7 @@ def test_options_of_lists(call, few, tmp_path):
     ],
 )
 def test_advice_in_the_words_of_the_shell(text, command, shown):
-    assert cli._for_shell(text, command) == shown
+    assert entry.for_shell(text, command) == shown
 
 
 def test_errors_and_warnings_of_the_shell_are_one_line(monkeypatch, capsys, few, tmp_path):
@@ -333,7 +334,7 @@ def test_every_advice_in_a_message_is_an_option_or_a_parameter_of_reports():
     for name, module, text in _advice():
         known = name in options or name in parameters or name in ELSEWHERE
         assert known, f"{module}: {text!r} advises {name}=, which the shell lacks"
-    for name in cli._ADVISED:
+    for name in entry.ADVISED:
         assert name in options, name
     lists = set(inspect.signature(fl.read_pairs).parameters) - {"path", "faces"}
     sets = set(inspect.signature(fl.load_faces).parameters) - {"source"}
@@ -347,4 +348,5 @@ def test_every_advice_in_a_message_is_an_option_or_a_parameter_of_reports():
 
 
 def _options(command):
-    return set(inspect.signature(getattr(cli, command)).parameters)
+    functions = {one.callback.__name__: one.callback for one in cli.app.registered_commands}
+    return set(inspect.signature(functions[command]).parameters)

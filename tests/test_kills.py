@@ -373,7 +373,7 @@ def test_asked_to_stop(tmp_path, orl, signals, code):
     _, err = process.communicate(timeout=60)
     if code is not None:
         assert process.returncode == code, err
-        assert "stopped; the same command goes on from here" in err
+        assert "stopped; repeat the command to resume" in err
         assert "Traceback" not in err
     assert process.returncode != 0
     assert len(fl.store.check(tmp_path / "run.zarr")) == 0

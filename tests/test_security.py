@@ -95,6 +95,26 @@ def test_pages_keep_what_is_harmless(tmp_path):
     assert "Anna &amp; Bo &lt; Cy</th>" in page
 
 
+@pytest.mark.parametrize(
+    ("markup", "left"),
+    [
+        ('<a href="#there">a</a>', '<a href="#there">a</a>'),
+        ('<a href="explore.html">a</a>', '<a href="explore.html">a</a>'),
+        ('<a href="mailto:a@b">a</a>', '<a href="mailto:a@b">a</a>'),
+        ('<a href="javascript:alert(1)">a</a>', "<a>a</a>"),
+        ('<a href="data:text/html,x">a</a>', "<a>a</a>"),
+        ('<p style="background:url(//example.org)" class="c">a</p>', '<p class="c">a</p>'),
+        ("<STYLE>p { background: url(//example.org) }</STYLE>a", "a"),
+        ("a<style>p { background: url(//example.org) }", "a"),
+        ("a<!-- b -->c", "ac"),
+        ('<td colspan="2">a</td>', "a"),
+        ('<th scope="row" onclick="x">a</th>', "a"),
+    ],
+)
+def test_links_and_styles_of_outputs(markup, left):
+    assert reports._clean(markup) == left
+
+
 @given(st.one_of(st.text(), st.sampled_from(HOSTILE)))
 def test_parameters_of_notebooks_stay_values(text):
     from papermill.translators import PythonTranslator

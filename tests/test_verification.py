@@ -98,7 +98,7 @@ def test_crossed_groups_and_gaps(faces):
     with pytest.raises(UnknownNameError, match="Did you mean 'hue'"):
         verify(faces, group="hu")
     odd = fl.Faces(faces.table.assign(g="all"), images=faces.images, aligned="arcface")
-    with pytest.raises(ParameterError, match="meaning of their own"):
+    with pytest.raises(ParameterError, match="are reserved"):
         verify(odd, group="g")
 
 

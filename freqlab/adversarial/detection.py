@@ -19,7 +19,7 @@ import xarray as xr
 
 from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
-from freqlab.attrs import names_of
+from freqlab.attrs import names_of, with_object_text
 from freqlab.bands.radial import Bands, rings
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.removals import default_batch_size, embed_block
@@ -186,7 +186,7 @@ def features(
     }
     for name, (long_name, units) in texts.items():
         found[name].attrs.update(long_name=long_name, units=units)
-    return found
+    return with_object_text(found)
 
 
 def _features(
@@ -278,7 +278,7 @@ def scores(
                     for m, some in enumerate((one[0, tried], one[a + 1, tried])):
                         score[k, a, d, m, tried] = machine.decision_function(some)
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "score": (
                 ("labels", "attack", "detector", "natural", "pair"),
@@ -297,6 +297,7 @@ def scores(
         },
         attrs={**features.attrs, "folds": folds},
     )
+    return with_object_text(computed)
 
 
 def _folds(
@@ -359,7 +360,7 @@ def detection_errors(
         for name, drawn in (("auc", auc), ("accuracy", right)):
             found[name][place] = with_interval(drawn[:1], drawn[1:, None], level)[0]
     axes = ("labels", "attack", "detector", "estimate")
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "auc": (axes, found["auc"], {"long_name": "area under the ROC curve", "units": "1"}),
             "accuracy": (axes, found["accuracy"], {"long_name": "accuracy", "units": "1"}),
@@ -374,6 +375,7 @@ def detection_errors(
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )
+    return with_object_text(computed)
 
 
 def detection_table(errors: xr.Dataset) -> pd.DataFrame:

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import with_object_text
 from freqlab.bias.influence import check_labels
 from freqlab.errors import ParameterError
 from freqlab.faces.groups import ALL, MIXED, group_codes
@@ -229,7 +230,7 @@ def _fairness(
                 notes[i, f] = f"{what} is zero in every group, which leaves no interval"
             elif not enters.all():
                 notes[i, f] = f"of {compared[f]} only"
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "fairness": (("index", "fmr", "estimate"), values),
             "fairness_note": (("index", "fmr"), notes),
@@ -242,3 +243,4 @@ def _fairness(
             "estimate": ["value", "lower", "upper"],
         },
     )
+    return with_object_text(computed)

@@ -93,7 +93,7 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     table = pd.DataFrame(rows).set_index("face")
     if table.index.has_duplicates:
         twice = table.index[table.index.duplicated()][0]
-        raise FaceSetError(f"{folder}: {twice!r} is there twice; let root= be one copy of the set")
+        raise FaceSetError(f"{folder}: {twice!r} occurs twice; set root= to one copy of the set")
     table["source"] = _sources(table)
     _say_left_out(folder, left_out, [*strays, *bad])
     columns = ["subject", "label", "method", "video", "source_video", "pristine_video"]

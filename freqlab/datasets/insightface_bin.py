@@ -8,7 +8,6 @@ place of the few names that bytes and numpy arrays need, and refuses all others.
 from __future__ import annotations
 
 import os
-import pickle
 import reprlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ import pandas as pd
 from freqlab.errors import FaceSetError, ParameterError, UnsafePickleError
 from freqlab.faces.table import Faces, decode_image
 from freqlab.images.templates import template
-from freqlab.unpickling import check_memo
+from freqlab.unpickling import RestrictedUnpickler
 
 __all__ = ["BinPairs", "load_bin", "read_bin"]
 
@@ -91,7 +90,9 @@ def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) ->
         found = images[0].shape[:2]
         faces = Faces(table, images=images, aligned=name, name=Path(root).stem)
     except OSError as error:
-        raise FaceSetError(f"{os.fspath(root)} holds an image that is none: {error}") from error
+        raise FaceSetError(
+            f"{os.fspath(root)} contains an entry that is not an image: {error}"
+        ) from error
     if found != size:
         raise FaceSetError(
             f"{os.fspath(root)}: its images are {found[0]} x {found[1]} pixels; those of the "
@@ -115,8 +116,10 @@ def read_bin(path: str | os.PathLike[str]) -> BinPairs:
         raise FaceSetError(f"{os.fspath(path)}: no such .bin file")
     try:
         with file.open("rb") as stream:
-            check_memo(stream)
-            content = _BinUnpickler(stream, encoding="bytes").load()
+            unpickler = RestrictedUnpickler(
+                stream, _ADMITTED, contents="bytes and arrays of whole numbers", encoding="bytes"
+            )
+            content = unpickler.load()
         return _pairs_of(content)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{file}: {error}") from None
@@ -299,14 +302,3 @@ _ADMITTED: dict[tuple[str, str], type[_Inert]] = {
     ("__builtin__", "bytes"): _Bytes,
     ("builtins", "bytes"): _Bytes,
 }
-
-
-class _BinUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return _ADMITTED[module, name]
-        except KeyError:
-            raise UnsafePickleError(
-                f"the pickle asks for {module}.{name}; only bytes and arrays of whole numbers "
-                f"are read, and nothing of it was run"
-            ) from None

@@ -383,7 +383,7 @@ def _fields_by_endings(source: Path) -> pd.DataFrame:
     try:
         text = source.read_text(encoding="utf-8-sig").split("\n")
     except UnicodeDecodeError as error:
-        raise PairError(f"{source} is no text in UTF-8: {error}") from error
+        raise PairError(f"{source} is not UTF-8 text: {error}") from error
     rows = {i: split_fields(line, _BY_ENDINGS) for i, line in enumerate(text, 1) if line.strip()}
     return pd.DataFrame.from_dict(rows, orient="index", dtype=object)
 

@@ -287,7 +287,7 @@ def renamed(
         bad = ~(number % 1 == 0)
         if bad.any():
             raise PairError(
-                f"{source}: the fold in line(s) {_lines(bad, lines)} is no whole number"
+                f"{source}: the fold in line(s) {_lines(bad, lines)} is not a whole number"
             )
         listed["fold"] = number.astype(int)
     return listed

@@ -223,7 +223,7 @@ def _format_of(source: Path, names: FaceNames) -> str:
     with source.open("rb") as stream:
         wide = stream.read(2) in (b"\xff\xfe", b"\xfe\xff")
     if wide:
-        raise PairError(f"{source} is text in UTF-16; save it in UTF-8")
+        raise PairError(f"{source} is UTF-16 text; save it as UTF-8")
     lines = first_lines(source)
     header = table_header(lines[0])[0] if lines else []
     if any(set(columns.values()) <= set(header) for columns in BFW_COLUMNS):
@@ -236,8 +236,8 @@ def _format_of(source: Path, names: FaceNames) -> str:
     if kind is not None:
         return kind
     raise PairError(
-        f"{source}: no known list of pairs: looked for lines 'Name 1 4' or 'Name 1 Other 2' (lfw), "
-        f"two images and a label on each line (lines), "
+        f"{source}: unrecognised list of pairs: looked for lines 'Name 1 4' or "
+        f"'Name 1 Other 2' (lfw), two images and a label on each line (lines), "
         f"two lines 'image label' per pair (calfw, cplfw), a table with the columns p1, p2, label "
         f"or image_a, image_b, same (bfw), document, live and attack (morphs), or probe and "
         f"reference (csv; otherwise say columns=), "
@@ -395,7 +395,7 @@ def _text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise PairError(f"{file} is no text in UTF-8: {error}") from error
+        raise PairError(f"{file} is not UTF-8 text: {error}") from error
 
 
 def _tenths(n: int) -> npt.NDArray[np.int64]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,7 @@ from freqlab.bands import spectrum
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
+from freqlab.literals import Precision, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
@@ -378,7 +379,7 @@ class Inspection:
         """Keep a network, if it is one of the result."""
         check_name("model", model.name, self.models)
         was = about_model(self.result, model.name)
-        model = in_precision(model, str(was["precision"]))
+        model = in_precision(model, cast(Precision, was["precision"]))
         now = model.fingerprint()
         for key, value in now.items():
             if was.get(key) != value:
@@ -420,7 +421,7 @@ class Inspection:
         run = embed(
             one,
             models=[self.network(model)],
-            which_face=str(self.result.attrs.get("which_face", "largest")),
+            which_face=cast(WhichFace, self.result.attrs.get("which_face", "largest")),
             device=self._device,
             progress=False,
         )

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import check_name
+from freqlab.literals import Side
 from freqlab.statistics.vectors import cosine
 
 __all__ = [
@@ -24,7 +25,7 @@ __all__ = [
     "pair_influence",
 ]
 
-SIDES = ("probe", "reference", "both")
+SIDES: tuple[Side, ...] = ("probe", "reference", "both")
 """Which image of the pair had the band removed."""
 
 _FEW = 4  # partners per face from which it pays to take them together
@@ -41,7 +42,7 @@ class PairInfluence(NamedTuple):
 
 
 def pair_influence(
-    probe: Floats, probe_removed: Floats, reference: Floats, reference_removed: Floats, side: str
+    probe: Floats, probe_removed: Floats, reference: Floats, reference_removed: Floats, side: Side
 ) -> PairInfluence:
     """Directed influence of bands on the cosine similarity of pairs.
 
@@ -58,7 +59,7 @@ def pair_influence(
     -------
     PairInfluence
         ``similarity`` ``(pair,)``, and ``influence`` ``(pair, band)``: the similarity less the
-        similarity without the band, positive where the band spoke for a match. NaN goes in, NaN
+        similarity without the band, positive where the band supports a match. NaN goes in, NaN
         comes out. (Sign: Huber & Damer 2025 as summarised; the absolute influence is ``abs``.)
 
     Raises

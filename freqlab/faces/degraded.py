@@ -15,6 +15,7 @@ from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
 from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
+from freqlab.literals import PixelsOf
 
 __all__ = ["degrade", "degraded_pairs", "pairs_by_resolution"]
 
@@ -24,7 +25,7 @@ def degrade(
     *,
     resolutions: Sequence[int],
     kernel: str = "area",
-    measure: str = "crop",
+    measure: PixelsOf = "crop",
     blur: float = 0.0,
     noise: float = 0.0,
     jpeg: int | None = None,
@@ -33,8 +34,8 @@ def degrade(
 ) -> Faces:
     """Add the same faces at lower resolutions.
 
-    Nothing is computed here: a degraded face is a row that says how its crop is made from that of
-    its source, and is made when a run needs it.
+    No image is computed here: the row of a degraded face declares how its crop is derived from
+    that of its source, and a run computes the crop when it needs it.
 
     Parameters
     ----------

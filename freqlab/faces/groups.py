@@ -53,7 +53,7 @@ def group_labels(faces: Faces, group: str | Sequence[str]) -> pd.Series[str]:
         joined[~missing] = values[~missing].astype(str).agg(" / ".join, axis=1).to_numpy(object)
     reserved = sorted({ALL, MIXED}.intersection(joined.dropna()))
     if reserved:
-        raise ParameterError(f"group={group!r}: its values {reserved} have a meaning of their own")
+        raise ParameterError(f"group={group!r}: its values {reserved} are reserved")
     return cast("pd.Series[str]", joined.rename(" / ".join(columns)))
 
 

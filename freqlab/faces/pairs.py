@@ -53,14 +53,14 @@ def make_pairs(
         How many impostor pairs there are for each genuine one; fewer if the set has no more.
         ``math.inf`` for all, which makes all-against-all.
     n_pairs
-        A sample of so many pairs in all, genuine and impostor in the same proportion.
+        Total number of pairs to sample, genuine and impostor in the same proportion.
     within
         Column of the faces that both faces of a pair must agree in (``"ethnicity"``).
     across
         Column of the faces that the two faces of a pair must differ in (``"resolution"``).
     folds
-        Deal the subjects to so many folds, as even in faces as may be, and pair within folds
-        only, so that no subject is in two; adds a column ``fold``.
+        Number of folds. Subjects are assigned to folds, balanced by their number of faces, and
+        pairs are made within folds only, so no subject is in two; adds a column ``fold``.
     seed
         Of the random draws; the same seed gives the same pairs.
 
@@ -126,7 +126,7 @@ def pair_blocks(
     faces
         The faces.
     block_size
-        Most pairs in one table.
+        Upper bound on the number of pairs in one table.
     within, across
         As for :func:`make_pairs`.
 
@@ -147,15 +147,15 @@ def pair_blocks(
 
 
 def _pair_blocks(faces: Faces, rules: _Rules, block_size: int) -> Iterator[pd.DataFrame]:
-    held = np.empty((0, 2), np.int32)
+    waiting = np.empty((0, 2), np.int32)
     number = 0
     for i in range(len(faces)):
         later = np.arange(i + 1, len(faces), dtype=np.int32)
         later = later[rules.allow(np.full(len(later), i), later)]
         mates = np.column_stack([np.full(len(later), i, np.int32), later])
-        held = np.concatenate([held, mates]) if len(held) else mates
-        while len(held) >= block_size or (i == len(faces) - 1 and len(held)):
-            part, held = held[:block_size], held[block_size:]
+        waiting = np.concatenate([waiting, mates]) if len(waiting) else mates
+        while len(waiting) >= block_size or (i == len(faces) - 1 and len(waiting)):
+            part, waiting = waiting[:block_size], waiting[block_size:]
             genuine = rules.subject[part[:, 0]] == rules.subject[part[:, 1]]
             yield _table(faces, part, genuine, first=number)
             number += len(part)
@@ -191,8 +191,8 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     ------
     PairError
         If a column is missing or has a name that results use, a face is unknown, or a pair is of
-        one face, of one source, listed twice (either way round), or labelled against its
-        subjects. The rows are shown.
+        one face, of one source, listed twice (in either order), or has a label that contradicts
+        its subjects. The rows are shown.
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
@@ -202,7 +202,7 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     if missing:
         raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
     if len(pairs) == 0:
-        raise PairError("there are no pairs")
+        raise PairError("the table of pairs is empty")
     for name in pairs.columns:
         if name in _RESERVED or not is_column_name(name):
             raise PairError(f"a column of pairs cannot be named {name!r}; rename it")
@@ -212,7 +212,7 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     positions = np.stack([_positions(pairs[side], index) for side in ("probe", "reference")], 1)
     unknown = positions.min(axis=1) < 0
     _refuse(
-        pairs, unknown, f"name a face that the set does not have{_spelled(pairs, positions, faces)}"
+        pairs, unknown, f"name a face that is not in the set{_spelled(pairs, positions, faces)}"
     )
     _refuse(pairs, positions[:, 0] == positions[:, 1], "pair a face with itself")
     source = pd.factorize(faces.sources)[0]
@@ -223,9 +223,9 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     subjects = faces.subjects
     same = np.asarray(subjects[positions[:, 0]] == subjects[positions[:, 1]], dtype=bool)
     wrong = same ^ pairs["genuine"].to_numpy(bool)
-    fault = "are labelled genuine or impostor against their subjects"
+    fault = "have labels that contradict their subjects"
     if len(pairs) > 1 and wrong.all():
-        fault += ", all of them: the labels may be the wrong way round"
+        fault += " in every row: the labels may be inverted"
     _refuse(pairs, wrong, fault)
     return positions.astype(np.int32)
 
@@ -237,12 +237,12 @@ def leave_out_faults(
     *,
     impostors: bool = True,
 ) -> pd.DataFrame:
-    """Leave out the pairs that nothing can be learnt of, with a warning that counts them.
+    """Leave out pairs that carry no information, with a warning that counts them.
 
-    Those are pairs of a face with itself, of two faces made from one source, and pairs that are
-    labelled against the subjects of their faces. What was left out stands in ``attrs["left_out"]``
-    too, a list of sentences. If no pair would be left, none is left out, and :func:`check_pairs`
-    refuses the table.
+    Those are pairs of a face with itself, pairs of two faces made from one source, and pairs
+    whose label contradicts the subjects of their faces. ``attrs["left_out"]`` lists what was left
+    out, in sentences. If no pair would remain, none is left out, and :func:`check_pairs` rejects
+    the table.
 
     Parameters
     ----------
@@ -285,7 +285,7 @@ def leave_out_faults(
             )
     doubt = ""
     if 2 * against.sum() > len(pairs):
-        doubt = ", which may be the wrong way round in the list"
+        doubt = ", which may be inverted in the list"
     text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}"
     warnings.warn(f"{source}: {text}; strict=True refuses such a list", stacklevel=3)
     left = pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")

@@ -21,6 +21,7 @@ from freqlab.images.alignment import detect_faces
 from freqlab.images.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
+from freqlab.literals import WhichFace
 
 __all__ = [
     "LANDMARK_COLUMNS",
@@ -96,7 +97,7 @@ class Faces:
         How each face is degraded on its way from the photograph to the crop, None for not at
         all; as :func:`freqlab.faces.degrade` fills it in.
     notes
-        What was left out or chosen when the set was loaded, a sentence each.
+        Sentences on what was left out or chosen when the set was loaded.
     left_out
         How many photographs of the set are not among the faces, and why is in `notes`.
     names_people
@@ -202,7 +203,7 @@ class Faces:
         Raises
         ------
         ParameterError
-            If faces are sources of each other.
+            If the sources of faces form a cycle.
         """
         own = self.names
         if "source" not in self.table.columns:
@@ -216,7 +217,7 @@ class Faces:
             while given.get(root, root) not in ("", root):
                 root = given[root]
                 if root in seen:
-                    raise ParameterError(f"faces are sources of each other: {sorted(seen)[:3]}")
+                    raise ParameterError(f"the sources of faces form a cycle: {sorted(seen)[:3]}")
                 seen.add(root)
             found.append(root)
         return np.array(found, object)
@@ -243,7 +244,7 @@ class Faces:
         )
 
     def content(self, position: int) -> bytes:
-        """The bytes that make a face what it is: its file, or its pixels.
+        """The bytes that identify a face: those of its file, or its pixels.
 
         Raises
         ------
@@ -256,14 +257,14 @@ class Faces:
         path = Path(self.table["path"].iloc[position])
         try:
             if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
-                raise OSError(f"{path} is no file")
+                raise OSError(f"{path} is not a regular file")
             return path.read_bytes()
         except ValueError as error:  # a name that no file can have
-            why = "no file can have that name, with a NUL character in it"
+            why = "a file name cannot contain a NUL character"
             raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
-        """The photograph, RGB ``(height, width, 3)``, uint8, in its full size.
+        """The photograph at full size, RGB ``(height, width, 3)``, uint8.
 
         Parameters
         ----------
@@ -340,7 +341,9 @@ def _check_text(what: str, values: Iterable[str]) -> None:
         try:
             value.encode()
         except UnicodeEncodeError as error:
-            raise ParameterError(f"the {what} {value!r} of a face is no text: {error}") from error
+            raise ParameterError(
+                f"the {what} {value!r} of a face is not valid text: {error}"
+            ) from error
 
 
 def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
@@ -354,9 +357,9 @@ def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
 
 
 def find_landmarks(
-    faces: Faces, *, which_face: str = "largest", device: str = "cpu", progress: bool = True
+    faces: Faces, *, which_face: WhichFace = "largest", device: str = "cpu", progress: bool = True
 ) -> npt.NDArray[np.float32]:
-    """Detect the five points of every face anew, whatever landmarks it came with.
+    """Detect the five landmarks of every face, ignoring landmarks it came with.
 
     Parameters
     ----------

@@ -19,10 +19,11 @@ from freqlab.errors import check_name
 from freqlab.images.degradation import resized
 from freqlab.images.dlib_landmarks import dlib_landmarks
 from freqlab.images.templates import Points, Template
+from freqlab.literals import WhichFace
 
 __all__ = ["WHICH_FACE", "Detections", "cut", "detect_faces"]
 
-WHICH_FACE = ("largest", "central", "only")
+WHICH_FACE: tuple[WhichFace, ...] = ("largest", "central", "only")
 """Which of several faces in a photograph is taken: the one with the largest box; the one whose
 box lies nearest to the middle; none, for the photograph must show one only."""
 
@@ -55,7 +56,7 @@ def detect_faces(
     images: Sequence[npt.NDArray[np.uint8]],
     *,
     near: npt.NDArray[np.floating] | None = None,
-    which_face: str = "largest",
+    which_face: WhichFace = "largest",
     device: str = "cpu",
 ) -> Detections:
     """Find the face in each photograph: its five points and its box.
@@ -205,7 +206,7 @@ def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float
     return np.asarray(bordered), scale
 
 
-def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: str) -> int:
+def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: WhichFace) -> int:
     """Which of several boxes is taken; of equally large ones the more central, and the reverse."""
     height, width = size
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.literals import PixelsOf
 
 __all__ = ["FACE_WIDTH", "KERNELS", "MEASURES", "Degradation", "resized"]
 
@@ -25,7 +26,7 @@ KERNELS = ("area", "bicubic", "lanczos", "fourier")
 """How pixels are reduced and brought back: means over areas, back by cubic interpolation; cubic
 or Lanczos (a = 3) both ways, as wide as the reduction asks; the ideal low-pass."""
 
-MEASURES = ("crop", "face")
+MEASURES: tuple[PixelsOf, ...] = ("crop", "face")
 """What a resolution counts the pixels of: the width of the crop, or of the face."""
 
 FACE_WIDTH = 2.2
@@ -71,7 +72,7 @@ class Degradation:
 
     resolution: int
     kernel: str = "area"
-    measure: str = "crop"
+    measure: PixelsOf = "crop"
     blur: float = 0.0
     noise: float = 0.0
     jpeg: int | None = None

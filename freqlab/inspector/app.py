@@ -9,7 +9,7 @@ import io
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -35,6 +35,7 @@ from freqlab.inspector.controls import KINDS, Controls, rates_of
 from freqlab.inspector.drawing import plane_of
 from freqlab.inspector.panel import Panel, View, html_table
 from freqlab.inspector.widgets import Downloads
+from freqlab.literals import Kind, Operation, Side
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.plots.inspection import inspection_plot
@@ -71,7 +72,7 @@ def inspect(
     models: Sequence[str | os.PathLike[str] | Model | Embedder] = (),
     model: str | None = None,
     pair: int | None = None,
-    side: str | None = None,
+    side: Side | None = None,
     fmr: float | None = None,
     device: str = "auto",
 ) -> Inspector:
@@ -167,7 +168,16 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         for trait in ("model", "side", "fmr", "pair", *state):
             setattr(self, trait, state[trait])
         self._pairs = self._find_pairs()
-        self._build()
+        self._controls = Controls(self.inspection, self.model)
+        self._alert = widgets.HTML()
+        self._table, self._bands_table = widgets.HTML(), widgets.HTML()
+        self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
+        self._downloads = Downloads(files=_FILES)
+        self._panels = [Panel(), Panel()]
+        self._beside = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
+        self._lay_out()
+        self._sync()
+        self._connect()
         self.observe(self._on_part, ["model", "other", "side", "kind", "fmr"])
         self.observe(self._on_pairs, ["order", "where"])
         self.observe(self._on_pair, "pair")
@@ -244,15 +254,8 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
 
     # The controls ------------------------------------------------------------------------------
 
-    def _build(self) -> None:
-        """Make the controls once; what they show follows the traits."""
-        self._controls = Controls(self.inspection, self.model)
-        self._alert = widgets.HTML()
-        self._table, self._bands_table = widgets.HTML(), widgets.HTML()
-        self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
-        self._downloads = Downloads(files=_FILES)
-        self._panels = [Panel(), Panel()]
-        self._beside = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
+    def _lay_out(self) -> None:
+        """Arrange the controls and panels; what they show follows the traits."""
         details = widgets.Accordion(
             children=[widgets.VBox([self._table, self._bands_table]), self._code],
             titles=("Numbers of this pair", "Code that computes this view again"),
@@ -260,8 +263,6 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         rows = self._controls.rows
         self.children = [self._alert, *rows, self._beside, details, self._downloads]
         self.add_class("freqlab-inspector")
-        self._sync()
-        self._connect()
 
     def _connect(self) -> None:
         """Let every control set its trait; an error in that is shown."""
@@ -523,9 +524,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             inspection=self.inspection,
             model=model,
             pair=self.pair,
-            side=self.side,
-            kind=self.kind,
-            operation=self.operation,
+            side=cast(Side, self.side),
+            kind=cast(Kind, self.kind),
+            operation=cast(Operation, self.operation),
             selected=self.selected,
             fmr=self.fmr,
         )

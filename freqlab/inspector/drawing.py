@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from freqlab.edits.inspection import (
     side_by_side,
     stretched,
 )
+from freqlab.literals import Comparison, Kind, Operation, Side
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -71,9 +73,9 @@ def drawing_of(
     *,
     pair: int,
     model: str,
-    side: str,
-    kind: str,
-    operation: str,
+    side: Side,
+    kind: Kind,
+    operation: Operation,
 ) -> dict[str, Any]:
     """Everything that the band picker draws for a pair.
 
@@ -99,29 +101,20 @@ def drawing_of(
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
     unit = frequency_unit(result)
     bounds = drawn_bounds(result, model)
-    no_data = to_hex(NO_DATA)
-    names = bands_of(result).names
-    kinds = {c: spread[kind].sel(comparison=c).to_numpy() for c in ("genuine", "impostor")}
-    bands = []
-    for k, band in enumerate(names):
-        known = bool(np.isfinite(values[k]))
-        said = f"{kind} influence {values[k]:+.3f}" if known else "no data"
-        ranges = "; ".join(
-            f"{c} pairs {found[0, k]:+.3f} to {found[2, k]:+.3f}"
-            for c, found in kinds.items()
-            if np.isfinite(found[0, k])
-        )
-        bands.append(
-            {
-                "name": band,
-                "lower": float(bounds[k, 0]),
-                "upper": float(bounds[k, 1]),
-                "value": float(values[k]) if known else None,
-                "colour": to_hex(colours[k]) if known else no_data,
-                "text": f"{band} {unit}: {said}" + (f" ({ranges})" if ranges else ""),
-            }
-        )
-    all_values = np.concatenate([values, *(found.ravel() for found in kinds.values()), [0.0]])
+    comparisons: tuple[Comparison, ...] = ("genuine", "impostor")
+    ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in comparisons}
+    bands = [
+        {
+            "name": band,
+            "lower": float(bounds[k, 0]),
+            "upper": float(bounds[k, 1]),
+            "value": float(values[k]) if np.isfinite(values[k]) else None,
+            "colour": to_hex(colours[k] if np.isfinite(values[k]) else NO_DATA),
+            "text": f"{band} {unit}: {_band_text(kind, values[k], ranges, k)}",
+        }
+        for k, band in enumerate(bands_of(result).names)
+    ]
+    all_values = np.concatenate([values, *(found.ravel() for found in ranges.values()), [0.0]])
     low, high = float(np.nanmin(all_values)), float(np.nanmax(all_values))
     room = 0.06 * (high - low) or 0.05
     y_attrs = spread[kind].attrs
@@ -129,19 +122,7 @@ def drawing_of(
     whose = "both images" if side == "both" else f"the {side}"
     return {
         "bands": bands,
-        "spread": [
-            {
-                "label": f"{c} ({int(spread['n_pairs'].sel(comparison=c)):,} pairs, "
-                f"{100 * float(spread.attrs['level']):g} %)",
-                "colour": to_hex(COMPARISON_COLOURS[c]),
-                "dash": "" if c == "genuine" else "5 3",
-                **{
-                    estimate: [None if np.isnan(v) else float(v) for v in found[e]]
-                    for e, estimate in enumerate(("lower", "median", "upper"))
-                },
-            }
-            for c, found in kinds.items()
-        ],
+        "spread": [_spread_of(spread, c, found) for c, found in ranges.items()],
         "x": {
             "label": f"{result['frequency'].attrs['long_name']} ({unit})",
             **_axis(float(bounds.min()), float(bounds.max()), 8),
@@ -150,17 +131,8 @@ def drawing_of(
             "label": f"{y_attrs['long_name']} ({y_attrs['units']})",
             **_axis(low - room, high + room, 6),
         },
-        "scale": {
-            "colours": [to_hex(c) for c in colormaps[name](np.linspace(0, 1, 33))],
-            "ticks": [
-                {
-                    "at": (end - ends[0]) / (ends[-1] - ends[0]),
-                    "text": f"{end * largest:+.2g}" if end else "0",
-                }
-                for end in ends
-            ],
-        },
-        "no_data": no_data,
+        "scale": _scale(name, ends, largest),
+        "no_data": to_hex(NO_DATA),
         "operation": operation,
         "title": f"{kind} influence, {whose} masked",
         "under": f"to ±{_nyquist(result, model):.3g} {unit}",
@@ -168,6 +140,51 @@ def drawing_of(
         f"{pair} at model {model}. Click a ring to choose its band.",
         "profile_alt": f"Bands of pair {pair} at model {model}. Arrow keys walk, space chooses, "
         f"shift chooses those between, escape lets all go.",
+    }
+
+
+def _band_text(
+    kind: Kind, value: float, ranges: Mapping[Comparison, npt.NDArray[np.floating[Any]]], k: int
+) -> str:
+    """Influence of a band in words, with the range over all pairs of each kind."""
+    said = f"{kind} influence {value:+.3f}" if np.isfinite(value) else "no data"
+    of_pairs = "; ".join(
+        f"{comparison} pairs {found[0, k]:+.3f} to {found[2, k]:+.3f}"
+        for comparison, found in ranges.items()
+        if np.isfinite(found[0, k])
+    )
+    return said + (f" ({of_pairs})" if of_pairs else "")
+
+
+def _spread_of(
+    spread: xr.Dataset, comparison: Comparison, found: npt.NDArray[np.floating[Any]]
+) -> dict[str, Any]:
+    """The curves of all genuine or all impostor pairs: bounds and median over bands."""
+    n_pairs = int(spread["n_pairs"].sel(comparison=comparison))
+    curves = {
+        estimate: [None if np.isnan(v) else float(v) for v in found[e]]
+        for e, estimate in enumerate(("lower", "median", "upper"))
+    }
+    return {
+        "label": f"{comparison} ({n_pairs:,} pairs, {100 * float(spread.attrs['level']):g} %)",
+        "colour": to_hex(COMPARISON_COLOURS[comparison]),
+        "dash": "" if comparison == "genuine" else "5 3",
+        **curves,
+    }
+
+
+def _scale(colour_map: str, ends: tuple[int, ...], largest: float) -> dict[str, Any]:
+    """The colour bar: its colours and its ticks, at shares of the largest |influence|."""
+    ticks = [
+        {
+            "at": (end - ends[0]) / (ends[-1] - ends[0]),
+            "text": f"{end * largest:+.2g}" if end else "0",
+        }
+        for end in ends
+    ]
+    return {
+        "colours": [to_hex(c) for c in colormaps[colour_map](np.linspace(0, 1, 33))],
+        "ticks": ticks,
     }
 
 
@@ -207,7 +224,7 @@ def edit_pictures(
     pictures: dict[str, EditedFace],
     *,
     bands: tuple[int, ...],
-    operation: str,
+    operation: Operation,
 ) -> list[dict[str, str | bytes]]:
     """The edited face, the chosen bands alone, and the difference."""
     chosen = chosen_text(result, bands)

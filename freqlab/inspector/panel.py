@@ -15,6 +15,7 @@ from freqlab.edits.inspection import Edited, Inspection
 from freqlab.errors import FreqlabError
 from freqlab.inspector.drawing import drawing_of, edit_pictures, original_pictures, verdict_html
 from freqlab.inspector.widgets import BandPicker, Pictures
+from freqlab.literals import Kind, Operation, Side
 from freqlab.results.selection import select_pair
 from freqlab.results.sentences import describe_pair
 
@@ -28,9 +29,9 @@ class View:
     inspection: Inspection
     model: str
     pair: int
-    side: str
-    kind: str
-    operation: str
+    side: Side
+    kind: Kind
+    operation: Operation
     selected: tuple[int, ...]
     fmr: float
 

@@ -157,18 +157,38 @@ def load_model(
     UserWarning
         If what would be taken as an embedding seems to be a classifier's scores.
     """
-    given = {key: value for key, value in locals().items() if value is not None}
-    text, options = parse_model(given.pop("model"))
-    device = given.pop("device")
-    repeated = sorted(options.keys() & given.keys())
+    arguments = {
+        "checkpoint": checkpoint,
+        "name": name,
+        "template": template,
+        "channels": channels,
+        "mean": mean,
+        "std": std,
+        "features": features,
+        "eye_distance": eye_distance,
+        "sha256": sha256,
+        "depth": depth,
+        "gamma": gamma,
+        "part": part,
+        "num_classes": num_classes,
+        "model_args": model_args,
+        "preset": preset,
+        "layout": layout,
+        "output": output,
+        "trust": trust,
+    }
+    given = {key: value for key, value in arguments.items() if value is not None}
+    text, in_text = parse_model(model)
+    repeated = sorted(in_text.keys() & given.keys())
     if repeated:
         raise ParameterError(f"model {model!r} is given {', '.join(repeated)} twice")
-    options |= given
+    options = {**in_text, **given}
     _check_options(options)
     with collected_notes() as notes:
-        recipe = _recipe(text, options)
+        recipe, settled = _recipe(text, options)
         device = recipe.auto_device() if device == "auto" else resolve_device(device)
-        loaded = _load(text, recipe, options, device)
+        left = {key: value for key, value in options.items() if key not in settled}
+        loaded = _load(text, recipe, left, device)
     return dataclasses.replace(loaded, notes=list(dict.fromkeys([*notes, *loaded.notes])))
 
 
@@ -263,42 +283,39 @@ def _check_options(options: Mapping[str, Any]) -> None:
         raise ParameterError(f"trust={options['trust']!r} must be true or false")
 
 
-def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Model:
-    spec_changes = {key: options.pop(key) for key in _PREPROCESSING if key in options}
-    checkpoint, pinned = options.pop("checkpoint", None), options.pop("sha256", None)
-    taken = [*recipe.options, *(["output"] if recipe.picks_output else [])]
-    foreign = sorted(options.keys() - set(taken))
-    if foreign:
-        own = [] if recipe.is_file else ["checkpoint"]
-        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *taken])
-        raise ParameterError(f"model {text!r} takes no {', '.join(foreign)}; allowed: {allowed}")
+def _load(text: str, recipe: Recipe, options: Mapping[str, Any], device: str) -> Model:
+    spec_changes = {key: options[key] for key in _PREPROCESSING if key in options}
+    checkpoint = options.get("checkpoint")
+    of_recipe = _options_of_recipe(text, recipe, options)
     weights = _weights(recipe, checkpoint)
     published = checkpoint is None or (weights is not None and weights.name == recipe.known_file)
     if not published:  # one's own weights may be of another length
         spec_changes.setdefault("features", None)
     if weights is not None and "template" not in spec_changes:
-        size = recipe.size_of(weights, options)
+        size = recipe.size_of(weights, of_recipe)
         if size not in (None, look_up_template(recipe.spec.template).size):
             spec_changes["template"] = template_of_size(size, weights)
     spec = dataclasses.replace(recipe.spec, **spec_changes)
-    output = options.pop("output") if recipe.picks_output and "output" in options else None
+    output = of_recipe.get("output") if recipe.picks_output else None
+    of_network = {
+        key: value
+        for key, value in of_recipe.items()
+        if not (key == "output" and recipe.picks_output)
+    }
     digest = ""
     if weights is not None:
-        files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
         known = recipe.spec.sha256 if published or recipe.serial else ""
-        digest = check_sha256(files[0], pinned or known, name=spec.name)
-        if len(files) > 1:
-            all_files = "".join(f"{file.name} {sha256_of(file)}" for file in files)
-            digest = hashlib.sha256(all_files.encode()).hexdigest()
+        pinned = options.get("sha256") or known
+        digest = _digest_of_files(recipe, weights, pinned, name=spec.name)
     key = _Key(
         "file" if recipe.is_file else f"{text} {recipe.serial}",
         digest,
-        json.dumps(options, sort_keys=True, default=str),
+        json.dumps(of_network, sort_keys=True, default=str),
         look_up_template(spec.template).size if recipe.takes_size else None,
         device,
         recipe,
         weights,
-        options,
+        of_network,
     )
     with _LOADING:  # two threads must not read the same weights side by side
         network, notes = _network(key)
@@ -306,10 +323,9 @@ def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Mo
         digest = state_sha256(network) if isinstance(network, torch.nn.Module) else "not known"
     # what else tells two networks of the same file apart
     digest += f"; {text}" if text.startswith("timm:") else ""
-    options |= {} if output is None else {"output": output}
     for option in ("layout", "model_args", "num_classes", "output", "part"):
-        if option in options:
-            digest += f"; {option} {json.dumps(options[option], sort_keys=True, default=str)}"
+        if option in of_recipe:
+            digest += f"; {option} {json.dumps(of_recipe[option], sort_keys=True, default=str)}"
     # a user's own network may keep something between calls; those that come along do not
     reentrant = isinstance(network, torch.nn.Module) and not recipe.is_file and not recipe.serial
     return Model(
@@ -324,40 +340,71 @@ def _load(text: str, recipe: Recipe, options: dict[str, Any], device: str) -> Mo
     )
 
 
-def _recipe(text: str, options: dict[str, Any]) -> Recipe:
-    """How to load what a text names; consumes the options that only settle this."""
+def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options beyond preprocessing and weights.
+
+    Raises
+    ------
+    ParameterError
+        If the recipe does not take one of them.
+    """
+    common = (*_PREPROCESSING, "checkpoint", "sha256")
+    of_recipe = {key: value for key, value in options.items() if key not in common}
+    taken = [*recipe.options, *(["output"] if recipe.picks_output else [])]
+    foreign = sorted(of_recipe.keys() - set(taken))
+    if foreign:
+        own = [] if recipe.is_file else ["checkpoint"]
+        allowed = ", ".join([*_PREPROCESSING, *own, "sha256", *taken])
+        raise ParameterError(f"model {text!r} takes no {', '.join(foreign)}; allowed: {allowed}")
+    return of_recipe
+
+
+def _digest_of_files(recipe: Recipe, weights: Path, pinned: str, *, name: str) -> str:
+    """SHA-256 over all files of the weights, the first of them checked against `pinned`."""
+    files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
+    digest = check_sha256(files[0], pinned, name=name)
+    if len(files) == 1:
+        return digest
+    all_files = "".join(f"{file.name} {sha256_of(file)}" for file in files)
+    return hashlib.sha256(all_files.encode()).hexdigest()
+
+
+def _recipe(text: str, options: Mapping[str, Any]) -> tuple[Recipe, frozenset[str]]:
+    """How to load what a text names, and which options only settle this."""
     if is_known(text):
-        return recipe_named(text)
+        return recipe_named(text), frozenset()
     if text.startswith("timm:"):
-        return timm_recipe(text)
+        return timm_recipe(text), frozenset()
     path = Path(text)
     looks_like_path = path.suffix.lower() in (*_WEIGHT_SUFFIXES, ".onnx") or os.sep in text
     if _is_there(text):
         return _recipe_of_file(path, options)
     if looks_like_path:
         raise WeightsNotFoundError(f"model {text!r}: there is no such file")
-    return recipe_named(text)
+    return recipe_named(text), frozenset()
 
 
-def _recipe_of_file(path: Path, options: dict[str, Any]) -> Recipe:
+def _recipe_of_file(path: Path, options: Mapping[str, Any]) -> tuple[Recipe, frozenset[str]]:
     name = options.get("name", path.stem)
     if path.is_dir():
         raise WeightsError(f"model {os.fspath(path)!r} {describe_folder(path)}")
     check_plain_file(path, argument=f"model {os.fspath(path)!r}")
     if path.suffix.lower() == ".onnx":
-        return onnx_recipe(
+        recipe = onnx_recipe(
             path,
             name=name,
-            preset=options.pop("preset", None),
+            preset=options.get("preset"),
             layout=options.get("layout"),
             size_given="template" in options,
             mean=options.get("mean"),
             std=options.get("std"),
         )
+        return recipe, frozenset({"preset"})
     if is_program(path):
-        trust = options.pop("trust", False)
+        trust = options.get("trust", False)
         normalised = "mean" in options and "std" in options
-        return program_recipe(path, name=name, trust=trust, normalisation_given=normalised)
+        recipe = program_recipe(path, name=name, trust=trust, normalisation_given=normalised)
+        return recipe, frozenset({"trust"})
     state = read_checkpoint(path)
     likely = _looks_like(shapes_of(state))
     could_be = f"it could be {likely}" if likely else "it is of no network known here"

@@ -8,18 +8,17 @@ stands an inert stub in for every class of a network, and refuses all else by na
 
 from __future__ import annotations
 
-import pickle
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import torch
 
 from freqlab.errors import UnsafePickleError, WeightsError
-from freqlab.unpickling import check_memo
+from freqlab.unpickling import RestrictedUnpickler
 
 __all__ = ["read_pickled_module"]
 
@@ -153,31 +152,27 @@ class _Stub:
             self.__dict__[name] = dict(state.get(name, {}))
 
 
-class _TensorUnpickler(pickle.Unpickler):
+_ADMITTED: dict[tuple[str, str], Any] = {
+    ("collections", "OrderedDict"): OrderedDict,
+    ("__builtin__", "set"): set,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
+    **{("torch", name): dtype for name, dtype in _STORAGE_DTYPES.items()},
+}
+
+
+class _TensorUnpickler(RestrictedUnpickler):
     def __init__(self, file: BinaryIO, file_size: int, stubs: tuple[str, ...]) -> None:
-        check_memo(file)
-        super().__init__(file, encoding="utf-8")
+        contents = f"tensors and the classes of {', '.join(stubs) or 'nothing'}"
+        super().__init__(file, _ADMITTED, contents=contents, encoding="utf-8")
         self.storages: dict[str, torch.Tensor] = {}
         self._stubs = stubs
         self._bytes_left = file_size
 
     def find_class(self, module: str, name: str) -> Any:
-        admitted: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("__builtin__", "set"): set,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-        }
-        if (module, name) in admitted:
-            return admitted[module, name]
-        if module == "torch" and name in _STORAGE_DTYPES:
-            return _STORAGE_DTYPES[name]
-        if f"{module}.{name}".startswith(self._stubs):
+        if (module, name) not in _ADMITTED and f"{module}.{name}".startswith(self._stubs):
             return type(name, (_Stub,), {})
-        raise UnsafePickleError(
-            f"the pickle asks for {module}.{name}; only tensors and the classes of "
-            f"{', '.join(self._stubs) or 'nothing'} are read"
-        )
+        return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
         if pid[0] == "module":  # ("module", class, source file, source text): the text is ignored

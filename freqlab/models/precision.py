@@ -10,14 +10,15 @@ from typing import Any
 import torch
 
 from freqlab.errors import ParameterError, check_name
+from freqlab.literals import Precision
 from freqlab.models.spec import Model
 
 __all__ = ["PRECISIONS", "in_precision"]
 
-PRECISIONS = ("float32", "bfloat16", "auto")
+PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "auto")
 
 
-def in_precision(model: Model, precision: str) -> Model:
+def in_precision(model: Model, precision: Precision) -> Model:
     """The same model, computing in another precision.
 
     In bfloat16 weights and activations have 8 significant bits; images are masked, and embeddings
@@ -40,18 +41,19 @@ def in_precision(model: Model, precision: str) -> Model:
     """
     check_name("precision", precision, PRECISIONS)
     is_module = isinstance(model.network, torch.nn.Module)
+    wanted: str = precision
     if precision == "auto":
         fast = is_module and model.precision == "float32" and _has_fast_bfloat16(model.device)
-        precision = "bfloat16" if fast else model.precision
-    if precision == model.precision:
+        wanted = "bfloat16" if fast else model.precision
+    if wanted == model.precision:
         return model
     if not is_module or model.precision != "float32":
         raise ParameterError(
-            f"precision={precision!r}: model {model.name!r} computes in {model.precision}, as its "
+            f"precision={wanted!r}: model {model.name!r} computes in {model.precision}, as its "
             f"file or function says; only modules of PyTorch can be brought to another"
         )
     network = _cast(model.network)
-    return dataclasses.replace(model, network=network, precision=precision, original=model)
+    return dataclasses.replace(model, network=network, precision=wanted, original=model)
 
 
 @functools.lru_cache(maxsize=4)

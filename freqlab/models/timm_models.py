@@ -163,7 +163,15 @@ def _create(name: str, n_features: int, model_args: Mapping[str, Any]) -> nn.Mod
         raise ParameterError(f"model_args={arguments!r} of {name!r}: {reason}") from error
 
 
-def _build(weights: Path, *, device: str, architecture: str, **options: Any) -> nn.Module:
+def _build(
+    weights: Path,
+    *,
+    device: str,
+    architecture: str,
+    part: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> nn.Module:
     """Build an architecture with a state dictionary, or what a folder declares it to be."""
     if weights.is_dir():
         declared = _declared(weights)["architecture"]
@@ -171,12 +179,12 @@ def _build(weights: Path, *, device: str, architecture: str, **options: Any) -> 
             raise WeightsError(
                 f"{weights} holds a network of architecture {declared!r}, not {architecture!r}"
             )
-        return _build_from_folder(weights, device=device, **options)
-    state = read_checkpoint(weights, part=options.pop("part", None))
-    model_args = dict(options.pop("model_args", None) or {})
-    return _filled(
-        create(architecture, state, weights, **{**options, **model_args}), state, weights
-    )
+        return _build_from_folder(
+            weights, device=device, part=part, model_args=model_args, **options
+        )
+    state = read_checkpoint(weights, part=part)
+    network = create(architecture, state, weights, **{**options, **(model_args or {})})
+    return _filled(network, state, weights)
 
 
 def _filled(network: Any, state: Mapping[str, torch.Tensor], source: Path) -> nn.Module:
@@ -204,13 +212,20 @@ def weights_in(folder: Path) -> Path:
     raise WeightsNotFoundError(f"{folder} holds neither {' nor '.join(_WEIGHT_FILES[::2])}")
 
 
-def _build_from_folder(weights: Path, *, device: str, **options: Any) -> nn.Module:
+def _build_from_folder(
+    weights: Path,
+    *,
+    device: str,
+    part: str | None = None,
+    model_args: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> nn.Module:
     """Build what a hub's ``config.json`` declares, with the weights beside it."""
     folder = weights if weights.is_dir() else weights.parent
     declared, file = _declared(folder), weights_in(folder)
-    state = read_checkpoint(file, part=options.pop("part", None))
-    model_args = {**declared["model_args"], **(options.pop("model_args", None) or {})}
-    network = create(declared["architecture"], state, file, **{**options, **model_args})
+    state = read_checkpoint(file, part=part)
+    arguments = {**options, **declared["model_args"], **(model_args or {})}
+    network = create(declared["architecture"], state, file, **arguments)
     return _filled(network, state, file)
 
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of
+from freqlab.attrs import names_of, with_object_text
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.selection import bands_of, with_axes
@@ -150,7 +150,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
         name: ("pair", result[name].to_numpy().astype(str).astype(object))
         for name in ("attack", "contributor_a", "contributor_b", "probe", "reference")
     }
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "score": (
                 ("score_name", "pair"),
@@ -167,6 +167,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
         },
         attrs={"model": model, "folds": folds, "seed": seed, "baselines": list(BASELINES)},
     )
+    return with_object_text(computed)
 
 
 def detection_errors(
@@ -219,7 +220,7 @@ def detection_errors(
             d_eer[s, a] = with_interval(eer[:1], eer[1:, None], level)[0]
             bpcer[s, a] = with_interval(at[0], at[1:], level)
             curve[s, a] = _curve(values[of_kind & finite], values[bona_fide & finite])
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "d_eer": (
                 ("score_name", "attack", "estimate"),
@@ -248,6 +249,7 @@ def detection_errors(
         },
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )
+    return with_object_text(computed)
 
 
 def detection_rates(

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of
+from freqlab.attrs import names_of, with_object_text
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
@@ -98,7 +98,7 @@ def thresholds(
                     f"rate; give a threshold from a larger set"
                 )
             thresholds[k], rates[k] = found[resolved[0]], allowed[resolved[0]]
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "threshold": ("model", thresholds, {"units": "cosine similarity"}),
             "fmr": ("model", rates, {"long_name": "false match rate"}),
@@ -107,6 +107,7 @@ def thresholds(
         coords={"model": np.array(names, object)},
         attrs={"fmr": fmr},
     )
+    return with_object_text(computed)
 
 
 def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import with_object_text
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
@@ -109,9 +110,10 @@ def errors(
         errors[name].attrs.update(long_name=long_name, units="1")
     errors["threshold"].attrs.update(long_name="threshold", units="cosine similarity")
     compared = "all against all" if pairs is None else "the pairs given"
-    return errors.assign_attrs(
+    errors = errors.assign_attrs(
         n_draws=n_draws, level=level, seed=seed, degradation=kind, comparisons=compared
     )
+    return with_object_text(errors)
 
 
 _LONG_NAMES = {

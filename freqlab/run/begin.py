@@ -11,22 +11,22 @@ from typing import Any
 
 from tqdm import tqdm
 
-from freqlab.bands.radial import Bands
+from freqlab.bands.radial import Bands, parse_bands, rings
 from freqlab.engine.workers import working
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces
-from freqlab.images.alignment import WHICH_FACE
 from freqlab.images.decoding import most_pixels
 from freqlab.images.templates import overhang, pixels_per_pixel, template
 from freqlab.models.callables import Embedder
-from freqlab.models.devices import resolve_device
 from freqlab.models.loading import as_model
-from freqlab.models.precision import PRECISIONS, in_precision
+from freqlab.models.precision import in_precision
 from freqlab.models.registry import built_in_names
 from freqlab.models.spec import Model
 from freqlab.run.cluster import Cluster
 from freqlab.run.context import Run
+from freqlab.run.settings import Settings
 from freqlab.store.chunks import disk_faults, place_of
+from freqlab.store.face_conflicts import check_which_face
 from freqlab.store.forgetting import finish_forgetting
 from freqlab.store.locking import locked
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
@@ -34,16 +34,30 @@ from freqlab.store.repair import repair_store
 from freqlab.store.run_store import RunStore
 from freqlab.text.shown import visible
 
-__all__ = ["begun", "check_list", "load_models", "say_what_was_done"]
+__all__ = ["begun", "check_list", "declared_bands", "load_models", "say_what_was_done"]
+
+
+def declared_bands(bands: Bands | str | None) -> Bands:
+    """Bands as a call gives them: declared, as the command line writes them, or by default.
+
+    Raises
+    ------
+    ParameterError
+        If they are none of these.
+    """
+    if bands is None:
+        return rings()
+    if isinstance(bands, str):
+        return parse_bands(bands)
+    if not isinstance(bands, Bands):
+        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    return bands
 
 
 def load_models(
     models: Sequence[str | os.PathLike[str] | Model | Embedder],
     faces: Faces,
-    *,
-    device: str,
-    upscale: bool,
-    precision: str,
+    settings: Settings,
 ) -> list[Model]:
     """Load the models of a run and see that they go with each other and with the faces.
 
@@ -55,9 +69,11 @@ def load_models(
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
     check_list("models", models, ["mobilefacenet"])
-    check_name("precision", precision, PRECISIONS)
-    loaded = [in_precision(as_model(model, device=device), precision) for model in models]
-    _check_models(loaded, faces, upscale)
+    loaded = [
+        in_precision(as_model(model, device=settings.device), settings.precision)
+        for model in models
+    ]
+    _check_models(loaded, faces, settings.upscale)
     return loaded
 
 
@@ -68,12 +84,7 @@ def begun(
     store: str | os.PathLike[str] | None,
     *,
     bands: Bands,
-    device: str,
-    batch_size: int | None,
-    keep_crops: bool | None,
-    compile: bool | str,
-    progress: bool,
-    which_face: str = "largest",
+    settings: Settings,
     repair: bool = False,
     cluster: Cluster | None = None,
 ) -> Iterator[Run]:
@@ -87,40 +98,30 @@ def begun(
     ParameterError
         If an argument is not allowed.
     StoreError
-        If another run is writing to the store, it is none, it is damaged, or the disk refuses.
+        If another run is writing to the store, it is not a store, it is damaged, or it cannot be
+        written.
     """
-    if batch_size is not None:
-        check_number("batch_size", batch_size, at_least=1, whole=True)
-    if not isinstance(compile, bool) and compile not in ("auto", "once"):
-        raise ParameterError(f"compile={compile!r} must be True, False, 'auto' or 'once'")
-    check_name("which_face", which_face, WHICH_FACE)
     most_pixels()  # says now that it is set to what it cannot be
-    device = resolve_device(device)
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
-            repair_store(url, faces, say=_say if progress else None)
+            repair_store(url, faces, say=_say if settings.progress else None)
         run_store = RunStore(url, lock=lock)
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
-            if progress:
+            if settings.progress:
                 tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
-        run_store.check_which_face(faces, which_face)
+        check_which_face(run_store.stored_faces, faces, settings.which_face)
         try:
             yield Run(
                 store=run_store,
                 faces=faces,
                 rows=run_store.add_faces(faces),
                 bands=bands,
-                batch_size=batch_size,
                 templates=tuple(dict.fromkeys(model.spec.template for model in models)),
-                keep_crops=keep_crops,
-                progress=progress,
-                device=device,
+                settings=settings,
                 workers=workers,
-                compile=compile,
                 cluster=cluster,
-                which_face=which_face,
             )
         except Exception:  # whatever comes of a store that is gone
             run_store.check_reachable()
@@ -137,7 +138,7 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
         count = run.forward_passes[model.name]
         done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
         run.say(f"{model.name} ({model.preprocessing}): {done}")
-    if run.progress:
+    if run.settings.progress:
         read, node = run.store.read, run.store.faces
         columns = {name: read(node, name)[run.rows] for name in ABOUT_PHOTOGRAPHS}
         for note in photograph_notes(columns):
@@ -160,7 +161,7 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
 
 
 def check_list(argument: str, values: Any, example: list[str]) -> None:
-    """Refuse what is not a list of at least one.
+    """Reject what is not a list of at least one item.
 
     Raises
     ------
@@ -169,7 +170,7 @@ def check_list(argument: str, values: Any, example: list[str]) -> None:
     """
     if not isinstance(values, (list, tuple)) or len(values) == 0:
         raise ParameterError(
-            f"{argument}={values!r} must be a list of at least one, as in {argument}={example}"
+            f"{argument}={values!r} must be a non-empty list, as in {argument}={example}"
         )
 
 

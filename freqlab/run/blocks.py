@@ -18,7 +18,7 @@ import sys
 import threading
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
@@ -31,13 +31,13 @@ from freqlab.engine.removals import Removals
 from freqlab.engine.workers import in_this_thread
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.faces.table import Faces
-from freqlab.models.devices import resolve_device
 from freqlab.models.loading import load_model
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
 from freqlab.run.context import Run, label_map
 from freqlab.run.embeddings import Task, embed_rows
 from freqlab.run.model_check import check_model
+from freqlab.run.settings import Settings
 from freqlab.store.chunks import is_remote, open_root
 from freqlab.store.layout import PENDING
 from freqlab.store.run_store import RunStore
@@ -66,11 +66,11 @@ class Job:
         Place, length and attributes of the store, by which a worker knows it.
     model
         Name or path of the model, or the model itself, pickled.
-    device, precision, batch_size, compile, which_face
-        As for :func:`freqlab.influence`.
+    settings
+        How the call computes.
     bands
         The bands.
-    held
+    computed
         Which of them the rows of the second of `removals` stand for ``(band,)``.
     nodes, removals
         Paths of the nodes to fill, and the sets of bands removed in each ``(removal, band)``.
@@ -81,13 +81,9 @@ class Job:
     n_faces: int
     attrs: dict[str, Any]
     model: str | bytes
-    device: str
-    precision: str
-    batch_size: int | None
-    compile: bool | str
-    which_face: str
+    settings: Settings
     bands: Bands
-    held: npt.NDArray[np.bool_]
+    computed: npt.NDArray[np.bool_]
     nodes: tuple[str, ...]
     removals: tuple[npt.NDArray[np.bool_], ...]
 
@@ -134,7 +130,7 @@ def embed_on_cluster(
     model: Model,
     tasks: list[Task],
     to_align: Rows,
-    held: npt.NDArray[np.bool_],
+    computed: npt.NDArray[np.bool_],
     rows: Rows,
 ) -> None:
     """Have the workers of a cluster align and embed rows, block by block.
@@ -148,7 +144,7 @@ def embed_on_cluster(
     """
     assert run.cluster is not None
     client = run.cluster.client
-    job = _job(run, model, tasks, held)
+    job = _job(run, model, tasks, computed)
     name = model.name
     origins: set[tuple[Any, ...]] = set()
     total = sum(len(task.pending) * len(task.removals) for task in tasks)
@@ -161,7 +157,7 @@ def embed_on_cluster(
                     origins.add(origin[1:])
                     _note_origins(tasks, origins)
             left = [
-                run.store.pending(t.node, t.pending, model.spec.template, but=rows[:0])
+                run.store.pending(t.node, t.pending, model.spec.template, retried=rows[:0])
                 for t in tasks
             ]
             rows, to_align = functools.reduce(np.union1d, left), to_align[:0]
@@ -193,7 +189,7 @@ def _n_done(run: Run, task: Task, rows: Rows) -> int:
     return int((run.store.read(task.node, "status")[rows] != PENDING).sum())
 
 
-def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_]) -> Job:
+def _job(run: Run, model: Model, tasks: list[Task], computed: npt.NDArray[np.bool_]) -> Job:
     """Everything that workers must know but the block."""
     cluster = run.cluster
     assert cluster is not None
@@ -210,13 +206,9 @@ def _job(run: Run, model: Model, tasks: list[Task], held: npt.NDArray[np.bool_])
         n_faces=run.store.n_faces,
         attrs=dict(run.store.root.attrs),
         model=_pickled(model) if text is None else text,
-        device=cluster.device,
-        precision=cluster.precision,
-        batch_size=run.batch_size,
-        compile=run.compile,
-        which_face=run.which_face,
+        settings=run.settings,
         bands=run.bands,
-        held=held,
+        computed=computed,
         nodes=tuple(task.node.path for task in tasks),
         removals=tuple(task.removals.sets.cpu().numpy().astype(bool) for task in tasks),
     )
@@ -245,7 +237,7 @@ def _results(
         client.wait_for_workers(1)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     on_gpus = any(worker.get("resources", {}).get("GPU") for worker in workers)
-    # the scheduler can make it again, where the worker that held it died
+    # the scheduler can make it again, where the worker that kept it died
     job_there = client.submit(_same, job, key=f"freqlab-job-{job.key}")
     client.replicate([job_there])  # or all blocks would first queue where it is
     blocks = (rows[block] for block in run.store.blocks(rows))
@@ -283,8 +275,8 @@ def _result_of(future: Future[Any]) -> Origin:
         result = future.result()
     except Exception as error:  # of any kind: a worker that died, a full disk, no memory
         raise FreqlabError(
-            f"a block of faces failed on the cluster, again and again: {type(error).__name__}: "
-            f"{error}. What is done is in the store; the same call goes on from there"
+            f"a block of faces failed on the cluster repeatedly: {type(error).__name__}: "
+            f"{error}. What is done is in the store; repeat the call to resume"
         ) from error
     if isinstance(result, Exception):
         raise result
@@ -342,7 +334,7 @@ def _embed_block(worker: _Worker, job: Job, block: Block) -> Origin:
         lacks = store.read_rows(node, "status", wanted) == PENDING
         tasks.append(Task(node, np.setdiff1d(wanted[lacks], lost_rows), removals))
     run.forward_passes[model.name] = 0
-    embed_rows(run, model, tasks, block.to_align, job.held, block.rows)
+    embed_rows(run, model, tasks, block.to_align, job.computed, block.rows)
     n_images = run.forward_passes[model.name]
     return Origin(n_images, model.device, run.batch_of(model), is_compiled(model))
 
@@ -354,14 +346,9 @@ def _run(job: Job, worker: _Worker, block: Block) -> Run:
         faces=block.faces,
         rows=block.face_rows,
         bands=job.bands,
-        batch_size=job.batch_size,
         templates=(worker.model.spec.template,),
-        keep_crops=None,
-        progress=False,
-        device=resolve_device(job.device),
+        settings=replace(job.settings, keep_crops=None, compile=False, progress=False),
         workers=in_this_thread(worker.alone),
-        compile=False,
-        which_face=job.which_face,
     )
 
 
@@ -375,7 +362,7 @@ class _Worker:
         self.alone = threading.Lock()
         self._labels = label_map(job.bands, self.model)
         self.removals = [Removals(self.model, sets, self._labels) for sets in job.removals]
-        self._checked, self._compile = False, job.compile
+        self._checked, self._compile = False, job.settings.compile
 
     @classmethod
     def of(cls, job: Job) -> _Worker:
@@ -446,4 +433,4 @@ def _load(job: Job) -> Model:
     """Load the model of a job."""
     if isinstance(job.model, bytes):
         return cast(Model, pickle.loads(job.model))  # noqa: S301  from the call, as all of this
-    return in_precision(load_model(job.model, device=job.device), job.precision)
+    return in_precision(load_model(job.model, device=job.settings.device), job.settings.precision)

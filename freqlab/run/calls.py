@@ -5,25 +5,35 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, check_support, parse_bands, rings
+from freqlab.bands.radial import Bands, check_support, rings
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
+from freqlab.literals import Compile, Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
-from freqlab.run.begin import begun, check_list, load_models, say_what_was_done
-from freqlab.run.cluster import connected
-from freqlab.run.context import label_map
+from freqlab.run.begin import (
+    begun,
+    check_list,
+    declared_bands,
+    load_models,
+    say_what_was_done,
+)
+from freqlab.run.cluster import Cluster, connected
+from freqlab.run.context import Run, label_map
 from freqlab.run.influence import write_influence
 from freqlab.run.passes import embed_faces
 from freqlab.run.refinement import broad_run, choose_bands
+from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence, open_run
 
 if TYPE_CHECKING:
@@ -41,14 +51,14 @@ def embed(
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
-    which_face: str = "largest",
-    precision: str = "float32",
-    compile: bool | str = "auto",
+    which_face: WhichFace = "largest",
+    precision: Precision = "float32",
+    compile: Compile = "auto",
     repair: bool = False,
     cluster: Client | str | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
-    """Embed faces untouched; what every verification figure rests on, and no band is removed.
+    """Embed faces as they are, without removing bands: the basis of all verification figures.
 
     Parameters
     ----------
@@ -69,23 +79,23 @@ compile, repair, cluster, progress
     StoreConflictError, StoreError
         As for :func:`influence`.
     """
-    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
-    names = [model.name for model in loaded]
+    settings = Settings(
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    loaded = load_models(models, faces, settings)
     with (
-        connected(
-            cluster, device=device, precision=precision, given=models, names=names
-        ) as connection,
+        _connected(cluster, models, loaded, settings) as connection,
         begun(
-            faces,
-            loaded,
-            store,
+            *(faces, loaded, store),
             bands=rings(),
-            device=device,
-            batch_size=batch_size,
-            keep_crops=keep_crops,
-            which_face=which_face,
-            compile=compile,
-            progress=progress,
+            settings=settings,
             cluster=connection,
             repair=repair,
         ) as run,
@@ -104,16 +114,16 @@ def influence(
     *,
     models: Sequence[str | os.PathLike[str] | Model | Embedder],
     bands: Bands | str | None = None,
-    sides: Sequence[str] = SIDES,
+    sides: Sequence[Side] = SIDES,
     store: str | os.PathLike[str] | None = None,
     name: str | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
-    which_face: str = "largest",
-    precision: str = "float32",
-    compile: bool | str = "auto",
+    which_face: WhichFace = "largest",
+    precision: Precision = "float32",
+    compile: Compile = "auto",
     refine: float | None = None,
     repair: bool = False,
     cluster: Client | str | None = None,
@@ -121,9 +131,10 @@ def influence(
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
 
-    Every face is aligned once, embedded once untouched by each model, and, if a pair needs it,
-    once per band with the band removed. All of it is kept in `store`; a second call, another
-    pairing, another model computes only what is missing, and a call that was stopped goes on.
+    Every face is aligned once and embedded once per model as it is. Faces that are masked in some
+    pair are also embedded once per band, with that band removed. Everything is kept in `store`, so
+    a second call, another pairing or another model computes only what is missing, and a call that
+    was interrupted resumes.
 
     Parameters
     ----------
@@ -140,20 +151,20 @@ def influence(
     sides
         Which image of the pair is masked: ``"probe"``, ``"reference"``, ``"both"``.
     store
-        Zarr group of the run; in memory if not given.
+        Zarr group of the run; kept in memory if not given.
     name
-        Of the result in the store; a short hash of what it is made of by default.
+        Name of the result in the store; by default a short hash of its inputs.
     device
         Where models run: ``"auto"``, ``"cpu"``, ``"cuda"``.
     batch_size
         Images per forward pass; by default 8 for a model on a CPU, where small batches stay in
         its caches, and 128 elsewhere.
     keep_crops
-        Whether the crops are stored; by default as the store does already, and in a new one
-        they are. Without them figures show no faces.
+        Whether the crops are stored; by default as in the existing store, and True for a new one.
+        Without crops, figures show no faces.
     upscale
-        Whether faces that are aligned already may be enlarged for a model with a larger
-        template. Enlarging adds no detail: the finest bands then hold next to nothing.
+        Whether aligned faces may be enlarged for a model with a larger template. Enlarging adds
+        no detail: the finest bands are then almost empty.
     which_face
         Which of several faces in a photograph is taken: ``"largest"``; ``"central"``, the one
         nearest to the middle; ``"only"``, none: the photograph counts as a failure. Where landmarks
@@ -166,13 +177,13 @@ def influence(
         ``attrs["precision_error"]``. A store that holds a model in one precision refuses another.
     compile
         Whether networks are compiled: ``"auto"``, with the compiled network that the user's cache
-        holds, and from two minutes of expected work on by a process of its own, beside the work;
+        holds, and from two minutes of expected work on a network compiled in a background process;
         True, before the first forward pass; False, never; ``"once"``, like ``"auto"`` without the
         cache. What is compiled is kept in the user's cache folder, with a copy of the weights,
         for later runs. The environment variable ``FREQLAB_CACHE`` names another folder, or says
-        ``off``. Embeddings differ by rounding only: a compiled network is held against the network
-        itself, to 1e-5 of unit embeddings in float32. A network that cannot be compiled goes on
-        as it is, and the run says so.
+        ``off``. Embeddings differ by rounding only: a compiled network is compared with the
+        original, to 1e-5 of unit embeddings in float32. A network that cannot be compiled is run
+        uncompiled, and the run says so.
     refine
         A tolerance of influence, to compute less: groups of four bands are removed together first,
         and the bands of a group one by one only where that moved some pair by more than the
@@ -197,7 +208,7 @@ def influence(
     -------
     xarray.Dataset
         ``influence(model, pair, side, band)``, the similarity less the similarity without the
-        band, positive where the band spoke for a match; ``similarity(model, pair)``;
+        band, positive where the band supports a match; ``similarity(model, pair)``;
         ``removed_rms(model, pair, side, band)``, the RMS contrast in grey levels that the
         removal took; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair with
         a face that could not be read or found is NaN, and so is a band that holds no
@@ -214,33 +225,30 @@ def influence(
         If another run is writing to the store, it is no store, it is damaged, or cannot be
         written.
     """
-    bands = rings() if bands is None else bands
-    bands = parse_bands(bands) if isinstance(bands, str) else bands
-    if not isinstance(bands, Bands):
-        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    bands = declared_bands(bands)
     positions = check_pairs(faces, pairs)
     _check_arguments(sides, name)
     if refine is not None:
         check_number("refine", refine, at_least=0)
-    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    settings = Settings(
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=compile,
+        progress=progress,
+    )
+    loaded = load_models(models, faces, settings)
     check_support(bands, [label_map(bands, model) for model in loaded])
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
-    names = [model.name for model in loaded]
     with (
-        connected(
-            cluster, device=device, precision=precision, given=models, names=names
-        ) as connection,
+        _connected(cluster, models, loaded, settings) as connection,
         begun(
-            faces,
-            loaded,
-            store,
+            *(faces, loaded, store),
             bands=bands,
-            device=device,
-            batch_size=batch_size,
-            keep_crops=keep_crops,
-            which_face=which_face,
-            compile=compile,
-            progress=progress,
+            settings=settings,
             cluster=connection,
             repair=repair,
         ) as run,
@@ -259,20 +267,40 @@ def influence(
         failed = run.failed()
         name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
 
-    url = run.store.url
-    result = open_influence(url, name)
+    result = open_influence(run.store.url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
     result.attrs["failures_to_acquire"] = int(failed.sum())
     say_what_was_done(run, loaded, with_bands=True)
+    _say_result(run, result, failed, positions)
+    return result
+
+
+def _connected(
+    cluster: Client | str | None,
+    given: Sequence[object],
+    loaded: Sequence[Model],
+    settings: Settings,
+) -> AbstractContextManager[Cluster | None]:
+    """Connect to the cluster of a call, if it names one."""
+    names = [model.name for model in loaded]
+    return connected(cluster, device=settings.device, given=given, names=names)
+
+
+def _say_result(
+    run: Run,
+    result: xr.Dataset,
+    failed: npt.NDArray[np.bool_],
+    positions: npt.NDArray[np.int32],
+) -> None:
+    """Say how large a result is, what failed, and where it lies."""
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if failed.any():
         n_lost = int(failed[positions].any(axis=1).sum())
         text += f"; failures to acquire: {failed.sum():,} faces, {n_lost:,} pairs are NaN"
-    run.say(f"{text}; result {result.attrs['name']!r} in {url}")
-    return result
+    run.say(f"{text}; result {result.attrs['name']!r} in {run.store.url}")
 
 
-def _check_arguments(sides: Sequence[str], name: str | None) -> None:
+def _check_arguments(sides: Sequence[Side], name: str | None) -> None:
     check_list("sides", sides, ["probe"])
     for side in sides:
         check_name("side", side, SIDES)
@@ -284,6 +312,6 @@ def _check_arguments(sides: Sequence[str], name: str | None) -> None:
         )
 
 
-def _masked_columns(sides: Sequence[str]) -> list[int]:
+def _masked_columns(sides: Sequence[Side]) -> list[int]:
     """Columns (probe, reference) of a pair whose image is masked on some side."""
     return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]

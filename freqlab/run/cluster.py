@@ -38,15 +38,12 @@ class Cluster:
     ----------
     device
         As the call was given it: ``"auto"`` is what each worker finds.
-    precision
-        In which networks compute.
     texts
         Name or path by which a model was asked for, per model; workers load it themselves. A
         model that is not here is sent to them.
     """
 
     device: str
-    precision: str
     texts: Mapping[str, str]
     _client: Client | None
     _n_local: int | None
@@ -72,7 +69,6 @@ def connected(
     cluster: object,
     *,
     device: str,
-    precision: str,
     given: Sequence[object],
     names: Sequence[str],
 ) -> Iterator[Cluster | None]:
@@ -82,7 +78,7 @@ def connected(
     ----------
     cluster
         A ``distributed.Client``, an address, a scheduler file, ``"local"``, ``"local:2"``.
-    device, precision
+    device
         As for :class:`Cluster`.
     given, names
         The models as they were asked for, and their names.
@@ -104,15 +100,15 @@ def connected(
     }
     distributed = _distributed()
     if isinstance(cluster, distributed.Client):
-        yield Cluster(device, precision, texts, cluster, None)
+        yield Cluster(device, texts, cluster, None)
         return
     local = re.fullmatch(r"local(?::([1-9]\d*))?", cluster) if isinstance(cluster, str) else None
     with contextlib.ExitStack() as started:
         if local:
             n_workers = None if local[1] is None else int(local[1])
-            yield Cluster(device, precision, texts, None, n_workers, started)
+            yield Cluster(device, texts, None, n_workers, started)
         elif isinstance(cluster, str) and re.fullmatch(r".+\.json|(?!local:).*[^:]:\d+", cluster):
-            yield Cluster(device, precision, texts, _connect(cluster, started), None)
+            yield Cluster(device, texts, _connect(cluster, started), None)
         else:
             raise ParameterError(f"cluster={cluster!r} must be {_ALLOWED}")
 

@@ -1,4 +1,4 @@
-"""What the stages of one run share."""
+"""What the steps of one run share."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from freqlab.faces.table import Faces
 from freqlab.images.degradation import Degradation
 from freqlab.models.spec import Model
 from freqlab.run.cluster import Cluster
+from freqlab.run.settings import Settings
 from freqlab.store.run_store import RunStore
 from freqlab.text.shown import one_line, visible
 
@@ -39,26 +40,14 @@ class Run:
         Their rows in the store ``(face,)``.
     bands
         The bands.
-    batch_size
-        Images per forward pass; None for as many as suit a model's device.
     templates
         Names of the templates of its models.
-    keep_crops
-        Whether crops are stored; None for as the store does, and for yes in a new one.
-    progress
-        Whether to write bars and messages to standard error.
-    device
-        Where the face detector runs.
+    settings
+        How it computes.
     workers
         The threads that do the work.
-    compile
-        Whether networks are compiled: ``True``, ``False``, ``"auto"`` where that pays, or
-        ``"once"``, likewise but not kept for later runs.
     cluster
         Where blocks are embedded, if not by `workers`.
-    which_face
-        Which of several faces in a photograph is taken, one of
-        :data:`freqlab.images.alignment.WHICH_FACE`.
     forward_passes
         Images embedded so far, per model.
     band_nodes
@@ -69,15 +58,10 @@ class Run:
     faces: Faces
     rows: npt.NDArray[np.int64]
     bands: Bands
-    batch_size: int | None
     templates: tuple[str, ...]
-    keep_crops: bool | None
-    progress: bool
-    device: str
+    settings: Settings
     workers: Workers
-    compile: bool | str = "auto"
     cluster: Cluster | None = None
-    which_face: str = "largest"
     forward_passes: dict[str, int] = field(default_factory=dict)
     band_nodes: dict[str, str] = field(default_factory=dict)
 
@@ -116,7 +100,7 @@ class Run:
 
     def batch_of(self, model: Model) -> int:
         """Images per forward pass of a model."""
-        return self.batch_size or default_batch_size(model.device, model.precision)
+        return self.settings.batch_size or default_batch_size(model.device, model.precision)
 
     def failed(self) -> npt.NDArray[np.bool_]:
         """Whether a face could not be read, found or cut out for one of the templates ``(n,)``."""
@@ -125,18 +109,23 @@ class Run:
 
     def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
         """Make a progress bar; it shows itself after half a second."""
+        shown = self.settings.progress
         return tqdm(
-            total=total, desc=one_line(text), unit=unit, delay=0.5, disable=not self.progress
+            total=total,
+            desc=one_line(text),
+            unit=unit,
+            delay=0.5,
+            disable=not shown,
         )
 
     def say(self, text: str) -> None:
         """Write a line to standard error, past the bars."""
-        if self.progress:
+        if self.settings.progress:
             tqdm.write(visible(text), file=sys.stderr)
 
     def note_once(self, text: str) -> None:
         """Write a note, unless this process wrote the same one before."""
-        if self.progress and text not in _NOTED:
+        if self.settings.progress and text not in _NOTED:
             _NOTED.add(text)
             self.say(f"note: {text}")
 

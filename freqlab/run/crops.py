@@ -22,9 +22,11 @@ from freqlab.images.alignment import cut, detect_faces
 from freqlab.images.decoding import Photograph
 from freqlab.images.plausibility import implausible_landmarks
 from freqlab.images.templates import Template, template
+from freqlab.models.devices import resolve_device
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
 from freqlab.store.columns import equal_values
+from freqlab.store.face_conflicts import file_stamp
 from freqlab.store.layout import (
     BAD_LANDMARKS,
     DONE,
@@ -40,7 +42,6 @@ from freqlab.store.layout import (
     UNREADABLE,
     Column,
 )
-from freqlab.store.run_store import file_stamp
 from freqlab.system.room import PHOTOGRAPHS
 
 __all__ = ["Crops", "align_rows", "check_any_usable", "read_crops", "rows_to_align"]
@@ -76,7 +77,7 @@ def rows_to_align(run: Run, to: Template) -> Rows:
     wanted |= given & np.isin(status, (IMPLAUSIBLE, SEVERAL_FACES))
     if to.cut_by != "box":
         wanted |= given & np.isin(status, (NO_FACE, BAD_LANDMARKS))
-    if run.which_face != "only":
+    if run.settings.which_face != "only":
         wanted |= status == SEVERAL_FACES
     return np.unique(run.rows[wanted])
 
@@ -166,7 +167,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
     Returns
     -------
     rows : numpy.ndarray
-        Those of `rows` whose crop could be had; a photograph that is gone by now is left out
+        Those of `rows` whose crop was available; a photograph that is gone by now is left out
         and recorded so.
     crops : numpy.ndarray
         ``(n, height, width, 3)``; float32 where one of them is degraded without rounding.
@@ -219,7 +220,7 @@ def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
 def _crops_node(run: Run, to: Template) -> zarr.Group:
     """The node of a template's crops; whether it keeps them is settled when it is created."""
     store, path = run.store, f"crops/{to.name}"
-    keep = run.keep_crops
+    keep = run.settings.keep_crops
     if keep is None:
         known = store.root.get(path)
         keep = known is None or bool(json.loads(str(known.attrs["identity"]))["keep_crops"])
@@ -396,7 +397,7 @@ def _cut_images(
             known["image_note"][k] = _joined(known["image_note"][k], f"landmarks: {fault}")
             continue
         if np.isnan(needed).any() or (far and np.isnan(landmarks[k]).any()):
-            among = run.which_face == "only" and known["faces_found"][k] > 1
+            among = run.settings.which_face == "only" and known["faces_found"][k] > 1
             status[k] = SEVERAL_FACES if among else NO_FACE
             if among:
                 note = f"faces: {known['faces_found'][k]} were found"
@@ -446,12 +447,12 @@ def _places(
         found = detect_faces(
             [group[k].pixels for k in missing],
             near=_scaled(landmarks[missing], 1 / by),
-            which_face=run.which_face,
-            device=run.device,
+            which_face=run.settings.which_face,
+            device=resolve_device(run.settings.device),
         )
         boxes[missing] = _scaled(found.boxes, by[:, 0])
         known["faces_found"][missing] = found.counts
-        known["which_face"][missing] = np.where(unknown, run.which_face, "")
+        known["which_face"][missing] = np.where(unknown, run.settings.which_face, "")
         points = _scaled(found.landmarks, by)
         landmarks[missing] = np.where(unknown[:, None, None], points, landmarks[missing])
     return landmarks, boxes

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import zarr
+from tqdm import tqdm
 
 from freqlab.attrs import to_json
 from freqlab.engine.compilation import (
@@ -44,19 +45,24 @@ def embed_rows(
     model: Model,
     tasks: list[Task],
     to_align: npt.NDArray[np.int64],
-    held: npt.NDArray[np.bool_],
+    computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
 ) -> Model:
     """Align those of `rows` that are `to_align`, and embed what is pending of them.
 
-    `held` says which bands the removals of the banded node stand for. Returns the model as it was
-    in the end, compiled or not.
+    `computed` ``(band,)`` marks the bands that the removals of the banded node stand for. Returns
+    the model as it was in the end, compiled or not.
     """
-    work = _Embedding(run, model, tasks, to_align, held)
-    try:
-        return work.work_through(rows)
-    finally:
-        work.end_compiling()
+    total = sum(len(task.pending) * len(task.removals) for task in tasks)
+    with (
+        run.bar("aligning faces", len(to_align), "face") as faces_bar,
+        run.bar(f"{model.name}: forward passes", total, "img") as passes_bar,
+    ):
+        work = _Embedding(run, model, tasks, to_align, computed, faces_bar, passes_bar)
+        try:
+            return work.work_through(rows)
+        finally:
+            work.end_compiling()
 
 
 def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
@@ -98,40 +104,38 @@ class _Embedding:
         model: Model,
         tasks: list[Task],
         to_align: npt.NDArray[np.int64],
-        held: npt.NDArray[np.bool_],
+        computed: npt.NDArray[np.bool_],
+        faces_bar: tqdm[Any],
+        passes_bar: tqdm[Any],
     ) -> None:
         self._run, self._model, self._tasks = run, model, tasks
-        self._to_align, self._held = to_align, held
+        self._to_align, self._computed = to_align, computed
+        self._faces_bar, self._passes_bar = faces_bar, passes_bar
+        self._total = sum(len(task.pending) * len(task.removals) for task in tasks)
         self._batch_size = run.batch_of(model)
         self._compilation: Compilation | None = None
-        self._may_compile = run.compile in ("auto", "once")
+        self._may_compile = run.settings.compile in ("auto", "once")
         self._began, self._done = time.monotonic(), 0
 
     def work_through(self, rows: npt.NDArray[np.int64]) -> Model:
         """Align and embed all that is pending of these rows; return the model that did it last."""
-        run, name = self._run, self._model.name
-        self._total = sum(len(task.pending) * len(task.removals) for task in self._tasks)
+        run = self._run
         blocks = iter([rows[block] for block in run.store.blocks(rows)])
         n_ahead = run.workers.n + 1
         preparing: deque[tuple[npt.NDArray[np.int64], Future[Any]]] = deque()
         embedding: deque[_InFlight] = deque()
-        with (
-            run.bar("aligning faces", len(self._to_align), "face") as faces_bar,
-            run.bar(f"{name}: forward passes", self._total, "img") as bar,
-        ):
-            self._bar = bar
-            self._begin_compiled()
-            while True:
-                for block in itertools.islice(blocks, n_ahead - len(preparing)):
-                    preparing.append((block, run.workers.prepare(self._prepare, block)))
-                if preparing and len(embedding) < n_ahead * len(self._tasks):
-                    block, prepared = preparing.popleft()
-                    embedding.extend(self._begin(block, *prepared.result()))
-                    faces_bar.update(len(np.intersect1d(block, self._to_align)))
-                elif embedding:
-                    self._finish(embedding.popleft())
-                else:
-                    break
+        self._begin_compiled()
+        while True:
+            for block in itertools.islice(blocks, n_ahead - len(preparing)):
+                preparing.append((block, run.workers.prepare(self._prepare, block)))
+            if preparing and len(embedding) < n_ahead * len(self._tasks):
+                block, prepared = preparing.popleft()
+                embedding.extend(self._begin(block, *prepared.result()))
+                self._faces_bar.update(len(np.intersect1d(block, self._to_align)))
+            elif embedding:
+                self._finish(embedding.popleft())
+            else:
+                break
         return self._model
 
     def _prepare(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Crops]:
@@ -160,7 +164,7 @@ class _Embedding:
             chosen = np.isin(rows, task.pending)
             n_lost = len(np.intersect1d(block, task.pending)) - int(chosen.sum())
             self._total -= n_lost * len(task.removals)
-            self._bar.total = self._total
+            self._passes_bar.total = self._total
             if not chosen.any():
                 continue
             parts = block_parts(
@@ -180,7 +184,7 @@ class _Embedding:
             results.append(result.result())
             self._run.forward_passes[self._model.name] += part.n_images
             self._done += part.n_images
-            self._bar.update(part.n_images)
+            self._passes_bar.update(part.n_images)
         batch_size = min(result.batch_size for result in results)
         if batch_size < self._batch_size:
             name = self._model.name
@@ -196,8 +200,8 @@ class _Embedding:
         values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
         if "removed_rms" in work.task.node:
             values = {
-                "embedding": _spread(embeddings, self._held),
-                "removed_rms": _spread(removed, self._held),
+                "embedding": _spread(embeddings, self._computed),
+                "removed_rms": _spread(removed, self._computed),
             }
         values["batch_size"] = np.full(len(work.rows), batch_size, np.int32)
         done = np.full(len(work.rows), DONE, np.int8)
@@ -219,14 +223,14 @@ class _Embedding:
             "threads": workers.threads_of(model),
             "streams": workers.streams_of(model),
         }
-        if run.compile is True:
+        if run.settings.compile is True:
             try:  # nothing else runs yet; where the network runs, its threads are as they will be
                 self._model = workers.submit_for(
                     model, functools.partial(compiled, **given), model
                 ).result()
             except ModelError as error:
-                run.say(f"note: {error}; it goes on uncompiled")
-        elif run.compile == "auto" and self._total >= WORTH_LOADING:
+                run.say(f"note: {error}; it runs uncompiled")
+        elif run.settings.compile == "auto" and self._total >= WORTH_LOADING:
             found = workers.submit_for(model, functools.partial(from_cache, **given), model)
             self._model = found.result() or model
 
@@ -242,14 +246,16 @@ class _Embedding:
                 batch_size=self._batch_size,
                 threads=workers.threads_of(model),
                 streams=workers.streams_of(model),
-                keep=run.compile == "auto",
+                keep=run.settings.compile == "auto",
             )
         except ModelError as error:
-            run.note_once(f"{error}; it goes on uncompiled")
+            run.note_once(f"{error}; it runs uncompiled")
             return
         kept = self._compilation.kept_in
         where = f"; it is kept for later runs in {kept}" if kept else ""
-        run.say(f"{model.name}: compiling the network beside the work, about half a minute{where}")
+        run.say(
+            f"{model.name}: compiling the network in the background, about half a minute{where}"
+        )
 
     def end_compiling(self) -> None:
         """Stop compiling what no later run could use; what goes to the cache is finished."""
@@ -266,11 +272,11 @@ class _Embedding:
             load = self._run.workers.submit_for(self._model, compilation.result)
             self._model = load.result()
         except ModelError as error:
-            self._run.note_once(f"{error}; it goes on uncompiled")
+            self._run.note_once(f"{error}; it runs uncompiled")
 
 
-def _spread(values: npt.NDArray[np.float32], held: npt.NDArray[np.bool_]) -> Any:
-    """Put the values of the bands a model has into the axis of all bands; NaN elsewhere."""
-    spread = np.full((len(values), len(held), *values.shape[2:]), np.nan, np.float32)
-    spread[:, held] = values
+def _spread(values: npt.NDArray[np.float32], computed: npt.NDArray[np.bool_]) -> Any:
+    """Put the values of the bands that were computed into the axis of all bands; NaN elsewhere."""
+    spread = np.full((len(values), len(computed), *values.shape[2:]), np.nan, np.float32)
+    spread[:, computed] = values
     return spread

@@ -20,6 +20,7 @@ from freqlab.bands.radial import Bands
 from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both
 from freqlab.engine.workers import Workers
 from freqlab.images.alignment import WHICH_FACE
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
 from freqlab.run.refinement import Refinement, measure_refinement
@@ -63,7 +64,7 @@ def write_influence(
     models: Sequence[Model],
     pairs: pd.DataFrame,
     positions: npt.NDArray[np.int32],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     name: str | None,
     refinement: Refinement | None = None,
 ) -> str:
@@ -73,8 +74,8 @@ def write_influence(
     identity = _identity(run, models, sides, columns)
     if refinement is not None:
         identity["refine"] = refinement.tolerance
-    if run.which_face != WHICH_FACE[0]:  # which older results do not name
-        identity["which_face"] = run.which_face
+    if run.settings.which_face != WHICH_FACE[0]:  # which older results do not name
+        identity["which_face"] = run.settings.which_face
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     path = f"influence/{name}"
@@ -86,7 +87,7 @@ def write_influence(
         batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
         face_set=run.faces.name,
         credit=run.faces.credit,
-        which_face=run.which_face,
+        which_face=run.settings.which_face,
     )
     errors = {model.name: _precision_error(run, model) for model in models}
     if any(errors.values()):
@@ -169,7 +170,7 @@ def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str,
 def _identity(
     run: Run,
     models: Sequence[Model],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, Any]:
     """What a result depends on. Thresholds depend on the faces, in whatever order."""
@@ -210,7 +211,7 @@ def _write_axes(
     group: zarr.Group,
     models: Sequence[Model],
     bands: Bands,
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> None:
     """Write all coordinates of a result."""
@@ -247,7 +248,7 @@ def _pair_up(
     m: int,
     model: Model,
     rows: npt.NDArray[np.int32],
-    sides: tuple[str, ...],
+    sides: tuple[Side, ...],
 ) -> None:
     """Take dot products and write, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
@@ -259,8 +260,8 @@ def _pair_up(
         threadpool_limits(1, user_api="blas"),
     ):
         for start in range(0, rows.shape[1], step):
-            work = _Step(rows[:, start : start + step], node["intact/embedding"], sides)
-            work.compute(banded, run.workers, bar.update)
+            work = _Step(rows[:, start : start + step], node["intact/embedding"], banded, sides)
+            work.compute(run.workers, bar.update)
             for earlier in written:
                 earlier.result()
             written = [run.workers.prepare(work.write, group, m, start)]
@@ -282,31 +283,24 @@ class _Step:
     needs but the untouched embeddings of the others; so every embedding is read once.
     """
 
-    def __init__(self, rows: npt.NDArray[np.int32], intact: Any, sides: tuple[str, ...]) -> None:
+    def __init__(
+        self, rows: npt.NDArray[np.int32], intact: Any, banded: Any, sides: tuple[Side, ...]
+    ) -> None:
         self._rows, self._sides = rows, sides
+        self._embedding, self._removed_rms = banded["embedding"], banded["removed_rms"]
         members, positions = np.unique(rows, return_inverse=True)
         self._positions = positions.reshape(rows.shape)
         self._intact = unit_length(_read(intact, members))
-
-    def compute(
-        self,
-        banded: Any,
-        workers: Workers,
-        advance: Callable[[int], object],
-    ) -> None:
-        """Fill in all results; `advance` is called with numbers of pairs and sides done."""
-        embedding, removed_rms = banded["embedding"], banded["removed_rms"]
-        n_pairs, n_bands = self._rows.shape[1], embedding.shape[1]
+        n_pairs, n_bands = rows.shape[1], self._embedding.shape[1]
         self._similarity = np.empty(n_pairs, np.float32)
-        self._influence = np.empty((n_pairs, len(self._sides), n_bands), np.float32)
+        self._influence = np.empty((n_pairs, len(sides), n_bands), np.float32)
         self._contrast = np.empty_like(self._influence)
-        everything = np.arange(n_pairs)
+
+    def compute(self, workers: Workers, advance: Callable[[int], object]) -> None:
+        """Fill in all results; `advance` is called with numbers of pairs and sides done."""
+        everything = np.arange(len(self._similarity))
         _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
-
-        def load(tile: int) -> _Masked:
-            faces = slice(tile * _TILE, (tile + 1) * _TILE)
-            return _Masked(unit_length(read(embedding, faces)), read(removed_rms, faces))
-
+        load = self._masked_faces
         for s, side in enumerate(self._sides):
             if side == "both":
                 self._both(s, functools.lru_cache(_TILES_HELD)(load), workers, advance)
@@ -341,6 +335,12 @@ class _Step:
                 workers.share(self._two, s, piece, probes, references) for piece in _pieces(pairs)
             ]
             advance(_wait(results))
+
+    def _masked_faces(self, tile: int) -> _Masked:
+        """Read the faces of a tile with each band removed."""
+        faces = slice(tile * _TILE, (tile + 1) * _TILE)
+        vectors = unit_length(read(self._embedding, faces))
+        return _Masked(vectors, read(self._removed_rms, faces))
 
     def _compare(self, at: npt.NDArray[np.int64]) -> int:
         probe, reference = (self._intact[side[at]] for side in self._positions)

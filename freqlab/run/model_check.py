@@ -60,7 +60,7 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
         raise StoreConflictError(
             f"store {store.url!r} holds embeddings of another model by the name of "
-            f"{model.name!r}: the same crop is no longer embedded alike. Nothing was "
+            f"{model.name!r}: the same crop no longer gives the same embedding. Nothing was "
             f"overwritten; use another name or store"
         )
     head = head_of(model.network, len(found))

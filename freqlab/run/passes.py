@@ -37,10 +37,10 @@ def embed_faces(
     dealt out, and the workers write them.
     """
     labels = label_map(run.bands, model)
-    held = np.isin(np.arange(len(run.bands)), labels)
+    computed = np.isin(np.arange(len(run.bands)), labels)
     if chosen is not None and chosen.all():
         chosen = None
-    held &= True if chosen is None else chosen
+    computed &= True if chosen is None else chosen
     to_align = rows_to_align(run, model.template)
     check_chunks(run.store.crops(model.spec.template), run.rows)
     if len(to_align):  # faces that do not go with the call are found before anything is written
@@ -48,27 +48,28 @@ def embed_faces(
         align_rows(run, first, model.template)
         to_align = np.setdiff1d(to_align, first)
     n_features = check_model(run, model, labels)
-    none, one_each = np.zeros((1, len(run.bands)), bool), np.eye(len(run.bands), dtype=bool)[held]
+    none = np.zeros((1, len(run.bands)), bool)
+    one_each = np.eye(len(run.bands), dtype=bool)[computed]
 
     def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
         check_chunks(node, rows)
-        pending = run.store.pending(node, rows, model.spec.template, but=to_align)
+        pending = run.store.pending(node, rows, model.spec.template, retried=to_align)
         return Task(node, pending, Removals(model, removals, labels))
 
     tasks = [task(intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:
         node = bands_node(run, model, n_features, chosen)
-        if held.any():
+        if computed.any():
             tasks.append(task(node, run.rows[masked], one_each))
     run.forward_passes.setdefault(model.name, 0)
     rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
     if len(rows) and run.cluster is not None:
-        embed_on_cluster(run, model, tasks, to_align, held, rows)
+        embed_on_cluster(run, model, tasks, to_align, computed, rows)
     elif len(rows):
         note_origin(run, model, tasks)  # before anything is done: nothing is pending afterwards
-        done_by = embed_rows(run, model, tasks, to_align, held, rows)
+        done_by = embed_rows(run, model, tasks, to_align, computed, rows)
         if is_compiled(done_by):
             note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
-        measure_precision(run, model, node, held, run.rows[masked])
+        measure_precision(run, model, node, computed, run.rows[masked])

@@ -1,4 +1,4 @@
-"""What a run would compute, store and take, before it is begun."""
+"""What a run would compute, store and take, estimated before it begins."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from freqlab.bands.radial import Bands, check_support, parse_bands, rings
+from freqlab.bands.radial import Bands, check_support
 from freqlab.engine.pairing import SIDES
 from freqlab.engine.removals import Removals, block_parts
-from freqlab.errors import ParameterError, check_number
+from freqlab.errors import check_number
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
+from freqlab.literals import Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
-from freqlab.run.begin import begun, load_models
+from freqlab.run.begin import begun, declared_bands, load_models
 from freqlab.run.context import Run, label_map
 from freqlab.run.crops import align_rows, rows_to_align
+from freqlab.run.settings import Settings
 from freqlab.store import journal
 from freqlab.store.chunks import open_root_if_there
 from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES
@@ -33,7 +35,7 @@ from freqlab.store.run_store import node_name
 __all__ = ["ModelPlan", "Plan", "plan"]
 
 MANY = 10_000_000
-"""Faces of the large run that a plan tells of."""
+"""Number of faces of the large run for which a plan gives figures."""
 
 _BLOCK = 32  # faces per block of a new store
 _SAMPLE = 8  # faces that are aligned to see how long that takes
@@ -42,7 +44,7 @@ _FACE_BYTES = 200  # of a face's names, landmarks, digests and status
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What a run would ask of one model.
+    """What a run would compute for one model.
 
     Parameters
     ----------
@@ -166,18 +168,18 @@ def plan(
     *,
     models: Sequence[str | os.PathLike[str] | Model | Embedder],
     bands: Bands | str | None = None,
-    sides: Sequence[str] = SIDES,
+    sides: Sequence[Side] = SIDES,
     store: str | os.PathLike[str] | None = None,
     device: str = "auto",
     batch_size: int | None = None,
     keep_crops: bool | None = None,
     upscale: bool = False,
-    which_face: str = "largest",
-    precision: str = "float32",
+    which_face: WhichFace = "largest",
+    precision: Precision = "float32",
     workers: int | None = None,
     calibrate: float = 1.0,
 ) -> Plan:
-    """Foretell what :func:`freqlab.influence` would compute, store and take; nothing is written.
+    """Estimate what :func:`freqlab.influence` would compute, store and take; nothing is written.
 
     Forward passes are exact, but for faces that turn out not to be readable or found. Faces that
     failed before are not counted. Bytes are those of the arrays before compression, which makes
@@ -205,14 +207,21 @@ def plan(
     StoreError
         If `store` is a file, or a folder of something else.
     """
-    bands = rings() if bands is None else bands
-    bands = parse_bands(bands) if isinstance(bands, str) else bands
-    if not isinstance(bands, Bands):
-        raise ParameterError(f"bands={bands!r} must be Bands, as fl.rings gives, or text")
+    bands = declared_bands(bands)
     if workers is not None:
         check_number("workers", workers, at_least=1, whole=True)
     check_number("calibrate", calibrate, at_least=0)
-    loaded = load_models(models, faces, device=device, upscale=upscale, precision=precision)
+    settings = Settings(
+        device=device,
+        batch_size=batch_size,
+        keep_crops=keep_crops,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        compile=False,
+        progress=False,
+    )
+    loaded = load_models(models, faces, settings)
     masked = None
     if pairs is not None:
         masked = np.zeros(len(faces), bool)
@@ -223,18 +232,7 @@ def plan(
                 masked[positions[:, column]] = True
     found = _Found(store, faces)
     sample = faces.select(range(min(len(faces), _SAMPLE)))
-    with begun(
-        sample,
-        loaded,
-        None,
-        bands=bands,
-        device=device,
-        batch_size=batch_size,
-        keep_crops=keep_crops,
-        which_face=which_face,
-        compile=False,
-        progress=False,
-    ) as run:
+    with begun(sample, loaded, None, bands=bands, settings=settings) as run:
         plans: list[ModelPlan] = []
         stored = {"faces": _FACE_BYTES * found.n_new, "crops": 0, "embeddings": 0, "influence": 0}
         aligned: set[str] = set()
@@ -319,7 +317,7 @@ class _Measured(NamedTuple):
     crop_bytes: float
 
 
-def _measure(run: Run, model: Model, held: npt.NDArray[np.bool_], seconds: float) -> _Measured:
+def _measure(run: Run, model: Model, computed: npt.NDArray[np.bool_], seconds: float) -> _Measured:
     """Align a few faces, and embed one of them for so many seconds, on all workers at once."""
     template = model.template
     raw = float(3 * template.size[0] * template.size[1])
@@ -339,7 +337,7 @@ def _measure(run: Run, model: Model, held: npt.NDArray[np.bool_], seconds: float
             if "crop" in node and len(cut):
                 crop_bytes = node["crop"].nbytes_stored() / len(rows)
     labels, batch = label_map(run.bands, model), run.batch_of(model)
-    one_each = np.eye(len(run.bands), dtype=bool)[held]
+    one_each = np.eye(len(run.bands), dtype=bool)[computed]
     if not len(one_each):
         one_each = np.zeros((1, len(run.bands)), bool)
     sets = np.resize(one_each, (batch, len(run.bands)))
@@ -372,17 +370,17 @@ def _plan_model(
     Embeddings are stored as they are, whole blocks at a time.
     """
     name, n_all = model.spec.template, len(run.bands)
-    held = np.isin(np.arange(n_all), label_map(run.bands, model))
-    measured = _measure(run, model, held, calibrate)
+    computed = np.isin(np.arange(n_all), label_map(run.bands, model))
+    measured = _measure(run, model, computed, calibrate)
     crops = found.status(f"crops/{name}")
-    tried_again = () if run.which_face == "only" else (SEVERAL_FACES,)
+    tried_again = () if run.settings.which_face == "only" else (SEVERAL_FACES,)
     usable = ~np.isin(crops, sorted(set(FAILED) - set(tried_again)))
-    path, n_bands = f"embeddings/{node_name(model.name)}", int(held.sum())
+    path, n_bands = f"embeddings/{node_name(model.name)}", int(computed.sum())
     intact = found.status(f"{path}/intact") == DONE
     banded = found.status(f"{path}/{run.bands.key}") == DONE
     wanted = usable & (masked if masked is not None else np.zeros_like(usable))
     n_to_align = 0 if name in aligned else int((usable & (crops != DONE)).sum())
-    crop_bytes = measured.crop_bytes if found.keeps_crops(name, run.keep_crops) else 0.0
+    crop_bytes = measured.crop_bytes if found.keeps_crops(name, run.settings.keep_crops) else 0.0
     vector, of_bands = 4 * measured.n_features, 4 * n_all * (measured.n_features + 1)
     blocks = found.new_blocks(intact, usable), found.new_blocks(banded, wanted)
     in_embeddings = found.block_size * (vector * blocks[0] + of_bands * blocks[1])

@@ -24,7 +24,7 @@ def measure_precision(
     run: Run,
     model: Model,
     node: zarr.Group,
-    held: npt.NDArray[np.bool_],
+    computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
 ) -> None:
     """Hold the influence of a model in lower precision against float32, once per node.
@@ -35,7 +35,7 @@ def measure_precision(
     """
     from scipy.stats import spearmanr
 
-    if "precision_error" in node.attrs or model.original is None or held.sum() < 2:
+    if "precision_error" in node.attrs or model.original is None or computed.sum() < 2:
         return
     rows = np.unique(rows)
     rows = rows[run.store.read(node, "status")[rows] == DONE]
@@ -45,7 +45,7 @@ def measure_precision(
     sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
     profiles = []
     for which in (model.original, model):
-        found = embed_sample(run, which, sample, held)
+        found = embed_sample(run, which, sample, computed)
         probe, reference = np.array(list(itertools.permutations(range(len(found.rows)), 2))).T
         of_pair = (found.intact[probe], found.removed[probe])
         partner = (found.intact[reference], found.removed[reference])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.engine.pairing import pair_influence
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.context import Run, label_map
 from freqlab.run.samples import embed_sample
@@ -71,7 +72,7 @@ def measure_refinement(
     models: Sequence[Model],
     refinement: Refinement,
     positions: npt.NDArray[np.int32],
-    sides: Sequence[str],
+    sides: Sequence[Side],
 ) -> None:
     """Compute the bands that were left out on a sample of pairs, and note what they move.
 

@@ -19,7 +19,7 @@ class Sample(NamedTuple):
     """Faces embedded apart from the run's own."""
 
     rows: npt.NDArray[np.int64]
-    """Those that could be had: a photograph may be gone by now ``(face,)``."""
+    """Those whose crops were available: a photograph may be gone by now ``(face,)``."""
     intact: npt.NDArray[np.float32]
     """``(face, feature)``."""
     removed: npt.NDArray[np.float32]

@@ -16,11 +16,13 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
+from freqlab.attrs import with_object_text
 from freqlab.bands import spectrum
 from freqlab.bands.radial import DC
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
+from freqlab.literals import Domain
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.saliency.freqrise import plane_weights
@@ -37,10 +39,9 @@ from freqlab.store.cache import Arrays, digest_of, kept
 
 __all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "windowed"]
 
-DOMAINS = ("bands", "frequency", "space")
+DOMAINS: tuple[Domain, ...] = ("bands", "frequency", "space")
 """What is deleted: whole bands, cells of coefficients, cells of pixels."""
 
-_SIMILARITY = "cosine similarity"
 _PRIOR = {"bands": "low first", "frequency": "low first", "space": "centre first"}
 
 Floats = npt.NDArray[np.float64]
@@ -75,7 +76,7 @@ def curves(
     model: Model,
     explanations: Mapping[str, xr.DataArray],
     *,
-    domain: str,
+    domain: Domain,
     side: str = "probe",
     fmr: float = 1e-3,
     cell: int | None = None,
@@ -179,7 +180,7 @@ def curves(
     same = (orders == orders[:, :1]).all(axis=-1)
     dims = ("model", "pair", "side", "protocol", "order", "step")
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "similarity": (
                 dims,
@@ -207,9 +208,10 @@ def curves(
             "store": str(sets.data.attrs["store"]),
         },
     )
+    return with_object_text(computed)
 
 
-def _units(images: PairImages, domain: str, cell: int | None) -> npt.NDArray[np.int64]:
+def _units(images: PairImages, domain: Domain, cell: int | None) -> npt.NDArray[np.int64]:
     """Number of the unit of each pixel or coefficient, negative where it is never removed."""
     height, width = images.sets.model.template.size
     if domain == "space":
@@ -224,7 +226,11 @@ def _units(images: PairImages, domain: str, cell: int | None) -> npt.NDArray[np.
 
 
 def _per_unit(
-    name: str, values: xr.DataArray, images: PairImages, domain: str, units: npt.NDArray[np.int64]
+    name: str,
+    values: xr.DataArray,
+    images: PairImages,
+    domain: Domain,
+    units: npt.NDArray[np.int64],
 ) -> Floats:
     """Mean of a map over each unit ``(pair, unit)``."""
     dims = {"bands": ("pair", "band"), "frequency": ("pair", "ky", "kx")}.get(
@@ -249,7 +255,7 @@ def _per_unit(
 
 def _orders(
     images: PairImages,
-    domain: str,
+    domain: Domain,
     units: npt.NDArray[np.int64],
     values: list[Floats],
     chance: list[npt.NDArray[np.int64]],
@@ -285,7 +291,7 @@ def _orders(
 def _embed(
     images: PairImages,
     face: int,
-    domain: str,
+    domain: Domain,
     units: npt.NDArray[np.int64],
     removed: npt.NDArray[np.bool_],
     batch_size: int | None,
@@ -383,7 +389,7 @@ def agreement(
         ],
         axis=1,
     )
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "agreement": (
                 ("kind", "explanation", "other", "estimate"),
@@ -399,3 +405,4 @@ def agreement(
         },
         attrs={"n_draws": n_draws, "level": level, "n_pairs": len(stacked)},
     )
+    return with_object_text(computed)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
+from freqlab.attrs import with_object_text
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name
@@ -159,7 +160,7 @@ def _dataset(
     for name, (long_name, units) in _PLANE.items():
         if name in found:
             found[name].attrs.update(long_name=long_name, units=units)
-    return found
+    return with_object_text(found)
 
 
 def _estimates(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of
+from freqlab.attrs import names_of, with_object_text
 from freqlab.errors import ParameterError, check_name
 from freqlab.faithfulness.deletion import deletion_errors
 from freqlab.faithfulness.games import complexity
@@ -92,7 +92,7 @@ def compare_explanations(
             domains.append(domain)
     axes = ("explanation", "comparison", "protocol", "measure")
     first = next(iter(curves.values()))
-    return xr.Dataset(
+    computed = xr.Dataset(
         {
             "area": ((*axes, "estimate"), np.stack(found["area"])),
             "random_area": ((*axes, "estimate"), np.stack(found["random_area"])),
@@ -115,6 +115,7 @@ def compare_explanations(
         },
         attrs={"n_pairs": first.sizes["pair"], "fmr": first.attrs["fmr"], "level": level},
     )
+    return with_object_text(computed)
 
 
 def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> pd.DataFrame:

@@ -40,8 +40,8 @@ __all__ = [
     "copy_folder",
     "create_root",
     "disk_faults",
+    "empty_from",
     "groups_of",
-    "has_checksums",
     "has_consolidated",
     "holds_files",
     "is_remote",
@@ -205,11 +205,6 @@ def compressors(packed: bool) -> tuple[Any, ...]:
     return (ZstdCodec(), Crc32cCodec()) if packed else (Crc32cCodec(),)
 
 
-def has_checksums(array: zarr.Array[Any]) -> bool:
-    """Whether the chunks of an array carry checksums; those of older stores do not."""
-    return any(isinstance(codec, Crc32cCodec) for codec in array.compressors)
-
-
 def opened(node: zarr.Group, name: str) -> zarr.Array[Any]:
     """An array of a node, to be read or written.
 
@@ -362,6 +357,18 @@ def rows_without_chunk(
         )
     ]
     return rows[np.isin(rows // array.chunks[0], lost)]
+
+
+def empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
+    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
+    block = array.chunks[0]
+    there = {key: chunk_block(key) for key in stored_chunks(array)}
+    for key, at in there.items():
+        if at is not None and at >= -(-first // block):
+            remove_key(array.store, f"{array.path}/{key}")
+    stop = min(-(-first // block) * block, n_rows)
+    if first < stop and first // block in there.values():
+        longer(array, (n_rows, *array.shape[1:]))[first:stop] = array.fill_value
 
 
 class _AsItLies(WrapperStore[Any]):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 
 from freqlab.faces.table import Faces
 
-__all__ = ["equal_values", "is_missing", "stored_columns"]
+__all__ = ["degradations_of", "equal_values", "face_columns", "is_missing", "stored_columns"]
 
 
 def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
@@ -29,6 +30,31 @@ def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
                 text = text.map(lambda path: os.fsencode(path).decode("utf-8", "backslashreplace"))
             columns[str(name)] = text.to_numpy(object)
     return columns
+
+
+def face_columns(
+    faces: Faces, metadata: Mapping[str, npt.NDArray[Any]]
+) -> dict[str, npt.NDArray[Any]]:
+    """The columns of `/faces` that faces bring, with their metadata."""
+    landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
+    if faces.landmarks is not None:
+        landmarks = faces.landmarks.astype(np.float32)
+    return {
+        "face": np.array(faces.names, object),
+        **metadata,
+        "landmarks": landmarks,
+        "landmarks_given": np.asarray(np.isfinite(landmarks).all(axis=(1, 2))),
+        "degraded_by": degradations_of(faces),
+    }
+
+
+def degradations_of(faces: Faces) -> npt.NDArray[np.object_]:
+    """How each face is degraded, as text; empty where it is not."""
+    if faces.degradations is None:
+        return np.full(len(faces), "", object)
+    return np.array(
+        ["" if one is None else one.declaration() for one in faces.degradations], object
+    )
 
 
 def is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

@@ -212,10 +212,11 @@ class _Surveying:
         self.held: dict[str, Entry] = {}
         names = ("chunks", "not_covered", "without_checksums", "thresholds", "influence")
         self.counts = dict.fromkeys(names, 0)
+        self.descriptions: dict[str, dict[str, Any]] = {}
+        self.record = sync(load_record(self.store))
 
     def all(self) -> Survey:
         """Look at everything."""
-        self.record = sync(load_record(self.store))
         keys = set(sync(self._keys()))
         partial = sorted(key for key in keys if key.endswith(".partial"))
         keys = {key for key in keys if key not in partial and not key.startswith(f"{NODE}/")}

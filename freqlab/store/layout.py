@@ -12,6 +12,8 @@ __all__ = [
     "FAILED",
     "FLAGS",
     "FORGOTTEN",
+    "FORMAT_VERSION",
+    "HOW_TO_OPEN",
     "IMPLAUSIBLE",
     "KEPT_RESULTS",
     "NO_FACE",
@@ -26,6 +28,19 @@ __all__ = [
     "UNREADABLE",
     "Column",
 ]
+
+FORMAT_VERSION = 1
+HOW_TO_OPEN = {
+    "how_to_open": (
+        "All data lie in groups below this one. freqlab.open_run(path) gives them with names and "
+        "as text; so does xarray.open_datatree(path, engine='zarr', consolidated=False), and for "
+        "one group xarray.open_zarr(path, group='influence/<name>', consolidated=False), though "
+        "with row numbers of faces where freqlab gives names. Groups: faces, crops/<template>, "
+        "embeddings/<model>/intact, embeddings/<model>/<bands>, influence/<name>. Text has the "
+        "type string; programs without it read the same as UTF-8 bytes from <array>_utf8."
+    )
+}
+"""What a run's own attributes tell whoever opens it with other software."""
 
 REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
 

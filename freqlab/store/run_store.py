@@ -18,7 +18,6 @@ removed as :mod:`freqlab.store.journal` says.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -36,33 +35,39 @@ from zarr.core.sync import sync
 from freqlab.attrs import from_json, make_attrs, to_json
 from freqlab.errors import StoreConflictError, StoreError
 from freqlab.faces.table import Faces
-from freqlab.images.alignment import WHICH_FACE
 from freqlab.store import journal
 from freqlab.store.chunks import (
     ALL_CHUNKS,
     arrays_of,
-    chunk_block,
     compressors,
     create_root,
+    empty_from,
     has_consolidated,
     is_remote,
-    longer,
     members_of,
     open_root,
     open_root_if_there,
     opened,
     place_of,
     read,
-    remove_key,
-    stored_chunks,
 )
-from freqlab.store.columns import equal_values, is_missing, stored_columns
+from freqlab.store.columns import equal_values, face_columns, is_missing, stored_columns
 from freqlab.store.consistency import face_nodes
 from freqlab.store.digests import RecordingStore, in_one_piece
+from freqlab.store.face_conflicts import (
+    StoredFaces,
+    check_columns,
+    check_degradations,
+    check_images,
+    check_landmarks,
+    check_metadata,
+)
 from freqlab.store.layout import (
     DONE,
     FACE_COLUMNS,
     FAILED,
+    FORMAT_VERSION,
+    HOW_TO_OPEN,
     NO_FILE,
     NUMBER,
     PENDING,
@@ -80,20 +85,8 @@ from freqlab.store.plain_text import (
     write_twin,
 )
 
-__all__ = ["RunStore", "file_stamp", "node_name"]
+__all__ = ["RunStore", "node_name"]
 
-FORMAT_VERSION = 1
-HOW_TO_OPEN = {
-    "how_to_open": (
-        "All data lie in groups below this one. freqlab.open_run(path) gives them with names and "
-        "as text; so does xarray.open_datatree(path, engine='zarr', consolidated=False), and for "
-        "one group xarray.open_zarr(path, group='influence/<name>', consolidated=False), though "
-        "with row numbers of faces where freqlab gives names. Groups: faces, crops/<template>, "
-        "embeddings/<model>/intact, embeddings/<model>/<bands>, influence/<name>. Text has the "
-        "type string; programs without it read the same as UTF-8 bytes from <array>_utf8."
-    )
-}
-"""What a run's own attributes tell whoever opens it with other software."""
 _ROWS_PER_CHUNK = 2**20
 
 
@@ -156,12 +149,17 @@ class RunStore:
         self._fit(self.faces)
         self._place = self._identity()
         for path in face_nodes(self.root):
-            self._empty_beyond(cast(zarr.Group, self.root[path]))
+            journal.cut(cast(zarr.Group, self.root[path]), self.n_faces)  # a copied run has more
 
     @property
     def n_faces(self) -> int:
         """Number of faces in the store."""
         return int(cast(int, self.faces.attrs["n_faces"]))
+
+    @property
+    def stored_faces(self) -> StoredFaces:
+        """The faces of the store, as the checks of new faces read them."""
+        return StoredFaces(self.url, self.faces)
 
     def read(self, node: zarr.Group, name: str) -> npt.NDArray[Any]:
         """A whole array of a node; text as objects."""
@@ -197,42 +195,23 @@ class RunStore:
             if name in self.faces and is_twin(opened(self.faces, name)):
                 journal.remove(self.root, f"faces/{name}")
                 self._handles.clear()
-        self._check_kinds(columns)
-        self._check_metadata(faces, columns, settled, rows[settled])
-        self._check_degradations(faces, settled, rows[settled])
-        self._check_landmarks(faces, settled, rows[settled])
-        self._check_images(faces, known, rows[known])
+        stored = self.stored_faces
+        check_columns(stored, columns)
+        check_metadata(stored, faces, columns, settled, rows[settled])
+        check_degradations(stored, faces, settled, rows[settled])
+        check_landmarks(stored, faces, settled, rows[settled])
+        check_images(stored, faces, known, rows[known])
 
         declared = cast(list[str], self.faces.attrs.get("names_people", []))
         if set(faces.names_people) - set(declared):
             self.faces.attrs["names_people"] = sorted({*declared, *faces.names_people})
         kinds = {n: TEXT if v.dtype == object else NUMBER for n, v in columns.items()}
         self._require_arrays(self.faces, kinds)
-        landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
-        if faces.landmarks is not None:
-            landmarks = faces.landmarks.astype(np.float32)
-        given: dict[str, npt.NDArray[Any]] = {
-            "face": np.array(faces.names, object),
-            **columns,
-            "landmarks": landmarks,
-            "landmarks_given": np.asarray(np.isfinite(landmarks).all(axis=(1, 2))),
-            "degraded_by": _declarations(faces),
-        }
+        given = face_columns(faces, columns)
         new = np.flatnonzero(rows < 0)
         if len(new):
-            first = self.n_faces
-            rows[new] = first + np.arange(len(new))
-            with journal.growing(self.root, "faces", first):
-                self._fit(self.faces, first + len(new))
-                for name in arrays_of(self.faces):
-                    array = opened(self.faces, name)
-                    # also where nothing is given: a chunk must be there
-                    array[first:] = given[name][new] if name in given else array.fill_value
-                for name in given:
-                    twin = self._twin(opened(self.faces, name))
-                    if twin is not None:
-                        write_twin(twin, slice(first, None), given[name][new])
-                self.faces.attrs["n_faces"] = first + len(new)
+            rows[new] = self.n_faces + np.arange(len(new))
+            self._append({name: values[new] for name, values in given.items()}, len(new))
         for name, values in given.items():
             self._rewrite(name, rows[unsettled], values[unsettled])
         for name, values in columns.items():
@@ -240,36 +219,20 @@ class RunStore:
             self._rewrite(name, rows[absent], values[absent])
         return rows.astype(np.int64)
 
-    def check_which_face(self, faces: Faces, which_face: str) -> None:
-        """Refuse to take another of several faces than the stored crops show.
-
-        Photographs that show one face, or whose landmarks were given, are the same either way.
-
-        Raises
-        ------
-        StoreConflictError
-            If a face of the store was chosen by another rule.
-        """
-        rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
-        known = np.flatnonzero(rows >= 0)
-        if not len(known) or faces.aligned is not None or "aligned" not in self.faces:
-            return
-        kept = {
-            name: self.read(self.faces, name)[rows[known]]
-            for name in ("status", "faces_found", "landmarks_given", "which_face", "aligned")
-        }
-        chosen = (kept["status"] == DONE) & (kept["faces_found"] > 1) & (kept["aligned"] == "no")
-        chosen &= ~kept["landmarks_given"]
-        rules = np.where(kept["which_face"] == "", WHICH_FACE[0], kept["which_face"])
-        wrong = np.flatnonzero(chosen & (rules != which_face))
-        if len(wrong):
-            names = ", ".join(faces.names[known[i]] for i in wrong[:3])
-            raise StoreConflictError(
-                f"store {self.url!r}: {len(wrong):,} of its faces were chosen among several in "
-                f"their photographs by which_face={str(rules[wrong[0]])!r} ({names}), and "
-                f"which_face={which_face!r} is given; nothing was overwritten. Give the same, or "
-                f"use another store"
-            )
+    def _append(self, given: Mapping[str, npt.NDArray[Any]], n_new: int) -> None:
+        """Add rows to the faces in one step; columns that are not given get their fill value."""
+        first = self.n_faces
+        with journal.growing(self.root, "faces", first):
+            self._fit(self.faces, first + n_new)
+            for name in arrays_of(self.faces):
+                array = opened(self.faces, name)
+                # also where nothing is given: a chunk must be there
+                array[first:] = given.get(name, array.fill_value)
+            for name, values in given.items():
+                twin = self._twin(opened(self.faces, name))
+                if twin is not None:
+                    write_twin(twin, slice(first, None), values)
+            self.faces.attrs["n_faces"] = first + n_new
 
     def require_node(
         self,
@@ -426,15 +389,15 @@ class RunStore:
         rows: npt.NDArray[np.int64],
         template: str,
         *,
-        but: npt.NDArray[np.int64],
+        retried: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
         """Those of `rows` that a node still lacks, in order.
 
-        Faces that failed to give a crop are left out, `but` those that are to be tried again.
+        Faces that failed to give a crop are left out, except those that are `retried`.
         """
         wanted = np.unique(rows)
         lost = np.isin(self.read(self.crops(template), "status")[wanted], FAILED)
-        lost &= ~np.isin(wanted, but)
+        lost &= ~np.isin(wanted, retried)
         return wanted[(self.read(node, "status")[wanted] == PENDING) & ~lost]
 
     def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:
@@ -548,12 +511,8 @@ class RunStore:
         for array in arrays.values():
             if array.shape[0] < n_faces:
                 if node.path != self.faces.path:
-                    _empty_from(array, array.shape[0], n_faces)
+                    empty_from(array, array.shape[0], n_faces)
                 array.resize((n_faces, *array.shape[1:]))
-
-    def _empty_beyond(self, node: zarr.Group) -> None:
-        """Take away rows of a node that belong to no face; a run that was copied has them."""
-        journal.cut(node, self.n_faces)
 
     def _write_block(
         self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
@@ -609,143 +568,10 @@ class RunStore:
         gone = np.isin(status, (UNREADABLE, NO_FILE)) & np.asarray(was_read, dtype=bool)
         return known[(status == DONE) | gone]
 
-    def _check_kinds(self, columns: Mapping[str, npt.NDArray[Any]]) -> None:
-        kinds = {True: "text", False: "numbers"}
-        for name, values in columns.items():
-            if name in self.faces:
-                is_text = self.read(self.faces, name).dtype == object
-                if is_text != (values.dtype == object):
-                    raise StoreConflictError(
-                        f"store {self.url!r} holds {kinds[is_text]} in the column {name!r} of its "
-                        f"faces, {kinds[not is_text]} are given; nothing was written"
-                    )
-
-    def _check_metadata(
-        self,
-        faces: Faces,
-        columns: Mapping[str, npt.NDArray[Any]],
-        known: npt.NDArray[np.int64],
-        rows: npt.NDArray[np.int64],
-    ) -> None:
-        for name, values in columns.items():
-            if name == "path" or name not in self.faces:
-                continue
-            stored = self.read(self.faces, name)[rows]
-            differs = ~(equal_values(stored, values[known]) | is_missing(stored))
-            if differs.any():
-                both = stored.tolist(), values[known].tolist()
-                first = [
-                    f"{faces.names[known[i]]}: stored {both[0][i]!r}, given {both[1][i]!r}"
-                    for i in np.flatnonzero(differs)[:3]
-                ]
-                raise StoreConflictError(
-                    f"store {self.url!r} holds faces of the same name with another {name!r} "
-                    f"({int(differs.sum())} of them); nothing was overwritten. {'; '.join(first)}"
-                )
-
-    def _check_degradations(
-        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> None:
-        stored, given = self.read(self.faces, "degraded_by")[rows], _declarations(faces)[known]
-        differs = np.flatnonzero(stored != given)
-        if len(differs):
-            first = differs[0]
-            raise StoreConflictError(
-                f"store {self.url!r} holds faces of the same name that are degraded otherwise "
-                f"({len(differs)} of them); nothing was overwritten. {faces.names[known[first]]}: "
-                f"stored {stored[first] or 'not at all'}, given {given[first] or 'not at all'}"
-            )
-
-    def _check_landmarks(
-        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> None:
-        """Refuse landmarks by which the stored crops were not aligned, and their absence."""
-        stored = self.read(self.faces, "landmarks")[rows]
-        were_given = self.read(self.faces, "landmarks_given")[rows]
-        given = np.full_like(stored, np.nan)
-        if faces.landmarks is not None:
-            given = faces.landmarks[known]
-        with np.errstate(invalid="ignore"):
-            differs = (np.abs(stored - given) > 0.01).any(axis=(1, 2))
-        withheld = were_given & ~np.isfinite(given).all(axis=(1, 2))
-        for wrong, fault in (
-            (differs, "were aligned by other landmarks than are given"),
-            (withheld, "were aligned by landmarks that were given, and none are given now"),
-        ):
-            if wrong.any():
-                names = [faces.names[i] for i in known[wrong][:3]]
-                raise StoreConflictError(
-                    f"store {self.url!r}: {int(wrong.sum())} of its faces {fault} "
-                    f"({', '.join(names)}); nothing was overwritten. Give the same landmarks, or "
-                    f"use another store"
-                )
-
-    def _check_images(
-        self, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-    ) -> None:
-        """Refuse faces whose image changed; files that did not move or change are not read."""
-        digests = self.read(self.faces, "sha256")[rows]
-        stamps = zip(
-            *(self.read(self.faces, name)[rows] for name in ("file_size", "file_mtime")),
-            strict=True,
-        )
-        paths = self.read(self.faces, "path")[rows] if "path" in self.faces else digests
-        for i, digest, stamp, path in zip(known, digests, stamps, paths, strict=True):
-            unmoved = faces.images is None and path == str(faces.table["path"].iloc[i])
-            if not digest or (unmoved and stamp == file_stamp(faces, int(i))):
-                continue
-            try:
-                found = hashlib.sha256(faces.content(int(i))).hexdigest()
-            except OSError:
-                continue  # gone since; what was computed from it stands
-            if found != digest:
-                raise StoreConflictError(
-                    f"store {self.url!r} holds another image of face {faces.names[i]!r} "
-                    f"(SHA-256 stored {digest[:12]}, given {found[:12]}); nothing was "
-                    f"overwritten. Use another store or another name."
-                )
-
 
 def node_name(name: str) -> str:
     """A name as part of a path in the store: no slash, nor what file systems refuse."""
     return re.sub(r'[/\\:*?"<>|]', "_", name)
-
-
-def _empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
-    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
-    block = array.chunks[0]
-    there = {key: chunk_block(key) for key in stored_chunks(array)}
-    for key, at in there.items():
-        if at is not None and at >= -(-first // block):
-            remove_key(array.store, f"{array.path}/{key}")
-    stop = min(-(-first // block) * block, n_rows)
-    if first < stop and first // block in there.values():
-        longer(array, (n_rows, *array.shape[1:]))[first:stop] = array.fill_value
-
-
-def _declarations(faces: Faces) -> npt.NDArray[np.object_]:
-    """How each face is degraded, as text; empty where it is not."""
-    if faces.degradations is None:
-        return np.full(len(faces), "", object)
-    return np.array(
-        ["" if one is None else one.declaration() for one in faces.degradations], object
-    )
-
-
-def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of a face's file.
-
-    None where there is none, or it is dated beyond the year 2262, where nanoseconds no longer fit
-    into 64 bits: then its content alone says whether it changed.
-    """
-    if faces.images is not None:
-        return None
-    try:
-        stat = Path(faces.table["path"].iloc[position]).stat()
-    except (OSError, ValueError):  # or a name that no file can have
-        return None
-    numbers = (stat.st_size, stat.st_mtime_ns)
-    return numbers if all(abs(number) < 2**63 for number in numbers) else None
 
 
 def _create(

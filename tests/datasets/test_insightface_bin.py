@@ -176,7 +176,7 @@ def test_damaged_files(tmp_path):
 
 def test_images_that_are_none_or_of_another_size(tmp_path):
     file = save(tmp_path / "set.bin", ([A, b"no image"], [True]))
-    with pytest.raises(FaceSetError, match="holds an image that is none"):
+    with pytest.raises(FaceSetError, match="contains an entry that is not an image"):
         fl.load_faces("bin", root=file)
     save(file, ([encoded(1, 96), encoded(2, 96)], [True]))
     with pytest.raises(FaceSetError, match="96 x 96 pixels.*'arcface' are 112 x 112"):

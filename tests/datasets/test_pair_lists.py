@@ -167,7 +167,7 @@ def test_fields_before_and_between_the_faces(tmp_path, faces):
 
 def test_a_list_in_utf_16(tmp_path, faces):
     (tmp_path / "list.txt").write_text("a.jpg b.jpg 1\n", encoding="utf-16")
-    with pytest.raises(PairError, match="UTF-16; save it in UTF-8"):
+    with pytest.raises(PairError, match="UTF-16 text; save it as UTF-8"):
         fl.read_pairs(tmp_path / "list.txt", faces)
 
 
@@ -502,10 +502,10 @@ def test_faces_of_one_source_are_no_pair(tmp_path):
 
 def test_labels_that_are_the_wrong_way_round(tmp_path, faces):
     lines = [f"{a} {b} {int(not genuine)}" for a, b, genuine in PAIRS]
-    with pytest.raises(PairError, match="4 of 4 pairs are labelled .*wrong way round"):
+    with pytest.raises(PairError, match="4 of 4 pairs have labels .*inverted"):
         fl.read_pairs(write(tmp_path / "list.txt", *lines), faces)
     path = write(tmp_path / "list.txt", *lines, "Cy/Cy_0001 Cy/Cy_0002 1")
-    with pytest.warns(UserWarning, match="4 of 5 .*wrong way round"):
+    with pytest.warns(UserWarning, match="4 of 5 .*inverted"):
         assert len(fl.read_pairs(path, faces)) == 1
 
 

@@ -171,7 +171,7 @@ def test_a_compiler_that_fails_costs_nothing_but_speed(
     found = fl.influence(synthetic, pairs, models=[linear], compile=compile, batch_size=1)
     np.testing.assert_allclose(found["influence"], expected["influence"], atol=1e-6)
     if compile is True:  # beside so short a run it may be at work to the end
-        message = f"note: model 'linear' cannot be compiled: .*{why}; it goes on uncompiled"
+        message = f"note: model 'linear' cannot be compiled: .*{why}; it runs uncompiled"
         assert capsys.readouterr().err.count(message.replace(".*", "")) or why in message
     deadline = time.monotonic() + 20
     while any(not c.done() for c in compilation._RUNNING) and time.monotonic() < deadline:

@@ -72,12 +72,17 @@ def test_one_source_is_never_paired():
 @pytest.mark.parametrize(
     ("probe", "reference", "genuine", "fault"),
     [
-        (["p0/1", "p9/9"], ["p0/0", "p0/0"], [True, False], "does not have:\n.*\n.*p9/9"),
-        (["P0\\1"], ["p0/0"], [True], r"have \('P0.*1' differs from 'p0/1' in backslashes and le"),
+        (["p0/1", "p9/9"], ["p0/0", "p0/0"], [True, False], "not in the set:\n.*\n.*p9/9"),
+        (
+            ["P0\\1"],
+            ["p0/0"],
+            [True],
+            r"the set \('P0.*1' differs from 'p0/1' in backslashes and le",
+        ),
         (["p0/0"], ["p0/0"], [True], "with itself"),
         (["p0/1", "p0/0"], ["p0/0", "p0/1"], [True, True], "repeat"),
-        (["p0/1"], ["p1/0"], [True], "against their subjects"),
-        ([], [], [], "no pairs"),
+        (["p0/1"], ["p1/0"], [True], "contradict their subjects"),
+        ([], [], [], "is empty"),
     ],
 )
 def test_bad_pairs_show_their_rows(synthetic, probe, reference, genuine, fault):

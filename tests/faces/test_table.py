@@ -68,7 +68,7 @@ def test_sources():
     elsewhere = fl.Faces(table(("a", "b"), source=["gone", "b"]), images=[PIXELS] * 2)
     assert elsewhere.sources.tolist() == ["gone", "b"]
     circle = fl.Faces(table(("a", "b"), source=["b", "a"]), images=[PIXELS] * 2)
-    with pytest.raises(ParameterError, match="sources of each other"):
+    with pytest.raises(ParameterError, match="form a cycle"):
         _ = circle.sources
     derived = fl.Faces(table(source=["", "a"]), images=[PIXELS] * 2)
     assert derived.sources.tolist() == ["a", "a"]

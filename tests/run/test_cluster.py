@@ -22,6 +22,7 @@ from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.run import blocks
 from freqlab.run.blocks import Block, Job, embed_block_of_faces
 from freqlab.run.cluster import connected
+from freqlab.run.settings import Settings
 
 distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
 
@@ -178,13 +179,9 @@ def test_places_that_workers_do_not_reach_are_refused(tmp_path, client, syntheti
         n_faces=12,
         attrs={},
         model="mobilefacenet",
-        device="cpu",
-        precision="float32",
-        batch_size=None,
-        compile=False,
-        which_face="largest",
+        settings=Settings(device="cpu", compile=False),
         bands=fl.rings(),
-        held=np.ones(15, bool),
+        computed=np.ones(15, bool),
         nodes=(),
         removals=(),
     )
@@ -338,7 +335,7 @@ def listening(psutil):
 def test_another_user_of_the_machine_is_kept_out():
     """Who reaches a scheduler has it run what they like, so it asks for the key of the run."""
     psutil = pytest.importorskip("psutil")
-    options = {"device": "cpu", "precision": "float32", "given": [], "names": []}
+    options = {"device": "cpu", "given": [], "names": []}
     before = listening(psutil)  # of other clusters of these tests
     with connected("local:1", **options) as cluster:
         client = cluster.client
@@ -369,7 +366,7 @@ def test_without_cryptography_a_local_cluster_says_what_it_needs(monkeypatch):
         raise ImportError("No module named 'cryptography'")
 
     monkeypatch.setattr(Security, "temporary", missing)
-    options = {"device": "cpu", "precision": "float32", "given": [], "names": []}
+    options = {"device": "cpu", "given": [], "names": []}
     with (
         connected("local:1", **options) as cluster,
         pytest.raises(FreqlabError, match=r"needs the package cryptography.*freqlab\[cluster\]"),

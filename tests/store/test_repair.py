@@ -258,7 +258,7 @@ def test_dry_run(store, capsys, monkeypatch, tmp_path):
     assert sorted(plan["remedy"]) == ["compute again", "not finished", "put back"]
     code, said = dry_run(store, capsys, monkeypatch, tmp_path, "--dry-run")
     assert code == 2
-    assert "--dry-run goes with --repair" in said.err
+    assert "--dry-run needs --repair" in said.err
     assert len(fl.store.repair_plan(shutil.copytree(store, tmp_path / "x"), faces_of())) == 3
 
 

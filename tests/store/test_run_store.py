@@ -109,10 +109,10 @@ def test_rows_are_written_block_by_block_status_last(tmp_path, monkeypatch):
     crops = store.require_node("crops/t", {}, identity={})
     store.write_rows(crops, np.array([3]), {}, np.full(1, NO_FACE, np.int8))
     rows, none = np.array([0, 1, 2, 9, 3, 5]), np.array([], np.int64)
-    assert store.pending(node, rows, "t", but=none).tolist() == [0, 5]
-    assert store.pending(node, rows, "t", but=np.array([3])).tolist() == [0, 3, 5]
+    assert store.pending(node, rows, "t", retried=none).tolist() == [0, 5]
+    assert store.pending(node, rows, "t", retried=np.array([3])).tolist() == [0, 3, 5]
     with pytest.raises(StoreError, match="no crops of template 'u'"):
-        store.pending(node, rows, "u", but=none)
+        store.pending(node, rows, "u", retried=none)
     with pytest.raises(StoreError, match="3 rows"):
         store.write_rows(node, rows, {"v": values[:3]}, np.full(4, DONE, np.int8))
 

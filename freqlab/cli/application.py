@@ -1,0 +1,14 @@
+"""The application that every module of commands adds its commands to."""
+
+from __future__ import annotations
+
+import typer
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Explain which spatial frequencies drive the decisions of face-recognition models.",
+)

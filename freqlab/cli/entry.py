@@ -1,0 +1,104 @@
+"""The entry point: runs the application and reports errors in one message."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from freqlab.cli.application import app
+from freqlab.cli.output import PIPE_CLOSED, mute, say, unwritten
+from freqlab.errors import FreqlabError
+from freqlab.text.shown import visible
+
+__all__ = ["ADVISED", "for_shell", "main"]
+
+# Arguments that errors advise, which are options of the same name here.
+ADVISED = (
+    *("root", "aligned", "outside", "landmarks", "upscale", "keep_crops", "faces", "repair"),
+    *("pairs", "format", "columns", "fold", "missing", "repeated", "strict", "cluster"),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from freqlab import __version__
+
+        say(f"freqlab {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Handle the options given before a command."""
+
+
+def main() -> None:
+    """Run the command line; errors of freqlab end it with status 2 and one message.
+
+    Where nobody reads what it writes any more (``freqlab datasets | head -1``) it ends without a
+    word, with the status 141 of a program that is ended by such a pipe.
+    """
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    shown = warnings.showwarning
+
+    def show(
+        message: Warning | str, category: type[Warning], filename: str, *where: Any, **file: Any
+    ) -> None:
+        if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
+            with contextlib.suppress(OSError):
+                typer.echo(f"freqlab: {visible(for_shell(str(message), command))}", err=True)
+        else:
+            shown(message, category, filename, *where, **file)
+
+    try:
+        warnings.showwarning = show
+        app()
+        status: str | int | None = 0
+    except SystemExit as ended:
+        status = ended.code
+    except FreqlabError as error:
+        status = 2
+        with contextlib.suppress(OSError):
+            say(f"freqlab: {for_shell(str(error), command)}", err=True)
+    except OSError as error:  # of the output itself; what concerns a file or a store is named so
+        if error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
+            raise
+        status = unwritten(error)
+    finally:
+        warnings.showwarning = shown
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        mute()
+        status = PIPE_CLOSED
+    except OSError as error:
+        status = unwritten(error)
+    sys.exit(status)
+
+
+def for_shell(text: str, command: str) -> str:
+    """A message whose advice names options of the shell in the place of arguments."""
+
+    def option(match: re.Match[str]) -> str:
+        name, value = match["name"], (match["text"] or match["value"] or "")
+        if command == "report":
+            return f"-p {name}={value.lower() if value in ('True', 'False') else value}"
+        flag = "--" + name.replace("_", "-")
+        return flag if value in ("", "True") else f"{flag} {value}"
+
+    # not within a call such as fl.influence(..., repair=True)
+    name = rf"(?<![\w.(])(?<!\.\.\., )(?P<name>{'|'.join(ADVISED)})="
+    return re.sub(name + r"(?:'(?P<text>[\w=,-]+)'|(?P<value>True|False))?", option, text)
