@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STORE := runs/orl.zarr
-# Test files side by side, one thread each.
-PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+# Test files side by side, one thread each, in their order: those of few tests take the longest.
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: report test test-slow test-exhaustive test-all lint bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report

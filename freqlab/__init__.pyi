@@ -17,6 +17,7 @@ from . import (
     saliency,
     statistics,
     store,
+    testing,
     verification,
 )
 from .bands.radial import Bands, parse_bands, rings
@@ -76,6 +77,7 @@ __all__ = [
     "saliency",
     "statistics",
     "store",
+    "testing",
     "verification",
     "verify",
     "wrap_model",

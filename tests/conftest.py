@@ -4,13 +4,15 @@ import os
 from pathlib import Path
 
 import matplotlib
-import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import settings
 
 import freqlab as fl
+from freqlab.testing import LinearNetwork as Linear
+from freqlab.testing import faces as make_faces
+
+__all__ = ["TESTS", "Deep", "Linear", "make_faces"]
 
 TESTS = str(Path(__file__).parent)
 """Folder of the tests, for programs that import from it."""
@@ -41,34 +43,6 @@ def assets():
     if not folder.is_dir():
         pytest.skip("the development assets (FREQLAB_ASSETS) are not here")
     return folder
-
-
-def make_faces(n_subjects=4, per_subject=3, seed=0, size=112, **kwargs):
-    """Aligned random crops with detail at all frequencies, alike within a subject."""
-    rng = np.random.default_rng(seed)
-    images, subjects, names = [], [], []
-    for s in range(n_subjects):
-        own = rng.normal(128, 40, (size, size, 3))
-        for i in range(per_subject):
-            pixels = own + rng.normal(0, 20, own.shape)
-            images.append(np.clip(pixels, 0, 255).astype(np.uint8))
-            subjects.append(f"p{s}")
-            names.append(f"p{s}/{i}")
-    table = pd.DataFrame({"subject": subjects}, index=pd.Index(names, name="face"))
-    return fl.Faces(table, images=images, aligned="arcface", name="synthetic", **kwargs)
-
-
-class Linear(torch.nn.Module):
-    """A fixed random linear map of the pixels, so that influence is known in closed form."""
-
-    def __init__(self, n_features=16, size=112, seed=0):
-        super().__init__()
-        generator = torch.Generator().manual_seed(seed)
-        matrix = torch.randn(n_features, 3 * size * size, generator=generator)
-        self.register_buffer("matrix", matrix / (3 * size * size) ** 0.5)
-
-    def forward(self, images):
-        return images.flatten(1) @ self.matrix.T
 
 
 class Deep(torch.nn.Module):

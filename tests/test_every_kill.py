@@ -371,9 +371,9 @@ def test_a_kill_before_every_operation_on_digests(tmp_path, case):
     ("case", "every"),
     [
         ("run", 70),
-        ("more faces, and a column", 60),
+        pytest.param("more faces, and a column", 60, marks=pytest.mark.slow),
         ("forget", 90),
-        ("repair", 50),
+        pytest.param("repair", 50, marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_before_some_operations(tmp_path, case, every):

@@ -1,11 +1,8 @@
 """The study of bias: nominal error rates, coverage, planted gaps; plain NumPy and pandas."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
-import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
@@ -16,36 +13,15 @@ N_BANDS = 8
 
 def made_result(values, subject, ends, genuine):
     """A result of one model and side with these influences ``(pair, band)``."""
-    n = values.shape[1]
-    edges = 4.0 * np.arange(n + 1)
     names = np.array([f"f{i}" for i in range(len(subject))], object)
     people = np.array([f"s{s}" for s in subject], object)
-    dims = ("model", "pair", "side", "band")
-    return xr.Dataset(
-        {
-            "influence": (dims, values[None, :, None, :], {"units": "cosine similarity"}),
-            "removed_rms": (dims, np.ones((1, len(values), 1, n))),
-            "similarity": (("model", "pair"), np.zeros((1, len(values)))),
-        },
-        coords={
-            "model": ["m"],
-            "pair": np.arange(len(values)),
-            "side": ["probe"],
-            "band": [f"b{i}" for i in range(n)],
-            "frequency": ("band", (edges[1:] + edges[:-1]) / 2, {"units": "cycles/image"}),
-            "band_bounds": (("band", "bound"), np.stack([edges[:-1], edges[1:]], axis=1)),
-            "probe": ("pair", names[ends[0]]),
-            "reference": ("pair", names[ends[1]]),
-            "probe_subject": ("pair", people[ends[0]]),
-            "reference_subject": ("pair", people[ends[1]]),
-            "genuine": ("pair", genuine),
-        },
-        attrs={
-            "identity": json.dumps(
-                {"models": {"m": {"input_size": [112, 112], "eye_distance": None}}}
-            )
-        },
+    found = fl.testing.result(
+        values[None, :, None, :],
+        probe_subject=people[ends[0]],
+        reference_subject=people[ends[1]],
+        columns={"probe": names[ends[0]], "reference": names[ends[1]], "genuine": genuine},
     )
+    return found.assign_coords(band=[f"b{i}" for i in range(values.shape[1])])
 
 
 def people(n_subjects=40, per_subject=3):

@@ -131,12 +131,12 @@ def notebook(opened):
 
 
 @pytest.fixture
-def served(browser, run, tmp_path):
+def served(browser, demo, tmp_path):
     """The page that the command line serves."""
     log = tmp_path / "log"
     command = [
         *(sys.executable, "-c", "from freqlab.cli import main; main()", "inspect"),
-        *(run.attrs["store"], "--no-browser", "--port", "8971"),
+        *(demo.attrs["store"], "--no-browser", "--port", "8971"),
     ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     with started(command, environment, log):
@@ -354,15 +354,15 @@ def test_pictures_have_alternative_texts(notebook):
         )
 
 
-def test_the_page_of_the_command_line(served, run):
+def test_the_page_of_the_command_line(served, demo):
     page = served
     assert page.title() == "freqlab: orl.zarr"
     drag(page, 1, 60)
     settled(page)
-    expect(page, run, bands=chosen(page))
+    expect(page, demo, bands=chosen(page))
     assert chosen(page)
     click_ring(page, 4 * len(chosen(page)) + 2)
-    expect(page, run, bands=[*chosen(page)])
+    expect(page, demo, bands=[*chosen(page)])
     with page.expect_download() as found:
         page.get_by_role("button", name="Figure (PNG)").click()
     assert found.value.suggested_filename.endswith(".png")

@@ -161,7 +161,9 @@ def test_how_much_may_differ():
         ),
     ],
 )
-@pytest.mark.parametrize("compile", [True, "auto", "once"])
+@pytest.mark.parametrize(
+    "compile", [True, *(pytest.param(how, marks=pytest.mark.slow) for how in ("auto", "once"))]
+)
 def test_a_compiler_that_fails_costs_nothing_but_speed(
     synthetic, linear, cache, capsys, program, at_once, text, why, compile
 ):

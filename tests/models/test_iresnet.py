@@ -47,7 +47,10 @@ def golden_input():
     return torch.from_numpy(np.stack(channels)[None].astype(np.float32))
 
 
-@pytest.mark.parametrize(("name", "file", "depth"), GOLDEN)
+@pytest.mark.parametrize(
+    ("name", "file", "depth"),
+    [pytest.param(*one, marks=pytest.mark.slow if one[-1] >= 100 else ()) for one in GOLDEN],
+)
 def test_golden_embeddings(assets, tmp_path, name, file, depth):
     """A published layout, filled by recipe, gives the embedding that its own code gave."""
     facts = json.loads((assets / "checkpoints" / f"{file}.json").read_text())

@@ -202,7 +202,7 @@ ENDLESS = [
 ]
 
 
-@pytest.mark.parametrize("call", ["model", "run"])
+@pytest.mark.parametrize("call", [pytest.param("model", marks=pytest.mark.slow), "run"])
 def test_a_loop_without_end_is_ended_by_ctrl_c(tmp_path, call):
     """In a child, which is interrupted as a terminal does it."""
     path = save(tmp_path / "m.onnx", [loop(ENDLESS)], [YES])

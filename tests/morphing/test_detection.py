@@ -1,10 +1,7 @@
 """Detection scores and error rates: planted attacks, cases worked by hand, scikit-learn."""
 
-import json
-
 import numpy as np
 import pytest
-import xarray as xr
 from sklearn.metrics import roc_curve
 
 import freqlab as fl
@@ -25,33 +22,18 @@ def made_result(seed=0, n_people=40, planted=None, gap=20.0):
     attack = np.array([row[2] for row in rows], object)
     if planted is not None:
         influence[0, attack == "tool", 1, planted] += gap * 0.02
-    edges = 4.0 * np.arange(N_BANDS + 1)
-    dims = ("model", "pair", "side", "band")
-    return xr.Dataset(
-        {
-            "influence": (dims, influence, {"units": "cosine similarity"}),
-            "removed_rms": (dims, np.exp(rng.normal(0, 0.1, influence.shape))),
-            "similarity": (("model", "pair"), rng.normal(0.6, 0.05, (1, n))),
-        },
-        coords={
-            "model": ["m"],
-            "pair": np.arange(n),
-            "side": ["probe", "reference"],
-            "band": [f"b{i}" for i in range(N_BANDS)],
-            "frequency": ("band", (edges[1:] + edges[:-1]) / 2, {"units": "cycles/image"}),
-            "band_bounds": (("band", "bound"), np.stack([edges[:-1], edges[1:]], axis=1)),
-            "attack": ("pair", attack),
-            "contributor_a": ("pair", np.array([row[0] for row in rows], object)),
-            "contributor_b": ("pair", np.array([row[1] for row in rows], object)),
-            "probe": ("pair", np.array([f"l{i}" for i in range(n)], object)),
-            "reference": ("pair", np.array([f"d{i}" for i in range(n)], object)),
-        },
-        attrs={
-            "identity": json.dumps(
-                {"models": {"m": {"input_size": [112, 112], "eye_distance": None}}}
-            )
+    removed = np.exp(rng.normal(0, 0.1, influence.shape))
+    found = fl.testing.result(
+        influence,
+        removed_rms=removed,
+        similarity=rng.normal(0.6, 0.05, (1, n)),
+        columns={
+            "attack": attack,
+            "contributor_a": np.array([row[0] for row in rows], object),
+            "contributor_b": np.array([row[1] for row in rows], object),
         },
     )
+    return found.assign_coords(band=[f"b{i}" for i in range(N_BANDS)])
 
 
 def test_a_planted_attack_is_detected_by_its_bands_score_without_error():

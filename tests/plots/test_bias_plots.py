@@ -1,9 +1,7 @@
 """Figures of groups: what they show, and that they can be read."""
 
 import numpy as np
-import pandas as pd
 import pytest
-from conftest import Linear, make_faces
 
 import freqlab as fl
 from freqlab import plots
@@ -11,22 +9,16 @@ from freqlab.errors import ParameterError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    faces = make_faces(n_subjects=12, per_subject=3)
-    names = np.array(["red", "green", "blue"], object)
-    subject = [int(name.split("/")[0][1:]) % 3 for name in faces.names]
-    labels = pd.Series(names[subject], index=faces.names, name="colour")
-    store = tmp_path_factory.mktemp("bias") / "run.zarr"
-    result = fl.influence(
-        faces,
-        fl.make_pairs(faces, impostors_per_genuine=5, seed=0),
-        models=[fl.wrap_model(Linear(), name="linear")],
-        sides=["probe", "reference"],
-        store=store,
-        progress=False,
-    ).load()
-    vectors = fl.open_embeddings(store, model="linear").sel(face=faces.names).to_numpy()
+def study():
+    """Profiles of three groups of four people, and errors of two models."""
+    faces = fl.testing.faces(12, 3, groups={"colour": ("red", "green", "blue")})
+    pairs = fl.make_pairs(faces, impostors_per_genuine=5, seed=0)
+    sides = ["probe", "reference"]
+    result = fl.testing.influence(faces, pairs, bands="rings:14", sides=sides)
+    labels = fl.faces.group_labels(faces, "colour")
     profiles = fl.bias.profiles(result, labels, n_draws=30, n_permutations=50, baseline="red")
+    store = result.attrs["store"]
+    vectors = fl.open_embeddings(store, model="linear").sel(face=faces.names).to_numpy()
     errors = fl.bias.errors({"linear": vectors, "other": vectors}, faces, labels, n_draws=30)
     return profiles, errors
 
@@ -41,7 +33,9 @@ def test_profiles_have_a_line_and_a_band_for_each_group(study, kind):
     profiles, _ = study
     ax = plots.group_profile_plot(profiles, model="linear", kind=kind)
     part = profiles[kind].sel(model="linear", side="probe", comparison="genuine", estimate="value")
-    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 15]
+    drawn = [
+        line.get_ydata() for line in ax.lines if len(line.get_xdata()) == profiles.sizes["band"]
+    ]
     np.testing.assert_allclose(drawn, part.transpose("group", "band"))
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert [label.split(" (")[0] for label in labels] == ["blue", "green", "red"]

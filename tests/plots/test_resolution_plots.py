@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from conftest import Linear, make_faces
 from matplotlib.patches import Circle, Rectangle
 
 import freqlab as fl
@@ -11,22 +10,15 @@ from freqlab.errors import ParameterError, UnknownNameError
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
+def study():
     """Result, profiles, errors and leaks of a linear model on made-up faces."""
-    faces = make_faces(n_subjects=6, per_subject=3)
-    pairs = fl.make_pairs(faces, seed=0)
+    faces = fl.testing.faces(6, 3)
     degraded = fl.faces.degrade(faces, resolutions=[56, 28, 14])
     degraded = fl.faces.degrade(degraded, resolutions=[28], kernel="fourier")
-    model = fl.wrap_model(Linear(), name="linear")
-    store = tmp_path_factory.mktemp("resolution") / "run.zarr"
-    result = fl.influence(
-        degraded,
-        fl.faces.degraded_pairs(pairs, degraded),
-        models=[model],
-        sides=["probe", "reference"],
-        store=store,
-        progress=False,
-    ).load()
+    pairs = fl.faces.degraded_pairs(fl.make_pairs(faces, seed=0), degraded)
+    sides = ["probe", "reference"]
+    result = fl.testing.influence(degraded, pairs, bands="rings:8", sides=sides)
+    store = result.attrs["store"]
     embeddings = fl.open_embeddings(store, model="linear").sel(face=degraded.names).to_numpy()
     return {
         "result": result,
@@ -64,7 +56,9 @@ def test_profiles_have_one_line_a_resolution_and_the_ends(study, comparison):
         profiles, model="linear", side="reference", comparison=comparison, kind="absolute"
     )
     part = profiles["absolute"].sel(model="linear", side="reference", comparison=comparison)
-    drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == 15]
+    drawn = [
+        line.get_ydata() for line in ax.lines if len(line.get_xdata()) == profiles.sizes["band"]
+    ]
     np.testing.assert_allclose(drawn, part.sel(estimate="value").transpose("resolution", "band"))
     verticals = {round(float(line.get_xdata()[0]), 4) for line in ax.lines}
     for resolution in (56, 28, 14):

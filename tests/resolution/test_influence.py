@@ -178,31 +178,17 @@ def test_median_and_halved_frequency_of_known_profiles():
 
 
 def _made_by_hand(influence):
-    """A result of two pairs, one degraded to 28 pixels, with four bands."""
-    edges = np.array([0, 4, 8, 12, 16.0])
-    identity = '{"models": {"m": {"input_size": [112, 112], "eye_distance": null}}}'
+    """A result of two pairs of one person, one degraded to 28 pixels, with four bands."""
     n = len(influence)
-    return xr.Dataset(
-        {
-            "influence": (("model", "pair", "side", "band"), influence[None, :, None, :]),
-            "removed_rms": (("model", "pair", "side", "band"), np.ones((1, n, 1, 4))),
-            "similarity": (("model", "pair"), np.full((1, n), 0.5)),
+    return fl.testing.result(
+        influence[None, :, None, :],
+        probe_subject=["x"] * n,
+        similarity=0.5,
+        columns={
+            "resolution": [np.nan, 28.0],
+            "degradation": ["none", "area"],
+            "whole_pair": [0, 0],
         },
-        coords={
-            "model": ["m"],
-            "pair": np.arange(n),
-            "side": ["probe"],
-            "band": ["a", "b", "c", "d"],
-            "frequency": ("band", (edges[1:] + edges[:-1]) / 2, {"units": "cycles/image"}),
-            "band_bounds": (("band", "bound"), np.stack([edges[:-1], edges[1:]], axis=1)),
-            "genuine": ("pair", np.ones(n, bool)),
-            "resolution": ("pair", [np.nan, 28.0]),
-            "degradation": ("pair", ["none", "area"]),
-            "whole_pair": ("pair", [0, 0]),
-            "probe_subject": ("pair", ["x"] * n),
-            "reference_subject": ("pair", ["x"] * n),
-        },
-        attrs={"identity": identity},
     )
 
 

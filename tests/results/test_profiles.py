@@ -49,24 +49,7 @@ def test_interval_has_the_width_of_the_mean_over_people():
     own = np.random.default_rng(0).normal(size=n_subjects)
     people = np.repeat([f"p{i}" for i in range(n_subjects)], per_subject).astype(object)
     values = np.repeat(own, per_subject)[None, :, None, None]
-    dims = ("model", "pair", "side", "band")
-    result = xr.Dataset(
-        {
-            "influence": (dims, values, {"units": "cosine similarity"}),
-            "removed_rms": (dims, np.ones_like(values)),
-            "similarity": (dims[:2], values[..., 0, 0]),
-        },
-        coords={
-            "model": ["m"],
-            "side": ["probe"],
-            "band": ["0-4"],
-            "frequency": ("band", [2.0]),
-            "band_bounds": (("band", "bound"), [[0.0, 4.0]]),
-            "genuine": ("pair", np.ones(400, bool)),
-            "probe_subject": ("pair", people),
-            "reference_subject": ("pair", people),
-        },
-    )
+    result = fl.testing.result(values, probe_subject=people, similarity=values[..., 0, 0])
     found = (
         fl.results.mean_profile(result, n_draws=4000)["directed"]
         .sel(comparison="genuine")

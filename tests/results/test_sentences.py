@@ -2,7 +2,6 @@ import math
 
 import numpy as np
 import pytest
-import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
@@ -11,24 +10,15 @@ from freqlab.results.selection import fmr_text
 
 def result_of(similarity, influence, threshold=0.3, genuine=True):
     """A result of one pair, three bands and thresholds at FMR 1e-2 and 1e-3."""
-    values = np.array(influence, np.float32)[None, None, None]
-    return xr.Dataset(
-        {
-            "similarity": (("model", "pair"), [[similarity]]),
-            "influence": (("model", "pair", "side", "band"), values),
-            "threshold": (("model", "fmr"), [[0.2, threshold]]),
-            "impostor_comparisons": ("model", [4900]),
-        },
-        coords={
-            "model": ["m"],
-            "pair": [7],
-            "side": ["probe"],
-            "fmr": [1e-2, 1e-3],
-            "genuine": ("pair", [genuine]),
-            "frequency": ("band", [4.0, 12.0, np.nan], {"units": "cycles/image"}),
-            "band_bounds": (("band", "bound"), [[0, 8], [8, 16], [16, np.inf]]),
-        },
-    )
+    found = fl.testing.result(
+        np.array(influence, np.float32)[None, None, None],
+        similarity=similarity,
+        thresholds={1e-2: 0.2, 1e-3: threshold},
+        bands=fl.rings(8, max=16),
+        columns={"genuine": [genuine]},
+    ).assign_coords(pair=[7])
+    found["impostor_comparisons"][:] = 4900
+    return found
 
 
 @pytest.mark.parametrize(

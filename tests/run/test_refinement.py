@@ -7,9 +7,10 @@ import freqlab as fl
 from freqlab.errors import ParameterError
 
 
-@pytest.fixture
-def full(synthetic, linear):
-    return fl.influence(synthetic, fl.make_pairs(synthetic), models=[linear], progress=False)
+@pytest.fixture(scope="module")
+def full():
+    faces = fl.testing.faces()
+    return fl.testing.influence(faces, fl.make_pairs(faces), bands=fl.rings())
 
 
 def refined(synthetic, linear, tolerance, **kwargs):

@@ -27,6 +27,7 @@ from freqlab.store.chunks import open_root
 from freqlab.store.reading import open_crops
 
 WAYS = (flip, halve, empty, remove)
+FEW_WAYS = [flip, *(pytest.param(way, marks=pytest.mark.slow) for way in (halve, empty)), remove]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_every_chunk_is_watched(store, way):
         file.write_bytes(before)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", FEW_WAYS)
 def test_repair_gives_the_bytes_back(whole, store, way):
     expected = contents(whole)
     rng = np.random.default_rng(WAYS.index(way))
@@ -89,7 +90,7 @@ def test_damage_costs_its_own_block_only(store):
     assert result.attrs["forward_passes"] == 42 - 32
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", FEW_WAYS)
 def test_what_studies_kept_is_made_anew(store, way):
     """Damage in it is found as elsewhere; repair takes the whole of it out."""
     model = fl.wrap_model(Linear(), name="linear")

@@ -106,7 +106,12 @@ ALIASES = {
 }
 
 
-@pytest.mark.parametrize("alias", ALIASES)
+FEW = ("a link to the store", "a relative path", "file://")  # the rest is of these kinds
+
+
+@pytest.mark.parametrize(
+    "alias", [pytest.param(one, marks=() if one in FEW else pytest.mark.slow) for one in ALIASES]
+)
 def test_one_lock_whatever_the_path(alias, tmp_path, monkeypatch):
     (tmp_path / "real").mkdir()
     store = tmp_path / "real" / "run.zarr"
@@ -182,7 +187,14 @@ def test_it_says_who_writes(tmp_path, elsewhere):
     compute(store)
 
 
-@pytest.mark.parametrize("code", [errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS])
+@pytest.mark.parametrize(
+    "code",
+    [
+        errno.ENOLCK,
+        pytest.param(errno.EOPNOTSUPP, marks=pytest.mark.slow),
+        pytest.param(errno.ENOSYS, marks=pytest.mark.slow),
+    ],
+)
 def test_a_file_system_without_locks(code, tmp_path, monkeypatch, hurried, elsewhere):
     """Lustre and NFS servers without a lock service: signs of life take the lock's place."""
 

@@ -1,0 +1,498 @@
+"""Small synthetic faces, models and results of every study, for documentation and tests.
+
+Nothing here is a photograph of anybody, and nothing is read from a disk. All results are made by
+the functions whose results they stand for, on a handful of random crops and a linear network, in
+a second or two; only :func:`result` is filled with numbers that the caller gives.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import torch
+import xarray as xr
+
+from freqlab import bias, faithfulness, morphing, resolution, saliency
+from freqlab.attrs import named, to_json
+from freqlab.bands.radial import Bands
+from freqlab.errors import ParameterError, check_number
+from freqlab.faces.degraded import degrade, degraded_pairs
+from freqlab.faces.groups import group_labels
+from freqlab.faces.pairs import make_pairs
+from freqlab.faces.table import Faces
+from freqlab.models.callables import wrap_model
+from freqlab.models.spec import Model
+from freqlab.run.calls import influence as influence_of
+from freqlab.verification import verify
+
+__all__ = [
+    "LinearNetwork",
+    "corrrise_maps",
+    "deletion_curves",
+    "faces",
+    "freqrise_maps",
+    "gradient_maps",
+    "group_profiles",
+    "influence",
+    "joint_maps",
+    "model",
+    "morph_profiles",
+    "morphed_faces",
+    "resolution_profiles",
+    "result",
+    "verification",
+]
+
+_SIDES = ("probe", "reference", "both")
+_SIZE = 112
+_GROUPS = {"colour": ("red", "green", "blue")}
+_NAMES = {
+    "influence": ("directed influence", "cosine similarity"),
+    "removed_rms": ("RMS contrast removed", "grey levels"),
+    "similarity": ("cosine similarity", "1"),
+    "threshold": ("threshold", "cosine similarity"),
+}
+
+
+class LinearNetwork(torch.nn.Module):
+    """A fixed random linear map of the pixels, so that influence is known in closed form.
+
+    With the matrix ``A``, pixels ``x`` of one face and ``y`` of the other, and ``x_b`` the part of
+    ``x`` that band ``b`` holds, the similarity is ``cos(A x, A y)``, and the influence of the band,
+    taken from the first, is ``cos(A x, A y) - cos(A (x - x_b), A y)``.
+
+    Parameters
+    ----------
+    n_features
+        Length of an embedding.
+    size
+        Width and height of a crop in pixels.
+    seed
+        Of the matrix.
+    """
+
+    matrix: torch.Tensor
+
+    def __init__(self, n_features: int = 16, size: int = _SIZE, seed: int = 0) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(seed)
+        matrix = torch.randn(n_features, 3 * size * size, generator=generator)
+        self.register_buffer("matrix", matrix / (3 * size * size) ** 0.5)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``(n, feature)`` of images ``(n, channel, height, width)``."""
+        return images.flatten(1) @ self.matrix.T
+
+
+def model(name: str = "linear", *, n_features: int = 16, seed: int = 0) -> Model:
+    """A :class:`LinearNetwork` as a model that any study takes.
+
+    Parameters
+    ----------
+    name
+        Its name in results.
+    n_features, seed
+        As there.
+    """
+    return wrap_model(LinearNetwork(n_features, seed=seed), name=name)
+
+
+def faces(
+    n_subjects: int = 4,
+    per_subject: int = 3,
+    seed: int = 0,
+    size: int = _SIZE,
+    *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    ages: bool = False,
+    **options: Any,
+) -> Faces:
+    """Aligned random crops with detail at all frequencies, alike within a subject.
+
+    Parameters
+    ----------
+    n_subjects, per_subject
+        People, ``p0``, ``p1``, and so on, and photographs of each, ``p0/0``, ``p0/1``, and so on.
+    seed
+        Of the pixels, and of the ages.
+    size
+        Width and height in pixels.
+    groups
+        Columns of the table, and their values, which are dealt out to the subjects in turn.
+    ages
+        Whether there is a column ``age``, in years: a subject's photographs lie one to five years
+        apart.
+    **options
+        Handed to :class:`freqlab.Faces`.
+
+    Returns
+    -------
+    Faces
+        Aligned to the template ``"arcface"``.
+
+    Raises
+    ------
+    ParameterError
+        If a number is below 1, or a group has no values.
+    """
+    for argument, number in (
+        ("n_subjects", n_subjects),
+        ("per_subject", per_subject),
+        ("size", size),
+    ):
+        check_number(argument, number, at_least=1, whole=True)
+    rng = np.random.default_rng(seed)
+    images = []
+    for _ in range(n_subjects):
+        own = rng.normal(128, 40, (size, size, 3))
+        images += [
+            np.clip(own + rng.normal(0, 20, own.shape), 0, 255).astype(np.uint8)
+            for _ in range(per_subject)
+        ]
+    subject = np.repeat(np.arange(n_subjects), per_subject)
+    photograph = np.tile(np.arange(per_subject), n_subjects)
+    columns: dict[str, Any] = {"subject": [f"p{s}" for s in subject]}
+    for column, values in (groups or {}).items():
+        if not len(values):
+            raise ParameterError(f"groups: {column!r} has no values")
+        columns[column] = np.array(values, object)[subject % len(values)]
+    if ages:
+        years = np.random.default_rng(seed)
+        first = years.integers(18, 60, (n_subjects, 1))
+        later = years.integers(1, 6, (n_subjects, per_subject)).cumsum(axis=1)
+        columns["age"] = (first + later - later[:, :1]).ravel()
+    names = [f"p{s}/{i}" for s, i in zip(subject, photograph, strict=True)]
+    table = pd.DataFrame(columns, index=pd.Index(names, name="face"))
+    return Faces(table, images=images, **{"aligned": "arcface", "name": "synthetic", **options})
+
+
+def influence(
+    of: Faces | None = None,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Sequence[Model] | None = None,
+    bands: Bands | str = "rings:28",
+    store: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> xr.Dataset:
+    """A result of :func:`freqlab.influence`, with influence, thresholds and contrast removed.
+
+    Parameters
+    ----------
+    of
+        Faces; :func:`faces` by default.
+    pairs
+        Pairs of them; by default those of :func:`freqlab.make_pairs`.
+    models
+        By default :func:`model`.
+    bands
+        Few by default: each is a forward pass of every face.
+    store
+        Where the run is kept; in memory by default.
+    **options
+        Handed to :func:`freqlab.influence`.
+
+    Returns
+    -------
+    xarray.Dataset
+        Read into memory. Its attribute ``store`` is that of the run, with crops and embeddings.
+    """
+    of = faces() if of is None else of
+    return influence_of(
+        of,
+        make_pairs(of, seed=0) if pairs is None else pairs,
+        models=[model()] if models is None else models,
+        bands=bands,
+        store=store,
+        **{"progress": False, **options},
+    ).load()
+
+
+def result(
+    values: npt.ArrayLike,
+    *,
+    probe_subject: Sequence[str] | npt.NDArray[Any] | None = None,
+    reference_subject: Sequence[str] | npt.NDArray[Any] | None = None,
+    removed_rms: npt.ArrayLike = 1.0,
+    similarity: npt.ArrayLike = 0.0,
+    thresholds: Mapping[float, float] | None = None,
+    bands: Bands | None = None,
+    columns: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """A result in the shape of :func:`freqlab.influence`, of the influence that is given.
+
+    Parameters
+    ----------
+    values
+        Influence ``(model, pair, side, band)``. Models are named ``m``, ``m1``, and so on; sides
+        are the first of ``probe``, ``reference`` and ``both``.
+    probe_subject, reference_subject
+        Who is seen ``(pair,)``; by default each pair shows a person of its own, and the reference
+        the person of the probe. A pair of one person is genuine.
+    removed_rms
+        Contrast that was removed, in grey levels, of a shape that spreads to that of `values`.
+    similarity
+        Of the untouched pairs, of a shape that spreads to ``(model, pair)``.
+    thresholds
+        Decision thresholds, alike for all models, by their false match rate.
+    bands
+        What the last axis stands for; by default rings that are four cycles/image wide.
+    columns
+        Further coordinates of the pairs, by name, such as ``probe`` and ``attack``; they come
+        before what is made here.
+
+    Raises
+    ------
+    ParameterError
+        If `values` have other than four axes, more than three sides, or another number of bands.
+    """
+    array = np.asarray(values)
+    if array.ndim != 4 or array.shape[2] > len(_SIDES):
+        raise ParameterError(
+            f"values must be (model, pair, side, band), of up to three sides; got {array.shape}"
+        )
+    n_models, n_pairs, n_sides, n_bands = array.shape
+    bands = bands or Bands(tuple(4.0 * np.arange(n_bands + 1)))
+    if len(bands) != n_bands:
+        raise ParameterError(f"values have {n_bands} bands, but bands are {len(bands)}")
+    names = ["m", *(f"m{k}" for k in range(1, n_models))]
+    if probe_subject is None:
+        probe_subject = [f"p{i}" for i in range(n_pairs)]
+    subject = np.asarray(probe_subject, object)
+    other = subject if reference_subject is None else np.asarray(reference_subject, object)
+    numbers = np.arange(n_pairs).astype(str).astype(object)
+    of_pairs = {
+        "probe": "probe" + numbers,
+        "reference": "reference" + numbers,
+        "probe_subject": subject,
+        "reference_subject": other,
+        "genuine": (subject == other).astype(bool),
+        **(columns or {}),
+    }
+    dims = ("model", "pair", "side", "band")
+    found = xr.Dataset(
+        {
+            "influence": (dims, array),
+            "removed_rms": (dims, np.broadcast_to(removed_rms, array.shape)),
+            "similarity": (dims[:2], np.broadcast_to(similarity, array.shape[:2])),
+        },
+        coords={
+            "model": np.array(names, object),
+            "pair": np.arange(n_pairs),
+            "side": np.array(_SIDES[:n_sides], object),
+            "band": np.array(bands.names, object),
+            "frequency": ("band", bands.frequency),
+            "band_bounds": (("band", "bound"), bands.bounds),
+            **{name: ("pair", np.asarray(column)) for name, column in of_pairs.items()},
+        },
+        attrs={
+            "identity": to_json(
+                {
+                    "bands": bands.declaration(),
+                    "models": {
+                        name: {"input_size": [_SIZE, _SIZE], "eye_distance": None} for name in names
+                    },
+                }
+            )
+        },
+    )
+    if thresholds:
+        found = found.assign_coords(fmr=list(thresholds))
+        edges = np.tile(list(thresholds.values()), (n_models, 1))
+        found["threshold"] = (("model", "fmr"), edges)
+        enough = round(10 / min(thresholds))
+        found["impostor_comparisons"] = ("model", np.full(n_models, enough))
+    frequency = dict.fromkeys(("frequency", "band_bounds"), ("spatial frequency", bands.unit))
+    return named(found, {**_NAMES, **frequency})
+
+
+def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
+    """Figures of :func:`freqlab.verify`: two models, eight people of two groups.
+
+    Parameters
+    ----------
+    n_draws
+        Bootstrap draws.
+    seed
+        Of the pixels.
+    """
+    return verify(
+        faces(8, 3, seed, groups={"glasses": ("yes", "no")}),
+        models=[model(), model("other", seed=1)],
+        group="glasses",
+        n_draws=n_draws,
+        progress=False,
+    )
+
+
+def group_profiles(
+    *, baseline: str | None = "red", n_draws: int = 30, n_permutations: int = 50, seed: int = 0
+) -> xr.Dataset:
+    """Figures of :func:`freqlab.bias.profiles`: twelve people of three groups, two sides.
+
+    Parameters
+    ----------
+    baseline, n_draws, n_permutations
+        As there; the groups are ``red``, ``green`` and ``blue``.
+    seed
+        Of the pixels.
+    """
+    people = faces(12, 2, seed, groups=_GROUPS)
+    pairs = make_pairs(people, impostors_per_genuine=5, seed=0)
+    found = influence(people, pairs, sides=["probe", "reference"])
+    labels = group_labels(people, "colour")
+    return bias.profiles(
+        found, labels, baseline=baseline, n_draws=n_draws, n_permutations=n_permutations
+    )
+
+
+def resolution_profiles(
+    *, resolutions: Sequence[int] = (56, 28, 14), n_draws: int = 30, seed: int = 0
+) -> xr.Dataset:
+    """Figures of :func:`freqlab.resolution.profiles`: probes of several resolutions.
+
+    Parameters
+    ----------
+    resolutions
+        Of the probes, in pixels, beside that of the crops.
+    n_draws
+        Bootstrap draws.
+    seed
+        Of the pixels.
+    """
+    people = faces(4, 2, seed)
+    lower = degrade(people, resolutions=list(resolutions))
+    pairs = degraded_pairs(make_pairs(people, seed=0), lower)
+    found = influence(lower, pairs, bands="rings:14", sides=["probe", "reference"])
+    return resolution.profiles(found, n_draws=n_draws)
+
+
+def morphed_faces(n_subjects: int = 6, per_subject: int = 3, seed: int = 0) -> Faces:
+    """Faces of :func:`faces`, and a morph of each two neighbours: the mean of their pixels.
+
+    Parameters
+    ----------
+    n_subjects, per_subject, seed
+        As there; two people and two photographs of each, or more.
+
+    Returns
+    -------
+    Faces
+        With the columns that :func:`freqlab.morphing.make_pairs` reads.
+    """
+    for argument, number in (("n_subjects", n_subjects), ("per_subject", per_subject)):
+        check_number(argument, number, at_least=2, whole=True)
+    people = faces(n_subjects, per_subject, seed)
+    images = [np.asarray(image) for image in people.images or ()]
+    whole = people.table.assign(morph=False, contributor_a="", contributor_b="", tool="")
+    rows, mixed = {}, []
+    for k in range(n_subjects):
+        a, b = f"p{k}", f"p{(k + 1) % n_subjects}"
+        first, second = (images[per_subject * int(name[1:])] for name in (a, b))
+        mixed.append(((first.astype(float) + second) / 2).round().astype(np.uint8))
+        rows[f"{a}+{b}"] = (f"{a}+{b}", True, a, b, "mean")
+    columns = ["subject", "morph", "contributor_a", "contributor_b", "tool"]
+    morphs = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    table = pd.concat([whole, morphs]).rename_axis("face")
+    return Faces(table, images=[*images, *mixed], aligned="arcface", name="synthetic")
+
+
+def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
+    """Figures of :func:`freqlab.morphing.profiles` over pairs of :func:`morphed_faces`.
+
+    Parameters
+    ----------
+    n_draws
+        Bootstrap draws.
+    seed
+        Of the pixels.
+    """
+    mixed = morphed_faces(seed=seed)
+    found = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])
+    return morphing.profiles(found, n_draws=n_draws)
+
+
+def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> xr.Dataset:
+    """Curves of :func:`freqlab.faithfulness.deletion_curves` of one model and three bands.
+
+    Parameters
+    ----------
+    fmr, n_random
+        As there.
+    seed
+        Of the pixels.
+    """
+    network = model()
+    found = influence(faces(4, 2, seed), models=[network])
+    return faithfulness.deletion_curves(
+        found, [network], fmr=fmr, n_random=n_random, progress=False
+    )
+
+
+def corrrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
+    """Maps of :func:`freqlab.saliency.corrrise_maps` of two pairs.
+
+    Parameters
+    ----------
+    n_masks
+        As there.
+    seed
+        Of the pixels.
+    """
+    found, network, pairs = _to_explain(seed)
+    return saliency.corrrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
+
+
+def freqrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
+    """Maps of :func:`freqlab.saliency.freqrise_maps` of two pairs.
+
+    Parameters
+    ----------
+    n_masks
+        As there.
+    seed
+        Of the pixels.
+    """
+    found, network, pairs = _to_explain(seed)
+    return saliency.freqrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
+
+
+def gradient_maps(*, steps: int = 2, seed: int = 0) -> xr.Dataset:
+    """Maps of :func:`freqlab.saliency.gradient_maps` of two pairs.
+
+    Parameters
+    ----------
+    steps
+        As there.
+    seed
+        Of the pixels.
+    """
+    found, network, pairs = _to_explain(seed)
+    return saliency.gradient_maps(found, network, pairs=pairs, steps=steps, progress=False)
+
+
+def joint_maps(*, grid: int = 2, seed: int = 0) -> xr.Dataset:
+    """Maps of :func:`freqlab.saliency.joint_maps` of two pairs.
+
+    Parameters
+    ----------
+    grid
+        As there.
+    seed
+        Of the pixels.
+    """
+    found, network, pairs = _to_explain(seed)
+    return saliency.joint_maps(found, network, pairs=pairs, grid=grid, progress=False)
+
+
+def _to_explain(seed: int) -> tuple[xr.Dataset, Model, list[int]]:
+    """A result, its model, and a genuine and an impostor pair of it."""
+    network = model()
+    found = influence(faces(3, 2, seed), models=[network])
+    genuine = found["genuine"].to_numpy()
+    return found, network, [int(np.argmax(genuine)), int(np.argmin(genuine))]
