@@ -22,7 +22,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 import zarr
 from conftest import Linear, make_faces
 from interruptions import (
@@ -39,6 +41,7 @@ import freqlab as fl
 from freqlab.errors import StoreError, UnknownNameError
 from freqlab.store.reading import result_names
 from freqlab.store.run_store import RunStore
+from freqlab.store.studies import kept_study
 
 SOME, ALL = 3, 5  # people
 OPTIONS = {"progress": False, "compile": False, "device": "cpu"}
@@ -156,6 +159,12 @@ def another_card(store):
     fl.faithfulness.save_trust_card(store, {"model": "linear", "rows": [{"test": "t"}], "fmr": 0.1})
 
 
+def study(store):
+    table = pd.DataFrame({"rate": [0.5, np.nan], "note": ["", "few"]}, index=["p1", "p2"])
+    curves = xr.Dataset({"curve": ("band", [1.0, np.nan])}, coords={"band": [4, 8]})
+    kept_study(store, "bias", {"seed": 0}, lambda: {"curves": curves, "tables/rates": table})
+
+
 def two_results(store):
     run(store)
     influence(store, others(), "s", sides=["probe"])
@@ -166,6 +175,7 @@ def everything(store):
     deletion(store)
     maps(store)
     card(store)
+    study(store)
 
 
 def damaged(store):
@@ -225,6 +235,7 @@ CASES = {
     "maps": (two_results, maps),
     "trust card": (two_results, card),
     "another trust card": (everything, another_card),
+    "study": (two_results, study),
 }
 EVERY = {
     "run": 8,
@@ -374,6 +385,7 @@ def test_a_kill_before_every_operation_on_digests(tmp_path, case):
         ("more faces, and a column", 60),
         ("forget", 90),
         ("repair", 50),
+        ("study", 3),
     ],
 )
 def test_a_kill_before_some_operations(tmp_path, case, every):

@@ -30,7 +30,7 @@ from freqlab.statistics.resampling import (
     means_over_pairs,
     with_interval,
 )
-from freqlab.verification import check_embeddings
+from freqlab.verification.performance import check_embeddings
 
 __all__ = ["profiles", "vulnerability"]
 

@@ -16,7 +16,7 @@ from freqlab.morphing.detection import BASELINES, OWN_SCORES
 from freqlab.morphing.sets import untouched
 from freqlab.statistics.error_rates import FMRS, check_fmr, impostor_thresholds
 from freqlab.text.wording import join, percent
-from freqlab.verification import check_embeddings
+from freqlab.verification.performance import check_embeddings
 
 __all__ = [
     "band_choice_table",

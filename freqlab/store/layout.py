@@ -20,6 +20,7 @@ __all__ = [
     "PENDING",
     "REMOVED_RMS_ATTRS",
     "SEVERAL_FACES",
+    "STUDIES",
     "TEXT",
     "TOO_LARGE",
     "TOO_SMALL",
@@ -29,7 +30,8 @@ __all__ = [
 
 REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
 
-KEPT_RESULTS = ("saliency", "sets")
+STUDIES = "studies"
+KEPT_RESULTS = ("saliency", "sets", STUDIES)
 """Groups of what studies computed: asked for again, it is computed again."""
 
 PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
