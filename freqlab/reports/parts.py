@@ -6,12 +6,12 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
-from IPython.display import Markdown, display
 from matplotlib.axes import Axes
 
 from freqlab.faces.table import Faces
@@ -39,18 +39,21 @@ __all__ = [
     "title",
 ]
 
+_markdown: Callable[[str], object] = IPython.display.Markdown
+_display: Callable[[object], None] = IPython.display.display
+_LEFT: dict[str, Any] = {"text-align": "left"}
 _WIDTH = 11.0  # inches
 
 
 def show(*texts: str) -> None:
     """Show sentences, in Markdown, as one paragraph."""
-    display(Markdown(" ".join(text for text in texts if text)))
+    _display(_markdown(" ".join(text for text in texts if text)))
 
 
 def show_list(texts: Iterable[str], *, heading: str = "") -> None:
     """Show sentences as points, below a name from data."""
     points = "\n".join(f"- {as_markdown(text, 5_000)}" for text in texts)
-    display(Markdown(f"**{as_markdown(heading)}**\n\n{points}" if heading else points))
+    _display(_markdown(f"**{as_markdown(heading)}**\n\n{points}" if heading else points))
 
 
 def show_table(
@@ -83,7 +86,7 @@ def show_table(
     if not index:
         shown = shown.hide(axis="index")
     said = f"{as_html(name)}: {caption}" if name and caption else as_html(name) or caption
-    display(shown.set_caption(said) if said else shown)
+    _display(shown.set_caption(said) if said else shown)
 
 
 def show_by_model(
@@ -254,4 +257,4 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
 def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
     """Show what was tested of the explanations of a run."""
     table = trust_table(str(source.attrs["store"]), models=models)
-    display(styled(table).set_properties(**{"text-align": "left"}))
+    _display(styled(table).set_properties(subset=None, **_LEFT))

@@ -208,7 +208,7 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     ]
     variables: dict[str, Any] = {}
     for label, values in labelled:
-        parts: tuple[Any, ...] = label if isinstance(label, tuple) else (label,)
+        parts = list(label) if isinstance(label, tuple) else [label]
         name = wanted = ", ".join("index" if p is None else str(p) for p in parts) or "column"
         n = 1
         while name in variables:
@@ -299,8 +299,15 @@ def _write(
 
 def _attrs_of(dataset: xr.Dataset, more: Mapping[str, Any] = {}) -> dict[str, Any]:
     names = [_array_name(str(name)) for name in dataset.coords if name not in dataset.dims]
-    attrs = plain_attrs(dataset.attrs) | dict(more)
+    attrs = _plain_attrs(dataset.attrs) | dict(more)
     return {**attrs, _COORDINATES: " ".join(names)} if names else attrs
+
+
+def _plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
+    return {
+        name: value.tolist() if isinstance(value, (np.ndarray, np.generic)) else value
+        for name, value in plain_attrs(attrs).items()
+    }
 
 
 def _array_name(name: str) -> str:
@@ -311,7 +318,7 @@ def _array_name(name: str) -> str:
 
 def _write_node(group: zarr.Group, dataset: xr.Dataset) -> None:
     for name, variable in dataset.variables.items():
-        values, attrs = np.asarray(variable.values), plain_attrs(variable.attrs)
+        values, attrs = np.asarray(variable.values), _plain_attrs(variable.attrs)
         if values.dtype.kind not in "biuf":
             values, as_json = _texts(str(name), values)
             attrs |= {_JSON: 1} if as_json else {}

@@ -98,8 +98,8 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
 
 def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
     """Say at which false match rates some model has no threshold; empty if at none."""
-    thresholds = result["threshold"]
-    open_ones = np.isnan(thresholds).any("model").to_numpy()
+    thresholds = result["threshold"].transpose("model", "fmr")
+    open_ones = np.isnan(thresholds.to_numpy()).any(axis=0)
     rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[open_ones])
     if not rates:
         return ""
