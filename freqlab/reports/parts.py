@@ -9,7 +9,6 @@ from typing import Any
 import IPython.display
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 from matplotlib.axes import Axes
@@ -22,16 +21,19 @@ from freqlab.text.shown import as_html, as_markdown
 from freqlab.text.wording import styled
 
 __all__ = [
+    "as_html",
     "as_markdown",
     "describe_lost",
     "describe_passes",
     "grid",
     "impostors_behind",
     "panels",
+    "same_range",
     "show",
     "show_by_model",
     "show_faces",
     "show_how_it_was_made",
+    "show_largest",
     "show_list",
     "show_pairs",
     "show_table",
@@ -52,7 +54,7 @@ def show(*texts: str) -> None:
 
 def show_list(texts: Iterable[str], *, heading: str = "") -> None:
     """Show sentences as points, below a name from data."""
-    points = "\n".join(f"- {as_markdown(text, 5_000)}" for text in texts)
+    points = "\n".join(f"- {text}" for text in texts)
     _display(_markdown(f"**{as_markdown(heading)}**\n\n{points}" if heading else points))
 
 
@@ -87,6 +89,15 @@ def show_table(
         shown = shown.hide(axis="index")
     said = f"{as_html(name)}: {caption}" if name and caption else as_html(name) or caption
     _display(shown.set_caption(said) if said else shown)
+
+
+def show_largest(table: pd.DataFrame, caption: str, *, name: str, most: int = 40) -> None:
+    """Show the first rows of a table of findings, or that there are none."""
+    if not len(table):
+        show(f"{as_markdown(name)}: {caption}: **nothing**.")
+        return
+    cut = f"; the {most} largest of {len(table)}" if len(table) > most else ""
+    show_table(table.head(most), caption + cut, name=name, index=False)
 
 
 def show_by_model(
@@ -155,7 +166,7 @@ def panels(
     height: float = 3.6,
     more: str = "",
     **options: Any,
-) -> Iterator[npt.NDArray[np.object_]]:
+) -> Iterator[Any]:
     """Draw a figure of several axes, named after a model, and show it.
 
     Parameters
@@ -187,6 +198,14 @@ def panels(
     figure.suptitle(shortened(name, 60) + more, x=0.01, ha="left", fontsize="medium")
     yield axes
     plt.show()
+
+
+def same_range(axes: Any) -> None:
+    """Give axes side by side the widest of their ranges."""
+    ranges = [ax.get_ylim() for ax in axes.flat]
+    widest = max(ranges, key=lambda one: one[1] - one[0])
+    for ax in axes.flat:
+        ax.set_ylim(widest)
 
 
 def grid(

@@ -1,4 +1,4 @@
-"""The cross-resolution study: probes degraded, errors, influence and what leaks, kept in the run."""
+"""The cross-resolution study: degraded probes, errors, influence, leaks; kept in the run."""
 
 from __future__ import annotations
 

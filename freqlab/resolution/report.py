@@ -9,6 +9,7 @@ import xarray as xr
 from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
 
 __all__ = [
@@ -35,9 +36,11 @@ def summary(study: xr.DataTree) -> list[str]:
     found, fmr = [], float(study.attrs["fmr"])
     profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
     for name in map(str, profiles["model"].to_numpy()):
-        found.append(f"{name}: {describe_errors(errors, model=name, fmr=fmr)}")
+        found.append(f"{as_markdown(name)}: {describe_errors(errors, model=name, fmr=fmr)}")
         for side in map(str, profiles["side"].to_numpy()):
-            found.append(f"{name}: {describe_low_bands(profiles, model=name, side=side)}")
+            found.append(
+                f"{as_markdown(name)}: {describe_low_bands(profiles, model=name, side=side)}"
+            )
     return found
 
 

@@ -214,10 +214,11 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
         while name in variables:
             name, n = f"{wanted} ({n + 1})", n + 1
         variables[name] = ("row", np.asarray(values))
+    labels: list[Any] = table.columns.tolist()
     about = {
         "variables": list(variables),
         "index": list(table.index.names),
-        "columns": [list(c) if isinstance(c, tuple) else c for c in table.columns.tolist()],
+        "columns": [list(c) if isinstance(c, tuple) else c for c in labels],
         "names": list(table.columns.names),
     }
     return xr.Dataset(variables, attrs={_TABLE: json.dumps(about, default=str)})

@@ -41,7 +41,10 @@ def summary(study: xr.DataTree) -> list[str]:
     """
     figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
     names = [str(name) for name in figures["model"].to_numpy()]
-    return [f"{name}: {describe_verification(figures, model=name, fmr=fmr)}" for name in names]
+    return [
+        f"{as_markdown(name)}: {describe_verification(figures, model=name, fmr=fmr)}"
+        for name in names
+    ]
 
 
 def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:
