@@ -224,7 +224,7 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
     return xr.Dataset(variables, attrs={_TABLE: json.dumps(about, default=str)})
 
 
-def as_frame(node: xr.Dataset | xr.DataTree) -> pd.DataFrame:
+def as_frame(node: xr.Dataset | xr.DataTree | xr.DataArray) -> pd.DataFrame:
     """The table that a node of a study holds.
 
     Raises
