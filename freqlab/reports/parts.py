@@ -38,6 +38,7 @@ __all__ = [
     "show_pairs",
     "show_table",
     "show_trust_card",
+    "side_by_side",
     "title",
 ]
 
@@ -65,6 +66,7 @@ def show_table(
     name: str = "",
     format: str | None = None,
     index: bool = True,
+    align: str = "",
 ) -> None:
     """Show a table, or that which a node of a study holds.
 
@@ -80,6 +82,8 @@ def show_table(
         Of its numbers.
     index
         Whether the labels of the rows are shown.
+    align
+        Of the text in its cells.
     """
     frame = table if isinstance(table, pd.DataFrame) else as_frame(table)
     shown = styled(frame)
@@ -87,6 +91,8 @@ def show_table(
         shown = shown.format(format, na_rep="none")
     if not index:
         shown = shown.hide(axis="index")
+    if align:
+        shown = shown.set_properties(subset=None, **{**_LEFT, "text-align": align})
     said = f"{as_html(name)}: {caption}" if name and caption else as_html(name) or caption
     _display(shown.set_caption(said) if said else shown)
 
@@ -216,6 +222,7 @@ def grid(
     rows: Mapping[str, Sequence[Any]] | None = None,
     *,
     height: float = 3.6,
+    more: str = "",
     **options: Any,
 ) -> None:
     """Draw a plot for several values of one or two of its arguments, a figure for each model.
@@ -232,6 +239,8 @@ def grid(
         An argument, and its values from left to right, or from top to bottom.
     height
         Of a row, in inches.
+    more
+        Text behind the name of the model.
     options
         The other arguments of the plot.
     """
@@ -239,10 +248,26 @@ def grid(
     ((along, down),) = (rows or {"": [None]}).items()
     dataset = data.to_dataset() if isinstance(data, xr.DataTree) else data
     for name in models:
-        with panels(name, len(down), len(right), height=height * len(down)) as axes:
+        with panels(name, len(down), len(right), height=height * len(down), more=more) as axes:
             for i, j in np.ndindex(axes.shape):
                 chosen = {across: right[j]} | ({along: down[i]} if along else {})
                 plot(dataset, model=name, **chosen, **options, ax=axes[i, j])
+
+
+def side_by_side(
+    plot: Callable[..., Axes],
+    data: xr.Dataset,
+    models: Sequence[str],
+    *,
+    width: float,
+    height: float,
+) -> None:
+    """Draw a plot of each model in one row; width and height of a plot in inches."""
+    size = (width * len(models), height)
+    _, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
+    for name, ax in zip(models, axes.flat, strict=True):
+        plot(data, model=name, ax=ax)
+    plt.show()
 
 
 def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, object]) -> None:
