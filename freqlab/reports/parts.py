@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.trust_cards import trust_table
 from freqlab.plots.common import shortened
+from freqlab.plots.saliency import plane_plot, saliency_plot
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_html, as_markdown
 from freqlab.text.wording import styled
@@ -26,6 +27,7 @@ __all__ = [
     "describe_lost",
     "describe_passes",
     "grid",
+    "head",
     "impostors_behind",
     "panels",
     "same_range",
@@ -38,6 +40,7 @@ __all__ = [
     "show_pairs",
     "show_table",
     "show_trust_card",
+    "show_ways",
     "side_by_side",
     "title",
 ]
@@ -193,7 +196,7 @@ def panels(
     numpy.ndarray
         The axes ``(n_rows, n_columns)``.
     """
-    figure, axes = plt.subplots(
+    _, axes = plt.subplots(
         n_rows,
         n_columns,
         figsize=(_WIDTH, height),
@@ -201,7 +204,7 @@ def panels(
         squeeze=False,
         **options,
     )
-    figure.suptitle(shortened(name, 60) + more, x=0.01, ha="left", fontsize="medium")
+    head(shortened(name, 60) + more)
     yield axes
     plt.show()
 
@@ -267,6 +270,41 @@ def side_by_side(
     _, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
     for name, ax in zip(models, axes.flat, strict=True):
         plot(data, model=name, ax=ax)
+    plt.show()
+
+
+def head(text: str) -> None:
+    """Write text above the figure that is being drawn, at its left."""
+    plt.suptitle(text, x=0.01, ha="left", fontsize="medium")
+
+
+def show_ways(
+    result: xr.Dataset, space: xr.Dataset, plane: xr.Dataset, traced: xr.Dataset, *, pair: int
+) -> None:
+    """Show a pair in space (above) and in the plane of frequencies, by masks and by gradients.
+
+    Parameters
+    ----------
+    result
+        The result that the pair is of.
+    space, plane, traced
+        Maps of CorrRISE, of FreqRISE and of integrated gradients.
+    pair
+        Its label.
+    """
+    _, axes = plt.subplots(2, 4, figsize=(15, 6.4), layout="constrained")
+    for row, (drawn, random) in zip(
+        axes, ((saliency_plot, space), (plane_plot, plane)), strict=True
+    ):
+        drawn(random, pair=pair, ax=row[0])
+        for ax, argument in zip(row[1:], ("all", "supporting", "opposing"), strict=True):
+            drawn(traced, pair=pair, argument=argument, ax=ax)
+    titles = ("CorrRISE", "integrated gradients", "supporting", "opposing")
+    for ax, text in zip(axes[0], titles, strict=True):
+        ax.set_title(text)
+    axes[1, 0].set_title("FreqRISE")
+    kind = "genuine" if bool(result["genuine"].sel(pair=pair)) else "impostor"
+    head(f"Pair {pair}, {kind}")
     plt.show()
 
 
