@@ -301,9 +301,8 @@ def summary(study: xr.DataTree) -> list[str]:
     found, risk = [], study["vulnerability"].to_dataset()
     for name, _, errors in detections(study):
         table = vulnerability_table(risk, model=name)
-        column = table.columns[-1] if "MMPMR" not in table.columns else "MMPMR"
-        rates = "; ".join(f"{as_markdown(kind)} {table.loc[kind, column]}" for kind in table.index)
-        found.append(f"{as_markdown(name)}: {column}: {rates}.")
+        rates = "; ".join(f"{as_markdown(kind)} {rate}" for kind, rate in table["MMPMR"].items())
+        found.append(f"{as_markdown(name)}: MMPMR: {rates}.")
         found.append(f"{as_markdown(name)}: {describe_best_score(errors)}")
     return found
 
