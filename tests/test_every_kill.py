@@ -6,7 +6,8 @@ again. What comes of it must be the undisturbed store, file by file and byte by 
 
 A run from nothing is 1,347 operations, adding faces and a column 1,148, more bands 414, more pairs
 314, another model 561, a refinement 731, forgetting 1,637, a repair 605, deletion curves 142 (90
-where there are some), maps 215, a trust card 27 (12 where there is one). States that differ in
+where there are some), maps 215, a trust card 27 (12 where there is one), a
+study 187. States that differ in
 half-written files, empty folders and digests only are one, and of the long cases the slow tests
 take every 2nd to 12th (`EVERY`).
 """
