@@ -6,7 +6,8 @@ again. What comes of it must be the undisturbed store, file by file and byte by 
 
 A run from nothing is 1,347 operations, adding faces and a column 1,148, more bands 414, more pairs
 314, another model 561, a refinement 731, forgetting 1,637, a repair 605, deletion curves 142 (90
-where there are some), maps 215, a trust card 27 (12 where there is one). States that differ in
+where there are some), maps 215, a trust card 27 (12 where there is one), a
+study 187. States that differ in
 half-written files, empty folders and digests only are one, and of the long cases the slow tests
 take every 2nd to 12th (`EVERY`).
 """
@@ -22,7 +23,9 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
+import xarray as xr
 import zarr
 from conftest import Linear, make_faces
 from interruptions import (
@@ -39,6 +42,7 @@ import freqlab as fl
 from freqlab.errors import StoreError, UnknownNameError
 from freqlab.store.reading import result_names
 from freqlab.store.run_store import RunStore
+from freqlab.store.studies import kept_study
 
 SOME, ALL = 3, 5  # people
 OPTIONS = {"progress": False, "compile": False, "device": "cpu"}
@@ -156,6 +160,12 @@ def another_card(store):
     fl.faithfulness.save_trust_card(store, {"model": "linear", "rows": [{"test": "t"}], "fmr": 0.1})
 
 
+def study(store):
+    table = pd.DataFrame({"rate": [0.5, np.nan], "note": ["", "few"]}, index=["p1", "p2"])
+    curves = xr.Dataset({"curve": ("band", [1.0, np.nan])}, coords={"band": [4, 8]})
+    kept_study(store, "bias", {"seed": 0}, lambda: {"curves": curves, "tables/rates": table})
+
+
 def two_results(store):
     run(store)
     influence(store, others(), "s", sides=["probe"])
@@ -166,6 +176,7 @@ def everything(store):
     deletion(store)
     maps(store)
     card(store)
+    study(store)
 
 
 def damaged(store):
@@ -225,6 +236,7 @@ CASES = {
     "maps": (two_results, maps),
     "trust card": (two_results, card),
     "another trust card": (everything, another_card),
+    "study": (two_results, study),
 }
 EVERY = {
     "run": 8,
@@ -374,6 +386,7 @@ def test_a_kill_before_every_operation_on_digests(tmp_path, case):
         pytest.param("more faces, and a column", 60, marks=pytest.mark.slow),
         ("forget", 90),
         pytest.param("repair", 50, marks=pytest.mark.slow),
+        ("study", 3),
     ],
 )
 def test_a_kill_before_some_operations(tmp_path, case, every):

@@ -38,7 +38,7 @@ from freqlab.statistics.error_rates import (
     is_usable,
 )
 from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at, with_interval
-from freqlab.verification import check_embeddings, failure_rates, figures_of, labelled
+from freqlab.verification.performance import check_embeddings, failure_rates, figures_of, labelled
 
 __all__ = ["errors", "fairness_indices"]
 

@@ -12,17 +12,96 @@ from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import signed, with_bounds
+from freqlab.text.wording import percent, signed, with_bounds
 
 __all__ = [
+    "describe_chance",
     "describe_group_differences",
     "describe_groups",
+    "describe_matching",
+    "describe_sample",
     "differing_bands",
     "fairness_table",
+    "gaps_table",
     "gaps_together",
+    "summary",
 ]
 
 _LOPSIDED = 5  # times fewer subjects than the largest group
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """The findings of a study, in Markdown: error gaps, differences of influence, matching.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.bias.study`.
+    """
+    profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
+    fmr, alpha = float(study.attrs["fmr"]), float(study.attrs["alpha"])
+    found = []
+    for name in map(str, profiles["model"].to_numpy()):
+        at = errors.sel(model=name).sel(fmr=fmr, method="nearest")
+        rates = [
+            f"{as_markdown(group)} {percent(at['false_non_match_rate'].sel(group=group))}"
+            for group in profiles["group"].to_numpy()
+            if group in at["group"] and percent(at["false_non_match_rate"].sel(group=group))
+        ]
+        if rates:
+            found.append(f"{as_markdown(name)}: FNMR at FMR {fmr:g}: {'; '.join(rates)}.")
+        for comparison in ("genuine", "impostor"):
+            told = describe_group_differences(
+                profiles, model=name, comparison=comparison, alpha=alpha
+            )
+            found.append(f"{as_markdown(name)}: {told}")
+    return [*found, describe_matching(study)]
+
+
+def describe_sample(study: xr.DataTree) -> str:
+    """Say how many photographs and pairs of a study are explained."""
+    attrs = study.attrs
+    n, of = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
+    return (
+        f"{n:,} of the photographs are explained ({'a sample' if n < of else 'all'}), in "
+        f"{int(attrs['n_explained_pairs']):,} pairs drawn without regard to the groups."
+    )
+
+
+def describe_matching(study: xr.DataTree) -> str:
+    """Say how many photographs of a study could be matched, in Markdown."""
+    if "matched" not in study.children:
+        return (
+            "**No photographs could be matched:** the groups do not overlap in what was matched "
+            "on, or too few are left to make pairs."
+        )
+    attrs = study.attrs
+    return (
+        f"{int(attrs['n_matched']):,} of {int(attrs['n_explained_faces']):,} photographs are "
+        f"matched. {describe_groups(study['matched'].to_dataset())}"
+    )
+
+
+def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
+    """Say how many profiles were tested, and how many show something by chance."""
+    n_families = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
+    return (
+        f"all that was found at adjusted p ≤ {alpha:g}, both sides; {n_families} profiles of "
+        f"{profiles.attrs['n_tests']} bands each were tested, so {alpha * n_families:.1f} profiles "
+        f"are expected to show something by chance"
+    )
+
+
+def gaps_table(gaps: pd.DataFrame) -> pd.DataFrame:
+    """What :func:`gaps_together` returns as a table to read: gaps in percentage points."""
+    shown = gaps.copy()
+    for column in ("EER gap", "FMR gap", "FNMR gap"):
+        shown[column] = [
+            f"{100 * value:+.2f} points" if np.isfinite(value) else "not resolved"
+            for value in gaps[column]
+        ]
+    shown["distance"] = gaps["distance"].map("{:.3f}".format)
+    return shown
 
 
 def describe_groups(profiles: xr.Dataset) -> str:

@@ -1,6 +1,7 @@
 from .detection import detection_errors, detection_table, scores
 from .influence import profiles, vulnerability
 from .labelled import manipulation_pairs
+from .making import study
 from .manipulations import (
     manipulation,
     manipulation_by_kind,
@@ -11,8 +12,13 @@ from .pixels import morph
 from .report import (
     band_choice_table,
     describe_best_score,
+    describe_documents,
+    describe_labelled,
+    describe_morphing_pairs,
     describe_threshold,
+    detections,
     error_table,
+    summary,
     thresholds,
     vulnerability_table,
 )
@@ -23,9 +29,13 @@ __all__ = [
     "choose_documents",
     "couples",
     "describe_best_score",
+    "describe_documents",
+    "describe_labelled",
+    "describe_morphing_pairs",
     "describe_threshold",
     "detection_errors",
     "detection_table",
+    "detections",
     "error_table",
     "is_morph",
     "make_faces",
@@ -38,6 +48,8 @@ __all__ = [
     "profiles",
     "scores",
     "shares",
+    "study",
+    "summary",
     "thresholds",
     "touched_bands_table",
     "vulnerability",

@@ -29,7 +29,7 @@ from freqlab.results.quantities import (
 from freqlab.results.selection import with_axes
 from freqlab.statistics.error_rates import FMRS, cosines_of, impostor_thresholds
 from freqlab.statistics.resampling import ESTIMATES, check_draws, draw_subjects, with_interval
-from freqlab.verification import check_embeddings
+from freqlab.verification.performance import check_embeddings
 
 __all__ = ["profiles", "vulnerability"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,22 @@ from freqlab.faces.table import Faces
 from freqlab.morphing.detection import BASELINES, OWN_SCORES
 from freqlab.morphing.sets import untouched
 from freqlab.statistics.error_rates import FMRS, check_fmr, impostor_thresholds
+from freqlab.store.run_store import node_name
+from freqlab.store.studies import as_frame
+from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent
-from freqlab.verification import check_embeddings
+from freqlab.verification.performance import check_embeddings
 
 __all__ = [
     "band_choice_table",
     "describe_best_score",
+    "describe_documents",
+    "describe_labelled",
+    "describe_morphing_pairs",
     "describe_threshold",
+    "detections",
     "error_table",
+    "summary",
     "thresholds",
     "vulnerability_table",
 ]
@@ -282,3 +290,61 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
 def _attacks(errors: xr.Dataset) -> list[str]:
     names = names_of(errors, "attack")
     return [name for name in names if name not in (_POOLED, CONTROL)]
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """The findings of a study, in Markdown: morphs that pass, and the best score of influence.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+    """
+    found, risk = [], study["vulnerability"].to_dataset()
+    for name, _, errors in detections(study):
+        table = vulnerability_table(risk, model=name)
+        rates = "; ".join(f"{as_markdown(kind)} {rate}" for kind, rate in table["MMPMR"].items())
+        found.append(f"{as_markdown(name)}: MMPMR: {rates}.")
+        found.append(f"{as_markdown(name)}: {describe_best_score(errors)}")
+    return found
+
+
+def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset]]:
+    """Each model of a study with its scores and their errors."""
+    for name in study.attrs["models"]:
+        node = node_name(name)
+        yield name, study[f"scores/{node}"].to_dataset(), study[f"detection/{node}"].to_dataset()
+
+
+def describe_documents(study: xr.DataTree) -> str:
+    """Say how many documents and live photographs there are, and where morphs come from."""
+    kinds, attrs = as_frame(study["kinds"]), study.attrs
+    whence = {
+        "made here": "Morphs made here are named by the share of the second person (alpha), of its "
+        "texture where that differs; the rest come with the set.",
+        "given": "The morphs come with the set.",
+    }[attrs["morphs_are"]]
+    if attrs["morphs_from"] == "the table":
+        whence = "Morphs and controls are those of the table."
+    return (
+        f"{int(kinds['documents']['bona fide']):,} bona fide documents and "
+        f"{int(attrs['n_live']):,} live photographs of {int(attrs['n_people']):,} people. {whence}"
+    )
+
+
+def describe_morphing_pairs(study: xr.DataTree) -> str:
+    """Say how many pairs there are, and how many have a face that was not found."""
+    lost = int(study.attrs["n_lost"])
+    text = f"{int(study.attrs['n_pairs']):,} pairs."
+    return text + (f" {lost:,} pairs have a face that could not be found." if lost else "")
+
+
+def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
+    """Say what the labelled set holds, in Markdown."""
+    kinds = as_frame(study["labelled_kinds"])["pairs"]
+    counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
+    return (
+        f"**{as_markdown(faces.name)}**: images of {faces.table['subject'].nunique():,} people "
+        f"against the first pristine photograph of each; pairs by method: {counts}. "
+        f"{as_markdown(faces.about, 5_000)}"
+    )

@@ -22,7 +22,7 @@ from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
 from freqlab.statistics.error_rates import compare_pairs, impostor_thresholds, is_usable
 from freqlab.statistics.resampling import check_draws
-from freqlab.verification import check_embeddings, figures_of
+from freqlab.verification.performance import check_embeddings, figures_of
 
 __all__ = ["errors"]
 

@@ -11,9 +11,117 @@ from freqlab.errors import check_name
 from freqlab.results.selection import frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
+from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
 
-__all__ = ["describe_errors", "describe_low_bands", "low_band_table", "summary_table"]
+__all__ = [
+    "describe_comparisons",
+    "describe_control",
+    "describe_errors",
+    "describe_low_bands",
+    "describe_pairs",
+    "describe_resolutions",
+    "low_band_table",
+    "summary",
+    "summary_table",
+]
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """The findings of a study: where it breaks, and whether low bands gain weight.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.resolution.study`.
+    """
+    found, fmr = [], float(study.attrs["fmr"])
+    profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
+    for name in map(str, profiles["model"].to_numpy()):
+        found.append(f"{as_markdown(name)}: {describe_errors(errors, model=name, fmr=fmr)}")
+        for side in map(str, profiles["side"].to_numpy()):
+            found.append(
+                f"{as_markdown(name)}: {describe_low_bands(profiles, model=name, side=side)}"
+            )
+    return found
+
+
+def describe_resolutions(study: xr.DataTree) -> str:
+    """Say what was done to the photographs, in Markdown.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.resolution.study`.
+    """
+    attrs = study.attrs
+    native, steps = int(attrs["native"]), [int(one) for one in attrs["resolutions"]]
+    if "degradation" in attrs:
+        what = "the face in the photograph" if attrs["measure"] == "face" else "the aligned crop"
+        text = (
+            f"Probes are reduced to {', '.join(map(str, steps))} pixels across {what} and brought "
+            f"back (`{attrs['degradation']}`); references stay as they are."
+        )
+    else:
+        text = (
+            f"Nothing is done to the photographs. Their pairs are sorted by the pixels of the "
+            f"coarser one, which is the probe, to the nearest of "
+            f"{', '.join(map(str, [native, *steps]))}."
+        )
+    if "pixels_across" in attrs:
+        lower, middle, upper = attrs["pixels_across"]
+        text += (
+            f" The photographs themselves have {middle:.0f} pixels across the crop (median; 90 % "
+            f"between {lower:.0f} and {upper:.0f}): what the table calls {native} pixels is that, "
+            f"brought to the size of the crop."
+        )
+    return text
+
+
+def describe_comparisons(study: xr.DataTree) -> str:
+    """Say how many comparisons the errors at a resolution are counted over."""
+    counts = [int(study["errors"][name].max()) for name in ("n_genuine", "n_impostor")]
+    against = "Compared are the pairs given"
+    if study.attrs["all_against_all"]:
+        against = "Every photograph is the probe once against every other one"
+    return (
+        f"{against}: at a resolution up to {counts[0]:,} genuine and {counts[1]:,} impostor "
+        f"comparisons."
+    )
+
+
+def describe_pairs(study: xr.DataTree) -> str:
+    """Say how many pairs are explained."""
+    n_whole = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
+    sample = "a sample, drawn at random" if "n_pairs" in study.attrs else "all pairs"
+    return (
+        f"{n_whole:,} pairs are explained at the highest resolution ({sample}); with the same "
+        f"pairs at lower resolutions and under other kernels they are "
+        f"{int(study.attrs['n_explained']):,}."
+    )
+
+
+def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
+    """Say what becomes of the low bands under the ideal low-pass, if that was tried.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.resolution.study`.
+    model
+        Which model.
+
+    Returns
+    -------
+    list of str
+        One sentence, or none.
+    """
+    if "control" not in study.children:
+        return []
+    control = study["control"].to_dataset()
+    n_few = int(control["n_pairs"].sel(comparison="genuine", model=model)[0])
+    told = [describe_low_bands(control, model=model, side=side) for side in ("probe", "reference")]
+    return [f"The control, the ideal low-pass on {n_few} of the pairs: {' '.join(told)}"]
 
 
 def summary_table(

@@ -1,6 +1,7 @@
 from .profiles import compare, mean_profile
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
+from .tables import profile_table
 
 __all__ = [
     "compare",
@@ -9,5 +10,6 @@ __all__ = [
     "describe_verification",
     "mean_profile",
     "pairs_to_show",
+    "profile_table",
     "threshold_of",
 ]

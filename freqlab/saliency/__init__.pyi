@@ -1,11 +1,15 @@
 from .compare import agreement, curves, windowed
+from .making import study
 from .maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .report import (
     agreement_table,
     compare_explanations,
     describe_explanations,
+    describe_reliability,
+    describe_study,
     explanation_table,
     map_complexity,
+    summary,
 )
 
 __all__ = [
@@ -15,10 +19,14 @@ __all__ = [
     "corrrise_maps",
     "curves",
     "describe_explanations",
+    "describe_reliability",
+    "describe_study",
     "explanation_table",
     "freqrise_maps",
     "gradient_maps",
     "joint_maps",
     "map_complexity",
+    "study",
+    "summary",
     "windowed",
 ]

@@ -12,14 +12,18 @@ from freqlab.attrs import names_of, with_object_text
 from freqlab.errors import ParameterError, check_name
 from freqlab.faithfulness.deletion import deletion_errors
 from freqlab.faithfulness.games import complexity
+from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, signed
 
 __all__ = [
     "agreement_table",
     "compare_explanations",
     "describe_explanations",
+    "describe_reliability",
+    "describe_study",
     "explanation_table",
     "map_complexity",
+    "summary",
 ]
 
 _MEASURES = ("error", "similarity")
@@ -224,3 +228,38 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
         for one in names
     ]
     return pd.DataFrame(rows, index=names, columns=names)
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """The findings of a study: which explanations beat their baselines, and how reliable maps are.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.saliency.study`.
+    """
+    told = describe_explanations(study["explanations"].to_dataset())
+    return [told, describe_reliability(study)]
+
+
+def describe_study(study: xr.DataTree) -> str:
+    """Say which pairs are explained, and at which threshold, in Markdown."""
+    attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
+    asked, rate = float(attrs["fmr"]), float(attrs["fmr_used"])
+    few = f" FMR {asked:g} is not resolved by so few comparisons." if rate > asked else ""
+    return (
+        f"{as_markdown(attrs['models'][0])}: {int(genuine.sum()):,} genuine and "
+        f"{int((~genuine).sum()):,} impostor pairs, of which {len(attrs['explained']):,} are "
+        f"explained by every method; the {attrs['side']} is masked. Threshold "
+        f"{float(attrs['threshold']):.3f} at FMR {rate:g}.{few}"
+    )
+
+
+def describe_reliability(study: xr.DataTree) -> str:
+    """Say how many maps by random masks are not as reliable as was asked for."""
+    short = [
+        f"{int((~study[f'maps/{node}']['converged'].to_numpy()).sum())} of "
+        f"{len(study.attrs['explained'])} by {name}"
+        for node, name in (("corrrise", "CorrRISE"), ("freqrise", "FreqRISE"))
+    ]
+    return f"Short of the reliability asked for: {', '.join(short)}."

@@ -12,8 +12,10 @@ from .reading import (
     result_names,
 )
 from .repair import repair_plan
+from .studies import as_frame, open_study, study_names
 
 __all__ = [
+    "as_frame",
     "check",
     "describe_photographs",
     "describe_run",
@@ -22,8 +24,10 @@ __all__ = [
     "open_embeddings",
     "open_influence",
     "open_run",
+    "open_study",
     "pixels_across",
     "repair_plan",
     "result_names",
+    "study_names",
     "unlock",
 ]

@@ -14,7 +14,7 @@ import zarr
 from freqlab.errors import StoreError
 from freqlab.store import journal
 from freqlab.store.chunks import arrays_of, child_names, opened, read
-from freqlab.store.layout import DONE, FORGOTTEN, PENDING
+from freqlab.store.layout import DONE, FORGOTTEN, PENDING, STUDIES
 from freqlab.store.records import NODE
 
 __all__ = ["contradictions", "face_nodes", "sound_groups"]
@@ -25,7 +25,7 @@ def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     found = []
     for name in child_names(root.store, path):
         below = f"{path}/{name}".strip("/")
-        if below in ("faces", "influence", NODE) or not journal.counts(root, below):
+        if below in ("faces", "influence", NODE, STUDIES) or not journal.counts(root, below):
             continue
         group: Any = None
         with contextlib.suppress(Exception):  # no node, or damaged: whoever needs it says so

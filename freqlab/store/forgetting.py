@@ -27,7 +27,7 @@ from freqlab.store.chunks import (
     place_of,
     read,
 )
-from freqlab.store.layout import FORGOTTEN, KEPT_RESULTS
+from freqlab.store.layout import FORGOTTEN, KEPT_RESULTS, STUDIES
 from freqlab.store.locking import Lock, locked
 from freqlab.store.persons import (
     Images,
@@ -78,9 +78,9 @@ def forget(
     morphs, also their files where freqlab wrote them), their crops, landmarks, digests and
     embeddings, and in every result the pairs that show them. A result that is called after the
     person gets another name. The rows stay as empty places, so that those of the others keep
-    their numbers. Thresholds and other figures over all faces stay as they were computed. What
-    studies keep (embeddings of sets of bands, maps) goes as a whole, for it does not say whose it
-    is; it is computed again when it is asked for.
+    their numbers. Thresholds and other figures over all faces stay as they were computed. Studies,
+    and what they keep (embeddings of sets of bands, maps), go as a whole, for they do not say whose
+    they are; they are computed again when they are asked for.
 
     The run's files are rewritten, not overwritten: a disk may keep what a file held for a
     while, as with any file that is deleted, and copies and backups are not reached.
@@ -256,7 +256,7 @@ def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     found = []
     for name, group in groups_of(cast(zarr.Group, root[path]) if path else root).items():
         below = f"{path}/{name}".strip("/")
-        if below in ("faces", "influence"):
+        if below in ("faces", "influence", STUDIES):
             continue
         found += [below] if "status" in group else _face_nodes(root, below)
     return found

@@ -22,6 +22,7 @@ __all__ = [
     "PENDING",
     "REMOVED_RMS_ATTRS",
     "SEVERAL_FACES",
+    "STUDIES",
     "TEXT",
     "TOO_LARGE",
     "TOO_SMALL",
@@ -44,7 +45,8 @@ HOW_TO_OPEN = {
 
 REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
 
-KEPT_RESULTS = ("saliency", "sets")
+STUDIES = "studies"
+KEPT_RESULTS = ("saliency", "sets", STUDIES)
 """Groups of what studies computed: asked for again, it is computed again."""
 
 PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)

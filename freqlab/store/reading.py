@@ -21,7 +21,7 @@ from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.images.templates import template as named_template
 from freqlab.store import journal
 from freqlab.store.chunks import arrays_of, groups_of, nothing_else_named, open_root, place_of
-from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, PENDING
+from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, PENDING, STUDIES
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.store.plain_text import is_twin
 from freqlab.text.shown import one_line
@@ -78,7 +78,9 @@ def _open_tree(url: str) -> xr.DataTree:
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=plain_attrs(root.attrs))}
     faces: xr.Dataset | None = None
     for path_in_run, group in _walk(root):
-        if "status" in group:
+        if path_in_run.split("/")[0] == STUDIES:
+            nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
+        elif "status" in group:
             nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
         elif not path_in_run.startswith("influence/"):
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)

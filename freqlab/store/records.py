@@ -46,7 +46,7 @@ NODE = "digests"
 """Name of the group in a store."""
 
 _AT_ONCE = 32  # keys that are read together
-_DEPTHS = {"faces": 2, "embeddings": 4, "trust": 2}  # of arrays; 3 elsewhere
+_DEPTHS = {"faces": 2, "embeddings": 4, "trust": 2, "studies": 6}  # of arrays; 3 elsewhere
 
 Entry = str | dict[str, Any] | None
 """What a key may hold: a chunk with this digest, this description, or nothing."""

@@ -35,7 +35,7 @@ from freqlab.store.chunks import (
 )
 from freqlab.store.digests import RecordingStore, aside, copy_keys, move_keys
 from freqlab.store.integrity import Damage, Survey, survey
-from freqlab.store.layout import DONE, KEPT_RESULTS, PENDING
+from freqlab.store.layout import DONE, KEPT_RESULTS, PENDING, STUDIES
 from freqlab.store.places import plain_store
 from freqlab.store.plain_text import twin_name
 from freqlab.store.records import NODE, get, is_description, renew_record
@@ -245,7 +245,11 @@ def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
 def _node_to_remove(path: str) -> str:
     """The node that goes as a whole if what describes it is damaged."""
     parts = path.split("/")
-    n_kept = {"embeddings": 3, **dict.fromkeys(("crops", "influence", *KEPT_RESULTS), 2)}
+    n_kept = {
+        "embeddings": 3,
+        **dict.fromkeys(("crops", "influence", *KEPT_RESULTS), 2),
+        STUDIES: 3,
+    }
     return "/".join(parts[: n_kept.get(parts[0], 1)])
 
 

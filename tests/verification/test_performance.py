@@ -7,7 +7,7 @@ from conftest import Linear, make_faces
 import freqlab as fl
 from freqlab.errors import PairError, ParameterError, UnknownNameError
 from freqlab.statistics.error_rates import FMRS, all_comparisons, compare_all, equal_error_rate
-from freqlab.verification import MIXED, figures_of
+from freqlab.verification.performance import MIXED, figures_of
 
 
 def verify(faces, pairs=None, **options):
@@ -240,7 +240,7 @@ def test_embedding_without_bands(faces, tmp_path):
 
 
 def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
-    monkeypatch.setattr("freqlab.verification._MOST_COMPARISONS", 100)
+    monkeypatch.setattr("freqlab.verification.performance._MOST_COMPARISONS", 100)
     with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*give pairs="):
         verify(faces)
     verify(faces, fl.make_pairs(faces, n_pairs=20))

@@ -1,0 +1,244 @@
+"""The faithfulness study: every test of the explanations of a run, kept in it with a trust card."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any, Unpack
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from freqlab.bands.radial import Bands, parse_bands
+from freqlab.faces.pairs import make_pairs
+from freqlab.faces.table import Faces
+from freqlab.faithfulness.deletion import deletion_curves, deletion_errors
+from freqlab.faithfulness.report import trust_card
+from freqlab.faithfulness.sanity import planted_bands, sanity_checks
+from freqlab.faithfulness.stability import explanation_figures, profile_stability
+from freqlab.faithfulness.trust_cards import save_trust_card
+from freqlab.faithfulness.views import band_views, sample_pairs
+from freqlab.literals import Side
+from freqlab.models.spec import Model
+from freqlab.results.selection import threshold_of
+from freqlab.run.calls import influence
+from freqlab.run.studies import RunOptions, Studied, study_of
+from freqlab.statistics.error_rates import check_fmr
+from freqlab.store.reading import open_run
+from freqlab.store.studies import Nodes
+
+__all__ = ["resolved_rate", "study"]
+
+_HIGHEST_RATE = 0.1
+_N_PLANTED = 12  # crops in which bands are planted
+
+
+def study(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Studied,
+    store: str | os.PathLike[str],
+    bands: Bands | str = "rings:4",
+    sides: Sequence[Side] = ("probe", "reference", "both"),
+    side: Side = "probe",
+    n_pairs: int | None = 60,
+    n_sample: int = 12,
+    n_random: int = 3,
+    most_permutations: int = 32,
+    tolerance: float = 0.01,
+    most_bands: int = 4,
+    depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
+    contrasts: Sequence[float] = (4.0, 8.0, 16.0),
+    fmr: float = 1e-3,
+    n_draws: int = 1000,
+    seed: int = 0,
+    **run: Unpack[RunOptions],
+) -> xr.DataTree:
+    """Tests of the explanations of models: computed, and kept in the run, or opened there.
+
+    The trust card of each model is saved with the run when the study is made.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        Pairs to test; by default two photographs of each of some people.
+    models, store, bands, run
+        As for :func:`freqlab.influence`.
+    sides, side
+        Images that bands are taken from in deletion and insertion, and in all other tests.
+    n_pairs, n_sample
+        Pairs in deletion and insertion, None for all; and in all other tests.
+    n_random
+        Random orders.
+    most_permutations, tolerance, most_bands
+        As for :func:`freqlab.faithfulness.band_views`.
+    depths, contrasts
+        As for :func:`freqlab.faithfulness.sanity_checks` and
+        :func:`freqlab.faithfulness.planted_bands`.
+    fmr
+        False match rate of the threshold; where it is not resolved, the next tenfold one that is.
+    n_draws, seed
+        Bootstrap draws over people, and the seed of all that is drawn.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/errors``, as of :func:`freqlab.faithfulness.deletion_errors`; ``/views``, ``/checks``,
+        ``/planted``, ``/stability`` and ``/figures``, as of the functions of these tests;
+        ``/influence``, the result. ``attrs["fmr_used"]`` is the resolved false match rate.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument does not fit.
+    StoreError
+        If the store cannot be read or written.
+    """
+    check_fmr(fmr)
+    parsed = parse_bands(bands) if isinstance(bands, str) else bands
+    progress = run.get("progress", True)
+
+    def make(loaded: list[Model]) -> Nodes:
+        tested = _drawn(faces, n_pairs, seed) if pairs is None else _some(pairs, n_pairs, seed)
+        masked = list(dict.fromkeys([side, *sides]))
+        result = influence(
+            faces, tested, models=loaded, bands=parsed, sides=masked, store=store, **run
+        ).load()
+        names = [model.name for model in loaded]
+        rate = resolved_rate(result, names, fmr)
+        sample = sample_pairs(result, n_sample, seed=seed)
+        drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
+        shown: dict[str, Any] = {"side": side, "progress": progress, **drawn}
+        curves = deletion_curves(
+            result, loaded, fmr=rate, n_random=n_random, seed=seed, progress=progress
+        )
+        views = band_views(
+            sample,
+            loaded,
+            fmr=rate,
+            tolerance=tolerance,
+            most_permutations=most_permutations,
+            most_bands=most_bands,
+            **shown,
+        )
+        checks = sanity_checks(sample, loaded, depths=depths, **shown)
+        steady = profile_stability(sample, loaded, **shown)
+        errors = deletion_errors(curves, **drawn)
+        template = loaded[0].template.name
+        planted = _planted(store, result, sample, parsed, contrasts, template, seed)
+        figures = explanation_figures(result, **drawn)
+        for name in names:
+            card = trust_card(
+                errors, views, checks, planted, steady, figures, model=name, side=side
+            )
+            save_trust_card(store, card)
+        counted = (result, curves, views, checks, steady)
+        ends = [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")]
+        attrs = {
+            "result": result.attrs["name"],
+            "forward_passes": sum(int(one.attrs["forward_passes"]) for one in counted),
+            "fmr_used": rate,
+            "n_people": len(np.unique(np.concatenate(ends))),
+            "n_sampled": int(sample.sizes["pair"]),
+            "pairs_are": "drawn" if pairs is None else "of the list",
+        }
+        return {
+            "/": xr.Dataset(attrs=attrs),
+            "errors": errors,
+            "views": views,
+            "checks": checks,
+            "planted": planted,
+            "stability": steady,
+            "figures": figures,
+        }
+
+    return study_of(
+        "faithfulness",
+        faces,
+        make,
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        bands=parsed.key,
+        sides=list(sides),
+        side=side,
+        n_pairs=n_pairs,
+        n_sample=n_sample,
+        n_random=n_random,
+        most_permutations=most_permutations,
+        tolerance=tolerance,
+        most_bands=most_bands,
+        depths=list(depths),
+        contrasts=list(contrasts),
+        fmr=fmr,
+        n_draws=n_draws,
+        seed=seed,
+    )
+
+
+def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> float:
+    """The false match rate itself, or the next tenfold one at which all models have a threshold.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    models
+        Names of models.
+    fmr
+        The rate that is asked for; none above 0.1 is tried.
+    """
+    rate = fmr
+    while rate < _HIGHEST_RATE and any(
+        np.isnan(threshold_of(result, model=name, fmr=rate)) for name in models
+    ):
+        rate = rate * 10
+    return rate
+
+
+def _some(pairs: pd.DataFrame, n_pairs: int | None, seed: int) -> pd.DataFrame:
+    if n_pairs is None or n_pairs >= len(pairs):
+        return pairs
+    return pairs.sample(n_pairs, random_state=seed)
+
+
+def _drawn(faces: Faces, n_pairs: int | None, seed: int) -> pd.DataFrame:
+    """Pairs of two photographs of each of some people.
+
+    Every face stands in a genuine pair, and most in an impostor pair.
+    """
+    subjects = faces.table["subject"].astype(str).reset_index(drop=True)
+    drawn = subjects.sample(frac=1, random_state=seed)
+    drawn = drawn[drawn.map(drawn.value_counts()) > 1]
+    people = drawn.unique()[: (n_pairs or len(drawn)) // 2]
+    rows = drawn[drawn.isin(people)].groupby(drawn).head(2).index.to_numpy()
+    return make_pairs(faces.select(np.sort(rows)), impostors_per_genuine=1, seed=seed)
+
+
+def _planted(
+    store: str | os.PathLike[str],
+    result: xr.Dataset,
+    sample: xr.Dataset,
+    bands: Bands,
+    contrasts: Sequence[float],
+    template: str,
+    seed: int,
+) -> xr.Dataset:
+    """Bands planted in crops of the sample, and of the other probes if these are too few."""
+    ends = [sample["probe"], sample["reference"], result["probe"]]
+    names = list(dict.fromkeys(str(face) for end in ends for face in end.to_numpy()))
+    crops = open_run(store)[f"crops/{template}"]["crop"]
+    pixels = crops.sel(face=names[:_N_PLANTED]).to_numpy()
+    return planted_bands(
+        pixels,
+        bands,
+        contrasts=contrasts,
+        n_people=len(pixels) // 2,
+        template=template,
+        seed=seed,
+    )

@@ -1,0 +1,39 @@
+"""Profiles as tables to read."""
+
+from __future__ import annotations
+
+import pandas as pd
+import xarray as xr
+
+from freqlab.errors import check_name
+
+__all__ = ["profile_table"]
+
+
+def profile_table(profile: xr.Dataset, *, model: str, side: str = "probe") -> pd.DataFrame:
+    """Mean directed influence of each band and its interval, genuine and impostor pairs.
+
+    Parameters
+    ----------
+    profile
+        From :func:`freqlab.results.mean_profile`.
+    model, side
+        Which part of it.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such part.
+    """
+    for axis, name in (("model", model), ("side", side)):
+        check_name(axis, name, [str(known) for known in profile[axis].to_numpy()])
+    part = profile["directed"].sel(model=model, side=side)
+    part = part.transpose("comparison", "estimate", "band")
+    columns = {
+        (comparison, estimate): part.sel(comparison=comparison, estimate=estimate).to_series()
+        for comparison in ("genuine", "impostor")
+        for estimate in ("value", "lower", "upper")
+    }
+    table = pd.DataFrame(columns)
+    table.index.name = f"band ({profile['frequency'].attrs['units']})"
+    return table

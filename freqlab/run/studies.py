@@ -1,0 +1,107 @@
+"""A study as one call: its networks loaded, opened where the run holds it, else made and kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
+
+import pandas as pd
+import xarray as xr
+
+from freqlab.attrs import make_attrs
+from freqlab.errors import ParameterError
+from freqlab.faces.table import Faces
+from freqlab.literals import Compile, Precision, WhichFace
+from freqlab.models.callables import Embedder
+from freqlab.models.spec import Model
+from freqlab.run.begin import load_models
+from freqlab.run.settings import Settings
+from freqlab.store.reading import open_influence
+from freqlab.store.studies import Nodes, kept_study, made_of
+
+__all__ = ["RunOptions", "Studied", "study_of"]
+
+Studied = Sequence[str | os.PathLike[str] | Model | Embedder]
+"""Networks of a study: names, paths, models or callables."""
+
+
+class RunOptions(TypedDict, total=False):
+    """How a study computes what is missing; as for :func:`freqlab.influence`."""
+
+    device: str
+    batch_size: int | None
+    keep_crops: bool | None
+    upscale: bool
+    which_face: WhichFace
+    precision: Precision
+    compile: Compile
+    progress: bool
+
+
+def study_of(
+    subject: str,
+    faces: Faces,
+    make: Callable[[list[Model]], Nodes],
+    *,
+    models: Studied,
+    store: str | os.PathLike[str],
+    run: RunOptions,
+    pairs: pd.DataFrame | None = None,
+    **options: Any,
+) -> xr.DataTree:
+    """Open a study, or make and keep it.
+
+    Parameters
+    ----------
+    subject
+        What is studied.
+    faces, models, store
+        As for :func:`freqlab.influence`.
+    make
+        Computes the nodes of the study with the networks. An attribute ``result`` of the node
+        ``"/"`` names the result of :func:`freqlab.influence` that it rests on.
+    run
+        How to compute.
+    pairs
+        A list of pairs, if one is given.
+    options
+        All other arguments of the study, fit for JSON.
+
+    Returns
+    -------
+    xarray.DataTree
+        The study. ``/influence`` is the result that it rests on, read when it is used;
+        ``attrs["forward_passes"]`` counts what this call computed; ``models``, ``templates``,
+        ``preprocessing`` and ``checkpoints`` tell of the networks.
+    """
+    settings = Settings(**run)
+    loaded = load_models(models, faces, settings)
+    deciding = {"upscale": settings.upscale, "which_face": settings.which_face}
+
+    def made() -> Nodes:
+        nodes = dict(make(loaded))
+        top = nodes.get("/", xr.Dataset())
+        if not isinstance(top, xr.Dataset):
+            raise ParameterError("the node '/' of a study must be a dataset")
+        attrs = make_attrs(
+            face_set=faces.name,
+            n_faces=len(faces),
+            n_subjects=int(faces.table["subject"].nunique()),
+            models=[model.name for model in loaded],
+            templates=[model.template.name for model in loaded],
+            preprocessing=[model.preprocessing for model in loaded],
+            checkpoints=[model.checkpoint for model in loaded],
+            device=str(loaded[0].device),
+            **{name: value for name, value in options.items() if value is not None},
+        )
+        nodes["/"] = top.assign_attrs({**attrs, **top.attrs})
+        return nodes
+
+    about = made_of(store, faces, models=loaded, pairs=pairs, **deciding, **options)
+    tree = kept_study(store, subject, about, made)
+    if tree.attrs["was_kept"]:
+        tree.attrs["forward_passes"] = 0
+    if "result" in tree.attrs:
+        tree["influence"] = xr.DataTree(open_influence(store, str(tree.attrs["result"])))
+    return tree

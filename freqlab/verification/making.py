@@ -1,0 +1,85 @@
+"""The verification study: every figure with its interval, kept in the run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Unpack
+
+import pandas as pd
+import xarray as xr
+
+from freqlab.faces.table import Faces
+from freqlab.models.spec import Model
+from freqlab.run.studies import RunOptions, Studied, study_of
+from freqlab.statistics.error_rates import check_fmr
+from freqlab.store.studies import Nodes
+from freqlab.verification.performance import verify
+
+__all__ = ["study"]
+
+
+def study(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Studied,
+    store: str | os.PathLike[str],
+    group: str | Sequence[str] | None = None,
+    fmr: float = 1e-3,
+    n_draws: int = 1000,
+    seed: int = 0,
+    **run: Unpack[RunOptions],
+) -> xr.DataTree:
+    """How well models verify: computed, and kept in the run, or opened where it is kept.
+
+    Parameters
+    ----------
+    faces, pairs, models, store, group, n_draws, seed
+        As for :func:`freqlab.verify`.
+    fmr
+        False match rate of the threshold that the findings are told at.
+    run
+        How to compute what is missing, as for :func:`freqlab.influence`.
+
+    Returns
+    -------
+    xarray.DataTree
+        ``/figures``, as :func:`freqlab.verify` returns it. The attributes tell what it was made
+        with, and ``forward_passes`` and ``was_kept`` whether this call computed anything.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument does not fit.
+    StoreError
+        If the store cannot be read or written.
+    """
+    check_fmr(fmr)
+
+    def make(loaded: list[Model]) -> Nodes:
+        figures = verify(
+            faces,
+            pairs,
+            models=loaded,
+            store=store,
+            group=group,
+            n_draws=n_draws,
+            seed=seed,
+            **run,
+        )
+        return {"figures": figures}
+
+    return study_of(
+        "verification",
+        faces,
+        make,
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        group=group if group is None or isinstance(group, str) else list(group),
+        fmr=fmr,
+        n_draws=n_draws,
+        seed=seed,
+    )

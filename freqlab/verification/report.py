@@ -1,0 +1,141 @@
+"""What a verification study found, as tables and in sentences; every word from its numbers."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.faces.table import Faces
+from freqlab.results.sentences import describe_verification
+from freqlab.statistics.error_rates import (
+    all_comparisons,
+    comparisons_needed,
+    equal_error_rate,
+)
+from freqlab.store.reading import open_embeddings
+from freqlab.text.shown import as_markdown
+
+__all__ = [
+    "all_scores",
+    "describe_comparisons",
+    "describe_scores",
+    "match_rate_table",
+    "summary",
+    "unresolved_rates",
+]
+
+_NBSP = "\u00a0"
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """The findings of a study, a sentence or two for each model.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.verification.study`.
+    """
+    figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
+    names = [str(name) for name in figures["model"].to_numpy()]
+    return [
+        f"{as_markdown(name)}: {describe_verification(figures, model=name, fmr=fmr)}"
+        for name in names
+    ]
+
+
+def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:
+    """Say which comparisons the figures are of, in Markdown.
+
+    Parameters
+    ----------
+    pairs
+        The list of pairs; None where all faces are compared.
+    name
+        Of the list.
+    """
+    if pairs is None:
+        return "All photographs are compared with all others, each pair once."
+    return (
+        f"Compared are the {len(pairs):,} pairs of {as_markdown(name)}, "
+        f"{int(pairs['genuine'].sum()):,} of them genuine; thresholds still come from all impostor "
+        f"comparisons of the set."
+    )
+
+
+def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
+    """True match rates at thresholds of fixed false match rates, of all comparisons.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By model and false match rate: threshold, true match rate (1 - FNMR) and its interval;
+        rates that are not resolved are left out.
+    """
+    rates = result.sel(group="all")
+    rows = {}
+    for name in rates["model"].to_numpy():
+        for rate in rates["fmr"].to_numpy():
+            here = rates.sel(model=name, fmr=rate)
+            if np.isnan(here["threshold"]):
+                continue
+            value, upper, lower = 100 - 100 * here["false_non_match_rate"].to_numpy()
+            rows[str(name), f"{rate:g}"] = {
+                "threshold": f"{float(here['threshold']):.3f}",
+                "true match rate": f"{value:.2f}{_NBSP}%",
+                "interval": f"{lower:.2f} to {upper:.2f}{_NBSP}%",
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if rows:
+        table.index = pd.MultiIndex.from_tuples(rows, names=["model", "FMR"])
+    return table
+
+
+def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
+    """Say at which false match rates some model has no threshold; empty if at none."""
+    thresholds = result["threshold"].transpose("model", "fmr")
+    open_ones = np.isnan(thresholds.to_numpy()).any(axis=0)
+    rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[open_ones])
+    if not rates:
+        return ""
+    return f"Not resolved, because a rate takes ten expected errors: FMR {', '.join(rates)}."
+
+
+def all_scores(
+    faces: Faces, *, model: str, store: str | os.PathLike[str]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Similarities of all genuine and all impostor comparisons of faces that a run has embedded.
+
+    Raises
+    ------
+    StoreError, UnknownNameError
+        If there is no run, or it has no such model.
+    """
+    intact = open_embeddings(store, model=model).sel(face=faces.names)
+    return all_comparisons(intact.to_numpy(), faces.subjects, faces.sources)
+
+
+def describe_scores(
+    genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.floating], *, fmr: float = 1e-3
+) -> str:
+    """Say the equal error rate of comparisons, and whether they resolve a false match rate."""
+    n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
+    text = (
+        f"Equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine: "
+        f"**{100 * rate:.2f} %**."
+    )
+    needed = comparisons_needed(fmr)
+    if len(impostor) < needed:
+        text += (
+            f" A threshold at FMR {fmr:g} takes {needed:,} impostor comparisons; there are "
+            f"{len(impostor):,}. No decision is stated below."
+        )
+    return text
