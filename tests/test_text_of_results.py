@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import freqlab as fl
 from freqlab.attrs import named, with_object_text
 
 
@@ -45,3 +46,21 @@ def test_files_take_it_without_a_warning(mixed, tmp_path, version):
     result.to_zarr(tmp_path / "result.zarr", zarr_format=version, consolidated=False)
     again = xr.open_zarr(tmp_path / "result.zarr", consolidated=False).load()
     assert again["kind"].to_numpy().tolist() == ["x", "y", "z"]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "influence",
+        "verification",
+        "group_profiles",
+        "resolution_profiles",
+        "morph_profiles",
+        "deletion_curves",
+        "corrrise_maps",
+    ],
+)
+def test_results_of_studies_hold_no_other_text(make):
+    result = getattr(fl.testing, make)()
+    kinds = {str(name): values.dtype.kind for name, values in result.variables.items()}
+    assert not {name for name, kind in kinds.items() if kind in "UTS"}

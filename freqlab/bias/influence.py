@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import with_object_text
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
 from freqlab.results.quantities import (
@@ -125,7 +126,7 @@ def profiles(
     profiles = profiles.merge(tests)
     profiles["n_exchanged"] = (("group", "how"), exchanged, {"long_name": "subjects permuted"})
     profiles["note"] = ("group", [_note(profiles.sel(group=name)) for name in groups])
-    return profiles.assign_attrs(
+    return with_object_text(profiles).assign_attrs(
         n_permutations=n_permutations,
         n_tests=result.sizes["band"],
         baseline=baseline,

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of
+from freqlab.attrs import names_of, with_object_text
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.degradation import FACE_WIDTH
 from freqlab.results.quantities import comparisons_of, means_by, quantity, with_intervals
@@ -131,7 +131,7 @@ def profiles(
         nyquist,
         {"long_name": "Nyquist frequency of the resolution", "units": frequency_unit(result)},
     )
-    return profiles
+    return with_object_text(profiles)
 
 
 def leaks(
@@ -166,7 +166,7 @@ def leaks(
     leaks = leaks.sortby("resolution", ascending=False)
     leaks = leaks.sel(resolution=leaks["resolution"] < finest)
     del leaks.attrs["degradation"]
-    return leaks
+    return with_object_text(leaks)
 
 
 def _kinds(result: xr.Dataset) -> list[str]:

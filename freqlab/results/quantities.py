@@ -233,7 +233,7 @@ def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
     xarray.Dataset
         What has an axis ``draw`` has ``estimate`` instead, as its last; the rest as it was.
     """
-    found = means.drop_dims("draw").assign_coords(estimate=list(ESTIMATES))
+    found = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
             every = values.transpose("draw", ...)
