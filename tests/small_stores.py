@@ -1,6 +1,7 @@
 """Small stores that several tests make, look into, and damage."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -92,8 +93,9 @@ def everything_decoded(store):
 
 
 def texts(store):
-    """All text of a store: decoded values and the descriptions."""
-    parts = [file.read_text() for file in Path(store).rglob("zarr.json")]
+    """All text of a store: decoded values and the descriptions, without digests in base64."""
+    digest = re.compile(r'"[A-Za-z0-9+/]{22}"')  # any two letters may stand in one
+    parts = [digest.sub('""', file.read_text()) for file in Path(store).rglob("zarr.json")]
     for values in everything_decoded(store).values():
         if values.dtype.kind == "T":
             parts += [str(value) for value in values.ravel()]
