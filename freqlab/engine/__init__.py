@@ -1,4 +1,4 @@
-"""What costs forward passes: removals of bands, compiled networks, workers."""
+"""Everything that runs forward passes: removals of bands, compiled networks, workers."""
 
 import lazy_loader as _lazy
 

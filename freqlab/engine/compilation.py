@@ -1,8 +1,8 @@
-"""Networks compiled for speed, by a process of their own, and kept for later runs.
+"""Networks compiled for speed in a separate process, and kept for later runs.
 
-Compiling takes half a minute; a compiled network embeds up to twice as fast. A package that the
-cache holds is used from the first forward pass. Without one a long run begins with the network as
-it is, has it compiled beside the work, and goes on with the package once it is there.
+Compiling takes half a minute; a compiled network embeds up to twice as fast. A package in the
+cache is used from the first forward pass. Without one, a long run begins with the uncompiled
+network, compiles it in the background, and switches to the package once it is ready.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ __all__ = [
 ]
 
 WORTH_SECONDS = 120.0
-"""Expected time of a run, uncompiled, from which compiling pays: it takes some 30 s on two cores,
+"""Expected time of an uncompiled run above which compiling pays: it takes some 30 s on two cores,
 and saves a third of the time or more."""
 
 WORTH_LOADING = 100
-"""Images of a run from which it pays to look for a package: loading one and holding it against the
+"""Images of a run above which it pays to look for a package: loading one and comparing it with the
 network takes as long as a few batches."""
-_ROOM_FOR_A_REASON = 2**16  # bytes; a disk with less is full, and even the reason finds no room
+_ROOM_FOR_A_REASON = 2**16  # bytes; a disk with less is full, and cannot hold even the reason
 
 
 def why_not_compilable(model: Model) -> str:
-    """Why a model's network cannot be compiled here, or nothing."""
+    """Why a model's network cannot be compiled on this machine; empty if it can."""
     if reason := _why_never_compiled(model):
         return reason
     if not sys.executable:
@@ -76,7 +76,7 @@ def why_not_compilable(model: Model) -> str:
 
 
 def _why_never_compiled(model: Model) -> str:
-    """Why a model's network is compiled nowhere, or nothing."""
+    """Why a model's network cannot be compiled on any machine; empty if it can."""
     if not isinstance(model.network, torch.nn.Module):
         return "it is not a PyTorch module"
     if isinstance(model.network, torch.jit.ScriptModule):
@@ -92,16 +92,16 @@ def is_compiled(model: Model) -> bool:
 
 
 def from_cache(model: Model, *, batch_size: int, threads: int, streams: int) -> Model | None:
-    """The same model with the package of its network that the cache holds, or None.
+    """Return the model with the compiled network from the cache, or None.
 
-    None also where the package does not fit the network any more, or cannot be loaded.
+    It is also None if the package no longer fits the network or cannot be loaded.
 
     Parameters
     ----------
     model, batch_size, threads
         As for :func:`compiled`.
     streams
-        How many threads call it side by side.
+        Number of threads that call it concurrently.
     """
     if cache_folder() is None or _why_never_compiled(model):
         return None
@@ -111,7 +111,7 @@ def from_cache(model: Model, *, batch_size: int, threads: int, streams: int) -> 
         return None
     try:
         return _loaded(model, path, batch_size, streams)
-    except ModelError:  # made elsewhere, or of code that is another by now
+    except ModelError:  # made on another machine, or from code that has changed since
         remove_package(key)
         return None
 
@@ -119,9 +119,9 @@ def from_cache(model: Model, *, batch_size: int, threads: int, streams: int) -> 
 def compiled(
     model: Model, *, batch_size: int, threads: int, streams: int = 1, keep: bool = True
 ) -> Model:
-    """The same model with its network compiled for batches of one size; it waits for that.
+    """Compile the network of a model for batches of one size, and wait for it.
 
-    Batches of another size go through the network as it is.
+    Batches of another size go through the uncompiled network.
 
     Parameters
     ----------
@@ -132,14 +132,14 @@ def compiled(
     threads
         Cores that one call may use, on a CPU.
     streams
-        How many threads call it side by side.
+        Number of threads that call it concurrently.
     keep
-        Whether the package is kept in the cache, and one that is there is used.
+        Whether to use a package from the cache, and to keep a new one there.
 
     Raises
     ------
     ModelError
-        If the network cannot be compiled, or embeds otherwise once it is.
+        If the network cannot be compiled, or its embeddings change when it is.
     """
     if keep:
         found = from_cache(model, batch_size=batch_size, threads=threads, streams=streams)
@@ -155,14 +155,14 @@ def compiled(
 
 
 def compile_ahead(model: Model, *, batch_size: int | None = None) -> Path:
-    """Compile a network and keep it, so that later runs on this machine begin with it.
+    """Compile a network and keep it, so that later runs on this machine start with it.
 
     Parameters
     ----------
     model
         The model, on the device and in the precision that the runs will use.
     batch_size
-        Images per forward pass; that of runs by default.
+        Images per forward pass; by default the batch size of runs.
 
     Returns
     -------
@@ -174,7 +174,7 @@ def compile_ahead(model: Model, *, batch_size: int | None = None) -> Path:
     ModelError
         If the network cannot be compiled.
     ParameterError
-        If there is no cache, or not one that is safe.
+        If there is no cache, or it is not safe.
     """
     folder = cache_folder()
     if folder is None:
@@ -197,7 +197,7 @@ def compile_ahead(model: Model, *, batch_size: int | None = None) -> Path:
 
 
 class Compilation:
-    """A network that is being compiled by a process of its own.
+    """A network that is being compiled in a separate process.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class Compilation:
     Raises
     ------
     ModelError
-        If the network cannot be compiled, as far as that can be told beforehand.
+        If it is known beforehand that the network cannot be compiled.
     """
 
     def __init__(
@@ -216,7 +216,7 @@ class Compilation:
         self._model, self._batch_size, self._streams = model, batch_size, streams
         self._key, facts = _checked_key(model, batch_size, threads)
         self.kept_in = _safe_cache() if keep else None
-        """Folder of the cache that the package goes to; None if it is not kept."""
+        """Folder of the cache that receives the package; None if it is not kept."""
         prefix = f".{self._key}-" if self.kept_in else "freqlab-"
         try:
             self._folder = Path(tempfile.mkdtemp(prefix=prefix, dir=self.kept_in))
@@ -239,13 +239,13 @@ class Compilation:
                 cloudpickle.dump(model.network, file)
             (self._folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
             self._process = _start(self._folder, self.kept_in or self._folder)
-        except Exception as error:  # whatever a user's network holds, or the disk says
+        except Exception as error:  # any fault of a user's network or of the disk
             shutil.rmtree(self._folder, ignore_errors=True)
             raise ModelError(_cannot(model, _first_line(error))) from error
         _RUNNING.add(self)
 
     def done(self) -> bool:
-        """Whether the process has ended, and :meth:`result` does not wait."""
+        """Whether the process has ended, so that :meth:`result` does not wait."""
         if self._process.poll() == BUSY:  # another process makes the package: wait for that
             return self.kept_in is not None and (self.kept_in / f"{self._key}.json").is_file()
         return self._process.poll() is not None
@@ -256,7 +256,7 @@ class Compilation:
         Raises
         ------
         ModelError
-            If there is none: the process failed, or was ended by somebody.
+            If there is none: the process failed or was killed.
         """
         code = self._process.wait()
         if code == BUSY:
@@ -275,7 +275,7 @@ class Compilation:
             self.stop()
 
     def stop(self) -> None:
-        """End the process if it is still at work, and remove what it needs no more."""
+        """End the process if it is still running, and remove its temporary files."""
         if self._process.poll() is None:
             _kill(self._process)
             self._process.wait()
@@ -292,7 +292,7 @@ class Compilation:
         return f"the compiling process ended with {ended}"
 
     def _wait_for_other(self) -> None:
-        """Wait until the process that makes the same package has ended, one way or another."""
+        """Wait until the process that makes the same package has ended, successfully or not."""
         assert self.kept_in is not None
         with contextlib.suppress(OSError), filelock.FileLock(self.kept_in / f"{self._key}.lock"):
             pass
@@ -301,7 +301,7 @@ class Compilation:
 class _Compiled:
     """A compiled network as a plain callable, not a module that could be put in training mode.
 
-    It takes batches of one size; others go through the network that it was made of.
+    It takes batches of one size; others go through the original network.
     """
 
     def __init__(self, run: Callable[[torch.Tensor], Any], eager: Network, batch_size: int) -> None:
@@ -333,7 +333,7 @@ def _checked_key(model: Model, batch_size: int, threads: int) -> tuple[str, dict
 
 
 def _safe_cache() -> Path | None:
-    """The folder of the cache if packages can be kept there."""
+    """The folder of the cache, or None if packages cannot be kept there."""
     folder = cache_folder()
     if folder is None:
         return None
@@ -345,10 +345,10 @@ def _safe_cache() -> Path | None:
 
 
 def _start(folder: Path, shared: Path) -> subprocess.Popen[bytes]:
-    """Start the process that compiles the job in a folder, out of reach of Ctrl-C.
+    """Start the process that compiles the job in a folder, in a session that Ctrl-C does not reach.
 
-    What the compiler keeps for itself goes into a folder that is as private as the packages; by
-    default it is one that all may guess.
+    The compiler's own cache goes into a folder that is as private as the packages; its default
+    folder has a predictable name.
     """
     environment = {
         **os.environ,
@@ -377,14 +377,14 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
             process.kill()
 
 
-@torch.inference_mode()  # as the work runs
+@torch.inference_mode()  # as in a run
 def _loaded(model: Model, path: Path, batch_size: int, streams: int) -> Model:
-    """The model with a package as its network, held against the network itself.
+    """Load a package as the network of a model, and compare it with the original network.
 
     Raises
     ------
     ModelError
-        If it cannot be loaded, or embeds otherwise.
+        If it cannot be loaded, or its embeddings differ.
     """
     try:
         with _LOADING:
@@ -405,10 +405,10 @@ def _loaded(model: Model, path: Path, batch_size: int, streams: int) -> Model:
 
 
 def _runner(path: Path, model: Model, streams: int) -> Callable[[torch.Tensor], Any]:
-    """What runs a package, `streams` calls side by side.
+    """A callable that runs a package, up to `streams` calls concurrently.
 
-    PyTorch's own loader for Python imports its whole compiler first, which takes seconds; what it
-    wraps needs none of that.
+    PyTorch's own loader for Python imports its whole compiler first, which takes seconds; the
+    loader that it wraps does not need the compiler.
     """
     index = torch.device(model.device).index if model.device.startswith("cuda") else None
     loader = torch._C._aoti.AOTIModelPackageLoader(

@@ -1,8 +1,8 @@
-"""The user's cache of compiled networks: where it lies, what fits, what is kept and cleared.
+"""The user's cache of compiled networks: its location, its keys, keeping and clearing.
 
 A package is a library of machine code and a copy of the network's weights, which runs in the
-process that loads it. So packages are kept in the user's own cache folder, which nobody else may
-write to, and never in a store; each has a description with its checksum and with all that it
+process that loads it. So packages are kept in the user's own cache folder, which no other user may
+write to, and never in a store. Each has a description with its checksum and everything that it
 depends on.
 """
 
@@ -51,10 +51,10 @@ CACHE_VARIABLE = "FREQLAB_CACHE"
 COMPILER_FOLDER = "inductor"
 """Folder in the cache where the compiler keeps what it can use again."""
 
-_FORMAT = 1  # of what is kept; another one is not read
-_STALE = 24 * 3600.0  # seconds, after which no compiler is still at work
-_MOST_BYTES = 300e6  # of what the compiler keeps; beyond, it begins anew
-_MOST_PACKAGES = 32  # beyond, those that were not used for longest are removed
+_FORMAT = 1  # of packages; other formats are not read
+_STALE = 24 * 3600.0  # seconds after which no compiler is still running
+_MOST_BYTES = 300e6  # upper bound on the compiler's own cache, which is then emptied
+_MOST_PACKAGES = 32  # beyond, the least recently used are removed
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.dtype, torch.Size)
 
 
@@ -75,10 +75,10 @@ class Package:
 
 
 def cache_folder() -> Path | None:
-    """The folder of compiled networks, or None where none is kept.
+    """The folder of compiled networks, or None if they are not kept.
 
-    The environment variable :data:`CACHE_VARIABLE` names another folder than the user's cache, or
-    says ``off``. The folder need not be there.
+    The environment variable :data:`CACHE_VARIABLE` names a folder other than the user's cache, or
+    is ``off``. The folder need not exist.
     """
     given = os.environ.get(CACHE_VARIABLE, "")
     if given.lower() in ("off", "0", "no", "false"):
@@ -91,12 +91,12 @@ def cache_folder() -> Path | None:
 
 
 def private_folder(folder: Path) -> Path:
-    """Create a folder that only this user may enter, or see that it is one.
+    """Create a folder that only this user may enter, or check that an existing one is private.
 
     Raises
     ------
     ParameterError
-        If it belongs to somebody else, others may write to it, or it cannot be created.
+        If it belongs to another user, others may write to it, or it cannot be created.
     """
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -115,7 +115,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def package_key(model: Model, *, batch_size: int, threads: int) -> tuple[str, dict[str, Any]]:
-    """What tells a model's package from all others.
+    """Key that distinguishes a model's package from all others.
 
     Parameters
     ----------
@@ -131,8 +131,8 @@ def package_key(model: Model, *, batch_size: int, threads: int) -> tuple[str, di
     key : str
         32 hexadecimal digits.
     facts : dict
-        What they are made of: weights, code of the network, batch, precision, threads, versions of
-        PyTorch and CUDA, and the features of the processor or GPU.
+        What the key is made of: weights, code of the network, batch, precision, threads, versions
+        of PyTorch and CUDA, and the features of the processor or GPU.
     """
     facts = {
         "format": _FORMAT,
@@ -150,9 +150,9 @@ def package_key(model: Model, *, batch_size: int, threads: int) -> tuple[str, di
 
 
 def find_package(key: str, folder: Path | None = None) -> Path | None:
-    """The package of a key, whole and safe to load, or None; in the cache, or in `folder`.
+    """Find the package of a key in the cache or in `folder`; None if it is not safe to load.
 
-    One that is damaged is removed.
+    A damaged package is removed.
     """
     folder = cache_folder() if folder is None else folder
     if folder is None or not folder.is_dir() or _why_unsafe(folder.stat()):
@@ -167,10 +167,10 @@ def find_package(key: str, folder: Path | None = None) -> Path | None:
         if _sha256(path) != description["sha256"]:
             _remove(path)
             return None
-        os.utime(path)  # when it was used last
+        os.utime(path)  # time of last use
     except FileNotFoundError:
         return None
-    except OSError:  # a cache that is read-only serves all the same
+    except OSError:  # a read-only cache can still be used
         return path if path.is_file() else None
     return path
 
@@ -178,16 +178,16 @@ def find_package(key: str, folder: Path | None = None) -> Path | None:
 def keep_package(
     made: Path, key: str, facts: dict[str, Any], model: str, folder: Path | None = None
 ) -> Path:
-    """Move a package that was made into the cache, or into `folder`.
+    """Move a new package into the cache, or into `folder`.
 
-    Its description is written last: without one there is no package.
+    Its description is written last: a package without one does not count.
 
     Raises
     ------
     OSError
-        If the disk refuses.
+        If it cannot be written.
     ParameterError
-        If there is no cache, or not one that is safe.
+        If there is no cache, or it is not safe.
     """
     folder = cache_folder() if folder is None else folder
     if folder is None:
@@ -225,9 +225,9 @@ def packages(folder: Path | None = None) -> list[Package]:
 
 
 def clear_packages() -> int:
-    """Remove all compiled networks from the cache; return how many there were.
+    """Remove all compiled networks from the cache; return their number.
 
-    Only files that freqlab names so are removed: whatever else lies in the folder stays.
+    Only files named as freqlab names them are removed; all others in the folder stay.
 
     Raises
     ------
@@ -252,7 +252,7 @@ def clear_packages() -> int:
 
 
 def remove_package(key: str) -> None:
-    """Remove the package of a key from the cache, where that is allowed."""
+    """Remove the package of a key from the cache, if that is permitted."""
     folder = cache_folder()
     if folder is not None:
         _remove(folder / f"{key}.pt2")
@@ -267,7 +267,7 @@ def _own_files(folder: Path) -> Iterator[Path]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what compilers that were killed left behind, once it is old, and what grows large."""
+    """Remove old files of compilers that were killed, and the compiler's cache if it is large."""
     kept = folder / COMPILER_FOLDER
     if sum(p.stat().st_size for p in kept.rglob("*") if p.is_file()) > _MOST_BYTES:
         shutil.rmtree(kept, ignore_errors=True)
@@ -280,7 +280,7 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _read_description(path: Path) -> dict[str, Any] | None:
-    """The description of a package, or None if it has none that can be trusted."""
+    """The description of a package, or None if it has no trustworthy one."""
     description = path.with_suffix(".json")
     try:
         if _why_unsafe(description.stat()):
@@ -302,7 +302,7 @@ def _last_use(package: Package) -> float:
 
 
 def _remove(path: Path) -> None:
-    """Remove a package, its description first; one that cannot be removed stays unused."""
+    """Remove a package, its description first; a package that cannot be removed stays unused."""
     for file in (path.with_suffix(".json"), path):
         try:
             file.unlink(missing_ok=True)
@@ -311,7 +311,7 @@ def _remove(path: Path) -> None:
 
 
 def _why_unsafe(state: os.stat_result) -> str:
-    """Why a file or folder could hold what somebody else wrote, or nothing."""
+    """Why another user could have written a file or folder; empty if none could."""
     if not hasattr(os, "getuid"):  # on Windows a user's cache folder is closed to others
         return ""
     if state.st_uid != os.getuid():
@@ -327,7 +327,7 @@ def _sha256(path: Path) -> str:
 
 
 def _network_digest(network: Any) -> str:
-    """SHA-256 over the weights of a module, what it is built of, and the code of its parts."""
+    """SHA-256 over the weights of a module, its structure, and the code of its parts."""
     digest = hashlib.sha256(state_sha256(network).encode())
     sources = set()
     for name, module in network.named_modules():
@@ -353,12 +353,12 @@ def _is_plain_list(value: Any) -> bool:
 
 @functools.lru_cache(maxsize=512)
 def _source_digest(kind: type) -> str:
-    """SHA-256 of the file that a class is written in, for the functions it calls stand there too.
+    """SHA-256 of the file that defines a class, which also holds functions that it calls.
 
-    Of a class without a file, as in a notebook: of its source, or of its compiled functions.
+    For a class without a file, as in a notebook, it is that of its source or compiled functions.
     """
     if kind.__module__.partition(".")[0] in ("builtins", "torch", "typing", "abc"):
-        return ""  # the version of PyTorch says it
+        return ""  # the version of PyTorch covers it
     try:
         file = inspect.getsourcefile(kind)
         if file is not None and kind.__module__ != "__main__" and os.path.isfile(file):
@@ -372,13 +372,13 @@ def _source_digest(kind: type) -> str:
 
 
 def _code_text(code: types.CodeType) -> Any:
-    """What a compiled function does, without its places in memory and in a file."""
+    """The content of a compiled function, without addresses in memory and lines in a file."""
     constants = [_code_text(c) if isinstance(c, types.CodeType) else c for c in code.co_consts]
     return code.co_code, code.co_names, constants
 
 
 def _hardware(device: str) -> dict[str, Any]:
-    """What machine code depends on: the kind of processor and its features, or the GPU."""
+    """The hardware that machine code depends on: processor and its features, or GPU."""
     found: dict[str, Any] = {"system": sys.platform, "machine": platform.machine()}
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(torch.device(device))

@@ -1,9 +1,9 @@
 """The process that compiles a network: ``python -m freqlab.engine.compiler_process FOLDER``.
 
-Tracing a network replaces ``torch.nn.Module.__call__`` for the whole process while it goes on, so
-it is never done where other threads run networks. The folder holds the job (``job.json``,
-``network.pkl``); the package is made there, held against the network, and moved into the cache if
-it is to be kept. What went wrong is left in ``error.txt``.
+Tracing a network replaces ``torch.nn.Module.__call__`` for the whole process, so it is never done
+in a process in which other threads run networks. The folder holds the job (``job.json``,
+``network.pkl``). The package is made there, compared with the network, and moved into the cache if
+it is to be kept. The reason for a failure is written to ``error.txt``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def main(folder: Path) -> int:
         if not job["cache"]:
             _compile(folder, job)
             return MADE
-        # as the process that waits sees it: what a network imports may set variables of its own
+        # as the waiting process sees it: modules that a network imports may set other variables
         cache, key = Path(job["cache"]), job["key"]
         try:
             with filelock.FileLock(cache / f"{key}.lock", timeout=0):
@@ -59,9 +59,9 @@ def main(folder: Path) -> int:
 
 
 def why_different(found: torch.Tensor, expected: torch.Tensor, precision: str) -> str:
-    """How embeddings of a compiled network differ from those of the network itself, or nothing.
+    """How embeddings of a compiled network differ from the original's; empty if they do not.
 
-    Up to :data:`SAME_FLOAT32` and :data:`SAME_BFLOAT16` they count as the same.
+    Differences up to :data:`SAME_FLOAT32` and :data:`SAME_BFLOAT16` count as none.
     """
     if found.shape != expected.shape:
         return f"it returns shape {tuple(found.shape)}, not {tuple(expected.shape)}"
@@ -75,7 +75,7 @@ def why_different(found: torch.Tensor, expected: torch.Tensor, precision: str) -
 
 
 def _compile(folder: Path, job: dict[str, Any]) -> Path:
-    """Make the package and hold it against the network."""
+    """Make the package and compare it with the network."""
     import torch._inductor  # takes seconds
 
     with (folder / "network.pkl").open("rb") as file:
@@ -86,7 +86,7 @@ def _compile(folder: Path, job: dict[str, Any]) -> Path:
     layout = torch.channels_last if job["channels_last"] else torch.contiguous_format
     images = images.to(torch.bfloat16 if job["precision"] == "bfloat16" else torch.float32)
     images = images.contiguous(memory_format=layout)
-    # weights become constants: normalisation is folded into them, products are packed in advance
+    # weights become constants: normalisation is folded into them, and they are packed in advance
     settings = {"freezing": True, "compile_threads": 1}
     if job["device"].startswith("cpu"):
         settings["cpp.threads"] = job["threads"]
@@ -108,11 +108,11 @@ def _compile(folder: Path, job: dict[str, Any]) -> Path:
 
 
 if __name__ == "__main__":
-    # the process that waits is told by the exit code and error.txt; this is for who looks into it
+    # the waiting process reads the exit code and error.txt; this traceback is for debugging
     try:
         code = main(Path(sys.argv[1]))
     except Exception:
         logging.exception("the network was not compiled")
         code = FAILED
     sys.stdout.flush()
-    os._exit(code)  # nothing to tidy up: PyTorch's own threads need no farewell
+    os._exit(code)  # nothing to clean up: do not wait for PyTorch's own threads

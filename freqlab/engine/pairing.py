@@ -28,7 +28,7 @@ __all__ = [
 SIDES: tuple[Side, ...] = ("probe", "reference", "both")
 """Which image of the pair had the band removed."""
 
-_FEW = 4  # partners per face from which it pays to take them together
+_FEW = 4  # partners per face above which it pays to process them together
 _IN_CACHE = 128  # pairs whose gathered embeddings stay in the processor's cache
 
 Floats = npt.NDArray[np.float32]
@@ -59,8 +59,8 @@ def pair_influence(
     -------
     PairInfluence
         ``similarity`` ``(pair,)``, and ``influence`` ``(pair, band)``: the similarity less the
-        similarity without the band, positive where the band supports a match. NaN goes in, NaN
-        comes out. (Sign: Huber & Damer 2025 as summarised; the absolute influence is ``abs``.)
+        similarity without the band, positive where the band supports a match. NaN propagates.
+        (Sign: Huber & Damer 2025 as summarised; the absolute influence is ``abs``.)
 
     Raises
     ------
@@ -80,19 +80,19 @@ def cosines_without(
 ) -> Floats:
     """Cosine of masked faces and untouched partners, for many pairs of few faces.
 
-    Bound by memory, so made to move little of it: where faces have several partners each, a face's
-    embeddings are read once for all of them, and only the partners', a band's worth, per pair.
+    Memory bandwidth limits the speed, so little is moved. Where faces have several partners, a
+    face's embeddings are read once for all of them; per pair only the partner's embedding is read.
 
     Parameters
     ----------
     removed
         Unit embeddings with one band removed each, ``(face, band, feature)``.
     face
-        Whose, for each pair, in increasing order ``(pair,)``.
+        Index of the masked face of each pair, in increasing order ``(pair,)``.
     partners
         Untouched unit embeddings ``(row, feature)``.
     row
-        The partner of each pair ``(pair,)``.
+        Row of the partner in each pair ``(pair,)``.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def cosines_without_both(
     probes, references
         Unit embeddings with one band removed each, ``(face, band, feature)``.
     probe, reference
-        Rows in these, for each pair ``(pair,)``.
+        Indices into these for each pair ``(pair,)``.
 
     Returns
     -------

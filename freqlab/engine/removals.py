@@ -2,8 +2,8 @@
 
 A crop is transformed once, whatever the number of removals; each removal costs a product and one
 inverse transform. All images go through the network in batches of one fixed size. The work on a
-block of crops falls into parts that do not depend on each other, so that each may run on a thread
-of its own: small batches on one core each beat large ones that all cores share.
+block of crops is divided into independent parts, so that each may run on a separate thread: small
+batches on one core each are faster than large ones that all cores share.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ __all__ = [
     "embed_block",
 ]
 
-_LARGEST_PART = 128  # images of a part that are masked at once, or four batches if that is more
+_LARGEST_PART = 128  # upper bound on images per part, or four batches if that is more
 
 _OUT_OF_MEMORY = ("not enough memory", "out of memory", "Failed to allocate memory")
 
@@ -40,7 +40,7 @@ def default_batch_size(device: str, precision: str = "float32") -> int:
 
     Measured with MobileFaceNet on two cores: 370 images/s in batches of 8, 300 of 15, 230 of 30;
     EdgeFace-XS: 590 of 4, 700 of 8, 710 of 16; in bfloat16, which takes half the space, 990 of 8
-    and 1,140 of 15. That and 120 elsewhere go evenly into a block of 32 faces with 15 bands.
+    and 1,140 of 15. A block of 32 faces with 15 bands divides evenly into batches of 15 or 120.
     """
     if not device.startswith("cpu"):
         return 120
@@ -48,14 +48,14 @@ def default_batch_size(device: str, precision: str = "float32") -> int:
 
 
 class Embedded(NamedTuple):
-    """What :func:`embed_block` returns."""
+    """Result of :func:`embed_block`."""
 
     embeddings: npt.NDArray[np.float32]
     removed_rms: npt.NDArray[np.float32]
 
 
 class PartDone(NamedTuple):
-    """What a part returns."""
+    """Result of a part."""
 
     embeddings: npt.NDArray[np.float32]
     removed_rms: npt.NDArray[np.float32]
@@ -64,7 +64,7 @@ class PartDone(NamedTuple):
 
 
 class Part(NamedTuple):
-    """One piece of the work on a block: a range of its crops with a range of the removals."""
+    """Part of the work on a block: a range of its crops with a range of the removals."""
 
     crops: slice
     removals: slice
@@ -74,14 +74,14 @@ class Part(NamedTuple):
 
 
 class Removals:
-    """Sets of bands to take out of crops of a model's size, with their masks made once.
+    """Sets of bands to remove from crops of a model's size, with their masks made once.
 
     Parameters
     ----------
     model
         The model.
     removals
-        ``(removal, band)``, True where the band is taken out.
+        ``(removal, band)``, True where the band is removed.
     labels
         Label map ``(height, width // 2 + 1)``.
 
@@ -125,9 +125,9 @@ def embed_block(
     """Embed every crop once per removal.
 
     All images of the block, crop by crop and removal by removal, go through the network in
-    batches of one fixed size; the last of each part is filled up. A removal that takes nothing
-    out passes the crop on untouched, without a Fourier transform. Where memory runs out, a part is
-    begun again at half its batch size, down to single images.
+    batches of one fixed size; the last batch of each part is padded. An empty removal passes the
+    crop on unchanged, without a Fourier transform. If memory runs out, a part is started again at
+    half its batch size, down to single images.
 
     Parameters
     ----------
@@ -136,12 +136,12 @@ def embed_block(
     crops
         RGB crops ``(n, height, width, 3)`` at the model's input size, 0..255, 8-bit or float.
     removals
-        ``(removal, band)``, True where the band is taken out.
+        ``(removal, band)``, True where the band is removed.
     labels
         Label map ``(height, width // 2 + 1)``.
     fill
-        An image for each crop, of their shape, whose bands come in place of those removed;
-        nothing does by default.
+        An image for each crop, of the same shape, whose bands replace those removed; by default
+        they are not replaced.
     batch_size
         Images per forward pass.
     advance
@@ -152,7 +152,7 @@ def embed_block(
     embeddings : numpy.ndarray
         ``(n, removal, feature)``, as the network returns them.
     removed_rms : numpy.ndarray
-        ``(n, removal)``: RMS contrast taken away, in grey levels, over pixels and channels.
+        ``(n, removal)``: RMS contrast removed, in grey levels, over pixels and channels.
 
     Raises
     ------
@@ -209,7 +209,7 @@ def block_parts(
 
 
 def assemble(model: Model, parts: Sequence[Part], results: Sequence[PartDone]) -> Embedded:
-    """Put the results of the parts of a block together.
+    """Combine the results of the parts of a block.
 
     Raises
     ------
@@ -228,7 +228,7 @@ def assemble(model: Model, parts: Sequence[Part], results: Sequence[PartDone]) -
 
 
 def _crops_together(n_removals: int, batch_size: int, most: int) -> int:
-    """How many crops make a part: those that fill their batches best, and many rather than few."""
+    """Number of crops per part: the one that fills batches best; of several, the largest."""
 
     def filled(n: int) -> float:
         return n * n_removals / (math.ceil(n * n_removals / batch_size) * batch_size)
@@ -237,7 +237,7 @@ def _crops_together(n_removals: int, batch_size: int, most: int) -> int:
 
 
 class _Work(NamedTuple):
-    """What a part does when it is called."""
+    """The computation of a part, as a callable."""
 
     crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]
     removals: Removals
@@ -254,7 +254,7 @@ class _Work(NamedTuple):
             except Exception as error:
                 if work.batch_size == 1 or not _is_out_of_memory(error):
                     raise
-            # behind the handler, which would keep the tensors of the traceback alive
+            # after the handler, which would keep the tensors of the traceback alive
             if model.device.startswith("cuda"):
                 torch.cuda.empty_cache()
             work = work._replace(batch_size=work.batch_size // 2)
@@ -282,8 +282,8 @@ class _Work(NamedTuple):
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """All images of the part, crop by crop, and the transform of the crops if it was needed.
 
-        Prepared images may be masked like pixels: only the mean is not linear in them, and no
-        removal touches it.
+        Prepared images may be masked like pixels: they differ from pixels by a scale and by the
+        mean, which no removal touches.
         """
         which = range(self.which.start, self.which.stop)
         if all(self.removals.untouched[r] for r in which):
@@ -306,7 +306,7 @@ class _Work(NamedTuple):
         return masked.flatten(0, 1), transform
 
     def _forward(self, model: Model, images: torch.Tensor) -> torch.Tensor:
-        """Embed one batch, filled up to the fixed size."""
+        """Embed one batch, padded to the fixed size."""
         n_missing = self.batch_size - len(images)
         if n_missing:
             filler = images[-1:].expand(n_missing, -1, -1, -1)
@@ -325,7 +325,7 @@ def _prepared(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float3
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether an error, or what it came from, is one of memory: Python's, PyTorch's or ONNX's."""
+    """Whether an error or its cause is out of memory: in Python, PyTorch or ONNX Runtime."""
     while error is not None:
         if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
             return True

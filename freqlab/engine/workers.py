@@ -1,4 +1,4 @@
-"""Threads that each compute on a core of their own."""
+"""Threads that each compute on a separate core."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from freqlab.models.stopping import Stopping, obey_in_this_thread
 
 __all__ = ["Workers", "in_this_thread", "working"]
 
-_MOST_WORKERS = 8  # beyond, Python's own lock is waited for; each then uses several cores
+_MOST_WORKERS = 8  # more would wait for Python's global lock; each then uses several cores
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Workers:
-    """Where the work of a run is done.
+    """The threads that do the work of a run.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Workers:
     threads
         Cores that each of them may use.
     cores
-        Cores of all together.
+        Cores of all workers together.
     """
 
     n: int
@@ -42,20 +42,20 @@ class Workers:
     _alone: Executor
 
     def prepare(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Have a function called that reads and aligns: beside the workers, for much is waiting."""
+        """Call a function that reads and aligns in an extra thread, as it mostly waits."""
         return self._preparing.submit(function, *arguments)
 
     def share(self, function: Callable[..., Result], *arguments: Any) -> Future[Result]:
-        """Have one of the workers call a function."""
+        """Call a function in one of the workers."""
         return self._shared.submit(function, *arguments)
 
     def submit_for(
         self, model: Model, function: Callable[..., Result], *arguments: Any
     ) -> Future[Result]:
-        """Have a function called that runs a model's network.
+        """Call a function that runs a model's network.
 
-        One that may be called from several threads at once, on a CPU, is run by all workers; any
-        other by one thread that has all cores.
+        A network on a CPU that may be called from several threads at once is run by all workers;
+        any other by one thread that has all cores.
         """
         return self._executor(model).submit(function, *arguments)
 
@@ -64,7 +64,7 @@ class Workers:
         return self.threads if self._executor(model) is self._shared else self.cores
 
     def streams_of(self, model: Model) -> int:
-        """Forward passes of a model that run side by side."""
+        """Forward passes of a model that run concurrently."""
         return self.n if self._executor(model) is self._shared else 1
 
     def _executor(self, model: Model) -> Executor:
@@ -73,10 +73,10 @@ class Workers:
 
 @contextlib.contextmanager
 def working() -> Iterator[Workers]:
-    """Start workers, as many as PyTorch may use cores, and stop them at the end.
+    """Start workers for the cores that PyTorch may use, and stop them at the end.
 
-    Meanwhile PyTorch computes on one core in this thread too, so that what is done here disturbs
-    the workers little; then it has its cores again.
+    Meanwhile PyTorch uses only a worker's share of cores in this thread too, so that work done
+    here hardly disturbs the workers. Afterwards it may use all its cores again.
     """
     cores = torch.get_num_threads()
     n = min(cores, _MOST_WORKERS)
@@ -96,21 +96,21 @@ def working() -> Iterator[Workers]:
         ]
         for executor in executors:
             stack.callback(executor.shutdown, wait=True, cancel_futures=True)
-        stack.callback(stopping.stop)  # whatever still runs by then is not waited for
+        stack.callback(stopping.stop)  # work that still runs by then is not waited for
         torch.set_num_threads(threads)
         yield Workers(n, threads, cores, *executors)
 
 
 def _begin_thread(n_threads: int, stopping: Stopping) -> None:
-    """Give a thread its cores, and let what it runs be stopped."""
+    """Set the cores of a thread, and let its work be stopped."""
     torch.set_num_threads(n_threads)
     obey_in_this_thread(stopping)
 
 
 def in_this_thread(alone: threading.Lock) -> Workers:
-    """Workers that are but the thread that asks, on one core: each function is called at once.
+    """Workers that consist of the calling thread, on one core: each function is called at once.
 
-    `alone` is held while a network runs that several threads may not call side by side.
+    `alone` is held while a network runs that several threads may not call concurrently.
     """
     torch.set_num_threads(1)
     here = _Here(contextlib.nullcontext())
@@ -118,7 +118,7 @@ def in_this_thread(alone: threading.Lock) -> Workers:
 
 
 class _Here(Executor):
-    """Calls a function when it is handed in."""
+    """An executor that calls each function when it is submitted."""
 
     def __init__(self, lock: contextlib.AbstractContextManager[Any]) -> None:
         self._lock = lock

@@ -1,1 +1,1 @@
-"""A run: from faces to embeddings to influence, resumed where it ended."""
+"""A run: from faces to embeddings to influence, resumed where it was interrupted."""

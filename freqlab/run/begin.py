@@ -1,4 +1,4 @@
-"""How every run begins: load the models, open the store, add the faces."""
+"""Start of every run: load the models, open the store, add the faces."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ __all__ = ["begun", "check_list", "declared_bands", "load_models", "say_what_was
 
 
 def declared_bands(bands: Bands | str | None) -> Bands:
-    """Bands as a call gives them: declared, as the command line writes them, or by default.
+    """Return the bands of a call: declared, in the notation of the command line, or the default.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def load_models(
     faces: Faces,
     settings: Settings,
 ) -> list[Model]:
-    """Load the models of a run and see that they go with each other and with the faces.
+    """Load the models of a run and check that they fit each other and the faces.
 
     Raises
     ------
@@ -88,20 +88,20 @@ def begun(
     repair: bool = False,
     cluster: Cluster | None = None,
 ) -> Iterator[Run]:
-    """Hold a store with the faces in it, and the threads that do the work.
+    """Open a store for writing, add the faces, and start the threads that do the work.
 
-    With `repair`, what is damaged in it is first taken out, so that it is computed again. What
-    another call began and did not finish is brought to an end.
+    With `repair`, damaged parts are removed first, so that they are computed again. Unfinished
+    changes of another call are completed.
 
     Raises
     ------
     ParameterError
         If an argument is not allowed.
     StoreError
-        If another run is writing to the store, it is not a store, it is damaged, or it cannot be
+        If another run is writing to the store, or it is not a store, is damaged, or cannot be
         written.
     """
-    most_pixels()  # says now that it is set to what it cannot be
+    most_pixels()  # raises now if its setting is invalid
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
@@ -123,7 +123,7 @@ def begun(
                 workers=workers,
                 cluster=cluster,
             )
-        except Exception:  # whatever comes of a store that is gone
+        except Exception:  # any fault, if the store is gone
             run_store.check_reachable()
             raise
 
@@ -133,7 +133,7 @@ def _say(text: str) -> None:
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:
-    """Tell of each model what was applied and computed, and what to mind."""
+    """Report for each model what was applied and computed, with warnings."""
     for model in models:
         count = run.forward_passes[model.name]
         done = f"{count:,} forward passes" if count else "no forward pass, all were in the store"
@@ -161,7 +161,7 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
 
 
 def check_list(argument: str, values: Any, example: list[str]) -> None:
-    """Reject what is not a list of at least one item.
+    """Reject a value that is not a list of at least one item.
 
     Raises
     ------

@@ -1,9 +1,9 @@
 """Blocks of faces on a cluster: one function over one block, which writes it to the store.
 
-What is done stands in the store and nowhere else: a worker looks there what its block lacks, the
-call counts there what was done, and a block whose result was lost costs nothing when it is tried
-again. Two blocks share no chunk, so workers write side by side without a lock; all metadata is
-written by the call, before and after.
+Progress is recorded in the store only: a worker looks there for what its block lacks, the call
+counts there what was done, and a finished block whose result was lost costs nothing when it is
+tried again. Two blocks share no chunk, so workers write concurrently without a lock; all metadata
+is written by the call, before and after.
 """
 
 from __future__ import annotations
@@ -49,29 +49,29 @@ __all__ = ["Block", "Job", "embed_block_of_faces", "embed_on_cluster"]
 
 Rows = npt.NDArray[np.int64]
 
-_RETRIES = 2  # of a block, beyond those of workers that died
-_ROUNDS = 2  # through the rows that the store still lacks
-_AHEAD = 2  # blocks that are dealt out, per thread of all workers
+_RETRIES = 2  # of a block, not counting those after the death of a worker
+_ROUNDS = 2  # over the rows that the store still lacks
+_AHEAD = 2  # blocks submitted ahead, per thread of all workers
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """What all blocks of one model have in common.
+    """Data that all blocks of one model share.
 
     Parameters
     ----------
     key
-        Tells this job from all others.
+        Identifies this job.
     url, n_faces, attrs
-        Place, length and attributes of the store, by which a worker knows it.
+        Place, length and attributes of the store, by which a worker recognises it.
     model
         Name or path of the model, or the model itself, pickled.
     settings
-        How the call computes.
+        The settings of the call.
     bands
         The bands.
     computed
-        Which of them the rows of the second of `removals` stand for ``(band,)``.
+        Mask ``(band,)`` of the bands that the rows of the second of `removals` belong to.
     nodes, removals
         Paths of the nodes to fill, and the sets of bands removed in each ``(removal, band)``.
     """
@@ -90,22 +90,22 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Block:
-    """Faces of one block, and all that must be known of them.
+    """The faces of one block, with everything that a worker must know of them.
 
     Parameters
     ----------
     rows
         Rows of the block.
     wanted
-        Those of them to embed, per node.
+        Rows to embed, per node.
     to_align
-        Those of them that have no crop yet.
+        Rows that have no crop yet.
     faces
-        These faces, and those that they are degraded from.
+        These faces, and the faces that they are degraded from.
     face_rows
         Rows of `faces`.
     seen
-        Files that are there, as the call sees them.
+        Files that exist, as the call sees them.
     """
 
     rows: Rows
@@ -117,7 +117,7 @@ class Block:
 
 
 class Origin(NamedTuple):
-    """What a worker tells of a block that is in the store."""
+    """Report of a worker on a block that is in the store."""
 
     n_images: int
     device: str
@@ -133,14 +133,14 @@ def embed_on_cluster(
     computed: npt.NDArray[np.bool_],
     rows: Rows,
 ) -> None:
-    """Have the workers of a cluster align and embed rows, block by block.
+    """Align and embed rows on the workers of a cluster, block by block.
 
     Raises
     ------
     ParameterError
-        If the store or the model cannot be reached from there.
+        If the workers cannot reach the store or the model.
     FreqlabError
-        If a block fails again and again.
+        If a block fails repeatedly.
     """
     assert run.cluster is not None
     client = run.cluster.client
@@ -175,7 +175,7 @@ def embed_on_cluster(
 
 
 def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
-    """Note in the nodes of embeddings by what they were computed, as soon as that is known."""
+    """Note in the nodes of embeddings how they were computed, as soon as that is known."""
     found = [sorted(set(values)) for values in zip(*origins, strict=True)]
     noted = [values[0] if len(values) == 1 else str(values) for values in found]
     for task in tasks:
@@ -185,12 +185,12 @@ def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
 
 
 def _n_done(run: Run, task: Task, rows: Rows) -> int:
-    """How many of these rows of a node are done, by the store."""
+    """Number of these rows of a node that are done according to the store."""
     return int((run.store.read(task.node, "status")[rows] != PENDING).sum())
 
 
 def _job(run: Run, model: Model, tasks: list[Task], computed: npt.NDArray[np.bool_]) -> Job:
-    """Everything that workers must know but the block."""
+    """Everything that workers must know except the block."""
     cluster = run.cluster
     assert cluster is not None
     url = run.store.url
@@ -219,7 +219,7 @@ def _pickled(model: Model) -> bytes:
 
     try:
         return bytes(cloudpickle.dumps(model))
-    except Exception as error:  # whatever a user's network holds
+    except Exception as error:  # any fault of a user's network
         raise ParameterError(
             f"model {model.name!r} cannot be sent to the workers of a cluster ({error}); give it "
             f"by a name or path, which they load themselves"
@@ -229,7 +229,7 @@ def _pickled(model: Model) -> bytes:
 def _results(
     run: Run, client: Client, job: Job, tasks: list[Task], rows: Rows, to_align: Rows
 ) -> Iterator[Origin]:
-    """Deal out blocks, a few per thread ahead, and yield what comes back, in any order."""
+    """Submit blocks, a few per thread ahead, and yield their results in any order."""
     from distributed import as_completed
 
     if not client.nthreads():
@@ -237,9 +237,9 @@ def _results(
         client.wait_for_workers(1)
     workers = client.scheduler_info(n_workers=-1)["workers"].values()
     on_gpus = any(worker.get("resources", {}).get("GPU") for worker in workers)
-    # the scheduler can make it again, where the worker that kept it died
+    # the scheduler can make it again if the worker that kept it died
     job_there = client.submit(_same, job, key=f"freqlab-job-{job.key}")
-    client.replicate([job_there])  # or all blocks would first queue where it is
+    client.replicate([job_there])  # otherwise all blocks would first queue at one worker
     blocks = (rows[block] for block in run.store.blocks(rows))
     in_flight: Any = as_completed(loop=client.loop)
     pending: set[Future[Any]] = set()
@@ -273,7 +273,7 @@ def _results(
 def _result_of(future: Future[Any]) -> Origin:
     try:
         result = future.result()
-    except Exception as error:  # of any kind: a worker that died, a full disk, no memory
+    except Exception as error:  # any fault: a worker that died, a full disk, no memory
         raise FreqlabError(
             f"a block of faces failed on the cluster repeatedly: {type(error).__name__}: "
             f"{error}. What is done is in the store; repeat the call to resume"
@@ -284,7 +284,7 @@ def _result_of(future: Future[Any]) -> Origin:
 
 
 def _block(run: Run, rows: Rows, tasks: list[Task], to_align: Rows) -> Block:
-    """What a worker must know of the faces of a block."""
+    """Everything that a worker must know of the faces of a block."""
     sources = run.source_rows(rows)
     face_rows = np.union1d(rows, sources[sources >= 0])
     faces = run.faces.select(run.positions(face_rows))
@@ -300,10 +300,10 @@ def _same(job: Job) -> Job:
 
 
 def embed_block_of_faces(job: Job, block: Block) -> Origin | FreqlabError:
-    """On a worker: align and embed the faces of one block, and write them to the store.
+    """Align and embed the faces of one block on a worker, and write them to the store.
 
-    Only what the store lacks is computed. Faults that freqlab names are returned, for trying
-    again would not help; all others are raised, and the block is tried again.
+    Only what the store lacks is computed. Errors of freqlab are returned, because trying again
+    would not help; all others are raised, and the block is tried again.
     """
     try:
         return _embed_block(_Worker.of(job), job, block)
@@ -340,7 +340,7 @@ def _embed_block(worker: _Worker, job: Job, block: Block) -> Origin:
 
 
 def _run(job: Job, worker: _Worker, block: Block) -> Run:
-    """The call, as a worker sees it: the faces of one block, and this thread to do the work."""
+    """The run as a worker sees it: the faces of one block, and this thread to do the work."""
     return Run(
         store=worker.store,
         faces=block.faces,
@@ -353,7 +353,7 @@ def _run(job: Job, worker: _Worker, block: Block) -> Run:
 
 
 class _Worker:
-    """What a worker keeps from block to block: the store and the model, opened once."""
+    """State that a worker keeps between blocks: the store and the model, opened once."""
 
     def __init__(self, job: Job) -> None:
         _keep_memory()
@@ -366,7 +366,7 @@ class _Worker:
 
     @classmethod
     def of(cls, job: Job) -> _Worker:
-        """Set up for a job, once per process."""
+        """Return the state for a job, set up once per process."""
         with _SETTING_UP:
             if job.key not in _WORKERS:
                 while len(_WORKERS) >= _KEPT:
@@ -375,7 +375,7 @@ class _Worker:
             return _WORKERS[job.key]
 
     def check(self, run: Run) -> None:
-        """Hold the model against the store, and compile it if that is wanted, once."""
+        """Compare the model with the store, and compile it if that is wanted, once."""
         with self.alone:
             if self._checked:
                 return
@@ -383,10 +383,10 @@ class _Worker:
             given: dict[str, Any] = {
                 "batch_size": run.batch_of(self.model),
                 "threads": 1,
-                "streams": os.cpu_count() or 1,  # each thread of the worker may be at a block
+                "streams": os.cpu_count() or 1,  # each thread of the worker may run a block
             }
             if self._compile is True:
-                # one that cannot be compiled goes on as it is; the origin of the block says so
+                # otherwise it stays uncompiled, and the origin of the block says so
                 with contextlib.suppress(ModelError):
                     self.model = compiled(self.model, **given)
             elif self._compile == "auto":
@@ -400,10 +400,10 @@ _SETTING_UP = threading.Lock()
 
 
 def _keep_memory() -> None:
-    """Have the C library keep freed memory, up to what it keeps by default when it is used much.
+    """Let the C library keep freed memory, up to the largest of its default thresholds.
 
-    Workers of dask are started such that it is given back at once, and each tensor of each layer
-    is then paid for in page faults.
+    Workers of dask are started such that freed memory is returned to the system at once, which
+    costs page faults for each tensor of each layer.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:
@@ -415,7 +415,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 
 def _open(job: Job) -> RunStore:
-    """Open the store of a job, and see that it is the one that the call writes."""
+    """Open the store of a job, and check that it is the one that the call writes."""
     try:
         found = open_root(job.url).attrs.asdict()
     except StoreError as error:
@@ -432,5 +432,5 @@ def _open(job: Job) -> RunStore:
 def _load(job: Job) -> Model:
     """Load the model of a job."""
     if isinstance(job.model, bytes):
-        return cast(Model, pickle.loads(job.model))  # noqa: S301  from the call, as all of this
+        return cast(Model, pickle.loads(job.model))  # noqa: S301  from the call, like this job
     return in_precision(load_model(job.model, device=job.settings.device), job.settings.precision)

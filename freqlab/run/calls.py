@@ -1,4 +1,4 @@
-"""The one call that ties faces, models, embeddings, store and pairing together."""
+"""The calls that combine faces, models, embeddings, store and pairing."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def embed(
     cluster: Client | str | None = None,
     progress: bool = True,
 ) -> xr.DataTree:
-    """Embed faces as they are, without removing bands: the basis of all verification figures.
+    """Embed faces unchanged, without removing bands: the basis of all verification figures.
 
     Parameters
     ----------
@@ -131,25 +131,25 @@ def influence(
 ) -> xr.Dataset:
     """Influence of frequency bands on the similarity of pairs of faces.
 
-    Every face is aligned once and embedded once per model as it is. Faces that are masked in some
+    Every face is aligned once and embedded unchanged once per model. Faces that are masked in some
     pair are also embedded once per band, with that band removed. Everything is kept in `store`, so
-    a second call, another pairing or another model computes only what is missing, and a call that
-    was interrupted resumes.
+    a second call, another pairing or another model computes only what is missing, and an
+    interrupted call resumes.
 
     Parameters
     ----------
     faces
-        The faces. All are embedded untouched, for the thresholds.
+        The faces. All are embedded unchanged, for the thresholds.
     pairs
         Columns ``probe``, ``reference`` (face names), ``genuine``, and any metadata.
     models
         Names and paths (see :func:`freqlab.load_model`), :class:`freqlab.Model`, or callables
         (see :func:`freqlab.wrap_model`). Their crops may differ in size and template.
     bands
-        The bands, declared or as the command line writes them (``"rings:4"``);
+        The bands, declared or in the notation of the command line (``"rings:4"``);
         ``rings(width=4)`` by default.
     sides
-        Which image of the pair is masked: ``"probe"``, ``"reference"``, ``"both"``.
+        Image of the pair that is masked: ``"probe"``, ``"reference"``, ``"both"``.
     store
         Zarr group of the run; kept in memory if not given.
     name
@@ -160,49 +160,49 @@ def influence(
         Images per forward pass; by default 8 for a model on a CPU, where small batches stay in
         its caches, and 128 elsewhere.
     keep_crops
-        Whether the crops are stored; by default as in the existing store, and True for a new one.
+        Whether crops are stored; by default as in the existing store, and True for a new one.
         Without crops, figures show no faces.
     upscale
         Whether aligned faces may be enlarged for a model with a larger template. Enlarging adds
         no detail: the finest bands are then almost empty.
     which_face
-        Which of several faces in a photograph is taken: ``"largest"``; ``"central"``, the one
-        nearest to the middle; ``"only"``, none: the photograph counts as a failure. Where landmarks
-        are given, or faces are aligned, they say which. A store whose crops show another of
-        several faces refuses.
+        Which of several faces in a photograph is used: ``"largest"``; ``"central"``, the one
+        nearest to the centre; ``"only"``, none: the photograph counts as a failure. Given
+        landmarks and aligned faces determine the face themselves. A store whose crops show another
+        of several faces is refused.
     precision
-        In which networks compute: ``"float32"``; ``"bfloat16"``, about twice as fast where the
-        processor has instructions for it; or ``"auto"``, which takes bfloat16 there. What bfloat16
-        does to influence is measured on a sample of faces, told, and stored as
+        Precision of the networks: ``"float32"``; ``"bfloat16"``, about twice as fast where the
+        processor has instructions for it; or ``"auto"``, which uses bfloat16 there. The effect of
+        bfloat16 on influence is measured on a sample of faces, reported, and stored as
         ``attrs["precision_error"]``. A store that holds a model in one precision refuses another.
     compile
-        Whether networks are compiled: ``"auto"``, with the compiled network that the user's cache
-        holds, and from two minutes of expected work on a network compiled in a background process;
+        Whether networks are compiled: ``"auto"``, use a compiled network from the user's cache,
+        and if the expected work takes two minutes or more, compile it in a background process;
         True, before the first forward pass; False, never; ``"once"``, like ``"auto"`` without the
-        cache. What is compiled is kept in the user's cache folder, with a copy of the weights,
-        for later runs. The environment variable ``FREQLAB_CACHE`` names another folder, or says
+        cache. Compiled networks are kept in the user's cache folder, with a copy of the weights,
+        for later runs. The environment variable ``FREQLAB_CACHE`` names another folder, or is
         ``off``. Embeddings differ by rounding only: a compiled network is compared with the
         original, to 1e-5 of unit embeddings in float32. A network that cannot be compiled is run
         uncompiled, and the run says so.
     refine
-        A tolerance of influence, to compute less: groups of four bands are removed together first,
+        A tolerance of influence, to save work: groups of four bands are removed together first,
         and the bands of a group one by one only where that moved some pair by more than the
-        tolerance. The other bands are NaN, with ``refined(model, band)`` False; what they would
-        have moved is measured on a sample of pairs and stored as ``attrs["refine_error"]``. The
-        result over the broad bands is named by ``attrs["broad"]``.
+        tolerance. The other bands are NaN, with ``refined(model, band)`` False; their influence is
+        measured on a sample of pairs and stored as ``attrs["refine_error"]``. The result over the
+        broad bands is named by ``attrs["broad"]``.
     repair
-        Whether what is damaged in the store (:func:`freqlab.store.check`) is taken out first and,
-        as far as this call needs it, computed again. All of the store is read for that.
+        Whether damaged parts of the store (:func:`freqlab.store.check`) are removed first and, as
+        far as this call needs them, computed again. This reads the whole store.
     cluster
         Where blocks of faces are aligned and embedded: in this process, or on the workers of a
         ``distributed.Client``, of the scheduler at an address or in a scheduler file, or of
-        ``"local"``, ``"local:2"``, which are started here. They write to `store`, which they must
-        reach as this process does; the photographs too. A worker runs one block per thread, on
-        one core; where workers have a resource ``GPU``, a block takes one. With
-        ``device="auto"`` each worker takes what it has. A worker compiles networks if `compile`
-        is True only; with ``"auto"`` it takes those that its cache holds.
+        ``"local"`` or ``"local:2"``, which are started here. Workers write to `store`; they must
+        reach it and the photographs under the same paths as this process. A worker runs one block
+        per thread, on one core; where workers have a resource ``GPU``, a block takes one. With
+        ``device="auto"`` each worker uses the device that it has. A worker compiles networks only
+        if `compile` is True; with ``"auto"`` it uses those in its cache.
     progress
-        Whether bars and a summary are written to standard error.
+        Whether progress bars and a summary are written to standard error.
 
     Returns
     -------
@@ -210,10 +210,10 @@ def influence(
         ``influence(model, pair, side, band)``, the similarity less the similarity without the
         band, positive where the band supports a match; ``similarity(model, pair)``;
         ``removed_rms(model, pair, side, band)``, the RMS contrast in grey levels that the
-        removal took; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair with
-        a face that could not be read or found is NaN, and so is a band that holds no
-        coefficient at a model's input size. ``attrs["forward_passes"]`` counts what this call
-        computed; the one crop by which a store recognises each model is not among them.
+        removal took away; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair
+        with a face that could not be read or found is NaN, and so is a band without a coefficient
+        at a model's input size. ``attrs["forward_passes"]`` counts the images that this call
+        embedded, without the one crop by which a store recognises each model.
 
     Raises
     ------
@@ -222,7 +222,7 @@ def influence(
     StoreConflictError
         If the store holds something else under one of the names.
     StoreError
-        If another run is writing to the store, it is no store, it is damaged, or cannot be
+        If another run is writing to the store, or it is not a store, is damaged, or cannot be
         written.
     """
     bands = declared_bands(bands)
@@ -292,7 +292,7 @@ def _say_result(
     failed: npt.NDArray[np.bool_],
     positions: npt.NDArray[np.int32],
 ) -> None:
-    """Say how large a result is, what failed, and where it lies."""
+    """Report the size of a result, the failures, and its place in the store."""
     text = f"{len(run.faces):,} faces, {result.sizes['pair']:,} pairs"
     if failed.any():
         n_lost = int(failed[positions].any(axis=1).sum())
@@ -313,5 +313,5 @@ def _check_arguments(sides: Sequence[Side], name: str | None) -> None:
 
 
 def _masked_columns(sides: Sequence[Side]) -> list[int]:
-    """Columns (probe, reference) of a pair whose image is masked on some side."""
+    """Columns (0 probe, 1 reference) of a pair whose image is masked for some of the sides."""
     return [i for i, side in enumerate(SIDES[:2]) if side in sides or "both" in sides]

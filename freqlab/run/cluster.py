@@ -1,4 +1,4 @@
-"""A dask.distributed cluster as the place where blocks of faces are embedded."""
+"""A dask.distributed cluster that embeds blocks of faces."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ _NO_PAGES: dict[str, list[str]] = {
 
 @dataclass
 class Cluster:
-    """Where the blocks of a call go, and what workers need to know beside the block.
+    """Where blocks of a call are computed, and what workers need to know besides the block.
 
     Parameters
     ----------
     device
-        As the call was given it: ``"auto"`` is what each worker finds.
+        As given to the call; with ``"auto"`` each worker uses the device that it finds.
     texts
-        Name or path by which a model was asked for, per model; workers load it themselves. A
-        model that is not here is sent to them.
+        Name or path by which each model was requested; workers load it themselves. A model that
+        is missing here is sent to them.
     """
 
     device: str
@@ -51,7 +51,7 @@ class Cluster:
 
     @property
     def client(self) -> Client:
-        """The connection; a local cluster is started when it is first asked for."""
+        """The connection; a local cluster is started on first use."""
         if self._client is None:
             self._client = _start(self._n_local, self.device, self._started)
         return self._client
@@ -72,7 +72,7 @@ def connected(
     given: Sequence[object],
     names: Sequence[str],
 ) -> Iterator[Cluster | None]:
-    """Connect to a cluster; None for none. What is started here is stopped at the end.
+    """Connect to a cluster; None for none. Workers started here are stopped at the end.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def connected(
     device
         As for :class:`Cluster`.
     given, names
-        The models as they were asked for, and their names.
+        The models as they were requested, and their names.
 
     Raises
     ------
@@ -125,12 +125,12 @@ def _distributed() -> Any:
 
 
 def _connect(place: str, started: contextlib.ExitStack) -> Client:
-    """Connect to a scheduler that runs already."""
+    """Connect to a scheduler that is already running."""
     from distributed import Client
 
     is_file = place.endswith(".json")
     try:
-        if is_file and not os.path.exists(place):  # it would be waited for without end
+        if is_file and not os.path.exists(place):  # dask would wait for it forever
             raise OSError("there is no such file")
         client = Client(scheduler_file=place) if is_file else Client(place, timeout=10)
     except (OSError, ValueError) as error:
@@ -139,11 +139,11 @@ def _connect(place: str, started: contextlib.ExitStack) -> Client:
 
 
 def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) -> Client:
-    """Start workers on this machine, of one core each; with CUDA one, which has the GPU.
+    """Start workers on this machine, of one core each; with CUDA a single one, which has the GPU.
 
-    A scheduler runs what it is sent by anyone who reaches it, and every user of this machine does.
-    So all connections are encrypted by a key made for this cluster, which only its processes
-    have, and which is asked of both ends.
+    A scheduler runs code from anyone who can reach it, including every user of this machine. So
+    all connections are encrypted with a key made for this cluster, which only its processes have,
+    and which both ends must present.
     """
     import logging
 
@@ -161,7 +161,7 @@ def _start(n_workers: int | None, device: str, started: contextlib.ExitStack) ->
         cluster = LocalCluster(
             n_workers=n_workers or torch.get_num_threads(),
             threads_per_worker=1,
-            memory_limit=0,  # a worker that is killed for its size would only be started again
+            memory_limit=0,  # a worker killed for its memory would only be started again
             dashboard_address="127.0.0.1:0",
             scheduler_kwargs={"dashboard": False},
             host="127.0.0.1",

@@ -1,4 +1,4 @@
-"""What the steps of one run share."""
+"""Data shared by the steps of one run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = ["Run", "label_map"]
 
 @dataclass
 class Run:
-    """A call of :func:`freqlab.influence`: where it writes, and what it works on.
+    """A call of :func:`freqlab.influence`: its store, faces, bands and workers.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ class Run:
     faces
         The faces of the call.
     rows
-        Their rows in the store ``(face,)``.
+        Rows of the faces in the store ``(face,)``.
     bands
         The bands.
     templates
         Names of the templates of its models.
     settings
-        How it computes.
+        Options of the call.
     workers
         The threads that do the work.
     cluster
@@ -66,20 +66,20 @@ class Run:
     band_nodes: dict[str, str] = field(default_factory=dict)
 
     def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:
-        """Positions in the faces of this call of rows of the store."""
+        """Convert rows of the store to positions in the faces of this call."""
         order = np.argsort(self.rows, kind="stable")
         found = order[np.searchsorted(self.rows, rows, sorter=order)]
         return [int(position) for position in found]
 
     def degradations(self, rows: npt.NDArray[np.int64]) -> list[Degradation | None]:
-        """How the faces in these rows of the store are degraded."""
+        """Degradations of the faces in these rows of the store."""
         of_faces = self.faces.degradations
         return [None if of_faces is None else of_faces[i] for i in self.positions(rows)]
 
     def source_rows(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """Rows of the faces that those in `rows` are degraded from.
+        """Rows of the source faces of the degraded faces in `rows`.
 
-        -1 for a face that is not degraded, and where its source is not in this call.
+        -1 for a face that is not degraded or whose source is not in this call.
         """
         if self.faces.degradations is None:
             return np.full(len(rows), -1, np.int64)
@@ -108,7 +108,7 @@ class Run:
         return np.any([self.store.failed(self.rows, node) for node in nodes], axis=0)
 
     def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
-        """Make a progress bar; it shows itself after half a second."""
+        """Make a progress bar, which appears after half a second."""
         shown = self.settings.progress
         return tqdm(
             total=total,
@@ -119,12 +119,12 @@ class Run:
         )
 
     def say(self, text: str) -> None:
-        """Write a line to standard error, past the bars."""
+        """Write a line to standard error without disturbing the progress bars."""
         if self.settings.progress:
             tqdm.write(visible(text), file=sys.stderr)
 
     def note_once(self, text: str) -> None:
-        """Write a note, unless this process wrote the same one before."""
+        """Write a note unless this process has already written it."""
         if self.settings.progress and text not in _NOTED:
             _NOTED.add(text)
             self.say(f"note: {text}")
@@ -139,7 +139,7 @@ def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
     Raises
     ------
     ParameterError
-        If the bands count cycles between the eyes, and the model's crops do not fix those.
+        If the bands count cycles between the eyes, and the model's crops do not fix the eyes.
     """
     if bands.unit == "cycles/eyes" and model.eye_distance is None:
         raise ParameterError(

@@ -50,24 +50,24 @@ Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
-_OTHER_PICTURE = 5.0  # grey levels between crops, on average: beyond other decoders and detectors
+_OTHER_PICTURE = 5.0  # mean difference of crops in grey levels that no decoder or detector makes
 
 _ABOUT_DETECTION = ("landmarks", "box", "faces_found", "which_face")
 _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note")
 
-# Photographs of a block are read, cut and let go in groups of at most so many pixels, whatever
-# their number. One that is larger goes by itself, and waits until there is room for it: so many
-# bytes per pixel are about what decoding, detection and the warp take at their worst.
+# Photographs of a block are read, cut and released in groups with an upper bound on the number of
+# pixels. A larger photograph forms a group by itself, and waits until there is memory for it. The
+# bytes per pixel are about the most that decoding, detection and the warp take.
 _PIXELS_TOGETHER = 16_000_000
 _BYTES_PER_PIXEL = 16
 
 
 def rows_to_align(run: Run, to: Template) -> Rows:
-    """Rows of the faces of this call that lack a crop; the node of the crops is there after this.
+    """Rows of the faces of this call that lack a crop; creates the node of the crops if needed.
 
-    Faces that could not be read are tried again, for a file may have come back, and so are faces
-    that were not found, where landmarks are given now, and those that were among several, where
-    one of them is asked for now.
+    Faces that could not be read are tried again, because a file may have come back. So are faces
+    that were not found if landmarks are given now, and photographs with several faces if one of
+    them is requested now.
     """
     store = run.store
     node = _crops_node(run, to)
@@ -83,15 +83,15 @@ def rows_to_align(run: Run, to: Template) -> Rows:
 
 
 def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
-    """Read, detect and warp faces of one block, and store what came of it.
+    """Read, detect and warp faces of one block, and store crops and status.
 
     Returns
     -------
     rows : numpy.ndarray
-        Those of `rows` that could be cut out.
+        The `rows` whose face could be cut out.
     crops : numpy.ndarray
-        Theirs, ``(n, height, width, 3)``; float32 where one of them is degraded without
-        rounding, which is stored rounded and made again when it is read.
+        Their crops ``(n, height, width, 3)``; float32 if one of them is degraded without
+        rounding. Such a crop is stored rounded, and made again when it is read.
     """
     store, node = run.store, run.store.crops(to.name)
     crops, status, about_faces = _align_block(run, rows, to)
@@ -116,12 +116,12 @@ def _check_same_photographs(
     status: npt.NDArray[np.int8],
     about_faces: dict[str, npt.NDArray[Any]],
 ) -> None:
-    """Hold faces that are read again against what is known of them.
+    """Compare faces that are read again with what is known of them.
 
     Raises
     ------
     StoreConflictError
-        If a photograph is another than the stored crop or digest was made of.
+        If a photograph is not the one that the stored crop or digest was made from.
     """
     store, here = run.store, status == DONE
     known = store.read_rows(store.faces, "sha256", rows)
@@ -142,12 +142,12 @@ def _check_same_photographs(
 
 
 def check_any_usable(run: Run, to: Template) -> None:
-    """Refuse a face set of which not one face can be cut out.
+    """Refuse a face set from which no face can be cut out.
 
     Raises
     ------
     FaceSetError
-        Saying why.
+        With the reasons.
     """
     codes = run.store.read(run.store.crops(to.name), "status")[run.rows]
     if np.isin(codes, FAILED).all():
@@ -167,15 +167,15 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
     Returns
     -------
     rows : numpy.ndarray
-        Those of `rows` whose crop was available; a photograph that is gone by now is left out
-        and recorded so.
+        The `rows` whose crop was available; a photograph that no longer exists is left out and
+        its status recorded.
     crops : numpy.ndarray
-        ``(n, height, width, 3)``; float32 where one of them is degraded without rounding.
+        ``(n, height, width, 3)``; float32 if one of them is degraded without rounding.
 
     Raises
     ------
     StoreConflictError
-        If a photograph is another by now.
+        If a photograph has changed since.
     """
     node = run.store.crops(model.spec.template)
     if "crop" not in node:
@@ -218,7 +218,7 @@ def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
 
 
 def _crops_node(run: Run, to: Template) -> zarr.Group:
-    """The node of a template's crops; whether it keeps them is settled when it is created."""
+    """The node of a template's crops; its creation settles whether crops are kept."""
     store, path = run.store, f"crops/{to.name}"
     keep = run.settings.keep_crops
     if keep is None:
@@ -242,7 +242,7 @@ def _align_block(
 ) -> tuple[Crops, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
     """Crops of some faces, their status, and what is now known of the faces themselves.
 
-    A face may be known, its landmarks given, and yet not be cut out for one template.
+    A face may have landmarks and yet give no crop for one template.
     """
     degradations = run.degradations(rows)
     about = (*_ABOUT_DETECTION, *_ABOUT_FILES)
@@ -257,7 +257,7 @@ def _align_block(
                 sharp |= {k: photograph.pixels for k, photograph in group.items()}
             else:
                 sharp |= _cut_images(run, rows, group, to, known, status)
-            group.clear()  # or it stays until the next one is there
+            group.clear()  # otherwise it stays in memory while the next one is read
     found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
     spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
     known["status"] = np.where(spared, DONE, status).astype(np.int8)
@@ -275,9 +275,9 @@ def _align_block(
 def _crops_of_sources(
     run: Run, rows: Rows, to: Template, known: dict[str, npt.NDArray[Any]]
 ) -> dict[int, Pixels]:
-    """Stored crops of the faces that these are degraded from, where there are any.
+    """Stored crops of the source faces of degraded faces, where available.
 
-    What is known of a source is known of its degraded faces too, and added to `known`.
+    What is known of a source holds for its degraded faces too, and is added to `known`.
     """
     store, node = run.store, run.store.crops(to.name)
     sources = run.source_rows(rows)
@@ -310,9 +310,9 @@ def _photographs(
     known: dict[str, npt.NDArray[Any]],
     status: npt.NDArray[np.int8],
 ) -> Generator[dict[int, Photograph], None, None]:
-    """The photographs that can be read, in groups that fit into memory.
+    """Yield the photographs that can be read, in groups that fit into memory.
 
-    What is found of the files is added to `known` and `status`.
+    Findings about the files are added to `known` and `status`.
     """
     positions = run.positions(rows)
     group: dict[int, Photograph] = {}
@@ -357,7 +357,7 @@ def _status_of(error: OSError) -> int:
 
 
 def _in_a_line(error: OSError) -> str:
-    """What an error says, without the path, which the store has already."""
+    """Message of an error without the path, which the store already holds."""
     text = str(error.strerror or error)
     printable = "".join(c if c.isprintable() else " " for c in text)
     return " ".join(printable.split())[:200]
@@ -383,7 +383,7 @@ def _cut_images(
     known: dict[str, npt.NDArray[Any]],
     status: npt.NDArray[np.int8],
 ) -> dict[int, Pixels]:
-    """Cut faces out of photographs; their `status` says which cannot be."""
+    """Cut faces out of photographs; `status` records those that cannot be cut out."""
     degradations, positions = run.degradations(rows), run.positions(rows)
     landmarks, boxes = _places(run, group, known, to)
     crops: dict[int, Pixels] = {}
@@ -414,7 +414,7 @@ def _cut_images(
             if reduced is None:
                 status[k] = TOO_SMALL
                 continue
-            # pixel centres lie half a pixel inside the extent that is scaled
+            # pixel centres are half a pixel inside the extent that is scaled
             ratio = np.array(reduced.shape[1::-1]) / image.shape[1::-1]
             points = (points + 0.5) * ratio - 0.5
             box, seen = (box + 0.5) * np.tile(ratio, 2) - 0.5, reduced
@@ -432,9 +432,9 @@ def _places(
     known: dict[str, npt.NDArray[Any]],
     to: Template,
 ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating]]:
-    """Landmarks and boxes: as the store knows them, as a template fixes them, or detected.
+    """Landmarks and boxes: from the store, fixed by a template, or detected.
 
-    What is detected is added to `known`, but for landmarks that a template fixes.
+    Detections are added to `known`, except landmarks that a template fixes.
     """
     landmarks, boxes = known["landmarks"], known["box"]
     if run.faces.aligned is not None and template(run.faces.aligned).points:
@@ -467,9 +467,9 @@ def _fault(
     known: dict[str, npt.NDArray[Any]],
     to: Template,
 ) -> str | None:
-    """Why landmarks cannot be those of a face; None where they can, or do not matter.
+    """Why landmarks cannot be those of a face; None if they can, or are not needed.
 
-    A template cut by a box needs none, but given ones say which face is meant.
+    A template cut by a box needs none, but given landmarks select the face.
     """
     detected = known["which_face"][k] != ""
     if run.faces.aligned is not None or (to.cut_by == "box" and detected):
@@ -482,7 +482,7 @@ def _fault(
 def _scaled(
     places: npt.NDArray[np.floating], by: float | npt.NDArray[np.floating]
 ) -> npt.NDArray[np.floating]:
-    """Places in pixels of an image that is scaled; pixel centres lie half a pixel inside."""
+    """Positions in pixels of a scaled image; pixel centres are half a pixel inside."""
     if isinstance(by, float) and by == 1:
         return places
     scaled = (places + 0.5) * by - 0.5
@@ -494,6 +494,6 @@ def _joined(*notes: str) -> str:
 
 
 def _outside(points: npt.NDArray[np.floating], image: Pixels) -> bool:
-    """Whether a point lies farther out of the photograph than half its size."""
+    """Whether a point is outside the photograph by more than half its size."""
     size, points = np.array(image.shape[1::-1]), points.reshape(-1, 2)
     return bool(((points < -0.5 * size) | (points > 1.5 * size)).any())

@@ -1,4 +1,4 @@
-"""Work on the blocks of one model: align, embed untouched and with bands removed, write."""
+"""Work on the blocks of one model: align, embed unchanged and with bands removed, write."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from freqlab.store.layout import DONE
 
 __all__ = ["Task", "embed_rows", "note_origin"]
 
-_CLEAR_AFTER = 3.0  # seconds, after which the rest of a run can be foretold
+_CLEAR_AFTER = 3.0  # seconds after which the remaining time of a run can be estimated
 
 
 def embed_rows(
@@ -48,10 +48,10 @@ def embed_rows(
     computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
 ) -> Model:
-    """Align those of `rows` that are `to_align`, and embed what is pending of them.
+    """Align the `rows` that are in `to_align`, and embed the pending ones.
 
-    `computed` ``(band,)`` marks the bands that the removals of the banded node stand for. Returns
-    the model as it was in the end, compiled or not.
+    `computed` ``(band,)`` marks the bands that the removals of the banded node belong to. Returns
+    the model in its final state, compiled or not.
     """
     total = sum(len(task.pending) * len(task.removals) for task in tasks)
     with (
@@ -66,7 +66,7 @@ def embed_rows(
 
 
 def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
-    """Note in the nodes of embeddings by what they were computed."""
+    """Note in the nodes of embeddings how they were computed."""
     for task in tasks:
         if len(task.pending):
             task.node.update_attributes(
@@ -79,7 +79,7 @@ def note_origin(run: Run, model: Model, tasks: list[Task]) -> None:
 
 
 class Task(NamedTuple):
-    """What one node of embeddings lacks."""
+    """The rows that one node of embeddings lacks."""
 
     node: zarr.Group
     pending: npt.NDArray[np.int64]
@@ -87,7 +87,7 @@ class Task(NamedTuple):
 
 
 class _InFlight(NamedTuple):
-    """A task on a block that the workers are at."""
+    """A task on a block in progress."""
 
     task: Task
     rows: npt.NDArray[np.int64]
@@ -118,7 +118,7 @@ class _Embedding:
         self._began, self._done = time.monotonic(), 0
 
     def work_through(self, rows: npt.NDArray[np.int64]) -> Model:
-        """Align and embed all that is pending of these rows; return the model that did it last."""
+        """Align and embed the pending ones of these rows; return the model used last."""
         run = self._run
         blocks = iter([rows[block] for block in run.store.blocks(rows)])
         n_ahead = run.workers.n + 1
@@ -139,7 +139,7 @@ class _Embedding:
         return self._model
 
     def _prepare(self, rows: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], Crops]:
-        """Rows of a block that something is pending of and that have crops, and these."""
+        """Rows of a block that are pending and have crops, with their crops."""
         run, template = self._run, self._model.template
         new, crops = np.intersect1d(rows, self._to_align), None
         if len(new):
@@ -159,7 +159,7 @@ class _Embedding:
         rows: npt.NDArray[np.int64],
         crops: Crops,
     ) -> Iterator[_InFlight]:
-        """Deal out the work on those rows of a block that have crops."""
+        """Submit the work on the rows of a block that have crops."""
         for task in self._tasks:
             chosen = np.isin(rows, task.pending)
             n_lost = len(np.intersect1d(block, task.pending)) - int(chosen.sum())
@@ -175,10 +175,10 @@ class _Embedding:
             yield _InFlight(task, rows[chosen], parts, results)
 
     def _embed(self, part: Part) -> PartDone:
-        return part.run(self._model)  # compiled by now, perhaps
+        return part.run(self._model)  # may have been compiled meanwhile
 
     def _finish(self, work: _InFlight) -> None:
-        """Wait for the work on a block, and write it."""
+        """Wait for the work on a block, and write the results."""
         results = []
         for part, result in zip(work.parts, work.results, strict=True):
             results.append(result.result())
@@ -211,12 +211,12 @@ class _Embedding:
             self._begin_compiling()
 
     def _is_long(self) -> bool:
-        """Whether so much is left to do that compiling pays; False as long as that is not clear."""
+        """Whether enough work is left for compiling to pay; False while that is unknown."""
         elapsed, left = time.monotonic() - self._began, self._total - self._done
         return elapsed > _CLEAR_AFTER and elapsed / self._done * left > WORTH_SECONDS
 
     def _begin_compiled(self) -> None:
-        """Take the compiled network from the cache, or have one made where that is asked for."""
+        """Take the compiled network from the cache, or compile one if requested."""
         run, model, workers = self._run, self._model, self._run.workers
         given: dict[str, Any] = {
             "batch_size": self._batch_size,
@@ -224,7 +224,7 @@ class _Embedding:
             "streams": workers.streams_of(model),
         }
         if run.settings.compile is True:
-            try:  # nothing else runs yet; where the network runs, its threads are as they will be
+            try:  # nothing else runs yet; the workers' threads have their final settings
                 self._model = workers.submit_for(
                     model, functools.partial(compiled, **given), model
                 ).result()
@@ -235,7 +235,7 @@ class _Embedding:
             self._model = found.result() or model
 
     def _begin_compiling(self) -> None:
-        """Have a process of its own compile the network, once, while the work goes on."""
+        """Start compiling the network in a separate process, once, while the work goes on."""
         self._may_compile = False
         run, model, workers = self._run, self._model, self._run.workers
         if is_compiled(model):
@@ -258,12 +258,12 @@ class _Embedding:
         )
 
     def end_compiling(self) -> None:
-        """Stop compiling what no later run could use; what goes to the cache is finished."""
+        """Stop a compilation that no later run could use; one for the cache is finished."""
         if self._compilation is not None and self._compilation.kept_in is None:
             self._compilation.stop()
 
     def _take_compiled(self) -> None:
-        """Go on with the compiled network, if it is there."""
+        """Switch to the compiled network if it is ready."""
         compilation = self._compilation
         if compilation is None or not compilation.done():
             return
@@ -276,7 +276,7 @@ class _Embedding:
 
 
 def _spread(values: npt.NDArray[np.float32], computed: npt.NDArray[np.bool_]) -> Any:
-    """Put the values of the bands that were computed into the axis of all bands; NaN elsewhere."""
+    """Spread values of the computed bands over the axis of all bands; NaN elsewhere."""
     spread = np.full((len(values), len(computed), *values.shape[2:]), np.nan, np.float32)
     spread[:, computed] = values
     return spread

@@ -1,4 +1,4 @@
-"""Third stage: pair up the embeddings and write a result."""
+"""Third stage: compare the embeddings of pairs and write a result."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from freqlab.store.run_store import RunStore, node_name
 __all__ = ["write_influence"]
 
 _PAIRS_PER_CHUNK = 8192
-_PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held at once
-_PAIRS_PER_PIECE = 2048  # that one worker takes
+_PAIRS_PER_STEP = 32 * _PAIRS_PER_CHUNK  # whose results are held in memory together
+_PAIRS_PER_PIECE = 2048  # per task of a worker
 _TILE = 512  # faces whose embeddings are read together
-_MOST_COMPARED = 100_000  # faces whose comparisons give the thresholds: 5,000,000,000
+_MOST_COMPARED = 100_000  # upper bound on faces for thresholds: 5,000,000,000 comparisons
 _MOST_KEPT = 64  # sets of faces whose thresholds are kept
-_TILES_HELD = 8  # where both images are masked
-_DENSE = 8  # a stretch of untouched embeddings is read whole if one in so many is needed
+_TILES_HELD = 8  # in memory if both images are masked
+_DENSE = 8  # a range of unmasked embeddings is read whole if one in this number is needed
 
 _ATTRS = {
     "similarity": {"long_name": "cosine similarity", "units": "1"},
@@ -68,13 +68,13 @@ def write_influence(
     name: str | None,
     refinement: Refinement | None = None,
 ) -> str:
-    """Write the node of a result, unless it is there; return its name."""
+    """Write the node of a result unless it exists; return its name."""
     store = run.store
     columns = _pair_columns(pairs, run.rows[positions])
     identity = _identity(run, models, sides, columns)
     if refinement is not None:
         identity["refine"] = refinement.tolerance
-    if run.settings.which_face != WHICH_FACE[0]:  # which older results do not name
+    if run.settings.which_face != WHICH_FACE[0]:  # older results do not record it
         identity["which_face"] = run.settings.which_face
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
@@ -120,12 +120,12 @@ def write_influence(
 
 
 def _is_complete(store: RunStore, path: str, identity: Mapping[str, Any]) -> bool:
-    """Whether a result is there; one that is not whole (any more) is removed.
+    """Whether a result exists; an incomplete one is removed.
 
     Raises
     ------
     StoreConflictError
-        If another is there.
+        If another result has its name.
     """
     found = store.root.get(path)
     if isinstance(found, zarr.Group) and not found.attrs.get("complete"):
@@ -134,16 +134,16 @@ def _is_complete(store: RunStore, path: str, identity: Mapping[str, Any]) -> boo
 
 
 def _precision_error(run: Run, model: Model) -> Any:
-    """What a lower precision did to influence, as the embeddings' node tells it; or None."""
+    """The effect of a lower precision on influence, from the embeddings' node; or None."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}/{run.band_nodes[model.name]}"]
     stored = node.attrs.get("precision_error")
     return None if stored is None else json.loads(stored)
 
 
 def _pair_columns(pairs: pd.DataFrame, rows: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-    """Everything along ``pair``, as it is stored: labels, rows of the faces, metadata.
+    """All arrays along ``pair`` as stored: labels, rows of the faces, metadata.
 
-    A pair is labelled by the table's index, if that is whole numbers, each once.
+    Pairs are labelled by the table's index if it consists of unique integers.
     """
     labels = np.arange(len(pairs))
     if pd.api.types.is_integer_dtype(pairs.index) and pairs.index.is_unique:
@@ -173,7 +173,7 @@ def _identity(
     sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
 ) -> dict[str, Any]:
-    """What a result depends on. Thresholds depend on the faces, in whatever order."""
+    """Everything a result depends on. Thresholds depend on the faces, in any order."""
     digest = hashlib.sha256()
     for name, values in columns.items():
         digest.update(f"[{to_json(name)}, {to_json(str(values.dtype))}, [".encode())
@@ -200,7 +200,7 @@ def _identity(
 
 
 def _landmarks_sha256(run: Run) -> str:
-    """A digest of the landmarks by which the faces were aligned, to a hundredth of a pixel."""
+    """Digest of the landmarks by which the faces were aligned, to a hundredth of a pixel."""
     landmarks = run.store.read(run.store.faces, "landmarks")[np.sort(run.rows)]
     hundredths = np.rint(100 * np.nan_to_num(landmarks)).astype(np.int64)
     return hashlib.sha256(hundredths.tobytes()).hexdigest()
@@ -250,7 +250,7 @@ def _pair_up(
     rows: npt.NDArray[np.int32],
     sides: tuple[Side, ...],
 ) -> None:
-    """Take dot products and write, a bounded number of pairs at a time."""
+    """Compute dot products and write them, a bounded number of pairs at a time."""
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}"]
     banded = node[run.band_nodes[model.name]]
     step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
@@ -270,17 +270,17 @@ def _pair_up(
 
 
 class _Masked(NamedTuple):
-    """What a tile of faces gives without each band."""
+    """Embeddings of a tile of faces with each band removed."""
 
     vectors: npt.NDArray[np.float32]  # (face, band, feature), of unit length
     removed_rms: npt.NDArray[np.float32]  # (face, band)
 
 
 class _Step:
-    """Pairs whose results are held at once.
+    """Pairs whose results are held in memory together.
 
-    A side that masks one image goes through the faces tile by tile, each with all its pairs, and
-    needs but the untouched embeddings of the others; so every embedding is read once.
+    A side that masks one image goes through the faces tile by tile, each with all its pairs. It
+    needs only the unmasked embeddings of their partners, so every embedding is read once.
     """
 
     def __init__(
@@ -297,7 +297,7 @@ class _Step:
         self._contrast = np.empty_like(self._influence)
 
     def compute(self, workers: Workers, advance: Callable[[int], object]) -> None:
-        """Fill in all results; `advance` is called with numbers of pairs and sides done."""
+        """Compute all results; `advance` is called with the number of pairs done, per side."""
         everything = np.arange(len(self._similarity))
         _wait([workers.share(self._compare, piece) for piece in _pieces(everything)])
         load = self._masked_faces
@@ -325,7 +325,7 @@ class _Step:
         workers: Workers,
         advance: Callable[[int], object],
     ) -> None:
-        """Where both images are masked: probes stay in memory by groups, references pass by."""
+        """Mask both images: groups of probes stay in memory, references are read in turn."""
         tile = self._rows // _TILE
         order = np.lexsort((self._rows[1], tile[0], tile[1], tile[0] // (_TILES_HELD - 2)))
         cuts = np.flatnonzero((np.diff(tile[:, order], axis=1) != 0).any(axis=0)) + 1
@@ -387,7 +387,7 @@ class _Step:
 
 
 def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    """Untouched embeddings of faces, in order of their rows."""
+    """Unmasked embeddings of faces, in order of their rows."""
     found = np.empty((len(rows), intact.shape[1]), np.float32)
     for start in range(0, len(rows), _TILE):
         part = rows[start : start + _TILE]
@@ -403,7 +403,7 @@ def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
 def _by_tile(
     order: npt.NDArray[np.int64], rows: npt.NDArray[np.int32]
 ) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Pairs by the tile of their masked face; `order` sorts them by that face."""
+    """Group pairs by the tile of their masked face; `order` sorts them by that face."""
     tiles = rows[order] // _TILE
     cuts = np.flatnonzero(np.diff(tiles)) + 1
     for pairs in np.split(order, cuts):
@@ -411,22 +411,22 @@ def _by_tile(
 
 
 def _pieces(pairs: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-    """Pairs in pieces for the workers."""
+    """Divide pairs into pieces for the workers."""
     return [pairs[i : i + _PAIRS_PER_PIECE] for i in range(0, len(pairs), _PAIRS_PER_PIECE)]
 
 
 def _wait(results: list[Future[int]]) -> int:
-    """Wait for all, and add up what they return."""
+    """Wait for all results, and return their sum."""
     return sum(result.result() for result in results)
 
 
 def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number.
 
-    Faces that are degraded are left out: a threshold is that of photographs as they are. Of more
-    than 100,000 faces so many are drawn, the same ones each time; their comparisons resolve
-    every rate. They are kept beside the embeddings, by what is known `about` the faces: other
-    pairs of the same faces have them already.
+    Degraded faces are left out: thresholds are those of the original photographs. Of more than
+    100,000 faces, a fixed sample of 100,000 is drawn; their comparisons resolve every rate. The
+    thresholds are kept beside the embeddings under `about`, which describes the faces, so that
+    other pairs of the same faces use them again.
     """
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact"]
     failed = np.packbits(run.failed()).tobytes()

@@ -1,4 +1,4 @@
-"""Whether a model is the one whose embeddings a store holds, and embeds each crop by itself."""
+"""Check that a model is the one in a store, and that it embeds each crop independently."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from freqlab.store.run_store import node_name
 
 __all__ = ["check_model"]
 
-# Least cosine between the stored embedding of the reference crop and that of a model which
-# claims to be the same: far above what precision and batch size change.
+# Lower bound on the cosine between the stored embedding of the reference crop and that of a model
+# of the same name: precision and batch size change it far less.
 _SAME_MODEL = 0.999
 
 
 def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
-    """Hold the model against the store; return the length of its embeddings.
+    """Compare the model with the store; return the length of its embeddings.
 
-    The store keeps the embedding of one reference crop, and each call embeds it again: a checksum
-    of weights says nothing of the code around them.
+    The store keeps the embedding of one reference crop, and each call embeds it again, because a
+    checksum of weights does not cover the code around them.
     """
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
@@ -38,12 +38,12 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
     group = store.group(path, model.fingerprint())
     if group is not None and "reference_embedding" in group:
         stored = store.read(group, "reference_embedding")
-        if np.isnan(stored).all():  # an earlier version was killed before it wrote it
+        if np.isnan(stored).all():  # an earlier version was killed before writing it
             stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
     found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
-    if stored is None:  # a model that fails at its first crop leaves nothing behind
+    if stored is None:  # a model that fails on its first crop leaves nothing behind
         _check_alone_and_among(run, model, labels, crop, found)
         _check_against_stored(run, model, path)
         attrs = {"long_name": "embedding of the reference crop"}
@@ -52,7 +52,7 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
             with journal.making(store.root, path):
                 group = store.make_group(path, model.fingerprint())
                 store.write_array(group, "reference_embedding", found, ["feature"], attrs)
-        else:  # it was lost, and the model is the same by what it embedded
+        else:  # it was lost, and the model is the same by its other embeddings
             array = f"{path}/reference_embedding"
             journal.remove(store.root, array)
             with journal.making(store.root, array):
@@ -79,16 +79,16 @@ def _check_alone_and_among(
     crop: npt.NDArray[np.uint8],
     alone: npt.NDArray[np.float32],
 ) -> None:
-    """See that the companions of a crop in its batch do not change its embedding.
+    """Check that the other crops of a batch do not change the embedding of a crop.
 
-    Modules are put into evaluation mode; functions may hide one that is not. The crop stands first
-    and last among crops of other brightness and contrast, for a batch of its own likes would have
-    statistics like its own, at several sizes and at that of the run.
+    Modules are put into evaluation mode, but functions may hide one that is not. The crop is first
+    and last among crops of other brightness and contrast, because a batch of similar crops would
+    have similar statistics. Several batch sizes are tried, and that of the run.
 
     Raises
     ------
     ModelError
-        If one does.
+        If the embedding changes.
     """
     none = np.zeros((1, len(run.bands)), bool)
     is_module = isinstance(model.network, torch.nn.Module)
@@ -116,18 +116,18 @@ def _check_alone_and_among(
 
 
 def _check_against_stored(run: Run, model: Model, path: str) -> None:
-    """Hold a model whose reference embedding is lost against a face that it has embedded.
+    """Compare a model whose reference embedding is lost with a face that it has embedded.
 
     Raises
     ------
     StoreConflictError
         If it is another model.
     StoreError
-        If nothing can tell.
+        If the store has nothing to compare it with.
     """
     store = run.store
     if f"{path}/intact/status" not in store.root:
-        journal.remove(store.root, path)  # begun by an earlier version, and killed at once
+        journal.remove(store.root, path)  # begun by an earlier version that was killed
         return
     intact: zarr.Group = store.root[f"{path}/intact"]  # type: ignore[assignment]
     status = store.read(intact, "status")
@@ -162,7 +162,7 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
 
 
 def _reference_crop(model: Model) -> npt.NDArray[np.uint8]:
-    """A crop with detail at many frequencies and in all channels, the same for ever."""
+    """A fixed crop with detail at many frequencies and in all channels."""
     height, width = model.template.size
     y, x = np.mgrid[0:height, 0:width]
     channels = [128 + 100 * np.sin(x / 5 + i) * np.cos(y / 9 - i) for i in range(3)]

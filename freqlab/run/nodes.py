@@ -22,7 +22,7 @@ _BATCH_SIZE = Column(
 
 
 def intact_node(run: Run, model: Model, n_features: int) -> zarr.Group:
-    """Node of the embeddings of untouched faces; made if it is not there."""
+    """Node of the embeddings of unmasked faces; created if it does not exist."""
     attrs = {"long_name": _LONG_NAME}
     embedding = Column(("feature",), (n_features,), "float32", float("nan"), attrs, packed=False)
     return run.store.require_node(
@@ -57,7 +57,7 @@ def bands_node(
 
 
 def _bands_identity(run: Run, model: Model, chosen: npt.NDArray[np.bool_] | None) -> dict[str, Any]:
-    """What tells two sets of banded embeddings apart: a nominal eye distance moves the bands."""
+    """What distinguishes two sets of banded embeddings: a nominal eye distance moves the bands."""
     identity: dict[str, Any] = {"bands": run.bands.declaration()}
     if chosen is not None:
         identity["chosen"] = np.flatnonzero(chosen).tolist()

@@ -29,12 +29,12 @@ def embed_faces(
     masked: npt.NDArray[np.int64] | None,
     chosen: npt.NDArray[np.bool_] | None = None,
 ) -> None:
-    """Embed all faces untouched, and those at positions `masked`, if any, once per band.
+    """Embed all faces unmasked, and those at positions `masked`, if any, once per band.
 
-    With `chosen` ``(band,)`` only those bands are removed; the others are NaN, in a node of their
-    own. Faces that have no crop yet are read and aligned on the way. Workers do both; this thread
-    deals out the work, block by block, and writes what comes back. On a cluster whole blocks are
-    dealt out, and the workers write them.
+    With `chosen` ``(band,)`` only those bands are removed; the others are NaN, in a separate node.
+    Faces that have no crop yet are read and aligned on the way. Workers do both; this thread
+    distributes the work, block by block, and writes the results. On a cluster whole blocks are
+    distributed, and the workers write them.
     """
     labels = label_map(run.bands, model)
     computed = np.isin(np.arange(len(run.bands)), labels)
@@ -43,7 +43,7 @@ def embed_faces(
     computed &= True if chosen is None else chosen
     to_align = rows_to_align(run, model.template)
     check_chunks(run.store.crops(model.spec.template), run.rows)
-    if len(to_align):  # faces that do not go with the call are found before anything is written
+    if len(to_align):  # faces that do not fit the call are found before anything is written
         first = to_align[next(run.store.blocks(to_align))]
         align_rows(run, first, model.template)
         to_align = np.setdiff1d(to_align, first)

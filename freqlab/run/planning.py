@@ -1,4 +1,4 @@
-"""What a run would compute, store and take, estimated before it begins."""
+"""Estimates of what a run would compute and store, and of its time, before it begins."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ MANY = 10_000_000
 """Number of faces of the large run for which a plan gives figures."""
 
 _BLOCK = 32  # faces per block of a new store
-_SAMPLE = 8  # faces that are aligned to see how long that takes
+_SAMPLE = 8  # faces that are aligned to measure the time
 _FACE_BYTES = 200  # of a face's names, landmarks, digests and status
 
 
 @dataclass(frozen=True)
 class ModelPlan:
-    """What a run would compute for one model.
+    """Plan of a run for one model.
 
     Parameters
     ----------
     name
-        The model.
+        Name of the model.
     forward_passes
-        Images that the run would embed.
+        Number of images that the run would embed.
     in_store
-        Embeddings that the store holds already.
+        Number of embeddings that the store already holds.
     n_bands
-        Bands that are removed one by one: those that hold a coefficient at its input size.
+        Number of bands removed one by one: those with a coefficient at the model's input size.
     n_features
         Length of an embedding.
     n_to_align
-        Faces to read and cut out for its template, if no model before it does.
+        Number of faces to read and cut out for its template, unless an earlier model does so.
     face_bytes
-        Stored per face, with all bands, in bytes.
+        Bytes stored per face, with all bands.
     pass_seconds, align_seconds
-        Of one worker for one forward pass, masking included, and for one face; NaN if not
-        measured.
+        Time of one worker for one forward pass, masking included, and for aligning one face; NaN
+        if not measured.
     """
 
     name: str
@@ -80,23 +80,24 @@ class ModelPlan:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would compute, store and take; ``print`` it.
+    """Estimate of what a run would compute and store, and of its time; ``print`` it.
 
     Parameters
     ----------
     n_faces, n_pairs
-        Faces and pairs of the run; no pairs: embeddings only.
+        Numbers of faces and pairs of the run; without pairs it computes embeddings only.
     bands
         The bands.
     workers
-        Workers that the times are for.
+        Number of workers that the times refer to.
     models
         One plan per model.
     stored_bytes
-        What the run would add to the store: ``faces``, ``crops``, ``embeddings``, ``influence``.
+        Bytes that the run would add to the store: ``faces``, ``crops``, ``embeddings``,
+        ``influence``.
     worker_memory
-        Most memory of this process so far, in bytes, the calibration included, which is about
-        what a worker takes; None if it cannot be told or was not calibrated.
+        Peak memory of this process so far, in bytes, including the calibration, which is about
+        what a worker needs; None if it is not available or nothing was calibrated.
     """
 
     n_faces: int
@@ -109,7 +110,7 @@ class Plan:
 
     @property
     def forward_passes(self) -> dict[str, int]:
-        """Images that the run would embed, per model."""
+        """Number of images that the run would embed, per model."""
         return {model.name: model.forward_passes for model in self.models}
 
     @property
@@ -121,10 +122,10 @@ class Plan:
         return alone / self.workers
 
     def at_scale(self, n_faces: int = MANY) -> dict[str, float]:
-        """Forward passes, bytes and seconds of a new run over so many faces, all bands removed.
+        """Forward passes, bytes and seconds of a new run over `n_faces` faces, all bands removed.
 
-        Its pairs are not part of it: similarities are a small share of the time, and as many
-        bytes as there are pairs, sides and bands.
+        Pairs are not included: similarities are a small share of the time, and their bytes are
+        proportional to the number of pairs, sides and bands.
         """
         passes = sum(n_faces * (1 + m.n_bands) for m in self.models)
         of_face = sum((1 + m.n_bands) * m.pass_seconds + m.align_seconds for m in self.models)
@@ -179,33 +180,33 @@ def plan(
     workers: int | None = None,
     calibrate: float = 1.0,
 ) -> Plan:
-    """Estimate what :func:`freqlab.influence` would compute, store and take; nothing is written.
+    """Estimate the work, storage and time of :func:`freqlab.influence`; nothing is written.
 
-    Forward passes are exact, but for faces that turn out not to be readable or found. Faces that
-    failed before are not counted. Bytes are those of the arrays before compression, which makes
-    results up to a fifth smaller; crops count as a sample of them compresses. Time is that of a
-    sample on this machine, by one worker, over the number of workers; compiling and pairing are
-    left out.
+    The number of forward passes is exact, except for faces that turn out to be unreadable or are
+    not found. Faces that failed before are not counted. Bytes are those of the arrays before
+    compression, which makes results up to a fifth smaller; crops are counted at the compression
+    of a sample. The time is that of a sample on this machine by one worker, divided by the number
+    of workers; compiling and pairing are left out.
 
     Parameters
     ----------
     faces, models, bands, sides, device, batch_size, keep_crops, upscale, which_face, precision
         As for :func:`freqlab.influence`.
     pairs
-        As there; None for :func:`freqlab.embed`, which removes no band.
+        As for :func:`freqlab.influence`; None for :func:`freqlab.embed`, which removes no band.
     store
-        What is in this store counts as done. It is read only, and need not be there.
+        The content of this store counts as done. It is only read, and need not exist.
     workers
         Number of workers; by default the threads that would work in this process.
     calibrate
-        Seconds of forward passes per model that the time is measured by; 0 for not at all.
+        Seconds of forward passes per model for measuring the time; 0 to measure nothing.
 
     Raises
     ------
     ParameterError, PairError, BandError
         If an argument does not fit.
     StoreError
-        If `store` is a file, or a folder of something else.
+        If `store` is a file, or a folder with other content.
     """
     bands = declared_bands(bands)
     if workers is not None:
@@ -263,7 +264,7 @@ _PAIR_BYTES = 17  # label, rows of both faces, genuine or not
 
 
 class _Found:
-    """What a store holds of the faces of a call."""
+    """Content of a store for the faces of a call."""
 
     def __init__(self, store: str | os.PathLike[str] | None, faces: Faces) -> None:
         self.root = None
@@ -284,7 +285,7 @@ class _Found:
         self.rows[new] = len(names) + np.arange(self.n_new)
 
     def status(self, path: str) -> npt.NDArray[np.int8]:
-        """Status of each face of the call in a node; pending where there is none."""
+        """Status of each face of the call in a node; pending if it has none."""
         values = np.zeros(self._n_rows + self.n_new, np.int8)
         if self._holds(path):
             stored = np.asarray(self.root[f"{path}/status"][: self._n_rows])  # type: ignore[index]
@@ -292,12 +293,12 @@ class _Found:
         return values[self.rows]
 
     def _holds(self, path: str) -> bool:
-        """Whether a node with a face axis is there, and not only begun."""
+        """Whether a node with a face axis exists and is complete."""
         root = self.root
         return root is not None and journal.counts(root, path) and f"{path}/status" in root
 
     def new_blocks(self, had: npt.NDArray[np.bool_], will: npt.NDArray[np.bool_]) -> int:
-        """Blocks of which something will be stored, and nothing is."""
+        """Number of blocks that will be stored and of which nothing is stored yet."""
         blocks = self.rows // self.block_size
         return len(np.setdiff1d(blocks[will], blocks[had]))
 
@@ -309,7 +310,7 @@ class _Found:
 
 
 class _Measured(NamedTuple):
-    """What the calibration tells of a model."""
+    """Result of the calibration of a model."""
 
     n_features: int
     pass_seconds: float
@@ -318,7 +319,7 @@ class _Measured(NamedTuple):
 
 
 def _measure(run: Run, model: Model, computed: npt.NDArray[np.bool_], seconds: float) -> _Measured:
-    """Align a few faces, and embed one of them for so many seconds, on all workers at once."""
+    """Align a few faces, and embed one of them for `seconds`, on all workers at once."""
     template = model.template
     raw = float(3 * template.size[0] * template.size[1])
     crops: Any = np.full((1, *template.size, 3), 128, np.uint8)
@@ -367,7 +368,7 @@ def _plan_model(
 ) -> tuple[ModelPlan, dict[str, int]]:
     """The plan for one model, and the bytes that it adds to the store, by kind.
 
-    Embeddings are stored as they are, whole blocks at a time.
+    Embeddings are stored uncompressed, whole blocks at a time.
     """
     name, n_all = model.spec.template, len(run.bands)
     computed = np.isin(np.arange(n_all), label_map(run.bands, model))

@@ -1,4 +1,4 @@
-"""What a lower precision does to influence, measured on a sample of faces."""
+"""Effect of a lower precision on influence, measured on a sample of faces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from freqlab.store.layout import DONE
 
 __all__ = ["measure_precision"]
 
-_SAMPLE = 16  # faces; neighbours by two, so that some pairs are genuine where subjects adjoin
+_SAMPLE = 16  # faces; in adjacent twos, so that some pairs are genuine if subjects are contiguous
 
 
 def measure_precision(
@@ -27,11 +27,11 @@ def measure_precision(
     computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
 ) -> None:
-    """Hold the influence of a model in lower precision against float32, once per node.
+    """Compare the influence of a model in lower precision with float32, once per node.
 
-    Sixteen faces are embedded again in float32; over all their pairs, probe masked, the node's
-    attributes get the largest |difference| of influence and the mean rank correlation of the
-    profiles over bands. The passes are not counted among the run's.
+    Sixteen faces are embedded again in float32. The largest |difference| of influence over all
+    their pairs, probe masked, and the mean rank correlation of the profiles over bands are written
+    to the node's attributes. These forward passes are not counted for the run.
     """
     from scipy.stats import spearmanr
 

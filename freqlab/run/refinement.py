@@ -1,4 +1,4 @@
-"""Less work where a tolerance allows it: broad bands first, fine ones only where they matter."""
+"""Refinement within a tolerance: broad bands first, fine ones only where they matter."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from freqlab.run.samples import embed_sample
 __all__ = ["Refinement", "broad_run", "choose_bands", "measure_refinement"]
 
 _TOGETHER = 4  # bands that are removed together at first
-_SAMPLE = 32  # pairs on which the bands that were left out are computed all the same
+_SAMPLE = 32  # pairs for which the omitted bands are computed as well
 
 
 @dataclass
 class Refinement:
-    """Which bands are computed one by one, and what leaving out the others meant.
+    """The bands that are computed one by one, and the error of omitting the others.
 
     Parameters
     ----------
     tolerance
-        Influence of a broad band above which its bands are computed.
+        Upper bound on the |influence| of a broad band whose bands are omitted.
     broad
         Name of the result over the broad bands.
     refined
         Whether each band is computed, ``(band,)`` per model.
     errors
-        Per model: the largest |influence| of a band that was left out, on how many pairs.
+        Per model: the largest |influence| of an omitted band, and the number of pairs measured.
     """
 
     tolerance: float
@@ -45,12 +45,12 @@ class Refinement:
 
 
 def broad_run(run: Run) -> Run:
-    """The same run over broad bands; it counts its forward passes with the other's."""
+    """The same run over broad bands; its forward passes are counted with those of the run."""
     return dataclasses.replace(run, bands=run.bands.broad(_TOGETHER), band_nodes={})
 
 
 def choose_bands(run: Run, models: Sequence[Model], broad: str, tolerance: float) -> Refinement:
-    """Take the bands of those broad bands that moved a pair by more than the tolerance."""
+    """Choose the bands of the broad bands that moved some pair by more than the tolerance."""
     influence: Any = run.store.root[f"influence/{broad}/influence"]
     refined = {}
     for m, model in enumerate(models):
@@ -74,9 +74,9 @@ def measure_refinement(
     positions: npt.NDArray[np.int32],
     sides: Sequence[Side],
 ) -> None:
-    """Compute the bands that were left out on a sample of pairs, and note what they move.
+    """Compute the omitted bands on a sample of pairs, and note their influence.
 
-    The passes are not counted among the run's.
+    These forward passes are not counted for the run.
     """
     usable = positions[~run.failed()[positions].any(axis=1)]
     chosen = np.unique(np.linspace(0, len(usable) - 1, min(_SAMPLE, len(usable))).astype(int))

@@ -1,4 +1,4 @@
-"""Embed a few faces once more, to measure what a shortcut does to influence."""
+"""Embed a few faces again, to measure the effect of an approximation on influence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Sample", "embed_sample"]
 
 
 class Sample(NamedTuple):
-    """Faces embedded apart from the run's own."""
+    """Faces embedded separately from those of the run."""
 
     rows: npt.NDArray[np.int64]
     """Those whose crops were available: a photograph may be gone by now ``(face,)``."""
@@ -29,9 +29,9 @@ class Sample(NamedTuple):
 def embed_sample(
     run: Run, model: Model, rows: npt.NDArray[np.int64], bands: npt.NDArray[np.bool_]
 ) -> Sample:
-    """Embed faces, by their rows in increasing order, untouched and without each of some bands.
+    """Embed faces, by rows in increasing order, unmasked and with each of some bands removed.
 
-    The passes are not counted among the run's.
+    These forward passes are not counted for the run.
     """
     read = [read_crops(run, rows[block], model) for block in run.store.blocks(rows)]
     one_each = np.eye(len(run.bands), dtype=bool)[bands]

@@ -1,4 +1,4 @@
-"""How a run computes: the options that travel whole from a call to every block."""
+"""Options of a computation, passed unchanged from a call to every block."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ __all__ = ["Settings"]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Options of :func:`freqlab.influence` that say how to compute, not what.
+    """Options of :func:`freqlab.influence` that determine how to compute, not what.
 
     Parameters
     ----------
     device
-        Where models and the face detector run, as the call was given it: ``"auto"`` is what each
-        process finds.
+        Where models and the face detector run, as given to the call; with ``"auto"`` each process
+        uses the device that it finds.
     batch_size
-        Images per forward pass; None for as many as suit a model's device.
+        Images per forward pass; None for the default of a model's device.
     keep_crops
-        Whether crops are stored; None for as the store does, and for yes in a new one.
+        Whether crops are stored; None for as in the existing store, and True in a new one.
     upscale
-        Whether faces that are aligned already may be enlarged for a model with a larger template.
+        Whether aligned faces may be enlarged for a model with a larger template.
     which_face
-        Which of several faces in a photograph is taken, one of
+        Which of several faces in a photograph is used, one of
         :data:`freqlab.images.alignment.WHICH_FACE`.
     precision
-        In which networks compute, one of :data:`freqlab.models.precision.PRECISIONS`.
+        Precision of the networks, one of :data:`freqlab.models.precision.PRECISIONS`.
     compile
         Whether networks are compiled: ``True``, ``False``, ``"auto"`` where that pays, or
-        ``"once"``, likewise but not kept for later runs.
+        ``"once"``, like ``"auto"`` but not kept for later runs.
     progress
         Whether to write bars and messages to standard error.
 

@@ -1,4 +1,4 @@
-"""A study as one call: its networks loaded, opened where the run holds it, else made and kept."""
+"""A study as one call: load its networks, open it if the run holds it, else make and keep it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Studied = Sequence[str | os.PathLike[str] | Model | Embedder]
 
 
 class RunOptions(TypedDict, total=False):
-    """How a study computes what is missing; as for :func:`freqlab.influence`."""
+    """Options for computing what a study lacks; as for :func:`freqlab.influence`."""
 
     device: str
     batch_size: int | None
@@ -55,25 +55,25 @@ def study_of(
     Parameters
     ----------
     subject
-        What is studied.
+        Subject of the study.
     faces, models, store
         As for :func:`freqlab.influence`.
     make
         Computes the nodes of the study with the networks. An attribute ``result`` of the node
-        ``"/"`` names the result of :func:`freqlab.influence` that it rests on.
+        ``"/"`` names the result of :func:`freqlab.influence` that it is based on.
     run
-        How to compute.
+        Options of the computation.
     pairs
         A list of pairs, if one is given.
     options
-        All other arguments of the study, fit for JSON.
+        All other arguments of the study, as JSON values.
 
     Returns
     -------
     xarray.DataTree
-        The study. ``/influence`` is the result that it rests on, read when it is used;
-        ``attrs["forward_passes"]`` counts what this call computed; ``models``, ``templates``,
-        ``preprocessing`` and ``checkpoints`` tell of the networks.
+        The study. ``/influence`` is the result that it is based on, read lazily;
+        ``attrs["forward_passes"]`` counts the images that this call embedded; ``models``,
+        ``templates``, ``preprocessing`` and ``checkpoints`` describe the networks.
     """
     settings = Settings(**run)
     loaded = load_models(models, faces, settings)

@@ -1,4 +1,4 @@
-"""Results of long computations, kept in the store of a run under what they were made of."""
+"""Results of long computations, kept in the store of a run under a digest of their inputs."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def kept(
     store
         Zarr group of a run.
     kind
-        What they are; they lie under ``/saliency/<kind>-<digest>``.
+        Kind of the arrays; they are kept under ``/saliency/<kind>-<digest>``.
     about
-        All that they depend on, fit for JSON.
+        Everything that they depend on, as JSON values.
     compute
-        Makes them: numbers only, by name.
+        Computes the arrays by name, numbers only.
 
     Returns
     -------
     arrays : dict
-        By name.
+        Arrays by name.
     seconds : float
-        That it took to compute them, now or then.
+        Time that their computation took, in this call or the earlier one.
     known : bool
         Whether they were in the store.
     """

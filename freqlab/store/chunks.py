@@ -1,4 +1,4 @@
-"""A store as Zarr sees it: opened wherever it lies, its chunks written with checksums and read."""
+"""Access to a store through Zarr: open it at any place, write chunks with checksums, read them."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ _OF_REACH = (errno.EACCES, errno.EPERM, errno.ESTALE, errno.ETIMEDOUT, errno.EMF
 
 
 def place_of(url: object) -> str:
-    """The path of a store in a folder, also if it was given as ``file://``; else its address.
+    """Return the path of a store in a folder, also if given as ``file://``; else its address.
 
     Raises
     ------
     ParameterError
-        If it is neither.
+        If `url` is neither a path nor an address.
     """
     path = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
     if isinstance(path, str) and "\0" in path:
@@ -92,20 +92,20 @@ def place_of(url: object) -> str:
 
 
 def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") -> zarr.Group:
-    """Open the Zarr group of a run, wherever it lies.
+    """Open the Zarr group of a run at a path or an address.
 
     Parameters
     ----------
     url
-        Path, or anything fsspec reaches (``memory://name``, ``s3://bucket/name``).
+        Path, or any address of fsspec (``memory://name``, ``s3://bucket/name``).
     mode
-        ``"r"`` to read, ``"r+"`` to write what exists, ``"a"`` to create what does not.
+        ``"r"`` to read, ``"r+"`` to write to an existing group, ``"a"`` to create a missing one.
 
     Raises
     ------
     StoreError
-        If nothing is there (its cause is then a FileNotFoundError), it cannot be read, or the
-        package that reaches it is not installed.
+        If there is no group (its cause is then a FileNotFoundError), it cannot be read, or the
+        package that is needed for its address is not installed.
     """
     place = place_of(url)
     with reaching(place):
@@ -119,7 +119,7 @@ def open_root(url: str | os.PathLike[str], mode: Literal["r", "r+", "a"] = "r") 
 def open_root_if_there(
     url: str | os.PathLike[str], mode: Literal["r", "r+"] = "r"
 ) -> zarr.Group | None:
-    """Open the Zarr group of a run as :func:`open_root` does; None if nothing is there yet."""
+    """Open the Zarr group of a run as :func:`open_root` does; None if it does not exist yet."""
     try:
         return open_root(url, mode)
     except StoreError as error:
@@ -144,12 +144,12 @@ def create_root(url: str | os.PathLike[str], attributes: dict[str, Any]) -> zarr
 
 @contextlib.contextmanager
 def reaching(url: str) -> Iterator[None]:
-    """Say which store it is that cannot be reached, and why.
+    """Turn errors of a file system into a message that names the store and the reason.
 
     Raises
     ------
     StoreError
-        In the place of whatever the file system raises.
+        Instead of any error of the file system.
     """
     try:
         yield
@@ -163,7 +163,7 @@ def reaching(url: str) -> Iterator[None]:
             f"store {url!r} needs a package that is not installed here ({error}): "
             f"pip install {package}"
         ) from error
-    except Exception as error:  # each file system raises errors of its own
+    except Exception as error:  # each file system raises different errors
         if not is_remote(url):
             raise
         raise StoreError(
@@ -172,7 +172,7 @@ def reaching(url: str) -> Iterator[None]:
 
 
 def _why(error: Exception, url: str) -> str:
-    """What a file system says, without the path that is said already."""
+    """Message of a file system without the path, which is named already."""
     if not isinstance(error, OSError) or not error.strerror or is_remote(url):
         return str(error)
     elsewhere = error.filename not in (None, url)
@@ -181,12 +181,12 @@ def _why(error: Exception, url: str) -> str:
 
 @contextlib.contextmanager
 def disk_faults(url: str) -> Iterator[None]:
-    """Say of a disk that is full, or refuses, which store it was and that nothing is lost.
+    """Turn an error of a full or failing disk into one that names the store; nothing is lost.
 
     Raises
     ------
     StoreError
-        In the place of such an OSError. Others, say of a user's own network, pass.
+        Instead of such an OSError. Others, such as those of a user's own network, pass.
     """
     try:
         yield
@@ -201,17 +201,17 @@ def disk_faults(url: str) -> Iterator[None]:
 
 
 def compressors(packed: bool) -> tuple[Any, ...]:
-    """The codecs of a new array: packed or not, a CRC-32C over what is stored."""
+    """Codecs of a new array: compressed or not, with a CRC-32C of the stored bytes."""
     return (ZstdCodec(), Crc32cCodec()) if packed else (Crc32cCodec(),)
 
 
 def opened(node: zarr.Group, name: str) -> zarr.Array[Any]:
-    """An array of a node, to be read or written.
+    """Open an array of a node for reading or writing.
 
     Raises
     ------
     StoreError
-        If it is no array, or its description is damaged.
+        If it is not an array, or its description is damaged.
     """
     with reading(f"{node.path}/{name}"):
         array = node[name]
@@ -221,7 +221,7 @@ def opened(node: zarr.Group, name: str) -> zarr.Array[Any]:
 
 
 def read(array: zarr.Array[Any], selection: Any = slice(None)) -> npt.NDArray[Any]:
-    """Read from an array; text as objects.
+    """Read from an array, text as objects.
 
     Raises
     ------
@@ -235,12 +235,12 @@ def read(array: zarr.Array[Any], selection: Any = slice(None)) -> npt.NDArray[An
 
 @contextlib.contextmanager
 def reading(path: str) -> Iterator[None]:
-    """Say what is damaged, and what to do about it.
+    """Turn errors of decoders into a message that names the damage and a remedy.
 
     Raises
     ------
     StoreError
-        In the place of whatever a damaged chunk makes its decoder raise.
+        Instead of any error that a decoder raises for a damaged chunk.
     """
     try:
         yield
@@ -250,7 +250,7 @@ def reading(path: str) -> Iterator[None]:
         if error.errno not in _OF_REACH:
             raise StoreError(_damaged(path, error)) from error
         raise StoreError(f"{path!r} in the store cannot be read: {error.strerror}") from error
-    except Exception as error:  # each codec raises an error of its own
+    except Exception as error:  # each codec raises different errors
         raise StoreError(_damaged(path, error)) from error
 
 
@@ -262,14 +262,14 @@ def _damaged(path: str, error: Exception) -> str:
 
 
 def stored_chunks(array: zarr.Array[Any]) -> set[str]:
-    """Keys of the chunks that are there, below the array."""
+    """Keys of the stored chunks, relative to the array."""
     prefix = f"{array.path}/" if array.path else ""
     keys = sync(_collect(array.store.list_prefix(prefix)))
     return {key.removeprefix(prefix) for key in keys}
 
 
 def chunk_block(key: str) -> int | None:
-    """Along the first axis, the place of a chunk with this key below its array."""
+    """Index along the first axis of a chunk with this key relative to its array."""
     parts = key.split("/")
     return int(parts[1]) if len(parts) > 1 and parts[0] == "c" and parts[1].isdigit() else None
 
@@ -283,16 +283,16 @@ def child_names(store: Any, path: str) -> list[str]:
 
 
 def members_of(group: zarr.Group) -> dict[str, zarr.Group | zarr.Array[Any]]:
-    """Groups and arrays in a group, by name in order; what is neither is left out."""
+    """Groups and arrays in a group, by name in order; anything else is left out."""
     with nothing_else_named(), reading(group.path or "the run itself"):
         return dict(sorted(group.members()))
 
 
 @contextlib.contextmanager
 def nothing_else_named() -> Iterator[None]:
-    """List a group without a warning of each file that is no member of it.
+    """List a group without a warning for each file that is not a member of it.
 
-    There are some where a writer was killed: half written, or alone where a node was to be.
+    A writer that was killed may leave such files: incomplete ones, or single ones of a new node.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Object at .* is not recognized", ZarrUserWarning)
@@ -315,12 +315,12 @@ def remove_key(store: Any, key: str) -> None:
 
 
 def remove_folder(store: Any, path: str) -> None:
-    """Remove all of a Zarr store below a path."""
+    """Remove all keys of a Zarr store below a path."""
     sync(store.delete_dir(path))
 
 
 def copy_folder(store: Any, source: str, target: str) -> None:
-    """Copy all of a Zarr store below a path to below another, as it is stored."""
+    """Copy all keys of a Zarr store below one path to another, unchanged."""
     for key in sorted(sync(_collect(store.list_prefix(f"{source}/")))):
         if not key.endswith(".partial"):
             content = sync(store.get(key, default_buffer_prototype()))
@@ -328,13 +328,13 @@ def copy_folder(store: Any, source: str, target: str) -> None:
 
 
 def holds_files(store: Any, path: str) -> bool:
-    """Whether a Zarr store holds anything below a path: a folder alone is nothing."""
+    """Whether a Zarr store holds any key below a path; an empty folder does not count."""
     keys = sync(_collect(store.list_prefix(f"{path}/")))
     return any(not key.endswith(".partial") for key in keys)
 
 
 def longer(array: zarr.Array[Any], shape: tuple[int, ...]) -> zarr.Array[Any]:
-    """An array as if it had another shape, of which its description says nothing yet."""
+    """An array handle with another shape; the stored description is not changed yet."""
     metadata: Any = array.metadata.update_shape(shape)
     return zarr.Array(AsyncArray(metadata, array.store_path, array.config))
 
@@ -342,7 +342,7 @@ def longer(array: zarr.Array[Any], shape: tuple[int, ...]) -> zarr.Array[Any]:
 def rows_without_chunk(
     array: zarr.Array[Any], rows: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
-    """Those of some rows of which a chunk is not there."""
+    """Rows whose chunk does not exist."""
     blocks = np.unique(rows // array.chunks[0])
     if not len(blocks):
         return blocks
@@ -360,7 +360,7 @@ def rows_without_chunk(
 
 
 def empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
-    """Empty what lies in the chunks of an array behind its last row, before it gets more rows."""
+    """Clear the chunks of an array behind its last row, before rows are added."""
     block = array.chunks[0]
     there = {key: chunk_block(key) for key in stored_chunks(array)}
     for key, at in there.items():
@@ -372,9 +372,9 @@ def empty_from(array: zarr.Array[Any], first: int, n_rows: int) -> None:
 
 
 class _AsItLies(WrapperStore[Any]):
-    """A store in which no group tells from memory what lies below it.
+    """A store without consolidated metadata.
 
-    Others may have consolidated the metadata; what was added since would not be seen.
+    Other programs may have consolidated the metadata, which would hide nodes added since.
     """
 
     async def get(
@@ -392,7 +392,7 @@ class _AsItLies(WrapperStore[Any]):
 
 
 def has_consolidated(root: zarr.Group) -> bool:
-    """Whether somebody has consolidated the metadata of a run, which grows stale with it."""
+    """Whether the metadata of a run were consolidated; they become stale as it grows."""
     inner: Any = root.store
     while isinstance(inner, WrapperStore):
         inner = inner._store

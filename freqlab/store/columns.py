@@ -1,4 +1,4 @@
-"""Columns of faces as a store keeps them: numbers, or text, with a way to be missing."""
+"""Columns of faces as a store keeps them: numbers or text, with missing values."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
     columns: dict[str, npt.NDArray[Any]] = {"subject": faces.subjects}
     columns["aligned"] = np.full(len(faces), faces.aligned or "no", object)
     for name, values in faces.table.items():
-        if name == "subject" or values.isna().all():  # a column without a value has no kind yet
+        if name == "subject" or values.isna().all():  # an empty column has no type yet
             continue
         if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
             columns[str(name)] = values.to_numpy(np.float64)
         else:
             text = values.astype(object).where(values.notna(), "").map(str)
-            if name == "path":  # a file's name may be no text
+            if name == "path":  # a file's name may not be valid text
                 text = text.map(lambda path: os.fsencode(path).decode("utf-8", "backslashreplace"))
             columns[str(name)] = text.to_numpy(object)
     return columns
@@ -35,7 +35,7 @@ def stored_columns(faces: Faces) -> dict[str, npt.NDArray[Any]]:
 def face_columns(
     faces: Faces, metadata: Mapping[str, npt.NDArray[Any]]
 ) -> dict[str, npt.NDArray[Any]]:
-    """The columns of `/faces` that faces bring, with their metadata."""
+    """Columns of `/faces` from a face set, with their metadata."""
     landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
     if faces.landmarks is not None:
         landmarks = faces.landmarks.astype(np.float32)
@@ -49,7 +49,7 @@ def face_columns(
 
 
 def degradations_of(faces: Faces) -> npt.NDArray[np.object_]:
-    """How each face is degraded, as text; empty where it is not."""
+    """Degradation of each face as text; empty if it is not degraded."""
     if faces.degradations is None:
         return np.full(len(faces), "", object)
     return np.array(
@@ -63,7 +63,7 @@ def is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 
 
 def equal_values(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """Whether values are equal, each; NaN equals NaN."""
+    """Whether values are equal, elementwise; NaN equals NaN."""
     if a.dtype == object or b.dtype == object:
         return np.asarray(a.astype(object) == b.astype(object), dtype=bool)
     return np.asarray((a == b) | (np.isnan(a) & np.isnan(b)), dtype=bool)

@@ -1,4 +1,4 @@
-"""Hold the parts of a run against each other: lengths, faces, people who were removed."""
+"""Compare the parts of a run with each other: lengths, faces, people who were removed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["contradictions", "face_nodes", "sound_groups"]
 
 
 def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
-    """Paths of the nodes with a face axis, but that of the faces themselves."""
+    """Paths of the nodes with a face axis, except that of the faces themselves."""
     found = []
     for name in child_names(root.store, path):
         below = f"{path}/{name}".strip("/")
         if below in ("faces", "influence", NODE, STUDIES) or not journal.counts(root, below):
             continue
         group: Any = None
-        with contextlib.suppress(Exception):  # no node, or damaged: whoever needs it says so
+        with contextlib.suppress(Exception):  # not a node, or damaged: reported where it is used
             group = root[below]
         if isinstance(group, zarr.Group):
             is_face_node = "status" in child_names(root.store, below)
@@ -37,29 +37,29 @@ def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
 
 
 def sound_groups(root: zarr.Group, path: str) -> Iterator[tuple[str, zarr.Group]]:
-    """Groups below a path that count and can be opened; damaged ones are told elsewhere."""
+    """Groups below a path that count and can be opened; damaged ones are reported elsewhere."""
     for name in child_names(root.store, path):
         below, group = f"{path}/{name}", None
         if journal.counts(root, below):
-            with contextlib.suppress(Exception):  # no node, or a damaged one
+            with contextlib.suppress(Exception):  # not a node, or damaged
                 group = root[below]
         if isinstance(group, zarr.Group):
             yield below, group
 
 
 def contradictions(root: zarr.Group, broken: Collection[str]) -> Iterator[tuple[str, str, str]]:
-    """What parts of a run say against each other; nodes that are `broken` are left out.
+    """Find contradictions between parts of a run; nodes that are `broken` are left out.
 
     Yields
     ------
     node, array, what
-        Array is empty where no single one is wrong.
+        Array is empty if no single array is wrong.
     """
     begun = {"status", "face", "subject", "degraded_by"} <= set(child_names(root.store, "faces"))
     if not begun or not journal.counts(root, "faces") or "n_faces" not in root["faces"].attrs:
-        return  # a run was killed when it had hardly begun
+        return  # a run was killed just after its start
     nodes = [path for path in sorted(face_nodes(root)) if path not in broken]
-    # statuses first: a run that grows meanwhile has more faces by then, not fewer
+    # statuses first: a run that grows meanwhile then has more faces, not fewer
     statuses = {path: _status(root, path) for path in nodes}
     faces = cast(zarr.Group, root["faces"])
     status = _status(root, "faces")
@@ -88,7 +88,7 @@ def _status(root: zarr.Group, path: str) -> npt.NDArray[Any]:
 def _lengths(
     node: zarr.Group, path: str, status: npt.NDArray[Any], n_faces: int
 ) -> Iterator[tuple[str, str, str]]:
-    """Rows that belong to no face, and arrays that are too short for what is done."""
+    """Rows that belong to no face, and arrays shorter than the rows that are done."""
     beyond = int((status[n_faces:] != PENDING).sum())
     if beyond:
         what = f"has {beyond:,} rows done beyond the {n_faces:,} faces of the run"
@@ -110,7 +110,7 @@ def _names(faces: zarr.Group, n_faces: int) -> Iterator[tuple[str, str, str]]:
 def _result(
     result: zarr.Group, path: str, n_faces: int, gone: npt.NDArray[np.int64]
 ) -> Iterator[tuple[str, str, str]]:
-    """Axes of a result that differ in length, and pairs of faces that are not there."""
+    """Axes of a result that differ in length, and pairs of faces that do not exist."""
     lengths: dict[str, tuple[int, str]] = {}
     for name, array in arrays_of(result).items():
         dims = array.metadata.dimension_names or ()  # type: ignore[union-attr]

@@ -1,17 +1,17 @@
-"""A digest of every chunk and a copy of every description, kept in the store that they are of.
+"""A digest of every chunk and a copy of every description, kept in the store itself.
 
-CRC-32C in a chunk says that its bytes are sound, not that they are in their place: two chunks
-may be exchanged, one may come from another store, a description (``zarr.json``) may be edited.
-So a store that is open for writing keeps a record in its group ``/digests``:
+The CRC-32C of a chunk shows that its bytes are sound, not that they are in the right place: two
+chunks may be exchanged, one may come from another store, a description (``zarr.json``) may be
+edited. So a store that is open for writing keeps a record in its group ``/digests``:
 
 - before a key is written, its new digest goes into a log of this writer; then the key is
-  written. Whenever the writer is killed, a key holds what the log says or what it held before.
-  Writers on other machines have logs of their own; nothing is shared but the store.
+  written. If the writer is killed, a key holds the content in the log or its previous content.
+  Writers on other machines have separate logs; they share only the store.
 - when the call that holds the lock ends, or the next one begins, the logs are folded into one
-  record per group, from which on nothing but the last content is accepted.
+  record per group. From then on only the last content is accepted.
 
-A description is kept as it is, so that it can be put back. Stores that were begun without a record
-get one for what is written from then on.
+Descriptions are kept in full, so that they can be restored. A store begun without a record gets
+one for the keys written from then on.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ __all__ = [
 ]
 
 _PER_LOG = 128  # entries, and
-_BYTES_PER_LOG = 16384  # of JSON, after which a writer begins another log
+_BYTES_PER_LOG = 16384  # bytes of JSON, after which a writer starts another log
 
 
 class _Log:
-    """What one writer writes, noted before it is written."""
+    """Log of one writer, in which each key is noted before it is written."""
 
     def __init__(self) -> None:
         self._writer, self._index = uuid.uuid4().hex[:12], 0
         self.entries: dict[str, list[Entry]] = {}
         self.all: dict[str, Entry] = {}  # last content by key, over all logs of this writer
-        self.unsure: set[str] = set()  # begun, not known to be written
+        self.unsure: set[str] = set()  # writing has begun, but is not known to be complete
         self._dirty: set[str] = set()
         self._size = 0
         self._lock = asyncio.Lock()
@@ -93,7 +93,7 @@ class _Log:
         return f"log-{self._writer}-{self._index:05d}"
 
     async def note(self, store: Store, new: dict[str, Entry]) -> None:
-        """Put down what is going to be written; what others put down meanwhile goes along."""
+        """Record the keys to be written, with those that other threads add meanwhile."""
         self.unsure |= set(new)
         for key, entry in new.items():
             before = self.entries.get(key, [])[-1:]
@@ -102,7 +102,7 @@ class _Log:
         self._dirty |= set(new)
         async with self._lock:
             if not self._dirty & set(new):
-                return  # by the one before
+                return  # written by the previous thread
             try:
                 await self._flush(store)
             except BaseException:
@@ -128,7 +128,7 @@ class _Log:
             len(json.dumps(confirmed)) if _any_description(confirmed) else 40 * len(confirmed)
         )
         if len(confirmed) >= _PER_LOG or self._size >= _BYTES_PER_LOG:
-            # what others put down while this was written is not in it, and stays for the next log
+            # entries recorded by other threads during this write are left to the next log
             self.entries = {
                 key: found
                 for key, found in self.entries.items()
@@ -143,14 +143,14 @@ def _any_description(entries: dict[str, list[Entry]]) -> bool:
 
 
 class TidyStore(WrapperStore[Store]):
-    """A store that lists what a run consists of.
+    """A store that lists only the nodes of a run.
 
-    Files that are no part of Zarr (``.DS_Store`` and the like) are not listed, for Zarr warns of
-    each of them whenever members of a group are listed; nor is the record.
+    Files that are not part of Zarr (``.DS_Store`` and the like) are not listed, because Zarr warns
+    of each of them whenever members of a group are listed. The record is not listed either.
     """
 
     async def list_dir(self, prefix: str) -> AsyncIterator[str]:
-        """List what may be a node."""
+        """List names that may be nodes."""
         async for name in self._store.list_dir(prefix):
             if not prefix and name == NODE:
                 continue
@@ -172,16 +172,16 @@ _HELD: ContextVar[dict[str, Buffer] | None] = ContextVar("held", default=None)
 
 
 class RecordingStore(TidyStore):
-    """A store that notes the digest of what it is going to write, then writes it.
+    """A store that notes the digest of a content before writing it.
 
     Parameters
     ----------
     store
-        Where it writes.
+        The store to write to.
     log
-        Of this writer.
+        The log of this writer.
     url
-        The place, for messages.
+        Address of the store, for messages.
     """
 
     def __init__(self, store: Store, log: _Log | None = None, url: str = "") -> None:
@@ -194,14 +194,14 @@ class RecordingStore(TidyStore):
     async def get(
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
-        """Read a key, or what is going to be written there."""
+        """Read a key, or the content that is about to be written there."""
         held = _HELD.get()
         if held is not None and byte_range is None and key in held:
             return held[key]
         return await self._store.get(key, prototype, byte_range)
 
     async def set(self, key: str, value: Buffer) -> None:
-        """Note what is going to be written, and write it."""
+        """Note the new content, and write it."""
         held = _HELD.get()
         if held is not None and not is_description(key):
             held.pop(key, None)
@@ -212,7 +212,7 @@ class RecordingStore(TidyStore):
         await self._write({key: value})
 
     async def set_if_not_exists(self, key: str, value: Buffer) -> None:
-        """Write a key that is not there."""
+        """Write a key that does not exist."""
         if not await self._store.exists(key):
             await self.set(key, value)
 
@@ -220,10 +220,10 @@ class RecordingStore(TidyStore):
         await asyncio.gather(*(self.set(key, value) for key, value in values))
 
     async def _write(self, values: dict[str, Buffer]) -> None:
-        """Write keys in order, when their digests are noted."""
+        """Write keys in order, after noting their digests."""
         if "zarr.json" in values:
             self.log.store_id = store_id_of(values["zarr.json"].to_bytes())
-            if not await self._store.exists("zarr.json"):  # first of all: it makes a store
+            if not await self._store.exists("zarr.json"):  # first: it makes the place a store
                 await self._store.set("zarr.json", values["zarr.json"])
         new: dict[str, Entry] = {}
         for key, value in values.items():
@@ -239,7 +239,7 @@ class RecordingStore(TidyStore):
             self.log.unsure.discard(key)
 
     async def _begin_record(self) -> None:
-        """Create the group of the record; it is whole if it is as old as the store.
+        """Create the group of the record, which is complete if it is as old as the store.
 
         Raises
         ------
@@ -257,7 +257,7 @@ class RecordingStore(TidyStore):
         await put_index(self._store, whole=not others, nodes=[])
 
     async def delete(self, key: str) -> None:
-        """Note that a key is going to be removed, and remove it."""
+        """Note that a key is about to be removed, and remove it."""
         held = _HELD.get()
         if held is not None:
             held.pop(key, None)
@@ -267,7 +267,7 @@ class RecordingStore(TidyStore):
             self.log.unsure.discard(key)
 
     async def delete_dir(self, prefix: str) -> None:
-        """Remove what a run wrote below a path; what is not of it is moved beside the store."""
+        """Remove keys of the run below a path; other files are moved beside the store."""
         below = f"{prefix.rstrip('/')}/" if prefix else ""
         keys = [key async for key in self._store.list_prefix(below)]
         record = await self._record()
@@ -285,7 +285,7 @@ class RecordingStore(TidyStore):
         self.log.unsure -= set(doomed)
 
     async def note_removal(self, keys: Iterable[str]) -> None:
-        """Put down that keys are going to be removed."""
+        """Record that keys are about to be removed."""
         new: dict[str, Entry] = dict.fromkeys(keys)
         if new:
             if not self.log.all:
@@ -311,7 +311,7 @@ class RecordingStore(TidyStore):
         )
 
     async def _check_not_lost(self, key: str) -> None:
-        """Refuse to make a description anew that the store had and lost.
+        """Refuse to recreate a description that the store had and lost.
 
         Raises
         ------
@@ -334,12 +334,12 @@ class RecordingStore(TidyStore):
             self._raise_lost([key])
 
     async def check_descriptions(self) -> None:
-        """Refuse a store that has lost a description which its record has.
+        """Refuse a store that has lost descriptions that are in its record.
 
         Raises
         ------
         StoreError
-            Naming them.
+            If some are lost, naming them.
         """
         record = await self._record()
         there = set(filter(is_description, record.accepted))
@@ -359,7 +359,7 @@ class RecordingStore(TidyStore):
         )
 
     async def _has_chunks(self, node: str) -> bool:
-        """Whether chunks lie below a node without a description, of a store without a record."""
+        """Whether a node without a description, in a store without a record, has chunks."""
         below = f"{node}/" if node else ""
         async for key in self._store.list_prefix(below):
             if re.search(r"/c(/\d+)+$", f"/{key}"):
@@ -369,9 +369,9 @@ class RecordingStore(TidyStore):
 
 @contextlib.contextmanager
 def in_one_piece(store: Store) -> Iterator[None]:
-    """Hold back the chunks that this thread writes, note all at once, and write them in order.
+    """Hold back the chunks that this thread writes, note all together, and write them in order.
 
-    What is held is read back as if it were written. An exception drops it.
+    Held chunks are read back as if they were written. An exception discards them.
     """
     if not isinstance(store, RecordingStore) or _HELD.get() is not None:
         yield
@@ -387,19 +387,19 @@ def in_one_piece(store: Store) -> Iterator[None]:
 
 
 def aside(url: str) -> str:
-    """Folder beside a store into which is moved what is not deleted."""
+    """Folder beside a store for files that are moved instead of deleted."""
     return f"{url.rstrip('/')}.set-aside"
 
 
 async def move_keys(store: Store, other: Store, keys: Iterable[str]) -> None:
-    """Move keys to another store; nothing is removed before it is there."""
+    """Move keys to another store; each is removed only after it was copied."""
     for key in keys:
         await copy_keys(store, other, [key])
         await store.delete(key)
 
 
 async def copy_keys(store: Store, other: Store, keys: Iterable[str]) -> None:
-    """Copy keys to another store; where another content has the name, beside it."""
+    """Copy keys to another store, under another name if the name has different content."""
     for key in keys:
         content, name = await get(store, key), key
         if content is None:
@@ -417,7 +417,7 @@ def _at(url: str) -> tuple[int, str]:
 
 
 def recording(store: Store, url: str) -> RecordingStore:
-    """A store that records what is written, in the log of this process if it holds the lock."""
+    """A store that records its writes, in the log of this process if it holds the lock."""
     return RecordingStore(store, _LOGS.get(_at(url)), url)
 
 
@@ -435,7 +435,7 @@ def writing(url: str) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(Exception):  # the first fault is the one to be told
+            with contextlib.suppress(Exception):  # the first error is the one to report
                 fold_logs(url, log)
             raise
         else:
@@ -449,7 +449,7 @@ def writing(url: str) -> Iterator[None]:
 def fold_logs(url: str, log: _Log | None) -> None:
     """Fold the logs of a store into its record; the caller holds the lock.
 
-    Keys that one finished writer wrote are taken as it says; others are looked at.
+    Keys written by a single finished writer are accepted from its log; others are read.
     """
     if not is_remote(url) and not Path(url, NODE).is_dir():
         return
@@ -458,14 +458,14 @@ def fold_logs(url: str, log: _Log | None) -> None:
 
 
 def fold_now(url: str) -> None:
-    """Fold what was written so far into the record, whose lock this process holds."""
+    """Fold the logs written so far into the record; this process holds the lock."""
     log = _LOGS.get(_at(url))
     if log is not None:
         fold_logs(url, log)
 
 
 def note_as_it_is(url: str, chosen: Callable[[str], bool]) -> None:
-    """Record what stands now at chosen keys, also where that is nothing."""
+    """Record the present content of chosen keys, also if they are missing."""
     log = _LOGS.get(_at(url))
     if log is not None:
         sync(_note_as_it_is(plain_store(url, read_only=False), log, chosen))
@@ -504,7 +504,7 @@ async def _fold(store: Store, log: _Log | None) -> None:
         name = key.split("/")[1]
         found = entries_of(content, name)
         if found is None:
-            continue  # a damaged log stays, for verifying to tell
+            continue  # a damaged log stays, to be reported by a check
         pending |= set(found["pending"])
         for at, candidates in found["entries"].items():
             known = noted.setdefault(at, [])

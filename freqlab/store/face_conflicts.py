@@ -1,4 +1,4 @@
-"""What refuses faces that contradict those of the same name in a store."""
+"""Checks that refuse faces that contradict those of the same name in a store."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class StoredFaces:
     node: zarr.Group
 
     def read(self, name: str) -> npt.NDArray[Any]:
-        """A whole column; text as objects."""
+        """Read a whole column, text as objects."""
         return read(opened(self.node, name))
 
 
 def check_which_face(stored: StoredFaces, faces: Faces, which_face: WhichFace) -> None:
-    """Refuse to take another of several faces than the stored crops show.
+    """Refuse a rule that selects another of several faces than the stored crops show.
 
-    Photographs that show one face, or whose landmarks were given, are the same either way.
+    Photographs that show one face, or whose landmarks were given, do not depend on the rule.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def check_metadata(
     known: npt.NDArray[np.int64],
     rows: npt.NDArray[np.int64],
 ) -> None:
-    """Refuse another subject or another value of a metadata column."""
+    """Refuse a different subject or a different value of a metadata column."""
     for name, values in columns.items():
         if name == "path" or name not in stored.node:
             continue
@@ -118,7 +118,7 @@ def check_metadata(
 def check_degradations(
     stored: StoredFaces, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> None:
-    """Refuse faces that are degraded in another way."""
+    """Refuse faces with a different degradation."""
     kept, given = stored.read("degraded_by")[rows], degradations_of(faces)[known]
     differs = np.flatnonzero(kept != given)
     if len(differs):
@@ -133,7 +133,7 @@ def check_degradations(
 def check_landmarks(
     stored: StoredFaces, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> None:
-    """Refuse landmarks by which the stored crops were not aligned, and their absence."""
+    """Refuse landmarks, or their absence, if the stored crops were aligned otherwise."""
     kept = stored.read("landmarks")[rows]
     were_given = stored.read("landmarks_given")[rows]
     given = np.full_like(kept, np.nan)
@@ -158,7 +158,7 @@ def check_landmarks(
 def check_images(
     stored: StoredFaces, faces: Faces, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> None:
-    """Refuse faces whose image changed; files that did not move or change are not read."""
+    """Refuse faces whose image changed; files with the same path, size and time are not read."""
     digests = stored.read("sha256")[rows]
     stamps = zip(
         *(stored.read(name)[rows] for name in ("file_size", "file_mtime")),
@@ -172,7 +172,7 @@ def check_images(
         try:
             found = hashlib.sha256(faces.content(int(i))).hexdigest()
         except OSError:
-            continue  # gone since; what was computed from it stands
+            continue  # removed since; what was computed from it stays valid
         if found != digest:
             raise StoreConflictError(
                 f"store {stored.url!r} holds another image of face {faces.names[i]!r} "
@@ -182,16 +182,16 @@ def check_images(
 
 
 def file_stamp(faces: Faces, position: int) -> tuple[int, int] | None:
-    """Size in bytes and time of change in ns of a face's file.
+    """Size in bytes and modification time in ns of a face's file.
 
-    None where there is none, or it is dated beyond the year 2262, where nanoseconds no longer fit
-    into 64 bits: then its content alone says whether it changed.
+    None if there is no file, or it is dated beyond the year 2262, where nanoseconds no longer fit
+    into 64 bits: then only its content shows whether it changed.
     """
     if faces.images is not None:
         return None
     try:
         stat = Path(faces.table["path"].iloc[position]).stat()
-    except (OSError, ValueError):  # or a name that no file can have
+    except (OSError, ValueError):  # or an invalid file name
         return None
     numbers = (stat.st_size, stat.st_mtime_ns)
     return numbers if all(abs(number) < 2**63 for number in numbers) else None

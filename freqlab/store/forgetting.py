@@ -1,4 +1,4 @@
-"""Remove one person from a run: really, and so that it can be killed and called again."""
+"""Remove one person from a run, such that the removal can be interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ _PAIRS_PER_STEP = 65536
 
 
 class Forgotten(TypedDict):
-    """What :func:`forget` removed."""
+    """Result of :func:`forget`."""
 
     faces: int
     """Rows of faces, with their crops and embeddings."""
@@ -74,51 +74,51 @@ def forget(
 ) -> Forgotten:
     """Remove one person from a run.
 
-    Gone are the person's faces, whatever was made from them (degraded and manipulated faces,
-    morphs, also their files where freqlab wrote them), their crops, landmarks, digests and
-    embeddings, and in every result the pairs that show them. A result that is called after the
-    person gets another name. The rows stay as empty places, so that those of the others keep
-    their numbers. Thresholds and other figures over all faces stay as they were computed. Studies,
-    and what they keep (embeddings of sets of bands, maps), go as a whole, for they do not say whose
-    they are; they are computed again when they are asked for.
+    This removes the person's faces, everything made from them (degraded and manipulated faces,
+    morphs, also their files if freqlab wrote them), their crops, landmarks, digests and
+    embeddings, and in every result the pairs that show them. A result named after the person gets
+    another name. The rows stay empty, so that other faces keep their row numbers. Thresholds and
+    other figures over all faces stay unchanged. Studies and the data they keep (embeddings of sets
+    of bands, maps) are removed as a whole, because they do not record whose they are; they are
+    computed again on request.
 
-    The run's files are rewritten, not overwritten: a disk may keep what a file held for a
-    while, as with any file that is deleted, and copies and backups are not reached.
+    The run's files are replaced, not overwritten: a disk may keep the old content for a while, as
+    with any deleted file. Copies and backups are not reached.
 
     Parameters
     ----------
     store
         The run's Zarr group. No other run may be writing to it.
     subject
-        The person, as the run names them.
+        The person, as named in the run.
     people
-        Columns of your own that name the people or faces that a face was made of, beside those
-        that are known (:func:`freqlab.store.persons.people_columns`).
+        Your own columns that name the people or faces that a face was made of, in addition to the
+        known ones (:func:`freqlab.store.persons.people_columns`).
     accept
-        That what is still mentioned may stay. Otherwise a later call looks for it again.
+        Whether remaining mentions may stay. Otherwise a later call searches for them again.
 
     Returns
     -------
     Forgotten
-        What was removed, and what is left: a column of your own, a longer text or the name of a
-        set may still name the person. Looked for are the subject, the names of the faces, their
-        paths and the folders in the names of faces; whole words only, whatever their case, and
-        names without a letter only where they stand by themselves
-        (:class:`freqlab.store.persons.Names`). Text that is not in the run, such as reports, is
-        not looked through.
+        What was removed, and which mentions are left: your own column, a longer text or the name
+        of a set may still name the person. The search covers the subject, the names of the faces,
+        their paths and the folders in the names of faces. It finds whole words, in any case, and
+        names without a letter only where they are separate
+        (:class:`freqlab.store.persons.Names`). Text outside the run, such as reports, is not
+        searched.
 
     Raises
     ------
     UnknownNameError
         If the run has no such subject.
     StoreError
-        If there is no run, another process is writing to it, it is damaged, or the disk refuses.
-        A call that was stopped leaves a run that says so and is finished by the same call.
+        If there is no run, another process is writing to it, it is damaged, or the disk fails. A
+        run whose call was interrupted reports this; the same call completes the removal.
     """
     url = place_of(store)
     if not isinstance(subject, (str, int)) or subject == "":
         raise ParameterError(f"subject={subject!r} must be the name of a subject of the run")
-    open_root(url)  # says what is wrong with a place where there is no run
+    open_root(url)  # raises with the reason if there is no run
     with disk_faults(url), locked(url) as lock:
         run = RunStore(url, lock=lock)
         remove_partial_files(url)
@@ -129,7 +129,7 @@ def forget(
             "forgetting_key": _key(str(subject)),
             "forgetting_accept": int(accept),
         }
-        run.root.update_attributes(asked)  # one write: from here on any writer can finish it
+        run.root.update_attributes(asked)  # one write: after it any writer can complete the removal
         done = finish_forgetting(run)
         remove_partial_files(url)
     return {
@@ -142,7 +142,7 @@ def forget(
 
 
 class _Done(NamedTuple):
-    """What was removed, and where the person is named all the same."""
+    """What was removed, and where the person is still named."""
 
     n_pairs: int
     images: Images
@@ -150,12 +150,12 @@ class _Done(NamedTuple):
 
 
 def finish_forgetting(run: RunStore) -> _Done:
-    """Do all steps of what a run says is being forgotten; each may be done again.
+    """Perform all steps of a removal recorded in a run; each step may be repeated.
 
     Raises
     ------
     StoreError
-        If something that stays is damaged.
+        If a part that stays is damaged.
     """
     root = run.root
     rows = np.array(root.attrs.get("forgetting", []), np.int64)
@@ -191,7 +191,7 @@ def finish_forgetting(run: RunStore) -> _Done:
 
 
 def settle(url: str, lock: Lock) -> None:
-    """Bring to an end what was begun in a store and stopped; the caller holds its lock."""
+    """Complete interrupted changes of a store; the caller holds its lock."""
     root = open_root_if_there(url, "r+")
     if root is None:
         return
@@ -212,7 +212,7 @@ def _key(subject: str) -> str:
 
 
 def _remembered(root: zarr.Group) -> dict[str, dict[str, list[str]]]:
-    """Of people who were still named, by which names and where, by the subject's digest."""
+    """Remaining mentions of removed people, names and places, by the subject's digest."""
     found: dict[str, dict[str, list[str]]] = json.loads(str(root.attrs.get("mentioned", "{}")))
     return found
 
@@ -220,7 +220,7 @@ def _remembered(root: zarr.Group) -> dict[str, dict[str, list[str]]]:
 def _known_with(
     known: dict[str, dict[str, list[str]]], key: str, left: dict[str, list[str]], names: Names
 ) -> dict[str, dict[str, list[str]]]:
-    """With those names of a person that still stand somewhere, so that they can be looked for."""
+    """Add the names of a person that are still mentioned, for a later search."""
     others = {k: v for k, v in known.items() if k != key}
     if not left:
         return others
@@ -231,7 +231,7 @@ def _known_with(
 def _rows_of(
     run: RunStore, subject: str, people: Sequence[str]
 ) -> tuple[npt.NDArray[np.int64], set[str]]:
-    """Rows to empty, and the texts by which the person and the faces go."""
+    """Rows to empty, and the names of the person and of the faces."""
     rows = rows_of(run, subject, people)
     named = names_of(run, rows, subject)
     begun = cast(list[int], run.root.attrs.get("forgetting", []))
@@ -252,7 +252,7 @@ def _rows_of(
 
 
 def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
-    """Paths of the nodes with a face axis, but that of the faces themselves."""
+    """Paths of the nodes with a face axis, except that of the faces themselves."""
     found = []
     for name, group in groups_of(cast(zarr.Group, root[path]) if path else root).items():
         below = f"{path}/{name}".strip("/")
@@ -263,7 +263,7 @@ def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
 
 
 def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
-    """Empty rows of a node; status first, so that nobody takes what is half gone for whole."""
+    """Empty rows of a node; status first, so that no reader treats partial rows as complete."""
     journal.cut(node, run.n_faces)
     others = [name for name in arrays_of(node) if name != "status"]
     for name, value in [("status", FORGOTTEN), *((name, None) for name in others)]:
@@ -273,10 +273,10 @@ def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None
 def _fill_rows(
     run: RunStore, node: zarr.Group, name: str, rows: npt.NDArray[np.int64], value: Any
 ) -> None:
-    """Write a value, or the fill value, into rows, and nothing into those behind the last face."""
+    """Write a value, or the fill value, into rows, and clear those behind the last face."""
     array = opened(node, name)
     fill = array.fill_value if value is None else value
-    rows = rows[rows < array.shape[0]]  # of a model that did not see the last faces yet
+    rows = rows[rows < array.shape[0]]  # a model may not have seen the last faces yet
     for block in run.blocks(rows):
         start = int(rows[block][0]) // run.block_size * run.block_size
         stop = min(start + run.block_size, array.shape[0])
@@ -285,7 +285,7 @@ def _fill_rows(
         array[start:stop] = chunk
     n_faces = run.n_faces
     tail = -n_faces % run.block_size
-    if tail and len(rows):  # a stopped run may have left something there
+    if tail and len(rows):  # an interrupted run may have left data there
         array.resize((n_faces + tail, *array.shape[1:]))
         array[n_faces:] = array.fill_value
         array.resize((n_faces, *array.shape[1:]))
@@ -310,9 +310,9 @@ def _blank_faces(run: RunStore, rows: npt.NDArray[np.int64]) -> None:
 
 
 def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
-    """Write every result anew without the pairs of these faces; return how many they were.
+    """Rewrite every result without the pairs of these faces; return the number removed.
 
-    The pairs that stay are copied aside, and the copy takes the place of the result.
+    The pairs that stay are copied aside, and the copy replaces the result.
     """
     root, n_dropped = run.root, 0
     names = list(groups_of(cast(zarr.Group, root["influence"]))) if "influence" in root else []
@@ -320,7 +320,7 @@ def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
         path = f"influence/{name}"
         group = cast(zarr.Group, root[path])
         if not group.attrs.get("complete"):
-            journal.remove(root, path)  # a run makes it anew
+            journal.remove(root, path)  # a run makes it again
             continue
         sides = [read(opened(group, side)) for side in ("probe", "reference")]
         doomed = np.isin(sides, rows).any(axis=0)
@@ -336,9 +336,9 @@ def _drop_pairs_of_results(run: RunStore, rows: npt.NDArray[np.int64]) -> int:
 
 
 def _copy_all_pairs(group: zarr.Group, root: zarr.Group, path: str) -> None:
-    """Copy a result as it is, to a path that counts when all is there."""
+    """Copy a result unchanged to a path that counts once the copy is complete."""
     pairs = np.arange(opened(group, "pair").shape[0])
-    if path in root:  # begun by a run that was killed
+    if path in root:  # left by a run that was killed
         journal.remove(root, path)
     with journal.making(root, path):
         _copy_pairs(group, root, path, pairs, 0)
@@ -347,7 +347,7 @@ def _copy_all_pairs(group: zarr.Group, root: zarr.Group, path: str) -> None:
 def _copy_pairs(
     group: zarr.Group, root: zarr.Group, path: str, kept: npt.NDArray[np.intp], n_dropped: int
 ) -> None:
-    """Copy a result, of its pairs those at positions `kept`."""
+    """Copy a result with only the pairs at positions `kept`."""
     attrs = dict(group.attrs)
     n_dropped += cast(int, attrs.get("pairs_forgotten", 0))
     copy = journal.make_group(root, path, {**attrs, "pairs_forgotten": n_dropped})

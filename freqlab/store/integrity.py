@@ -1,4 +1,4 @@
-"""Find what is damaged in a store: held against its record of digests, and against itself."""
+"""Find damage in a store: compare it with its record of digests, and its parts with each other."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Damage(NamedTuple):
     array
         Name of the array in it; empty for the group itself.
     chunk
-        Position of the chunk in the array; None if something else than a chunk is damaged.
+        Position of the chunk in the array; None if the damage is not in a chunk.
     what
         What is wrong, such as ``"is gone"``.
     """
@@ -75,24 +75,24 @@ class Damage(NamedTuple):
 
 
 class Survey(NamedTuple):
-    """All that was found in a store.
+    """Findings of a survey of a store.
 
     Parameters
     ----------
     damages
-        What is wrong, with the key that it is about; empty for what concerns no single key.
+        Damages, each with its key, which is empty if no single key is concerned.
     unknown
         Keys that no run wrote and that no reader of runs sees.
     partial
-        Keys that killed writers left half written.
+        Incomplete keys left by writers that were killed.
     elsewhere
-        Of damaged keys, one that holds what should be in their place.
+        For damaged keys, another key that holds their content.
     record
-        What the store must hold.
+        The content that the store must hold.
     descriptions
-        Of all nodes as they should be, by path.
+        Correct descriptions of all nodes, by path.
     counts
-        ``chunks`` that were read, arrays ``without_checksums`` and ``not_covered`` by digests,
+        Numbers of ``chunks`` read, arrays ``without_checksums`` and ``not_covered`` by digests, and
         results whose ``thresholds`` and ``influence`` were computed again.
     """
 
@@ -105,24 +105,24 @@ class Survey(NamedTuple):
     counts: dict[str, int]
 
     def text_of(self, path: str) -> bytes:
-        """The description of a node as it should be."""
+        """Correct description of a node."""
         return json.dumps(self.descriptions[path], indent=2).encode()
 
     def attributes_of(self, path: str) -> dict[str, Any]:
-        """The attributes of a node as they should be; empty if it is not known."""
+        """Correct attributes of a node; empty if the node is unknown."""
         found = self.descriptions.get(path, {}).get("attributes", {})
         return found if isinstance(found, dict) else {}
 
 
 def check(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read all of a run and hold it against its record, its checksums and itself.
+    """Read a whole run and check it against its record, its checksums and itself.
 
-    The run keeps a digest of each chunk and a copy of each description (``zarr.json``), by the
-    place where they belong. So a chunk that was changed, exchanged, copied from elsewhere or lost
-    is found, and so is a description that was edited. Beyond that, lengths and faces of all
-    arrays are held against each other, thresholds are computed again from the embeddings (of up
-    to 5,000 faces), and so is a sample of the influence of each result. In parts of a run that are
-    older than such records, the chunks' CRC-32C or decoders decide.
+    The run keeps a digest of each chunk and a copy of each description (``zarr.json``) under their
+    paths. So a chunk that was changed, exchanged, copied from elsewhere or lost is found, and so
+    is a description that was edited. In addition, lengths and faces of all arrays are compared
+    with each other, thresholds are computed again from the embeddings (of up to 5,000 faces), and
+    so is a sample of the influence of each result. Parts of a run that are older than such records
+    are checked by the chunks' CRC-32C or decoders.
 
     Parameters
     ----------
@@ -132,14 +132,14 @@ def check(path: str | os.PathLike[str]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each damage: ``node``, ``array``, ``chunk``, ``what``; empty if all is well.
-        ``attrs["chunks"]`` counts what was read; ``attrs["not_covered"]`` the arrays of which
-        not all chunks have a digest, ``attrs["without_checksums"]`` those in which a changed
-        value cannot be told; ``attrs["partial_files"]`` what writers that were killed left
-        behind, which does no harm; ``attrs["unknown"]`` lists files that no run wrote, which are
-        left alone; ``attrs["unfinished"]`` says what was begun and not finished, which the next
-        call that writes does; ``attrs["thresholds"]`` and ``attrs["influence"]`` count what was
-        computed again.
+        A row for each damage: ``node``, ``array``, ``chunk``, ``what``; empty if there is none.
+        ``attrs["chunks"]`` counts the chunks that were read; ``attrs["not_covered"]`` the arrays
+        in which some chunks have no digest; ``attrs["without_checksums"]`` those in which a
+        changed value cannot be detected; ``attrs["partial_files"]`` harmless incomplete files of
+        writers that were killed; ``attrs["unknown"]`` lists files that no run wrote, which are
+        left alone; ``attrs["unfinished"]`` describes unfinished changes, which the next writing
+        call completes; ``attrs["thresholds"]`` and ``attrs["influence"]`` count the results
+        whose values were computed again.
 
     Raises
     ------
@@ -155,12 +155,12 @@ def check(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
-    """See that no chunk is gone of what a node has done; by looking, not by reading.
+    """Check that all chunks of the rows that a node has done exist, without reading them.
 
     Raises
     ------
     StoreError
-        If one is.
+        If a chunk is missing.
     """
     done = rows[read(opened(node, "status"))[rows] == DONE]
     for name in arrays_of(node):
@@ -174,12 +174,12 @@ def check_chunks(node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:
 
 
 def survey(url: str) -> Survey:
-    """Find all that is wrong with a store.
+    """Find all damage in a store.
 
     Raises
     ------
     StoreError
-        If there is no run, or nothing says any more what it held.
+        If there is no run, or no record of its content is left.
     """
     _check_is_run(url)
     with reaching(url):
@@ -187,7 +187,7 @@ def survey(url: str) -> Survey:
 
 
 def _check_is_run(url: str) -> None:
-    """Refuse what is no run; one whose own description is lost may have a record of it."""
+    """Refuse a store that is not a run; the record may hold a root description that is lost."""
     try:
         root = open_root(url)
         if root.attrs.get("format") == "freqlab-run":
@@ -204,7 +204,7 @@ def _check_is_run(url: str) -> None:
 
 
 class _Surveying:
-    """The work of one survey."""
+    """State and steps of one survey."""
 
     def __init__(self, url: str) -> None:
         self.url, self.store = url, plain_store(url, read_only=True)
@@ -216,7 +216,7 @@ class _Surveying:
         self.record = sync(load_record(self.store))
 
     def all(self) -> Survey:
-        """Look at everything."""
+        """Survey the whole store."""
         keys = set(sync(self._keys()))
         partial = sorted(key for key in keys if key.endswith(".partial"))
         keys = {key for key in keys if key not in partial and not key.startswith(f"{NODE}/")}
@@ -224,7 +224,7 @@ class _Surveying:
         void = self._void()
         keys = {key for key in keys if not void(key)}
         wrong = [key for key in wrong if not void(key)]
-        if wrong:  # a writer may have been at work between one look and the other
+        if wrong:  # a writer may have been at work between the two reads
             self.record = sync(load_record(self.store))
             wrong = sync(self._wrong(wrong))
         self.descriptions = self._descriptions()
@@ -246,7 +246,7 @@ class _Surveying:
         self.damages.setdefault((node, array, chunk), (Damage(node, array, chunk, what), key))
 
     def _void(self) -> Callable[[str], bool]:
-        """Which keys do not count, for what they belong to is being made or removed."""
+        """Predicate of keys that do not count because their node is being made or removed."""
         entry = self.held.get("zarr.json")
         known = [e for e in self.record.accepted.get("zarr.json", []) if isinstance(e, dict)]
         if known and not (entry and holds(entry, known)):
@@ -258,7 +258,7 @@ class _Surveying:
         return [key async for key in self.store.list_prefix("")]
 
     async def _wrong(self, keys: list[str]) -> list[str]:
-        """Those of some keys that do not hold what the record says; all are read."""
+        """Keys whose content differs from the record; all keys given are read."""
         wrong, accepted = [], self.record.accepted
         async for key, content in get_many(self.store, keys):
             self.held[key] = entry_of(key, content)
@@ -267,7 +267,7 @@ class _Surveying:
         return wrong
 
     def _descriptions(self) -> dict[str, dict[str, Any]]:
-        """Descriptions of all nodes by path: as recorded, else as they are there."""
+        """Descriptions of all nodes by path: as recorded, else as stored."""
         found = {}
         void = self._void()
         for key in filter(is_description, {*self.held, *self.record.accepted}):
@@ -288,12 +288,12 @@ class _Surveying:
         return str(self.descriptions.get(path, {}).get("node_type", ""))
 
     def _place(self, path: str) -> tuple[str, str]:
-        """A node as the table of damages names it: a group, or an array in a group."""
+        """Names of a node in the table of damages: a group, or an array in a group."""
         above, _, name = path.rpartition("/")
         return (above, name) if self._kind(path) == "array" else (path, "")
 
     def _array_of(self, key: str) -> str:
-        """Path of the array in whose grid a key lies as a chunk; empty if there is none."""
+        """Path of the array that has a chunk with this key; empty if there is none."""
         path, at = _position(key)
         if at is None or self._kind(path) != "array":
             return ""
@@ -304,7 +304,7 @@ class _Surveying:
         return path if inside else ""
 
     def _note_wrong(self, wrong: list[str]) -> dict[str, str]:
-        """Say of each key what is wrong; return where its content lies instead."""
+        """Note what is wrong with each key; return the keys that hold its content instead."""
         places = {e: key for key, e in self.held.items() if isinstance(e, str)}
         owners: dict[str, str] = {}
         for key, accepted in self.record.accepted.items() if wrong else ():
@@ -327,7 +327,7 @@ class _Surveying:
         return elsewhere
 
     def _sort_out(self, keys: set[str]) -> list[str]:
-        """Of keys in no record, note what readers take for the run's; return the others."""
+        """Note keys without a record that readers would treat as the run's; return the others."""
         unknown = []
         known, lost = self.record.accepted, set(self.record.lost)
         groups = {
@@ -350,7 +350,7 @@ class _Surveying:
         return unknown
 
     def _is_placed_here(self, key: str, path: str, at: tuple[int, ...] | None) -> bool:
-        """Whether a key without a record may be of a run; its description may be lost."""
+        """Whether a key without a record may belong to a run; its description may be lost."""
         if not is_placed(key, self.held[key]) or (at is None and not is_description(key)):
             return False
         if at is not None and path not in self.descriptions:
@@ -392,7 +392,7 @@ class _Surveying:
             self.counts["without_checksums"] += "crc32c" not in names
 
     def _check_older(self, keys: set[str]) -> None:
-        """Check chunks without a digest by what they have: checksums, or decoders."""
+        """Check chunks without a digest by their checksums or decoders."""
         if self.record.whole and not self.record.lost:
             return
         damaged = {damage[:2] for damage, _ in self.damages.values() if damage.chunk is None}
@@ -422,7 +422,7 @@ class _Surveying:
         path = f"{above}/{name}"
         try:
             array = zarr.open_array(self.store, path=path, mode="r")
-        except Exception as error:  # whatever damaged JSON makes its reader raise
+        except Exception as error:  # any error of a reader of damaged JSON
             raise StoreError(f"cannot be read ({error})") from error
         required = self._required_blocks(above, name, array)
         shape = list(array.shape)
@@ -440,11 +440,11 @@ class _Surveying:
                 continue
             try:
                 array.get_block_selection(chunk)
-            except Exception as error:  # each codec raises an error of its own
+            except Exception as error:  # each codec raises different errors
                 self.add(above, name, chunk, str(error) or type(error).__name__, key)
 
     def _required_blocks(self, above: str, name: str, array: zarr.Array[Any]) -> set[int] | None:
-        """Along the first axis, the chunks that must be there; None for all."""
+        """Indices along the first axis of the chunks that must exist; None for all."""
         attributes = self._attributes(above)
         if above == "faces":
             return (
@@ -455,7 +455,7 @@ class _Surveying:
                 status = np.asarray(
                     zarr.open_array(self.store, path=f"{above}/status", mode="r")[:]
                 )
-            except Exception:  # is reported for itself, and all of its blocks are done again
+            except Exception:  # is reported separately, and all its blocks are computed again
                 return set()
             return set((np.flatnonzero(status == DONE) // array.chunks[0]).tolist())
         if above.startswith("influence/"):
@@ -464,7 +464,7 @@ class _Surveying:
         return None
 
     def _check_contents(self) -> None:
-        """Hold what is sound for itself against everything else."""
+        """Compare parts that are sound by themselves with each other."""
         broken = {damage.node for damage, _ in self.damages.values()}
         if broken & {"", "faces"}:
             return
@@ -488,7 +488,7 @@ class _Surveying:
 
 
 def _position(key: str) -> tuple[str, tuple[int, ...] | None]:
-    """Path of the node that a key belongs to, and, if it is a chunk, where."""
+    """Path of the node that a key belongs to, and the position if it is a chunk."""
     match = re.fullmatch(r"(.+)/c((?:/\d+)*)", key)
     if match:
         return match[1], tuple(int(i) for i in match[2].split("/")[1:])
@@ -496,7 +496,7 @@ def _position(key: str) -> tuple[str, tuple[int, ...] | None]:
 
 
 def _place_of_older(path: str) -> tuple[str, str]:
-    """A node without a record whose description is damaged: a group, or an array in one."""
+    """Names of a node without a record and with a damaged description: group, or array in one."""
     depth = {"crops": 1, "influence": 1, "embeddings": 2, "": 0}.get(path.split("/")[0], 0)
     above, _, name = path.rpartition("/")
     is_group = len(above.split("/")) * bool(above) <= depth and above != "faces"
@@ -504,7 +504,7 @@ def _place_of_older(path: str) -> tuple[str, str]:
 
 
 def _grid(document: dict[str, Any]) -> tuple[list[int], list[int]]:
-    """Shape and chunks of an array, by its description."""
+    """Shape and chunk shape of an array from its description."""
     try:
         shape = [int(n) for n in document["shape"]]
         return shape, [
@@ -515,7 +515,7 @@ def _grid(document: dict[str, Any]) -> tuple[list[int], list[int]]:
 
 
 def _difference(found: Entry, accepted: list[Entry]) -> str:
-    """How a description differs from what it should be."""
+    """How a description differs from the accepted ones."""
     if found is None:
         return "is gone"
     if not isinstance(found, dict):

@@ -1,23 +1,23 @@
-"""Changes of a store that take several steps, so that it may end between any two of them.
+"""Changes of a store in several steps, which may be interrupted between any two of them.
 
-One file is replaced by a rename: it is there whole or not at all. A change of several files is
-announced before its first step and struck out with its last, each in one write of the attributes
-of the store's root (``unfinished``, JSON text). There are three kinds:
+A single file is replaced by a rename, so it exists whole or not at all. A change of several files
+is recorded before its first step and cleared with its last, each in one write of the attributes of
+the store's root (``unfinished``, JSON text). There are three kinds:
 
 ``discard``
-    Nodes and arrays that are being made or removed: what lies there does not count.
+    Nodes and arrays that are being made or removed: their content does not count.
 ``grow``
     Nodes whose arrays are being made longer, with the length that counts until then.
 ``move``
-    Nodes that were made aside and are whole, and the places which they take.
+    Complete nodes that were made aside, and their destinations.
 
-Whoever writes to the store next brings it to an end with :func:`recover`: removes what is to be
-discarded, cuts what grew, and moves what is to be moved. That may be stopped, too. Readers leave
-out what does not count.
+The next writer to the store completes such changes with :func:`recover`: it removes what is to be
+discarded, cuts what grew, and moves what is to be moved. Recovery may be interrupted, too. Readers
+leave out what does not count.
 
-This holds for a process that is killed, whose operations the system has seen in their order. It
-holds for a loss of power as far as the file system keeps the order of renames, and what is in a
-file before its rename; nothing here waits for the disk. Where it does not, checksums show it.
+This holds for a process that is killed, because the system has seen its operations in order. It
+holds for a loss of power if the file system keeps the order of renames, and writes the content of
+a file before its rename; nothing here waits for the disk. Otherwise checksums show the damage.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 _KEY = "unfinished"
-_ASIDE = "aside"  # where nodes are made that take the place of others
+_ASIDE = "aside"  # path for making nodes that replace others
 
 
 class _State(TypedDict):
@@ -70,12 +70,12 @@ class _State(TypedDict):
 
 
 def unfinished(root: zarr.Group) -> list[str]:
-    """What a store says of changes that were begun and not brought to an end, as text."""
+    """Describe the unfinished changes of a store as text."""
     return said_unfinished(root.attrs)
 
 
 def said_unfinished(attributes: Mapping[str, Any]) -> list[str]:
-    """As :func:`unfinished`, of the attributes of a store's root."""
+    """As :func:`unfinished`, from the attributes of a store's root."""
     state = _said(attributes)
     return [
         *(f"{path} is being made or removed" for path in state["discard"]),
@@ -85,12 +85,12 @@ def said_unfinished(attributes: Mapping[str, Any]) -> list[str]:
 
 
 def counts(root: zarr.Group, path: str) -> bool:
-    """Whether what lies at a path of the store counts; it does not while it is made or removed."""
+    """Whether the content at a path of the store counts, that is, is not being made or removed."""
     return not void_below(root.attrs)(path)
 
 
 def void_below(attributes: Mapping[str, Any]) -> Callable[[str], bool]:
-    """Which paths do not count, by the attributes of a store's root."""
+    """Return a predicate of paths that do not count, from the attributes of a store's root."""
     state = _said(attributes)
     void = (_ASIDE, *state["discard"], *(target for _, target in state["move"]))
     below = tuple(f"{one}/" for one in void)
@@ -98,17 +98,17 @@ def void_below(attributes: Mapping[str, Any]) -> Callable[[str], bool]:
 
 
 def length_of(root: zarr.Group, path: str, length: int) -> int:
-    """How many rows of a node count of those that its arrays have."""
+    """Number of rows of a node that count, of the `length` rows of its arrays."""
     return length_said(root.attrs, path, length)
 
 
 def length_said(attributes: Mapping[str, Any], path: str, length: int) -> int:
-    """As :func:`length_of`, by the attributes of a store's root."""
+    """As :func:`length_of`, from the attributes of a store's root."""
     return min(length, _said(attributes)["grow"].get(path, length))
 
 
 def recover(root: zarr.Group) -> None:
-    """Bring to an end what was begun; the caller holds the lock."""
+    """Complete unfinished changes; the caller holds the lock."""
     while (state := _state(root))["discard"] or state["grow"] or state["move"]:
         for path, length in state["grow"].items():
             node = root.get(path)
@@ -124,14 +124,14 @@ def recover(root: zarr.Group) -> None:
 
 @contextlib.contextmanager
 def making(root: zarr.Group, *paths: str) -> Iterator[None]:
-    """Make nodes, or arrays of nodes; they count when all of them are made.
+    """Make nodes, or arrays of nodes, which count once all of them are made.
 
-    What is left of a body that raises does not count, and is removed by who writes next.
+    If the body raises, its remains do not count, and the next writer removes them.
 
     Raises
     ------
     StoreError
-        If something lies there already which no reader can tell.
+        If a path already has content that no reader recognises.
     """
     for path in paths:
         check_empty(root, path)
@@ -146,12 +146,12 @@ def making(root: zarr.Group, *paths: str) -> Iterator[None]:
 
 
 def check_empty(root: zarr.Group, path: str) -> None:
-    """See that nothing lies at a path of the store, but for a group without anything in it.
+    """Check that a path of the store is empty, except for an empty group.
 
     Raises
     ------
     StoreError
-        If something does: then a description is lost that was there.
+        If it is not: then a description that was there is lost.
     """
     there = child_names(root.store, path)
     if any(name != "zarr.json" and holds_files(root.store, f"{path}/{name}") for name in there):
@@ -163,14 +163,14 @@ def check_empty(root: zarr.Group, path: str) -> None:
 
 
 def make_group(root: zarr.Group, path: str, attributes: dict[str, Any]) -> zarr.Group:
-    """Make a group with its attributes, in one write if those above it are there."""
+    """Make a group with its attributes, in one write if the groups above it exist."""
     _require_groups_above(root, path)
     above, _, name = path.rpartition("/")
     return _group(root, above).create_group(name, attributes=attributes)
 
 
 def remove(root: zarr.Group, *paths: str) -> None:
-    """Remove nodes, or arrays of nodes, and all below them."""
+    """Remove nodes, or arrays of nodes, with everything below them."""
     there = [path for path in paths if holds_files(root.store, path)]
     if not there:
         return
@@ -186,9 +186,9 @@ def remove(root: zarr.Group, *paths: str) -> None:
 
 @contextlib.contextmanager
 def growing(root: zarr.Group, path: str, length: int) -> Iterator[None]:
-    """Make the arrays of a node longer; until that is done, so many of their rows count.
+    """Make the arrays of a node longer; until that is done, `length` of their rows count.
 
-    Of a node with ``n_faces`` in its attributes those count, also when this is stopped.
+    In a node with ``n_faces`` in its attributes that number counts, also after an interruption.
     """
     state = _state(root)
     state["grow"][path] = length
@@ -201,9 +201,9 @@ def growing(root: zarr.Group, path: str, length: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def replacing(root: zarr.Group, path: str) -> Iterator[str]:
-    """Make a node aside, at the path that is yielded, and let it take the place of another.
+    """Make a node aside, at the path that is yielded, and replace another with it.
 
-    There is always one of the two that is whole, and it is known which.
+    One of the two is complete at all times, and the store records which.
     """
     aside = f"{_ASIDE}/{path}"
     state = _state(root)
@@ -219,7 +219,7 @@ def replacing(root: zarr.Group, path: str) -> Iterator[str]:
 
 
 def cut(node: zarr.Group, length: int) -> None:
-    """Cut the arrays of a node that are longer, and leave nothing behind their last row."""
+    """Cut arrays of a node to a length, and clear the chunks behind their last row."""
     for name in sorted(arrays_of(node), key=lambda name: name != "status"):
         array = opened(node, name)
         if array.shape[0] <= length:
@@ -227,7 +227,7 @@ def cut(node: zarr.Group, length: int) -> None:
         size = array.chunks[0]
         stop = min(array.shape[0], -(-length // size) * size)
         if length < stop and not len(rows_without_chunk(array, np.array([length], np.int64))):
-            with contextlib.suppress(StoreError):  # damaged: is found, and made anew, as a whole
+            with contextlib.suppress(StoreError):  # damaged: is found, and made again, as a whole
                 read(array, slice(length, stop))
                 array[length:stop] = array.fill_value
         array.resize((length, *array.shape[1:]))
@@ -241,7 +241,7 @@ def _group(root: zarr.Group, path: str) -> zarr.Group:
 
 
 def _require_groups_above(root: zarr.Group, path: str) -> None:
-    """Make the groups that a node lies in, from above, each in one write."""
+    """Make the groups above a node, from the top, each in one write."""
     parts = path.split("/")[:-1]
     for i in range(len(parts)):
         above = "/".join(parts[: i + 1])

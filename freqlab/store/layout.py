@@ -1,4 +1,4 @@
-"""What the arrays of a run hold: status codes, and the columns along its faces."""
+"""Content of the arrays of a run: status codes, and the columns along its faces."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ _STATUS_ATTRS = {
 
 
 class Column(NamedTuple):
-    """One array of a node with a face axis: everything but the number of faces."""
+    """An array of a node with a face axis, except for the number of faces."""
 
     dims: tuple[str, ...] = ()
     shape: tuple[int, ...] = ()
     dtype: Any = "float32"
     fill: Any = None
     attrs: Mapping[str, Any] = {}
-    packed: bool = True  # not worth it for embeddings: 8 % smaller, and slower to read and write
+    packed: bool = True  # not for embeddings: only 8 % smaller, and slower to read and write
 
 
 FACE_COLUMNS = {

@@ -1,9 +1,8 @@
-"""The lock file beside a store on a disk: it says who writes, and the system holds it.
+"""The lock file beside a store on a disk: it names the writer, and the system locks it.
 
-The file lies beside the real path of the store, so that links and relative paths lead to one
-lock. The folder of the store is locked with it, which finds also names that no path gives away
-(a mount of the same folder elsewhere). The file is removed when the lock is released; what a
-writer that was killed leaves behind holds nobody up.
+The file is beside the real path of the store, so that links and relative paths lead to one lock.
+The folder of the store is locked too, which also covers other mounts of the same folder. The file
+is removed when the lock is released; a file left by a writer that was killed blocks no process.
 """
 
 from __future__ import annotations
@@ -56,10 +55,10 @@ _LONGEST = 4096  # bytes of a lock file that are read
 
 
 class Lock:
-    """That this process may write to a store."""
+    """Permission of this process to write to a store."""
 
     def check(self) -> None:
-        """See that it still may."""
+        """Check that the permission still holds."""
 
 
 class NoLocksHereError(Exception):
@@ -67,7 +66,7 @@ class NoLocksHereError(Exception):
 
 
 class Holder(NamedTuple):
-    """Who holds a lock, or held it."""
+    """Present or former holder of a lock."""
 
     user: str
     host: str
@@ -90,7 +89,7 @@ class DiskLock(Lock):
     Parameters
     ----------
     path
-        Of the store.
+        Path of the store.
     """
 
     def __init__(self, path: str) -> None:
@@ -132,12 +131,12 @@ class DiskLock(Lock):
         self._thread.start()
 
     def check(self) -> None:
-        """See that nobody has taken the lock away.
+        """Check that no process has removed the lock.
 
         Raises
         ------
         StoreError
-            If somebody has.
+            If it was removed.
         """
         if self._is_in_place():
             return
@@ -148,12 +147,12 @@ class DiskLock(Lock):
         )
 
     def release(self) -> None:
-        """Let others write."""
+        """Release the lock."""
         self._released.set()
         if self._thread.is_alive():
             self._thread.join()
         if self._fd >= 0 and self._is_in_place():
-            with contextlib.suppress(OSError):  # whoever comes next finds it not locked
+            with contextlib.suppress(OSError):  # the next writer finds it unlocked
                 os.unlink(self._path)
         for fd in (self._fd, self._folder):
             if fd >= 0:
@@ -161,7 +160,7 @@ class DiskLock(Lock):
         self._fd = self._folder = -1
 
     def _try(self) -> bool:
-        """Open the file and lock it; False if it was replaced meanwhile."""
+        """Open the file and lock it; return False if it was replaced meanwhile."""
         fd, writable, created = self._open()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -203,7 +202,7 @@ class DiskLock(Lock):
         return False
 
     def _open(self) -> tuple[int, bool, bool]:
-        """The lock file, whether it can be written, and whether it was made just now."""
+        """The lock file, whether it is writable, and whether it was created just now."""
         flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         attempts = [
             (os.O_RDWR | flags, False),
@@ -232,7 +231,7 @@ class DiskLock(Lock):
         raise StoreError(_unusable(self._store, self._path, last)) from last
 
     def _lock_folder(self) -> None:
-        """Lock the folder of the store too, where there is one and the file system can."""
+        """Lock the folder of the store too, if it exists and the file system supports locks."""
         try:
             self._folder = os.open(self._real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -244,7 +243,7 @@ class DiskLock(Lock):
                 ) from error
 
     def _is_in_place(self) -> bool:
-        """Whether the file that is locked is still the one at its path."""
+        """Whether the locked file is still the one at its path."""
         try:
             if self._signed:
                 return content_of(self._path).get("writer") == self._writer
@@ -266,7 +265,7 @@ def lock_file_of(path: str) -> str:
 
 
 def about_this_process() -> dict[str, Any]:
-    """What a lock says of the process that holds it."""
+    """Content of a lock that describes this process."""
     now = datetime.datetime.now(datetime.UTC)
     return {
         "user": _user(),
@@ -277,12 +276,12 @@ def about_this_process() -> dict[str, Any]:
 
 
 def holder_of(content: dict[str, Any]) -> Holder:
-    """Who a lock's content says holds it."""
+    """Holder of a lock according to its content."""
     return Holder(*(str(content.get(name, "?"))[:200] for name in Holder._fields))
 
 
 def content_of(path: str) -> dict[str, Any]:
-    """What a lock file says; nothing if it is empty, as other versions leave it.
+    """Content of a lock file; empty if the file is empty, as other versions leave it.
 
     Raises
     ------
@@ -297,7 +296,7 @@ def content_of(path: str) -> dict[str, Any]:
 
 
 def refusal(store: str, holder: Holder) -> str:
-    """Say that another run writes, and which."""
+    """Message that another run is writing, with its holder."""
     text = f"store {store!r} is being written by another run"
     if holder.process != "?":
         text += f" ({holder})"
@@ -311,12 +310,12 @@ def refusal(store: str, holder: Holder) -> str:
 
 
 def is_held(path: str) -> bool:
-    """Whether the system says that a process holds a lock file.
+    """Whether a process holds a lock file according to the system.
 
     Raises
     ------
     OSError
-        If the file cannot be opened, or the system cannot tell.
+        If the file cannot be opened, or the system cannot report locks.
     """
     if fcntl is None:
         raise OSError(errno.ENOSYS, "no locks")
@@ -333,10 +332,10 @@ def is_held(path: str) -> bool:
 
 
 def has_signs_of_life(path: str, seconds: float) -> bool:
-    """Watch whether the holder of a lock file touches it, for so many seconds at most.
+    """Watch for at most `seconds` whether the holder of a lock file updates it.
 
-    No clocks are compared, and the file is opened each time: that makes a network file system
-    look again.
+    No clocks are compared. The file is opened each time, so that a network file system reads it
+    again.
 
     Raises
     ------
@@ -368,7 +367,7 @@ def remove_lock_file(store: str, path: str) -> None:
     Raises
     ------
     StoreError
-        If that is not allowed.
+        If that is not permitted.
     """
     try:
         os.unlink(path)
@@ -382,7 +381,7 @@ def remove_lock_file(store: str, path: str) -> None:
 
 
 def share_lock_file(path: str, fd: int | None = None) -> None:
-    """Let whoever may write to the folder see who writes; elsewhere the file is its owner's."""
+    """Let users who may write to the folder read the lock file; otherwise it stays private."""
     with contextlib.suppress(OSError):
         folder = os.path.dirname(path)
         of_a_group = os.stat(folder).st_mode & stat.S_IWGRP
@@ -404,12 +403,12 @@ def _read(fd: int) -> dict[str, Any]:
 
 
 def _is_elsewhere(content: dict[str, Any]) -> bool:
-    """Whether a process of another machine is, or was, the holder."""
+    """Whether the present or former holder is a process of another machine."""
     return content.get("host", socket.gethostname()) != socket.gethostname()
 
 
 def _user() -> str:
-    """Name of the user, or the number of one who has none, as in a container."""
+    """Name of the user, or the user id if there is no name, as in a container."""
     if not hasattr(os, "getuid"):
         return os.environ.get("USERNAME", "?")
     return _name_of(os.getuid())
@@ -432,7 +431,7 @@ def _owner(path: str) -> str:
 
 
 def _check_plain(store: str, path: str, fd: int) -> None:
-    """Refuse a lock file that stands for another file."""
+    """Refuse a lock file that is a link to another file."""
     found = os.fstat(fd)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
         what = "has another name too" if stat.S_ISREG(found.st_mode) else "is no plain file"
@@ -443,7 +442,7 @@ def _check_plain(store: str, path: str, fd: int) -> None:
 
 
 def _unusable(store: str, path: str, error: OSError) -> str:
-    """Say why a lock file cannot be used."""
+    """Message with the reason why a lock file cannot be used."""
     if error.errno == errno.ELOOP or os.path.islink(path):
         return (
             f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, is a link; "

@@ -1,4 +1,4 @@
-"""One writer at a time: who holds a store, on the local disk or in a bucket."""
+"""Locks for one writer at a time, on the local disk or in a bucket."""
 
 from __future__ import annotations
 
@@ -43,17 +43,17 @@ __all__ = ["Holder", "Lock", "check_place", "locked", "unlock"]
 
 
 class _BeatingLock(Lock):
-    """An object beside the store that says who writes, rewritten every few seconds.
+    """An object beside the store that names the writer, rewritten every few seconds.
 
-    For buckets, and for file systems that cannot lock files. Nothing rests on clocks that two
-    machines would have to agree on: who waits watches whether the object changes.
+    For buckets, and for file systems that cannot lock files. It does not depend on synchronised
+    clocks: a waiting process watches whether the object changes.
 
     Parameters
     ----------
     url
-        Of the store, as it was given.
+        Address of the store, as given.
     real
-        Where it lies.
+        Real path of the store.
     """
 
     def __init__(self, url: str, real: str) -> None:
@@ -68,7 +68,7 @@ class _BeatingLock(Lock):
         self._thread = threading.Thread(target=self._show_life, daemon=True)
 
     def acquire(self) -> None:
-        """Take the lock, from a writer that is dead if need be."""
+        """Take the lock, if necessary from a writer that is dead."""
         seen, since = None, time.monotonic()
         while not (self._create() and self._is_kept(seen is not None)):
             found = self._read()
@@ -85,17 +85,17 @@ class _BeatingLock(Lock):
         self._thread.start()
 
     def check(self) -> None:
-        """See that nobody has taken over, if this process may have seemed dead.
+        """Check that no process has taken over, if this one may have seemed dead.
 
         Raises
         ------
         StoreError
-            If somebody has.
+            If another process has.
         """
         if time.time() - self._alive_at < SILENCE / 2:
             return
         if not self._is_ours():
-            time.sleep(BEAT / 50)  # on a disk it may be half written at that moment
+            time.sleep(BEAT / 50)  # on a disk it may be incomplete at that moment
         if not self._is_ours():
             raise StoreError(
                 f"store {self._url!r} was taken over by another run while this one was suspended "
@@ -107,7 +107,7 @@ class _BeatingLock(Lock):
         """Let others write."""
         self._released.set()
         self._thread.join()
-        with contextlib.suppress(Exception):  # whoever comes next finds no sign of life
+        with contextlib.suppress(Exception):  # the next writer finds no sign of life
             found = self._read()
             if found is not None and found["writer"] == self._writer:
                 self._files.rm_file(self._path)
@@ -121,8 +121,8 @@ class _BeatingLock(Lock):
         return found is not None and found["writer"] == self._writer
 
     def _create(self) -> bool:
-        """Put the object there, unless there is one."""
-        if self._files.exists(self._path):  # also for servers that put it there in any case
+        """Create the object, unless it exists."""
+        if self._files.exists(self._path):  # also for servers that overwrite it in any case
             return False
         try:
             self._files.pipe_file(self._path, self._content(), mode="create")
@@ -135,24 +135,24 @@ class _BeatingLock(Lock):
         return True
 
     def _is_kept(self, contested: bool) -> bool:
-        """Whether the object is still ours after others may have removed it as the dead one's."""
+        """Whether the object is still ours, as others may have removed it as a dead writer's."""
         if not contested:
             return True
         time.sleep(BEAT / 5)
         return self._is_ours()
 
     def holder(self) -> Holder | None:
-        """Who holds the lock; None if nobody does."""
+        """The holder of the lock; None if there is none."""
         found = self._read()
         return None if found is None else holder_of(found)
 
     def take_away(self, force: bool) -> None:
-        """Remove the object of a writer that shows no life, or of any.
+        """Remove the object of a writer that shows no sign of life, or with `force` of any.
 
         Raises
         ------
         StoreError
-            If it does show life.
+            If the writer shows signs of life.
         """
         first, until = self._read(), time.monotonic() + SILENCE
         while not force and time.monotonic() < until:
@@ -173,24 +173,24 @@ class _BeatingLock(Lock):
 
     def _show_life(self) -> None:
         while not self._released.wait(BEAT):
-            with contextlib.suppress(Exception):  # out of reach for a while: tried again
+            with contextlib.suppress(Exception):  # temporarily unreachable: tried again
                 found = self._read()
                 if found is None or found["writer"] != self._writer:
-                    return  # taken over: check() finds that, too
+                    return  # taken over: check() finds that too
                 self._beats += 1
                 self._files.pipe_file(self._path, self._content())
                 self._alive_at = time.time()
 
 
 def check_place(url: str | os.PathLike[str]) -> None:
-    """Refuse places where a store is not and must not be made.
+    """Refuse places that do not hold a store and where none may be made.
 
     Raises
     ------
     StoreError
-        If something else is there or above, or the place cannot be reached.
+        If the place or a folder above it holds something else, or it cannot be reached.
     ParameterError
-        If `url` is no path at all.
+        If `url` is not a path.
     """
     path = place_of(url)
     if is_remote(path):
@@ -218,9 +218,10 @@ def check_place(url: str | os.PathLike[str]) -> None:
 def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
     """Keep other processes from writing to a store.
 
-    On a disk the system releases the lock of a process that ends, however it ends. In a bucket,
-    and on a disk whose file system has no locks, a writer that is dead shows no life for 45
-    seconds; so long does the next one wait. Stores in the memory of this process are not locked.
+    On a disk the system releases the lock of a process when it ends for any reason. In a bucket,
+    and on a disk whose file system has no locks, a writer counts as dead after 45 seconds without
+    a sign of life; the next one waits as long. Stores in the memory of this process are not
+    locked.
 
     Raises
     ------
@@ -242,23 +243,23 @@ def locked(url: str | os.PathLike[str]) -> Iterator[Lock]:
 
 
 def unlock(store: str | os.PathLike[str], *, force: bool = False) -> Holder | None:
-    """Take away the lock that a run left on a store when its machine died.
+    """Remove the lock that a run left on a store when its machine died.
 
-    A run that is killed leaves no lock behind on its own machine. In a folder that machines
-    share, a file server may hold the lock of a machine that is gone. Whoever had it is watched
-    for 45 seconds, in which a run that lives touches its lock.
+    A run that is killed leaves no lock behind on its own machine. In a shared folder, a file
+    server may keep the lock of a machine that is gone. The lock is watched for 45 seconds, in
+    which a live run updates it.
 
     Parameters
     ----------
     store
         The run's Zarr group.
     force
-        Whether a lock is taken away also from a run that lives; it stops before it writes again.
+        Whether to remove the lock of a live run too, which then stops before it writes again.
 
     Returns
     -------
     Holder or None
-        User, host, process and time of the lock that was there; None if there was none.
+        User, host, process and time of the lock that was removed; None if there was none.
 
     Raises
     ------
@@ -282,13 +283,13 @@ def unlock(store: str | os.PathLike[str], *, force: bool = False) -> Holder | No
 def _unlock_on_disk(path: str, force: bool) -> Holder | None:
     file = lock_file_of(path)
     content: dict[str, Any] = {}
-    with contextlib.suppress(OSError):  # a link, or of a user who lets nobody read it
+    with contextlib.suppress(OSError):  # a link, or a file that this user may not read
         if not os.path.lexists(file):
             return None
         content = content_of(file)
     holder = holder_of(content)
     if not force:
-        held = True  # unless the system says that it is not
+        held = True  # unless the system reports otherwise
         with contextlib.suppress(OSError):
             held = is_held(file)
         beats = "beats" in content
@@ -302,7 +303,7 @@ def _unlock_on_disk(path: str, force: bool) -> Holder | None:
 
 
 def _alive(store: str, holder: Holder) -> str:
-    """Say that a lock is not taken away."""
+    """Message that a lock is not removed because its holder is alive."""
     if holder.process == "?":
         return (
             f"store {store!r} is locked, and its lock does not say by whom; `freqlab unlock "

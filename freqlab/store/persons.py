@@ -1,4 +1,4 @@
-"""A person in a run: which faces are theirs or made of them, their names, and where these stand."""
+"""A person in a run: their faces, faces made of them, their names, and where these occur."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ __all__ = [
 _REDACTED = "(forgotten)"
 _OF_TWINS = {"comment", "long_name", "text_of"}
 _LETTER, _WORD = re.compile(r"[^\W\d_]"), re.compile(r"[^\W_]+")
-_MOST_PARTS = 64  # of a list of subjects in one value
+_MOST_PARTS = 64  # upper bound on the subjects in one value
 _FIXED_TEXT = {
     *("created_at", "flag_meanings", "format", "freqlab_version", "method", "python_version"),
     *("forgetting", "forgetting_names", "mentioned", "sha256", "torch_version", "units"),
@@ -51,14 +51,14 @@ _FIXED_TEXT = {
 def people_columns(run: RunStore, given: Iterable[str] = ()) -> list[str]:
     """Columns of a run's faces that name people, or the faces that others were made of.
 
-    Those are the ones that the face sets in it declared (``names_people`` of
-    :class:`freqlab.Faces`), :data:`freqlab.faces.table.PEOPLE_COLUMNS`, those `given`, and
-    ``target`` where all its values are subjects or faces of the run, and it is no label of 0 and 1.
+    They are the columns declared by its face sets (``names_people`` of :class:`freqlab.Faces`),
+    :data:`freqlab.faces.table.PEOPLE_COLUMNS`, those in `given`, and ``target`` if all its values
+    are subjects or faces of the run and it is not a label of 0 and 1.
 
     Raises
     ------
     UnknownNameError
-        If the faces have no column that is given.
+        If the faces lack a column in `given`.
     """
     faces = run.faces
     there = [str(name) for name in faces.array_keys()]
@@ -77,11 +77,12 @@ def people_columns(run: RunStore, given: Iterable[str] = ()) -> list[str]:
 
 
 def rows_of(run: RunStore, subject: str, people: Iterable[str] = ()) -> npt.NDArray[np.int64]:
-    """Rows of the faces of a person, and of all that were made of them.
+    """Rows of the faces of a person, and of all faces made of them.
 
-    A face is the person's if its subject is, a column of :func:`people_columns` names them or one
-    of their faces, alone or in a list of subjects (``a+b``; also ``,``, ``;`` and ``|``), or a
-    table of pairs names them as a contributor to it; and so on for what was made of that.
+    A face is the person's if the person is its subject, if a column of :func:`people_columns` names
+    them or one of their faces, alone or in a list of subjects (``a+b``; also ``,``, ``;`` and
+    ``|``), or if a table of pairs names them as a contributor to it. The same holds recursively for
+    faces made of these.
     """
     names, subjects = (np.array(_values(run, name), object) for name in ("face", "subject"))
     known = set(subjects.tolist()) - {""}
@@ -99,12 +100,12 @@ def rows_of(run: RunStore, subject: str, people: Iterable[str] = ()) -> npt.NDAr
 
 
 class Names:
-    """Texts by which a person goes, and whether another text holds one of them.
+    """Names of a person, and a test whether another text holds one of them.
 
-    A name is held by a text in which its words stand in a row, whatever their case and whatever
-    stands between them: ``ada-lovelace`` holds ``Ada Lovelace``. A word is a run of letters and
-    digits, so ``s1`` is not held by ``s12``. A name without a letter is held only where it stands
-    by itself, not as part of a number, a date or a file's name: ``1`` is not held by ``0.1``.
+    A text holds a name if the words of the name follow each other in it, in any case and with any
+    separators: ``ada-lovelace`` holds ``Ada Lovelace``. A word is a run of letters and digits, so
+    ``s12`` does not hold ``s1``. A name without a letter must be separate, not part of a number, a
+    date or a file name: ``0.1`` does not hold ``1``.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -124,7 +125,7 @@ class Names:
         )
 
     def held_by(self, text: str, *, numbers: bool = True) -> bool:
-        """Whether a text holds a name; those without a letter, if `numbers`, also within it."""
+        """Whether a text holds a name; with `numbers`, names without a letter also inside it."""
         plain = _plain(text)
         if plain in self._whole:
             return True
@@ -138,13 +139,13 @@ class Names:
         )
 
     def among(self, texts: Iterable[str]) -> list[str]:
-        """Those of the names that one of some texts holds."""
+        """The names that at least one of the texts holds."""
         held = list(texts)
         return [name for name in self.texts if any(Names([name]).held_by(text) for text in held)]
 
 
 def names_of(run: RunStore, rows: npt.NDArray[np.int64], subject: str) -> set[str]:
-    """The texts by which a person and their faces go: subject, faces, paths, folders of faces."""
+    """Names of a person and their faces: subject, face names, paths, folders of faces."""
     status = read(opened(run.faces, "status"))
     rows = rows[status[rows] != FORGOTTEN]
     found = {subject}
@@ -167,10 +168,10 @@ class Images(NamedTuple):
 
 
 def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
-    """Remove the morphs of a person that freqlab wrote, and say which files are left.
+    """Remove the morphs of a person that freqlab wrote, and list the files that are left.
 
-    freqlab marks the files it makes with the digests of both photographs. Looked through are the
-    folders in which morphs of the run lie, so that morphs go that the run never used.
+    freqlab marks the files that it makes with the digests of both photographs. All folders with
+    morphs of the run are searched, so that morphs which the run never used are removed too.
     """
     if is_remote(run.url) or "path" not in run.faces:
         return Images([], [])
@@ -204,9 +205,9 @@ def _is_partial(file: Path, name: str) -> bool:
 
 
 def cut_leftovers(run: RunStore, nodes: Iterable[str]) -> None:
-    """Cut off what a run that was killed while it grew left behind the last face.
+    """Cut off rows behind the last face, left by a run that was killed while it grew.
 
-    Nodes get as many rows as there are faces, and chunks outside the grid of their array go.
+    Nodes get one row per face, and chunks outside the grid of their array are removed.
     """
     for path in nodes:
         for _, array in cast(zarr.Group, run.root[path]).arrays():
@@ -226,10 +227,10 @@ def rename_results(
     copy: Callable[[zarr.Group, str], object],
     remove: Callable[[str], object],
 ) -> None:
-    """Give results that are called after a person the short hash that is a result's own name.
+    """Rename results named after a person to the short hash of the result.
 
-    A face set that is called after them is "(forgotten)" in the attributes of its results. `copy`
-    copies a group to a path, and completes it when all is there.
+    A face set named after them becomes "(forgotten)" in the attributes of its results. `copy`
+    copies a group to a path, and marks it complete at the end.
     """
     if "influence" not in root:
         return
@@ -251,9 +252,9 @@ def rename_results(
 
 
 def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
-    """Where in a run a person is named: texts by the path of an array, an attribute or a file.
+    """Mentions of a person in a run: texts by the path of an array, an attribute or a file.
 
-    Files that were set aside by repairing and that cannot be searched are told too, without text.
+    Files set aside by a repair that cannot be searched are reported too, without text.
     """
     found: dict[str, list[str]] = {}
 
@@ -291,7 +292,7 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
 
 
 def _texts_of_attributes(attributes: dict[str, Any]) -> Iterator[str]:
-    """Names and texts of attributes, but those of which freqlab chooses every word."""
+    """Names and texts of attributes, except those whose words are all chosen by freqlab."""
     for key, value in attributes.items():
         if key not in _FIXED_TEXT and not ("text_of" in attributes and key in _OF_TWINS):
             yield key
@@ -299,12 +300,12 @@ def _texts_of_attributes(attributes: dict[str, Any]) -> Iterator[str]:
 
 
 def _decoded(rows: npt.NDArray[np.uint8]) -> npt.NDArray[np.str_]:
-    """The texts of which an array holds the bytes; bytes that are no text are told as such."""
+    """Decode the texts whose bytes an array holds; invalid bytes are marked as such."""
     return np.array([row.tobytes().rstrip(b"\0").decode("utf-8", "replace") for row in rows], str)
 
 
 def _documents_of(run: RunStore, subject: str, known: set[str]) -> npt.NDArray[np.bool_]:
-    """Faces to which the tables of pairs name the person as a contributor ``(face,)``."""
+    """Mask ``(face,)`` of faces to which a table of pairs names the person as a contributor."""
     doomed = np.zeros(run.n_faces, bool)
     influence = run.root.get("influence")
     for _, group in influence.groups() if isinstance(influence, zarr.Group) else ():
@@ -320,9 +321,9 @@ def _documents_of(run: RunStore, subject: str, known: set[str]) -> npt.NDArray[n
 
 
 def _named_in(value: str, known: set[str]) -> set[str]:
-    """The names that a value gives: itself, or those of a list of subjects.
+    """The names in a value: the value itself, or those of a list of subjects.
 
-    What is the name of a subject itself, or has a comma, is a list only of `known` subjects.
+    A value that is the name of a subject itself or has a comma is a list only of `known` subjects.
     """
     found = {value}
     for separator in "+;|,":
@@ -335,7 +336,7 @@ def _named_in(value: str, known: set[str]) -> set[str]:
 
 
 def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
-    """A value as a list of known subjects, whose names may hold the separator; or nothing."""
+    """Split a value into known subjects, whose names may hold the separator; else empty."""
     parts = value.split(separator)[:_MOST_PARTS]
     lists: list[list[str] | None] = [[], *[None] * len(parts)]
     for stop in range(1, len(parts) + 1):
@@ -380,7 +381,7 @@ def _strings(value: Any) -> Iterator[str]:
 def _nodes(
     group: zarr.Group, path: str = ""
 ) -> Iterator[tuple[str, zarr.Group | zarr.Array[Any] | None]]:
-    """All groups and arrays, and what lies beside them without being one (None)."""
+    """All groups and arrays, and names that are neither (None)."""
     yield path, group
     for name in child_names(group.store, path):
         below = f"{path}/{name}".lstrip("/")

@@ -1,4 +1,4 @@
-"""What is to be said of the photographs of a run: several faces in one, how they were decoded."""
+"""Notes on the photographs of a run: several faces in one, how they were decoded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shows_several(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.boo
 def photograph_notes(
     columns: Mapping[str, npt.NDArray[Any]], *, examples: bool = True
 ) -> list[str]:
-    """What is to be said, each as a clause.
+    """Notes on photographs, each as a clause.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Where a store lies, and the plain Zarr store of that place."""
+"""The place of a store, and its plain Zarr store."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ REMOTE_OPTIONS: dict[str, Any] = {"use_listings_cache": False}
 
 
 def is_remote(url: str) -> bool:
-    """Whether a store lies elsewhere than in a folder: what fsspec reaches."""
+    """Whether a store is at an address of fsspec instead of in a folder."""
     return "://" in url
 
 
 def plain_store(url: str, *, read_only: bool) -> Store:
-    """The Zarr store of a place, which reads and writes keys and nothing else.
+    """The Zarr store of a place, which only reads and writes keys.
 
-    What it writes on a disk only its owner can read (:mod:`freqlab.system.private`).
+    Files that it writes on a disk are readable by their owner only (:mod:`freqlab.system.private`).
 
     Raises
     ------

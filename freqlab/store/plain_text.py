@@ -1,8 +1,8 @@
-"""Text of a store for programs that have no type for text: the same as UTF-8 bytes.
+"""Text of a store as UTF-8 bytes, for programs without a data type for text.
 
-The core of Zarr 3 knows numbers only; text is an extension that Python, Julia and JavaScript
+The core of Zarr 3 defines numbers only; text is an extension that Python, Julia and JavaScript
 read, and TensorStore does not. So each array of text has a twin of bytes beside it, named
-``<name>_utf8``, with one row per text and zero bytes behind it. freqlab and xarray read the text;
+``<name>_utf8``, with one row per text, padded with zero bytes. freqlab and xarray read the text;
 the twin is written with it, and is never read back.
 """
 
@@ -27,29 +27,29 @@ __all__ = [
     "write_twin",
 ]
 
-_STEP = 64  # bytes by which a twin is wide
+_STEP = 64  # bytes; the width of a twin is a multiple
 _ROWS_AT_ONCE = 65536
 
 
 def twin_name(name: str) -> str:
-    """Name of the bytes of an array of text."""
+    """Name of the twin of an array of text."""
     return f"{name}_utf8"
 
 
 def is_twin(array: zarr.Array[Any]) -> bool:
-    """Whether an array holds the bytes of another one's text."""
+    """Whether an array holds the bytes of another array's text."""
     return "text_of" in array.attrs
 
 
 def utf8_rows(values: npt.NDArray[Any], width: int | None = None) -> npt.NDArray[np.uint8]:
-    """Texts as rows of UTF-8 bytes ``(n, width)``, with zero bytes behind them.
+    """Texts as rows of UTF-8 bytes ``(n, width)``, padded with zero bytes.
 
     Parameters
     ----------
     values
         Texts ``(n,)``.
     width
-        Bytes of a row; by default as many as the longest needs, in steps of 64.
+        Bytes of a row; by default the length of the longest, rounded up to a multiple of 64.
     """
     encoded = [str(value).encode("utf-8", "replace") for value in values.tolist()]
     longest = max(map(len, encoded), default=0)
@@ -60,16 +60,16 @@ def utf8_rows(values: npt.NDArray[Any], width: int | None = None) -> npt.NDArray
 def create_twin(
     group: zarr.Group, text: zarr.Array[Any], values: npt.NDArray[Any] | None = None
 ) -> zarr.Array[Any] | None:
-    """Create the bytes of an array of text along one axis, with what is in it.
+    """Create the twin of a one-dimensional array of text, with its content.
 
     Parameters
     ----------
     group
-        Where the array lies.
+        Group of the array.
     text
         The array.
     values
-        Its content; read, piece by piece, if it is not given.
+        Its content; read in parts if not given.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def create_twin(
 
 
 def write_twin(twin: zarr.Array[Any], rows: slice, values: npt.NDArray[Any]) -> zarr.Array[Any]:
-    """Write texts as bytes into rows of a twin, which becomes wider where it must; return it."""
+    """Write texts as bytes into rows of a twin, widened if necessary; return it."""
     encoded = utf8_rows(values, twin.shape[1])
     before = twin.shape[1]
     if encoded.shape[1] > before:
@@ -132,7 +132,7 @@ def texts_of(group: zarr.Group) -> list[str]:
 
 
 def renew_twins(group: zarr.Group) -> None:
-    """Write the twins of a group anew that differ from their texts, which others have edited."""
+    """Rewrite the twins of a group that differ from their texts after edits by other programs."""
     for name in texts_of(group):
         if twin_name(name) not in group or not is_twin(opened(group, twin_name(name))):
             continue

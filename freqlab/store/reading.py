@@ -1,4 +1,4 @@
-"""Open a run and its results as xarray, with names where the store keeps row numbers."""
+"""Open a run and its results as xarray objects, with names instead of row numbers."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ __all__ = [
 
 Opened = TypeVar("Opened")
 
-_PATIENCE = 2.0  # seconds for which a store that changes is opened again and again,
-_LOOKS = 8  # and so often at least
+_PATIENCE = 2.0  # seconds for which a changing store is opened again,
+_LOOKS = 8  # and the minimum number of attempts
 
 
 _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note", "which_face")
@@ -61,8 +61,8 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     -------
     xarray.DataTree
         Nodes ``/faces``, ``/crops/<template>``, ``/embeddings/<model>/...`` and
-        ``/influence/<name>``; arrays are read when they are used. Crops and embeddings are
-        biometric data: handle them as such.
+        ``/influence/<name>``; arrays are read lazily. Crops and embeddings are biometric data:
+        handle them as such.
 
     Raises
     ------
@@ -116,7 +116,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     path
         The run's Zarr group.
     name
-        Of the result; the newest by default.
+        Name of the result; the newest by default.
 
     Returns
     -------
@@ -128,7 +128,7 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
     StoreError
         If there is no run, or it has no finished result.
     UnknownNameError
-        If it has none of this name.
+        If it has no result of this name.
     """
     url = place_of(path)
     return _while_it_grows(url, lambda: _open_result(url, name))
@@ -144,7 +144,7 @@ def _open_result(url: str, name: str | None) -> xr.Dataset:
 
 
 def _named(url: str, root: zarr.Group, name: str, faces: xr.Dataset) -> xr.Dataset:
-    """A result, with the names of faces, of which there is one per row."""
+    """A result with names of faces; `faces` has one per row of the store."""
     dataset = _open_node(root, f"influence/{name}")
     labels, subjects = faces["face"].to_numpy(), faces["subject"].to_numpy()
     for side in ("probe", "reference"):
@@ -163,7 +163,7 @@ def _named(url: str, root: zarr.Group, name: str, faces: xr.Dataset) -> xr.Datas
 
 
 def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray:
-    """Open the untouched embeddings of a model in a run.
+    """Open the embeddings of the unmasked faces for a model in a run.
 
     Parameters
     ----------
@@ -229,7 +229,7 @@ def open_crop(
 
 
 def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
-    """Open the crops of a template, with what happened to each face.
+    """Open the crops of a template, with the status of each face.
 
     Parameters
     ----------
@@ -266,10 +266,10 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
 
 
 def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") -> pd.Series[float]:
-    """Pixels of each photograph across the crop that is cut out of it: its native resolution.
+    """Width of each crop in pixels of its photograph: the native resolution.
 
-    By the scale of the five points against those of the template (root mean squared distance from
-    their mean). Degraded faces count as their photographs.
+    It follows from the scale of the five points relative to those of the template (root mean
+    squared distance from their mean). Degraded faces have the value of their photographs.
 
     Parameters
     ----------
@@ -281,7 +281,7 @@ def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") ->
     Returns
     -------
     pandas.Series
-        By face; NaN where the points are not known, as of crops that were aligned elsewhere.
+        By face; NaN if the points are unknown, as for crops that were aligned elsewhere.
 
     Raises
     ------
@@ -318,7 +318,7 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
 
 
 def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
-    """Path of the embeddings of a model, and what identifies it."""
+    """Path of the embeddings of a model, and its identity."""
     nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
     found = {}
     for node in nodes:
@@ -330,14 +330,14 @@ def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
 def describe_photographs(
     store: str | os.PathLike[str], *, faces: Iterable[str] | None = None
 ) -> str:
-    """Say how many photographs of a run show several faces, failed, or were not decoded plainly.
+    """Report the number of photographs that show several faces, failed, or were decoded specially.
 
     Parameters
     ----------
     store
         The run's Zarr group.
     faces
-        Names of the faces to tell of; all by default.
+        Names of the faces to report on; all by default.
 
     Returns
     -------
@@ -376,7 +376,7 @@ def _about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
 
 
 def describe_run(path: str | os.PathLike[str]) -> str:
-    """Say in a few lines what a run holds: faces by status, models, embeddings, results.
+    """Describe the content of a run in a few lines: faces by status, models, embeddings, results.
 
     Raises
     ------
@@ -407,7 +407,7 @@ def _description(url: str) -> str:
 
 
 def _failure_lines(url: str, root: zarr.Group) -> list[str]:
-    """The first faces that could not be used, and why; and what else is to be said of faces."""
+    """The first faces that could not be used, with reasons, and other notes on faces."""
     faces = _open_face_node(url, root, "faces")
     status = faces["status"].to_series()
     failed = status[~status.isin([FLAGS[DONE], FLAGS[PENDING]])]
@@ -465,12 +465,12 @@ def _open_group(url: str) -> zarr.Group:
 
 
 def check_not_forgetting(url: str, root: zarr.Group) -> None:
-    """Refuse a run from which a person is half removed.
+    """Refuse a run in which the removal of a person is unfinished.
 
     Raises
     ------
     StoreError
-        Saying how to finish.
+        With instructions for finishing it.
     """
     if "forgetting" in root.attrs:
         raise StoreError(
@@ -481,7 +481,7 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
 
 
 def _walk(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
-    """All groups that count, by their paths."""
+    """All groups that count, with their paths."""
     found = []
     for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
         path = f"{above}/{name}".strip("/")
@@ -511,9 +511,9 @@ def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.D
 
 
 def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
-    """Open a node with a face axis, whole even while another process makes it grow.
+    """Open a node with a face axis, consistently even while another process extends it.
 
-    Faces that were forgotten are left out, unless `all_rows` are asked for.
+    Forgotten faces are left out unless `all_rows` is true.
     """
     node = root.get(path) if journal.counts(root, path) else None
     if not isinstance(node, zarr.Group):
@@ -550,7 +550,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
 
 
 def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
-    """Open something again where it changed while it was opened.
+    """Open an object, again if it changed while it was being opened.
 
     Raises
     ------
@@ -567,7 +567,7 @@ def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
             raise StoreError(
                 f"run {url!r} cannot be read: {error.strerror} ({error.filename})"
             ) from error
-        except Exception as error:  # arrays that came, went, or became longer between two looks
+        except Exception as error:  # arrays that were added, removed or extended between two reads
             if attempt >= _LOOKS and time.monotonic() > until:
                 raise StoreError(
                     f"run {url!r} cannot be read ({type(error).__name__}: {error}); `freqlab info "
@@ -578,10 +578,10 @@ def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
 
 
 def _plain(dataset: xr.Dataset) -> xr.Dataset:
-    """A dataset that can be written again, whatever to: netCDF, or either format of Zarr.
+    """A dataset that can be written to netCDF and to both formats of Zarr.
 
-    Text becomes Python strings, for NumPy's variable-length type cannot be written to netCDF; how
-    Zarr packed the arrays, which suits this format of Zarr alone, is left behind.
+    Text becomes Python strings, because NumPy's variable-length type cannot be written to netCDF.
+    Zarr's encoding of the arrays, which fits this format of Zarr only, is dropped.
     """
     dataset = dataset.drop_encoding()
     dataset.attrs = plain_attrs(dataset.attrs)

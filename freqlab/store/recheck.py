@@ -1,4 +1,4 @@
-"""Compute again, from the embeddings of a run, what was stored of them: thresholds, influence."""
+"""Compute stored thresholds and influence again from the embeddings of a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TOLERANCE = 2e-3  # of a cosine: beyond any rounding, other devices and batches
 
 
 class Rechecked(NamedTuple):
-    """What came of it.
+    """Result of :func:`recheck`.
 
     Parameters
     ----------
@@ -45,8 +45,8 @@ class Rechecked(NamedTuple):
 def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
     """Compute thresholds and a sample of influence again, for results that are finished.
 
-    Thresholds take all faces that a result was made of: they are known if they are all of the
-    run's, or its first, none was removed since, and there are at most 5,000.
+    Thresholds need all faces that a result was made of. These are known if they are all faces of
+    the run or its first ones, none was removed since, and there are at most 5,000.
     """
     if "influence" not in root or "embeddings" not in root:
         return Rechecked(0, 0, [])

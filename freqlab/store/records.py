@@ -1,8 +1,8 @@
 """The record of a store: a digest of every chunk, a copy of every description.
 
-Under ``/digests`` lie an index, a record for each group (``of-...``), and the logs of writers that
-are at work or were killed (``log-...``); each is a Zarr group that holds JSON in its attributes,
-with a digest of its own. :mod:`freqlab.store.digests` says how they come about.
+``/digests`` holds an index, a record for each group (``of-...``), and the logs of writers that are
+at work or were killed (``log-...``). Each is a Zarr group with JSON in its attributes, and with a
+separate digest. :mod:`freqlab.store.digests` describes how they are written.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ Entry = str | dict[str, Any] | None
 
 
 class Record(NamedTuple):
-    """What a store says of itself.
+    """The record of a store's content.
 
     Parameters
     ----------
     accepted
-        By key, what it may hold; more than one where a writer is at work or was killed.
+        Accepted contents by key; several if a writer is at work or was killed.
     whole
-        Whether every key of the store is recorded; those of older stores are in part.
+        Whether every key of the store is recorded; records of older stores are partial.
     there
         Whether there is a record at all.
     lost
-        Groups whose record is gone or damaged.
+        Groups whose record is missing or damaged.
     faults
         Other records that are damaged.
     logs
         Names of the logs that are not folded yet.
     store_ids
-        By log, the store that its writer wrote to.
+        Id of the store that the writer of each log wrote to.
     """
 
     accepted: dict[str, list[Entry]]
@@ -93,7 +93,7 @@ def is_description(key: str) -> bool:
 
 
 def entry_of(key: str, content: bytes | None) -> Entry:
-    """What a key holds, as the record puts it; text for a description that cannot be read."""
+    """Entry of a record for a content; text for a description that cannot be read."""
     if content is None:
         return None
     if is_description(key):
@@ -107,10 +107,10 @@ def entry_of(key: str, content: bytes | None) -> Entry:
 
 
 def holds(entry: Entry, accepted: Sequence[Entry]) -> bool:
-    """Whether what a key holds is accepted.
+    """Whether the content of a key is accepted.
 
-    The attribute ``whole`` of ``/faces`` does not count: it serves stores without a record; nor do
-    consolidated metadata, which freqlab does not read.
+    Two things are ignored: the attribute ``whole`` of ``/faces``, which serves stores without a
+    record, and consolidated metadata, which freqlab does not read.
     """
     if entry in accepted:
         return True
@@ -128,15 +128,15 @@ def _essence(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def parent_of(key: str) -> str:
-    """Path of the group in whose record a key stands."""
+    """Path of the group whose record has a key."""
     node = re.sub(r"(^|/)(zarr\.json|c(/\d+)*)$", "", key)
     return node.rpartition("/")[0]
 
 
 def is_placed(key: str, entry: Entry = None) -> bool:
-    """Whether a key lies where a run of this layout has arrays and groups.
+    """Whether a key is at a place where a run of this layout has arrays and groups.
 
-    For stores without a record, in which a foreign store can be told by its place only.
+    For stores without a record, in which a foreign store is recognised by its place only.
     """
     node = re.sub(r"(^|/)(zarr\.json|c(/\d+)*)$", "", key)
     if node == key:
@@ -148,7 +148,7 @@ def is_placed(key: str, entry: Entry = None) -> bool:
 
 
 async def get(store: Store, key: str) -> bytes | None:
-    """The bytes of a key; None if it is not there."""
+    """Return the bytes of a key; None if it does not exist."""
     try:
         found = await store.get(key, default_buffer_prototype())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
@@ -157,7 +157,7 @@ async def get(store: Store, key: str) -> bytes | None:
 
 
 async def get_many(store: Store, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
-    """The bytes of keys, some read together."""
+    """Yield keys with their bytes, several read together."""
     waiting = list(keys)
     for start in range(0, len(waiting), _AT_ONCE):
         some = waiting[start : start + _AT_ONCE]
@@ -174,12 +174,12 @@ async def put(store: Store, key: str, document: dict[str, Any]) -> None:
 
 
 def as_group(attributes: dict[str, Any]) -> dict[str, Any]:
-    """The description of a group with these attributes."""
+    """Return the description of a group with these attributes."""
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def sum_of(entries: dict[str, Any]) -> str:
-    """A digest of what a record says."""
+    """Digest of the entries of a record."""
     return digest(json.dumps(entries, sort_keys=True).encode())
 
 
@@ -197,7 +197,7 @@ async def load_record(store: Store) -> Record:
     async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in nodes]):
         name = key.split("/")[1]
         if content is None and name not in listed:
-            continue  # a log that was folded just now, or a record that is not begun yet
+            continue  # a log that was just folded, or a record that is not begun yet
         found = entries_of(content, name)
         if found is None:
             if name in listed:
@@ -223,7 +223,7 @@ async def load_record(store: Store) -> Record:
 
 
 async def load_index(store: Store) -> dict[str, Any] | None:
-    """What the group of the record says; None if it is not there or damaged."""
+    """Read the index of the record; None if it is missing or damaged."""
     found = _attributes_of(await get(store, f"{NODE}/zarr.json"))
     if found is None or set(found) != {"whole", "nodes", "sum"}:
         return None
@@ -232,13 +232,13 @@ async def load_index(store: Store) -> dict[str, Any] | None:
 
 
 async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
-    """Write what the group of the record says."""
+    """Write the index of the record."""
     about: dict[str, Any] = {"whole": int(whole), "nodes": sorted(nodes)}
     await put(store, f"{NODE}/zarr.json", as_group({**about, "sum": sum_of(about)}))
 
 
 def entries_of(content: bytes | None, name: str) -> dict[str, Any] | None:
-    """What a record or a log says; None if it is not there, damaged, or another's."""
+    """Entries of a record or a log; None if it is missing, damaged, or has another name."""
     found = _attributes_of(content)
     if found is None or not isinstance(found.get("entries"), dict):
         return None
@@ -264,7 +264,7 @@ def _name_of(node: str) -> str:
 
 
 def store_id_of(content: bytes | None) -> str | None:
-    """What tells a store from others, by its description; None in older ones."""
+    """Id that distinguishes a store from others, from its description; None in older stores."""
     try:
         found = json.loads(content or b"{}").get("attributes", {}).get("store_id")
     except (ValueError, AttributeError):
@@ -275,7 +275,7 @@ def store_id_of(content: bytes | None) -> str | None:
 async def fold(
     store: Store, noted: dict[str, list[Entry]], sure: dict[str, Entry], pending: set[str]
 ) -> bool:
-    """Fold what logs say into the records of groups; whether all could be."""
+    """Fold the entries of logs into the records of groups; return whether all could be folded."""
     index = await load_index(store)
     if index is None:
         return False  # what stood in the record is not known: for repair
@@ -315,7 +315,7 @@ async def _folded(
     sure: dict[str, Entry],
     pending: set[str],
 ) -> dict[str, list[Entry]]:
-    """The record of one group with what logs say of it."""
+    """The record of one group, updated with the entries of logs."""
     start = len(node) + 1 if node else 0
     for key in keys:
         if key in sure:
@@ -330,7 +330,7 @@ async def _folded(
 
 
 async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str]) -> None:
-    """Record anew what is in groups of a store, or in all; the caller has looked at it.
+    """Record the content of groups of a store, or of all, again; the caller has checked it.
 
     Keys that no run wrote are left out.
     """

@@ -1,4 +1,4 @@
-"""Where a person may still be named beside the run: copies of descriptions, what is set aside.
+"""Search for a person outside the arrays of a run: copies of descriptions, files set aside.
 
 The record of a store (:mod:`freqlab.store.records`) holds a copy of each description. Repairing
 moves what it cannot use, and files that no run wrote, into a folder beside the store.
@@ -114,9 +114,9 @@ def set_aside_texts(
 
 
 def accept_edits(url: str, places: Iterable[str]) -> None:
-    """Take what now stands where a person was named, as :func:`freqlab.store.forget` told.
+    """Accept the present content of places reported by :func:`freqlab.store.forget`.
 
-    Without this, verifying would tell of the edits that removed the names as damages.
+    Without this, a check would report the edits that removed the names as damages.
 
     Parameters
     ----------
@@ -124,7 +124,7 @@ def accept_edits(url: str, places: Iterable[str]) -> None:
         The store, of which the caller holds the lock.
     places
         Paths of arrays, of attributes (``node@attribute``), of names (``node (its name)``), and
-        of copies of descriptions, as they were told.
+        of copies of descriptions, as they were reported.
     """
     below, exact = [], []
     for place in places:

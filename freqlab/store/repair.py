@@ -1,9 +1,8 @@
-"""Repair a store: put back what is known, have a run compute what can be computed, lose nothing.
+"""Repair a store: restore known content, let a run compute the rest again, lose nothing.
 
-Everything is planned first, and the plan is what is told, what ``--dry-run`` shows and what is
-carried out. Deleted is only what the run computes again from its photographs: damaged chunks of
-faces, crops and embeddings. Everything else that is in the way is moved to a folder beside the
-store.
+Everything is planned first; the same plan is reported, shown by ``--dry-run`` and carried out. Only
+data that the run computes again from its photographs are deleted: damaged chunks of faces, crops
+and embeddings. Everything else that is in the way is moved to a folder beside the store.
 """
 
 from __future__ import annotations
@@ -56,18 +55,18 @@ PUT_BACK, READ_AGAIN, COMPUTE, SET_ASIDE, DROP, UNFINISHED, RENEW, LEFT = (
 
 
 class Step(NamedTuple):
-    """What is to be done about one damage.
+    """Repair of one damage.
 
     Parameters
     ----------
     damage
         The damage.
     remedy
-        In a word or two, as in the table of :func:`repair_plan`.
+        The remedy in one or two words, as in the table of :func:`repair_plan`.
     how
-        In a sentence.
+        The remedy in a sentence.
     key
-        The key of the store that it is about.
+        The key of the store that is concerned.
     """
 
     damage: Damage
@@ -80,7 +79,7 @@ class Step(NamedTuple):
 
 
 def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
-    """Say what ``repair=True`` would do to a store; nothing is written.
+    """Report what ``repair=True`` would do to a store; nothing is written.
 
     Parameters
     ----------
@@ -92,13 +91,13 @@ def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        As :func:`freqlab.store.check`, with the columns ``remedy`` and ``how``; empty if all is
-        well.
+        As :func:`freqlab.store.check`, with the columns ``remedy`` and ``how``; empty if there is
+        no damage.
 
     Raises
     ------
     StoreError
-        If there is no run, or something is damaged that cannot be repaired.
+        If there is no run, or a damage cannot be repaired.
     """
     url = place_of(store)
     steps = plan_repair(url, survey(url), faces)
@@ -107,12 +106,12 @@ def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
 
 
 def plan_repair(url: str, found: Survey, faces: Faces) -> list[Step]:
-    """What is to be done about all that was found.
+    """Plan the repair of all damages found.
 
     Raises
     ------
     StoreError
-        If something cannot be repaired, or the call lacks faces that it takes.
+        If a damage cannot be repaired, or the call lacks faces that are needed.
     """
     steps = [Step(damage, *_remedy(url, found, damage, key), key) for damage, key in found.damages]
     for step in steps:
@@ -124,8 +123,8 @@ def plan_repair(url: str, found: Survey, faces: Faces) -> list[Step]:
 def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
     """Carry out the plan; the caller holds the lock.
 
-    Names of faces that are lost come back by the digests of the images in `faces`; what else is
-    known of a face comes back when the face is given.
+    Lost names of faces are restored by the digests of the images in `faces`; other data of a face
+    are restored if the face is given.
 
     Parameters
     ----------
@@ -139,9 +138,9 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
     Raises
     ------
     StoreError
-        If something is damaged that cannot be repaired; nothing was changed then.
+        If a damage cannot be repaired; nothing was changed then.
     StoreConflictError
-        If what the call gives is not what the run held.
+        If the faces of the call differ from those that the run held.
     """
     if not is_remote(url) and not Path(url).exists():
         return []
@@ -160,7 +159,7 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
     if any(step.remedy == PUT_BACK for step in steps):
         _put_back(url, found, steps)
         _finish_what_was_begun(url)
-        found = survey(url)  # now also what could not be read before
+        found = survey(url)  # again, for parts that could not be read before
         steps = plan_repair(url, found, faces)
         done += [step.damage for step in steps if step.damage not in done]
     if steps:
@@ -169,7 +168,7 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
 
 
 def _finish_what_was_begun(url: str) -> None:
-    """As whoever writes to a store does first; later, if its own description is damaged."""
+    """Complete unfinished changes, as any writer does; later if the root description is damaged."""
     with contextlib.suppress(StoreError):
         root = open_root(url, "r+")
         if root.attrs.get("format") == "freqlab-run":
@@ -177,7 +176,7 @@ def _finish_what_was_begun(url: str) -> None:
 
 
 def remove_partial_files(url: str) -> int:
-    """Remove what killed writers left half written; the caller holds the lock."""
+    """Remove incomplete files of writers that were killed; the caller holds the lock."""
     files = [] if is_remote(url) else sorted(Path(url).rglob("*.partial"))
     for file in files:
         file.unlink(missing_ok=True)
@@ -185,7 +184,7 @@ def remove_partial_files(url: str) -> int:
 
 
 def _remedy(url: str, found: Survey, damage: Damage, key: str) -> tuple[str, str]:
-    """What is to be done about a damage, in a word and in a sentence."""
+    """Remedy of a damage, in a word and in a sentence."""
     kind = damage.node.split("/")[0]
     recorded = [e for e in found.record.accepted.get(key, []) if isinstance(e, dict)]
     if kind == NODE or key == NODE:
@@ -226,7 +225,7 @@ _COMPUTED = ("faces", "crops", "embeddings", "influence")
 
 
 def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
-    """What is to be done where parts that are whole contradict each other."""
+    """Remedy if intact parts contradict each other."""
     if "half removed" in damage.what or "was removed" in damage.what:
         if "half removed" in damage.what:
             return LEFT, "the run finishes it, as whatever writes to it does"
@@ -243,7 +242,7 @@ def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
 
 
 def _node_to_remove(path: str) -> str:
-    """The node that goes as a whole if what describes it is damaged."""
+    """The node that is removed as a whole if its description is damaged."""
     parts = path.split("/")
     n_kept = {
         "embeddings": 3,
@@ -254,7 +253,7 @@ def _node_to_remove(path: str) -> str:
 
 
 def _check_given(url: str, damage: Damage, faces: Faces) -> None:
-    """What is lost of faces can be had from nowhere but the call."""
+    """Check that the call gives lost data of faces, which are not available elsewhere."""
     if damage.array == "face":
         return
     try:
@@ -278,7 +277,7 @@ def _span(array: zarr.Array[Any], damage: Damage) -> tuple[int, int]:
 
 
 def _put_back(url: str, found: Survey, steps: list[Step]) -> None:
-    """Write what the record has copies of, and chunks that lie elsewhere, to their places."""
+    """Restore descriptions from the record, and misplaced chunks, to their places."""
     store = plain_store(url, read_only=False)
     contents: dict[str, bytes] = {}
     for step in steps:
@@ -296,7 +295,7 @@ def _put_back(url: str, found: Survey, steps: list[Step]) -> None:
 
 
 class _Repair:
-    """The work of one repair."""
+    """State and steps of one repair."""
 
     def __init__(self, url: str, found: Survey, faces: Faces) -> None:
         self.url, self.found, self.faces = url, found, faces
@@ -304,13 +303,13 @@ class _Repair:
         self.store = cast(RecordingStore, self.root.store)
 
     def carry_out(self, steps: list[Step]) -> None:
-        """All steps: first those that may find that the call does not fit."""
+        """Carry out all steps, first those that may find that the call does not fit."""
         order = {READ_AGAIN: -1}
         faces_first = sorted(
             steps,
             key=lambda step: (
-                step.damage.array == "reference_embedding",  # which is held against the others
-                step.damage.array != "status",  # in which others mark what is to be done again
+                step.damage.array == "reference_embedding",  # compared with the others
+                step.damage.array != "status",  # marked by other steps
                 order.get(step.remedy, 0),
             ),
         )
@@ -349,12 +348,12 @@ class _Repair:
         return cast(zarr.Group, self.root[path])
 
     def _restored(self, damage: Damage) -> Any:
-        """A damaged chunk of the faces, if the call gives what was in it; None if it does not.
+        """Content of a damaged chunk of the faces from the call; None if it lacks it.
 
         Raises
         ------
         StoreConflictError
-            If what the call gives is not what was there, and nothing else could tell.
+            If the call's content differs from the lost one, and nothing else can show what it was.
         """
         if damage.array == "face":
             return None
@@ -392,10 +391,10 @@ class _Repair:
         )
 
     def _forget_block(self, damage: Damage) -> None:
-        """Have the faces of a block read anew, for something that is known of them is lost."""
+        """Mark the faces of a block to be read again, because data of them are lost."""
         group = self._group("faces")
         if damage.array == "sha256" and not self._keeps_crops():
-            # no crop tells whether the photographs are still the same
+            # no crop shows whether the photographs are still the same
             self._undo_results()
             for path in self._embedding_nodes():
                 self._group(path).attrs.pop("thresholds", None)
@@ -403,7 +402,7 @@ class _Repair:
         for crops in groups_of(self._group("crops")).values() if "crops" in self.root else ():
             if "status" in crops:
                 self._mark_pending(crops, damage)
-        if damage.array == "face":  # in one write: without names nobody finds the others again
+        if damage.array == "face":  # in one write: without names the others cannot be found
             names = names_by_image(group, _span(opened(group, "face"), damage), self.faces)
             self._mark_pending(group, damage)
             journal.remove(self.root, f"faces/{twin_name('face')}")
@@ -414,7 +413,7 @@ class _Repair:
         self._write_chunk(damage, opened(group, damage.array).fill_value)
 
     def _undo_results(self) -> None:
-        """Let results count as not finished: their pairs or their thresholds are of those faces."""
+        """Mark results as unfinished, because their pairs or thresholds depend on those faces."""
         influence = groups_of(self._group("influence")) if "influence" in self.root else {}
         for result in influence.values():
             result.attrs["complete"] = 0
@@ -425,15 +424,15 @@ class _Repair:
                 yield from (one.path for one in groups_of(model).values() if "status" in one)
 
     def _compute_again(self, damage: Damage) -> None:
-        """Have the faces of a damaged chunk done again; what else stands of them is overwritten.
+        """Mark the faces of a damaged chunk to be done again; their other data are overwritten.
 
-        They are marked first: a chunk that is gone is a loss for as long as they count as done.
+        They are marked first: a missing chunk is a damage as long as its faces count as done.
         """
         group = self._group(damage.node)
         if damage.array == "reference_embedding" and not self._can_be_held(group):
             self._move_node(damage.node)
         elif damage.node == "faces":
-            journal.remove(self.root, f"faces/{damage.array}")  # whoever opens it makes it again
+            journal.remove(self.root, f"faces/{damage.array}")  # it is made again when it is opened
         elif damage.chunk is not None and damage.array == "status":
             self._write_chunk(damage, PENDING)
         elif damage.chunk is not None:
@@ -446,7 +445,7 @@ class _Repair:
             status[start:] = PENDING
 
     def _can_be_held(self, model: zarr.Group) -> bool:
-        """Whether some face has a crop and an embedding, to tell whether a model is the same."""
+        """Whether some face has a crop and an embedding, for checking that a model is the same."""
         try:
             template = json.loads(str(model.attrs["identity"]))["template"]
             crops = self._group(f"crops/{template}")
@@ -465,7 +464,7 @@ class _Repair:
         remove_key(self.store, f"{array.path}/{array.metadata.encode_chunk_key(damage.chunk)}")
 
     def _write_chunk(self, damage: Damage, values: npt.NDArray[Any] | int) -> None:
-        """Write a damaged chunk in one step; what is in it is not read."""
+        """Write a damaged chunk in one step without reading it."""
         path = f"{damage.node}/{damage.array}"
         array = opened(self._group(damage.node), damage.array)
         assert damage.chunk is not None
@@ -500,7 +499,7 @@ class _Repair:
         return sync(keys())
 
     def _move_node(self, path: str) -> None:
-        """Move a node; nothing of it is removed before all of it is there."""
+        """Move a node; it is removed only after all of it was copied."""
         other = plain_store(aside(self.url), read_only=False)
         sync(copy_keys(self.store._store, other, self._below(path)))
         journal.remove(self.root, path)

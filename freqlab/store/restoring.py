@@ -1,4 +1,4 @@
-"""Make a lost part of the faces of a run again from the faces of a call."""
+"""Restore lost data of the faces of a run from the faces of a call."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["column_of_call", "names_by_image", "recorded_chunk"]
 def column_of_call(
     faces: Faces, group: zarr.Group, name: str, names: npt.NDArray[Any], rows: slice
 ) -> npt.NDArray[Any] | None:
-    """What a call gives for a column of some of a run's faces; None if it does not know it.
+    """Values from a call for a column of some of a run's faces; None if the call lacks them.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def recorded_chunk(
 def names_by_image(
     group: zarr.Group, span: tuple[int, int], faces: Faces
 ) -> npt.NDArray[np.object_]:
-    """Names for rows that lost theirs: of the faces with the same images."""
+    """Names for rows that lost theirs, from the faces with the same images."""
     names = opened(group, "face")
     start, stop = span
     try:

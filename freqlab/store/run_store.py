@@ -1,4 +1,4 @@
-"""One run is one Zarr group: its layout, how it grows, and how it is never half written.
+"""One run is one Zarr group: its layout, its growth, and its atomic writes.
 
 Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
 
@@ -9,11 +9,11 @@ Layout (``face`` is the same axis everywhere; a face keeps its row for good)::
     /embeddings/<model>/<bands>   embedding (face, band, feature), removed_rms (face, band)
     /influence/<name>             a result, written by freqlab.run.influence
 
-Nodes with a face axis are written in blocks of faces, one chunk each. A chunk reaches its place
-by a rename, so it is there whole or not at all, and the ``status`` of its faces is written last:
-a run that was killed goes on with the faces whose status does not say done. Faces are added in
-one step, when the number of faces in the attributes of ``/faces`` changes. Nodes are made and
-removed as :mod:`freqlab.store.journal` says.
+Nodes with a face axis are written in blocks of faces, one chunk each. A chunk is put in its place
+by a rename, so it exists whole or not at all, and the ``status`` of its faces is written last: a
+run that was killed continues with the faces whose status is not done. Faces are added in one
+step, when the number of faces in the attributes of ``/faces`` changes. Nodes are made and removed
+as described in :mod:`freqlab.store.journal`.
 """
 
 from __future__ import annotations
@@ -96,16 +96,16 @@ class RunStore:
     Parameters
     ----------
     url
-        Path, or anything fsspec reaches (``memory://name``). Created if it is not there.
+        Path, or any address of fsspec (``memory://name``). Created if it does not exist.
     block_size
         Faces per block when the store is created; an existing store keeps its own.
     lock
-        That this process may write; it is asked before each block.
+        Permission of this process to write; it is checked before each block.
 
     Raises
     ------
     StoreError
-        If something else than a run is there.
+        If the place holds something other than a run.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class RunStore:
         if "block_size" not in self.root.attrs:
             if "format" not in self.root.attrs and members_of(self.root):
                 raise StoreError(f"store {self.url!r} is a Zarr group, but not of a freqlab run")
-            self.root.update_attributes(attrs)  # an empty group, as others make it
+            self.root.update_attributes(attrs)  # an empty group made by another program
         if self.root.attrs["format_version"] != FORMAT_VERSION:
             raise StoreError(
                 f"store {self.url!r} has format version {self.root.attrs['format_version']}, "
@@ -158,22 +158,22 @@ class RunStore:
 
     @property
     def stored_faces(self) -> StoredFaces:
-        """The faces of the store, as the checks of new faces read them."""
+        """The faces of the store, for the checks of new faces."""
         return StoredFaces(self.url, self.faces)
 
     def read(self, node: zarr.Group, name: str) -> npt.NDArray[Any]:
-        """A whole array of a node; text as objects."""
+        """Read a whole array of a node, text as objects."""
         return read(opened(node, name))
 
     def read_rows(
         self, node: zarr.Group, name: str, rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[Any]:
-        """Rows of an array that lie near each other, such as those of a block."""
+        """Read rows of an array that are close together, such as those of a block."""
         first, last = (int(rows.min()), int(rows.max())) if len(rows) else (0, -1)
         return read(self._handle(node, name), slice(first, last + 1))[rows - first]
 
     def add_faces(self, faces: Faces) -> npt.NDArray[np.int64]:
-        """Add the faces that are not there yet, and check the others against what is.
+        """Add new faces, and check the others against the stored ones.
 
         Returns
         -------
@@ -183,15 +183,15 @@ class RunStore:
         Raises
         ------
         StoreConflictError
-            If a face of the same name has another subject, image, landmarks or metadata, or is
-            degraded otherwise.
+            If a stored face of the same name has another subject, image, landmarks, metadata or
+            degradation.
         """
         rows = pd.Index(self.read(self.faces, "face")).get_indexer(faces.names)
         known = np.flatnonzero(rows >= 0)
         settled = self._settled(known, rows[known])
         unsettled = np.setdiff1d(known, settled)
         columns = stored_columns(faces)
-        for name in columns:  # the user's own goes before the bytes of a text
+        for name in columns:  # a user's column has priority over the bytes of a text
             if name in self.faces and is_twin(opened(self.faces, name)):
                 journal.remove(self.root, f"faces/{name}")
                 self._handles.clear()
@@ -226,7 +226,7 @@ class RunStore:
             self._fit(self.faces, first + n_new)
             for name in arrays_of(self.faces):
                 array = opened(self.faces, name)
-                # also where nothing is given: a chunk must be there
+                # also if nothing is given: a chunk must exist
                 array[first:] = given.get(name, array.fill_value)
             for name, values in given.items():
                 twin = self._twin(opened(self.faces, name))
@@ -246,16 +246,16 @@ class RunStore:
         Parameters
         ----------
         path
-            Of the node, such as ``"crops/arcface"``.
+            Path of the node, such as ``"crops/arcface"``.
         columns
-            Its arrays; a ``status`` is added.
+            Arrays of the node; a ``status`` is added.
         identity
-            What the node's content depends on, plain JSON values.
+            Everything that the node's content depends on, as JSON values.
 
         Raises
         ------
         StoreConflictError
-            If the node is there with another identity.
+            If the node exists with another identity.
         """
         arrays = {**columns, "status": FACE_COLUMNS["status"]}
         node = self.group(path, identity)
@@ -268,25 +268,25 @@ class RunStore:
         return node
 
     def make_group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group:
-        """Create a group of one thing; :func:`freqlab.store.journal.making` goes around."""
+        """Create a group with an identity, within :func:`freqlab.store.journal.making`."""
         return journal.make_group(self.root, path, make_attrs(identity=dict(identity)))
 
     def group(self, path: str, identity: Mapping[str, Any]) -> zarr.Group | None:
-        """Open a group that stands for one thing; None if there is none.
+        """Open a group with an identity; None if it does not exist.
 
         Raises
         ------
         StoreConflictError
-            If it stands for something else, saying what differs.
+            If its identity differs, with the differences.
         StoreError
-            If it does not say what it stands for.
+            If it has no identity.
         """
         group = self.root.get(path)
         if not isinstance(group, zarr.Group):
             return None
         if "identity" not in group.attrs:
             journal.check_empty(self.root, path)
-            journal.remove(self.root, path)  # begun by an earlier version, and killed at once
+            journal.remove(self.root, path)  # left by an earlier version that was killed
             return None
         stored = json.loads(str(group.attrs["identity"]))
         given = json.loads(json.dumps(identity))
@@ -309,12 +309,12 @@ class RunStore:
         values: Mapping[str, npt.NDArray[Any]],
         status: npt.NDArray[np.int8],
     ) -> None:
-        """Write rows of a node, their status last; each chunk in one piece.
+        """Write rows of a node, each chunk in one write, their status last.
 
         Raises
         ------
         StoreError
-            If values and rows differ in number, or the store is not there any more.
+            If values and rows differ in number, or the store no longer exists.
         """
         self.check_there()
         for name, array in values.items():
@@ -326,12 +326,12 @@ class RunStore:
                     self._write_block(self._handle(node, name), rows[block], array[block])
 
     def check_there(self) -> None:
-        """Refuse to write into a store that was removed, moved, or taken over.
+        """Refuse to write to a store that was removed, moved, or taken over.
 
         Raises
         ------
         StoreError
-            If it was.
+            If it was removed, moved, or taken over.
         """
         self._lock.check()
         if is_remote(self.url):
@@ -348,7 +348,7 @@ class RunStore:
             )
 
     def _identity(self) -> tuple[Any, ...]:
-        """What tells this store from any other that may be put in its place."""
+        """What distinguishes this store from another that may replace it."""
         if is_remote(self.url):
             return ()
         about = Path(self.url).stat()
@@ -359,12 +359,12 @@ class RunStore:
         return about.st_dev, about.st_ino, content.get("attributes", {}).get("store_id")
 
     def check_reachable(self) -> None:
-        """See whether a fault of a run comes of its store, which may be gone or out of reach.
+        """Check whether the store is the cause of an error of a run, being missing or unreachable.
 
         Raises
         ------
         StoreError
-            If it is.
+            If it is missing or unreachable.
         """
         self.check_there()
         if not is_remote(self.url):
@@ -378,7 +378,7 @@ class RunStore:
             ) from error
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
-        """Indices into `rows` that lie in one block of faces, block by block."""
+        """Yield the indices into `rows` that belong to one block of faces, block by block."""
         order = np.argsort(rows, kind="stable")
         cuts = np.flatnonzero(np.diff(rows[order] // self.block_size)) + 1
         yield from (block for block in np.split(order, cuts) if len(block))
@@ -391,9 +391,9 @@ class RunStore:
         *,
         retried: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
-        """Those of `rows` that a node still lacks, in order.
+        """The `rows` that a node still lacks, in order.
 
-        Faces that failed to give a crop are left out, except those that are `retried`.
+        Faces without a crop because of a failure are left out, except those in `retried`.
         """
         wanted = np.unique(rows)
         lost = np.isin(self.read(self.crops(template), "status")[wanted], FAILED)
@@ -401,7 +401,7 @@ class RunStore:
         return wanted[(self.read(node, "status")[wanted] == PENDING) & ~lost]
 
     def failed(self, rows: npt.NDArray[np.int64], node: zarr.Group) -> npt.NDArray[np.bool_]:
-        """Whether each of these faces failed, by the status that a node gives it."""
+        """Whether each of these faces failed according to its status in a node."""
         return np.isin(self.read_rows(node, "status", rows), FAILED)
 
     def crops(self, template: str) -> zarr.Group:
@@ -410,7 +410,7 @@ class RunStore:
         Raises
         ------
         StoreError
-            If there is none yet.
+            If it does not exist yet.
         """
         node = self.root.get(f"crops/{template}")
         if not isinstance(node, zarr.Group):
@@ -425,7 +425,7 @@ class RunStore:
         dims: Sequence[str],
         attrs: Mapping[str, Any],
     ) -> None:
-        """Write an array that is in memory, in one chunk or, where it is long, in some."""
+        """Write an array from memory, in one chunk or, if it is long, in several."""
         chunks = (min(len(values), _ROWS_PER_CHUNK), *values.shape[1:]) if values.ndim else ()
         array = _create(group, name, values.shape, chunks, values.dtype, dims, attrs)
         array[...] = values
@@ -441,11 +441,11 @@ class RunStore:
         dims: Sequence[str],
         attrs: Mapping[str, Any],
     ) -> zarr.Array[Any]:
-        """Create an array of float32, NaN until it is written."""
+        """Create a float32 array that is NaN until it is written."""
         return _create(group, name, shape, chunks, np.dtype("float32"), dims, attrs)
 
     def _require_arrays(self, node: zarr.Group, columns: Mapping[str, Column]) -> None:
-        """Add the arrays to a node that it lacks, and the bytes of its texts, all or none."""
+        """Add missing arrays to a node, and the bytes of its texts, all or none."""
         missing = {name: column for name, column in columns.items() if name not in node}
         for name in columns.keys() - missing.keys():
             self._say_flags(node, name, columns[name])
@@ -474,26 +474,26 @@ class RunStore:
                 compressors=compressors(column.packed),
                 config=ALL_CHUNKS,
             )
-            if array.shape[0] and begun:  # faces may be done: a chunk must be there
+            if array.shape[0] and begun:  # faces may be done: a chunk must exist
                 array[...] = array.fill_value
         if columns and node.path == "faces":
             whole = from_json(node.attrs.get("whole", []))
             node.attrs["whole"] = to_json(list(dict.fromkeys([*whole, *columns])))
 
     def _say_flags(self, node: zarr.Group, name: str, column: Column) -> None:
-        """Say what status codes mean that are younger than the array."""
+        """Add the meanings of status codes that are newer than the array."""
         if name == "status":
             array = opened(node, name)
             if array.attrs.get("flag_meanings") != column.attrs["flag_meanings"]:
                 array.update_attributes(dict(column.attrs))
 
     def _fit(self, node: zarr.Group, n_faces: int | None = None) -> None:
-        """Give all arrays of a node one row per face; what a stopped run left over goes.
+        """Give all arrays of a node one row per face; removes remains of an interrupted run.
 
         Raises
         ------
         StoreError
-            If an array is shorter than what counts as done.
+            If an array is shorter than the rows that count as done.
         """
         n_faces = self.n_faces if n_faces is None else n_faces
         self._handles.clear()
@@ -517,10 +517,10 @@ class RunStore:
     def _write_block(
         self, array: zarr.Array[Any], rows: npt.NDArray[np.int64], values: npt.NDArray[Any]
     ) -> None:
-        """Write rows of one block in one piece."""
+        """Write rows of one block in one write."""
         start = int(rows[0]) // self.block_size * self.block_size
         stop = min(start + self.block_size, array.shape[0])
-        if len(rows) == stop - start:  # each row is there once: nothing of the chunk stays
+        if len(rows) == stop - start:  # rows are unique: the whole chunk is replaced
             chunk = np.empty_like(values)
         else:
             chunk = read(array, slice(start, stop))
@@ -531,7 +531,7 @@ class RunStore:
         array[start:stop] = chunk
 
     def _twin(self, array: zarr.Array[Any]) -> zarr.Array[Any] | None:
-        """The bytes of an array of text, which are written with it; None for numbers."""
+        """The twin of an array of text, which is written with it; None for numbers."""
         if array.dtype.kind != "T":
             return None
         node, _, name = array.path.rpartition("/")
@@ -545,14 +545,14 @@ class RunStore:
         return twin if is_twin(twin) else None
 
     def _handle(self, node: zarr.Group, name: str) -> zarr.Array[Any]:
-        """An array of a node, looked up once; what is resized is looked up again."""
+        """An array of a node, looked up once; a resized array is looked up again."""
         key = (node.path, name)
         if key not in self._handles:
             self._handles[key] = opened(node, name)
         return self._handles[key]
 
     def _rewrite(self, name: str, rows: npt.NDArray[np.int64], values: npt.NDArray[Any]) -> None:
-        """Write a column of faces that nothing has been computed for, or that lacked it."""
+        """Write a column for faces without computed results, or without values in it."""
         differs = ~equal_values(self.read(self.faces, name)[rows], values)
         changed = np.flatnonzero(differs.reshape(len(rows), -1).any(axis=1)) if len(rows) else rows
         for block in self.blocks(rows[changed]):
@@ -562,7 +562,7 @@ class RunStore:
     def _settled(
         self, known: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Those faces from which something was computed, also if their file has gone since."""
+        """Faces from which something was computed, even if their file was removed since."""
         status = self.read(self.faces, "status")[rows]
         was_read = self.read(self.faces, "sha256")[rows] != ""
         gone = np.isin(status, (UNREADABLE, NO_FILE)) & np.asarray(was_read, dtype=bool)
@@ -570,7 +570,7 @@ class RunStore:
 
 
 def node_name(name: str) -> str:
-    """A name as part of a path in the store: no slash, nor what file systems refuse."""
+    """Convert a name to a part of a path in the store, without characters that are not allowed."""
     return re.sub(r'[/\\:*?"<>|]', "_", name)
 
 

@@ -1,7 +1,7 @@
-"""Studies kept in the store of a run: trees of datasets, under a hash of what they are made of.
+"""Studies kept in the store of a run: trees of datasets, under a hash of their inputs.
 
-A study lies under ``/studies/<subject>/<hash>``, a group for each node of its tree. It is made
-whole or not at all, and goes as a whole when a person is forgotten.
+A study is kept under ``/studies/<subject>/<hash>``, a group for each node of its tree. It is made
+whole or not at all, and removed as a whole when a person is forgotten.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def made_of(
     pairs: pd.DataFrame | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """What a study is made of, as JSON: its hash changes with any of it.
+    """Describe the inputs of a study as JSON; its hash changes with any of them.
 
     Parameters
     ----------
     store
-        The run's Zarr group; photographs that it has read already, and that did not change since,
-        are not read again.
+        The run's Zarr group; photographs that it has already read, and that have not changed
+        since, are not read again.
     faces
         The faces: names, columns, images, landmarks.
     models
@@ -76,7 +76,7 @@ def made_of(
     pairs
         A list of pairs, if one is given.
     options
-        All other arguments that decide what comes out, fit for JSON.
+        All other arguments that affect the result, as JSON values.
     """
     table = faces.table.drop(columns="path", errors="ignore")
     about: dict[str, Any] = {
@@ -109,25 +109,25 @@ def kept_study(
     Parameters
     ----------
     store
-        The run's Zarr group; created by `make` if it is not there.
+        The run's Zarr group; created by `make` if it does not exist.
     subject
-        What is studied, such as ``"bias"``.
+        Subject of the study, such as ``"bias"``.
     about
-        All that the study depends on, from :func:`made_of`.
+        Everything that the study depends on, from :func:`made_of`.
     make
         Computes its nodes. Attributes of the node ``"/"`` are those of the study.
 
     Returns
     -------
     xarray.DataTree
-        As it is stored, in memory. Its attributes hold ``store``, ``subject``, ``key`` (the
+        The stored study, in memory. Its attributes hold ``store``, ``subject``, ``key`` (the
         hash), ``about`` (JSON), ``created_at``, ``seconds`` and ``freqlab_version``, and
-        ``was_kept``: 1 where nothing had to be made.
+        ``was_kept``: 1 if the study was in the store already.
 
     Raises
     ------
     ParameterError
-        If a node holds what cannot be stored.
+        If a node holds values that cannot be stored.
     StoreError
         If the store cannot be written, or is damaged.
     """
@@ -171,21 +171,21 @@ def open_study(store: str | os.PathLike[str], subject: str, key: str | None = No
     store
         The run's Zarr group.
     subject
-        What is studied, such as ``"bias"``.
+        Subject of the study, such as ``"bias"``.
     key
         The hash of the study; the newest by default.
 
     Returns
     -------
     xarray.DataTree
-        As the ``study`` of the subject returns it.
+        As returned by the ``study`` function of the subject.
 
     Raises
     ------
     StoreError
         If there is no run, or it has no such study.
     UnknownNameError
-        If it has none of this hash.
+        If it has no study of this hash.
     """
     url = place_of(store)
     root = open_root(url)
@@ -197,9 +197,9 @@ def open_study(store: str | os.PathLike[str], subject: str, key: str | None = No
 
 
 def as_dataset(table: pd.DataFrame) -> xr.Dataset:
-    """A table as a dataset along ``row``, a variable for each column and level of the index.
+    """Convert a table to a dataset along ``row``, a variable for each column and index level.
 
-    :func:`as_frame` makes the table of it again.
+    :func:`as_frame` converts it back.
     """
     levels = [table.index.get_level_values(i) for i in range(table.index.nlevels)]
     labelled: list[tuple[Any, Any]] = [
@@ -225,12 +225,12 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
 
 
 def as_frame(node: xr.Dataset | xr.DataTree | xr.DataArray) -> pd.DataFrame:
-    """The table that a node of a study holds.
+    """Return the table that a node of a study holds.
 
     Raises
     ------
     ParameterError
-        If it holds none.
+        If it does not hold a table.
     """
     if _TABLE not in node.attrs:
         raise ParameterError("this node of the study is a dataset, not a table")
@@ -277,7 +277,7 @@ def _names(root: zarr.Group, subject: str) -> list[str]:
 
 
 def _plain(node: xr.Dataset | pd.DataFrame) -> xr.Dataset:
-    """A node as it is stored: tables as datasets, levels of an index as columns, no lazy arrays."""
+    """A node for storing: tables as datasets, levels of an index as columns, no lazy arrays."""
     dataset = as_dataset(node) if isinstance(node, pd.DataFrame) else node
     several = [name for name, index in dataset.indexes.items() if isinstance(index, pd.MultiIndex)]
     dims = {str(dataset[name].dims[0]) for name in several}
@@ -312,7 +312,7 @@ def _plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def _array_name(name: str) -> str:
-    """The name of a variable as that of an array: letters, digits and underscores, else a hash."""
+    """Array name of a variable: letters, digits and underscores, otherwise a hash."""
     plain = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_")
     return plain if plain == name else f"{plain[:40]}_{_digest(name, size=3)}"
 
@@ -344,14 +344,14 @@ def _write_node(group: zarr.Group, dataset: xr.Dataset) -> None:
 
 
 def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """Whole arrays, but for large ones, which are cut along their first axis."""
+    """Chunk shape: the whole array, or for a large one, parts along its first axis."""
     rest = int(np.prod(shape[1:], dtype=np.int64)) if shape else 1
     first = max(1, _LARGEST_CHUNK // max(1, rest))
     return tuple(max(1, n if i else min(n, first)) for i, n in enumerate(shape))
 
 
 def _texts(name: str, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.object_], bool]:
-    """Values that are no numbers as text; as JSON where some are no text either."""
+    """Convert values that are not numbers to text; to JSON if some are not text either."""
     found = values.astype(object)
     flat = found.ravel().tolist()
     if all(isinstance(one, str) for one in flat):
@@ -380,7 +380,7 @@ def _opened(root: zarr.Group, url: str, path: str, *, was_kept: bool) -> xr.Data
 
 
 def _read_into(nodes: dict[str, xr.Dataset], group: zarr.Group, at: str) -> None:
-    """Read a group and all below it, by their paths in the tree."""
+    """Read a group and all groups below it, by their paths in the tree."""
     variables, coordinates = {}, str(group.attrs.get(_COORDINATES, "")).split()
     placed = []
     for stored, array in arrays_of(group).items():
@@ -405,7 +405,7 @@ def _read_into(nodes: dict[str, xr.Dataset], group: zarr.Group, at: str) -> None
 
 
 def _image_digests(store: str | os.PathLike[str], faces: Faces) -> list[str]:
-    """SHA-256 of the image of each face; of files that the run knows as they are, from there."""
+    """SHA-256 of the image of each face; from the run if the file has not changed since."""
     known: dict[str, tuple[str, tuple[int, int], str]] = {}
     root = open_root_if_there(store)
     columns = ("face", "path", "file_size", "file_mtime", "sha256")
@@ -425,12 +425,12 @@ def _image_digests(store: str | os.PathLike[str], faces: Faces) -> list[str]:
         try:
             found.append(hashlib.sha256(faces.content(i)).hexdigest())
         except OSError:
-            found.append(digest)  # gone since; what was computed from it stands
+            found.append(digest)  # removed since; what was computed from it stays valid
     return found
 
 
 def _of_table(table: pd.DataFrame) -> bytes:
-    """The content of a table, for a digest of it."""
+    """Content of a table as bytes, for its digest."""
     hashes = pd.util.hash_pandas_object(table.astype(str), index=True)
     return (
         json.dumps([str(column) for column in table.columns]).encode() + hashes.to_numpy().tobytes()
