@@ -65,7 +65,7 @@ def adversarial_crops(
     ModelError
         If the network has no gradient.
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     check_name("attack", attack, ATTACKS)
     check_number("strength", strength, at_least=1)

@@ -102,7 +102,7 @@ def features(
     Raises
     ------
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     if not attacks:
         raise ParameterError("attacks=[]: name at least one, such as ('PGD', 2)")

@@ -68,13 +68,13 @@ def deletion_curves(
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; its sides are done.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     fmr
         False match rate at which the threshold was set.
     n_random
         Random orders, the same for all pairs.
     seed
-        Of these.
+        Seed of the random orders.
     score
         ``"cosine"``; the ``"dot"`` product is for tests.
     batch_size, progress
@@ -186,7 +186,7 @@ def deletion_errors(
         From :func:`deletion_curves`, or of its form: the first order is that of the explanation,
         the others are baselines, of which those that begin with ``random`` count as one.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------

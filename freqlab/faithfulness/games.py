@@ -173,7 +173,7 @@ def shapley_values(
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     check_number("tolerance", tolerance, at_least=0)
     for name, number in (("most", most), ("at_least", at_least)):

@@ -73,16 +73,17 @@ def study(
     n_pairs, n_sample
         Pairs in deletion and insertion, None for all; and in all other tests.
     n_random
-        Random orders.
+        Number of random orders.
     most_permutations, tolerance, most_bands
         As for :func:`freqlab.faithfulness.band_views`.
     depths, contrasts
         As for :func:`freqlab.faithfulness.sanity_checks` and
         :func:`freqlab.faithfulness.planted_bands`.
     fmr
-        False match rate of the threshold; where it is not resolved, the next tenfold one that is.
+        False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
+        and so on.
     n_draws, seed
-        Bootstrap draws over people, and the seed of all that is drawn.
+        Bootstrap draws over people, and the seed of all random draws.
 
     Returns
     -------
@@ -94,7 +95,7 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """

@@ -38,7 +38,7 @@ def area_table(
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
-        Which part of it.
+        Part of the data to describe.
     measure
         ``"error"`` or ``"similarity"``.
 
@@ -70,7 +70,7 @@ def area_table(
 def describe_deletion(
     errors: xr.Dataset, *, model: str, side: str = "probe", measure: str = "error"
 ) -> str:
-    """Say what the order of influence beats, and what it does not.
+    """State what the order of influence beats, and what it does not.
 
     Parameters
     ----------
@@ -98,7 +98,7 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model
-        Which model.
+        Name of the model.
 
     Returns
     -------
@@ -131,14 +131,14 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
 
 
 def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -> str:
-    """Say whether influence ranks bands better than their amplitude, which knows no model.
+    """State whether influence ranks bands better than their amplitude, which knows no model.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
-        Which part of it.
+        Part of the data to describe.
     """
     data = _part(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
     texts, verdicts = [], []
@@ -168,7 +168,7 @@ def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:
     views
         From :func:`freqlab.faithfulness.band_views`.
     model
-        Which model.
+        Name of the model.
     """
     data = _part(views, model=model)
     rows = {}
@@ -214,7 +214,7 @@ def trust_card(
     figures
         From :func:`freqlab.faithfulness.explanation_figures`.
     model, side
-        Which part of it.
+        Part of the data to describe.
 
     Returns
     -------

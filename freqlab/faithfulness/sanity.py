@@ -143,13 +143,14 @@ def sanity_checks(
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     depths
         Shares of the layers that are randomised, from the last one on; 0 is the head alone.
     n_draws, level, seed
-        Of the bootstrap over subjects; the seed also of the weights and partners.
+        Bootstrap draws over subjects, coverage, seed; the seed also applies to the weights and
+        partners.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 

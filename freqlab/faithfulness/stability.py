@@ -103,11 +103,11 @@ def profile_stability(
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is changed and masked: ``"probe"`` or ``"reference"``.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 
@@ -177,7 +177,7 @@ def explanation_figures(
     result
         From :func:`freqlab.influence`.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------

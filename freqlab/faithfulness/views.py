@@ -63,7 +63,7 @@ def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
     n
         Most pairs.
     seed
-        Of the draw.
+        Seed of the random draw.
     """
     check_number("n", n, at_least=1, whole=True)
     rng = np.random.default_rng(seed)
@@ -100,7 +100,7 @@ def band_views(
         From :func:`freqlab.influence`, with the store that keeps its crops; all its pairs are
         looked at, so take a sample (:func:`freqlab.faithfulness.sample_pairs`).
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     fmr
@@ -110,7 +110,7 @@ def band_views(
     most_bands
         Bands in the largest set that is tried in search of the smallest.
     n_draws, level, seed
-        Of the bootstrap over subjects; the seed also of orders and noise.
+        Bootstrap draws over subjects, coverage, seed; the seed also applies to orders and noise.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 

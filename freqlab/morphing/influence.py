@@ -107,7 +107,7 @@ def vulnerability(
     ----------
     embeddings
         Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without one.
+        faces; NaN for a face without an embedding.
     faces
         The faces, morphs among them.
     pairs
@@ -131,7 +131,7 @@ def vulnerability(
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
     checked = check_embeddings(embeddings, faces)

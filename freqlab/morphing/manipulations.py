@@ -168,7 +168,7 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     changes
         From :func:`manipulation_by_kind`.
     model
-        Which model.
+        Name of the model.
     n_bands
         How many bands are named.
 
@@ -212,7 +212,7 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     changes
         From :func:`manipulation`.
     model
-        Which model.
+        Name of the model.
     by
         What they are ranked by: ``"directed"``, ``"absolute"`` or ``"energy"``.
 

@@ -54,7 +54,7 @@ def thresholds(
     ----------
     embeddings
         Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without one.
+        faces; NaN for a face without an embedding.
     faces
         All photographs of the set, not only those in the pairs: the more, the lower the rate that
         is resolved. Morphs, documents of attack and control pairs and degraded faces among them
@@ -119,14 +119,14 @@ def thresholds(
 
 
 def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
-    """Say where a model's threshold comes from.
+    """State where a model's threshold comes from.
 
     Parameters
     ----------
     thresholds
         From :func:`thresholds`.
     model
-        Which model.
+        Name of the model.
     """
     check_name("model", model, names_of(thresholds, "model"))
     data = thresholds.sel(model=model)
@@ -150,7 +150,7 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
     risk
         From :func:`freqlab.morphing.vulnerability`.
     model
-        Which model.
+        Name of the model.
     fmr
         False match rate of the threshold, where there are several.
 
@@ -187,7 +187,7 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
 
 
 def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
-    """Say which score of influence alone is best, and how it stands against the baselines.
+    """State which score of influence alone is best, and how it stands against the baselines.
 
     Parameters
     ----------
@@ -317,7 +317,7 @@ def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset
 
 
 def describe_documents(study: xr.DataTree) -> str:
-    """Say how many documents and live photographs there are, and where morphs come from."""
+    """State how many documents and live photographs there are, and where morphs come from."""
     kinds, attrs = as_frame(study["kinds"]), study.attrs
     whence = {
         "made here": "Morphs made here are named by the share of the second person (alpha), of its "
@@ -333,14 +333,14 @@ def describe_documents(study: xr.DataTree) -> str:
 
 
 def describe_morphing_pairs(study: xr.DataTree) -> str:
-    """Say how many pairs there are, and how many have a face that was not found."""
+    """State how many pairs there are, and how many have a face that was not found."""
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."
     return text + (f" {lost:,} pairs have a face that could not be found." if lost else "")
 
 
 def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
-    """Say what the labelled set holds, in Markdown."""
+    """State what the labelled set holds, in Markdown."""
     kinds = as_frame(study["labelled_kinds"])["pairs"]
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
     return (

@@ -141,7 +141,7 @@ def couples(
     n
         Most couples.
     seed
-        Of the draw.
+        Seed of the random draw.
 
     Returns
     -------

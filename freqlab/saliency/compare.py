@@ -93,7 +93,7 @@ def curves(
     result
         From :func:`freqlab.influence`, with the store that keeps its crops.
     model
-        One of its models, loaded.
+        One of the models of the result, loaded.
     explanations
         Maps by name, positive where something speaks for a match, all of the same pairs:
         ``(pair, band)``, ``(pair, ky, kx)`` or ``(pair, y, x)`` as the domain is.
@@ -108,9 +108,9 @@ def curves(
     steps
         Steps from nothing to all, at least two and at most as many as there are units.
     n_random
-        Random orders.
+        Number of random orders.
     seed
-        Of these.
+        Seed of the random orders.
     batch_size
         Images per forward pass.
     progress
@@ -349,7 +349,7 @@ def agreement(
     maps
         By name, each along ``pair`` and the same other axes: bands, or windows of a face.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------

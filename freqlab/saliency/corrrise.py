@@ -81,17 +81,18 @@ def corrrise_estimate(
     crop
         The image that is masked, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     n_masks
-        Most masks.
+        Largest number of masks.
     reliability
-        At which it ends sooner: share of the map's mean square that is not noise, 0 to 1.
+        Reliability at which masking stops early: the share of the map's mean square that is
+        not noise, 0 to 1.
     patch, n_patches
         Edge of a square in pixels, 30 of 112 by default, and their number.
     fill
         One of :data:`FILLS`.
     seed
-        Of the masks.
+        Seed of the masks.
     batch_size
         Images per forward pass.
 

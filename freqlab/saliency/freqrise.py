@@ -52,7 +52,7 @@ def frequency_masks(
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     height, width = size
     check_number("cell", cell, at_least=1)
@@ -102,15 +102,16 @@ def freqrise_estimate(
     crop
         The image that is masked, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     n_masks
-        Most masks.
+        Largest number of masks.
     reliability
-        At which it ends sooner: share of the map's mean square that is not noise, 0 to 1.
+        Reliability at which masking stops early: the share of the map's mean square that is
+        not noise, 0 to 1.
     cell, keep
         As for :func:`frequency_masks`.
     seed
-        Of the masks.
+        Seed of the masks.
     batch_size
         Images per forward pass.
 

@@ -64,7 +64,7 @@ def attribute(
     model
         The model; its network must have gradients.
     crop
-        The image in question, RGB ``(height, width, 3)``, 0..255.
+        The image to explain, RGB ``(height, width, 3)``, 0..255.
     partner
         Embedding of the other image ``(feature,)``.
     kind
@@ -85,7 +85,7 @@ def attribute(
     ModelError
         If the network has no gradient.
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     check_name("kind of gradient", kind, KINDS)
     check_number("steps", steps, at_least=1, whole=True)

@@ -76,7 +76,7 @@ def joint_influence(
     crop
         The image that is edited, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     labels, n_bands
         Label map ``(height, width // 2 + 1)`` and number of bands.
     grid

@@ -99,7 +99,8 @@ def study(
     folds, n_draws, seed
         Of people, of the bootstrap over people, and of all that is drawn.
     fmr
-        False match rate of the threshold; where it is not resolved, the next tenfold one that is.
+        False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
+        and so on.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """

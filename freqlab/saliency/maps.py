@@ -228,7 +228,7 @@ def corrrise_maps(
     result
         From :func:`freqlab.influence`, with the store that keeps its crops.
     model
-        One of its models, loaded.
+        One of the models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     pairs

@@ -59,7 +59,7 @@ def compare_explanations(
     costs
         Of each explanation: forward passes and seconds per pair.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
@@ -243,7 +243,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_study(study: xr.DataTree) -> str:
-    """Say which pairs are explained, and at which threshold, in Markdown."""
+    """State which pairs are explained, and at which threshold, in Markdown."""
     attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
     asked, rate = float(attrs["fmr"]), float(attrs["fmr_used"])
     few = f" FMR {asked:g} is not resolved by so few comparisons." if rate > asked else ""
@@ -256,7 +256,7 @@ def describe_study(study: xr.DataTree) -> str:
 
 
 def describe_reliability(study: xr.DataTree) -> str:
-    """Say how many maps by random masks are not as reliable as was asked for."""
+    """State how many maps by random masks are not as reliable as was asked for."""
     short = [
         f"{int((~study[f'maps/{node}']['converged'].to_numpy()).sum())} of "
         f"{len(study.attrs['explained'])} by {name}"

@@ -146,7 +146,7 @@ def estimate(
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     check_number("n_masks", most, at_least=3, whole=True)
     check_number("block", block, at_least=3, whole=True)
