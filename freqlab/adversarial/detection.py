@@ -265,7 +265,7 @@ def scores(
         fitted &= ~tried
         if not fitted.any() or not tried.any():
             continue
-        # a pair in two folds is not used: one of its people is in either fit
+        # a pair in two folds is not used: whichever fold tests it, the other person is in the fit
         truth = np.repeat([0, 1], fitted.sum())
         for k, kind in enumerate(kinds):
             for d, one in enumerate(values):
