@@ -1,4 +1,4 @@
-"""Stability of an explanation: what becomes of a profile when the image hardly changes."""
+"""Stability of an explanation: changes of a profile under small changes of the image."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def profile_stability(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Profiles of pairs whose masked image was changed a little, against those as they are.
+    """Compare profiles of pairs with a slightly changed masked image to the original profiles.
 
     Parameters
     ----------
@@ -170,7 +170,7 @@ def profile_stability(
 def explanation_figures(
     result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Complexity of explanations, and how far models agree; costs no forward pass.
+    """Compute complexity of explanations and agreement of models, without forward passes.
 
     Parameters
     ----------
@@ -184,8 +184,8 @@ def explanation_figures(
     xarray.Dataset
         ``complexity(model, pair, side)``, entropy of a pair's absolute influence over that of an
         even spread, 0 to 1, and its mean ``mean_complexity(comparison, model, side, estimate)``;
-        ``agreement(couple, side, kind, estimate)``, mean rank correlation of the profiles that
-        two models give for a pair, where there are several models.
+        ``agreement(couple, side, kind, estimate)``, mean rank correlation of two models' profiles
+        of a pair, if there are several models.
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)
