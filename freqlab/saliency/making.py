@@ -1,4 +1,4 @@
-"""The saliency study: band influence beside its neighbours on the same pairs; kept in the run."""
+"""The saliency study: band influence and related methods on the same pairs, stored in the run."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Maps of pairs by every method, how they agree, what they are worth and what they cost.
+    """Compare maps of pairs by every method: agreement, faithfulness and cost.
 
-    Computed, and kept in the run, or opened where they are kept.
+    The study is computed and stored in the run, or opened if it is stored.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def study(
     store, bands, run
         As for :func:`freqlab.influence`.
     side
-        The image that is masked and traced; attacked are always the probes.
+        The image that is masked and traced; attacks are always on the probes.
     n_pairs, n_explained, n_joint
         Pairs whose probes are attacked, None for all; of these, pairs explained by every method;
         of these, pairs with joint maps.
