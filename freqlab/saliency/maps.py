@@ -1,7 +1,7 @@
-"""Maps of the pairs of a result, as datasets: thin shells around the methods of this package.
+"""Maps of the pairs of a result, as datasets: thin wrappers of the methods of this package.
 
 Each takes a result of :func:`freqlab.influence` and masks or traces the same crops, against the
-same embeddings. What was computed once is kept in the store.
+same embeddings. Computed maps are cached in the store.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SIMILARITY = "cosine similarity"
 
 @dataclasses.dataclass
 class PairImages:
-    """What is masked and what it is compared with, for the pairs of a result.
+    """Masked images and their partners, for the pairs of a result.
 
     Parameters
     ----------
@@ -221,7 +221,7 @@ def corrrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Where in one face lies what makes a pair similar (CorrRISE).
+    """Map the regions of one face that make a pair similar (CorrRISE).
 
     Parameters
     ----------
@@ -244,8 +244,8 @@ def corrrise_maps(
         ``map(pair, y, x)``, correlation of mask and similarity: its positive part is the
         similarity map, its negative part the dissimilarity map; ``standard_error``, alike;
         ``reliability(pair, block)`` after each hundred masks, ``n_masks`` and ``converged``.
-        ``attrs["passes"]`` and ``"seconds"`` say what it cost, ``"forward_passes"`` what was not
-        in the store.
+        ``attrs["passes"]`` and ``"seconds"`` record the cost, ``"forward_passes"`` the passes
+        whose results were not in the store.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
@@ -275,7 +275,7 @@ def freqrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Which coefficients of one image make a pair similar (FreqRISE for images).
+    """Map the coefficients of one image that make a pair similar (FreqRISE for images).
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def gradient_maps(
     fmr: float | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Share out the similarity of pairs by gradients: an approximation, in both bases.
+    """Attribute the similarity of pairs by gradients: an approximation, in both bases.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ def joint_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Influence of each band within each window of one face: which band, and where.
+    """Compute the influence of each band within each window of one face.
 
     Parameters
     ----------
