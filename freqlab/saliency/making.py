@@ -217,7 +217,7 @@ def study(
 def _chosen(
     faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, folds: int, seed: int
 ) -> pd.DataFrame:
-    """The pairs given, or of each kind so many; or pairs that are drawn."""
+    """Return the given pairs or a sample of each kind; without a list, draw pairs."""
     if pairs is None:
         return make_pairs(faces, n_pairs=n_pairs, folds=folds, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
@@ -245,7 +245,7 @@ def _by_band(exact: xr.DataArray, maps: _Maps) -> dict[str, xr.DataArray]:
 def _orders(
     by_band: Mapping[str, xr.DataArray], maps: _Maps
 ) -> dict[Domain, dict[str, xr.DataArray]]:
-    """By what bands, coefficients and pixels are taken out."""
+    """Explanations by which bands, coefficients and pixels are removed."""
     return {
         "bands": dict(by_band),
         "frequency": {
@@ -260,7 +260,7 @@ def _orders(
 
 
 def _plain(maps: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Maps over bands without coordinates that are not of the pairs."""
+    """Drop coordinates of maps over bands that do not belong to the pairs."""
     return {
         name: one.drop_vars([coord for coord in one.coords if coord not in _OF_PAIR])
         for name, one in maps.items()
@@ -274,7 +274,7 @@ def _agreements(
     grid: int,
     drawn: dict[str, Any],
 ) -> dict[str, xr.Dataset]:
-    """How far methods agree over bands and over windows, joint maps on their own."""
+    """Compute agreement of methods over bands and windows, with joint maps separate."""
     chosen = maps.joint["pair"].to_numpy()
     in_space = {
         "CorrRISE": windowed(maps.space["map"], grid),

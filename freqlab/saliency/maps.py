@@ -92,7 +92,7 @@ def images_of(
     pairs: Sequence[int] | None,
     progress: bool = True,
 ) -> PairImages:
-    """The pairs of a result, or some of them by their labels.
+    """Select the pairs of a result, or some of them by label.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def images_of(
 def _kept(
     images: PairImages, kind: str, options: dict[str, Any], compute: Callable[[], Arrays]
 ) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays from the store or computed, and the attributes of a dataset of them."""
+    """Read arrays from the store or compute them; return them with dataset attributes."""
     sets = images.sets
     content = digest_of(sets.crops, sets.intact, images.masked, sets.ends, sets.usable)
     about = {"model": sets.model.fingerprint(), "side": images.side, **options}
@@ -166,7 +166,7 @@ def _dataset(
 def _estimates(
     images: PairImages, what: str, estimate: Callable[..., Estimate]
 ) -> Callable[[], Arrays]:
-    """Computes maps of all pairs, the pairs of one masked crop together."""
+    """Return a function that computes all maps, grouping pairs by masked crop."""
 
     def compute() -> Arrays:
         n = images.sets.ends.shape[1]
@@ -196,7 +196,7 @@ def _estimates(
 def _random_masks(
     images: PairImages, arrays: Arrays, axes: tuple[str, str], what: str, units: str
 ) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]:
-    """Variables that maps by random masks have."""
+    """Variables of maps by random masks."""
     return {
         "map": (("pair", *axes), arrays["map"], what, units),
         "standard_error": (("pair", *axes), arrays["error"], f"standard error of {what}", units),
