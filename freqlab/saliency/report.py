@@ -153,7 +153,7 @@ def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> p
 
 
 def describe_explanations(compared: xr.Dataset) -> str:
-    """State which explanations beat their baselines beyond chance, and where frequency helps.
+    """State which explanations beat their baselines, and the best in frequency and in space.
 
     Parameters
     ----------
