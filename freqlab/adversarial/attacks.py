@@ -1,10 +1,10 @@
-"""Adversarial faces, made against a face model: what detectors are tried on.
+"""Adversarial faces made against a face model, on which detectors are tested.
 
 FGSM (Goodfellow et al. 2015) takes one step along the sign of the gradient of the pair's
-similarity, PGD (Madry et al. 2018) several small ones from a random start, each brought back into
-the box around the face. Both see the whole model. A genuine pair is to be missed, an impostor pair
-to match. Ours: strengths are in grey levels of 255; the result is brought to whole grey levels, for
-an image file holds no others.
+similarity. PGD (Madry et al. 2018) takes several small steps from a random start, each projected
+back into the box around the face. Both are white-box attacks. They aim at a false non-match for a
+genuine pair and a false match for an impostor pair. Our choices: strengths are in grey levels of
+255, and the result is rounded to whole grey levels, as in an image file.
 """
 
 from __future__ import annotations
@@ -39,33 +39,33 @@ def adversarial_crops(
     Parameters
     ----------
     model
-        The model that is attacked; its network must have gradients.
+        The model to attack; its network must have gradients.
     crops
         RGB ``(n, height, width, 3)``, 0..255.
     partners
-        Embedding of the image each is compared with ``(n, feature)``.
+        Embedding of the image with which each crop is compared ``(n, feature)``.
     genuine
-        Whether both show one person: then the similarity is lowered, otherwise raised ``(n,)``.
+        Whether each pair is genuine ``(n,)``. Its similarity is then lowered, otherwise raised.
     attack
         One of :data:`ATTACKS`.
     strength
         Largest change of a pixel, in grey levels.
     steps
-        Of PGD; each goes a quarter of the strength.
+        Number of steps of PGD; each has a quarter of the strength.
     seed
-        Of its random start.
+        Seed of the random start of PGD.
 
     Returns
     -------
     numpy.ndarray
-        As `crops`, no pixel farther from them than `strength`; changes are rounded toward zero.
+        As `crops`; no pixel changes by more than `strength`, and changes are rounded toward zero.
 
     Raises
     ------
     ModelError
         If the network has no gradient.
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     check_name("attack", attack, ATTACKS)
     check_number("strength", strength, at_least=1)

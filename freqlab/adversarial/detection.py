@@ -1,10 +1,10 @@
-"""Which features tell adversarially perturbed faces from natural ones, on people never seen.
+"""Features that distinguish adversarially perturbed faces from natural faces of unseen people.
 
-Three kinds of features stand side by side: Krawtchouk moments in bands of order at several places
+Three kinds of features are compared: Krawtchouk moments in bands of order at several places
 (:mod:`freqlab.adversarial.krawtchouk`), the power spectrum, and the influence of bands on the
-pair's similarity, which alone asks the model. Each goes into a linear support vector machine,
-fitted on natural and attacked faces of some people and tried on those of others; both people of a
-pair are in the same fold. The same on labels that were shuffled shows what chance brings.
+pair's similarity, the only kind that uses the model. Each is the input of a linear support vector
+machine, fitted on natural and attacked faces of some people and tested on those of others; both
+people of a pair are in the same fold. The same fit on shuffled labels shows chance level.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ __all__ = [
 ]
 
 FEATURES = ("Krawtchouk", "Krawtchouk, secret", "power spectrum", "influence")
-"""What detectors are made of; the secret ones are those that a key selects."""
+"""Features of the detectors; the secret features are those that a key selects."""
 
-_SPECTRUM = rings(width=2)  # of the power spectrum: about twice as many bands as of influence
+_SPECTRUM = rings(width=2)  # for the power spectrum: about twice the number of influence bands
 _TINY = 1e-6
 _VARIABLES = ("krawtchouk", "secret", "spectrum", "influence")
-_SOFTNESS = 0.1  # of the margin; features are many and faces few
+_SOFTNESS = 0.1  # softness of the margin: there are many features and few faces
 
 Floats = npt.NDArray[np.float64]
 
@@ -70,24 +70,24 @@ def features(
     seed: int = 0,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Attack the probes of a result's pairs, and take the features of all.
+    """Attack the probes of a result's pairs, and compute features of natural and attacked probes.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops.
     model
-        One of its models, loaded: it is attacked, and asked for influence.
+        One of the models of the result, loaded. It is attacked, and used to compute influence.
     attacks
-        Kind and strength in grey levels of each, as :func:`adversarial_crops` takes them.
+        Kind and strength in grey levels of each attack, as for :func:`adversarial_crops`.
     steps
-        Of PGD.
+        Number of steps of PGD.
     key, share
-        Of the secret selection of Krawtchouk features.
+        Key and share of the secret selection of Krawtchouk features.
     fmr
         False match rate of the threshold at which attacks count as successful.
     seed
-        Of random starts.
+        Seed of random starts.
     progress
         Whether bars are written to standard error.
 
@@ -95,14 +95,14 @@ def features(
     -------
     xarray.Dataset
         ``krawtchouk``, ``secret``, ``spectrum``, ``influence``, along ``attack, pair`` and the
-        features of each; ``similarity(attack, pair)``; ``success(attack)``, the share of pairs
-        decided rightly before and wrongly after, NaN where the threshold is not resolved. The
-        first attack is ``none``.
+        features of each kind; ``similarity(attack, pair)``; ``success(attack)``, the share of
+        pairs decided correctly before and wrongly after the attack, NaN where the threshold is
+        not resolved. The first attack is ``none``.
 
     Raises
     ------
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     if not attacks:
         raise ParameterError("attacks=[]: name at least one, such as ('PGD', 2)")
@@ -196,7 +196,7 @@ def _features(
     labels: npt.NDArray[np.int64],
     n_bands: int,
 ) -> dict[str, npt.NDArray[Any]]:
-    """Features of crops, as numbers along crop and feature."""
+    """Compute features of crops, along crop and feature."""
     removals = np.concatenate([np.zeros((1, n_bands), bool), np.eye(n_bands, dtype=bool)])
     batch_size = default_batch_size(model.device, model.precision)
     embedded = embed_block(model, crops, removals, labels, batch_size=batch_size).embeddings
@@ -212,7 +212,7 @@ def _features(
 
 
 def _log_spectrum(crops: npt.NDArray[np.uint8], bands: Bands, model: Model) -> Floats:
-    """Log mean square of each band that has coefficients, over pixels and colours."""
+    """Log mean square of each band with coefficients, over pixels and colours."""
     import torch
 
     from freqlab.bands import spectrum
@@ -226,26 +226,26 @@ def _log_spectrum(crops: npt.NDArray[np.uint8], bands: Bands, model: Model) -> F
 def scores(
     features: xr.Dataset, *, folds: int = 5, shuffled: bool = True, seed: int = 0
 ) -> xr.Dataset:
-    """Scores of detectors, each fitted on people it is not tried on.
+    """Compute scores of detectors, each tested on people who are not in its fit.
 
     Parameters
     ----------
     features
         From :func:`features`.
     folds
-        Number of folds that people are dealt to, two or more; where the pairs have a column
-        ``fold`` (:func:`freqlab.make_pairs`, lists that are read), that is taken.
+        Number of folds to which people are assigned, two or more. If the pairs have a column
+        ``fold`` (:func:`freqlab.make_pairs`, lists that are read), its folds are used.
     shuffled
-        Whether the same is done with labels shuffled among the faces that are fitted on.
+        Whether to repeat this with labels shuffled among the fitted faces.
     seed
-        By which people are dealt and labels shuffled.
+        Seed of the assignment of people and the shuffling of labels.
 
     Returns
     -------
     xarray.Dataset
-        ``score(labels, attack, detector, natural, pair)``: above 0 taken for attacked; ``natural``
-        says whether the face was left alone; pairs whose people fall into different folds are NaN.
-        ``labels`` is ``true`` or ``shuffled``; ``fold(pair)`` is -1 for those.
+        ``score(labels, attack, detector, natural, pair)``: scores above 0 classify the face as
+        attacked; ``natural`` is whether the face is unperturbed. ``labels`` is ``true`` or
+        ``shuffled``. Pairs whose people are in different folds are NaN, with ``fold(pair)`` -1.
     """
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
@@ -265,7 +265,7 @@ def scores(
         fitted &= ~tried
         if not fitted.any() or not tried.any():
             continue
-        # of a pair dealt to two folds nothing is used: its people are known to one of them
+        # a pair in two folds is not used: whichever fold tests it, the other person is in the fit
         truth = np.repeat([0, 1], fitted.sum())
         for k, kind in enumerate(kinds):
             for d, one in enumerate(values):
@@ -303,7 +303,7 @@ def scores(
 def _folds(
     features: xr.Dataset, codes: npt.NDArray[np.int64], folds: int, rng: np.random.Generator
 ) -> tuple[npt.NDArray[np.int64], int]:
-    """Fold of each pair, -1 where its people are in two, and their number."""
+    """Return the fold of each pair, -1 if its people are in two, and the number of folds."""
     n_people = int(codes.max()) + 1
     if "fold" in features.coords:
         names, fold = np.unique(features["fold"].to_numpy(), return_inverse=True)
@@ -324,21 +324,21 @@ def _folds(
 def detection_errors(
     scores: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Area under the ROC curve and accuracy of detectors, with intervals over people.
+    """Compute the area under the ROC curve and accuracy of detectors, with intervals over people.
 
     Parameters
     ----------
     scores
         From :func:`scores`.
     n_draws, level, seed
-        Of the bootstrap over subjects: a pair weighs as often as its people were drawn, their
-        product where there are two.
+        Bootstrap draws over subjects, coverage, seed. A pair is weighted by the count of its
+        person, or by the product of the counts of its two people.
 
     Returns
     -------
     xarray.Dataset
         ``auc`` and ``accuracy`` ``(labels, attack, detector, estimate)``; accuracy is the mean
-        over natural and attacked faces at a score of 0; ``n_pairs``, those that were tried.
+        over natural and attacked faces at a score of 0; ``n_pairs``, the number of tested pairs.
     """
     check_draws(n_draws, level, seed)
     codes = subject_codes(scores)
@@ -379,7 +379,7 @@ def detection_errors(
 
 
 def detection_table(errors: xr.Dataset) -> pd.DataFrame:
-    """Detectors against attacks, as a table to show: AUC with its interval, and accuracy.
+    """Tabulate detectors against attacks: AUC with its interval, and accuracy.
 
     Parameters
     ----------

@@ -2,15 +2,15 @@
 
 After Wang et al. (*Spatial-Frequency Discriminability for Revealing Adversarial Perturbations*,
 2023): Krawtchouk polynomials are orthogonal under the binomial distribution, whose parameter p
-moves the place they look at; the order of a polynomial plays the part of frequency. The energy of
-an image's moments in bands of order, at several places, makes features, of which a secret key
-selects some, so that an attacker does not know what to leave untouched. Where we differ, or do not
-know:
+sets where they are localised; the order of a polynomial corresponds to frequency. The features are
+energies of an image's moments in bands of order, at several places. A secret key selects some of
+them, so that an attacker does not know which features to leave unchanged. Where we differ, or the
+paper leaves it open:
 
 - Polynomials are eigenvectors of a symmetric tridiagonal matrix, which is stable to the highest
   order; recurrences lose all digits before order 112.
-- Bands are of equal width in the radius sqrt(n^2 + m^2) of both orders; places are those of a grid
-  of p along both axes; energies are summed over colours and taken as logarithm.
+- Bands are of equal width in the radius sqrt(n^2 + m^2) of both orders; places form a grid of p
+  along both axes; features are logarithms of energies summed over colours.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 PLACES = (0.25, 0.5, 0.75)
-"""Parameters p along each axis: where the basis looks, as a share of the side."""
+"""Parameters p along each axis: where the basis is localised, as a share of the side."""
 
 _TINY = 1e-10
 
@@ -43,12 +43,12 @@ Floats = npt.NDArray[np.float64]
 
 
 def krawtchouk_basis(n: int, p: float) -> Floats:
-    """Weighted Krawtchouk polynomials of orders 0 to n - 1 on n points.
+    """Compute weighted Krawtchouk polynomials of orders 0 to n - 1 on n points.
 
     Parameters
     ----------
     n
-        Points, and orders.
+        Number of points, and of orders.
     p
         Parameter of the binomial distribution, between 0 and 1; polynomials of low order lie
         around the point p (n - 1).
@@ -64,9 +64,9 @@ def krawtchouk_basis(n: int, p: float) -> Floats:
     fulfil (Koekoek and Swarttouw 1998, 1.10.3, normalised)
     x K_k(x) = a_k K_k(x) - b_k K_{k-1}(x) - b_{k+1} K_{k+1}(x), with a_k = p (N - k) + (1 - p) k
     and b_k = sqrt(p (1 - p) k (N - k + 1)): the vector over k is the eigenvector of eigenvalue x.
-    Its sign follows from its first entries that are not lost in rounding: K_0 is positive, and as
-    long as the weight is small, the next ones keep the sign where x < p N, and change it from order
-    to order where x is larger.
+    Its sign follows from its first entries that are not lost in rounding: K_0 is positive, and
+    while the weight is small, the next entries keep the sign where x < p N and alternate in sign
+    from order to order where x is larger.
     """
     from scipy.linalg import eigh_tridiagonal
 
@@ -88,32 +88,32 @@ def krawtchouk_basis(n: int, p: float) -> Floats:
 
 
 def krawtchouk_moments(images: npt.NDArray[np.floating], rows: Floats, columns: Floats) -> Floats:
-    """Moments of images in the basis of their rows and that of their columns.
+    """Compute moments of images in a basis of rows and a basis of columns.
 
     Parameters
     ----------
     images
         ``(..., height, width)``.
     rows, columns
-        From :func:`krawtchouk_basis`, of height and of width.
+        From :func:`krawtchouk_basis`, for the height and the width.
 
     Returns
     -------
     numpy.ndarray
-        ``(..., order, order)``; the sum of their squares is that of the pixels.
+        ``(..., order, order)``; their sum of squares equals that of the pixels.
     """
     return np.asarray(rows @ images @ columns.T)
 
 
 def from_moments(moments: Floats, rows: Floats, columns: Floats) -> Floats:
-    """The images that have these moments; parameters as for :func:`krawtchouk_moments`."""
+    """Invert :func:`krawtchouk_moments`: compute images from moments, with the same bases."""
     return np.asarray(rows.T @ moments @ columns)
 
 
 def order_bands(height: int, width: int, n_bands: int) -> npt.NDArray[np.int64]:
     """Band of each pair of orders ``(height, width)``: rings of equal width around order zero.
 
-    Both orders count as shares of their highest, so the last ring ends at sqrt(2).
+    Each order is divided by its highest, so the last ring ends at sqrt(2).
     """
     check_number("n_bands", n_bands, at_least=1, whole=True)
     shares = [np.arange(n) / max(n - 1, 1) for n in (height, width)]
@@ -127,7 +127,7 @@ def krawtchouk_features(
     places: Sequence[float] = PLACES,
     n_bands: int = 16,
 ) -> Floats:
-    """Log energy of the moments of images in bands of order, at every place.
+    """Compute the log energy of the moments of images in bands of order, at every place.
 
     Parameters
     ----------
@@ -136,13 +136,13 @@ def krawtchouk_features(
     places
         Parameters p, along both axes.
     n_bands
-        Bands of order.
+        Number of bands of order.
 
     Returns
     -------
     numpy.ndarray
-        ``(n, place * place * band)``, places down, places across, bands within; natural
-        logarithm of the mean square of the moments of a band, 1e-6 added.
+        ``(n, place * place * band)``, in the order vertical place, horizontal place, band: the
+        natural logarithm of 1e-6 plus the mean square of the moments of a band.
     """
     height, width = crops.shape[1:3]
     bands = order_bands(height, width, n_bands)
@@ -150,7 +150,7 @@ def krawtchouk_features(
     down = {p: krawtchouk_basis(height, p) for p in places}
     across = {p: krawtchouk_basis(width, p) for p in places}
     found = np.empty((len(crops), len(places), len(places), n_bands))
-    # the matrices are small: several threads would only wait for each other
+    # the matrices are small: threads would only wait for each other
     with threadpool_limits(1, user_api="blas"):
         for i, crop in enumerate(crops):
             planes = np.moveaxis(crop.astype(float), -1, 0)
@@ -164,16 +164,16 @@ def krawtchouk_features(
 
 
 def secret_selection(n_features: int, key: str, *, share: float = 0.5) -> npt.NDArray[np.int64]:
-    """Which features a secret key selects.
+    """Select features with a secret key.
 
     Parameters
     ----------
     n_features
         Number of features to choose from.
     key
-        Any text that is kept from an attacker; an empty one selects all.
+        Any text that is secret from an attacker; an empty text selects all features.
     share
-        That is selected, above 0 up to 1.
+        Share of features to select, above 0, at most 1.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def secret_selection(n_features: int, key: str, *, share: float = 0.5) -> npt.ND
         raise ParameterError(f"share={share!r} must be 1 or less")
     if not key:
         return np.arange(n_features)
-    # a hash of the key and the feature is the rank by which features are taken
+    # features are ranked by a hash of the key and the feature
     ranks = [hashlib.sha256(f"{key}/{i}".encode()).digest() for i in range(n_features)]
     order = sorted(range(n_features), key=ranks.__getitem__)
     return np.sort(np.array(order[: max(1, round(share * n_features))], np.int64))

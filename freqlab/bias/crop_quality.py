@@ -1,7 +1,8 @@
-"""What may differ between groups beside their label: measures of the crops themselves.
+"""Quality measures of face crops, which may differ between groups besides the label.
 
-Measured on the crops that the models see (luma, 0..255), so that they can stand beside influence
-and be matched on. Terms follow ISO/IEC 29794-5 where it has them; the measures are simple ones.
+Measured on the crops that the models see (luma, 0..255), so that they can be reported with
+influence and used for matching. Terms follow ISO/IEC 29794-5 where it defines them; the measures
+are simple.
 """
 
 from __future__ import annotations
@@ -27,9 +28,9 @@ MEASURES = {
     "resolution": "pixels of the photograph across the crop",
     "yaw": "nose off the middle of the eyes, in eye distances (viewer's right positive)",
 }
-"""Columns of :func:`quality`, and what they are."""
+"""Columns of :func:`quality` and their descriptions."""
 
-_BLACK = 8  # grey levels up to which a whole row or column counts as black
+_BLACK = 8  # grey level up to which a whole row or column counts as black
 _FACES_PER_STEP = 256
 
 
@@ -43,16 +44,16 @@ def quality(
     store
         The run's Zarr group.
     template
-        Of the crops.
+        Template of the crops.
     faces
-        Names of the faces; all that have a crop by default.
+        Names of the faces; by default all faces that have a crop.
 
     Returns
     -------
     pandas.DataFrame
-        A row per face, the columns of :data:`MEASURES`; ``resolution`` and ``yaw`` are missing
-        where landmarks are not known, as of crops that were aligned elsewhere, and a face
-        without a crop is missing altogether.
+        A row per face, with the columns of :data:`MEASURES`. ``resolution`` and ``yaw`` are NaN
+        where landmarks are unknown, for example for crops that were aligned elsewhere. A face
+        without a crop has no row.
 
     Raises
     ------
@@ -87,7 +88,7 @@ def quality(
 
 
 def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
-    """Measure crops by their pixels alone.
+    """Measure crops from their pixels alone.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
     pandas.DataFrame
         Columns ``sharpness``: log10 of 1 plus the variance of the Laplacian (Pech-Pacheco et al.
         2000); ``contrast``: standard deviation; ``brightness``: mean; ``border``: share of rows
-        and columns, from the edges inwards, that are black or repeat the next one, 0..1.
+        and columns, from the edges inwards, that are black or repeat their neighbour, 0..1.
     """
     from scipy import ndimage
 
@@ -122,16 +123,16 @@ def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
 
 
 def _dead(image: npt.NDArray[np.float64]) -> int:
-    """Rows from the top that are black, or repeat the row below them."""
+    """Count the rows from the top that are black or repeat the row below."""
     dark = image.max(axis=1) <= _BLACK
     repeats = np.append((np.abs(np.diff(image, axis=0)) < 0.5).all(axis=1), False)
     alive = np.flatnonzero(~(dark | repeats))
-    # of rows that repeat each other the last one is one of the picture
+    # the last of a run of repeated rows belongs to the picture
     return int(alive[0]) if len(alive) else len(image)
 
 
 def _yaw(landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """How far the nose lies off the middle of the eyes, along the line between them."""
+    """Offset of the nose from the midpoint of the eyes, along the line between them."""
     left, right, nose = landmarks[:, 0], landmarks[:, 1], landmarks[:, 2]
     across = right - left
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -1,11 +1,11 @@
-"""Error rates of groups at one global threshold, and the indices that sum up how they differ.
+"""Error rates of groups at one global threshold, and indices that summarise their differences.
 
 Terms follow ISO/IEC 19795-10. With FMR and FNMR of each group at a threshold:
 
-- gap: the largest less the smallest; ratio: the largest over the smallest;
+- gap: the largest minus the smallest; ratio: the largest over the smallest;
 - Gini coefficient, with the correction n / (n - 1) for few groups (Howard et al. 2022);
 - fairness discrepancy rate (de Freitas Pereira & Marcel 2022): 1 - (a * gap of FMR + (1 - a) * gap
-  of FNMR), 1 being fair; not to be taken for the false discovery rate of the tests;
+  of FNMR), 1 being fair; not to be confused with the false discovery rate of the tests;
 - inequity rate (Grother 2021): (ratio of FMR)^a * (ratio of FNMR)^(1 - a), 1 being fair;
 - GARBE (Howard et al. 2022): a * Gini of FMR + (1 - a) * Gini of FNMR, 0 being fair;
 
@@ -68,36 +68,37 @@ def errors(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Verification figures per group at one global threshold, and indices of their differences.
+    """Compute verification figures per group at one global threshold, and fairness indices.
 
     Parameters
     ----------
     embeddings
-        Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without one.
+        Untouched embeddings ``(face, feature)`` of each model, by model name, in the order of the
+        faces; NaN for a face without an embedding.
     faces
         The faces.
     labels
-        Group of each face, as :func:`freqlab.faces.group_labels` gives it.
+        Group of each face, as returned by :func:`freqlab.faces.group_labels`.
     pairs
-        Comparisons that the figures are of; all against all by default.
+        Comparisons over which the figures are computed; all against all by default.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        Along ``model`` and ``group`` (``"all"`` first, ``"mixed"`` last) what
-        :func:`freqlab.verify` gives: ``eer``, ``false_match_rate``, ``false_non_match_rate``,
-        ``d_prime``, ``failure_to_acquire``, numbers, ``note``; and along ``model``, ``index``,
-        ``fmr`` and ``estimate``, ``fairness``: see the module, with ``fairness_note(model,
-        index, fmr)`` where one cannot be given, and ``groups_compared(model, fmr)``, the groups
-        whose rates entered. A rate enters where it is resolved (FMR: ten expected errors).
+        Along ``model`` and ``group`` (``"all"`` first, ``"mixed"`` last), the variables of
+        :func:`freqlab.verify`: ``eer``, ``false_match_rate``, ``false_non_match_rate``,
+        ``d_prime``, ``failure_to_acquire``, counts, ``note``. Along ``model``, ``index``,
+        ``fmr`` and ``estimate``, ``fairness``: the indices of the module, with
+        ``fairness_note(model, index, fmr)`` where an index is not available or limited, and
+        ``groups_compared(model, fmr)``, the groups whose rates are included. A rate is included
+        where it is resolved (FMR: ten expected errors).
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
     checked = check_embeddings(embeddings, faces)
@@ -142,7 +143,7 @@ def errors(
 
 
 def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
-    """Indices of how error rates differ between groups, see the module.
+    """Compute the fairness indices of error rates that the module defines.
 
     Parameters
     ----------
@@ -152,8 +153,8 @@ def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
     Returns
     -------
     dict of str to numpy.ndarray
-        By index; without the last axis. NaN where a rate is, and for ratios and what is made
-        of them where the smallest rate is zero.
+        Values by name of the index, without the last axis. NaN where a rate is NaN. Ratios and
+        indices derived from them are also NaN where the smallest rate is zero.
     """
     found = {}
     for name, rates in (("fmr", fmr), ("fnmr", fnmr)):
@@ -190,7 +191,7 @@ def _fairness(
     level: float,
     seed: int,
 ) -> xr.Dataset:
-    """The indices of one model with intervals, over the same draws of subjects for all groups."""
+    """Compute one model's indices with intervals, using the same draws of subjects per group."""
     draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
     edges = np.asarray(thresholds, float)
     observed = np.full((2, len(FMRS), len(names)), np.nan)  # FMR, FNMR
@@ -224,7 +225,7 @@ def _fairness(
             none = [kind for kind in rates if not observed[kind, f][enters].any()]
             if np.isnan(values[i, f, 0]):
                 notes[i, f] = "a group has no error, so there is no ratio"
-            elif none:  # which no draw of the same comparisons can change
+            elif none:  # no draw of the same comparisons can change this
                 values[i, f, 1:] = np.nan
                 what = " and ".join(("FMR", "FNMR")[kind] for kind in none)
                 notes[i, f] = f"{what} is zero in every group, which leaves no interval"

@@ -1,8 +1,8 @@
 """Whether models rely on different frequencies for different groups of people.
 
-Per group and band, mean influence over genuine and impostor pairs apart, and its difference to a
+Per group and band, mean influence over genuine and over impostor pairs, and its difference from a
 baseline group (Huber, Boutros & Damer 2024 ask the question; intervals, tests and distances are our
-choices). What is found is an association: groups differ in much beside their label.
+choices). The differences are associations: groups differ in more than their label.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from freqlab.statistics.resampling import check_draws
 __all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
 
 FEW_SUBJECTS = 10
-"""Groups with fewer subjects than this are told apart as small."""
+"""Groups with fewer subjects than this are reported as small."""
 
 _KINDS = ("directed", "absolute", "per_contrast")
 
@@ -49,26 +49,26 @@ def profiles(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Influence profiles of groups of people, and how they differ from a baseline group.
+    """Compare the influence profiles of groups of people with that of a baseline group.
 
-    A pair belongs to a group when both faces carry its value; mixed pairs enter no figure.
-    Intervals are from a bootstrap over subjects, tests from permutations of the labels: among
-    subjects that carry one value over subjects, within those that carry both. Draw the impostor
-    pairs without regard to the labels (as :func:`freqlab.make_pairs` does, not ``within=``):
-    pairs that were chosen by label make the test of impostor pairs conservative.
+    A pair belongs to a group when both faces carry its value; mixed pairs are excluded.
+    Intervals are from a bootstrap over subjects, tests from permutations of the labels. Labels
+    are permuted across subjects that carry one value, and within subjects that carry both. Draw
+    the impostor pairs without regard to the labels (as :func:`freqlab.make_pairs` does without
+    ``within=``): pairs chosen by label make the test of impostor pairs conservative.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     labels
-        Group of each face, by name, as :func:`freqlab.faces.group_labels` gives it.
+        Group of each face, by name, as returned by :func:`freqlab.faces.group_labels`.
     baseline
-        Group that the others are held against; by default the one with most subjects.
+        Group with which the others are compared; by default the group with most subjects.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of draws and permutations.
     n_permutations
-        Permutations of the labels.
+        Number of permutations of the labels.
 
     Returns
     -------
@@ -77,21 +77,21 @@ def profiles(
 
         - ``directed``, ``absolute``, ``per_contrast`` and ``energy`` (of the masked side, squared
           grey levels) along ``band`` and ``estimate`` (value, lower, upper);
-        - ``directed_difference`` and so on, group less baseline, with intervals;
+        - ``directed_difference`` and so on, group minus baseline, with intervals;
         - along ``kind`` (directed, absolute, per_contrast) and ``band``: ``p_value`` of the
           difference, ``p_adjusted`` over the bands of a profile (Benjamini and Hochberg), and
           ``effect_size`` (Cohen's d over pairs);
         - ``distance``: the Euclidean distance between the directed profiles of the group and of
           the baseline, with its interval; ``distance_null``, its median and upper bound (at
           `level`) under permutation, along ``null``; ``distance_p``;
-        - ``n_pairs`` and ``n_subjects``, without sides; ``n_exchanged(group, how)``, the subjects
-          whose labels were permuted, whole and within; ``note(group)``, what a reader of its
-          figures must know.
+        - ``n_pairs`` and ``n_subjects``, without sides; ``n_exchanged(group, how)``, the number of
+          subjects whose labels were permuted, whole and within; ``note(group)``, caveats on the
+          figures of the group.
 
     Raises
     ------
     ParameterError
-        If an argument does not fit, or there are fewer than two groups.
+        If an argument is invalid, or there are fewer than two groups.
     """
     check_draws(n_draws, level, seed)
     check_number("n_permutations", n_permutations, at_least=1, whole=True)
@@ -135,7 +135,7 @@ def profiles(
 
 
 class _Faces(NamedTuple):
-    """The faces of the pairs: subject and group of each, and the two of each pair."""
+    """Faces of the pairs: subject and group of each face, and the two faces of each pair."""
 
     subject: npt.NDArray[np.int64]
     code: npt.NDArray[np.int64]
@@ -161,23 +161,23 @@ class _Faces(NamedTuple):
         return cls(subject, codes, ends.reshape(names.shape), groups)
 
     def group_of_pair(self) -> npt.NDArray[np.int64]:
-        """Number of the group of each pair, -1 for mixed ones."""
+        """Return the index of the group of each pair, -1 for mixed pairs."""
         first, second = self.code[self.ends]
         return np.where(first == second, first, -1)
 
     def subjects_per_group(self) -> list[int]:
-        """How many subjects carry each group's value."""
+        """Count the subjects that carry the value of each group."""
         codes = range(len(self.groups))
         return [len(np.unique(self.subject[self.code == code])) for code in codes]
 
 
 def check_labels(labels: pd.Series[str], faces: npt.NDArray[Any]) -> None:
-    """Refuse labels that do not name each face once.
+    """Check that labels have exactly one entry for each face.
 
     Raises
     ------
     ParameterError
-        Naming a face without an entry.
+        If a face has no entry, which the message names, or several.
     """
     if not isinstance(labels, pd.Series) or not labels.index.is_unique:
         raise ParameterError(
@@ -200,7 +200,7 @@ def _distance(gaps: Floats) -> Floats:
 def _tests(
     result: xr.Dataset, faces: _Faces, base: int, n_permutations: int, seed: int, level: float
 ) -> tuple[xr.Dataset, npt.NDArray[np.int64]]:
-    """Tests and effect sizes of every group; how many of its subjects were exchanged."""
+    """Compute tests and effect sizes of every group, and count its permuted subjects."""
     genuine = result["genuine"].to_numpy()
     shape = tuple(result.sizes[name] for name in ("model", "side", "band"))
     values = {kind: quantity(result, kind).reshape(len(genuine), -1) for kind in _KINDS}
@@ -260,7 +260,7 @@ def _test(
     shape: tuple[int, ...],
     level: float,
 ) -> tuple[dict[str, Any], int, int]:
-    """P-values of the differences and of the distance; how many subjects were exchanged."""
+    """Compute p-values of the differences and the distance, and count the permuted subjects."""
     nothing: dict[str, Any] = {
         **{f"p_{kind}": np.full(shape, np.nan) for kind in _KINDS},
         **{f"effect_{kind}": np.full(shape, np.nan) for kind in _KINDS},
@@ -317,7 +317,7 @@ def _cohens_d(one: Floats, other: Floats) -> Floats:
 
 
 def _note(part: xr.Dataset) -> str:
-    """What a reader of a group's figures must know; empty if nothing."""
+    """Caveats on the figures of a group; empty if there are none."""
     notes = []
     for comparison in ("genuine", "impostor"):
         if int(part["n_pairs"].sel(comparison=comparison).max()) == 0:

@@ -1,4 +1,4 @@
-"""The bias study: errors, influence and quality of groups, before and after matching; kept."""
+"""The bias study: errors, influence and quality of groups before and after matching, stored."""
 
 from __future__ import annotations
 
@@ -56,43 +56,43 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Differences between groups: computed, and kept in the run, or opened where they are kept.
+    """Compute the differences between groups and store them in the run, or open stored ones.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Comparisons that errors are counted over, and whose faces are explained; all by default.
+        Comparisons over which errors are counted and whose faces are explained; all by default.
     group
-        Column of the faces, or several to be crossed.
+        Column of the faces, or several columns to cross.
     models, store, bands, run
         As for :func:`freqlab.influence`.
     baseline
-        The group that others are held against; that of most subjects by default.
+        Group with which the others are compared; by default the group with most subjects.
     n_pairs
-        The faces of so many pairs, drawn at random, are explained; None for all.
+        Number of pairs, drawn at random, whose faces are explained; None for all.
     impostors_per_genuine
-        Drawn among the explained faces without regard to their group.
+        Impostor pairs per genuine pair, drawn among the explained faces without regard to group.
     fmr, alpha
-        False match rate of the threshold, and level of adjusted p-values, that the findings are
-        told at.
+        False match rate of the threshold, and level of the adjusted p-values, at which findings
+        are reported.
     match_on, match_exact, caliper
         As for :func:`freqlab.bias.match_groups`.
     n_draws, n_permutations, seed
-        Bootstrap draws over people, permutations of the labels, seed of all that is drawn.
+        Bootstrap draws over people, permutations of the labels, seed of all random draws.
 
     Returns
     -------
     xarray.DataTree
-        ``/groups``, a table; ``/errors``, as of :func:`freqlab.bias.errors`; ``/profiles`` and,
-        where faces could be matched, ``/matched``, as of :func:`freqlab.bias.profiles`;
-        ``/quality/before`` and ``/quality/after``, tables; ``/influence``, the result.
+        ``/groups``, a table; ``/errors``, from :func:`freqlab.bias.errors`; ``/profiles`` and,
+        where faces could be matched, ``/matched``, from :func:`freqlab.bias.profiles`;
+        ``/quality/before`` and ``/quality/after``, tables; ``/influence``, the influence result.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """
@@ -164,7 +164,7 @@ def study(
 
 
 def _chosen(faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, seed: int) -> Faces:
-    """The faces to explain: those of a sample of pairs, or all."""
+    """Select the faces to explain: those of a sample of pairs, or all."""
     names = np.array(faces.names, object)
     if pairs is None and n_pairs is None:
         return faces
@@ -176,7 +176,7 @@ def _chosen(faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, seed:
 
 
 def _counts(faces: Faces, labels: pd.Series[str]) -> pd.DataFrame:
-    """Photographs and people of each group, the largest first."""
+    """Count the photographs and people of each group, the largest group first."""
     people = faces.table["subject"].groupby(labels.to_numpy()).nunique()
     counts = pd.DataFrame({"photographs": labels.value_counts(dropna=False), "people": people})
     named = counts.rename_axis(str(labels.name)).rename(index={np.nan: "no value"})

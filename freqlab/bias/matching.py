@@ -1,4 +1,4 @@
-"""Make groups alike in what they should not be compared on: match faces, one for one."""
+"""One-to-one matching of faces, which balances confounding measures between groups."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from freqlab.faces.groups import group_codes
 
 __all__ = ["match_groups", "quality_table"]
 
-_MOST = 4000  # faces of a group and stratum that are assigned; their distances take 128 MB
+_MOST = 4000  # faces per group and stratum in the assignment; their distances take 128 MB
 
 
 def match_groups(
@@ -23,36 +23,35 @@ def match_groups(
     exact: Sequence[str] = (),
     caliper: float = 0.2,
 ) -> pd.Index[str]:
-    """Choose faces so that every group has the same number of faces with like quality.
+    """Choose faces so that every group has the same number of faces of similar quality.
 
-    Each face of the smallest group is given the nearest face of every other group, none twice,
-    so that the sum of distances is least (optimal matching without replacement); faces without
-    a partner within the caliper in every group are left out. Of more than 4,000 faces of a group
-    (and stratum), 4,000 take part, spread evenly over their quality.
+    Each face of the smallest group is matched with a face of every other group so that the sum of
+    distances is smallest (optimal matching without replacement). Faces without a partner within
+    the caliper in every group are left out. If a group (and stratum) has more than 4,000 faces,
+    4,000 of them are used, spread evenly over their quality.
 
     Parameters
     ----------
     labels
         Group of each face, by name.
     quality
-        Measures by face, such as :func:`freqlab.bias.quality` gives, and any columns of one's
-        own.
+        Measures by face, such as those of :func:`freqlab.bias.quality`, and any further columns.
     on
-        Column to match on, as near as can be.
+        Column on which partners should be as close as possible.
     exact
         Columns in which partners must be equal, such as ``["pose"]``.
     caliper
-        Farthest distance of partners, in standard deviations of `on` over all faces.
+        Largest distance between partners, in standard deviations of `on` over all faces.
 
     Returns
     -------
     pandas.Index
-        Names of the matched faces; empty where none match.
+        Names of the matched faces; empty if no faces match.
 
     Raises
     ------
     ParameterError
-        If a column is unknown or holds no numbers, or there are fewer than two groups.
+        If a column is unknown or not numeric, or there are fewer than two groups.
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -95,7 +94,7 @@ def match_groups(
 
 
 def _thinned(names: pd.Index[str], values: pd.Series[float]) -> pd.Index[str]:
-    """At most so many as can be assigned, evenly by value."""
+    """Thin the names, evenly by value, to the largest number that the assignment takes."""
     if len(names) <= _MOST:
         return names
     ordered = values.loc[names].sort_values(kind="stable").index
@@ -103,7 +102,7 @@ def _thinned(names: pd.Index[str], values: pd.Series[float]) -> pd.Index[str]:
 
 
 def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
-    """Mean quality of each group, with its standardised difference to the baseline in brackets.
+    """Tabulate mean quality by group, with standardised differences from the baseline in brackets.
 
     Parameters
     ----------
@@ -112,12 +111,12 @@ def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: st
     quality
         Measures by face.
     baseline
-        The group that the others are held against.
+        Group with which the others are compared.
 
     Returns
     -------
     pandas.DataFrame
-        A row per group, a column per measure that is known, and the number of faces.
+        A row per group, with a column per available measure and the number of faces.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""What a study of bias found, as tables and sentences; every word from its numbers."""
+"""Findings of a bias study as tables and sentences, generated from its numbers."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ __all__ = [
     "summary",
 ]
 
-_LOPSIDED = 5  # times fewer subjects than the largest group
+_LOPSIDED = 5  # ratio of subjects, largest group to this one
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study, in Markdown: error gaps, differences of influence, matching.
+    """Summarise a study in Markdown: error gaps, differences of influence, matching.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_sample(study: xr.DataTree) -> str:
-    """Say how many photographs and pairs of a study are explained."""
+    """State how many photographs and pairs of a study are explained."""
     attrs = study.attrs
     n, of = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
     return (
@@ -69,7 +69,7 @@ def describe_sample(study: xr.DataTree) -> str:
 
 
 def describe_matching(study: xr.DataTree) -> str:
-    """Say how many photographs of a study could be matched, in Markdown."""
+    """State, in Markdown, how many photographs of a study could be matched."""
     if "matched" not in study.children:
         return (
             "**No photographs could be matched:** the groups do not overlap in what was matched "
@@ -83,7 +83,7 @@ def describe_matching(study: xr.DataTree) -> str:
 
 
 def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
-    """Say how many profiles were tested, and how many show something by chance."""
+    """State how many profiles were tested, and how many are expected to differ by chance."""
     n_families = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
     return (
         f"all that was found at adjusted p ≤ {alpha:g}, both sides; {n_families} profiles of "
@@ -93,7 +93,7 @@ def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
 
 
 def gaps_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """What :func:`gaps_together` returns as a table to read: gaps in percentage points."""
+    """Format the result of :func:`gaps_together` for display: gaps in percentage points."""
     shown = gaps.copy()
     for column in ("EER gap", "FMR gap", "FNMR gap"):
         shown[column] = [
@@ -105,7 +105,7 @@ def gaps_table(gaps: pd.DataFrame) -> pd.DataFrame:
 
 
 def describe_groups(profiles: xr.Dataset) -> str:
-    """Say who is compared, how labels were permuted, and which groups are small or incomplete.
+    """State the groups compared, how labels were permuted, and which groups are small or partial.
 
     Parameters
     ----------
@@ -168,14 +168,14 @@ def describe_group_differences(
     kind: str = "directed",
     alpha: float = 0.05,
 ) -> str:
-    """Say in which bands the groups differ from the baseline.
+    """State in which bands the groups differ from the baseline.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.bias.profiles`.
     model, side, comparison
-        Which part of it.
+        Part of the profiles to describe.
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     alpha
@@ -184,7 +184,7 @@ def describe_group_differences(
     Raises
     ------
     UnknownNameError
-        If there is no such part.
+        If the profiles have no such part.
     """
     data = _part(profiles, model, side, comparison, kind)
     texts = []
@@ -226,21 +226,21 @@ def describe_group_differences(
 
 
 def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Every band in which a group differs from the baseline, with interval, d and p.
+    """Tabulate the bands in which a group differs from the baseline, with interval, d and p.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.bias.profiles`.
     model
-        Which model.
+        Name of the model.
     alpha
         Level of the adjusted p-values.
 
     Returns
     -------
     pandas.DataFrame
-        A row per finding, the largest effect first; empty where there is none.
+        A row per finding, the largest effect first; empty if there are none.
     """
     check_name("model", model, names_of(profiles, "model"))
     rows = []
@@ -270,7 +270,7 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
 
 
 def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """The indices of differences between groups, a column per model, intervals in brackets.
+    """Tabulate the fairness indices, a column per model, intervals in brackets.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def gaps_together(
     comparison: str = "genuine",
     fmr: float = 1e-3,
 ) -> pd.DataFrame:
-    """Distances of profiles and gaps of errors, a row for each model and group but the baseline.
+    """Tabulate profile distances and error gaps, a row per model and non-baseline group.
 
     Parameters
     ----------
@@ -312,7 +312,7 @@ def gaps_together(
     errors
         From :func:`freqlab.bias.errors`.
     side, comparison
-        Of the profiles.
+        Side and comparison of the profiles.
     fmr
         Nominal false match rate of the threshold.
 
@@ -320,7 +320,7 @@ def gaps_together(
     -------
     pandas.DataFrame
         Columns ``distance`` of the directed profiles, ``EER gap``, ``FMR gap`` and ``FNMR gap``,
-        group less baseline; missing where a rate is not resolved.
+        group minus baseline; missing where a rate is not resolved.
     """
     check_fmr(fmr)
     baseline, rows = str(profiles.attrs["baseline"]), {}
@@ -339,13 +339,13 @@ def gaps_together(
                 "FMR gap": float(one["false_match_rate"] - base["false_match_rate"]),
                 "FNMR gap": float(one["false_non_match_rate"] - base["false_non_match_rate"]),
             }
-    table = pd.DataFrame.from_dict(rows, orient="index").round(12)  # equal rates leave no gap
+    table = pd.DataFrame.from_dict(rows, orient="index").round(12)  # equal rates give a gap of zero
     table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
     return table
 
 
 def _ranges(profiles: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
-    """Bands in words, neighbours joined: "0 to 4, 20 to 36 cycles/image"."""
+    """Format bands as text, with neighbours joined: "0 to 4, 20 to 36 cycles/image"."""
     bounds, texts = profiles["band_bounds"].to_numpy(), []
     for run in np.split(bands, np.flatnonzero(np.diff(bands) > 1) + 1):
         lower, upper = bounds[run[0], 0], bounds[run[-1], 1]

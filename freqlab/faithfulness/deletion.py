@@ -1,12 +1,12 @@
-"""Deletion and insertion at the level of decisions: does the order of influence matter.
+"""Deletion and insertion at the level of decisions: test of the order of influence.
 
 Huber & Damer (2025) validate with insertion and deletion; the protocol here is ours. The decision
 threshold is fixed on untouched comparisons. Bands are removed one after the other (deletion), or
-put back one after the other into what is left without any (insertion). Genuine pairs begin with
-the band that spoke most for a match, impostor pairs with the one that spoke most against it. At
-each step the errors are counted: false non-matches of genuine pairs, false matches of impostor
-pairs. The same is done in the order of amplitude, from low and from high frequencies, and at
-random: an explanation that does not beat these says nothing that they do not.
+restored one after the other to the image without any band (insertion). Genuine pairs begin with
+the band that contributes most to a match, impostor pairs with the band that counts most against
+it. Errors are counted at each step: false non-matches of genuine pairs, false matches of impostor
+pairs. Baselines are the order of amplitude, from low and from high frequencies, and random orders:
+an explanation that does not beat these adds nothing to them.
 """
 
 from __future__ import annotations
@@ -61,20 +61,21 @@ def deletion_curves(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Similarity of every pair along deletion and insertion, in every order.
+    """Compute the similarity of every pair along deletion and insertion, in every order.
 
     Parameters
     ----------
     result
-        From :func:`freqlab.influence`, with the store that keeps its crops; its sides are done.
+        From :func:`freqlab.influence`, with the store that keeps its crops; all its sides are
+        tested.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     fmr
         False match rate at which the threshold was set.
     n_random
-        Random orders, the same for all pairs.
+        Number of random orders, the same for all pairs.
     seed
-        Of these.
+        Seed of the random orders.
     score
         ``"cosine"``; the ``"dot"`` product is for tests.
     batch_size, progress
@@ -84,15 +85,15 @@ def deletion_curves(
     -------
     xarray.Dataset
         ``similarity(model, pair, side, protocol, order, step)``, step 0 with nothing removed (or
-        nothing put back), the last with everything; ``share(model, step)``, 0 to 1;
-        ``same_order(model, pair, side, order)``, whether an order is that of influence;
-        ``threshold(model)``. ``attrs["forward_passes"]`` counts what was computed. Pairs with a
-        face that could not be had are NaN.
+        nothing restored), the last with everything; ``share(model, step)``, 0 to 1;
+        ``same_order(model, pair, side, order)``, whether an order equals that of influence;
+        ``threshold(model)``. ``attrs["forward_passes"]`` counts the forward passes of this call.
+        Pairs with a face that is not available are NaN.
 
     Raises
     ------
     ParameterError
-        If an argument does not fit the result.
+        If an argument does not match the result.
     """
     check_number("n_random", n_random, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -152,7 +153,7 @@ def deletion_curves(
 
 
 def _orders(sets: PairSets, side: str, n_random: int, seed: int) -> npt.NDArray[np.int64]:
-    """Bands in every order, ``(pair, order, held band)``."""
+    """Return the bands in every order, ``(pair, order, held band)``."""
     bands = np.flatnonzero(sets.held)
     data = sets.data.sel(side=side).transpose("pair", "band", ...)
     sign = np.where(sets.data["genuine"].to_numpy(), -1, 1)[:, None]
@@ -164,7 +165,7 @@ def _orders(sets: PairSets, side: str, n_random: int, seed: int) -> npt.NDArray[
         )
     of_pairs = [np.argsort(v, axis=1, kind="stable") for v in (sign * influence, -amplitude)]
     low = np.arange(len(bands))
-    chance = random_orders(sets.held, 2 * n_random, seed)[::2]  # the others are these reversed
+    chance = random_orders(sets.held, 2 * n_random, seed)[::2]  # the others are reversals of these
     fixed = np.stack([bands[low], bands[low[::-1]], *chance])
     return np.concatenate(
         [
@@ -178,15 +179,16 @@ def _orders(sets: PairSets, side: str, n_random: int, seed: int) -> npt.NDArray[
 def deletion_errors(
     curves: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Errors along the curves, areas, and what the order of influence has over each baseline.
+    """Compute errors along the curves, areas, and the advantage of influence over each baseline.
 
     Parameters
     ----------
     curves
-        From :func:`deletion_curves`, or of its form: the first order is that of the explanation,
-        the others are baselines, of which those that begin with ``random`` count as one.
+        From :func:`deletion_curves`, or in the same form: the first order is that of the
+        explanation, the others are baselines. Baselines whose names begin with ``random`` count
+        as one.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
@@ -199,8 +201,8 @@ def deletion_errors(
           kinds;
         - ``area(..., estimate)``, and ``spread``, the standard deviation over random orders;
         - ``advantage(..., baseline, estimate)``: difference of areas, pair by pair, positive where
-          the order of influence is the better one;
-        - ``differs(model, side, comparison, baseline)``: share of pairs whose order is another.
+          the order of influence is better;
+        - ``differs(model, side, comparison, baseline)``: share of pairs whose order differs.
 
         Intervals are over subjects, NaN where all pairs are of one subject.
     """
@@ -295,13 +297,13 @@ def deletion_errors(
 
 
 def _with_random(values: Floats, chance: npt.NDArray[np.bool_]) -> Floats:
-    """Orders, the last axis but one, with the random ones as their mean behind the first."""
+    """Replace the random orders (second-last axis) by their mean, placed after the first order."""
     mean = values[..., chance, :].mean(axis=-2, keepdims=True)
     rest = values[..., ~chance, :]
     return np.concatenate([rest[..., :1, :], mean, rest[..., 1:, :]], axis=-2)
 
 
 def _mean(values: Floats, axis: int) -> Floats:
-    """Mean over what is known; NaN where nothing is."""
+    """Mean over values that are not NaN; NaN if all are."""
     n = np.isfinite(values).sum(axis=axis)
     return np.asarray(np.where(n > 0, np.nansum(values, axis=axis) / np.maximum(n, 1), np.nan))

@@ -1,4 +1,4 @@
-"""What a faithfulness study found, in sentences; every word from its numbers."""
+"""Findings of a faithfulness study as sentences, generated from its numbers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study, in Markdown: what deletion, sanity and planted bands say.
+    """Summarise a study in Markdown: results of deletion, sanity checks and planted bands.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
-    """Say which pairs are tested, in Markdown.
+    """State, in Markdown, which pairs are tested.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
 
 
 def describe_thresholds(study: xr.DataTree) -> list[str]:
-    """Say at which threshold each model is tested, in Markdown."""
+    """State, in Markdown, the threshold at which each model is tested."""
     result = study["influence"].to_dataset()
     asked, rate = float(study.attrs["fmr"]), float(study.attrs["fmr_used"])
     few = f" (FMR {asked:g} is not resolved by so few)" if rate > asked * 1.01 else ""
@@ -73,14 +73,14 @@ def describe_thresholds(study: xr.DataTree) -> list[str]:
 
 
 def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
-    """Say where the curves end when both images are masked.
+    """State where the curves end when both images are masked.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`, with the side ``"both"``.
     model
-        Which model.
+        Name of the model.
     """
     ends = errors["curve"].sel(model=model, side="both", protocol="deletion", order="influence")
     at = ends.isel(step=int(np.isfinite(errors["share"].sel(model=model)).sum()) - 1)
@@ -95,13 +95,13 @@ def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
 
 
 def describe_interaction(views: xr.Dataset, *, model: str) -> str:
-    """Say how large the interaction of two bands is against the influence of one."""
+    """State the size of the interaction of two bands relative to the influence of one."""
     share = _interval(views["interaction_share"].sel(model=model))
     return f"mean interaction of two bands is {share} of a mean influence"
 
 
 def describe_views(views: xr.Dataset, *, tolerance: float = 0.01) -> list[str]:
-    """Say how exact the Shapley values of each model are, in Markdown."""
+    """State, in Markdown, the precision of the Shapley values of each model."""
     told = []
     for name in map(str, views["model"].to_numpy()):
         part = views.sel(model=name)
@@ -117,7 +117,7 @@ def describe_views(views: xr.Dataset, *, tolerance: float = 0.01) -> list[str]:
 
 
 def describe_checks(checks: xr.Dataset) -> list[str]:
-    """Say what another partner, and a picture paired with itself, do to profiles, in Markdown."""
+    """State, in Markdown, how profiles change with another partner and for identical images."""
     return [
         f"**{as_markdown(name)}**: with another partner the directed profile keeps a rank "
         f"correlation of {_interval(checks['shuffled'].sel(model=name, kind='directed'))}; in a "
@@ -128,7 +128,7 @@ def describe_checks(checks: xr.Dataset) -> list[str]:
 
 
 def describe_planted(planted: xr.Dataset) -> str:
-    """Say how often planted bands are found."""
+    """State how often planted bands are found."""
     hits = "; ".join(
         f"{contrast:g} grey levels: "
         f"{100 * float(planted['accuracy'].sel(contrast=contrast).mean()):.0f} %"
@@ -141,7 +141,7 @@ def describe_planted(planted: xr.Dataset) -> str:
 
 
 def describe_figures(figures: xr.Dataset, *, side: str = "probe") -> list[str]:
-    """Say how complex profiles are, and how far models agree on them, in Markdown.
+    """State, in Markdown, how complex profiles are, and how far models agree on them.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """Tests of an explanation, on any function of sets of bands. Pure arrays.
 
-The score of a pair with a set of bands removed is a game of the bands. A *value* is a function of
-positions of pairs ``(job,)`` and of removed bands ``(job, band)`` that returns the scores
-``(job,)``; :meth:`freqlab.edits.pair_sets.PairSets.similarity` is one, a formula is another.
+The score of a pair with a set of bands removed is a cooperative game of the bands. A *value* is a
+function of positions of pairs ``(job,)`` and of removed bands ``(job, band)`` that returns the
+scores ``(job,)``, such as :meth:`freqlab.edits.pair_sets.PairSets.similarity` or a formula.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 Value = Callable[[npt.NDArray[np.int64], npt.NDArray[np.bool_]], Floats]
 
-_TRIED = 2  # sets of up to so many bands are all tried in search of the smallest
+_TRIED = 2  # largest set size that is searched exhaustively
 
 
 class Shapley(NamedTuple):
-    """What :func:`shapley_values` returns."""
+    """Result of :func:`shapley_values`."""
 
     values: Floats
     """``(pair, band)``; 0 for a band without coefficients. They sum to s(all) - s(none)."""
@@ -47,7 +47,7 @@ class Shapley(NamedTuple):
 
 
 class SmallestSets(NamedTuple):
-    """What :func:`smallest_sets` returns."""
+    """Result of :func:`smallest_sets`."""
 
     size: npt.NDArray[np.int64]
     """Bands in the set ``(pair,)``; -1 where none was found."""
@@ -58,23 +58,24 @@ class SmallestSets(NamedTuple):
 
 
 def area_under(values: Floats) -> Floats:
-    """Area under curves over shares 0 to 1 in even steps, by the trapezoid rule; last axis."""
+    """Compute the area under curves over even steps from 0 to 1 (trapezoid rule, last axis)."""
     inner = (values[..., 1:] + values[..., :-1]) / 2
     return np.asarray(inner.mean(axis=-1))
 
 
 def complexity(influence: Floats) -> Floats:
-    """How evenly influence is spread: entropy of its absolute shares over log(bands), 0 to 1.
+    """Compute the evenness of influence: entropy of its absolute shares over log(bands), 0 to 1.
 
     Parameters
     ----------
     influence
-        ``(..., band)``; bands that are NaN do not count.
+        ``(..., band)``; bands that are NaN are ignored.
 
     Returns
     -------
     numpy.ndarray
-        ``(...)``: 0 where one band has all, 1 where all have the same; NaN where none has any.
+        ``(...)``: 0 if one band has all influence, 1 if all bands have the same, NaN if no band
+        has any.
     """
     h = np.abs(influence)
     n = np.isfinite(h).sum(axis=-1)
@@ -86,10 +87,10 @@ def complexity(influence: Floats) -> Floats:
 
 
 def rank_agreement(one: Floats, other: Floats) -> Floats:
-    """Spearman's rank correlation of profiles along the last axis.
+    """Compute Spearman's rank correlation of profiles along the last axis.
 
-    Bands that are NaN in one of the two do not count; NaN where a profile is constant, or fewer
-    than three bands are left.
+    Bands that are NaN in either profile are ignored. The result is NaN where a profile is
+    constant, or fewer than three bands are left.
     """
     from scipy.stats import rankdata
 
@@ -104,9 +105,10 @@ def rank_agreement(one: Floats, other: Floats) -> Floats:
 
 
 def random_orders(held: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray[np.int64]:
-    """Random orders of the bands a model has, ``(order, held band)``.
+    """Draw random orders of the bands a model has, ``(order, held band)``.
 
-    Every second one is the one before, reversed: the sets that one removes the other keeps.
+    Every second order is the reverse of the one before it, so it keeps the sets that the other
+    removes.
     """
     rng = np.random.default_rng(seed)
     bands = np.flatnonzero(held)
@@ -116,7 +118,7 @@ def random_orders(held: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray
 
 
 def ranks_of(order: npt.NDArray[np.integer], n_bands: int) -> npt.NDArray[np.int64]:
-    """Place of each band in orders ``(..., held band)``; bands that are in none come after all."""
+    """Rank of each band in orders ``(..., held band)``; bands that are in no order come last."""
     ranks = np.full((*order.shape[:-1], n_bands), order.shape[-1], np.int64)
     places = np.broadcast_to(np.arange(order.shape[-1]), order.shape)
     np.put_along_axis(ranks, order, places, axis=-1)
@@ -124,7 +126,7 @@ def ranks_of(order: npt.NDArray[np.integer], n_bands: int) -> npt.NDArray[np.int
 
 
 def keep_one(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
-    """What each band brings by itself: score with it alone, less score with no band.
+    """Compute what each band contributes alone: score with it only, minus score with no band.
 
     Returns
     -------
@@ -148,17 +150,18 @@ def shapley_values(
     at_least: int = 8,
     seed: int = 0,
 ) -> Shapley:
-    """Shapley values of bands, by sampled orders.
+    """Estimate Shapley values of bands from sampled orders.
 
-    The bands are put back one by one, in random orders and their reverses (antithetic sampling);
-    the mean change by each band is its value. The standard error comes from the couples. It goes
-    on until the largest standard error of a pair and band is at most `tolerance`, or `most`
-    orders were taken (Castro, Gomez and Tejada 2009; couples and stopping rule are our choice).
+    The bands are restored one by one, in random orders and their reverses (antithetic sampling);
+    the mean change by each band is its value. The standard error comes from the couples of orders.
+    Sampling stops when the largest standard error of a pair and band is at most `tolerance`, or
+    `most` orders are used (Castro, Gomez and Tejada 2009; couples and stopping rule are our
+    choice).
 
     Parameters
     ----------
     value
-        The game.
+        Value function of the game.
     n_pairs
         Number of pairs.
     held
@@ -166,14 +169,14 @@ def shapley_values(
     tolerance
         Standard error to reach, in units of the score.
     most, at_least
-        Most and fewest orders, even numbers of 4 or more.
+        Largest and smallest number of orders, even numbers of 4 or more.
     seed
-        Of the orders; the same for all pairs.
+        Seed of the orders, which are the same for all pairs.
 
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     check_number("tolerance", tolerance, at_least=0)
     for name, number in (("most", most), ("at_least", at_least)):
@@ -187,7 +190,7 @@ def shapley_values(
         first = 2 * len(couples)
         some = orders[first : min(most, max(at_least, first + 4))]
         steps = np.arange(n_held + 1)
-        sets = ranks_of(some, len(held))[:, None, :] >= steps[:, None]  # removed: not yet back
+        sets = ranks_of(some, len(held))[:, None, :] >= steps[:, None]  # removed: not yet restored
         sets &= held
         scores = _every(value, n_pairs, sets.reshape(-1, len(held)))
         gains = np.diff(scores.reshape(n_pairs, len(some), n_held + 1), axis=2)
@@ -203,13 +206,13 @@ def shapley_values(
 
 
 def pair_interactions(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
-    """What removing two bands costs beyond the sum of removing each.
+    """Compute the effect of removing two bands beyond the sum of removing each.
 
     Returns
     -------
     numpy.ndarray
-        ``(pair, band, band)``, symmetric: positive where each made up for the other, negative
-        where one is of no use without the other; NaN on the diagonal and for bands without
+        ``(pair, band, band)``, symmetric: positive where each compensates for the other, negative
+        where one is useless without the other; NaN on the diagonal and for bands without
         coefficients.
     """
     bands = np.flatnonzero(held)
@@ -229,21 +232,21 @@ def pair_interactions(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -
 def smallest_sets(
     margin: Value, n_pairs: int, held: npt.NDArray[np.bool_], *, most: int = 5
 ) -> SmallestSets:
-    """The smallest set of bands for which a margin is not negative.
+    """Find the smallest set of bands for which a margin is not negative.
 
-    All sets of up to two bands are tried; from there on the best set of the pair so far grows by
-    the band that helps most, so that a set of four or more need not be the smallest.
+    All sets of up to two bands are tried. Beyond that, the best set found for the pair grows by
+    the band that helps most, so a set of four or more bands need not be the smallest.
 
     Parameters
     ----------
     margin
-        Of pairs and *chosen* bands; 0 or more where the set does what is wanted.
+        Margin of pairs and *chosen* bands; 0 or more where the set has the desired effect.
     n_pairs
         Number of pairs.
     held
         Whether each band has coefficients ``(band,)``.
     most
-        Bands in the largest set that is tried.
+        Number of bands in the largest set that is tried.
     """
     n, bands, unit = len(held), np.flatnonzero(held), np.eye(len(held), dtype=bool)
     size = np.full(n_pairs, -1)
@@ -269,6 +272,6 @@ def smallest_sets(
 
 
 def _every(value: Value, n_pairs: int, sets: npt.NDArray[np.bool_]) -> Floats:
-    """Scores of all pairs with each of the sets removed, ``(pair, set)``."""
+    """Compute the scores of all pairs with each of the sets removed, ``(pair, set)``."""
     pairs = np.repeat(np.arange(n_pairs), len(sets))
     return value(pairs, np.tile(sets, (n_pairs, 1))).reshape(n_pairs, len(sets))

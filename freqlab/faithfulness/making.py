@@ -1,4 +1,4 @@
-"""The faithfulness study: every test of the explanations of a run, kept in it with a trust card."""
+"""The faithfulness study: tests of a run's explanations, stored in the run with trust cards."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from freqlab.store.studies import Nodes
 __all__ = ["resolved_rate", "study"]
 
 _HIGHEST_RATE = 0.1
-_N_PLANTED = 12  # crops in which bands are planted
+_N_PLANTED = 12  # number of crops in which bands are planted
 
 
 def study(
@@ -56,7 +56,7 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Tests of the explanations of models: computed, and kept in the run, or opened there.
+    """Test the explanations of models and store the results in the run, or open stored ones.
 
     The trust card of each model is saved with the run when the study is made.
 
@@ -69,32 +69,34 @@ def study(
     models, store, bands, run
         As for :func:`freqlab.influence`.
     sides, side
-        Images that bands are taken from in deletion and insertion, and in all other tests.
+        Masked images in deletion and insertion, and in all other tests.
     n_pairs, n_sample
-        Pairs in deletion and insertion, None for all; and in all other tests.
+        Number of pairs in deletion and insertion (None for all), and in all other tests.
     n_random
-        Random orders.
+        Number of random orders.
     most_permutations, tolerance, most_bands
         As for :func:`freqlab.faithfulness.band_views`.
     depths, contrasts
         As for :func:`freqlab.faithfulness.sanity_checks` and
         :func:`freqlab.faithfulness.planted_bands`.
     fmr
-        False match rate of the threshold; where it is not resolved, the next tenfold one that is.
+        False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
+        and so on.
     n_draws, seed
-        Bootstrap draws over people, and the seed of all that is drawn.
+        Bootstrap draws over people, and the seed of all random draws.
 
     Returns
     -------
     xarray.DataTree
-        ``/errors``, as of :func:`freqlab.faithfulness.deletion_errors`; ``/views``, ``/checks``,
-        ``/planted``, ``/stability`` and ``/figures``, as of the functions of these tests;
-        ``/influence``, the result. ``attrs["fmr_used"]`` is the resolved false match rate.
+        ``/errors``, from :func:`freqlab.faithfulness.deletion_errors`; ``/views``, ``/checks``,
+        ``/planted``, ``/stability`` and ``/figures``, from the functions of these tests;
+        ``/influence``, the influence result. ``attrs["fmr_used"]`` is the resolved false match
+        rate.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """
@@ -182,7 +184,7 @@ def study(
 
 
 def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> float:
-    """The false match rate itself, or the next tenfold one at which all models have a threshold.
+    """Return the false match rate, raised tenfold until all models have a threshold.
 
     Parameters
     ----------
@@ -191,7 +193,7 @@ def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> floa
     models
         Names of models.
     fmr
-        The rate that is asked for; none above 0.1 is tried.
+        Requested rate; no rate above 0.1 is tried.
     """
     rate = fmr
     while rate < _HIGHEST_RATE and any(
@@ -208,9 +210,9 @@ def _some(pairs: pd.DataFrame, n_pairs: int | None, seed: int) -> pd.DataFrame:
 
 
 def _drawn(faces: Faces, n_pairs: int | None, seed: int) -> pd.DataFrame:
-    """Pairs of two photographs of each of some people.
+    """Draw pairs of two photographs of each of some people.
 
-    Every face stands in a genuine pair, and most in an impostor pair.
+    Every face is in a genuine pair, and most faces are in an impostor pair.
     """
     subjects = faces.table["subject"].astype(str).reset_index(drop=True)
     drawn = subjects.sample(frac=1, random_state=seed)
@@ -229,7 +231,7 @@ def _planted(
     template: str,
     seed: int,
 ) -> xr.Dataset:
-    """Bands planted in crops of the sample, and of the other probes if these are too few."""
+    """Plant bands in crops of the sample, and of other probes if these are too few."""
     ends = [sample["probe"], sample["reference"], result["probe"]]
     names = list(dict.fromkeys(str(face) for end in ends for face in end.to_numpy()))
     crops = open_run(store)[f"crops/{template}"]["crop"]

@@ -1,4 +1,4 @@
-"""What the tests of an explanation found, as tables, sentences and a trust card."""
+"""Findings of the tests of an explanation as tables, sentences and a trust card."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ _VERDICTS = {1: "beats", -1: "is beaten by", 0: "cannot be told from"}
 def area_table(
     errors: xr.Dataset, *, model: str, side: str = "probe", measure: str = "error"
 ) -> pd.DataFrame:
-    """Areas under the curves, and what the order of influence has over each baseline.
+    """Tabulate areas under the curves, and the advantage of influence over each baseline.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
-        Which part of it.
+        Part of the data to describe.
     measure
         ``"error"`` or ``"similarity"``.
 
@@ -46,7 +46,7 @@ def area_table(
     -------
     pandas.DataFrame
         A row for each kind of pairs, protocol and order; intervals in brackets. An advantage is
-        positive where the order of influence is the better one.
+        positive where the order of influence is better.
     """
     data = _part(errors, model=model, side=side, measure=measure)
     rows = {}
@@ -70,7 +70,7 @@ def area_table(
 def describe_deletion(
     errors: xr.Dataset, *, model: str, side: str = "probe", measure: str = "error"
 ) -> str:
-    """Say what the order of influence beats, and what it does not.
+    """State which baselines the order of influence beats, and which it does not.
 
     Parameters
     ----------
@@ -91,21 +91,21 @@ def describe_deletion(
 
 
 def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """Where the order of influence beats a baseline, and where not, at one glance.
+    """Tabulate where the order of influence beats a baseline and where it does not.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model
-        Which model.
+        Name of the model.
 
     Returns
     -------
     pandas.DataFrame
         Rows by masked side, kind of pairs and protocol, columns by measure and baseline: ``+``
         where the interval of the advantage lies above zero, a minus sign where it lies below,
-        ``=`` where it holds zero, ``none`` where no error occurs in any order.
+        ``=`` where it contains zero, ``none`` where no error occurs in any order.
     """
     rows = {}
     for side in errors["side"].to_numpy():
@@ -131,20 +131,20 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
 
 
 def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -> str:
-    """Say whether influence ranks bands better than their amplitude, which knows no model.
+    """State whether influence ranks bands better than their amplitude, which uses no model.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
-        Which part of it.
+        Part of the data to describe.
     """
     data = _part(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
     texts, verdicts = [], []
     for comparison in ("genuine", "impostor"):
         if not data["curve"].sel(comparison=comparison).fillna(0).any():
-            continue  # no error, so that nothing is told
+            continue  # without errors nothing can be compared
         for protocol in PROTOCOLS:
             gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
             verdicts.append(_verdict(gain))
@@ -161,14 +161,14 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -
 
 
 def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """How many bands carry a decision: the smallest sets that turn it, and that suffice for it.
+    """Tabulate how many bands carry a decision: smallest sets that change it or suffice for it.
 
     Parameters
     ----------
     views
         From :func:`freqlab.faithfulness.band_views`.
     model
-        Which model.
+        Name of the model.
     """
     data = _part(views, model=model)
     rows = {}
@@ -197,7 +197,7 @@ def trust_card(
     model: str,
     side: str = "probe",
 ) -> dict[str, Any]:
-    """Everything that was tested of the explanations of one model, on one page.
+    """Collect all test results on the explanations of one model.
 
     Parameters
     ----------
@@ -214,13 +214,13 @@ def trust_card(
     figures
         From :func:`freqlab.faithfulness.explanation_figures`.
     model, side
-        Which part of it.
+        Part of the data to describe.
 
     Returns
     -------
     dict
-        Plain JSON values: ``model``, ``side``, how it was made, and ``rows``, each with ``test``,
-        ``found`` in words, ``figures`` (value, lower, upper) and ``reading``.
+        Plain JSON values: ``model``, ``side``, settings, and ``rows``, each with ``test``,
+        ``found`` as text, ``figures`` (value, lower, upper) and ``reading``.
     """
     data = _part(errors, model=model, side=side)
     rows: list[dict[str, Any]] = []
@@ -320,7 +320,7 @@ def trust_card(
 
 
 def _against(part: xr.Dataset, measure: str) -> str:
-    """What the order of influence beats, and what not, for one protocol and kind of pairs."""
+    """State the baselines that influence beats or not, for one protocol and kind of pairs."""
     if not _is_telling(part, measure):
         return "no error occurs in any order, so that nothing is told"
     found: dict[str, list[str]] = {}
@@ -331,7 +331,7 @@ def _against(part: xr.Dataset, measure: str) -> str:
 
 
 def _is_telling(part: xr.Dataset, measure: str) -> bool:
-    """Whether an order can be better than another: errors must occur."""
+    """Whether orders can be compared at all: errors must occur."""
     return measure != "error" or bool(part["curve"].sel(measure="error").fillna(0).any())
 
 
@@ -347,12 +347,12 @@ def _strength(values: xr.DataArray) -> str:
 
 
 def _verdict(values: xr.DataArray) -> str:
-    """Whether an advantage is one, its interval considered."""
+    """State whether an advantage is clear, given its interval."""
     return _VERDICTS[_sign(values)]
 
 
 def _sign(values: xr.DataArray) -> int:
-    """1 and -1 where an interval lies above and below zero, 0 where it holds it."""
+    """Return 1 or -1 if an interval lies above or below zero, 0 if it contains zero."""
     _, lower, upper = (float(values.sel(estimate=e)) for e in _ESTIMATES)
     return int(lower > 0) - int(upper < 0)
 

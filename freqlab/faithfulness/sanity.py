@@ -1,8 +1,8 @@
-"""Sanity of an explanation: does it depend on the model, on the pair, and find what is planted.
+"""Sanity checks of an explanation: dependence on model and pair, recovery of planted bands.
 
 Weights are randomised from the last layer to the first (the cascade of Adebayo et al. 2018,
-*Sanity checks for saliency maps*); the entries of each tensor are shuffled, so that its
-distribution stays. How much of a profile is left is reported, not required to vanish: a random
+*Sanity checks for saliency maps*); the entries of each tensor are shuffled, which keeps their
+distribution. The remaining correlation of a profile is reported, not required to vanish: a random
 head nearly keeps cosines, and absolute influence follows the energy of the bands in any network.
 """
 
@@ -56,25 +56,25 @@ Floats = npt.NDArray[np.float64]
 
 
 def randomised(model: Model, share: float, *, crops: Crops | None = None, seed: int = 0) -> Model:
-    """The model with the weights of its last layers shuffled.
+    """Return the model with the weights of its last layers shuffled.
 
     Parameters
     ----------
     model
         A model whose network is a module of PyTorch.
     share
-        Of its layers, 0..1, from the last one on; at least one, the head.
+        Share of its layers, 0..1, counted from the last; at least one layer, the head.
     crops
-        Crops ``(n, height, width, 3)`` by which the running statistics of the batch
-        normalisation are estimated anew: those of the weights as they were let random ones
-        overflow.
+        Crops ``(n, height, width, 3)`` on which the running statistics of the batch
+        normalisation are estimated again. With the statistics of the original weights, random
+        weights overflow.
     seed
-        Of the shuffling.
+        Seed of the shuffling.
 
     Raises
     ------
     ParameterError
-        If the network is no module with weights: nothing can be randomised then.
+        If the network is not a module with weights, so that nothing can be randomised.
     """
     check_number("share", share, at_least=0)
     if not _layers(model.network):
@@ -117,7 +117,7 @@ def _estimate_again(model: Model, network: torch.nn.Module, crops: Crops) -> Non
 
 
 def _layers(network: object) -> list[torch.nn.Module]:
-    """Modules that have weights of their own, in order of their declaration."""
+    """Modules with direct weights, in order of declaration."""
     if not isinstance(network, torch.nn.Module):
         return []
     every = network.modules()
@@ -136,32 +136,33 @@ def sanity_checks(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """What is left of the profile with random weights and another partner; the identical pair.
+    """Compare profiles with those of random weights and other partners; test identical pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     depths
-        Shares of the layers that are randomised, from the last one on; 0 is the head alone.
+        Shares of the layers that are randomised, counted from the last; 0 is the head alone.
     n_draws, level, seed
-        Of the bootstrap over subjects; the seed also of the weights and partners.
+        Bootstrap draws over subjects, coverage, seed; the seed also applies to the weights and
+        partners.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 
     Returns
     -------
     xarray.Dataset
-        Mean rank correlations with the profile as it is, along ``kind`` (directed, absolute, per
+        Mean rank correlations with the original profile, along ``kind`` (directed, absolute, per
         contrast removed) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
-        model that is no module, or whose random weights overflow; and
+        model that is not a module, or whose random weights overflow; and
         ``shuffled(model, kind, estimate)``, with another pair's partner.
-        ``least_identical(model)``: the least directed influence in pairs of an image with itself,
-        which cannot be negative but for rounding.
+        ``least_identical(model)``: the smallest directed influence in pairs of an image with
+        itself, which is not negative up to rounding.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -254,7 +255,7 @@ def _alike(own: Floats, other: Floats, contrast: npt.NDArray[np.floating]) -> Fl
 
 
 class _Reader(torch.nn.Module):
-    """Reads signatures by matched filters, and everything else by random ones."""
+    """Read signatures with matched filters, and everything else with random filters."""
 
     def __init__(self, signatures: torch.Tensor, others: torch.Tensor) -> None:
         super().__init__()
@@ -275,30 +276,30 @@ def planted_bands(
     template: str = "arcface",
     seed: int = 0,
 ) -> xr.Dataset:
-    """Plant a signature in one band of faces, and see whether influence finds the band.
+    """Plant a signature in one band of faces, and test whether influence finds the band.
 
-    Two faces that share nothing but a signature, noise in one band alone, are a pair to an
-    embedder that reads it with matched filters. It reads all bands by as many random filters too,
-    whose answers to faces are `distraction` times as large as the answer to the signature. Found
-    is the band of the largest absolute influence, probe masked; by chance it is one in as many as
-    there are bands.
+    Two faces that share only a signature, noise in a single band, match for an embedder that reads
+    the signature with matched filters. The embedder also reads all bands with an equal number of
+    random filters, whose responses to faces are `distraction` times the response to the signature.
+    The band found is the band of the largest absolute influence, probe masked; chance level is one
+    over the number of bands.
 
     Parameters
     ----------
     crops
         Different faces ``(n, height, width, 3)``, two for each person.
     bands
-        The bands; each in turn holds the signature.
+        The bands; each in turn carries the signature.
     contrasts
         RMS of the signature, in grey levels.
     distraction
-        RMS answer of the random filters to faces, relative to that of a filter to its signature.
+        RMS response of the random filters to faces, relative to that of a filter to its signature.
     n_people
-        People, each with a signature.
+        Number of people, each with a signature.
     template
         The template of the crops.
     seed
-        Of signatures and filters.
+        Seed of signatures and filters.
 
     Returns
     -------
@@ -331,7 +332,7 @@ def planted_bands(
         others = rng.normal(size=flat.shape).astype(np.float32)
         answers = np.einsum("nhwc,khwc->nk", faces - faces.mean((1, 2), keepdims=True), others)
         for c, contrast in enumerate(contrasts):
-            own = contrast * signatures[0].size  # answer of a filter to its signature
+            own = contrast * signatures[0].size  # response of a filter to its signature
             scale = distraction * own / np.sqrt(np.square(answers).mean())
             reader = _Reader(
                 torch.from_numpy(signatures).permute(0, 3, 1, 2),

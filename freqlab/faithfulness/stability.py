@@ -1,4 +1,4 @@
-"""Stability of an explanation: what becomes of a profile when the image hardly changes."""
+"""Stability of an explanation: changes of a profile under small changes of the image."""
 
 from __future__ import annotations
 
@@ -96,18 +96,18 @@ def profile_stability(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Profiles of pairs whose masked image was changed a little, against those as they are.
+    """Compare profiles of pairs with a slightly changed masked image to the original profiles.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; a sample of pairs.
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is changed and masked: ``"probe"`` or ``"reference"``.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 
@@ -170,22 +170,22 @@ def profile_stability(
 def explanation_figures(
     result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Complexity of explanations, and how far models agree; costs no forward pass.
+    """Compute complexity of explanations and agreement of models, without forward passes.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
     xarray.Dataset
         ``complexity(model, pair, side)``, entropy of a pair's absolute influence over that of an
         even spread, 0 to 1, and its mean ``mean_complexity(comparison, model, side, estimate)``;
-        ``agreement(couple, side, kind, estimate)``, mean rank correlation of the profiles that
-        two models give for a pair, where there are several models.
+        ``agreement(couple, side, kind, estimate)``, mean rank correlation of two models' profiles
+        of a pair, if there are several models.
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)

@@ -1,4 +1,4 @@
-"""Trust cards: what was tested of a run's explanations, kept with the run and shown anywhere."""
+"""Trust cards: test results on a run's explanations, stored with the run."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ _NODE = "trust"
 
 
 def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
-    """Keep a trust card with its run, as JSON in the attributes of ``/trust/<model>``.
+    """Store a trust card in its run, as JSON in the attributes of ``/trust/<model>``.
 
     Parameters
     ----------
     store
         The run's Zarr group.
     card
-        From :func:`freqlab.faithfulness.trust_card`; takes the place of an earlier one of the
-        model.
+        From :func:`freqlab.faithfulness.trust_card`; replaces an earlier card of the model.
 
     Raises
     ------
     ParameterError
-        If it is no card.
+        If it is not a trust card.
     StoreError
         If there is no run.
     """
@@ -60,20 +59,20 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
 def trust_table(
     store: str | os.PathLike[str], *, models: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """The trust cards of a run as a table: what was tested of its explanations, and found.
+    """Tabulate the trust cards of a run: tests of its explanations, and their findings.
 
     Parameters
     ----------
     store
         The run's Zarr group.
     models
-        Names of models; all that have a card by default.
+        Names of models; by default all models with a card.
 
     Returns
     -------
     pandas.DataFrame
-        Rows by model and test, with what was found and how to read it; one row that says so for
-        a model, or a run, that was not tested.
+        Rows by model and test, with the finding and how to read it. A model, or a run, that was
+        not tested has one row that says so.
 
     Raises
     ------
@@ -86,7 +85,7 @@ def trust_table(
     cards: dict[str, Any] = {}
     if isinstance(node, zarr.Group):
         for group in groups_of(node).values():
-            if "card" not in group.attrs:  # begun by an earlier version, and killed at once
+            if "card" not in group.attrs:  # an earlier version that was killed early
                 continue
             card: Any = from_json(group.attrs["card"])
             cards[str(card["model"])] = card

@@ -1,8 +1,8 @@
-"""Other views of the same bands, each held against the exact influence.
+"""Other views of the same bands, each compared with the exact influence.
 
-What a band brings by itself, its Shapley value, what two bands do together, the smallest set that
-carries a decision, and what becomes of influence when something else than nothing comes in place
-of a band. All of it on a sample of pairs, for it takes many forward passes per pair.
+The contribution of a band alone, its Shapley value, the interaction of two bands, the smallest set
+that carries a decision, and influence when a band is replaced by a filling instead of removed.
+Computed on a sample of pairs, since each pair takes many forward passes.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Floats = npt.NDArray[np.float64]
 
 
 def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
-    """A sample of a result's pairs, half of them genuine where there are as many.
+    """Sample pairs of a result, half of them genuine if there are enough.
 
     Pairs that could not be compared are left out.
 
@@ -61,9 +61,9 @@ def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
     result
         From :func:`freqlab.influence`.
     n
-        Most pairs.
+        Largest number of pairs.
     seed
-        Of the draw.
+        Seed of the random draw.
     """
     check_number("n", n, at_least=1, whole=True)
     rng = np.random.default_rng(seed)
@@ -92,40 +92,40 @@ def band_views(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Influence of bands, and other views of them.
+    """Compute the influence of bands, and other views of them.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; all its pairs are
-        looked at, so take a sample (:func:`freqlab.faithfulness.sample_pairs`).
+        used, so pass a sample (:func:`freqlab.faithfulness.sample_pairs`).
     models
-        Its models, loaded.
+        The models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     fmr
         False match rate at which the threshold was set.
     tolerance, most_permutations
-        Standard error of a Shapley value at which sampling stops, and most orders.
+        Standard error of a Shapley value at which sampling stops, and largest number of orders.
     most_bands
-        Bands in the largest set that is tried in search of the smallest.
+        Number of bands in the largest set that is tried in the search for the smallest.
     n_draws, level, seed
-        Of the bootstrap over subjects; the seed also of orders and noise.
+        Bootstrap draws over subjects, coverage, seed; the seed also applies to orders and noise.
     batch_size, progress
         Images per forward pass; whether bars are written to standard error.
 
     Returns
     -------
     xarray.Dataset
-        Along ``model, pair, band``: ``influence``; ``value``, along ``view`` too: what a band
-        brings alone, its Shapley value, and its influence with each filling;
-        ``shapley_error``; ``interaction(..., band, other)``, what removing both costs beyond the
-        sum. ``agreement(model, view, kind, estimate)``: mean rank correlation with influence,
+        Along ``model, pair, band``: ``influence``; ``value``, also along ``view``: the
+        contribution of a band alone, its Shapley value, and its influence with each filling;
+        ``shapley_error``; ``interaction(..., band, other)``, the effect of removing both beyond
+        the sum. ``agreement(model, view, kind, estimate)``: mean rank correlation with influence,
         directed and absolute; ``interaction_share(model, estimate)``: mean |interaction| of a
         pair over its mean |influence|. ``flip_size``, ``suffice_size`` ``(model, pair)``: bands
-        in the smallest set whose removal turns the decision, or which keeps it alone; -1 where
-        none was found; with ``_proven`` and ``_set(..., band)``. ``permutations(model)``,
-        ``gap(model, pair)``: s(all) - s(none), which Shapley values sum to.
+        in the smallest set whose removal changes the decision, or which alone keeps it; -1 if no
+        set was found; with ``_proven`` and ``_set(..., band)``. ``permutations(model)``,
+        ``gap(model, pair)``: s(all) - s(none), the sum of the Shapley values.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -192,7 +192,7 @@ def band_views(
 def _views(
     sets: PairSets, side: str, tolerance: float, most: int, seed: int
 ) -> dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]:
-    """Every view of one model."""
+    """Compute every view for one model."""
     n_pairs, held = sets.ends.shape[1], sets.held
 
     def value(pairs: npt.NDArray[np.int64], removed: npt.NDArray[np.bool_]) -> Floats:
@@ -224,7 +224,7 @@ def _views(
 
 
 def _filled(sets: PairSets, side: str, whole: Floats, fill: str, seed: int) -> Floats:
-    """Influence of each band when something comes in its place ``(pair, band)``."""
+    """Compute the influence of each band when it is replaced by a filling ``(pair, band)``."""
     masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
     crops = sets.crops[masked]
     if fill == "swap":
@@ -246,7 +246,7 @@ def _filled(sets: PairSets, side: str, whole: Floats, fill: str, seed: int) -> F
 def _decisions(
     sets: PairSets, side: str, threshold: float, most: int
 ) -> dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]:
-    """The smallest sets that turn, or alone keep, the decision of each pair."""
+    """Find the smallest sets that change, or alone keep, the decision of each pair."""
     n_pairs, held = sets.ends.shape[1], sets.held
     similarity = sets.similarity(np.arange(n_pairs), np.zeros((n_pairs, len(held)), bool), side)
     match = similarity >= threshold

@@ -1,9 +1,9 @@
-"""Can a morph be told from a bona fide document by influence alone? Scores and error rates.
+"""Morphing attack detection from influence alone: scores and error rates.
 
-A small family of named scores, none of which has seen an attack: each is fitted on bona fide pairs
-of other people and says how far a pair lies from them. Error rates are those of ISO/IEC 30107-3,
-applied to morphs: APCER, the share of attack pairs taken for bona fide (the literature's MACER),
-and BPCER, the share of bona fide pairs taken for attacks (BSCER); D-EER where the two are equal.
+The scores are fitted without attacks, on bona fide pairs of other people, and measure how far a
+pair lies from them. Error rates are those of ISO/IEC 30107-3, applied to morphs: APCER, the share
+of attack pairs classified as bona fide (MACER in the literature), and BPCER, the share of bona fide
+pairs classified as attacks (BSCER); D-EER where the two are equal.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ __all__ = [
 ]
 
 APCERS = (0.05, 0.10)
-"""At which the literature gives BPCER."""
+"""APCER values at which the literature reports BPCER."""
 
 OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
-"""Scores of influence alone, those of single bands aside."""
+"""Scores of influence alone, except those of single bands."""
 
 BASELINES = ("similarity", "power spectrum", "supervised")
-"""What they are held against."""
+"""Baselines with which the scores are compared."""
 
-_LOW = 0.25  # of the bands, from the lowest: what low to high is the ratio of
+_LOW = 0.25  # share of the bands, from the lowest, that count as low in low/high
 _FEWEST_PEOPLE = 10
 _TINY = 1e-9
 _CURVE = np.linspace(0, 1, 201)
@@ -60,7 +60,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class _Pairs(NamedTuple):
-    """What scores are made of, for one model."""
+    """Inputs of the scores, for one model."""
 
     document: Floats
     """Directed influence, the document masked, ``(pair, band)``."""
@@ -75,10 +75,10 @@ class _Pairs(NamedTuple):
 
 
 def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> xr.Dataset:
-    """Scores of every pair: how little it is like the bona fide pairs of other people.
+    """Score every pair by its distance from the bona fide pairs of other people.
 
-    People are dealt to folds. A pair is scored by a fit on the bona fide pairs of all folds but
-    those of its document's contributors, so no contributor of a morph is known to what tests it.
+    People are assigned to folds. A pair is scored by a fit on the bona fide pairs of all folds
+    except those of its document's contributors, so no contributor of a morph is in its fit.
 
     Parameters
     ----------
@@ -89,27 +89,27 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     folds
         Number of folds, three or more.
     seed
-        By which people are dealt.
+        Seed of the assignment to folds.
 
     Returns
     -------
     xarray.Dataset
-        ``score(score_name, pair)``, larger for what is less like a bona fide pair; NaN where a
-        pair has no influence. The names:
+        ``score(score_name, pair)``, larger for pairs less like bona fide pairs; NaN where a pair
+        has no influence. The names:
 
         - ``band <name>``: distance of the directed influence of one band of the document from its
           bona fide mean, in standard deviations;
-        - ``low/high``: the same of the log ratio of absolute influence in the lowest quarter of
+        - ``low/high``: the same for the log ratio of absolute influence in the lowest quarter of
           the bands to that in the others, document masked;
-        - ``centroid``: the same of the mean frequency of absolute influence, document masked;
-        - ``asymmetry``: the same of the Euclidean distance between the profiles with the document
-          and with the live photograph masked;
+        - ``centroid``: the same for the mean frequency of absolute influence, document masked;
+        - ``asymmetry``: the same for the Euclidean distance between the profiles with the
+          document and with the live photograph masked;
         - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
           shrunk (Ledoit and Wolf 2004);
-        - baselines: ``similarity``, the lower the more suspect; ``power spectrum``, the
-          Mahalanobis distance of the log energies of the document's bands, which sees the image
-          and no model; ``supervised``, linear discriminant analysis of both profiles, fitted on
-          bona fide and attack pairs of other people: an upper bound, not a rival.
+        - baselines: ``similarity``, more suspect if lower; ``power spectrum``, the Mahalanobis
+          distance of the log energies of the document's bands, which uses the image but no model;
+          ``supervised``, linear discriminant analysis of both profiles, fitted on bona fide and
+          attack pairs of other people: an upper bound, not a competitor.
 
         Coordinates ``attack``, ``contributor_a``, ``contributor_b`` of each pair, ``fold`` of
         each person.
@@ -173,24 +173,23 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
 def detection_errors(
     scores: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Error rates of every score, per attack and pooled, with intervals over people.
+    """Compute error rates of every score, per attack and pooled, with intervals over people.
 
     Parameters
     ----------
     scores
         From :func:`scores`.
     n_draws, level, seed
-        Bootstrap draws over people (a bona fide pair weighs the count of its person, an attack
-        pair the product of those of both contributors), coverage, seed.
+        Bootstrap draws over people (a bona fide pair is weighted by the count of its person, an
+        attack pair by the product of the counts of both contributors), coverage, seed.
 
     Returns
     -------
     xarray.Dataset
-        Along ``score_name``, ``attack`` (``"all"`` attacks pooled first, then each, and the
-        control, if there is one, as if it were an attack), ``estimate`` (value, lower, upper):
-        ``d_eer``; ``curve(curve_apcer)``, BPCER over APCER;
-        ``bpcer(apcer)``, at the threshold that lets the share ``apcer`` of attacks
-        pass; ``n_attack`` and ``n_bona_fide`` pairs.
+        Along ``score_name``, ``attack`` (all attacks pooled as ``"all"``, then each attack, and
+        the control, if any, treated as an attack), ``estimate`` (value, lower, upper):
+        ``d_eer``; ``curve(curve_apcer)``, BPCER over APCER; ``bpcer(apcer)``, at the threshold
+        that lets the share ``apcer`` of attacks pass; ``n_attack`` and ``n_bona_fide`` pairs.
 
     Raises
     ------
@@ -255,18 +254,18 @@ def detection_errors(
 def detection_rates(
     scores: Floats, is_attack: npt.NDArray[np.bool_], weights: Floats
 ) -> tuple[Floats, Floats]:
-    """D-EER, and BPCER at fixed APCER, under weights.
+    """Compute D-EER, and BPCER at fixed APCER, with weighted pairs.
 
     An attack is detected when its score is at or above the threshold.
 
     Parameters
     ----------
     scores
-        ``(pair,)``, larger for what looks more like an attack.
+        Scores ``(pair,)``, larger for pairs that look more like attacks.
     is_attack
-        ``(pair,)``.
+        Whether each pair is an attack ``(pair,)``.
     weights
-        ``(draw, pair)``.
+        Weights of the pairs ``(draw, pair)``.
 
     Returns
     -------
@@ -279,7 +278,7 @@ def detection_rates(
     order = np.argsort(scores, kind="stable")
     values, attack = scores[order], is_attack[order]
     heavy = weights[:, order]
-    # below each distinct score: attacks that pass; at it or above: bona fide that are stopped
+    # attacks below each distinct score pass; bona fide pairs at or above it are rejected
     ends = np.append(np.flatnonzero(np.diff(values) > 0), len(values) - 1)
 
     def cumulative(kind: npt.NDArray[np.bool_]) -> Floats:
@@ -309,18 +308,18 @@ def detection_rates(
 
 
 def _curve(attacks: Floats, bona_fide: Floats) -> Floats:
-    """Lowest BPCER that keeps APCER at or below each value of the curve."""
+    """Lowest BPCER with APCER at or below each value of the curve."""
     if min(len(attacks), len(bona_fide)) == 0:
         return np.full(len(_CURVE), np.nan)
     ordered = np.sort(attacks)
-    # so many attacks may pass; the threshold lies at the lowest score that is still detected
+    # number of attacks that may pass; the threshold is the lowest score that is still detected
     allowed = np.floor(_CURVE * len(ordered) + 1e-9).astype(int)
     thresholds = np.append(ordered, np.inf)[allowed]
     return np.array([(bona_fide >= edge).mean() for edge in thresholds])
 
 
 def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
-    """Arrays of one model's pairs, and the names of the people.
+    """Return the arrays of one model's pairs, and the names of the people.
 
     Raises
     ------
@@ -361,7 +360,7 @@ _Scorer = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np
 
 
 def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
-    """Each takes bona fide pairs and attack pairs to fit on, and pairs to score."""
+    """Return scorers, each called with bona fide and attack pairs to fit and pairs to score."""
     absolute = np.abs(pairs.document)
     total = np.maximum(absolute.sum(axis=1), _TINY)
     n_low = max(1, round(_LOW * len(bands)))
@@ -398,7 +397,7 @@ def _away(values: Floats) -> _Scorer:
 
 
 def _mahalanobis(values: Floats) -> _Scorer:
-    """Mahalanobis distance from the bona fide mean, the covariance shrunk."""
+    """Mahalanobis distance from the bona fide mean, with shrunk covariance."""
 
     def score(
         fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
@@ -413,7 +412,7 @@ def _mahalanobis(values: Floats) -> _Scorer:
 
 
 def _supervised(values: Floats) -> _Scorer:
-    """Linear discriminant analysis that has seen attacks on other people."""
+    """Linear discriminant analysis fitted with attacks on other people."""
 
     def score(
         fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
@@ -432,7 +431,7 @@ def _supervised(values: Floats) -> _Scorer:
 
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
-    """Error rates of all scores for one attack, the best first; bands but the best left out."""
+    """Tabulate error rates of scores for one attack, the best first, with only the best band."""
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
     value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")

@@ -1,8 +1,8 @@
-"""Morphing attacks: whom they fool, and how a model's use of frequencies differs under attack.
+"""Morphing attacks: vulnerability of models, and influence of frequencies under attack.
 
-The document is the reference, the live photograph the probe. What the profiles show is influence
-over bona fide and attack pairs (Huber et al. 2025, FX-MAD, report that it differs; how it is
-averaged and compared is our choice).
+The document is the reference, the live photograph the probe. The profiles show influence over
+bona fide and attack pairs (Huber et al. 2025, FX-MAD, report that it differs; how it is averaged
+and compared is our choice).
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ Floats = npt.NDArray[np.float64]
 def profiles(
     result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Mean influence over bona fide, control and attack pairs, and the difference to bona fide.
+    """Compute mean influence over bona fide, control and attack pairs, and differences.
 
-    Intervals come from a bootstrap over people: a bona fide pair weighs the count of its person,
-    an attack pair the product of those of both contributors.
+    Intervals come from a bootstrap over people: a bona fide pair is weighted by the count of its
+    person, an attack pair by the product of the counts of both contributors.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ def profiles(
     xarray.Dataset
         Along ``attack`` (bona fide first), ``model``, ``side``, ``band`` and ``estimate``
         (value, lower, upper): ``directed``, ``absolute``, ``per_contrast`` and ``energy`` (of the
-        masked side, squared grey levels), each also as ``..._difference`` to bona fide;
+        masked side, squared grey levels), each also as ``..._difference`` from bona fide;
         ``effect_size(attack, model, side, band)`` of the directed difference (over the standard
         deviation of bona fide pairs); ``n_pairs(attack, model)``; ``n_people(attack)``.
 
@@ -101,37 +101,38 @@ def vulnerability(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Share of morphs that match both contributors (MMPMR; Scherhag et al. 2017).
+    """Compute the share of morphs that match both contributors (MMPMR; Scherhag et al. 2017).
 
     Parameters
     ----------
     embeddings
         Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without one.
+        faces; NaN for a face without an embedding.
     faces
-        The faces, morphs among them.
+        The faces, including morphs.
     pairs
         From :func:`freqlab.morphing.make_pairs`, or a table of them (:func:`freqlab.read_pairs`).
     thresholds
-        A decision threshold for each model, carried over from a larger set; by default those at
-        fixed false match rates over all impostor comparisons of the photographs here, where they
-        are resolved; documents of attack and control pairs are no photographs.
+        A decision threshold for each model, carried over from a larger set. By default, the
+        resolved thresholds at fixed false match rates over all impostor comparisons of the
+        photographs in `faces`, excluding documents of attack and control pairs.
     n_draws, level, seed
         Bootstrap draws over people, coverage of the intervals, seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        Along ``model``, ``attack`` (each, then ``"all"``), ``fmr`` (``"carried over"`` as NaN) and
-        ``estimate``: ``mmpmr``, the share of morphs of which both contributors have a live
-        photograph that matches; ``prodavg_mmpmr``, the mean product of the shares of their live
-        photographs that match; and ``false_non_match_rate`` of bona fide pairs; ``threshold``;
+        Along ``model``, ``attack`` (each, then ``"all"``), ``fmr`` (NaN for a threshold carried
+        over) and ``estimate``: ``mmpmr``, the share of morphs that match at least one live
+        photograph of each contributor; ``prodavg_mmpmr``, the mean product of the shares of the
+        contributors' live photographs that match; ``false_non_match_rate`` of bona fide pairs;
+        ``threshold``;
         ``impostor_comparisons(model)``; ``n_morphs(attack)``.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
     checked = check_embeddings(embeddings, faces)
@@ -173,7 +174,7 @@ def vulnerability(
 
 
 def _kinds(result: xr.Dataset) -> list[str]:
-    """What pairs there are, bona fide first, the control second."""
+    """Kinds of pairs in the result, bona fide first, the control second."""
     absent = [n for n in ("attack", "contributor_a", "contributor_b") if n not in result.coords]
     if absent:
         raise ParameterError(
@@ -187,7 +188,7 @@ def _kinds(result: xr.Dataset) -> list[str]:
 
 
 def _morphs(faces: Faces, pairs: pd.DataFrame, positions: npt.NDArray[np.int32]) -> pd.DataFrame:
-    """Rows of pairs by morph and by the contributor that the live photograph shows."""
+    """Rows of pairs by morph and by the contributor in the live photograph."""
     live = faces.subjects[positions[:, 0]].astype(str)
     attacks = ~pairs["attack"].isin([BONA_FIDE, CONTROL]).to_numpy()
     table = pd.DataFrame(
@@ -215,7 +216,7 @@ def _rates(
     rates: Floats,
     level: float,
 ) -> xr.Dataset:
-    """Figures of one model."""
+    """Compute the figures of one model."""
     shown = [*kinds, "all"]
     minmax, product = np.full((2, len(shown), len(edges), 3), np.nan)
     fnmr = np.full((len(edges), 3), np.nan)
@@ -236,7 +237,7 @@ def _rates(
             {"max": "min", "mean": "prod"}
         )
         both = by_live.groupby(level=["morph", "attack", "a", "b"]).size() == 2
-        by_morph = by_morph[both].reset_index()  # of one contributor alone nothing follows
+        by_morph = by_morph[both].reset_index()  # MMPMR needs both contributors
         a, b = (np.searchsorted(subjects, by_morph[k].to_numpy(str)) for k in "ab")
         weights = draws[:, a] * draws[:, b]
         for k, kind in enumerate(shown):
@@ -273,10 +274,10 @@ def _rates(
 
 
 def _weighted(values: Floats, weights: Floats, level: float, n_people: int) -> Floats:
-    """A rate with its interval over draws."""
+    """Compute a rate with its interval over draws."""
     if len(values) == 0:
         return np.full(3, np.nan)
-    if not values.any() or values.all():  # which no draw can change: the rule of three
+    if not values.any() or values.all():  # no draw can change this: use the rule of three
         bound = min(1.0, 3 / n_people)
         return np.array([0, 0, bound] if not values.any() else [1, 1 - bound, 1])
     with np.errstate(invalid="ignore", divide="ignore"):

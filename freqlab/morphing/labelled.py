@@ -1,4 +1,4 @@
-"""Sets of pristine and manipulated images: what their labels mean, and the pairs made of them."""
+"""Sets of pristine and manipulated images: their labels, and pairs of their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from freqlab.faces.table import Faces
 __all__ = ["MANIPULATED", "PRISTINE", "manipulation_pairs"]
 
 PRISTINE, MANIPULATED = "pristine", "manipulated"
-"""What the two kinds of image are called in the column ``label`` of pairs."""
+"""Names of the two kinds of image in the column ``label`` of pairs."""
 
 _SPELLED = {
     **dict.fromkeys((PRISTINE, "real", "0", "0.0", "bona fide", "bonafide"), PRISTINE),
@@ -26,35 +26,35 @@ def manipulation_pairs(
     """Pair an untouched photograph of each subject with its other images, manipulated and not.
 
     The reference is the first pristine photograph of the subject, the untouched side of every
-    pair; probes are the subject's other pristine images and its manipulated ones. An image that
-    was made of the reference itself would be alike beyond what two photographs are: where the
-    faces say so, in a column ``source`` that names the face an image was made of, it is left out.
+    pair; probes are the subject's other pristine images and its manipulated images. An image made
+    from the reference itself would be more similar to it than a second photograph is. Such images
+    are left out if the faces have a column ``source`` that names the face an image was made from.
 
     Parameters
     ----------
     faces
         The faces.
     label
-        Their column that says which are ``pristine`` (``real``, ``0``, ``bona fide``) and which
-        ``manipulated`` (``fake``, ``1``).
+        Column that labels faces ``pristine`` (``real``, ``0``, ``bona fide``) or ``manipulated``
+        (``fake``, ``1``).
     method
-        Their column that says how an image was manipulated; None if there is none.
+        Column with the method of manipulation; None if there is no such column.
 
     Returns
     -------
     pandas.DataFrame
-        Columns ``probe``, ``reference``, ``genuine`` (true, they are of one subject), ``label``
-        (``"pristine"`` or ``"manipulated"``) and ``method``: that of the probe, ``"pristine"``
-        for pristine ones, ``"manipulated"`` where the set does not say.
+        Columns ``probe``, ``reference``, ``genuine`` (always true), ``label`` (``"pristine"`` or
+        ``"manipulated"``) and ``method``: the method of the probe, ``"pristine"`` for pristine
+        probes, ``"manipulated"`` if the set does not give the method.
 
     Raises
     ------
     UnknownNameError
         If there is no such column.
     ParameterError
-        If a label is not understood, or a method is called ``pristine``.
+        If a label is not recognised, or a method is called ``pristine``.
     PairError
-        If a subject has no pristine photograph, or there is no pair of a kind.
+        If a subject has no pristine photograph, or there is no pair of one of the two kinds.
     """
     table = faces.table[~faces.degraded]
     columns = [str(name) for name in table.columns]
@@ -97,7 +97,7 @@ def manipulation_pairs(
 
 
 def _labels(column: pd.Series, name: str) -> npt.NDArray[np.object_]:
-    """The labels as :data:`PRISTINE` and :data:`MANIPULATED`."""
+    """Convert labels to :data:`PRISTINE` and :data:`MANIPULATED`."""
     spelled = column.fillna("").astype(str).str.strip().str.lower()
     labels = spelled.map(_SPELLED)
     unknown = sorted(set(column.fillna("").astype(str)[labels.isna()]))

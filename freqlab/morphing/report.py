@@ -1,4 +1,4 @@
-"""What a study of morphing attacks found, as tables and in sentences; words from its numbers."""
+"""Findings of a morphing study as tables and sentences, generated from its numbers."""
 
 from __future__ import annotations
 
@@ -48,35 +48,34 @@ def thresholds(
     fmr: float = 1e-3,
     given: float | list[float] | None = None,
 ) -> xr.Dataset:
-    """The decision threshold of each model at which morphs are tried.
+    """Compute the decision threshold of each model at which morphs are tested.
 
     Parameters
     ----------
     embeddings
         Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without one.
+        faces; NaN for a face without an embedding.
     faces
-        All photographs of the set, not only those in the pairs: the more, the lower the rate that
-        is resolved. Morphs, documents of attack and control pairs and degraded faces among them
-        are left out.
+        All photographs of the set, not only those in the pairs: more photographs resolve a lower
+        rate. Morphs, documents of attack and control pairs, and degraded faces are left out.
     pairs
         From :func:`freqlab.morphing.make_pairs`, or a table of them.
     fmr
-        The false match rate that is asked for. Where the impostor comparisons are too few to
-        resolve it, the next higher one that they resolve is taken.
+        Requested false match rate. If there are too few impostor comparisons to resolve it, the
+        next higher resolved rate is used.
     given
-        Thresholds carried over from a larger set instead, in the order of the models.
+        Thresholds carried over from a larger set, in the order of the models, to use instead.
 
     Returns
     -------
     xarray.Dataset
         Along ``model``: ``threshold``, ``fmr`` (at which it was set; NaN if it was given) and
-        ``impostor_comparisons``; attribute ``fmr``, the rate that was asked for.
+        ``impostor_comparisons``; attribute ``fmr``, the requested rate.
 
     Raises
     ------
     ParameterError
-        If an argument does not fit, or so few comparisons resolve no rate.
+        If an argument is invalid, or the comparisons are too few to resolve any rate.
     """
     check_fmr(fmr)
     checked = check_embeddings(embeddings, faces)
@@ -119,14 +118,14 @@ def thresholds(
 
 
 def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
-    """Say where a model's threshold comes from.
+    """State the source of a model's threshold.
 
     Parameters
     ----------
     thresholds
         From :func:`thresholds`.
     model
-        Which model.
+        Name of the model.
     """
     check_name("model", model, names_of(thresholds, "model"))
     data = thresholds.sel(model=model)
@@ -143,16 +142,16 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
 
 
 def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = None) -> pd.DataFrame:
-    """Morphs that match both contributors, by attack, and bona fide pairs that are refused.
+    """Tabulate morphs that match both contributors, by attack, and rejected bona fide pairs.
 
     Parameters
     ----------
     risk
         From :func:`freqlab.morphing.vulnerability`.
     model
-        Which model.
+        Name of the model.
     fmr
-        False match rate of the threshold, where there are several.
+        False match rate of the threshold, if there are several.
 
     Returns
     -------
@@ -187,21 +186,21 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
 
 
 def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
-    """Say which score of influence alone is best, and how it stands against the baselines.
+    """State which score of influence alone is best, and how it compares with the baselines.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.morphing.detection_errors`.
     attack
-        Which attack.
+        Name of the attack.
 
     Returns
     -------
     str
-        The score with the lowest D-EER among those of :data:`OWN_SCORES`, and for the power
-        spectrum and the similarity whether it beats them, is beaten by them, or, where the
-        intervals overlap, cannot be told from them.
+        The score with the lowest D-EER among :data:`OWN_SCORES`, and whether it is better than,
+        worse than or, where the intervals overlap, not distinguishable from the power spectrum
+        and the similarity.
 
     Raises
     ------
@@ -233,7 +232,7 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
 
 
 def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
-    """D-EER of the single band that is best for one attack, tried on the others.
+    """Tabulate the D-EER of the band that is best for one attack on every attack.
 
     Parameters
     ----------
@@ -243,8 +242,9 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each attack on which a band is chosen, a column for each on which it is tried,
-        intervals in brackets; ``(chosen here)`` where the two are one, which flatters.
+        A row for each attack on which a band is chosen, a column for each attack on which it is
+        tested, intervals in brackets; ``(chosen here)`` where the two are the same, which is
+        optimistic.
     """
     kinds = _attacks(errors)
     bands = [s for s in names_of(errors, "score_name") if s.startswith("band ")]
@@ -264,7 +264,7 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
 
 
 def error_table(errors: xr.Dataset) -> pd.DataFrame:
-    """D-EER of each score but those of single bands, per attack, intervals in brackets.
+    """Tabulate the D-EER of each score except single bands, per attack, intervals in brackets.
 
     Parameters
     ----------
@@ -275,7 +275,7 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each score, baselines last; columns ``all``, each attack, and the control,
-        where 50 % means that controls are not told from bona fide documents.
+        where 50 % means that controls are not distinguished from bona fide documents.
     """
     rows = {}
     for score in (*OWN_SCORES, *BASELINES):
@@ -293,7 +293,7 @@ def _attacks(errors: xr.Dataset) -> list[str]:
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study, in Markdown: morphs that pass, and the best score of influence.
+    """Summarise a study in Markdown: morphs that pass, and the best score of influence.
 
     Parameters
     ----------
@@ -310,14 +310,14 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset]]:
-    """Each model of a study with its scores and their errors."""
+    """Iterate over the models of a study, with their scores and errors."""
     for name in study.attrs["models"]:
         node = node_name(name)
         yield name, study[f"scores/{node}"].to_dataset(), study[f"detection/{node}"].to_dataset()
 
 
 def describe_documents(study: xr.DataTree) -> str:
-    """Say how many documents and live photographs there are, and where morphs come from."""
+    """State how many documents and live photographs there are, and where morphs come from."""
     kinds, attrs = as_frame(study["kinds"]), study.attrs
     whence = {
         "made here": "Morphs made here are named by the share of the second person (alpha), of its "
@@ -333,14 +333,14 @@ def describe_documents(study: xr.DataTree) -> str:
 
 
 def describe_morphing_pairs(study: xr.DataTree) -> str:
-    """Say how many pairs there are, and how many have a face that was not found."""
+    """State the number of pairs, and how many have a face that was not found."""
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."
     return text + (f" {lost:,} pairs have a face that could not be found." if lost else "")
 
 
 def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
-    """Say what the labelled set holds, in Markdown."""
+    """State, in Markdown, the contents of the labelled set."""
     kinds = as_frame(study["labelled_kinds"])["pairs"]
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
     return (

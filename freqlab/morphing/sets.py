@@ -1,10 +1,10 @@
-"""Sets of morphs: whom to mix, the faces made, and the pairs of document and live photograph.
+"""Sets of morphs: choice of contributors, morphed faces, and pairs of document and live photograph.
 
 The document is the reference, the live photograph the probe. A bona fide pair shows one person
-twice; an attack pair compares a morph with a live photograph of one of its two contributors. A
-control is a bona fide document that went through the same warp, mixed with another photograph of
-the same person, or with its own mirror image: what tells it from an untouched document is no
-attack but resampling.
+twice. An attack pair compares a morph with a live photograph of one of its two contributors. A
+control is a bona fide document that was warped in the same way, mixed with another photograph of
+the same person or with its mirror image. It differs from an untouched document by resampling, not
+by an attack.
 """
 
 from __future__ import annotations
@@ -45,19 +45,19 @@ _NO_MORPH = {"morph": False, "contributor_a": "", "contributor_b": "", "tool": "
 def choose_documents(
     faces: Faces, *, document: str | None = None, live: str | None = None, n_live: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Choose which photographs are documents and which live ones.
+    """Choose which photographs are documents and which are live.
 
     Parameters
     ----------
     faces
-        The faces; morphs and degraded ones among them are neither.
+        The faces; morphs and degraded faces are neither documents nor live.
     document
         A column and its value, such as ``"expression=neutral"``; by default the first
         photograph of each subject.
     live
-        Likewise; by default all that are no documents.
+        Likewise; by default all photographs that are not documents.
     n_live
-        Most live photographs of a subject, the first ones.
+        Largest number of live photographs per subject; the first ones are used.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def choose_documents(
     Raises
     ------
     ParameterError
-        If a text is no ``column=value``, or no photograph has the value.
+        If an argument is not of the form ``column=value``, or no photograph has the value.
     UnknownNameError
         If there is no such column.
     """
@@ -91,7 +91,7 @@ def choose_documents(
 
 
 def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[np.bool_] | None:
-    """The rows in which a column has a value, from ``column=value``."""
+    """Select the rows in which a column has a value, from ``column=value``."""
     if text is None:
         return None
     column, equals, value = text.partition("=")
@@ -108,12 +108,12 @@ def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[
 
 
 def shares(text: str | float) -> tuple[float, float]:
-    """Shares of the second person in shape and texture, from ``"0.5"`` or ``"0:0.5"``.
+    """Parse shares of the second person in shape and texture, from ``"0.5"`` or ``"0:0.5"``.
 
     Raises
     ------
     ParameterError
-        If it is no number, or no two numbers, from 0 to 1.
+        If the text is not one number or two numbers from 0 to 1.
     """
     shape, _, texture = str(text).partition(":")
     try:
@@ -130,18 +130,18 @@ def shares(text: str | float) -> tuple[float, float]:
 def couples(
     faces: Faces, *, same: Sequence[str] = (), n: int | None = None, seed: int = 0
 ) -> pd.DataFrame:
-    """Choose at random whom to mix: every person with one other, as far as there are any.
+    """Draw couples to morph at random: every person with one other, where possible.
 
     Parameters
     ----------
     faces
-        Document photographs; the first of each subject is taken. Morphs are left out.
+        Document photographs; the first of each subject is used. Morphs are left out.
     same
         Columns in which both must agree, such as ``["gender"]``.
     n
-        Most couples.
+        Largest number of couples.
     seed
-        Of the draw.
+        Seed of the random draw.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def couples(
     Raises
     ------
     ParameterError
-        If a column is unknown, or no two people go together.
+        If a column is unknown, or no two people can be combined.
     """
     check_number("seed", seed, at_least=0, whole=True)
     if n is not None:
@@ -169,7 +169,7 @@ def couples(
     rows = []
     for _, names in sorted(first.groupby(key.to_numpy()).groups.items()):
         order = rng.permutation(np.array([str(name) for name in names], object))
-        if len(order) > 1:  # a ring: everyone is the first of one couple
+        if len(order) > 1:  # a ring: every person comes first in one couple
             rows += list(zip(order, np.roll(order, -1), strict=True))[: max(1, len(order))]
     unique = {tuple(sorted(couple)): couple for couple in rows}
     couples = list(unique.values())
@@ -200,21 +200,21 @@ def make_faces(
         Columns ``a`` and ``b``, names of faces; a missing ``b`` mixes `a` with its mirror image.
         Two faces of one subject, and a mirror image, make a control.
     folder
-        Where the morphs are written as PNG files, unless the faces are in memory. A file that
-        was made of the same photographs in the same way is kept.
+        Folder to which morphs are written as PNG files, unless the faces are in memory. A file
+        made from the same photographs with the same settings is kept.
     alpha, texture
         As for :func:`freqlab.morphing.morph`.
     tool
-        What to call this kind of morph; ``"alpha0.5"`` and the like by default.
+        Name of this kind of morph; by default of the form ``"alpha0.5"``.
     progress
         Whether to show a bar.
 
     Returns
     -------
     Faces
-        The faces given and the morphs, with columns ``morph``, ``contributor_a`` and
-        ``contributor_b`` (subjects) and ``tool``. Morphs are named ``a+b@tool``; the subject of a
-        morph is ``subject+subject``, that of a control the person's.
+        The given faces and the morphs, with columns ``morph``, ``contributor_a`` and
+        ``contributor_b`` (subjects) and ``tool``. Morphs are named ``a+b@tool``. The subject of a
+        morph is ``subject+subject``; that of a control is the person.
 
     Raises
     ------
@@ -295,7 +295,7 @@ def make_faces(
 def make_pairs(
     faces: Faces, *, documents: Sequence[str] | None = None, live: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Bona fide, control and attack pairs of documents and live photographs.
+    """Make bona fide, control and attack pairs of documents and live photographs.
 
     Parameters
     ----------
@@ -305,14 +305,14 @@ def make_pairs(
     documents
         Names of the bona fide documents; by default the first photograph of each subject.
     live
-        Names of the live photographs; by default all that are no documents.
+        Names of the live photographs; by default all photographs that are not documents.
 
     Returns
     -------
     pandas.DataFrame
         Columns ``probe`` (live), ``reference`` (document), ``genuine``, ``attack`` (``"bona
         fide"``, ``"control"``, or the tool of the morph), ``contributor_a`` and
-        ``contributor_b`` (both the person, where there is but one).
+        ``contributor_b`` (both name the same person if there is only one).
 
     Raises
     ------
@@ -384,9 +384,9 @@ def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
 
 
 def untouched(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Which faces are plain photographs ``(face,)``: what thresholds may rest on.
+    """Whether each face is an untouched photograph, usable for thresholds ``(face,)``.
 
-    Left out are morphs by their column, documents of attack and control pairs, and degraded faces.
+    Morphs (by column), documents of attack and control pairs, and degraded faces are not.
     """
     made = ~(pairs["attack"].astype(str) == BONA_FIDE).to_numpy()
     documents = set(pairs["reference"].astype(str).to_numpy()[made])
@@ -407,7 +407,7 @@ class _Mix(NamedTuple):
 def _mixed(
     faces: Faces, mix: _Mix, points: dict[tuple[int, bool], npt.NDArray[np.float32]]
 ) -> npt.NDArray[np.uint8]:
-    """One morph; landmarks that were found are kept in `points`."""
+    """Make one morph; landmarks that were found are cached in `points`."""
     one, other = faces.image(mix.first), faces.image(mix.second)
     if mix.mirrored:
         other = np.ascontiguousarray(other[:, ::-1])
@@ -430,7 +430,7 @@ def _mixed(
 def _on_disk(
     faces: Faces, mix: _Mix, points: dict[tuple[int, bool], npt.NDArray[np.float32]], path: Path
 ) -> None:
-    """Write a morph, unless one of the same photographs and shares is there."""
+    """Write a morph, unless the file already holds the same photographs and shares."""
     from PIL import Image
 
     sources = [hashlib.sha256(faces.content(k)).hexdigest() for k in (mix.first, mix.second)]

@@ -1,7 +1,7 @@
-"""Errors of verification when the probe has a lower resolution than the reference.
+"""Verification errors when the probe has a lower resolution than the reference.
 
-Thresholds are those of faces as they are: an operator sets one, and low resolution comes to meet
-it.
+Thresholds are set on faces that are not degraded, as an operator would set them before
+low-resolution probes arrive.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from freqlab.verification.performance import check_embeddings, figures_of
 
 __all__ = ["errors"]
 
-_MOST_COMPARISONS = 20_000_000  # at one resolution; 0.1 kB each in passing
+_MOST_COMPARISONS = 20_000_000  # per resolution; each takes 0.1 kB of temporary memory
 
 
 def errors(
@@ -40,23 +40,23 @@ def errors(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Verification figures at each resolution of the probe, with intervals over subjects.
+    """Compute verification figures at each probe resolution, with intervals over subjects.
 
     Parameters
     ----------
     embeddings
-        Untouched embeddings ``(face, feature)`` of each model, by its name, one row for each of
-        the faces in their order; NaN for a face without one.
+        Untouched embeddings ``(face, feature)`` of each model, by its name, one row per face in
+        the order of the faces; NaN for a face without an embedding.
     faces
         From :func:`freqlab.faces.degrade`, or a set that is of low resolution by nature.
     pairs
-        Comparisons that the figures are of, with a column ``resolution`` in pixels, missing where
-        the probe is as it is; by default every face at a resolution is the probe against every
-        other face as it is.
+        Comparisons over which the figures are computed, with a column ``resolution`` in pixels,
+        missing where the probe is not degraded. By default every face at a resolution is the
+        probe against every other face that is not degraded.
     degradation
-        Which kind of degraded faces, where there are several; the first by default.
+        Kind of degraded faces to use, if there are several; the first by default.
     native
-        Width of the crop in pixels, by which faces as they are are labelled; by default that of
+        Width of the crop in pixels, which labels faces that are not degraded; by default that of
         the template to which the faces are aligned, or 112.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
@@ -73,7 +73,7 @@ def errors(
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
     checked = check_embeddings(embeddings, faces)
@@ -137,9 +137,9 @@ def _kind(faces: Faces, degradation: str | None) -> str:
 
 
 def _every(faces: Faces, kind: str) -> dict[float, npt.NDArray[np.int64]]:
-    """Every face at a resolution against every other as it is, ``(comparison, 2)``, probe first.
+    """Pair faces at each resolution with all other undegraded faces ``(comparison, 2)``.
 
-    Faces as they are stand under infinity.
+    The probe comes first. Probes that are not degraded have the key infinity.
     """
     whole = np.flatnonzero(~faces.degraded)
     sources = np.unique(faces.sources.astype(str), return_inverse=True)[1]
@@ -165,7 +165,7 @@ def _every(faces: Faces, kind: str) -> dict[float, npt.NDArray[np.int64]]:
 def _listed(
     faces: Faces, pairs: pd.DataFrame, kind: str, native: int
 ) -> dict[float, npt.NDArray[Any]]:
-    """The pairs given by resolution, the highest first."""
+    """Group the given pairs by resolution, the highest first."""
     positions = check_pairs(faces, pairs)
     if "resolution" not in pairs:
         return {float(native): positions}

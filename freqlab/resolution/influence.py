@@ -1,12 +1,12 @@
-"""Cross-resolution verification: which bands carry it, and how that moves with the resolution.
+"""Cross-resolution verification: influence of bands, and how it changes with the resolution.
 
-A high-resolution reference meets a low-resolution probe (Huber & Damer 2025 study the setting;
-resolutions, kernels and every summary here are our choices). The band is taken from either side:
-from the probe, of which little is left, or from the reference, which has lost nothing.
+A high-resolution reference is compared with a low-resolution probe (Huber & Damer 2025 study the
+setting; resolutions, kernels and every summary here are our choices). The band is removed from
+either side: from the degraded probe, or from the reference, which is not degraded.
 
 A low-pass to N pixels a side keeps frequencies up to N/2 cycles/image along each axis (the axis
-line), and so up to sqrt(2) N/2 in radius (the diagonal line). What lies beyond the lines all the
-same is measured, not assumed away.
+line), and so up to sqrt(2) N/2 in radius (the diagonal line). Influence and energy that remain
+beyond these lines are measured, not assumed to be zero.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from freqlab.statistics.resampling import check_draws
 __all__ = ["leaks", "profiles"]
 
 _LINES = ("axis", "diagonal")
-_LOW = 0.25  # of the axis Nyquist frequency of the smallest crop: bands below it are the low ones
-_LEAST_INFLUENCE = 1e-4  # below which a band has none that could be halved
+_LOW = 0.25  # share of the smallest crop's axis Nyquist frequency, below which bands are low
+_LEAST_INFLUENCE = 1e-4  # smaller influence is not tested for halving
 _LOW_SHARES = ["low_share_of_pair", "low_share_of_pair_squared"]
 _RESOLUTION = {"long_name": "resolution of the probe", "units": "pixels"}
 
@@ -45,7 +45,7 @@ def profiles(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Influence of bands at each resolution of the probe, and what follows from it.
+    """Compute the influence of bands at each probe resolution, and summaries of it.
 
     Intervals come from a bootstrap over subjects (as in :func:`freqlab.results.mean_profile`),
     with the same draws at every resolution, so that differences between resolutions are paired.
@@ -55,12 +55,13 @@ def profiles(
     result
         From :func:`freqlab.influence` over pairs with a column ``resolution``, in pixels across
         the crop (or face), such as :func:`freqlab.faces.degraded_pairs` and
-        :func:`freqlab.faces.pairs_by_resolution` make. Missing means as the photograph is; without
-        the column all pairs are that. Pairs as they are that were not degraded are left out.
+        :func:`freqlab.faces.pairs_by_resolution` make. A missing value marks an undegraded probe;
+        without the column no pair is degraded. Undegraded pairs without degraded counterparts are
+        left out.
     degradation
-        Which kind of degraded pairs, where there are several; the first by default.
+        Kind of degraded pairs to use, if there are several; the first by default.
     low
-        Bands that lie wholly below this frequency are the low ones, in the bands' unit; by
+        Bands that lie wholly below this frequency, in the bands' unit, are the low bands; by
         default a quarter of the Nyquist frequency of the smallest model's crop.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
@@ -73,16 +74,17 @@ def profiles(
 
         - ``directed``, ``absolute``, ``per_contrast``, ``energy`` (squared grey levels), along
           ``band``;
-        - ``nyquist(model, resolution, line)``: where the resolution ends, in the bands' unit;
-          no estimate;
+        - ``nyquist(model, resolution, line)``: Nyquist frequency of the resolution, in the bands'
+          unit; no estimate;
         - ``leak_influence``, ``leak_energy``, along ``line``: share of the summed mean absolute
           influence, and of the non-DC energy of the masked side, in bands wholly beyond the line;
         - ``low_share``: share of the low bands in the summed mean absolute influence, and
-          ``low_gain``, what it gains on the highest resolution; ``low_influence`` and
-          ``low_influence_gain``, their mean summed absolute influence itself; ``low_effect``,
-          the gain of a pair's share in standard deviations of pairs (Cohen's d);
-        - ``halved``: lower edge of the first band that has less than half the absolute influence
-          that it has at the highest resolution; NaN where there is none;
+          ``low_gain``, its difference from the highest resolution; ``low_influence`` and
+          ``low_influence_gain``, the mean summed absolute influence of the low bands and its
+          difference; ``low_effect``, the gain of a pair's share in standard deviations of pairs
+          (Cohen's d);
+        - ``halved``: lower edge of the first band with less than half its absolute influence at
+          the highest resolution; NaN if there is no such band;
         - ``median_frequency``, below which half the summed mean absolute influence lies;
         - ``shift``: half the sum of absolute differences between the profile of shares and that
           at the highest resolution, 0 (same) to 1; ``rank_correlation`` of the directed profiles
@@ -92,7 +94,7 @@ def profiles(
     Raises
     ------
     ParameterError
-        If an argument does not fit the result.
+        If an argument does not match the result.
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)
@@ -137,21 +139,21 @@ def profiles(
 def leaks(
     result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """What lies beyond the Nyquist frequency of the probe, for each kind of degradation.
+    """Measure influence and energy beyond the probe's Nyquist frequency, by kind of degradation.
 
     Parameters
     ----------
     result
-        As for :func:`profiles`, with one kind of degradation or several.
+        As for :func:`profiles`, with one or more kinds of degradation.
     n_draws, level, seed
-        As there.
+        As for :func:`profiles`.
 
     Returns
     -------
     xarray.Dataset
-        ``leak_influence`` and ``leak_energy`` of the probe's side, as
-        :func:`profiles` has them, along ``degradation`` too; NaN at resolutions that
-        a kind does not have, and at the native one.
+        ``leak_influence`` and ``leak_energy`` of the probe's side, as in :func:`profiles`, also
+        along ``degradation``; NaN at resolutions that a kind does not have, and at the native
+        resolution.
     """
     kinds = _kinds(result)
     if not kinds:
@@ -170,7 +172,7 @@ def leaks(
 
 
 def _kinds(result: xr.Dataset) -> list[str]:
-    """Kinds of degradation among the pairs, in order of their appearance."""
+    """Kinds of degradation among the pairs, in order of appearance."""
     if "degradation" not in result.coords:
         return []
     kinds = dict.fromkeys(names_of(result, "degradation"))
@@ -217,7 +219,7 @@ def _nyquist(
     geometry: list[tuple[tuple[int, int], float | None]],
     kind: str,
 ) -> Floats:
-    """Both lines in the bands' unit, ``(model, resolution, line)``."""
+    """Axis and diagonal lines in the bands' unit, ``(model, resolution, line)``."""
     bands = bands_of(result)
     lines = np.full((len(geometry), len(levels), 2), np.nan)
     for m, ((_, width), eye_distance) in enumerate(geometry):
@@ -256,7 +258,7 @@ def _low_shares(
 def _summaries(
     means: xr.Dataset, nyquist: Floats, low_bands: npt.NDArray[np.bool_], bounds: Floats
 ) -> dict[str, Floats]:
-    """Every figure in each draw, ``(draw, comparison, model, side, resolution, ...)``."""
+    """Compute every figure per draw, ``(draw, comparison, model, side, resolution, ...)``."""
     absolute = np.nan_to_num(means["absolute"].to_numpy())
     total = _positive(absolute.sum(axis=-1))
     shares = absolute / total[..., None]
@@ -294,7 +296,7 @@ def _beyond(shares: Floats, beyond: npt.NDArray[np.bool_], known: npt.NDArray[np
 
 
 def _halved(absolute: Floats, bounds: Floats) -> Floats:
-    """Lower edge of the first band that has lost more than half its influence; NaN for none."""
+    """Lower edge of the first band that has lost more than half its influence; NaN if none."""
     base = absolute[..., :1, :]
     with np.errstate(invalid="ignore"):
         lost = (base > _LEAST_INFLUENCE) & (absolute < base / 2)
@@ -302,7 +304,7 @@ def _halved(absolute: Floats, bounds: Floats) -> Floats:
 
 
 def _median_frequency(shares: Floats, bounds: Floats) -> Floats:
-    """Where the cumulative share reaches one half, linear within the band."""
+    """Frequency at which the cumulative share reaches one half, linear within the band."""
     upper = np.where(np.isinf(bounds[:, 1]), np.sqrt(2) * bounds[:, 0], bounds[:, 1])
     cumulative = np.cumsum(shares, axis=-1)
     place = np.argmax(cumulative >= 0.5, axis=-1)
@@ -334,7 +336,7 @@ def _rank_correlation(directed: xr.DataArray) -> xr.DataArray:
 
 
 def _describe(name: str, profiles: xr.Dataset) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Dimensions after ``resolution``, and attributes."""
+    """Return the dimensions after ``resolution``, and the attributes."""
     unit = frequency_unit(profiles)
     cosine, lowest = "cosine similarity", f"bands below {profiles.attrs['low']:g} {unit}"
     about: dict[str, tuple[str, str]] = {

@@ -1,4 +1,4 @@
-"""The cross-resolution study: degraded probes, errors, influence, leaks; kept in the run."""
+"""The cross-resolution study: degraded probes, errors, influence and leaks, stored in the run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from freqlab.store.studies import Nodes
 __all__ = ["study"]
 
 _SIDES: list[Side] = ["probe", "reference"]
-_CONTROL = "fourier"  # the ideal low-pass, from which nothing leaks
+_CONTROL = "fourier"  # the ideal low-pass, which does not leak
 
 
 class _Sets(NamedTuple):
@@ -60,45 +60,46 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Where low resolution breaks verification: computed, and kept in the run, or opened there.
+    """Compute how low resolution affects verification and store it in the run, or open it.
 
     Parameters
     ----------
     faces
-        The faces, as they are.
+        The faces, not degraded.
     pairs
-        Comparisons; by default all against all, and explained is a sample of them.
+        Comparisons; all against all by default. A sample of them is explained.
     models, store, bands, run
         As for :func:`freqlab.influence`.
     resolutions
-        Pixels across of the probes, the highest first.
+        Widths of the probes in pixels, the highest first.
     natural
-        Whether the set differs in resolution by itself: its pairs are sorted by it.
+        Whether the set itself varies in resolution; its pairs are then sorted by resolution.
     kernel, measure, blur, noise, jpeg
-        How probes lose pixels, as for :func:`freqlab.faces.degrade`.
+        How probes are degraded, as for :func:`freqlab.faces.degrade`.
     control_kernels, n_control
-        Other kernels, tried on so many probes at three of the resolutions.
+        Further kernels, and the number of probes on which they are tried at three of the
+        resolutions.
     n_pairs
-        How many pairs are explained, half of them genuine; None for all.
+        Number of explained pairs, half of them genuine; None for all.
     low
         As for :func:`freqlab.resolution.profiles`.
     fmr
-        False match rate of the threshold that the findings are told at.
+        False match rate of the threshold at which findings are reported.
     n_draws, seed
-        Bootstrap draws over people, and the seed of all that is drawn.
+        Bootstrap draws over people, and the seed of all random draws.
 
     Returns
     -------
     xarray.DataTree
-        ``/errors``, as of :func:`freqlab.resolution.errors`; ``/profiles``, as of
-        :func:`freqlab.resolution.profiles`; where probes are degraded, ``/leaks``, as of
+        ``/errors``, from :func:`freqlab.resolution.errors`; ``/profiles``, from
+        :func:`freqlab.resolution.profiles`; where probes are degraded, ``/leaks``, from
         :func:`freqlab.resolution.leaks`, and ``/control``, the profiles under the ideal low-pass;
-        ``/influence``, the result they rest on.
+        ``/influence``, the underlying influence result.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """
@@ -190,14 +191,14 @@ def study(
 
 
 def _is_plain(camera: dict[str, Any]) -> bool:
-    """Whether pixels are lost across the crop, and nothing else is done to the probes."""
+    """Whether probes only lose pixels across the crop, without any other degradation."""
     return camera["measure"] == "crop" and not any(camera[one] for one in ("blur", "noise", "jpeg"))
 
 
 def _sample(
     faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, seed: int
 ) -> pd.DataFrame:
-    """The pairs to explain, as the photographs are: of a list a sample, else drawn."""
+    """Choose the undegraded pairs to explain: a sample of a list, else drawn at random."""
     if pairs is None:
         return make_pairs(faces, n_pairs=n_pairs, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
@@ -219,8 +220,8 @@ def _degraded(
     controls: list[str],
     n_control: int,
 ) -> _Sets:
-    """Faces with their degraded copies, the pairs to explain and those to count errors of."""
-    # all faces are probes where all are compared with all
+    """Faces with degraded copies, the pairs to explain and the pairs over which errors count."""
+    # all faces are probes if all are compared with all
     probes = None if pairs is None else pairs["probe"].astype(str)
     found = degrade(faces, resolutions=resolutions, kernel=kernel, probes=probes, **camera)
     few = explained[explained["genuine"]]["probe"].astype(str).unique()[:n_control]
@@ -234,7 +235,7 @@ def _degraded(
 
 
 def _typical_pair(result: xr.Dataset) -> int:
-    """The genuine pair, as its photographs are, of median similarity to the first model."""
+    """The undegraded genuine pair of median similarity under the first model."""
     as_they_are = (result["degradation"] == "none").to_numpy() & result["genuine"].to_numpy()
     whole = result.isel(pair=np.flatnonzero(as_they_are), model=0)
     similarity = whole["similarity"].to_numpy()

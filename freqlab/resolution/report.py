@@ -1,4 +1,4 @@
-"""What a cross-resolution study found, as a table and in sentences; every word from its numbers."""
+"""Findings of a cross-resolution study as tables and sentences, generated from its numbers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study: where it breaks, and whether low bands gain weight.
+    """Summarise a study: where verification breaks, and whether low bands gain weight.
 
     Parameters
     ----------
@@ -47,7 +47,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_resolutions(study: xr.DataTree) -> str:
-    """Say what was done to the photographs, in Markdown.
+    """State, in Markdown, how the photographs were degraded.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def describe_resolutions(study: xr.DataTree) -> str:
 
 
 def describe_comparisons(study: xr.DataTree) -> str:
-    """Say how many comparisons the errors at a resolution are counted over."""
+    """State over how many comparisons the errors at a resolution are counted."""
     counts = [int(study["errors"][name].max()) for name in ("n_genuine", "n_impostor")]
     against = "Compared are the pairs given"
     if study.attrs["all_against_all"]:
@@ -91,7 +91,7 @@ def describe_comparisons(study: xr.DataTree) -> str:
 
 
 def describe_pairs(study: xr.DataTree) -> str:
-    """Say how many pairs are explained."""
+    """State how many pairs are explained."""
     n_whole = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
     sample = "a sample, drawn at random" if "n_pairs" in study.attrs else "all pairs"
     return (
@@ -102,19 +102,19 @@ def describe_pairs(study: xr.DataTree) -> str:
 
 
 def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
-    """Say what becomes of the low bands under the ideal low-pass, if that was tried.
+    """State how the low bands change under the ideal low-pass, if it was tried.
 
     Parameters
     ----------
     study
         From :func:`freqlab.resolution.study`.
     model
-        Which model.
+        Name of the model.
 
     Returns
     -------
     list of str
-        One sentence, or none.
+        One sentence, or an empty list.
     """
     if "control" not in study.children:
         return []
@@ -127,7 +127,7 @@ def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
 def summary_table(
     profiles: xr.Dataset, errors: xr.Dataset, *, model: str, fmr: float = 1e-3
 ) -> pd.DataFrame:
-    """The figures of a study by resolution, intervals in brackets; genuine pairs.
+    """Tabulate the figures of genuine pairs by resolution, intervals in brackets.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def summary_table(
     errors
         From :func:`freqlab.resolution.errors`.
     model
-        Which model.
+        Name of the model.
     fmr
         Nominal false match rate of the threshold.
 
@@ -144,9 +144,9 @@ def summary_table(
     -------
     pandas.DataFrame
         A row for each resolution, the highest first: equal error rate; FNMR at the threshold;
-        where the resolution ends (N/2 and sqrt(2) N/2); the first band of the probe with less
-        than half its influence; influence and energy of the probe beyond sqrt(2) N/2; how much
-        of the profile of the reference moved, and its rank correlation.
+        Nyquist frequencies (N/2 and sqrt(2) N/2); the first band of the probe with less than
+        half its influence; influence and energy of the probe beyond sqrt(2) N/2; the shift of
+        the reference's profile, and its rank correlation.
 
     Raises
     ------
@@ -187,22 +187,22 @@ def summary_table(
 
 
 def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """What the low bands gain or lose at each resolution, intervals in brackets.
+    """Tabulate the gain or loss of the low bands at each resolution, intervals in brackets.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.resolution.profiles`.
     model
-        Which model.
+        Name of the model.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by side, kind of pair and resolution: share of the low bands, its gain on the
+        Indexed by side, kind of pair and resolution: share of the low bands, its gain over the
         highest resolution in percentage points, the effect size, the gain of their absolute
-        influence itself, and a verdict on the share: ``"gain"`` or ``"lose"`` where the interval
-        leaves out zero, ``"not clear"`` otherwise.
+        influence, and a verdict on the share: ``"gain"`` or ``"lose"`` where the interval
+        excludes zero, ``"not clear"`` otherwise.
     """
     check_name("model", model, names_of(profiles, "model"))
     rows = {}
@@ -229,25 +229,25 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
 def describe_low_bands(
     profiles: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
 ) -> str:
-    """Say whether low bands gain weight as the probe loses resolution.
+    """State whether low bands gain weight as the probe loses resolution.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.resolution.profiles`.
     model, side, comparison
-        Which part of it.
+        Part of the data to describe.
 
     Returns
     -------
     str
-        At which resolutions they gain, lose, or it is not clear, with the largest change, its
-        interval and effect size; and what becomes of their absolute influence there.
+        The resolutions at which they gain, lose, or the change is not clear, with the largest
+        change, its interval and effect size, and the change of their absolute influence there.
 
     Raises
     ------
     UnknownNameError
-        If there is no such part.
+        If the data have no such part.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     first, *lower = profiles["resolution"].to_numpy()
@@ -285,14 +285,14 @@ def describe_low_bands(
 
 
 def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
-    """Say where verification breaks: the first resolution with a clearly higher FNMR, and half.
+    """State at which resolutions FNMR is first clearly higher, and first exceeds one half.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.resolution.errors`.
     model
-        Which model.
+        Name of the model.
     fmr
         Nominal false match rate of the threshold.
 

@@ -1,10 +1,9 @@
 """Explanations in space and in frequency side by side: agreement, faithfulness, cost.
 
-Deletion and insertion are those of bands (:mod:`freqlab.faithfulness.deletion`), with other things
-to delete: cells of pixels, which take the mean colour of the face, and cells of coefficients. All
-end in the same image, the one that has its mean colour and nothing else, so that space and
-frequency can be compared; what removes more at once, a cell or a band, differs, so each has its
-baselines.
+Deletion and insertion are those of bands (:mod:`freqlab.faithfulness.deletion`), applied also to
+cells of pixels, which are set to the mean colour of the face, and to cells of coefficients. All end
+in the same image of uniform mean colour, so that space and frequency can be compared. A cell and a
+band differ in how much they remove at once, so each domain has separate baselines.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from freqlab.store.cache import Arrays, digest_of, kept
 __all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "windowed"]
 
 DOMAINS: tuple[Domain, ...] = ("bands", "frequency", "space")
-"""What is deleted: whole bands, cells of coefficients, cells of pixels."""
+"""Domains of deletion: whole bands, cells of coefficients, cells of pixels."""
 
 _PRIOR = {"bands": "low first", "frequency": "low first", "space": "centre first"}
 
@@ -48,16 +47,16 @@ Floats = npt.NDArray[np.float64]
 
 
 def space_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]:
-    """Number of the cell of each pixel ``(height, width)``; those at the far edges are smaller."""
+    """Index of the cell of each pixel ``(height, width)``; cells at the far edges are smaller."""
     check_number("cell", cell, at_least=1, whole=True)
     across = -(-width // cell)
     return np.asarray(np.arange(height)[:, None] // cell * across + np.arange(width) // cell)
 
 
 def frequency_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]:
-    """Number of the cell of each coefficient of the half plane ``(height, width // 2 + 1)``.
+    """Index of the cell of each coefficient of the half plane ``(height, width // 2 + 1)``.
 
-    A coefficient and its mirror image lie in the same cell; the zero frequency lies in none.
+    A coefficient and its mirror image are in the same cell; the zero frequency is in no cell.
     """
     check_number("cell", cell, at_least=1, whole=True)
     ky = np.fft.fftfreq(height, 1 / height).round().astype(int)[:, None]
@@ -67,7 +66,7 @@ def frequency_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]
     code = (np.abs(ky) // cell * 2 + below) * (width + 1) + kx // cell
     numbers = np.unique(code, return_inverse=True)[1].reshape(code.shape).astype(np.int64)
     numbers[0, 0] = DC
-    # the zero frequency may have been alone
+    # the zero frequency may have been alone in its cell
     return np.where(numbers >= 0, np.searchsorted(np.unique(numbers[numbers >= 0]), numbers), DC)
 
 
@@ -86,17 +85,17 @@ def curves(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Similarity of pairs along deletion and insertion, in the order of several explanations.
+    """Compute similarity of pairs along deletion and insertion, in orders of explanations.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops.
     model
-        One of its models, loaded.
+        One of the models of the result, loaded.
     explanations
-        Maps by name, positive where something speaks for a match, all of the same pairs:
-        ``(pair, band)``, ``(pair, ky, kx)`` or ``(pair, y, x)`` as the domain is.
+        Maps by name, positive for evidence of a match, all over the same pairs: ``(pair, band)``,
+        ``(pair, ky, kx)`` or ``(pair, y, x)``, depending on the domain.
     domain
         One of :data:`DOMAINS`.
     side
@@ -106,11 +105,11 @@ def curves(
     cell
         Edge of a cell: 8 pixels or 4 coefficients by default.
     steps
-        Steps from nothing to all, at least two and at most as many as there are units.
+        Steps from nothing to all, at least two and at most the number of units.
     n_random
-        Random orders.
+        Number of random orders.
     seed
-        Of these.
+        Seed of the random orders.
     batch_size
         Images per forward pass.
     progress
@@ -119,7 +118,7 @@ def curves(
     Returns
     -------
     xarray.Dataset
-        As of :func:`freqlab.faithfulness.deletion_curves`; the orders are the explanations,
+        As from :func:`freqlab.faithfulness.deletion_curves`; the orders are the explanations,
         ``amplitude``, ``low first`` or ``centre first``, and ``random 1`` and so on. For
         :func:`freqlab.faithfulness.deletion_errors` select one explanation and the baselines, in
         this order.
@@ -127,7 +126,7 @@ def curves(
     Raises
     ------
     ParameterError
-        If maps do not fit the domain or each other.
+        If maps do not match the domain or each other.
     """
     check_name("domain", domain, DOMAINS)
     check_number("steps", steps, at_least=2, whole=True)
@@ -212,7 +211,7 @@ def curves(
 
 
 def _units(images: PairImages, domain: Domain, cell: int | None) -> npt.NDArray[np.int64]:
-    """Number of the unit of each pixel or coefficient, negative where it is never removed."""
+    """Index of the unit of each pixel or coefficient, negative if it is never removed."""
     height, width = images.sets.model.template.size
     if domain == "space":
         return space_cells(height, width, 8 if cell is None else cell)
@@ -260,7 +259,7 @@ def _orders(
     values: list[Floats],
     chance: list[npt.NDArray[np.int64]],
 ) -> npt.NDArray[np.int64]:
-    """Units from the first to go to the last ``(pair, order, unit)``."""
+    """Units in order of removal ``(pair, order, unit)``."""
     height, width = images.sets.model.template.size
     inside, flat = units >= 0, units[units >= 0]
     counts = np.bincount(flat)
@@ -313,7 +312,7 @@ def _embed(
 
 
 def windowed(maps: xr.DataArray, grid: int) -> xr.DataArray:
-    """Means of maps in space over the windows of joint maps, to compare them with these.
+    """Average maps in space over the windows of joint maps, for comparison with these.
 
     Parameters
     ----------
@@ -342,25 +341,25 @@ def agreement(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How explanations of the same pairs agree: mean rank correlation over what they speak of.
+    """Compute the agreement of explanations of the same pairs: mean rank correlation over units.
 
     Parameters
     ----------
     maps
-        By name, each along ``pair`` and the same other axes: bands, or windows of a face.
+        Maps by name, each along ``pair`` and the same other axes: bands, or windows of a face.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        ``agreement(kind, explanation, other, estimate)``, of the values (``directed``) and of their
-        sizes (``absolute``); Spearman's rank correlation of each pair, averaged.
+        ``agreement(kind, explanation, other, estimate)``, for the values (``directed``) and their
+        magnitudes (``absolute``); mean over pairs of Spearman's rank correlation.
 
     Raises
     ------
     ParameterError
-        If maps are of different pairs or sizes.
+        If maps have different pairs or sizes.
     """
     check_draws(n_draws, level, seed)
     if len(maps) < 2:

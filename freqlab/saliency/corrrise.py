@@ -1,17 +1,17 @@
-"""CorrRISE: where in a face lies what makes a pair similar, by random masks in space.
+"""CorrRISE: face regions that make a pair similar, by random masks in space.
 
 After Lu, Xu and Ebrahimi (*Towards a Comprehensive Visual Saliency Explanation Framework for
 AI-based Face Recognition Systems*, 2024): one image is masked at random, and for each pixel the
 correlation of mask and similarity is taken. Its positive part is the similarity map, its negative
-part the dissimilarity map. Where we differ, or do not know:
+part the dissimilarity map. Where we differ, or the paper leaves it open:
 
-- A mask takes out squares of one size at random places, which may stand over the edge, so that
-  pixels at the edge are covered as often as others. Size and number are ours.
-- What is masked takes the mean colour of the crop, the image that also remains when all bands are
-  gone, not black; ``fill="black"`` is the product with the mask.
-- The number of masks is not fixed: it ends when the map is reliable.
-- In identification each candidate of the gallery has a map, and so has the margin by which it
-  leads the best other one.
+- A mask removes squares of one size at random places, which may extend over the edge, so that
+  pixels at the edge are covered as often as others. Size and number are our choices.
+- Masked pixels are set to the mean colour of the crop, the image that also remains when all bands
+  are removed, not to black; ``fill="black"`` is the product with the mask.
+- The number of masks is not fixed: masking stops when the map is reliable.
+- In identification each candidate of the gallery has a map. So does the margin of the first
+  candidate over the best other candidate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from freqlab.statistics.vectors import cosines
 __all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]
 
 FILLS = ("mean", "black")
-"""What comes in place of masked pixels."""
+"""Fillings of masked pixels."""
 
 Crop = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -39,7 +39,7 @@ Crop = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 def patch_masks(
     n: int, size: tuple[int, int], *, patch: int, n_patches: int, rng: np.random.Generator
 ) -> Masks:
-    """Masks ``(n, height, width)``, 0 within `n_patches` squares of `patch` pixels, else 1.
+    """Draw masks ``(n, height, width)``, 0 in `n_patches` squares of `patch` pixels, else 1.
 
     Raises
     ------
@@ -72,7 +72,7 @@ def corrrise_estimate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Estimate:
-    """Correlation of mask and similarity at each pixel of a crop, against each partner.
+    """Estimate the correlation of mask and similarity at each pixel, against each partner.
 
     Parameters
     ----------
@@ -81,17 +81,18 @@ def corrrise_estimate(
     crop
         The image that is masked, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     n_masks
-        Most masks.
+        Largest number of masks.
     reliability
-        At which it ends sooner: share of the map's mean square that is not noise, 0 to 1.
+        Reliability at which masking stops early: the share of the map's mean square that is
+        not noise, 0 to 1.
     patch, n_patches
         Edge of a square in pixels, 30 of 112 by default, and their number.
     fill
         One of :data:`FILLS`.
     seed
-        Of the masks.
+        Seed of the masks.
     batch_size
         Images per forward pass.
 
@@ -129,7 +130,7 @@ def identification_estimate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> tuple[npt.NDArray[np.int64], Estimate]:
-    """Maps of a probe against the leading candidates of a gallery (1:N).
+    """Estimate maps of a probe against the leading candidates of a gallery (1:N).
 
     Parameters
     ----------
@@ -138,7 +139,7 @@ def identification_estimate(
     gallery
         Embeddings ``(candidate, feature)``, one for each person, two or more.
     top
-        Candidates to look at, from the most similar.
+        Number of candidates to explain, from the most similar.
     n_masks, reliability, patch, n_patches, fill, seed, batch_size
         As for :func:`corrrise_estimate`.
 

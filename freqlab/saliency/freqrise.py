@@ -1,17 +1,17 @@
-"""FreqRISE for images: which coefficients make a pair similar, by random masks of the spectrum.
+"""FreqRISE for images: coefficients that make a pair similar, by random masks of the spectrum.
 
 After Brüsch et al. (*FreqRISE: Explaining time series models using frequency masking*, 2024):
-random smooth masks are laid over the Fourier transform, and a coefficient is worth the expectation
-of the score where it is kept. Where we differ:
+random smooth masks are applied to the Fourier transform, and the value of a coefficient is the
+expectation of the score where it is kept. Where we differ:
 
 - The transform is that of an image: masks lie on the half plane of the real FFT, symmetric under a
   change of sign of the frequency, and do the same to all colours.
 - The score is the cosine similarity of the pair, of which one image is masked.
-- E[s m] / E[m] is shown less E[s], which is the same at all coefficients: what is left is zero
-  where a coefficient does not matter, has a sign, and needs fewer masks.
+- E[s], which is the same at all coefficients, is subtracted from E[s m] / E[m]: the difference is
+  zero where a coefficient does not matter, has a sign, and needs fewer masks.
 - The zero frequency is always kept, as in band influence.
 - Nodes of the random grid lie at fixed places, so that masks stay symmetric.
-- The number of masks is not fixed: it ends when the map is reliable.
+- The number of masks is not fixed: masking stops when the map is reliable.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ __all__ = ["freqrise_estimate", "frequency_masks", "plane_weights", "ring_means"
 def frequency_masks(
     n: int, size: tuple[int, int], *, cell: float, keep: float, rng: np.random.Generator
 ) -> Masks:
-    """Smooth random masks of the real Fourier transform ``(n, height, width // 2 + 1)``, 0 to 1.
+    """Draw smooth masks of the real Fourier transform ``(n, height, width // 2 + 1)``, 0 to 1.
 
-    Nodes that lie about `cell` coefficients apart are kept or not; between them the mask is
-    linear. A node and its mirror image share their fate, so masks are symmetric.
+    Nodes about `cell` coefficients apart are kept or removed; between them the mask is linear. A
+    node and its mirror image are kept or removed together, so masks are symmetric.
 
     Parameters
     ----------
@@ -47,12 +47,12 @@ def frequency_masks(
     keep
         Probability that a node is kept, between 0 and 1.
     rng
-        Source of chance.
+        Random number generator.
 
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     height, width = size
     check_number("cell", cell, at_least=1)
@@ -93,7 +93,7 @@ def freqrise_estimate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Estimate:
-    """How much more similar a crop is to each partner where a coefficient is kept.
+    """Estimate how much more similar a crop is to each partner where a coefficient is kept.
 
     Parameters
     ----------
@@ -102,15 +102,16 @@ def freqrise_estimate(
     crop
         The image that is masked, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     n_masks
-        Most masks.
+        Largest number of masks.
     reliability
-        At which it ends sooner: share of the map's mean square that is not noise, 0 to 1.
+        Reliability at which masking stops early: the share of the map's mean square that is
+        not noise, 0 to 1.
     cell, keep
         As for :func:`frequency_masks`.
     seed
-        Of the masks.
+        Seed of the masks.
     batch_size
         Images per forward pass.
 
@@ -146,7 +147,7 @@ def freqrise_estimate(
 
 
 def plane_weights(height: int, width: int) -> npt.NDArray[np.float64]:
-    """How many coefficients of the whole plane one of the half plane stands for: 1 or 2.
+    """Number of full-plane coefficients that each half-plane coefficient represents: 1 or 2.
 
     Returns
     -------
@@ -163,7 +164,7 @@ def plane_weights(height: int, width: int) -> npt.NDArray[np.float64]:
 def ring_means(
     maps: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], n_bands: int, width: int
 ) -> npt.NDArray[np.float64]:
-    """Mean of maps over the coefficients of each band.
+    """Average maps over the coefficients of each band.
 
     Parameters
     ----------
@@ -174,7 +175,7 @@ def ring_means(
     n_bands
         Number of bands.
     width
-        Of the image.
+        Width of the image.
 
     Returns
     -------

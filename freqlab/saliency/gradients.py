@@ -1,11 +1,11 @@
 """Gradient views: the slope of a pair's similarity, in space and in the Fourier basis.
 
-Approximations, never the influence: a gradient says what a small change would do, a removed band is
-a large one. One backward pass gives gradient times image; a few, along the straight way from the
-image that has all bands to the one that has none (its mean colour), give integrated gradients
+These are approximations of influence: a gradient describes a small change, and removing a band is a
+large one. One backward pass gives gradient times image. A few passes, along the straight line from
+the image with all bands to the image without any (its mean colour), give integrated gradients
 (Sundararajan et al. 2017), whose values sum to the difference of both similarities. As the Fourier
-transform is linear, the same gradients read in either basis have the same sum, and summed over the
-coefficients of a band they stand beside its influence.
+transform is linear, the same gradients have the same sum in either basis. Summed over the
+coefficients of a band, they can be compared with its influence.
 
 The split into arguments follows the idea of xSSAB (Huber et al. 2023): each feature of the two
 embeddings adds the product of its entries to the cosine, and argues for a match where that is more
@@ -31,13 +31,13 @@ __all__ = ["ARGUMENTS", "KINDS", "Attribution", "attribute", "band_sums"]
 
 KINDS = ("gradient", "integrated")
 ARGUMENTS = ("supporting", "opposing")
-"""Features that argue for a match at the threshold, and against one."""
+"""Arguments: features that support a match at the threshold, and features that oppose it."""
 
 Floats = npt.NDArray[np.float64]
 
 
 class Attribution(NamedTuple):
-    """Shares in the similarity of a pair; the sum over arguments is that of the whole."""
+    """Attributions of the similarity of a pair, which sum over arguments to the whole."""
 
     space: Floats
     """``(argument, height, width)``, summed over colours."""
@@ -57,23 +57,23 @@ def attribute(
     steps: int = 8,
     threshold: float = 0.0,
 ) -> Attribution:
-    """Share out the similarity of a pair over pixels and coefficients of one image.
+    """Attribute the similarity of a pair to pixels and coefficients of one image.
 
     Parameters
     ----------
     model
         The model; its network must have gradients.
     crop
-        The image in question, RGB ``(height, width, 3)``, 0..255.
+        The image to explain, RGB ``(height, width, 3)``, 0..255.
     partner
         Embedding of the other image ``(feature,)``.
     kind
-        ``"gradient"``, of the image as it is, or ``"integrated"``, along the way from its mean
+        ``"gradient"``, at the unchanged image, or ``"integrated"``, along the line from its mean
         colour.
     steps
-        Backward passes of the latter: Gauss-Legendre points on the way.
+        Backward passes of integrated gradients: Gauss-Legendre points on the line.
     threshold
-        Decision threshold, on which arguments are split.
+        Decision threshold at which arguments are split.
 
     Returns
     -------
@@ -85,7 +85,7 @@ def attribute(
     ModelError
         If the network has no gradient.
     ParameterError
-        If an argument is not allowed.
+        If an argument is invalid.
     """
     check_name("kind of gradient", kind, KINDS)
     check_number("steps", steps, at_least=1, whole=True)
@@ -133,7 +133,7 @@ def _products(embeddings: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
 def band_sums(
     maps: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], n_bands: int
 ) -> Floats:
-    """Sum of maps of the half plane over each band.
+    """Sum maps of the half plane over each band.
 
     Parameters
     ----------

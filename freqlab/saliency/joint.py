@@ -1,10 +1,9 @@
-"""Joint maps: which band, and where in the face. Here both explanations meet.
+"""Joint maps: influence by band and by place in the face.
 
-A band is taken out only within a window that slides over the face, and the similarity of the pair
-is compared as for the whole band. Windows are smooth and sum to one everywhere, so what all of them
-take out is what the band's removal takes out; their influences need not sum to that of the band,
-for the network is not linear. A band within a window is no longer a band alone: the window spreads
-it by about its own width in frequency.
+A band is removed only within a window that slides over the face, and the similarity of the pair is
+compared as for the whole band. Windows are smooth and sum to one everywhere, so together they
+remove the whole band. Their influences need not sum to that of the band, since the network is not
+linear. The window spreads the band in frequency by about the window's width in frequency.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Floats = npt.NDArray[np.float64]
 
 
 class Joint(NamedTuple):
-    """What :func:`joint_influence` returns."""
+    """Result of :func:`joint_influence`."""
 
     influence: Floats
     """``(partner, band, row, column)``; NaN for a band without coefficients."""
@@ -39,9 +38,9 @@ class Joint(NamedTuple):
 
 
 def window_weights(length: int, n: int) -> npt.NDArray[np.float32]:
-    """Smooth windows along an axis ``(n, length)`` that sum to one at every pixel.
+    """Compute smooth windows along an axis ``(n, length)`` that sum to one at every pixel.
 
-    Raised cosines around evenly spaced centres; the first and the last go on to the edge.
+    Raised cosines around evenly spaced centres; the first and the last extend to the edge.
 
     Raises
     ------
@@ -67,7 +66,7 @@ def joint_influence(
     grid: int = 7,
     batch_size: int | None = None,
 ) -> Joint:
-    """Influence of each band within each window of a crop.
+    """Compute the influence of each band within each window of a crop.
 
     Parameters
     ----------
@@ -76,7 +75,7 @@ def joint_influence(
     crop
         The image that is edited, RGB ``(height, width, 3)``, 0..255.
     partners
-        Embeddings of the images it is compared with ``(partner, feature)``.
+        Embeddings of the images with which the crop is compared ``(partner, feature)``.
     labels, n_bands
         Label map ``(height, width // 2 + 1)`` and number of bands.
     grid
@@ -87,7 +86,7 @@ def joint_influence(
     Returns
     -------
     Joint
-        Directed influence: similarity less similarity with that removed.
+        Directed influence: similarity minus similarity with the band removed in the window.
     """
     image = crop_tensor(model, crop)
     size = model.template.size

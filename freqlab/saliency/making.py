@@ -1,4 +1,4 @@
-"""The saliency study: band influence beside its neighbours on the same pairs; kept in the run."""
+"""The saliency study: band influence and related methods on the same pairs, stored in the run."""
 
 from __future__ import annotations
 
@@ -69,9 +69,9 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Maps of pairs by every method, how they agree, what they are worth and what they cost.
+    """Compare maps of pairs by every method: agreement, faithfulness and cost.
 
-    Computed, and kept in the run, or opened where they are kept.
+    The study is computed and stored in the run, or opened if it is stored.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def study(
     store, bands, run
         As for :func:`freqlab.influence`.
     side
-        The image that is masked and traced; attacked are always the probes.
+        The image that is masked and traced; attacks are always on the probes.
     n_pairs, n_explained, n_joint
         Pairs whose probes are attacked, None for all; of these, pairs explained by every method;
         of these, pairs with joint maps.
@@ -99,7 +99,8 @@ def study(
     folds, n_draws, seed
         Of people, of the bootstrap over people, and of all that is drawn.
     fmr
-        False match rate of the threshold; where it is not resolved, the next tenfold one that is.
+        False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
+        and so on.
 
     Returns
     -------
@@ -113,7 +114,7 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """
@@ -216,7 +217,7 @@ def study(
 def _chosen(
     faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, folds: int, seed: int
 ) -> pd.DataFrame:
-    """The pairs given, or of each kind so many; or pairs that are drawn."""
+    """Return the given pairs or a sample of each kind; without a list, draw pairs."""
     if pairs is None:
         return make_pairs(faces, n_pairs=n_pairs, folds=folds, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
@@ -244,7 +245,7 @@ def _by_band(exact: xr.DataArray, maps: _Maps) -> dict[str, xr.DataArray]:
 def _orders(
     by_band: Mapping[str, xr.DataArray], maps: _Maps
 ) -> dict[Domain, dict[str, xr.DataArray]]:
-    """By what bands, coefficients and pixels are taken out."""
+    """Explanations by which bands, coefficients and pixels are removed."""
     return {
         "bands": dict(by_band),
         "frequency": {
@@ -259,7 +260,7 @@ def _orders(
 
 
 def _plain(maps: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
-    """Maps over bands without coordinates that are not of the pairs."""
+    """Drop coordinates of maps over bands that do not belong to the pairs."""
     return {
         name: one.drop_vars([coord for coord in one.coords if coord not in _OF_PAIR])
         for name, one in maps.items()
@@ -273,7 +274,7 @@ def _agreements(
     grid: int,
     drawn: dict[str, Any],
 ) -> dict[str, xr.Dataset]:
-    """How far methods agree over bands and over windows, joint maps on their own."""
+    """Compute agreement of methods over bands and windows, with joint maps separate."""
     chosen = maps.joint["pair"].to_numpy()
     in_space = {
         "CorrRISE": windowed(maps.space["map"], grid),

@@ -1,7 +1,7 @@
-"""Maps of the pairs of a result, as datasets: thin shells around the methods of this package.
+"""Maps of the pairs of a result, as datasets: thin wrappers of the methods of this package.
 
 Each takes a result of :func:`freqlab.influence` and masks or traces the same crops, against the
-same embeddings. What was computed once is kept in the store.
+same embeddings. Computed maps are cached in the store.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SIMILARITY = "cosine similarity"
 
 @dataclasses.dataclass
 class PairImages:
-    """What is masked and what it is compared with, for the pairs of a result.
+    """Masked images and their partners, for the pairs of a result.
 
     Parameters
     ----------
@@ -92,7 +92,7 @@ def images_of(
     pairs: Sequence[int] | None,
     progress: bool = True,
 ) -> PairImages:
-    """The pairs of a result, or some of them by their labels.
+    """Select the pairs of a result, or some of them by label.
 
     Raises
     ------
@@ -111,7 +111,7 @@ def images_of(
 def _kept(
     images: PairImages, kind: str, options: dict[str, Any], compute: Callable[[], Arrays]
 ) -> tuple[Arrays, dict[str, Any]]:
-    """Arrays from the store or computed, and the attributes of a dataset of them."""
+    """Read arrays from the store or compute them; return them with dataset attributes."""
     sets = images.sets
     content = digest_of(sets.crops, sets.intact, images.masked, sets.ends, sets.usable)
     about = {"model": sets.model.fingerprint(), "side": images.side, **options}
@@ -166,7 +166,7 @@ def _dataset(
 def _estimates(
     images: PairImages, what: str, estimate: Callable[..., Estimate]
 ) -> Callable[[], Arrays]:
-    """Computes maps of all pairs, the pairs of one masked crop together."""
+    """Return a function that computes all maps, grouping pairs by masked crop."""
 
     def compute() -> Arrays:
         n = images.sets.ends.shape[1]
@@ -196,7 +196,7 @@ def _estimates(
 def _random_masks(
     images: PairImages, arrays: Arrays, axes: tuple[str, str], what: str, units: str
 ) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]:
-    """Variables that maps by random masks have."""
+    """Variables of maps by random masks."""
     return {
         "map": (("pair", *axes), arrays["map"], what, units),
         "standard_error": (("pair", *axes), arrays["error"], f"standard error of {what}", units),
@@ -221,14 +221,14 @@ def corrrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Where in one face lies what makes a pair similar (CorrRISE).
+    """Map the regions of one face that make a pair similar (CorrRISE).
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops.
     model
-        One of its models, loaded.
+        One of the models of the result, loaded.
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     pairs
@@ -244,8 +244,8 @@ def corrrise_maps(
         ``map(pair, y, x)``, correlation of mask and similarity: its positive part is the
         similarity map, its negative part the dissimilarity map; ``standard_error``, alike;
         ``reliability(pair, block)`` after each hundred masks, ``n_masks`` and ``converged``.
-        ``attrs["passes"]`` and ``"seconds"`` say what it cost, ``"forward_passes"`` what was not
-        in the store.
+        ``attrs["passes"]`` and ``"seconds"`` record the cost, ``"forward_passes"`` the passes
+        whose results were not in the store.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
@@ -275,7 +275,7 @@ def freqrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Which coefficients of one image make a pair similar (FreqRISE for images).
+    """Map the coefficients of one image that make a pair similar (FreqRISE for images).
 
     Parameters
     ----------
@@ -322,7 +322,7 @@ def gradient_maps(
     fmr: float | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Share out the similarity of pairs by gradients: an approximation, in both bases.
+    """Attribute the similarity of pairs by gradients: an approximation, in both bases.
 
     Parameters
     ----------
@@ -391,7 +391,7 @@ def joint_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Influence of each band within each window of one face: which band, and where.
+    """Compute the influence of each band within each window of one face.
 
     Parameters
     ----------

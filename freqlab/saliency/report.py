@@ -1,4 +1,4 @@
-"""Explanations in space and in frequency compared: a table, and what follows from it."""
+"""Comparison of explanations in space and in frequency, as tables and sentences."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MEASURES = ("error", "similarity")
 
 
 def map_complexity(maps: xr.DataArray) -> float:
-    """How evenly maps are spread, 0 (one place) to 1 (everywhere alike): mean over pairs.
+    """Compute the mean evenness of maps over pairs, from 0 (one place) to 1 (uniform).
 
     Parameters
     ----------
@@ -50,16 +50,16 @@ def compare_explanations(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """What each explanation has over its baselines, and what it costs.
+    """Compute the advantage of each explanation over its baselines, and its cost.
 
     Parameters
     ----------
     curves
         By domain, from :func:`freqlab.saliency.curves`.
     costs
-        Of each explanation: forward passes and seconds per pair.
+        Forward passes and seconds per pair, by explanation.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def compare_explanations(
 
 
 def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> pd.DataFrame:
-    """Explanations as a table to show: advantages over random order and amplitude, and cost.
+    """Tabulate explanations: advantages over random order and amplitude, and cost.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> p
 
 
 def describe_explanations(compared: xr.Dataset) -> str:
-    """Which explanations beat their baselines beyond chance, and where frequency is worth it.
+    """State which explanations beat their baselines, and the best in frequency and in space.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def describe_explanations(compared: xr.Dataset) -> str:
 
 
 def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFrame:
-    """Rank correlations between explanations as a table to show.
+    """Tabulate rank correlations between explanations.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study: which explanations beat their baselines, and how reliable maps are.
+    """Summarise a study: which explanations beat their baselines, and how reliable maps are.
 
     Parameters
     ----------
@@ -243,7 +243,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_study(study: xr.DataTree) -> str:
-    """Say which pairs are explained, and at which threshold, in Markdown."""
+    """State which pairs are explained, and at which threshold, in Markdown."""
     attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
     asked, rate = float(attrs["fmr"]), float(attrs["fmr_used"])
     few = f" FMR {asked:g} is not resolved by so few comparisons." if rate > asked else ""
@@ -256,7 +256,7 @@ def describe_study(study: xr.DataTree) -> str:
 
 
 def describe_reliability(study: xr.DataTree) -> str:
-    """Say how many maps by random masks are not as reliable as was asked for."""
+    """State how many maps by random masks miss the requested reliability."""
     short = [
         f"{int((~study[f'maps/{node}']['converged'].to_numpy()).sum())} of "
         f"{len(study.attrs['explained'])} by {name}"

@@ -1,7 +1,7 @@
-"""What random masks share: moments of masks and scores, standard errors, when to stop.
+"""Common parts of random masking: moments of masks and scores, standard errors, stopping rule.
 
-A face is masked at random many times; each point's worth is read from how the score goes with the
-mask there. Nothing here knows whether a point is a pixel or a coefficient.
+A face is masked at random many times; the value of each point follows from how the score varies
+with the mask there. A point may be a pixel or a coefficient.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def estimate(
     Parameters
     ----------
     draw
-        Draws that many masks ``(n, *shape)``, independent of those before.
+        Function that draws `n` masks ``(n, *shape)``, independent of earlier ones.
     score
         Scores masks: ``(n, partner)``.
     shape, n_partners
@@ -136,17 +136,17 @@ def estimate(
     kind
         As for :meth:`Moments.maps`.
     most
-        Most masks.
+        Largest number of masks.
     reliability
-        Stop once the least reliable map has this: 1 less the mean squared standard error over
-        the mean square of the map. 1 never stops early.
+        Stop once the least reliable map reaches this reliability: 1 minus the mean squared
+        standard error over the mean square of the map. 1 never stops early.
     block
-        Masks between two looks at it; the first comes after two blocks.
+        Masks between two checks of the reliability; the first check is after two blocks.
 
     Raises
     ------
     ParameterError
-        If a number is not allowed.
+        If a number is out of range.
     """
     check_number("n_masks", most, at_least=3, whole=True)
     check_number("block", block, at_least=3, whole=True)

@@ -1,4 +1,4 @@
-"""Verification performance of models on a face set: figures, study, and the words of its report."""
+"""Verification performance of models on a face set: figures, study and the text of its report."""
 
 import lazy_loader as _lazy
 

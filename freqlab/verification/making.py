@@ -1,4 +1,4 @@
-"""The verification study: every figure with its interval, kept in the run."""
+"""The verification study: every figure with its interval, stored in the run."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """How well models verify: computed, and kept in the run, or opened where it is kept.
+    """Compute verification figures of models and store them in the run, or open stored ones.
 
     Parameters
     ----------
     faces, pairs, models, store, group, n_draws, seed
         As for :func:`freqlab.verify`.
     fmr
-        False match rate of the threshold that the findings are told at.
+        False match rate of the threshold at which findings are reported.
     run
         How to compute what is missing, as for :func:`freqlab.influence`.
 
     Returns
     -------
     xarray.DataTree
-        ``/figures``, as :func:`freqlab.verify` returns it. The attributes tell what it was made
-        with, and ``forward_passes`` and ``was_kept`` whether this call computed anything.
+        ``/figures``, as returned by :func:`freqlab.verify`. The attributes record the settings;
+        ``forward_passes`` and ``was_kept`` show whether this call computed anything.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     StoreError
         If the store cannot be read or written.
     """

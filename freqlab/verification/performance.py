@@ -1,7 +1,7 @@
-"""Verification performance of models on a face set, as the field reports it (ISO/IEC 19795-1).
+"""Verification performance of models on a face set (ISO/IEC 19795-1).
 
-Every figure carries an interval over subjects (:mod:`freqlab.statistics.resampling`); what cannot
-be resolved is NaN, and a note says why.
+Every figure has an interval over subjects (:mod:`freqlab.statistics.resampling`). A rate that
+cannot be resolved is NaN, and a note gives the reason.
 """
 
 from __future__ import annotations
@@ -85,23 +85,23 @@ def verify(
     compile: Compile = "auto",
     progress: bool = True,
 ) -> xr.Dataset:
-    """Verification figures of models on a face set, with intervals over subjects.
+    """Compute verification figures of models on a face set, with intervals over subjects.
 
-    The faces are embedded untouched, unless the store has them; thresholds come from all impostor
-    comparisons of the set, but for faces that are degraded. Error rates are those of all
-    comparisons, or of the pairs given.
+    The untouched faces are embedded unless the store has their embeddings. Thresholds come from
+    all impostor comparisons of the set, excluding degraded faces. Error rates are over all
+    comparisons, or over the given pairs.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Comparisons that the figures are of, with columns ``probe``, ``reference``, ``genuine``,
-        and ``fold`` where a protocol has folds; all against all by default.
+        Comparisons over which the figures are computed, with columns ``probe``, ``reference``,
+        ``genuine``, and ``fold`` where a protocol has folds; all against all by default.
     models, store, device, batch_size, keep_crops, upscale, which_face, precision, compile, progress
         As for :func:`freqlab.influence`.
     group
-        Column of the faces, or several to be crossed. A comparison belongs to a group when both
+        Column of the faces, or several columns to cross. A comparison belongs to a group when both
         faces carry its value; the others form the group ``"mixed"``.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
@@ -116,12 +116,12 @@ def verify(
         estimate)`` with ``accuracy_standard_error`` where the pairs have folds;
         ``density(model, comparison, score)``; the worst genuine and best impostor comparisons,
         ``extreme_probe``, ``extreme_reference`` and ``extreme_similarity(model, comparison,
-        rank)``; numbers of comparisons and subjects; ``note`` where a rate is not resolved.
+        rank)``; counts of comparisons and subjects; ``note`` where a rate is not resolved.
 
     Raises
     ------
     ParameterError, PairError
-        If an argument does not fit.
+        If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
     positions = None if pairs is None else check_pairs(faces, pairs)
@@ -201,12 +201,12 @@ def verify(
 def check_embeddings(
     embeddings: Mapping[str, npt.NDArray[np.floating]], faces: Faces
 ) -> dict[str, npt.NDArray[np.float32]]:
-    """Embeddings of models, one row for each of the faces, as float32.
+    """Check that embeddings have one row per face, and return them as float32.
 
     Raises
     ------
     ParameterError
-        If there is no model, or a shape does not fit.
+        If there is no model, or a shape does not match.
     """
     if not embeddings:
         raise ParameterError("embeddings={} must hold those of at least one model")
@@ -229,7 +229,7 @@ def figures_of(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Verification figures of one model's comparisons.
+    """Compute verification figures from one model's comparisons.
 
     Parameters
     ----------
@@ -237,13 +237,13 @@ def figures_of(
         The comparisons.
     thresholds
         Decision thresholds, one for each of :data:`freqlab.statistics.error_rates.FMRS`; NaN where
-        they are not resolved.
+        a threshold is not resolved.
     groups
-        Names of the groups, the first of which is of all comparisons.
+        Names of the groups; the first group contains all comparisons.
     codes
-        Group of each face, from 1 on; -1 for none.
+        Group of each face, counted from 1; -1 for a face without a group.
     n_draws, level, seed
-        Of the bootstrap over subjects.
+        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
@@ -311,18 +311,18 @@ def figures_of(
 
 
 def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
-    """The figures of one model as a table to read: a row per group, intervals in brackets.
+    """Tabulate the figures of one model: a row per group, intervals in brackets.
 
-    Why a rate is not resolved stands in the result's ``note``.
+    The result's ``note`` gives the reason where a rate is not resolved.
 
     Parameters
     ----------
     result
         From :func:`verify`.
     model
-        Which model.
+        Name of the model.
     fmr
-        Nominal false match rate of the threshold that decides; one of the result's.
+        Nominal false match rate of the decision threshold; one of the rates of the result.
 
     Raises
     ------
@@ -353,7 +353,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
 def _groups(
     faces: Faces, group: str | Sequence[str] | None
 ) -> tuple[list[str], npt.NDArray[np.int64] | None]:
-    """Names of the groups, ``all`` first, and the group of each face, -1 where it has none."""
+    """Return the names of the groups, ``all`` first, and the group of each face (-1 for none)."""
     if group is None:
         return [ALL], None
     names, codes = group_codes(group_labels(faces, group))
@@ -361,7 +361,7 @@ def _groups(
 
 
 def _folds(pairs: pd.DataFrame | None) -> npt.NDArray[Any] | None:
-    """Fold of each pair; None where there are fewer than two, which give no accuracy."""
+    """Return the fold of each pair; None with fewer than two folds, which give no accuracy."""
     if pairs is None or "fold" not in pairs.columns:
         return None
     if pairs["fold"].isna().any():
@@ -395,7 +395,7 @@ def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: b
 
 
 def _note(threshold: float, rate: float, n_impostor: int) -> str:
-    """Why a false match rate is not resolved; empty if it is."""
+    """Reason why a false match rate is not resolved; empty if it is resolved."""
     needed = comparisons_needed(rate)
     if np.isnan(threshold):
         return f"no threshold: it takes {needed:,} impostor comparisons of the face set"
@@ -429,7 +429,7 @@ def failure_rates(
     level: float,
     seed: int,
 ) -> Floats:
-    """Share of faces without an embedding, per group, with its interval over subjects.
+    """Compute the share of faces without an embedding per group, with intervals over subjects.
 
     Parameters
     ----------
@@ -465,7 +465,7 @@ def failure_rates(
 def _add_extremes(
     result: xr.Dataset, comparisons: Comparisons, names: npt.NDArray[np.object_]
 ) -> None:
-    """Add the genuine comparisons of lowest and the impostor ones of highest similarity."""
+    """Add the genuine comparisons of lowest and the impostor comparisons of highest similarity."""
     probes, references = np.full((2, 2, _N_EXTREMES), "", object)
     similarity = np.full((2, _N_EXTREMES), np.nan)
     for row, kind in enumerate((True, False)):
@@ -491,7 +491,7 @@ def _add_accuracy(
     level: float,
     seed: int,
 ) -> None:
-    """Add the accuracy of the folds, with an interval at the thresholds of the folds."""
+    """Add the accuracy over the folds, with an interval at the thresholds of the folds."""
     usable = is_usable(embeddings)[positions].all(axis=1)
     scores = np.full(len(positions), np.nan)
     scores[usable] = comparisons.scores
@@ -517,7 +517,7 @@ def _add_accuracy(
 
 
 def labelled(result: xr.Dataset) -> xr.Dataset:
-    """Give every variable its name and unit."""
+    """Set the long name and unit of every variable."""
     names = {
         "eer": ("equal error rate", "1"),
         "d_prime": ("d'", "1"),

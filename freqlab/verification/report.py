@@ -1,4 +1,4 @@
-"""What a verification study found, as tables and in sentences; every word from its numbers."""
+"""Findings of a verification study as tables and sentences, generated from its numbers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NBSP = "\u00a0"
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """The findings of a study, a sentence or two for each model.
+    """Summarise a study in one or two sentences for each model.
 
     Parameters
     ----------
@@ -48,14 +48,14 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:
-    """Say which comparisons the figures are of, in Markdown.
+    """State, in Markdown, over which comparisons the figures are computed.
 
     Parameters
     ----------
     pairs
-        The list of pairs; None where all faces are compared.
+        The list of pairs; None if all faces are compared.
     name
-        Of the list.
+        Name of the list.
     """
     if pairs is None:
         return "All photographs are compared with all others, each pair once."
@@ -67,7 +67,7 @@ def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list
 
 
 def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
-    """True match rates at thresholds of fixed false match rates, of all comparisons.
+    """Tabulate true match rates over all comparisons, at thresholds of fixed false match rates.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
 
 
 def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
-    """Say at which false match rates some model has no threshold; empty if at none."""
+    """State at which false match rates some model has no threshold; empty if there are none."""
     thresholds = result["threshold"].transpose("model", "fmr")
     open_ones = np.isnan(thresholds.to_numpy()).any(axis=0)
     rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[open_ones])
@@ -112,7 +112,7 @@ def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
 def all_scores(
     faces: Faces, *, model: str, store: str | os.PathLike[str]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Similarities of all genuine and all impostor comparisons of faces that a run has embedded.
+    """Compute the similarities of all genuine and all impostor comparisons of a run's faces.
 
     Raises
     ------
@@ -126,7 +126,7 @@ def all_scores(
 def describe_scores(
     genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.floating], *, fmr: float = 1e-3
 ) -> str:
-    """Say the equal error rate of comparisons, and whether they resolve a false match rate."""
+    """State the equal error rate, and whether the comparisons resolve a false match rate."""
     n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
     text = (
         f"Equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine: "
