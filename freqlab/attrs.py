@@ -1,4 +1,4 @@
-"""Attributes of results: how they were made, and the names and units of their numbers."""
+"""Attributes of results: how the results were made, and names and units of the variables."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ METHOD = {
 
 
 def to_json(value: object) -> str:
-    """JSON text with sorted keys: attributes must survive netCDF, which takes no dictionaries."""
+    """Return JSON text with sorted keys; netCDF attributes cannot be dictionaries."""
     return json.dumps(value, sort_keys=True)
 
 
 def from_json(value: object) -> Any:
-    """What an attribute holds: JSON text, or in stores of earlier versions the value itself."""
+    """Decode an attribute: JSON text, or the value itself in stores of earlier versions."""
     return json.loads(value) if isinstance(value, str) else value
 
 
 def plain_attrs(attrs: Mapping[Any, Any]) -> dict[str, Any]:
-    """Attributes as netCDF and other Zarr clients read them: text, numbers, lists of either.
+    """Convert attributes to what netCDF and other Zarr clients read: text, numbers, lists of these.
 
-    Anything else (truth values, None, what is nested) becomes JSON text.
+    Anything else (truth values, None, nested values) becomes JSON text.
     """
     return {
         str(name): value if _is_plain(value) else to_json(value) for name, value in attrs.items()
@@ -67,9 +67,9 @@ def _is_plain(value: object) -> bool:
 
 
 def make_attrs(**extra: Any) -> dict[str, Any]:
-    """Attributes of a result: versions, time (UTC) and method, and whatever is given.
+    """Make the attributes of a result: versions, time (UTC), method, and the values given.
 
-    Values that are neither text nor numbers, nor lists of them, are written as JSON.
+    Values other than text, numbers and lists of these are written as JSON.
     """
     import torch
 
@@ -84,10 +84,10 @@ def make_attrs(**extra: Any) -> dict[str, Any]:
 
 
 def with_object_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Give all text of a dataset the dtype that results have throughout: objects of type str.
+    """Give all text of a dataset the dtype used throughout results: objects of type str.
 
-    Text of a fixed width (``<U``) draws a warning from Zarr and cannot be appended with longer
-    words, and numpy's ``StringDType`` is not written to netCDF.
+    Text of fixed width (``<U``) causes a warning from Zarr and cannot be appended with longer
+    strings, and numpy's ``StringDType`` is not written to netCDF.
     """
     text = {
         name: (variable.dims, variable.to_numpy().astype(object), variable.attrs)
@@ -100,14 +100,14 @@ def with_object_text(dataset: xr.Dataset) -> xr.Dataset:
 
 
 def named(dataset: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """Give variables and coordinates their ``long_name`` and ``units``; text becomes objects.
+    """Set ``long_name`` and ``units`` of variables and coordinates; convert text to objects.
 
     Parameters
     ----------
     dataset
         The dataset.
     names
-        By variable; one that the dataset has not is passed over. The unit of a pure number is "1".
+        By variable; names missing from the dataset are ignored. The unit of a pure number is "1".
     """
     result = with_object_text(dataset)
     for name, (long_name, units) in names.items():
@@ -117,5 +117,5 @@ def named(dataset: xr.Dataset, names: Mapping[str, tuple[str, str]]) -> xr.Datas
 
 
 def names_of(dataset: xr.Dataset, axis: str) -> list[str]:
-    """The names along an axis of a dataset, or in a column of its pairs, as plain text."""
+    """Names along an axis of a dataset, or in a column of its pairs, as plain text."""
     return [str(name) for name in dataset[axis].to_numpy()]

@@ -1,4 +1,4 @@
-"""The faults freqlab names: one class per kind, each also the built-in error one would expect."""
+"""Errors that freqlab raises: one class per kind, each also a subclass of a built-in error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ Name = TypeVar("Name", bound=str)
 
 
 class FreqlabError(Exception):
-    """Base of all errors that freqlab raises on purpose; as text fit for a terminal."""
+    """Base of all errors that freqlab raises on purpose; its text is safe for a terminal."""
 
     def __str__(self) -> str:
         return visible(super().__str__())
@@ -50,15 +50,15 @@ class UnknownNameError(ParameterError):
 
 
 class BandError(ParameterError):
-    """A declaration of bands that cannot be met."""
+    """A declaration of bands cannot be met."""
 
 
 class FaceSetError(FreqlabError, FileNotFoundError):
-    """A face set is not where it was looked for, or is laid out in another way."""
+    """A face set is not where it was looked for, or has another layout."""
 
 
 class ImageTooLargeError(FreqlabError, OSError):
-    """An image has more pixels than are decoded."""
+    """An image has more pixels than the limit for decoding."""
 
 
 class LeftOutWarning(UserWarning):
@@ -66,7 +66,7 @@ class LeftOutWarning(UserWarning):
 
 
 class PairError(ParameterError):
-    """A table of pairs that does not fit its faces."""
+    """A table of pairs does not fit its faces."""
 
 
 class ModelError(FreqlabError, RuntimeError):
@@ -74,7 +74,7 @@ class ModelError(FreqlabError, RuntimeError):
 
 
 class WeightsError(FreqlabError, RuntimeError):
-    """A weight file is missing, damaged, or of another network."""
+    """A weight file is missing, damaged, or belongs to another network."""
 
 
 class WeightsNotFoundError(WeightsError, FileNotFoundError):
@@ -98,11 +98,11 @@ class WeightsMismatchError(WeightsError):
 
 
 class UnsafePickleError(WeightsError):
-    """A pickle names something that a weight file has no need of."""
+    """A pickle names a global that a weight file does not need."""
 
 
 class UntrustedModelError(WeightsError):
-    """A file is a program, and was not said to be trusted."""
+    """A file is a program, and the caller has not declared it trusted."""
 
 
 class StoreError(FreqlabError, RuntimeError):
@@ -121,12 +121,12 @@ def check_number(
     above: float | None = None,
     whole: bool = False,
 ) -> None:
-    """Refuse what is not a finite number in the range.
+    """Refuse a value that is not a finite number in the allowed range.
 
     Raises
     ------
     ParameterError
-        Naming the argument, what was given and what is allowed.
+        Naming the argument, the value given and the values allowed.
     """
     allowed = "a whole number" if whole else "a number"
     if at_least is not None:
@@ -145,7 +145,7 @@ def check_number(
 
 
 def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
-    """Return `value` if it is among `allowed`; otherwise say what is, and what is nearest.
+    """Return `value` if it is among `allowed`; otherwise list the allowed and the nearest names.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Where the notebooks and data tables lie: in the checkout, or inside an installed wheel."""
+"""Location of the notebooks and data tables: in the checkout, or inside an installed wheel."""
 
 from __future__ import annotations
 

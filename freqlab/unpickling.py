@@ -1,9 +1,9 @@
-"""Read pickles of others: looked through first, and with nothing admitted but what is named.
+"""Read pickles from others: check the operations first, and admit only the globals listed.
 
-A few bytes of a pickle can ask for gigabytes, or for hours. Its operations are therefore followed
-without making what they make. Of each object three numbers are kept: how many objects it holds,
-those that it names twice counted twice, for that is what it takes to hash or to print it; the
-largest number among its parts; and the name, if it is a global.
+A few bytes of a pickle can ask for gigabytes of memory, or for hours of computing. Its operations
+are therefore traced without creating the objects. Three values are kept for each object: the number
+of objects it holds, with repeated references counted repeatedly, because hashing or printing it
+takes that many steps; the largest number among its parts; and the name, if it is a global.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _PUTS = ("PUT", "BINPUT", "LONG_BINPUT")
 _GETS = ("GET", "BINGET", "LONG_BINGET")
 _GLOBALS = ("GLOBAL", "INST", "STACK_GLOBAL")
 _CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX", "OBJ", "INST", "BUILD")
-# What makes an object that has a hash, which is that of all its parts.
+# Operations that make a hashable object, whose hash covers all its parts.
 _HASHED = ("TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "FROZENSET", *_CALLS)
-# Whose functions are called in earnest; all else is put in the place of by something inert.
+# Packages whose functions are really called; all others are replaced by inert stand-ins.
 _REAL = ("torch.", "builtins.", "collections.", "__builtin__.", "_codecs.")
-_SMALL = 10_000  # objects that anything may hold, and numbers that any call may be given
+_SMALL = 10_000  # always allowed: objects in an object, and numbers given to a call
 _SHOWN = 10**100
 _MOST_OPERATIONS = 5_000_000
 
@@ -42,26 +42,26 @@ _MARK = _Thing(0)
 
 
 class RestrictedUnpickler(pickle.Unpickler):
-    """Reads one pickle; the names it may use are given, with what stands in the place of each.
+    """Reads one pickle, admitting only given names, each with its replacement.
 
     Parameters
     ----------
     file
         The file, at the beginning of the pickle.
     admitted
-        What stands in the place of a global, by its module and name.
+        Replacement of each global, by its module and name.
     contents
-        What such a file holds, for the message that refuses everything else.
+        What such a file holds, for the error message about any other content.
     encoding
-        Of the byte strings of Python 2.
+        Encoding of the byte strings of Python 2.
 
     Raises
     ------
     UnsafePickleError
-        If the pickle would fill the memory or take for ever; on reading, if it names any other
-        global. Nothing of it is run then.
+        If the pickle would exhaust the memory or never finish; on reading, if it names any other
+        global. Nothing of it is executed in that case.
     ValueError
-        If it is no pickle.
+        If it is not a pickle.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RestrictedUnpickler(pickle.Unpickler):
         self._admitted, self._contents = admitted, contents
 
     def find_class(self, module: str, name: str) -> Any:
-        """Give what stands in the place of a global."""
+        """Return the replacement of a global."""
         try:
             return self._admitted[module, name]
         except KeyError:
@@ -90,29 +90,29 @@ class RestrictedUnpickler(pickle.Unpickler):
 
 
 def check_pickle(file: IO[bytes], *, largest: int | None = None) -> list[str]:
-    """Follow a pickle up to its end, and leave the file there.
+    """Trace a pickle up to its end, and leave the file position there.
 
     Parameters
     ----------
     file
         The file, at the beginning of the pickle.
     largest
-        Largest number that a call may be given, beyond ten thousand: no call has need of a number
-        above the bytes that there are. None for any.
+        Largest number that a call may be given, beyond ten thousand: no call needs a number
+        above the number of bytes in the file. None for no limit.
 
     Returns
     -------
     list of str
-        The globals it names (``module.name``), each once.
+        Names of its globals (``module.name``), each once.
 
     Raises
     ------
     UnsafePickleError
-        If it numbers its objects higher than it has any (Python's reader makes room for all
-        numbers up to the highest), nests one object in another so often that to hash it would
-        take for ever, or calls something with a number that is too large.
+        If a memo index exceeds the number of objects (Python's reader allocates room up to the
+        highest index), objects are nested so often that hashing would never finish, or a call is
+        given a number that is too large.
     ValueError
-        If it is no pickle.
+        If it is not a pickle.
     """
     stack: list[_Thing] = []
     memo: dict[int, _Thing] = {}
@@ -152,7 +152,7 @@ def check_pickle(file: IO[bytes], *, largest: int | None = None) -> list[str]:
 
 
 def _made(name: str, argument: object, parts: Sequence[_Thing]) -> _Thing:
-    """What an operation makes of its argument and the objects it takes."""
+    """Object that an operation makes of its argument and the objects it takes."""
     if name in _GLOBALS:
         if name == "STACK_GLOBAL":
             return _Thing(text=".".join(part.text for part in parts))
@@ -170,7 +170,7 @@ def _made(name: str, argument: object, parts: Sequence[_Thing]) -> _Thing:
 
 
 def _check_number(name: str, parts: Sequence[_Thing], limit: int) -> None:
-    """Refuse a call that is given a number above a limit."""
+    """Refuse a call with a number above a limit."""
     if name != "BINPERSID" and not (name in _CALLS and parts and parts[0].text.startswith(_REAL)):
         return
     number = max((part.largest for part in parts), default=0)
@@ -186,7 +186,7 @@ def _top(stack: Sequence[_Thing]) -> _Thing:
 
 
 def _taken(stack: list[_Thing], operation: pickletools.OpcodeInfo) -> list[_Thing]:
-    """Take off the stack what an operation takes, in order; nothing for what is not there."""
+    """Pop the operands of an operation from the stack, in order; missing operands are skipped."""
     parts: list[_Thing] = []
     n_below = len(operation.stack_before)
     if pickletools.markobject in operation.stack_before:  # all down to the mark, and below it

@@ -1,9 +1,9 @@
-"""Readers of the published face sets, each in the layout in which its authors give it out.
+"""Readers of the published face sets, each in the layout of its official distribution.
 
-Folders above the part of a path that is a face's name do not matter: the root of a set may be the
-folder that holds the images, or any folder above it that holds no second copy of them. Left out,
-and counted in ``Faces.notes``, are hidden and system files, files that are no images, and images
-whose names do not fit; a folder in which most images do not fit is an error. No image is opened.
+Only the part of a path that is a face's name matters, not the folders above it: the root of a set
+may be the folder of the images, or any folder above it that holds no second copy of them. Hidden
+and system files, files that are not images, and images whose names do not fit are left out, and
+counted in ``Faces.notes``. A folder in which most images do not fit is an error. No image is opened.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ RFW_ETHNICITIES = ("african", "asian", "caucasian", "indian")
 _BFW_ETHNICITIES = ("asian", "black", "indian", "white")
 _UTKFACE_ETHNICITIES = {"0": "white", "1": "black", "2": "asian", "3": "indian", "4": "others"}
 _UTKFACE = "images <age>_<gender>_<race>_<date>.jpg with gender 0 or 1 and race 0 to 4"
-_OLDEST = 150  # years, of an age that is one
+_OLDEST = 150  # years; a larger number is not an age
 _GENDERS = {"f": "female", "m": "male"}
 _SCFACE_METRES = {"1": 4.2, "2": 2.6, "3": 1.0}
 
@@ -52,18 +52,18 @@ _Root = str | os.PathLike[str] | None
 
 
 def load_lfw(root: _Root, aligned: str | None = None, *, name: str = "lfw") -> Faces:
-    """Load Labeled Faces in the Wild, or a set laid out like it.
+    """Load Labeled Faces in the Wild, or a set with its layout.
 
-    Images are ``Name/Name_0001.jpg``, and faces are named so. A file ``images.csv`` in `root`,
-    if there is one, adds its columns: it has a column ``image``, a face's name, and any of
-    metadata; its ``identity`` is not read, for the folder says it.
+    Images are ``Name/Name_0001.jpg``, which is also the face's name. An optional file
+    ``images.csv`` in `root` adds its columns: ``image``, a face's name, and any metadata. Its
+    ``identity`` is ignored, because the folder gives the subject.
 
     Parameters
     ----------
     root
         Folder of the set.
     aligned
-        Template to which this tree of it is aligned.
+        Template to which the images in this folder are aligned.
     name
         The set's name.
 
@@ -74,7 +74,7 @@ def load_lfw(root: _Root, aligned: str | None = None, *, name: str = "lfw") -> F
     Raises
     ------
     FaceSetError
-        If most images are not named so, or one is there twice.
+        If most images have other names, or an image occurs twice.
     """
     files = survey(existing_folder(root, name))
     table = parse_names(
@@ -89,15 +89,15 @@ def load_lfw(root: _Root, aligned: str | None = None, *, name: str = "lfw") -> F
 
 
 def load_flat_lfw(root: _Root, aligned: str | None = None, *, name: str) -> Faces:
-    """Load CALFW or CPLFW, whose images lie in one folder as ``Name_0001.jpg`` or ``Name_1.jpg``.
+    """Load CALFW or CPLFW, with images ``Name_0001.jpg`` or ``Name_1.jpg`` in one folder.
 
-    Both are given out with the photographs in one folder and aligned crops of the same names in
+    Both are distributed with the photographs in one folder and aligned crops of the same names in
     another; `root` must be one of the two.
 
     Raises
     ------
     FaceSetError
-        If most images are not named so, or `root` holds two copies.
+        If most images have other names, or `root` holds two copies.
     """
     files = survey(existing_folder(root, name))
     table = parse_names(
@@ -118,7 +118,7 @@ def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
     Raises
     ------
     FaceSetError
-        If most images lie otherwise.
+        If most images have other paths.
     """
     files = survey(existing_folder(root, "cfp-fp"))
     table = parse_names(
@@ -131,15 +131,15 @@ def load_cfp(root: _Root, aligned: str | None = None) -> Faces:
 
 
 def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
-    """Load AgeDB, whose images are ``<number>_<Name>_<age>_<m|f>.jpg``, in folders or not.
+    """Load AgeDB, with images ``<number>_<Name>_<age>_<m|f>.jpg``, in folders or not.
 
-    Columns ``age`` (years) and ``gender`` (``female``, ``male``); where a name lacks one, it is
-    missing, and a warning counts them.
+    Columns ``age`` (years) and ``gender`` (``female``, ``male``). A value that the name lacks is
+    missing, and a warning counts these images.
 
     Raises
     ------
     FaceSetError
-        If most images are not named so.
+        If most images have other names.
     """
     files = survey(existing_folder(root, "agedb"))
     table = parse_names(
@@ -158,13 +158,13 @@ def load_agedb(root: _Root, aligned: str | None = None) -> Faces:
 def load_rfw(root: _Root, aligned: str | None = None) -> Faces:
     """Load Racial Faces in the Wild.
 
-    Images are ``test/data/African/m.0abc/m.0abc_0001.jpg``, and so for ``Asian``, ``Caucasian``
-    and ``Indian``; faces are named from the ethnicity on. Column ``ethnicity``, in small letters.
+    Images are ``test/data/African/m.0abc/m.0abc_0001.jpg``, likewise for ``Asian``, ``Caucasian``
+    and ``Indian``; names of faces start with the ethnicity. Column ``ethnicity``, in lower case.
 
     Raises
     ------
     FaceSetError
-        If most images lie otherwise.
+        If most images have other paths.
     """
     files = survey(existing_folder(root, "rfw"))
     table = parse_names(
@@ -180,14 +180,14 @@ def load_rfw(root: _Root, aligned: str | None = None) -> Faces:
 def load_bfw(root: _Root, aligned: str | None = None) -> Faces:
     """Load Balanced Faces in the Wild.
 
-    Images are ``asian_females/n000009/0010_01.jpg`` in eight folders of ethnicity and gender;
-    faces are named so. Columns ``ethnicity`` (``asian``, ``black``, ``indian``, ``white``),
+    Images are ``asian_females/n000009/0010_01.jpg`` in eight folders of ethnicity and gender, which
+    is also the face's name. Columns ``ethnicity`` (``asian``, ``black``, ``indian``, ``white``),
     ``gender`` (``female``, ``male``) and ``group``, the folder.
 
     Raises
     ------
     FaceSetError
-        If most images lie otherwise.
+        If most images have other paths.
     """
     files = survey(existing_folder(root, "bfw"))
     table = parse_names(
@@ -202,21 +202,21 @@ def load_bfw(root: _Root, aligned: str | None = None) -> Faces:
 
 
 def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
-    """Load UTKFace, whose images are ``<age>_<gender>_<race>_<date>.jpg[.chip.jpg]``.
+    """Load UTKFace, with images ``<age>_<gender>_<race>_<date>.jpg[.chip.jpg]``.
 
-    Every image is a subject of its own, for the set does not say who is who: it gives impostor
-    comparisons and metadata, but no genuine pair. Columns ``age`` (years), ``gender`` (0
+    Every image is a separate subject, because the set does not give identities: it provides
+    impostor comparisons and metadata, but no genuine pair. Columns ``age`` (years), ``gender`` (0
     ``male``, 1 ``female``) and ``ethnicity`` (0 ``white``, 1 ``black``, 2 ``asian``, 3
-    ``indian``, 4 ``others``). Some published names lack a field or hold a code that stands for
-    nothing: ``61_1_20170109142408075.jpg``, ``61_3_20170109150557335.jpg``,
-    ``53__0_20170116184028385.jpg``. Their value is missing, and a warning counts them. Of a
-    single code 0 and 1 are read as the gender, the others as the ethnicity.
+    ``indian``, 4 ``others``). Some published names lack a field or hold an undefined code:
+    ``61_1_20170109142408075.jpg``, ``61_3_20170109150557335.jpg``,
+    ``53__0_20170116184028385.jpg``. Their value is missing, and a warning counts them. A single
+    code is read as the gender if it is 0 or 1, otherwise as the ethnicity.
 
     Raises
     ------
     FaceSetError
-        If most images are not named so, no more than half of the names hold known codes, or a
-        photograph and the chip cut out of it are both there.
+        If most images have other names, no more than half of the names hold known codes, or both
+        a photograph and the chip cut out of it are in the folder.
     """
     files = survey(existing_folder(root, "utkface"))
     table = parse_names(
@@ -225,7 +225,7 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
         r"[^/]*\.\w+",
         parts=1,
         expected=_UTKFACE,
-        identity=lambda name: re.split(r"(?<=\d{8})(?!\d)", name)[0],  # of photograph and chip
+        identity=lambda name: re.split(r"(?<=\d{8})(?!\d)", name)[0],  # common to photograph and chip
     )
     single = table["ethnicity"].isna() & table["gender"].isin(list(_UTKFACE_ETHNICITIES)[2:])
     table["ethnicity"] = table["ethnicity"].mask(single, table["gender"])
@@ -245,23 +245,23 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
 
 
 def load_scface(root: _Root, aligned: str | None = None) -> Faces:
-    """Load SCface: mugshots, and what surveillance cameras saw of the same people.
+    """Load SCface: mugshots, and images of the same people from surveillance cameras.
 
-    Read are ``001_frontal.jpg`` (mugshot), ``001_L4.jpg`` to ``001_R4.jpg`` (mugshots of the
-    turning head), ``001_cam1_1.jpg`` (camera 1 to 7, of which 6 and 7 are infrared, and one of
+    The reader accepts ``001_frontal.jpg`` (mugshot), ``001_L4.jpg`` to ``001_R4.jpg`` (mugshots of
+    the turning head), ``001_cam1_1.jpg`` (camera 1 to 7, of which 6 and 7 are infrared, and one of
     three distances) and ``001_cam8.jpg`` (infrared mugshot). The published folders hold most
     images twice (``surveillance_cameras_all`` and one folder per distance; mugshots whole and
-    cropped): of files of one name the first in order of paths is taken, so name a folder further
-    down for the other.
+    cropped). Of files with the same name, the first in order of paths is taken; for another copy,
+    give a folder further down.
 
     Columns ``camera`` (``mugshot``, ``cam1``, ..., ``cam8``), ``distance`` (4.2, 2.6 or 1.0
-    metres; missing where there is none) and ``pose`` (``frontal``, ``L1``, ..., ``R4`` of
+    metres; missing where undefined) and ``pose`` (``frontal``, ``L1``, ..., ``R4`` for
     mugshots, empty otherwise).
 
     Raises
     ------
     FaceSetError
-        If most images are not named so.
+        If most images have other names.
     """
     files = survey(existing_folder(root, "scface"))
     table = parse_names(
@@ -296,7 +296,7 @@ def _faces(table: pd.DataFrame, files: Survey, name: str, aligned: str | None) -
 
 
 def _say_missing(name: str, table: pd.DataFrame, columns: list[str]) -> None:
-    """Warn of the images whose names do not say what others say."""
+    """Warn about images whose names lack values that other names have."""
     missing = table[columns].isna()
     some = missing.any(axis=1)
     if some.any():
@@ -310,7 +310,7 @@ def _say_missing(name: str, table: pd.DataFrame, columns: list[str]) -> None:
 
 
 def _with_metadata(table: pd.DataFrame, files: Survey) -> pd.DataFrame:
-    """Join the columns of an ``images.csv`` to the faces of these names."""
+    """Join the columns of an ``images.csv`` to the faces by their names."""
     file = files.root / "images.csv"
     files.read(file.name)
     metadata = read_csv(file, ["image"]).drop(columns=["identity"], errors="ignore")

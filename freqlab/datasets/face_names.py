@@ -1,4 +1,4 @@
-"""Which face of a set a list means: by name, by the end of a path, by what all names differ in."""
+"""Match listed names to faces: by name, by end of path, by a difference common to all names."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from freqlab.text.wording import join
 
 __all__ = ["FaceNames", "slashes"]
 
-_SAMPLE = 300  # names by which a common difference is looked for
-_MOST_FACES = 200_000  # beyond, only differing folders are looked for
+_SAMPLE = 300  # names in which a common difference is looked for
+_MOST_FACES = 200_000  # above this number, only differing folders are looked for
 _MOST_AFFIXES = 2
 _AMBIGUOUS = -2
 
@@ -31,7 +31,7 @@ Positions = npt.NDArray[np.int64]
 
 
 class _Affixes(NamedTuple):
-    """What stands around the part of a name that tells faces apart."""
+    """Prefix and suffix around the part of a name that distinguishes faces."""
 
     folders: str = ""
     prefix: str = ""
@@ -40,7 +40,7 @@ class _Affixes(NamedTuple):
     """Of the file's name, the ending of the image file left out."""
 
     def core(self, name: str, unpadded: bool) -> str | None:
-        """A name without these; None if it lacks them."""
+        """Return a name without these affixes; None if it lacks them."""
         place, slash, file = name.removeprefix(self.folders).rpartition("/")
         fits = name.startswith(self.folders) and len(file) >= len(self.prefix) + len(self.suffix)
         if not fits or not file.startswith(self.prefix) or not file.endswith(self.suffix):
@@ -50,7 +50,7 @@ class _Affixes(NamedTuple):
 
 
 class _Difference(NamedTuple):
-    """What all names of a list have in another way than those of the set."""
+    """A difference common to all names of a list, compared with those of the set."""
 
     listed: _Affixes
     faces: _Affixes
@@ -58,7 +58,7 @@ class _Difference(NamedTuple):
     """Whether zeros before numbers are left out."""
 
     def described(self, name: str) -> str:
-        """The difference from the names of the set `name`, in words."""
+        """Describe the difference from the names of the set `name`, in words."""
         said = []
         for what, one, other in zip(
             ("folders", "prefix", "suffix"), self.listed, self.faces, strict=True
@@ -95,16 +95,16 @@ class FaceNames:
         self._folded: dict[str, list[int]] | None = None
 
     def share_known(self, names: Sequence[str]) -> float:
-        """The share of names that are those of faces, without a warning or an error."""
+        """Return the share of names that belong to faces, without a warning or an error."""
         some = list(dict.fromkeys(names))[:_SAMPLE]
         known = sum(bool(self._candidates(slashes(n))) or self._alike(n) >= 0 for n in some)
         return known / max(len(some), 1)
 
     def positions(self, listed: Sequence[str], source: Path) -> Positions:
-        """Where each of some distinct names is in the set; -1 where it is not.
+        """Find the positions of distinct names in the set; -1 where a name is not in it.
 
-        Names that differ from those of the set in capitals and blanks only, or all by the same
-        prefix or suffix, are read so, with a warning.
+        Names that differ from those of the set only in capitals and blanks, or all by the same
+        prefix or suffix, are matched with a warning.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class FaceNames:
         return found
 
     def nearest(self, name: str) -> str:
-        """Question for the nearest name of the set; of large sets only names that begin alike."""
+        """Return a question with the nearest name; in large sets only names with the same beginning."""
         stem = slashes(name).rsplit("/", 1)[-1]
         pool = [face for face in self._faces.names if stem[:3] in face][:5_000]
         near = difflib.get_close_matches(name, pool, n=1, cutoff=0.6)
@@ -154,10 +154,10 @@ class FaceNames:
             return [self._exact[path]]
         plain = strip_image_suffix(path)
         candidates = self._whole.get(plain) or self._ends.get(plain)
-        if candidates is None:  # a face's whole name may be the end of the listed one
+        if candidates is None:  # the listed name may end with a face's whole name
             ends = _ends(plain)
             candidates = next((self._whole[end] for end in ends if end in self._whole), [])
-        if len(candidates) > 1:  # files that differ in their endings
+        if len(candidates) > 1:  # files that differ in their suffixes
             alike = [
                 i
                 for i in candidates
@@ -167,7 +167,7 @@ class FaceNames:
         return candidates
 
     def _alike(self, name: str) -> int:
-        """The one face whose name differs in capitals and blanks only; -1 without."""
+        """Position of the only face whose name differs just in capitals and blanks; -1 if none."""
         if self._folded is None:
             self._folded = {}
             for i, stem in enumerate(self._stems):
@@ -183,7 +183,7 @@ class FaceNames:
         return -1
 
     def _read_differing(self, listed: Sequence[str], found: Positions, source: Path) -> None:
-        """Find faces by what all names that are left differ in; writes into `found`."""
+        """Match faces by a difference common to all unmatched names; writes into `found`."""
         unknown = np.flatnonzero(found < 0).tolist()
         names = [strip_image_suffix(slashes(listed[k])) for k in unknown]
         difference = self._difference(names)
@@ -198,7 +198,7 @@ class FaceNames:
         places = np.array([-1 if core is None else of_core.get(core, -1) for core in cores])
         read = places >= 0
         subjects = self._faces.subjects
-        # a folder that all faces of one person lie in may be the person's
+        # a folder that holds all faces of one person may identify the person
         people = len(set(subjects[places[read]])) > 1 or len(set(subjects)) == 1
         if 2 * read.sum() <= len(names) or len(set(places[read])) < read.sum() or not people:
             return
@@ -211,7 +211,7 @@ class FaceNames:
         )
 
     def _difference(self, names: list[str]) -> _Difference | None:
-        """What most of some names have in common that the faces have otherwise."""
+        """Find a difference from the names of the faces that most of some names share."""
         sample = names[:: max(len(names) // _SAMPLE, 1)]
         of_listed, of_faces = [_Affixes()], [_Affixes()]
         if len(self._stems) <= _MOST_FACES:
@@ -230,7 +230,7 @@ class FaceNames:
         return best
 
     def _tried(self, sample: list[str], way: _Difference) -> tuple[int, _Difference]:
-        """How many names a difference of files explains, with the folders that go with it."""
+        """Count the names that a difference of files explains, and add the differing folders."""
         tails: dict[str, tuple[int, str]] = {}
         for i, stem in enumerate(self._stems):
             for folders, end in _tails(stem):
@@ -254,7 +254,7 @@ class FaceNames:
 
 
 def _affixes(names: Sequence[str]) -> list[_Affixes]:
-    """What all files' names begin and end with, up to a blank, a dot, a hyphen or an underscore."""
+    """Common beginnings and ends of all files' names, up to a blank, dot, hyphen or underscore."""
     files = [name.rsplit("/", 1)[-1] for name in names]
     begin, end = _common(files), _common([file[::-1] for file in files])[::-1]
     shortest = min(map(len, files))
@@ -269,7 +269,7 @@ def _affixes(names: Sequence[str]) -> list[_Affixes]:
 
 
 def _common(texts: Sequence[str]) -> str:
-    """What all texts begin with."""
+    """Longest common beginning of all texts."""
     same = itertools.takewhile(
         lambda two: two[0] == two[1], zip(min(texts), max(texts), strict=False)
     )
@@ -277,7 +277,7 @@ def _common(texts: Sequence[str]) -> str:
 
 
 def slashes(name: str) -> str:
-    """A path with forward slashes, composed letters and no leading ``./``."""
+    """Normalise a path: forward slashes, composed letters and no leading ``./``."""
     return unicodedata.normalize("NFC", name.strip()).replace("\\", "/").removeprefix("./")
 
 
@@ -286,11 +286,11 @@ def _folded(name: str) -> str:
 
 
 def _ends(path: str) -> list[str]:
-    """A path and its ends, the longest first."""
+    """List a path and its ends, the longest first."""
     parts = path.split("/")
     return ["/".join(parts[i:]) for i in range(len(parts))]
 
 
 def _tails(path: str) -> list[tuple[str, str]]:
-    """The folders above each end of a path, with a slash behind, and the end."""
+    """List the folders above each end of a path, with a trailing slash, and the end."""
     return [(path[: len(path) - len(end)], end) for end in _ends(path)]

@@ -1,4 +1,4 @@
-"""FaceForensics++: frames of videos as they are, and of the same videos manipulated."""
+"""FaceForensics++: frames of original videos, and of the same videos manipulated."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
 
 class _Place(NamedTuple):
-    """Where a frame lies, from the kind of sequence on."""
+    """Location of a frame, from the kind of sequence on."""
 
     kind: str
     method: str
@@ -46,28 +46,28 @@ class _Place(NamedTuple):
 
 
 def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
-    """Load frames of FaceForensics++, as the set's own extraction and benchmarks lay them out.
+    """Load frames of FaceForensics++, in the layout of the set's own extraction and benchmarks.
 
-    Read are ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png`` and
-    ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. Where there is no
+    The reader accepts ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png``
+    and ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. If there is no
     folder ``frames``, one of another name is taken. Masks, landmarks and other folders beside it
     are left out, and a warning counts the images in them.
 
     Faces are named by their path from ``original_sequences`` or ``manipulated_sequences`` on. The
-    subject is the video that was shown or altered (``000`` of ``000_003``), and of
-    DeepFakeDetection the actor (``01`` of ``01__scene`` and of ``01_02__scene__ID``): who its
-    person looks like after a swap of faces is for the user's pairs to say.
+    subject is the video that was shown or altered (``000`` of ``000_003``), and in
+    DeepFakeDetection the actor (``01`` of ``01__scene`` and of ``01_02__scene__ID``). Whom the
+    person resembles after a face swap is for the user's pairs to declare.
 
     Columns: ``label`` (``pristine``, ``manipulated``), ``method`` (``Deepfakes``, ...; empty for
-    pristine frames), ``video``, ``source_video`` (that a face or expression was taken from, of
-    DeepFakeDetection the actor; empty for pristine frames), ``pristine_video`` (that was altered;
-    of pristine frames their own), ``compression`` and ``frame`` (a number). ``source`` is the
-    pristine frame that a frame was made of, where it is in the set in the same compression.
+    pristine frames), ``video``, ``source_video`` (from which a face or expression was taken, in
+    DeepFakeDetection the actor; empty for pristine frames), ``pristine_video`` (the altered one; for
+    pristine frames their own video), ``compression`` and ``frame`` (a number). ``source`` is the
+    pristine frame from which a frame was made, if it is in the set in the same compression.
 
     Raises
     ------
     FaceSetError
-        If nothing fits, or an image does not.
+        If no image fits, or an image does not fit.
     """
     folder = existing_folder(root, "faceforensics")
     files = survey(folder)
@@ -109,7 +109,7 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
 
 
 def _places(images: list[str]) -> tuple[dict[str, _Place], Counter[str], list[str]]:
-    """Images in sequences, those in folders of masks and the like counted, and those elsewhere."""
+    """Sort images: those in sequences, counts of masks and the like, and those elsewhere."""
     places: dict[str, _Place] = {}
     left_out: Counter[str] = Counter()
     bad = []
@@ -133,9 +133,9 @@ def _places(images: list[str]) -> tuple[dict[str, _Place], Counter[str], list[st
 def _frames_only(
     root: Path, places: dict[str, _Place], left_out: Counter[str]
 ) -> dict[str, _Place]:
-    """The images in folders of frames; the others are counted, or refused where none is called so.
+    """Select the images in folders of frames and count others; fail if there is no such folder.
 
-    Frames and crops of the same frames would be pairs of an image with itself.
+    Frames and crops of the same frames would form pairs of an image with itself.
     """
     folders = sorted({place.folder for place in places.values()})
     if len(folders) < 2:
@@ -152,7 +152,7 @@ def _frames_only(
 
 
 def _row(place: _Place) -> dict[str, object] | None:
-    """What the path of a frame says, its number left out; None if the video's name does not fit."""
+    """Values from the path of a frame except its number; None if the video's name does not fit."""
     match = _VIDEO.fullmatch(place.video)
     if match is None:
         return None
@@ -160,7 +160,7 @@ def _row(place: _Place) -> dict[str, object] | None:
     if (label == "manipulated") != bool(source):
         return None
     scene = match["scene"] or ""
-    if not source and match["id"]:  # two underlines in the name of a scene
+    if not source and match["id"]:  # two underscores in the name of a scene
         scene = f"{scene}__{match['id']}"
     return {
         "subject": match["target"],
@@ -174,7 +174,7 @@ def _row(place: _Place) -> dict[str, object] | None:
 
 
 def _sources(table: pd.DataFrame) -> list[str]:
-    """The pristine frame that each frame was made of; empty where there is none."""
+    """Pristine frame from which each frame was made; empty if there is none."""
     keys = list(zip(table["pristine_video"], table["compression"], table["frame"], strict=True))
     is_pristine = table["label"] == "pristine"
     pristine = {
@@ -194,7 +194,7 @@ def _say_left_out(root: Path, left_out: Counter[str], strays: list[str]) -> None
 
 
 def _videos(root: Path) -> list[str]:
-    """What a folder without images holds, videos first."""
+    """Contents of a folder without images, videos first."""
     videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEO_SUFFIXES]
     if videos:
         some = ", ".join(sorted(path.relative_to(root).as_posix() for path in videos)[:2])

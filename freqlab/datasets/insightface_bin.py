@@ -1,8 +1,8 @@
-"""The ``.bin`` files in which insightface gives out verification sets.
+"""The ``.bin`` files of insightface's verification sets.
 
-Such a file is a pickle of two lists: encoded images, two per pair, and whether each pair is of
-one person. A pickle can name any callable; this reader puts inert stand-ins of its own in the
-place of the few names that bytes and numpy arrays need, and refuses all others.
+Such a file is a pickle of two lists: encoded images, two per pair, and whether each pair is
+genuine. A pickle can name any callable; this reader substitutes inert stand-ins for the few names
+that bytes and numpy arrays need, and refuses all others.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["BinPairs", "load_bin", "read_bin"]
 
 @dataclass(frozen=True, eq=False)
 class BinPairs:
-    """What a ``.bin`` file holds.
+    """Contents of a ``.bin`` file.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class BinPairs:
     pairs
         Positions of the first and the second image of each pair ``(pair, 2)``.
     genuine
-        Whether each pair is of one person ``(pair,)``.
+        Whether each pair is genuine ``(pair,)``.
     """
 
     images: list[bytes]
@@ -46,36 +46,36 @@ class BinPairs:
 
     @property
     def names(self) -> list[str]:
-        """Names of the images: their number of order, ``"00000"`` the first."""
+        """Names of the images: their index, ``"00000"`` the first."""
         return [f"{i:05d}" for i in range(len(self.images))]
 
 
 def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
     """Load an insightface ``.bin`` file: aligned crops, 112x112 by insightface's template.
 
-    A photograph that stands in several pairs is one face. Files of this kind do not say who is
-    who: **subjects are the connected components of the genuine pairs**. Faces that no chain of
-    genuine pairs joins count as different people, though they may show one person. So read the
-    pairs that the file declares (:func:`freqlab.datasets.protocols.read_pairs`), and be wary of
-    statements over all impostor comparisons of the set.
+    A photograph that occurs in several pairs is one face. Such files do not give identities:
+    **subjects are the connected components of the genuine pairs**. Faces that no chain of
+    genuine pairs joins count as different people, although they may show the same person. Use the
+    pairs that the file declares (:func:`freqlab.datasets.protocols.read_pairs`), and treat
+    statements over all impostor comparisons of the set with caution.
 
-    Images stay encoded in memory (the file's size, tens of megabytes) and are decoded each time
-    one is asked for; each is decoded once here, to see that it is one.
+    Images stay encoded in memory (the file's size, tens of megabytes) and are decoded on each
+    access; each is also decoded once here, to verify it.
 
     Parameters
     ----------
     root
         The file.
     aligned
-        Template to which its images are aligned, if not ``"arcface"``.
+        Template to which the images are aligned, if not ``"arcface"``.
 
     Raises
     ------
     FaceSetError
-        If the file is not of this kind, or an image cannot be decoded or is of another size than
-        the template.
+        If the file is not of this kind, or an image cannot be decoded or differs in size from the
+        template.
     UnsafePickleError
-        If the pickle names anything that such a file has no need of. Nothing of it is run.
+        If the pickle names anything that such a file does not need. None of it is executed.
     """
     if root is None:
         raise ParameterError("faces 'bin' needs root=, the .bin file")
@@ -102,7 +102,7 @@ def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) ->
 
 
 def read_bin(path: str | os.PathLike[str]) -> BinPairs:
-    """Read a ``.bin`` file without running anything that is pickled.
+    """Read a ``.bin`` file without executing the pickle.
 
     Raises
     ------
@@ -123,7 +123,7 @@ def read_bin(path: str | os.PathLike[str]) -> BinPairs:
         return _pairs_of(content)
     except UnsafePickleError as error:
         raise UnsafePickleError(f"{file}: {error}") from None
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle can raise anything
         raise FaceSetError(f"{file} is not an insightface .bin file: {error}") from error
 
 
@@ -152,7 +152,7 @@ def _subjects(content: BinPairs) -> list[str]:
 
 
 class _EncodedImages(Sequence[npt.NDArray[np.uint8]]):
-    """Images that are decoded when they are asked for."""
+    """Images that are decoded on access."""
 
     def __init__(self, encoded: list[bytes]) -> None:
         self._encoded = encoded
@@ -208,21 +208,21 @@ def _kind(value: object) -> str:
 
 
 def _text(value: object) -> str:
-    """Text as it is; nothing for anything else, which may take for ever to print."""
+    """Return text unchanged; empty for any other object, which may take forever to print."""
     if isinstance(value, bytes):
         return value.decode("latin1")
     return value if isinstance(value, str) else ""
 
 
 class _Inert:
-    """Stands in the place of a class or function that a pickle names; holds data, does nothing."""
+    """Replaces a class or function that a pickle names; holds data, does nothing."""
 
     def __setstate__(self, state: object) -> None:
         raise ValueError("an object carries a state that it has no need of")
 
 
 class _Dtype(_Inert):
-    """``numpy.dtype``, of which only whole numbers and booleans are read."""
+    """``numpy.dtype``, for whole numbers and booleans only."""
 
     def __init__(self, code: object = b"", *flags: object) -> None:
         self._code = _text(code)
@@ -281,7 +281,7 @@ class _Scalar(_Inert):
 
 
 class _Bytes(_Inert):
-    """``_codecs.encode`` and ``bytes``: as Python 3 writes bytes in old protocols."""
+    """``_codecs.encode`` and ``bytes``: how Python 3 writes bytes in old protocols."""
 
     def __new__(cls, text: str = "", encoding: object = "latin1") -> Any:
         if not isinstance(text, str) or encoding not in ("latin1", b"latin1"):

@@ -1,4 +1,4 @@
-"""What the readers of face sets share: parsing names of images, and reading tables."""
+"""Functions shared by the readers of face sets: parsing names of images, and reading tables."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ def existing_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
     Raises
     ------
     ParameterError
-        If there is none given.
+        If no root is given.
     FaceSetError
-        If it is no folder.
+        If it is not a folder.
     """
     if root is None:
         raise ParameterError(f"faces {name!r} needs root=, the folder that holds the set")
@@ -59,7 +59,7 @@ def existing_folder(root: str | os.PathLike[str] | None, name: str) -> Path:
 
 
 def no_folder(path: Path) -> FaceSetError:
-    """The error of a path that is to be the folder of a set and is none."""
+    """Make the error for a path that should be the folder of a set but is not a folder."""
     given = f"root={os.fspath(path)!r}"
     if path.exists():
         kind = kind_of_file(path)
@@ -76,27 +76,27 @@ def parse_names(
     identity: Callable[[str], str] = plain,
     take_first: bool = False,
 ) -> pd.DataFrame:
-    """Name the images of a set and take their names apart.
+    """Name the images of a set and parse their names.
 
-    Images whose names do not match are left out, and counted in `files`, as long as there are
-    not more of them than of those that match.
+    Images whose names do not match are left out and counted in `files`, unless they outnumber
+    those that match.
 
     Parameters
     ----------
     files
-        What lies in the folder of the set.
+        Files in the folder of the set.
     pattern
         Regular expression that a whole name must match; its named groups become columns.
     parts
-        How many parts of a path, counted from its end, are the face's name: whatever folders lie
-        above them do not matter.
+        Number of parts of a path, counted from its end, that form the face's name; folders above
+        them are ignored.
     expected
         The layout in words, for the error.
     identity
-        By which two names are of one photograph; by default, if they differ in nothing but the
-        form of their Unicode.
+        Key by which two names denote the same photograph; by default the name in one Unicode
+        form.
     take_first
-        Of several images of one photograph take the first. Otherwise they are an error.
+        Whether to take the first of several images of one photograph. Otherwise they are an error.
 
     Returns
     -------
@@ -107,7 +107,7 @@ def parse_names(
     Raises
     ------
     FaceSetError
-        If there is no image, most names do not match, or a photograph is there twice.
+        If there is no image, most names do not match, or a photograph occurs twice.
     """
     root = files.root
     if not files.images:
@@ -151,7 +151,7 @@ def parse_names(
 
 
 def leave_out_strays(files: Survey, expected: str, strays: Sequence[str]) -> None:
-    """Leave images out that do not fit a set; refuse the folder if they are most of it.
+    """Leave out images that do not fit a set; refuse the folder if they are most of it.
 
     Raises
     ------
@@ -164,10 +164,10 @@ def leave_out_strays(files: Survey, expected: str, strays: Sequence[str]) -> Non
 
 
 def one_form(files: Survey | list[str], subjects: Iterable[object]) -> list[str]:
-    """Subjects of which none differs from another in nothing but the form of its Unicode.
+    """Unify subjects that differ only in Unicode form.
 
-    Those that do are one person; that is said, and so is which differ in letter case or spaces,
-    which stay apart.
+    They are treated as one person, with a remark. Subjects that differ in letter case or spaces
+    stay separate, also with a remark.
     """
     texts = [str(subject) for subject in subjects]
     remarks = files.remarks if isinstance(files, Survey) else files
@@ -195,12 +195,12 @@ def one_form(files: Survey | list[str], subjects: Iterable[object]) -> list[str]
 
 
 def tail(path: str, parts: int) -> str:
-    """The last parts of a path with forward slashes."""
+    """Return the last parts of a path with forward slashes."""
     return "/".join(path.split("/")[-parts:])
 
 
 def strip_image_suffix(name: str) -> str:
-    """A name without the ending of an image file; other dots belong to the name."""
+    """Remove the suffix of an image file from a name; other dots belong to the name."""
     stem, suffix = os.path.splitext(name)
     return stem if suffix.lower() in IMAGE_SUFFIXES else name
 
@@ -208,7 +208,7 @@ def strip_image_suffix(name: str) -> str:
 def wrong_layout(
     files: Survey, expected: str, offending: Iterable[str] = (), *, of: int | None = None
 ) -> FaceSetError:
-    """The error of a folder that is not laid out as expected, with what it holds instead."""
+    """Make the error for a folder with an unexpected layout, including what it holds instead."""
     paths = list(offending)
     if not paths:
         return FaceSetError(f"{files.root}: expected {expected}; found {files.found()}")
@@ -217,15 +217,15 @@ def wrong_layout(
 
 
 def as_text(name: str) -> str:
-    """A file name as text that can be stored: bytes that are no UTF-8 as backslash and hex."""
+    """Convert a file name to storable text: bytes that are not UTF-8 become backslash and hex."""
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of faces in which only an empty cell is a missing value.
 
-    Its columns are separated by commas, semicolons, tabs or bars, whichever makes its first line
-    name most of those `needed` and those that are `perhaps` there.
+    Columns are separated by commas, semicolons, tabs or bars, whichever gives the first line the
+    most columns of `needed` and `perhaps`.
 
     Raises
     ------
@@ -270,7 +270,7 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
 def by_face(
     table: pd.DataFrame, column: str, faces: Sequence[str], file: Path, remarks: list[str]
 ) -> pd.DataFrame:
-    """A table of what is known of some faces, indexed by their names, however it spells them.
+    """Return a table indexed by the names of faces, however the table spells them.
 
     Parameters
     ----------
@@ -281,9 +281,9 @@ def by_face(
     faces
         Names of the faces of the set.
     file
-        Where the table stands, for messages.
+        Location of the table, for messages.
     remarks
-        Gets what does not fit, counted.
+        List to which remarks are added that count the rows that do not fit.
 
     Raises
     ------

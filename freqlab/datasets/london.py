@@ -1,4 +1,4 @@
-"""The Face Research Lab London set, and the morphs made of it, those of SYN-MAD-2022 too."""
+"""The Face Research Lab London set, and morphs made from it, including SYN-MAD-2022."""
 
 from __future__ import annotations
 
@@ -49,30 +49,30 @@ _INFO_FILES = ("info.csv", "london_faces_info.csv")
 
 
 def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
-    """Load the Face Research Lab London set, with any morphs that lie beside it.
+    """Load the Face Research Lab London set, with any morphs beside it.
 
-    Read are the folders
+    The reader accepts the folders
 
-    - ``neutral_front`` and ``smiling_front`` (``001_03.jpg``, ``001_08.jpg``), or the same named
-      ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``), the number
-      being the size of the images in pixels;
-    - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as the morphs are given out with;
-    - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), perhaps with a size behind it.
+    - ``neutral_front`` and ``smiling_front`` (``001_03.jpg``, ``001_08.jpg``), or the same under
+        the names ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``), with
+        the size of the images in pixels;
+    - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as distributed with the morphs;
+    - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), optionally followed by a size.
 
     Of several sizes the one of the template is taken with ``aligned=``, otherwise the largest.
-    Other folders, the set's views from the side among them, are not read. Faces are named
-    by folder and file.
+    Other folders, including the set's side views, are not read. Faces are named by folder and
+    file.
 
     Columns: ``expression`` (``neutral``, ``smiling``; empty for morphs), ``morph`` (bool),
-    ``contributor_a``, ``contributor_b`` and ``tool`` (empty but for morphs; the tool of a folder
-    ``morph`` is ``unnamed``), and, with a table ``info.csv`` or ``london_faces_info.csv``,
+    ``contributor_a``, ``contributor_b`` and ``tool`` (empty except for morphs; ``unnamed`` for a
+    folder ``morph``), and, with a table ``info.csv`` or ``london_faces_info.csv``,
     ``age``, ``gender`` and ``ethnicity`` (missing for morphs). The subject of a morph is both
-    contributors, ``001+002``: compared with either it is an impostor, as an attack is.
+    contributors, ``001+002``: compared with either, it is an impostor, like any attack.
 
     Raises
     ------
     FaceSetError
-        If nothing fits, an image is not named so, or a photograph is there twice.
+        If no image fits, an image has another name, or a photograph occurs twice.
     """
     folder = existing_folder(root, "frll")
     files = survey(folder)
@@ -96,12 +96,12 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
 def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
     """Load SYN-MAD-2022: bona fide photographs of the London set, and morphs by tool.
 
-    Read are the folders ``BonaFide`` (``001_03.jpg`` neutral, ``001_08.jpg`` smiling) and
+    The reader accepts the folders ``BonaFide`` (``001_03.jpg`` neutral, ``001_08.jpg`` smiling) and
     ``FaceMorpher``, ``MIPGAN_I``, ``MIPGAN_II``, ``OpenCV`` and ``Webmorph``
-    (``001_03-vs-002_03.jpg``), and ``MorDIFF``, which came later
-    (``morph_001_03_and_002_03.png``); each perhaps with ``_aligned`` or ``_cropped`` behind its
-    name, and in any folder below the root. The reader follows the layout as it is described; it
-    was not tried on the real set.
+    (``001_03-vs-002_03.jpg``), and ``MorDIFF``, which was published later
+    (``morph_001_03_and_002_03.png``); each optionally with the ending ``_aligned`` or ``_cropped``,
+    and in any folder below the root. The reader follows the published description of the layout;
+    it was not tested on the real set.
 
     Faces are named by folder and file. Columns and subjects are those of :func:`load_frll`; the
     tool is the name of the folder without its ending.
@@ -109,8 +109,8 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
     Raises
     ------
     FaceSetError
-        If there is no folder of bona fide photographs, a folder or an image is called otherwise,
-        or a folder is there in two copies.
+        If there is no folder of bona fide photographs, a folder or an image has another name, or a
+        folder occurs in two copies.
     """
     folder = existing_folder(root, "mad22")
     files = survey(folder)
@@ -135,7 +135,7 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
     for path in bad:
         name = path.rpartition("/")[0].rpartition("/")[2]
         near = difflib.get_close_matches(name.lower(), spelled, n=1)
-        if near and _kind_of_folder(name, spelled) is None:  # a whole tool would be missing
+        if near and _kind_of_folder(name, spelled) is None:  # otherwise a whole tool would be missing
             hint = f" (is {spelled[near[0]]} meant?)"
             raise wrong_layout(files, _EXPECTED_COMPETITION + hint, bad)
     leave_out_strays(files, _EXPECTED_COMPETITION, bad)
@@ -230,7 +230,7 @@ def _morph(path: str, tool: str) -> dict[str, object] | None:
 
 
 def _kind_of_folder(name: str, spelled: dict[str, str]) -> str | None:
-    """What a folder of the competition holds: bona fide photographs, or morphs of a tool."""
+    """Contents of a folder of the competition: bona fide photographs, or morphs of a tool."""
     copy = _COMPETITION_COPY.fullmatch(name)
     return spelled.get(copy[1].lower()) if copy else None
 
@@ -259,12 +259,12 @@ def _stem(path: str) -> str:
 
 
 def _information(file: Path) -> pd.DataFrame:
-    """Age, gender and ethnicity by subject; published with ``face_sex`` and ids like ``X001``."""
+    """Read age, gender and ethnicity by subject; published with ``face_sex`` and ``X001`` ids."""
     table = read_csv(file, ["face_id"])
     ids = table["face_id"].str.lstrip("X").str.zfill(3)
     names = {"face_age": "age", "face_gender": "gender", "face_sex": "gender"}
     table = table.rename(columns={**names, "face_eth": "ethnicity"})
-    if "age" in table.columns:  # the published table writes NA for the ages that were not given
+    if "age" in table.columns:  # the published table writes NA for unknown ages
         table["age"] = pd.to_numeric(table["age"], errors="coerce")
     columns = [column for column in ("age", "gender", "ethnicity") if column in table.columns]
     if ids.duplicated().any():

@@ -1,4 +1,4 @@
-"""Lists of pairs without columns of a known name: their separator, their labels, LFW's lines."""
+"""Lists of pairs without known column names: their separator, their labels, LFW's lines."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Known = Callable[[Sequence[str]], float]
 SEPARATORS = ("\t", ";", "|", ",", " ")
 """What stands between fields; the blank is any run of blanks and tabs."""
 
-_BY_ENDINGS = "endings"  # paths with blanks, told apart by the endings of image files
+_BY_ENDINGS = "endings"  # paths with blanks, split at the suffixes of image files
 _ENDING = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
 _TWO_PATHS = re.compile(
@@ -42,9 +42,9 @@ _TWO_PATHS = re.compile(
     rf"(?:\s+(?P<after>\S+))?",
     re.IGNORECASE,
 )
-_ENOUGH = 0.8  # of the lines looked at have the form of a list
-_HALF = 0.5  # of the lines hold a label where labels are; the others' are faults
-_SAMPLE = 100  # lines by which the form of a list is found
+_ENOUGH = 0.8  # least share of lines that fit the form of a list
+_HALF = 0.5  # least share of lines with a label in a label field; other values are errors
+_SAMPLE = 100  # number of lines that determine the form of a list
 _LONGEST_LINE = 10_000
 _PROBES = {"probe", "query", "live", "selfie", "test"}
 _REFERENCES = {"reference", "gallery", "enroll", "enrol", "enrolment", "enrollment", "document"}
@@ -55,7 +55,7 @@ _EXPECTED_LFW = "expected lines 'Name 1 4' or 'Name 1 Other 2'"
 
 
 class LineShape(NamedTuple):
-    """How a list of two faces on a line is written."""
+    """Form of a list with two faces on each line."""
 
     separator: str
     width: int
@@ -69,7 +69,7 @@ class LineShape(NamedTuple):
 
 
 def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
-    """The first lines of a text that are not empty, without what begins with ``# ``."""
+    """Return the first lines of a text, without empty lines and lines that begin with ``# ``."""
     found: list[str] = []
     with source.open(encoding="utf-8-sig", errors="replace") as file:
         while len(found) < n:
@@ -82,7 +82,7 @@ def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
 
 
 def split_fields(line: str, separator: str) -> list[str]:
-    """The fields of one line without blanks around them; empty ones at its end are none."""
+    """Split one line into fields without outer blanks; empty fields at the end are dropped."""
     if separator == _BY_ENDINGS:
         match = _TWO_PATHS.fullmatch(line.strip())
         return [] if match is None else [part for part in match.groups() if part is not None]
@@ -97,20 +97,20 @@ def split_fields(line: str, separator: str) -> list[str]:
 
 
 def line_shape(lines: Sequence[str], known: Known | None = None) -> LineShape | None:
-    """Find how two faces and a label stand on each line; None if they do not.
+    """Find the fields of the two faces and the label on each line; None if there are none.
 
     Parameters
     ----------
     lines
         The first lines of a list.
     known
-        Says which share of some names is in the set, which tells fields apart that look alike.
+        Returns the share of some names that are in the set, to distinguish similar fields.
     """
     if len(lines) > 1 and _is_count(lines[0].split()):
         lines = lines[1:]
 
     def rank(shape: LineShape) -> tuple[bool, float, int]:
-        """The least has a label, names that are known, and no field without a name."""
+        """Rank by label, share of known names, and absence of fields without a name."""
         rows = [split_fields(line, shape.separator) for line in lines[shape.header :]]
         rows = [row for row in rows if len(row) == shape.width]
         share = 0.0 if known is None else min(known([row[k] for row in rows]) for k in shape.names)
@@ -144,14 +144,14 @@ def _shape(rows: list[list[str]], separator: str, known: Known | None) -> LineSh
         if known is None or min(known([row[k] for row in fitting]) for k in names) <= _HALF:
             return None
     elif label is None and not header and width == 3:
-        label = 3 - sum(names)  # what stands there is no label, which reading will say
+        label = 3 - sum(names)  # the field is not a label; reading reports this
     if header and _is_reversed([fitting[0][k] for k in names]):
         names = (names[1], names[0])
     return LineShape(separator, width, header, names, label)
 
 
 def _labels(rows: list[list[str]], k: int) -> float:
-    """The share of rows whose field is a label."""
+    """Share of rows whose field is a label."""
     return sum(row[k].lower() in LABELS for row in rows) / len(rows)
 
 
@@ -162,7 +162,7 @@ def _is_header(
     label: int | None,
     known: Known | None,
 ) -> bool:
-    """Whether the first line names the fields: its label is none, or it alone names no faces."""
+    """Whether the first line names the fields: it has no label, or it alone names no faces."""
     of_first = [first[k] for k in names]
     if any(_look_like_images([name]) or (known and known([name])) for name in of_first):
         return False
@@ -178,7 +178,7 @@ def _is_header(
 def _name_fields(
     rows: list[list[str]], label: int | None, width: int, known: Known | None
 ) -> tuple[int, int] | None:
-    """The two fields that name faces: those that are left, or that are known or look so."""
+    """The two fields that name faces: the remaining ones, or those with known or likely names."""
     others = [k for k in range(width) if k != label]
     if len(others) > 2 and known is not None:
         shares = {k: known([row[k] for row in rows]) for k in others}
@@ -202,7 +202,7 @@ def _are_names(rows: list[list[str]], names: tuple[int, int], known: Known | Non
 
 
 def _is_reversed(names: list[str]) -> bool:
-    """Whether a header calls the first face the probe, or the second the reference."""
+    """Whether a header names the first face the probe, or the second the reference."""
     words = [set(re.findall("[a-z]+", name.lower())) for name in names]
     first, second = (bool(w & kind) for w, kind in zip(words, (_PROBES, _REFERENCES), strict=True))
     other = bool(words[0] & _REFERENCES) or bool(words[1] & _PROBES)
@@ -210,12 +210,12 @@ def _is_reversed(names: list[str]) -> bool:
 
 
 def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
-    """Read a list of two faces, and perhaps a label, on each line.
+    """Read a list with two faces, and optionally a label, on each line.
 
     Raises
     ------
     PairError
-        If it is no such list, a line has more or fewer fields, or a label is none.
+        If it is not such a list, a line has more or fewer fields, or a label is not valid.
     """
     if shape is None:
         raise PairError(
@@ -259,19 +259,19 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
 
 
 def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int]]:
-    """Read lines ``Name 1 4`` and ``Name 1 Other 2``, separated in any way.
+    """Read lines ``Name 1 4`` and ``Name 1 Other 2``, with any separator.
 
     Returns
     -------
     tuple
-        Columns ``a``, ``b``, ``c``, ``d``, of which ``d`` is missing in genuine pairs (also where
-        the list has the same name twice), and the numbers in the first line, if it says how many
-        folds and pairs there are.
+        Columns ``a``, ``b``, ``c``, ``d``, where ``d`` is missing in genuine pairs (also if the
+        list has the same name twice), and the numbers in the first line, if it gives the number of
+        folds and pairs.
 
     Raises
     ------
     PairError
-        If a line is of another form.
+        If a line has another form.
     """
     try:
         table = _fields(source, separator, 4)
@@ -286,7 +286,7 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
         )
     table = table.reindex(columns=range(4)).set_axis(list("abcd"), axis=1)
     head = table.iloc[0].dropna().tolist() if len(table) else []
-    counts, numbers = " ".join(head).split(), []  # perhaps separated otherwise than the rest
+    counts, numbers = " ".join(head).split(), []  # may have another separator than the rest
     if _is_count(counts):
         numbers, table = [int(field) for field in counts], table.iloc[1:]
     elif _is_lfw_header(head):
@@ -308,10 +308,10 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
 
 
 def lfw_separator(lines: Sequence[str]) -> str | None:
-    """What separates the fields of a list in the format of LFW; None if it is none."""
+    """Return the separator of a list in the format of LFW; None if it has another format."""
     for separator in SEPARATORS:
         rows = [split_fields(line, separator) for line in lines]
-        if rows and rows[0] and not rows[0][0]:  # the index of a table, without a name
+        if rows and rows[0] and not rows[0][0]:  # the unnamed index of a table
             rows = [row[1:] for row in rows]
         first = len(rows) > 1 and (_is_count(lines[0].split()) or _is_lfw_header(rows[0]))
         body = rows[1:] if first else rows
@@ -337,7 +337,7 @@ def _is_lfw_header(fields: list[str]) -> bool:
 
 
 def _fields(source: Path, separator: str, width: int) -> pd.DataFrame:
-    """The fields of all lines as text, by the number of the line; what is empty is missing."""
+    """Fields of all lines as text, by the number of the line; empty fields are missing."""
     lines = first_lines(source)
     if not lines:
         return pd.DataFrame(columns=range(width), dtype=str)
@@ -373,7 +373,7 @@ def _fields(source: Path, separator: str, width: int) -> pd.DataFrame:
 
 
 def _comments(source: Path) -> int:
-    """How many lines come before the first that is neither empty nor a comment."""
+    """Number of lines before the first that is neither empty nor a comment."""
     with source.open(encoding="utf-8-sig", errors="replace") as file:
         lines = itertools.takewhile(lambda line: not line.strip() or line.startswith("# "), file)
         return sum(1 for _ in lines)

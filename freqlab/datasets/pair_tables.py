@@ -80,12 +80,12 @@ _POOLED = "all"
 
 
 def parse_columns(text: str) -> dict[str, str]:
-    """Columns by their roles, of text such as ``probe=live,reference=document``.
+    """Parse columns by their roles, from text such as ``probe=live,reference=document``.
 
     Raises
     ------
     ParameterError
-        If a part of it is no role and column.
+        If a part of it is not a role and a column.
     """
     parts = [part.partition("=") for part in text.split(",")]
     if not all(role.strip() and column.strip() for role, _, column in parts):
@@ -108,7 +108,7 @@ def read_bfw_pairs(source: Path) -> pd.DataFrame:
 
 
 def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    """Read any table of pairs; `columns` says by role what its columns are called."""
+    """Read any table of pairs; `columns` gives the names of its columns by role."""
     given = dict(columns or {})
     table = _table(source, [given.get(side, side) for side in ("probe", "reference")])
     names = {}
@@ -130,8 +130,8 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
 def read_morph_pairs(source: Path) -> pd.DataFrame:
     """Read a table of documents, live photographs, attacks and contributors.
 
-    Contributors are kept as the table gives them, missing where it does not;
-    :func:`with_contributors` checks them once the faces are known.
+    Contributors are kept as in the table, missing where it has none; :func:`with_contributors`
+    checks them once the faces are known.
     """
     text = [*MORPH_COLUMNS, "attack", "contributors", *_CONTRIBUTORS]
     table = _table(source, text)
@@ -172,12 +172,12 @@ def read_morph_pairs(source: Path) -> pd.DataFrame:
 
 
 def with_contributors(pairs: pd.DataFrame, faces: Faces, source: Path) -> pd.DataFrame:
-    """The pairs of :func:`read_morph_pairs` with the person of bona fide ones as contributors.
+    """Complete :func:`read_morph_pairs`: the person of bona fide pairs becomes the contributor.
 
     Raises
     ------
     PairError
-        If there is no bona fide or no attack pair, a contributor is missing, an attack has but
+        If there is no bona fide or no attack pair, a contributor is missing, an attack has only
         one, or a live photograph shows another person than the contributors.
     """
     kinds = set(pairs["attack"])
@@ -221,13 +221,13 @@ def with_contributors(pairs: pd.DataFrame, faces: Faces, source: Path) -> pd.Dat
 
 
 def table_header(line: str) -> tuple[list[str], str]:
-    """The columns that the first line of a table names, and what separates them."""
+    """Return the columns that the first line of a table names, and their separator."""
     separator = max(",;\t|", key=line.count)
     return [name.strip() for name in next(csv.reader([line], delimiter=separator), [])], separator
 
 
 def _table(source: Path, names: Iterable[str]) -> pd.DataFrame:
-    """Read a table in which the columns of `names` hold text, also where they look like numbers."""
+    """Read a table in which the columns of `names` hold text, even if it looks like numbers."""
     try:
         with source.open(encoding="utf-8-sig") as file:
             separator = table_header(file.readline())[1]
@@ -254,12 +254,12 @@ def renamed(
     *,
     lines: npt.NDArray[np.integer] | None = None,
 ) -> pd.DataFrame:
-    """The table with the columns of pairs under their own names: faces text, labels bool.
+    """Rename the columns of pairs to their standard names: faces as text, labels as bool.
 
     Raises
     ------
     PairError
-        If a face is missing or a label is none; `lines` are the numbers of the lines in the file.
+        If a face is missing or a label is not valid; `lines` are the line numbers in the file.
     """
     lines = np.arange(len(table)) + 2 if lines is None else lines
     if len(set(names.values())) < len(names):

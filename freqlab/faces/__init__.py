@@ -1,4 +1,4 @@
-"""Faces and pairs: the table, groups, degraded faces."""
+"""Faces and pairs: the table of faces, groups, degraded faces."""
 
 import lazy_loader as _lazy
 

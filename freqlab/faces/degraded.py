@@ -1,4 +1,4 @@
-"""Faces made from other faces, and their pairs: the same photographs at lower resolution."""
+"""Faces derived from other faces, and their pairs: the same photographs at lower resolution."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def degrade(
     Parameters
     ----------
     faces
-        The faces. Those that are degraded already stay as they are, so that several kinds of
+        The faces. Those that are degraded already are kept unchanged, so several kinds of
         degradation can be added one after another.
     resolutions
         Pixels across, whole numbers; none above the native size.
     kernel
-        How pixels are reduced and brought back: ``"area"`` (means over areas, back by cubic
+        Method of reducing and restoring the size: ``"area"`` (area means, restored by cubic
         interpolation), ``"bicubic"``, ``"lanczos"``, all anti-aliased and rounded to 8 bits at
         both sizes; ``"fourier"``, the ideal low-pass without rounding, as a control.
     measure
-        What the pixels are counted across: ``"crop"``, the aligned crop of each model, which is
-        reduced and brought back to its size; ``"face"``, the face in the photograph (2.2 times the
+        Extent in which pixels are counted: ``"crop"``, the aligned crop of each model, which is
+        reduced and restored to its size; ``"face"``, the face in the photograph (2.2 times the
         distance between the eyes), which is reduced as if it were farther away, and then cut out.
-        A face that is narrower already is recorded as a failure to acquire.
+        A face that is already narrower is recorded as a failure to acquire.
     blur
         Standard deviation of the optics' point spread, in pixels of the reduced image.
     noise
@@ -61,24 +61,24 @@ def degrade(
     jpeg
         Quality at which the reduced image is stored as JPEG, 1 to 95.
     seed
-        Of the noise.
+        Seed of the noise.
     probes
         Names of the faces to degrade; all by default.
 
     Returns
     -------
     Faces
-        The faces given, and one row for each that is degraded and each resolution, named
-        ``id@28`` (with the kernel and the rest behind it where they are not the default:
-        ``id@28-lanczos``), with its metadata, and the columns ``source``, the face it is made
-        from, and ``resolution``, missing for faces as they are. Two faces of one source are
-        never paired.
+        The faces given, and one row for each degraded face and resolution, named ``id@28`` (with
+        the kernel and other settings appended where they are not the default:
+        ``id@28-lanczos``), with its metadata, and the columns ``source``, the face it is derived
+        from, and ``resolution``, missing for faces that are not degraded. Two faces of one source
+        are never paired.
 
     Raises
     ------
     ParameterError
-        If an argument is not allowed, a resolution is above the native size, the pixels of
-        photographs are asked for and there are none, or a name is unknown or taken.
+        If an argument is not allowed, a resolution is above the native size, ``"face"`` is asked
+        for without photographs, or a name is unknown or taken.
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
@@ -130,12 +130,12 @@ def degrade(
 
 
 def degraded_pairs(pairs: pd.DataFrame, faces: Faces) -> pd.DataFrame:
-    """Pairs whose probe is degraded, beside the same pairs as they are.
+    """Make pairs with degraded probes, in addition to the same pairs undegraded.
 
     Parameters
     ----------
     pairs
-        Pairs of faces as they are, such as :func:`freqlab.make_pairs` made of the set before it
+        Pairs of undegraded faces, such as :func:`freqlab.make_pairs` made of the set before it
         was degraded.
     faces
         From :func:`degrade`.
@@ -143,10 +143,10 @@ def degraded_pairs(pairs: pd.DataFrame, faces: Faces) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The pairs given, and each again for every way in which its probe is degraded; references
-        are untouched. Columns added: ``resolution`` (missing where the probe is as it is),
-        ``degradation`` (kernel and whatever else, ``"none"``), and ``whole_pair``, the label of
-        the pair that it was made from.
+        The pairs given, and each again for every degradation of its probe; references are
+        unchanged. Columns added: ``resolution`` (missing where the probe is not degraded),
+        ``degradation`` (kernel and other settings, or ``"none"``), and ``whole_pair``, the label
+        of the pair that it was made from.
 
     Raises
     ------
@@ -185,28 +185,28 @@ def degraded_pairs(pairs: pd.DataFrame, faces: Faces) -> pd.DataFrame:
 def pairs_by_resolution(
     pairs: pd.DataFrame, pixels: pd.Series[float], *, resolutions: Sequence[int]
 ) -> pd.DataFrame:
-    """Sort pairs of photographs that differ in resolution by nature, by that of the coarser one.
+    """Sort pairs of photographs of naturally differing resolution by that of the coarser one.
 
     Parameters
     ----------
     pairs
         Pairs of faces.
     pixels
-        Pixels of the photograph across the crop, by face, as :func:`freqlab.store.pixels_across`
-        counts them.
+        Pixels of the photograph across the crop, by face, as counted by
+        :func:`freqlab.store.pixels_across`.
     resolutions
-        Resolutions to sort by: each pair goes to the nearest on a logarithmic scale.
+        Resolutions to sort by: each pair is assigned to the nearest on a logarithmic scale.
 
     Returns
     -------
     pandas.DataFrame
         The pairs with the coarser face as the probe, and the columns ``resolution`` and
-        ``probe_pixels``; pairs with a face whose pixels are not known are left out.
+        ``probe_pixels``; pairs with a face of unknown resolution are left out.
 
     Raises
     ------
     ParameterError
-        If `resolutions` is no list of whole numbers, or no pair has two faces of known size.
+        If `resolutions` is not a list of whole numbers, or no pair has two faces of known size.
     """
     levels = np.array(sorted(_checked(resolutions)), float)
     names = [pairs[side].astype(str).to_numpy(object) for side in ("probe", "reference")]
@@ -227,7 +227,7 @@ def pairs_by_resolution(
 
 
 def _checked(resolutions: Any) -> list[int]:
-    """Refuse what is not a list of different whole numbers."""
+    """Refuse anything but a list of distinct whole numbers."""
     if isinstance(resolutions, (str, bytes)) or not isinstance(resolutions, Iterable):
         raise ParameterError(f"resolutions={resolutions!r} must be a list, as in [56, 28, 14]")
     values = list(resolutions)

@@ -1,4 +1,4 @@
-"""Groups of faces, as the user's table has them; freqlab infers nothing from a face."""
+"""Groups of faces, as given in the user's table; freqlab infers nothing from a face."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ MIXED = "mixed"
 
 
 def group_labels(faces: Faces, group: str | Sequence[str]) -> pd.Series[str]:
-    """The group of each face, by one column of the faces or by several crossed.
+    """Group of each face, by one column of the faces or by several crossed.
 
     Parameters
     ----------
     faces
         The faces.
     group
-        Column, or several: values are joined, as in ``"asian / female"``.
+        Column, or several, whose values are joined, as in ``"asian / female"``.
 
     Returns
     -------
@@ -58,6 +58,6 @@ def group_labels(faces: Faces, group: str | Sequence[str]) -> pd.Series[str]:
 
 
 def group_codes(labels: pd.Series[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Names of the groups in order, and the number of each face's group, -1 for none."""
+    """Names of the groups in order, and the index of each face's group, -1 for none."""
     names = sorted(labels.dropna().unique())
     return names, pd.Categorical(labels, categories=names).codes.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Tables of pairs: which faces are compared, and whether they show one person."""
+"""Tables of pairs: which faces are compared, and whether they show the same person."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_bl
 LEFT_OUT = "left_out"
 """Attribute of a table of pairs that says what of a list was left out."""
 
-# Names that results use for themselves; a column of pairs cannot have one of them.
+# Names that results use; a column of pairs cannot have one of them.
 _RESERVED = {
     *("model", "pair", "side", "band", "bound", "frequency", "band_bounds", "fmr"),
     *("similarity", "influence", "removed_rms", "threshold", "impostor_comparisons"),
@@ -50,7 +50,7 @@ def make_pairs(
     faces
         The faces.
     impostors_per_genuine
-        How many impostor pairs there are for each genuine one; fewer if the set has no more.
+        Number of impostor pairs for each genuine pair; fewer if the set does not have that many.
         ``math.inf`` for all, which makes all-against-all.
     n_pairs
         Total number of pairs to sample, genuine and impostor in the same proportion.
@@ -62,7 +62,7 @@ def make_pairs(
         Number of folds. Subjects are assigned to folds, balanced by their number of faces, and
         pairs are made within folds only, so no subject is in two; adds a column ``fold``.
     seed
-        Of the random draws; the same seed gives the same pairs.
+        Seed of the random draws; the same seed gives the same pairs.
 
     Returns
     -------
@@ -119,7 +119,7 @@ def pair_blocks(
     within: str | None = None,
     across: str | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """All pairs of a face set, each once, in tables of bounded size.
+    """Yield all pairs of a face set, each once, in tables of bounded size.
 
     Parameters
     ----------
@@ -133,8 +133,8 @@ def pair_blocks(
     Yields
     ------
     pandas.DataFrame
-        As :func:`make_pairs` returns it, genuine and impostor pairs in the order of the faces;
-        numbered on from table to table.
+        As from :func:`make_pairs`, genuine and impostor pairs in the order of the faces;
+        numbered consecutively across tables.
 
     Raises
     ------
@@ -191,8 +191,8 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     ------
     PairError
         If a column is missing or has a name that results use, a face is unknown, or a pair is of
-        one face, of one source, listed twice (in either order), or has a label that contradicts
-        its subjects. The rows are shown.
+        one face with itself, of one source, listed twice (in either order), or has a label that
+        contradicts its subjects. The message shows the rows.
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
@@ -240,25 +240,25 @@ def leave_out_faults(
     """Leave out pairs that carry no information, with a warning that counts them.
 
     Those are pairs of a face with itself, pairs of two faces made from one source, and pairs
-    whose label contradicts the subjects of their faces. ``attrs["left_out"]`` lists what was left
-    out, in sentences. If no pair would remain, none is left out, and :func:`check_pairs` rejects
-    the table.
+    whose label contradicts the subjects of their faces. ``attrs["left_out"]`` describes in
+    sentences what was left out. If no pair would remain, none is left out, and :func:`check_pairs`
+    rejects the table.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Their pairs, with faces of the set on both sides.
+        Their pairs; both faces of each must be in the set.
     source
-        Where the pairs were listed, for the warning.
+        File that lists the pairs, for the warning.
     impostors
-        Whether impostor pairs are left out for their labels too, not genuine ones only.
+        Whether impostor pairs too are left out for their labels, not only genuine ones.
 
     Returns
     -------
     pandas.DataFrame
-        The pairs that are left, numbered anew.
+        The remaining pairs, renumbered.
     """
     index = pd.Index(faces.names)
     probe, reference = (_positions(pairs[side], index) for side in ("probe", "reference"))
@@ -302,7 +302,7 @@ def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.i
 
 
 def _spelled(pairs: pd.DataFrame, positions: npt.NDArray[np.int64], faces: Faces) -> str:
-    """In what the first unknown name differs from a face's, if in nothing but its spelling."""
+    """Describe how the first unknown name differs from a face's, if only in spelling."""
     rows, sides = np.nonzero(positions < 0)
     if not len(rows):
         return ""
@@ -331,7 +331,7 @@ class _Rules(NamedTuple):
     def allow(
         self, i: npt.NDArray[np.integer], j: npt.NDArray[np.integer]
     ) -> npt.NDArray[np.bool_]:
-        """Whether these faces may be paired, as genuine or impostor pair."""
+        """Whether these faces may be paired, as a genuine or impostor pair."""
         allowed = (self.cell[i] == self.cell[j]) & (self.cell[i] >= 0)
         allowed &= self.source[i] != self.source[j]
         if self.side is not None:
@@ -374,7 +374,7 @@ def _rules(
 def _deal(
     subject: npt.NDArray[np.int64], folds: int, rng: np.random.Generator
 ) -> npt.NDArray[np.int64]:
-    """Fold of each subject: those with most faces first, each to the fold with fewest."""
+    """Fold of each subject: subjects with most faces first, each to the fold with fewest."""
     n_faces = np.bincount(subject)
     shuffled = rng.permutation(len(n_faces))
     order = shuffled[np.argsort(-n_faces[shuffled], kind="stable")]
@@ -398,7 +398,7 @@ def _genuine(rules: _Rules) -> npt.NDArray[np.int64]:
 
 
 def _most_impostors(rules: _Rules) -> int:
-    """At most so many impostor pairs are allowed; those of one source are counted in."""
+    """Upper bound on the number of impostor pairs; pairs of one source are included."""
     total = 0
     for members in _members(rules.cell):
         if rules.cell[members[0]] < 0:
@@ -415,7 +415,7 @@ def _most_impostors(rules: _Rules) -> int:
 
 
 def _n_pairs(key: npt.NDArray[np.int64]) -> int:
-    """Pairs that agree in a key."""
+    """Number of pairs that agree in a key."""
     counts = np.unique(key, return_counts=True)[1].astype(np.int64)
     return int((counts * (counts - 1) // 2).sum())
 
@@ -429,7 +429,7 @@ def _members(key: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
 def _pair_drawer(
     cell: npt.NDArray[np.int64], rng: np.random.Generator
 ) -> Callable[[int], npt.NDArray[np.int64]]:
-    """Draws pairs ``(2, n)`` of faces of one cell, each pair with the same chance."""
+    """Return a function that draws pairs ``(2, n)`` of faces of one cell, uniformly."""
     n = len(cell)
     if (cell == cell[0]).all():
         return lambda size: rng.integers(0, n, size=(2, size))
@@ -437,7 +437,7 @@ def _pair_drawer(
     _, starts, counts = np.unique(cell[order], return_index=True, return_counts=True)
     first = np.repeat(starts, counts)
     count = np.repeat(counts, counts)
-    # a face is as likely as it has partners; its partner is any face of its cell
+    # a face is drawn in proportion to its partners; its partner is any face of its cell
     edges = np.cumsum(np.where(cell[order] < 0, 0, count - 1))
 
     def draw(size: int) -> npt.NDArray[np.int64]:
@@ -466,7 +466,7 @@ def _impostor(rules: _Rules, n_wanted: int, rng: np.random.Generator) -> npt.NDA
         return candidates[np.sort(chosen)]
     draw = _pair_drawer(rules.cell, rng)
     codes = np.empty(0, np.int64)
-    for _ in range(1000):  # a small share: draw, drop what is repeated or not allowed, draw on
+    for _ in range(1000):  # a small share: draw, drop repeated and disallowed pairs, repeat
         if len(codes) >= n_wanted:
             break
         i, j = np.sort(draw(2 * (n_wanted - len(codes)) + 16), axis=0)

@@ -50,7 +50,7 @@ PEOPLE_COLUMNS = (
 _FACES_PER_BATCH = 32
 _PIXELS_PER_BATCH = 16_000_000
 
-# Names that nodes of a store use for themselves.
+# Names that nodes of a store use.
 _RESERVED = {
     "face",
     "aligned",
@@ -73,7 +73,7 @@ _RESERVED = {
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Faces:
-    """Faces to compare: one row each, with the subject it shows and where its image is.
+    """Faces to compare: one row each, with the subject shown and the location of the image.
 
     Parameters
     ----------
@@ -87,21 +87,21 @@ class Faces:
         Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
         :class:`freqlab.images.templates.Template`; NaN where they are to be detected.
     aligned
-        Name of the template to which the images are aligned already. Models of that template
-        take them as they are; for others they are cut out of them.
+        Name of the template to which the images are already aligned. Models of that template
+        use them unchanged; for others, crops are cut out of them.
     name
         The set's name, for titles.
     credit
         How the set's authors ask to be credited.
     degradations
-        How each face is degraded on its way from the photograph to the crop, None for not at
-        all; as :func:`freqlab.faces.degrade` fills it in.
+        How each face is degraded between the photograph and the crop, None for no degradation;
+        filled in by :func:`freqlab.faces.degrade`.
     notes
         Sentences on what was left out or chosen when the set was loaded.
     left_out
-        How many photographs of the set are not among the faces, and why is in `notes`.
+        Number of photographs of the set that are not among the faces; `notes` gives the reasons.
     names_people
-        Columns that name the people, or the faces, that a face was made of, beside ``source`` and
+        Columns that name the people, or the faces, that a face was made of, besides ``source`` and
         :data:`PEOPLE_COLUMNS`: :func:`freqlab.store.forget` removes these faces with the person.
 
     Raises
@@ -182,7 +182,7 @@ class Faces:
 
     @property
     def about(self) -> str:
-        """Credit and notes of the set in sentences, as reports have them; empty without."""
+        """Credit and notes of the set in sentences, as shown in reports; empty if it has none."""
         said = [self.credit, *(note[:1].upper() + note[1:] for note in self.notes)]
         return " ".join(f"{sentence}." for sentence in said if sentence)
 
@@ -198,7 +198,7 @@ class Faces:
 
     @property
     def sources(self) -> npt.NDArray[np.object_]:
-        """The face that each face goes back to ``(n,)``: itself, or its ``source``'s source.
+        """Original source of each face ``(n,)``: the face itself, or the source of its ``source``.
 
         Raises
         ------
@@ -224,7 +224,7 @@ class Faces:
 
     @property
     def degraded(self) -> npt.NDArray[np.bool_]:
-        """Whether each face is degraded on its way to the crop ``(n,)``."""
+        """Whether each face is degraded between photograph and crop ``(n,)``."""
         if self.degradations is None:
             return np.zeros(len(self), bool)
         return np.array([one is not None for one in self.degradations], bool)
@@ -244,7 +244,7 @@ class Faces:
         )
 
     def content(self, position: int) -> bytes:
-        """The bytes that identify a face: those of its file, or its pixels.
+        """Return the bytes that identify a face: those of its file, or its pixels.
 
         Raises
         ------
@@ -256,7 +256,7 @@ class Faces:
             return repr((pixels.shape, str(pixels.dtype))).encode() + pixels.tobytes()
         path = Path(self.table["path"].iloc[position])
         try:
-            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would wait for ever
+            if not stat.S_ISREG(path.stat().st_mode):  # reading a pipe would block forever
                 raise OSError(f"{path} is not a regular file")
             return path.read_bytes()
         except ValueError as error:  # a name that no file can have
@@ -264,14 +264,14 @@ class Faces:
             raise FileNotFoundError(errno.ENOENT, why, str(path)) from error
 
     def image(self, position: int, content: bytes | None = None) -> npt.NDArray[np.uint8]:
-        """The photograph at full size, RGB ``(height, width, 3)``, uint8.
+        """Return the photograph at full size, RGB ``(height, width, 3)``, uint8.
 
         Parameters
         ----------
         position
             Row of the face.
         content
-            What :meth:`content` returned, if it was read already.
+            Result of :meth:`content`, if already read.
 
         Raises
         ------
@@ -283,7 +283,7 @@ class Faces:
         return decode_image(self.content(position) if content is None else content)
 
     def photograph(self, position: int, content: bytes | None = None) -> Photograph:
-        """The photograph as a run takes it: a very large file is reduced.
+        """Return the photograph as a run uses it: a very large file is reduced.
 
         Parameters
         ----------
@@ -303,12 +303,12 @@ class Faces:
         return Photograph(pixels)
 
     def pixels_of(self, position: int, content: bytes) -> int:
-        """Number of pixels of a photograph, without decoding it.
+        """Return the number of pixels of a photograph without decoding it.
 
         Raises
         ------
         OSError
-            If the bytes are no image.
+            If the bytes are not an image.
         """
         if self.images is not None:
             height, width = np.shape(self.images[position])[:2]
@@ -329,7 +329,7 @@ def is_column_name(name: object) -> bool:
 
 
 def face_name(value: object) -> str:
-    """A name in a column as text; empty where it is missing. Whole numbers may be floats."""
+    """Convert a name in a column to text; empty where missing. Whole numbers may be floats."""
     if value is None or value == "" or value != value:
         return ""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
@@ -359,23 +359,23 @@ def _check_image(name: str, image: npt.NDArray[np.uint8]) -> None:
 def find_landmarks(
     faces: Faces, *, which_face: WhichFace = "largest", device: str = "cpu", progress: bool = True
 ) -> npt.NDArray[np.float32]:
-    """Detect the five landmarks of every face, ignoring landmarks it came with.
+    """Detect the five landmarks of every face, ignoring any landmarks given with the set.
 
     Parameters
     ----------
     faces
         The faces.
     which_face
-        Which of several in a photograph: ``"largest"``, ``"central"``, or ``"only"``, none then.
+        Which of several in a photograph: ``"largest"``, ``"central"``, or ``"only"`` (else none).
     device
-        Where the detector runs.
+        Device of the detector.
     progress
-        Whether a bar is shown.
+        Whether to show a progress bar.
 
     Returns
     -------
     numpy.ndarray
-        ``(n, 5, 2)`` as :func:`freqlab.images.alignment.detect_faces` gives them; NaN for faces
+        ``(n, 5, 2)`` as given by :func:`freqlab.images.alignment.detect_faces`; NaN for faces
         that cannot be read or found.
     """
     found = np.full((len(faces), 5, 2), np.nan, np.float32)
@@ -407,7 +407,7 @@ def landmarks_of(table: pd.DataFrame) -> npt.NDArray[np.float32] | None:
     Raises
     ------
     FaceSetError
-        If only some of the columns are there.
+        If only some of the columns exist.
     """
     present = [column for column in LANDMARK_COLUMNS if column in table.columns]
     if not present:
@@ -419,6 +419,6 @@ def landmarks_of(table: pd.DataFrame) -> npt.NDArray[np.float32] | None:
 
 
 def landmark_table(names: Iterable[str], landmarks: npt.NDArray[np.floating]) -> pd.DataFrame:
-    """A table of landmarks, one row per face, as CSV files carry it."""
+    """Make a table of landmarks, one row per face, in the form written to CSV files."""
     index = pd.Index(list(names), name="face")
     return pd.DataFrame(landmarks.reshape(-1, 10), index=index, columns=LANDMARK_COLUMNS)

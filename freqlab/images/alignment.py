@@ -1,9 +1,9 @@
-"""From photographs to crops: detect a face, find five points, cut it out as a template says.
+"""From photographs to crops: detect a face, find five points, cut it out by a template.
 
-Detection is MTCNN of facenet-pytorch (weights inside its wheel). The warp is a similarity
-transform, least squares (Umeyama 1991), with cubic interpolation; photographs larger than the
-crop are low-passed first, so that a crop holds no aliased frequencies, and what lies beyond the
-photograph repeats its edge (our choices: a black border would add energy to every band).
+Detection is MTCNN of facenet-pytorch (weights inside its wheel). The warp is a least-squares
+similarity transform (Umeyama 1991) with cubic interpolation. Photographs larger than the crop are
+low-passed first, so that a crop has no aliased frequencies. Beyond the photograph its edge is
+repeated (our choices: a black border would add energy to every band).
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ WHICH_FACE: tuple[WhichFace, ...] = ("largest", "central", "only")
 """Which of several faces in a photograph is taken: the one with the largest box; the one whose
 box lies nearest to the middle; none, for the photograph must show one only."""
 
-# Photographs are enlarged by a whole factor until their shorter side reaches this many pixels,
-# and reduced until their longer side is below the other, before the detector sees them.
+# Before detection, photographs are enlarged by a whole factor until their shorter side reaches
+# _MIN_SIDE pixels, and reduced until their longer side is below _MAX_SIDE.
 _MIN_SIDE = 256
 _MAX_SIDE = 1280
-# Grey pixels around a photograph: without them the detector loses faces that fill the picture.
+# Grey pixels around a photograph: without them the detector misses faces that fill the picture.
 _BORDER = 50
-# Pixels that go through the detector at once, for its first layers take forty times their bytes.
+# Upper bound on pixels per detector call: its first layers need forty times their bytes.
 _MOST_AT_ONCE = 12_000_000
-# What the detector is less sure of may be a pattern on a shirt: it counts if it is the one taken.
+# A less certain detection may be a pattern on a shirt: it counts only if it is the one chosen.
 _SURE = 0.9
 
 
 class Detections(NamedTuple):
-    """Where the faces of photographs are: one each, NaN where none was found."""
+    """Positions of the faces in photographs: one each, NaN where none was found."""
 
     landmarks: npt.NDArray[np.float32]
     """Five points ``(n, 5, 2)``: x, y in pixels, in the order of
@@ -63,18 +63,17 @@ def detect_faces(
 
     Parameters
     ----------
-    images
+    RGB photographs ``(height, width, 3)``; those of equal size run as one batch.
         RGB photographs ``(height, width, 3)``; those of one size run as one batch.
-    near
-        Five points ``(n, 5, 2)`` that are known already: the face is taken whose points are
-        nearest to them, and none whose points lie elsewhere. Where they are NaN, and by default,
-        `which_face` says which one is taken.
+    Five points ``(n, 5, 2)`` that are already known: the face with the nearest points is
+        taken, and none if its points are elsewhere. Where they are NaN, and by default,
+        `which_face` determines the face.
     which_face
-        One of :data:`WHICH_FACE`. With ``"only"`` the points and the box are NaN where several
-        faces are found.
+        One of :data:`WHICH_FACE`. With ``"only"`` the points and the box are NaN if several faces
+        are found.
     device
-        Where the detector runs; on the CPU if it is not a CUDA device, for on Apple's GPU its
-        operations are not all there.
+        Device of the detector; the CPU unless it is a CUDA device, because some of its operations
+        are missing on Apple's GPU.
 
     Raises
     ------
@@ -119,23 +118,23 @@ def cut(
     box: npt.NDArray[np.floating],
     to: Template,
 ) -> npt.NDArray[np.uint8] | None:
-    """Cut a face out of a photograph as a template says.
+    """Cut a face out of a photograph by a template.
 
     Parameters
     ----------
     image
         RGB photograph ``(height, width, 3)``.
     landmarks
-        Five points ``(5, 2)`` in its pixels; what a template cut by a box does not need.
+        Five points ``(5, 2)`` in pixels of the photograph; unused by a template cut by a box.
     box
-        Left, top, right, bottom ``(4,)`` in its pixels; what only such a template needs.
+        Left, top, right, bottom ``(4,)`` in these pixels; used only by a template cut by a box.
     to
         The template.
 
     Returns
     -------
     numpy.ndarray or None
-        Crop ``(height, width, 3)``; None if landmarks or box do not determine one.
+        Crop ``(height, width, 3)``; None if landmarks or box do not determine a crop.
     """
     if to.cut_by == "box":
         return _cut_box(image, box, to)
@@ -151,7 +150,7 @@ def _warp(
     points: Points,
     size: tuple[int, int],
 ) -> npt.NDArray[np.uint8] | None:
-    """Warp a photograph so that its landmarks come to lie on `points`."""
+    """Warp a photograph so that its landmarks coincide with `points`."""
     from skimage.transform import SimilarityTransform, warp
 
     target = np.asarray(points)
@@ -162,7 +161,7 @@ def _warp(
         photograph: npt.NDArray[np.floating] = image.astype(np.float32)
     else:
         photograph = _reduce(image, 1 / to_photograph.scale)
-        # pixel centres lie half a pixel inside the extent that is scaled
+        # pixel centres are half a pixel inside the extent that is scaled
         ratio = np.array(photograph.shape[1::-1]) / image.shape[1::-1]
         landmarks = (np.asarray(landmarks) + 0.5) * ratio - 0.5
         to_photograph = SimilarityTransform.from_estimate(target, landmarks)
@@ -185,14 +184,14 @@ def _cut_box(
 
 
 def _reduce(photograph: npt.NDArray[np.uint8], scale: float) -> npt.NDArray[np.floating]:
-    """Shrink with a cubic kernel as wide as the reduction needs, in float; channel by channel."""
+    """Reduce with a cubic kernel as wide as the reduction needs, in float, channel by channel."""
     height, width = photograph.shape[:2]
     size = (max(1, round(height * scale)), max(1, round(width * scale)))
     return resized(photograph, size, "bicubic")
 
 
 def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float]:
-    """Resize a photograph for the detector and put the border around it; return the scale too."""
+    """Resize a photograph for the detector and add the border; return the scale too."""
     from PIL import Image, ImageOps
 
     photograph = Image.fromarray(image)
@@ -207,7 +206,7 @@ def _prepare(image: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.uint8], float
 
 
 def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: WhichFace) -> int:
-    """Which of several boxes is taken; of equally large ones the more central, and the reverse."""
+    """Index of the box to take; ties in size are broken by centrality, and vice versa."""
     height, width = size
     area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     offset = (boxes[:, :2] + boxes[:, 2:]) / 2 - np.array([width / 2, height / 2])
@@ -217,7 +216,7 @@ def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: Wh
 
 
 def _batches(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Positions of pictures of one size, as many as go through the detector at once."""
+    """Positions of pictures of one size, up to the limit of one detector call."""
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for i, shape in enumerate(shapes):
         by_shape.setdefault(shape, []).append(i)
@@ -228,7 +227,7 @@ def _batches(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
 
 
 def _device_of_detector(device: str) -> str:
-    """Where the detector runs, if networks run there."""
+    """Device of the detector for a device of networks."""
     return device if device.split(":")[0] == "cuda" else "cpu"
 
 

@@ -1,10 +1,10 @@
-"""From the bytes of an image file to RGB pixels of 8 bits, whatever the file is.
+"""From the bytes of an image file to 8-bit RGB pixels, whatever the format.
 
-What is chosen on the way is said, as a note on the photograph: what is transparent is put on white;
-pixels of more than 8 bits are scaled by the range that the header gives, or else by the one they
-use; very large photographs are reduced by a whole factor at which every face that the detector can
-find still has more pixels than a crop. Nothing that belongs to the process is changed, neither
-warning filters nor the settings of Pillow, for threads decode side by side.
+Choices made on the way are reported as a note on the photograph. Transparent pixels are put on
+white. Pixels of more than 8 bits are scaled by the range in the header, or otherwise by the range
+they use. Very large photographs are reduced by a whole factor at which every face that the detector
+can find still has more pixels than a crop. No state of the process is changed, neither warning
+filters nor settings of Pillow, because threads decode concurrently.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ a face of 20 in the 1,280 that the detector sees has 80."""
 
 Pixels = npt.NDArray[np.uint8]
 
-_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits that sensors and files have
-_FEW = 0.001  # share of pixels that do not decide the range: hot ones, a burnt-in clock
+_DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits per sample of sensors and files
+_FEW = 0.001  # share of pixels that do not affect the range: hot pixels, a burnt-in clock
 _NARROW = 8  # a range of which less than one part in so many is used does not start at zero
 
 
@@ -61,20 +61,20 @@ class Photograph(NamedTuple):
 
 
 def decode_image(content: bytes) -> Pixels:
-    """Decode an image file to RGB, turned as its EXIF orientation says, in its full size.
+    """Decode an image file to RGB at full size, turned as its EXIF orientation says.
 
     Raises
     ------
     ImageTooLargeError
         If it has more pixels than :func:`most_pixels`.
     OSError
-        If the bytes are no image that is read.
+        If the bytes are not an image of a readable format.
     """
     return _decode(content, reduce=False).pixels
 
 
 def decode_photograph(content: bytes) -> Photograph:
-    """Decode an image file as :func:`decode_image` does, but reduce it where it is very large.
+    """Decode an image file like :func:`decode_image`, but reduce a very large image.
 
     Raises
     ------
@@ -85,29 +85,29 @@ def decode_photograph(content: bytes) -> Photograph:
 
 
 def image_size(content: bytes) -> tuple[int, int]:
-    """Width and height of an image file by its header, before it is turned.
+    """Return width and height of an image file by its header, before it is turned.
 
     Raises
     ------
     OSError
-        If the bytes are no image that is read.
+        If the bytes are not an image of a readable format.
     """
     try:
         with _opened(take_apart(content)) as image:
             return int(image.width), int(image.height)
     except OSError:
         raise
-    except Exception as error:  # decoders raise whatever damaged bytes make them stumble over
+    except Exception as error:  # decoders can raise anything for damaged bytes
         raise OSError(f"damaged image: {error}") from error
 
 
 def most_pixels() -> int:
-    """Most pixels of an image that is decoded: ``FREQLAB_MOST_PIXELS``, or :data:`MOST_PIXELS`.
+    """Return the pixel limit of decoding: ``FREQLAB_MOST_PIXELS``, or :data:`MOST_PIXELS`.
 
     Raises
     ------
     ParameterError
-        If the variable holds no whole number of one or more.
+        If the variable is not a whole number of one or more.
     """
     text = os.environ.get("FREQLAB_MOST_PIXELS", "")
     if not text.strip():
@@ -132,7 +132,7 @@ def _decode(content: bytes, *, reduce: bool) -> Photograph:
             return _decoded(image, file, _factor(image.size, most, reduce=reduce))
     except OSError:
         raise
-    except Exception as error:  # decoders raise whatever damaged bytes make them stumble over
+    except Exception as error:  # decoders can raise anything for damaged bytes
         raise OSError(f"damaged image: {error}") from error
 
 
@@ -142,7 +142,7 @@ def _factor(size: tuple[int, int], most: int, *, reduce: bool) -> int:
     Raises
     ------
     ImageTooLargeError
-        If it is not decoded at all.
+        If it exceeds the limit of decoding.
     """
     n_pixels, by = size[0] * size[1], 1
     if n_pixels > most:
@@ -156,9 +156,9 @@ def _factor(size: tuple[int, int], most: int, *, reduce: bool) -> int:
 
 
 def _opened(file: ImageFile) -> Any:
-    """Open an image file as Pillow does, but leave its size to the caller.
+    """Open an image file as Pillow does, but leave the size check to the caller.
 
-    ``Image.open`` warns of large images, and refuses larger ones by a setting of the process.
+    ``Image.open`` warns about large images, and refuses larger ones by a setting of the process.
     """
     from PIL import Image
 
@@ -170,14 +170,14 @@ def _opened(file: ImageFile) -> Any:
         try:
             return factory(io.BytesIO(file.content), "")
         except (OSError, SyntaxError, IndexError, TypeError, KeyError, ValueError) as error:
-            if accept is None:  # a format without a signature: it may be something else
+            if accept is None:  # a format without a signature may be something else
                 continue
             raise OSError(f"damaged image ({name}): {error}") from error
     raise OSError(why_not_opened(file.content))
 
 
 def _allow_size(image: Any) -> None:
-    """Have a TIFF file its pixels already, or Pillow looks at its size once more."""
+    """Allocate the pixels of a TIFF file in advance, or Pillow checks its size again."""
     from PIL import Image
 
     if getattr(image, "_im", False) is None:
@@ -187,7 +187,7 @@ def _allow_size(image: Any) -> None:
 
 def _decoded(image: Any, file: ImageFile, by: int) -> Photograph:
     turned, width, done = file.orientation, image.width, 1
-    if image.format == "TIFF":  # Pillow turns it when it is loaded
+    if image.format == "TIFF":  # Pillow turns the image on loading
         turned = 1
         _allow_size(image)
     elif turned == 1 and isinstance(image.info.get("exif"), bytes):
@@ -223,7 +223,7 @@ Decoded = tuple[Pixels, Pixels | None, str]  # grey or RGB, opacity if there is 
 
 
 def _eight_bits(image: Any, file: ImageFile, by: int) -> Decoded:
-    """Images of up to 8 bits; what has no transparency is reduced here, where that is cheap."""
+    """Decode images of up to 8 bits; opaque ones are reduced here, where that is cheap."""
     transparent = image.info.get("transparency")
     if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (image.mode == "P" and transparent):
         image = image.convert("LA") if image.mode == "La" else image
@@ -238,7 +238,7 @@ def _eight_bits(image: Any, file: ImageFile, by: int) -> Decoded:
         return np.asarray(image.reduce(by) if by > 1 else image), None, ""
     image.load()
     pixels = np.asarray(image)
-    # one level or colour is transparent; it is given in the bits of the file
+    # one level or colour is transparent; it is given at the bit depth of the file
     full = 2 ** min(file.depth or 8, 8) - 1
     colour = np.asarray(transparent) * 255 // full
     seen = pixels != colour
@@ -250,7 +250,7 @@ def _eight_bits(image: Any, file: ImageFile, by: int) -> Decoded:
 
 
 def _deep_grey(image: Any, file: ImageFile) -> Decoded:
-    """Grey levels of more than 8 bits, or floating-point numbers."""
+    """Decode grey levels of more than 8 bits, or floating-point numbers."""
     transparent, fmt = image.info.get("transparency"), image.format
     tags = dict(getattr(image, "tag_v2", {}))
     image.load()
@@ -274,7 +274,7 @@ def _deep_grey(image: Any, file: ImageFile) -> Decoded:
 
 
 def _deep_png(file: ImageFile, transparent: Any) -> Decoded:
-    """A colour PNG file of 16 bits, of which Pillow reads the upper eight only."""
+    """Decode a colour PNG file of 16 bits, of which Pillow reads the upper eight only."""
     values = read_deep_png(file.content)
     n_colours = 1 if file.colour == 4 else 3
     alpha: Pixels | None = None
@@ -291,7 +291,7 @@ def _deep_png(file: ImageFile, transparent: Any) -> Decoded:
 
 
 def _deep_tiff(content: bytes, image: Any) -> Decoded:
-    """A colour TIFF file of 16 bits, of which Pillow reads the upper eight only."""
+    """Decode a colour TIFF file of 16 bits, of which Pillow reads the upper eight only."""
     import tifffile
 
     try:
@@ -300,7 +300,7 @@ def _deep_tiff(content: bytes, image: Any) -> Decoded:
             values, axes = page.asarray(maxworkers=1), page.axes
             given = page.tags.get(281)
             white = None if given is None else _first(given.value)
-    except Exception as error:  # a compression that asks for a package more
+    except Exception as error:  # a compression that needs another package
         pixels = np.asarray(image.convert("RGB"))
         if pixels.max() < 64:
             raise OSError(f"a TIFF file of 16 bits that cannot be decoded: {error}") from error
@@ -313,21 +313,21 @@ def _deep_tiff(content: bytes, image: Any) -> Decoded:
 
 
 def _opacity(values: npt.NDArray[Any]) -> Pixels:
-    """Opacity of more than 8 bits by the depth that it has."""
+    """Reduce opacity of more than 8 bits by its depth."""
     full = _white_of_bits(float(values.max()))
     return np.rint(values * (255 / full)).astype(np.uint8)
 
 
 def _scaled(values: npt.NDArray[Any], white: float | None) -> tuple[Pixels, str]:
-    """Bring values to 0..255, and say how if that was a choice.
+    """Scale values to 0..255, and return a note if the range was a choice.
 
     Parameters
     ----------
     values
         Whole or floating-point numbers ``(height, width)`` or ``(height, width, channel)``.
     white
-        The value of white by the header; None if it says nothing. What lies above shows that it
-        is wrong.
+        The value of white by the header; None if it gives none. Larger values show that it is
+        wrong.
     """
     if not np.isfinite(values).all():
         raise OSError("pixels that are no numbers (NaN or infinite)")
@@ -346,11 +346,11 @@ def _scaled(values: npt.NDArray[Any], white: float | None) -> tuple[Pixels, str]
 
 
 def _used_range(values: npt.NDArray[Any]) -> tuple[float, float]:
-    """What is black and what is white, by the values themselves.
+    """Return the values of black and white, estimated from the values themselves.
 
-    Zero is black, and white the largest number of as many bits as are used: a photograph keeps
-    its exposure. Where a small part of that is used, as by a thermal camera, it is the range itself
-    that counts, but for the few values at its ends.
+    Black is zero, and white the largest number of the bit depth in use, so a photograph keeps its
+    exposure. If only a small part of that range is used, as by a thermal camera, black and white
+    are the ends of the range used, a few extreme values excepted.
     """
     step = max(1, values.size // 1_000_000)
     some = values.reshape(-1)[::step].astype(np.float64)
@@ -359,7 +359,7 @@ def _used_range(values: npt.NDArray[Any]) -> tuple[float, float]:
     if low >= 0 and values.dtype == np.uint16:
         joined = int(np.bitwise_or.reduce(values, axis=None))
         if high and (joined & 15 == 0 or (values >> 8 == values & 255).all()):
-            return 0.0, 65535.0  # shifted to the top, or 8 bits twice
+            return 0.0, 65535.0  # shifted to the upper bits, or 8 bits repeated
     if low < 0:
         return (start, end) if end > start else (low, max(high, low + 1))
     if values.dtype.kind == "f" and high <= 255:
@@ -368,7 +368,7 @@ def _used_range(values: npt.NDArray[Any]) -> tuple[float, float]:
         white = _white_of_bits(high)
         bulk = _white_of_bits(float(end))
         if bulk < 4096 and white >= 15 * bulk:
-            white = bulk  # a few pixels lie far above all others
+            white = bulk  # a few pixels are far above all others
     whole = white == 255 and values.dtype.kind != "f"
     if not whole and 0 < end - start < white / _NARROW:
         return float(start), float(end)
@@ -376,20 +376,20 @@ def _used_range(values: npt.NDArray[Any]) -> tuple[float, float]:
 
 
 def _white_of_bits(largest: float) -> float:
-    """The largest number of as many bits as a number takes, of the depths that there are."""
+    """Largest number of the smallest known bit depth that can hold a number."""
     return float(2 ** next((n for n in _DEPTHS if largest < 2**n), 64) - 1)
 
 
 def _white_of(values: npt.NDArray[Any], n_bits: int) -> float:
-    """White of a PNG file whose pixels had so many bits; they should be scaled to 16, but need not.
+    """White of a PNG file that declares `n_bits`; pixels should be scaled to 16, but may not be.
 
-    Scaled ones that all lie below would be black to the eye.
+    Scaled pixels that are all below that value would look black.
     """
     return float(2**n_bits - 1) if float(values.max()) < 2**n_bits else 65535.0
 
 
 def _white_of_depth(bits: Any) -> float | None:
-    """White by the depth of a TIFF file; None where that is the size of whole bytes only."""
+    """White by the depth of a TIFF file; None if that is only the size of whole bytes."""
     depth = int(_first(bits) or 16)
     return float(2**depth - 1) if 8 < depth < 16 else None
 
@@ -407,7 +407,7 @@ def _bits_of_tiff(image: Any) -> int:
 
 
 def _on_background(pixels: Pixels, alpha: Pixels) -> Pixels:
-    """Put what is transparent on :data:`BACKGROUND`."""
+    """Composite transparent pixels on :data:`BACKGROUND`."""
     grey = pixels[..., None] if pixels.ndim == 2 else pixels
     opacity = alpha[..., None].astype(np.uint16)
     behind = np.array(BACKGROUND, np.uint16) * (255 - opacity)
@@ -421,7 +421,7 @@ def _reduced(pixels: Pixels, by: int) -> Pixels:
 
 
 def _turn(pixels: Pixels, orientation: int) -> Pixels:
-    """Turn pixels as EXIF counts orientations."""
+    """Turn pixels by an EXIF orientation."""
     if orientation in (5, 6, 7, 8):
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):

@@ -1,8 +1,8 @@
 """Colour PNG files of 16 bits per sample, of which Pillow keeps the upper eight only.
 
-Read by the specification (ISO/IEC 15948): chunks, deflate, the five filters, Adam7. A filtered byte
-depends on those to its left and above, so bytes are restored along diagonals, a column of rows at
-a time.
+Read according to the specification (ISO/IEC 15948): chunks, deflate, the five filters, Adam7. A
+filtered byte depends on those to its left and above, so bytes are restored along diagonals, one
+column of rows at a time.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import numpy.typing as npt
 __all__ = ["read_deep_png"]
 
 _CHANNELS = {2: 3, 4: 2, 6: 4}  # by colour type
-# First column, first row, step of columns and of rows, of the passes of Adam7.
+# First column, first row, column step and row step of the Adam7 passes.
 _ADAM7 = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2)]
 _ADAM7 += [(0, 1, 1, 2)]
 
 
 def read_deep_png(content: bytes) -> npt.NDArray[np.uint16]:
-    """Samples of a PNG file of 16 bits.
+    """Read the samples of a 16-bit PNG file.
 
     Parameters
     ----------
     content
-        The file; its first chunk is its header, and none is broken but by damage.
+        The file; its first chunk is its header, and chunks are intact unless damaged.
 
     Returns
     -------
@@ -58,7 +58,7 @@ def read_deep_png(content: bytes) -> npt.NDArray[np.uint16]:
 
 
 def _inflated(content: bytes, size: int) -> npt.NDArray[np.uint8]:
-    """The filtered samples: so many bytes, however many the file holds."""
+    """Decompress the filtered samples: `size` bytes, however many the file holds."""
     packed, at = [], 8
     while at + 12 <= len(content):
         (length,) = struct.unpack_from(">I", content, at)
@@ -88,7 +88,7 @@ def _unfiltered(
     if kinds.max() > 4:
         raise OSError(f"damaged image: there is no filter {kinds.max()}")
     n_lines, n_pixels, n_bytes = filtered.shape
-    # a line above and a pixel to the left, both zero
+    # zero padding: a line above and a pixel to the left
     done = np.zeros((n_lines + 1, n_pixels + 1, n_bytes), np.uint8)
     all_lines, kinds = np.arange(n_lines), kinds[:, None]
     for step in range(n_lines + n_pixels - 1):
@@ -110,7 +110,7 @@ def _unfiltered(
 def _paeth(
     left: npt.NDArray[np.int16], above: npt.NDArray[np.int16], corner: npt.NDArray[np.int16]
 ) -> npt.NDArray[np.int16]:
-    """Whichever of three neighbours is nearest to left + above - corner; ties in this order."""
+    """Return the neighbour nearest to left + above - corner; ties in this order."""
     to_left, to_above = np.abs(above - corner), np.abs(left - corner)
     to_corner = np.abs(left + above - 2 * corner)
     nearest = np.where(to_above <= to_corner, above, corner)

@@ -1,9 +1,9 @@
-"""What low resolution does to an image: fewer pixels, blur, noise and JPEG. Pure arrays.
+"""Effects of low resolution on an image: fewer pixels, blur, noise and JPEG. Pure arrays.
 
-A crop is reduced to a number of pixels across it and brought back to its size, or the photograph is
+A crop is reduced to a number of pixels across and restored to its size, or the photograph is
 reduced so that the face in it has a number of pixels across, before the crop is cut out. A camera's
 image has 8 bits, so both the reduced and the final image are rounded; only ``fourier``, the ideal
-low-pass that the others are held against, is not.
+low-pass that serves as the reference for the others, is not.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Image = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Degradation:
-    """How an image is degraded.
+    """Declaration of how an image is degraded.
 
     Parameters
     ----------
@@ -50,24 +50,24 @@ class Degradation:
     kernel
         One of :data:`KERNELS`.
     measure
-        ``"crop"``: the aligned crop is reduced to so many pixels across and brought back;
+        ``"crop"``: the aligned crop is reduced to `resolution` pixels across and restored;
         ``"face"``: the photograph is reduced so that the face in it, :data:`FACE_WIDTH` eye
-        distances wide, is so many pixels wide, as it is farther away, and then cut out.
+        distances wide, is `resolution` pixels wide, as if farther away, and then cut out.
     blur
         Standard deviation of the point spread of the optics (Gaussian), in pixels of the reduced
         image; the image is blurred before it is reduced.
     noise
-        Standard deviation of Gaussian noise in grey levels, of each pixel and channel of the
-        reduced image. Different for each face, the same for the same `seed`.
+        Standard deviation of Gaussian noise in grey levels, for each pixel and channel of the
+        reduced image. It differs between faces and is the same for the same `seed`.
     jpeg
-        Quality at which the reduced image is stored as JPEG, 1 to 95; None for not at all.
+        Quality at which the reduced image is stored as JPEG, 1 to 95; None for no compression.
     seed
-        Of the noise.
+        Seed of the noise.
 
     Raises
     ------
     ParameterError
-        If a value is not allowed, or two do not go together.
+        If a value is not allowed, or two values are incompatible.
     """
 
     resolution: int
@@ -104,12 +104,12 @@ class Degradation:
 
     @property
     def exact(self) -> bool:
-        """Whether its result is not rounded to 8 bits."""
+        """Whether the result is not rounded to 8 bits."""
         return self.kernel == "fourier"
 
     @property
     def kind(self) -> str:
-        """All but the resolution, in a word: ``"area"``, ``"lanczos-blur1-jpeg40"``."""
+        """All settings but the resolution, as text: ``"area"``, ``"lanczos-blur1-jpeg40"``."""
         parts = [self.kernel]
         if self.measure != "crop":
             parts.append(self.measure)
@@ -124,12 +124,12 @@ class Degradation:
         return "-".join(parts)
 
     def name_of(self, face: str) -> str:
-        """Name of a face that is degraded so: ``"id@28"``, ``"id@28-lanczos"``."""
+        """Return the name of a face degraded in this way: ``"id@28"``, ``"id@28-lanczos"``."""
         default = Degradation(self.resolution).kind
         return f"{face}@{self.resolution}" + (f"-{self.kind}" if self.kind != default else "")
 
     def declaration(self) -> str:
-        """As a store keeps it."""
+        """Return the declaration as a store keeps it."""
         return json.dumps(dataclasses.asdict(self), sort_keys=True)
 
     def of_crop(self, crop: Pixels, face: str) -> Image:
@@ -140,7 +140,7 @@ class Degradation:
         crop
             RGB ``(height, width, 3)``, 0..255.
         face
-            Name of the face, by which its noise is drawn.
+            Name of the face, which determines its noise.
 
         Returns
         -------
@@ -150,7 +150,7 @@ class Degradation:
         Raises
         ------
         ParameterError
-            If the crop has fewer pixels across than the resolution asks for.
+            If the crop has fewer pixels across than `resolution`.
         """
         height, width = crop.shape[:2]
         if self.resolution > width:
@@ -172,7 +172,7 @@ class Degradation:
     def of_photograph(
         self, photograph: Pixels, landmarks: npt.NDArray[np.floating], face: str
     ) -> Pixels | None:
-        """Reduce a photograph until its face is as many pixels wide as the resolution says.
+        """Reduce a photograph until its face is `resolution` pixels wide.
 
         Parameters
         ----------
@@ -181,12 +181,12 @@ class Degradation:
         landmarks
             Five points ``(5, 2)`` in its pixels, the eyes first.
         face
-            Name of the face, by which its noise is drawn.
+            Name of the face, which determines its noise.
 
         Returns
         -------
         numpy.ndarray or None
-            The reduced photograph; None if the face is narrower than the resolution asks for.
+            The reduced photograph; None if the face is narrower than `resolution`.
         """
         scale = self.resolution / (FACE_WIDTH * float(np.linalg.norm(landmarks[1] - landmarks[0])))
         if not scale <= 1:
@@ -196,7 +196,7 @@ class Degradation:
         return self._camera(photograph, small, face)
 
     def _camera(self, image: Pixels, small: tuple[int, int], face: str) -> Pixels:
-        """What a camera with fewer pixels would have seen and stored."""
+        """Simulate the image that a camera with fewer pixels would have stored."""
         from scipy import ndimage
 
         made = image.astype(np.float32)
@@ -215,14 +215,14 @@ class Degradation:
 def resized(
     image: npt.NDArray[np.floating] | Pixels, size: tuple[int, int], kernel: str
 ) -> npt.NDArray[np.float32]:
-    """Resize with a kernel that is as wide as a reduction needs, in float, channel by channel.
+    """Resize with a kernel as wide as a reduction needs, in float, channel by channel.
 
     Parameters
     ----------
     image
         ``(height, width, 3)``.
     size
-        Height and width to be.
+        Height and width of the result.
     kernel
         ``"area"``, ``"bicubic"`` or ``"lanczos"``.
     """
@@ -239,7 +239,7 @@ def resized(
 
 
 def _ideal_low_pass(crop: Pixels, small: tuple[int, int]) -> npt.NDArray[np.float32]:
-    """Keep what a grid of so many pixels can hold; no rounding on the way."""
+    """Keep the frequencies that a grid of the reduced size can hold, without rounding."""
     from scipy import signal
 
     made = crop.astype(np.float64)

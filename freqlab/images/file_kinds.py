@@ -1,8 +1,8 @@
-"""What a file is, by its first bytes and its ending, and which formats of images are read.
+"""Kind of a file, by its first bytes and its suffix, and the readable image formats.
 
-This is the one list of the formats that Pillow is allowed to open. A format that calls an external
-program (PostScript calls Ghostscript), or that is no picture of a face, is not on it, whatever the
-file is called.
+This is the only list of the formats that Pillow is allowed to open. It excludes formats that call
+an external program (PostScript calls Ghostscript) and formats that are not pictures of faces,
+whatever the name of the file.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "SGI": (".sgi", ".bw", ".rgb", ".rgba"),
     "SUN": (".ras",),
     "DIB": (".dib",),
-    "TGA": (".tga", ".icb", ".vda", ".vst"),  # without a signature, and so the last
+    "TGA": (".tga", ".icb", ".vda", ".vst"),  # last, because it has no signature
 }
 """Formats of images that are read where Pillow can, by Pillow's names, with their endings.
 
@@ -69,14 +69,14 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class FileKind:
-    """What a file is, and what can be done where faces are asked for.
+    """Kind of a file, and what to do with it where faces are asked for.
 
     Parameters
     ----------
     what
-        With its article: "an archive".
+        Description with its article: "an archive".
     advice
-        What to do with it, as an imperative.
+        What to do with the file, as an imperative.
     image
         Whether it holds pictures that could be photographs of faces.
     """
@@ -222,7 +222,7 @@ _EMPTY = FileKind("empty", "see whether a download or a copy went wrong")
 
 @functools.cache
 def readable_formats() -> tuple[str, ...]:
-    """Those of :data:`FORMATS` that are read here, for ``PIL.Image.open(formats=...)``."""
+    """List those :data:`FORMATS` that are readable here, for ``PIL.Image.open(formats=...)``."""
     from PIL import Image, features
 
     Image.init()
@@ -241,20 +241,20 @@ def readable_formats() -> tuple[str, ...]:
 
 
 def _known_feature(name: str) -> bool:
-    """Whether Pillow says of itself if it was built with this; a plug-in may bring it otherwise."""
+    """Whether Pillow reports a feature that it was built with; a plug-in may add it otherwise."""
     from PIL import features
 
     return name in features.modules or name in features.codecs
 
 
 def suffix_of(name: str) -> str:
-    """The ending of a file's name in small letters, with its dot; empty where it has none."""
+    """Return the suffix of a file's name in lower case, with its dot; empty if there is none."""
     suffix = os.path.splitext(name.strip())[1].lower()
     return suffix if 1 < len(suffix) <= _LONGEST_SUFFIX and " " not in suffix else ""
 
 
 def why_unread(suffix: str) -> str:
-    """Why images of this ending are not read here, and the remedy; empty where they are."""
+    """Explain why images with this suffix are not readable here; empty if they are."""
     for name, suffixes in FORMATS.items():
         if suffix in suffixes and name not in readable_formats():
             return _REMEDIES.get(name, f"this Pillow does not read {name}")
@@ -262,12 +262,12 @@ def why_unread(suffix: str) -> str:
 
 
 def kind_of_suffix(suffix: str) -> FileKind | None:
-    """What files of this ending are, None where it says nothing."""
+    """Return the kind of files with this suffix, None if the suffix is not known."""
     return _PHOTOGRAPH if suffix in IMAGE_SUFFIXES else _BY_SUFFIX.get(suffix)
 
 
 def kind_of_content(head: bytes) -> FileKind | None:
-    """What a file is that begins so, None where its first bytes say nothing."""
+    """Return the kind of a file by its first bytes, None if they are not known."""
     if not head:
         return _EMPTY
     if head[4:8] == b"ftyp":
@@ -287,7 +287,7 @@ def kind_of_content(head: bytes) -> FileKind | None:
 
 
 def why_not_opened(content: bytes) -> str:
-    """What bytes are that no reader of images takes, and what would."""
+    """Describe bytes that no image reader accepts, and what would help."""
     kind = kind_of_content(content[:_HEAD])
     if kind is None:
         return "no image of a format that is read"
@@ -297,9 +297,9 @@ def why_not_opened(content: bytes) -> str:
 
 
 def kind_of_file(path: Path) -> FileKind:
-    """What an existing file is: by its content, or its ending where that says nothing."""
+    """Return the kind of an existing file, by its content or otherwise by its suffix."""
     try:
-        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
             return FileKind("no regular file", "give a folder or a table")
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
@@ -321,7 +321,7 @@ def kind_of_file(path: Path) -> FileKind:
 
 
 def _kind_of_boxes(head: bytes) -> FileKind:
-    """What a file of the ISO base media format holds, by its brands."""
+    """Return the kind of a file of the ISO base media format, by its brands."""
     size = int.from_bytes(head[:4], "big")
     brands = [head[8:12], *(head[i : i + 4] for i in range(16, min(size, len(head)), 4))]
     if any(brand in (b"avif", b"avis") for brand in brands):
@@ -332,7 +332,7 @@ def _kind_of_boxes(head: bytes) -> FileKind:
 
 
 def _image(name: str) -> FileKind:
-    """An image of one of the :data:`FORMATS`, and what reading it takes."""
+    """Describe an image of one of the :data:`FORMATS`, and what is needed to read it."""
     spoken = {"HEIF": "HEIC", "JPEG2000": "JPEG 2000", "WEBP": "WebP"}.get(name, name)
     article = "an" if spoken == "AVIF" else "a"
     return FileKind(

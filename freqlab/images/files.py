@@ -1,9 +1,9 @@
-"""What of an image file holds pixels, and what only tells of them: bytes in, bytes out.
+"""Separate the pixels of an image file from its metadata: bytes in, bytes out.
 
-Metadata may be unsound where pixels are sound. Decoders stumble over it, or warn, and a warning
-can only be silenced for the whole process, never for one thread. So they are handed files without:
-what the pixels depend on stays, the rest is left out, and the one thing it may say that matters,
-how the photograph is to be turned, is read here. A file that is not understood stays as it is.
+Metadata may be invalid although the pixels are valid. Decoders fail on it, or warn, and a warning
+can only be silenced for the whole process, never for one thread. Decoders therefore receive files
+without metadata. Parts on which the pixels depend are kept, and the rest is left out. The
+orientation of the photograph is read here. A file of an unknown structure is left unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _OF_PNG = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 _XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])')
 _EXIF_RAW = re.compile(rb"Raw profile type (?:exif|APP1)\0")
 
-# Tags of a TIFF file that its pixels depend on, and the orientation.
+# Tags of a TIFF file on which its pixels depend, and the orientation.
 _OF_TIFF = {254, 255, 256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 280, 281, 284, 292}
 _OF_TIFF |= {293, 317, 320, 321, 322, 323, 324, 325, 332, 334, 336, 338, 339, 340, 341, 347}
 _OF_TIFF |= {*range(512, 522), 529, 530, 531, 532}
@@ -30,7 +30,7 @@ _BYTE = 1  # type of a TIFF tag
 
 
 class ImageFile(NamedTuple):
-    """An image file without its metadata, and what of that matters."""
+    """An image file without its metadata, and the relevant values of the metadata."""
 
     content: bytes
     """What the decoder needs."""
@@ -47,10 +47,10 @@ class ImageFile(NamedTuple):
 
 
 def take_apart(content: bytes) -> ImageFile:
-    """Leave out of an image file what its pixels do not depend on.
+    """Remove the parts of an image file on which its pixels do not depend.
 
-    PNG, JPEG, WebP and TIFF files are taken apart; others, and what is not understood, stay as
-    they are. Nothing is raised, whatever the bytes are.
+    PNG, JPEG, WebP and TIFF files are processed; other files, and unknown parts, stay unchanged.
+    No exception is raised, whatever the bytes are.
     """
     with contextlib.suppress(struct.error, ValueError, IndexError):
         if content.startswith(_PNG):
@@ -65,7 +65,7 @@ def take_apart(content: bytes) -> ImageFile:
 
 
 def exif_orientation(exif: bytes) -> int | None:
-    """The orientation that EXIF data gives, 1 to 8; 0 if it gives none, None if it is broken."""
+    """Read the orientation from EXIF data, 1 to 8; 0 if it has none, None if it is damaged."""
     if exif.startswith(b"Exif\0\0"):
         exif = exif[6:]
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(exif[:4])
@@ -86,7 +86,7 @@ def exif_orientation(exif: bytes) -> int | None:
 
 
 def _orientation(exif: bytes | None, xmp: bytes) -> tuple[int, bool]:
-    """Orientation by EXIF, else by XMP; and whether the EXIF data is broken."""
+    """Orientation by EXIF, else by XMP; and whether the EXIF data is damaged."""
     found = 0 if exif is None else exif_orientation(exif)
     if found:
         return found, False
@@ -101,7 +101,7 @@ def _png(content: bytes) -> ImageFile:
         (length,) = struct.unpack_from(">I", content, at)
         kind, end = content[at + 4 : at + 8], at + 12 + length
         if kind in _OF_PNG:
-            kept.append(content[at:end])  # with its checksum, which the decoder looks at
+            kept.append(content[at:end])  # with its checksum, which the decoder verifies
             if kind == b"IEND" or end > len(content):
                 break
         elif end > len(content) or not _is_sound(content, at, end):
@@ -124,13 +124,13 @@ def _png(content: bytes) -> ImageFile:
 
 
 def _is_sound(content: bytes, at: int, end: int) -> bool:
-    """Whether the checksum of a PNG chunk is right."""
+    """Whether the checksum of a PNG chunk is correct."""
     (stored,) = struct.unpack_from(">I", content, end - 4)
     return bool(zlib.crc32(memoryview(content)[at + 4 : end - 4]) == stored)
 
 
 def _next_of_png(content: bytes, start: int) -> int:
-    """Where the next sound chunk that matters begins; the end of the file if there is none."""
+    """Position of the next valid chunk that is kept; the end of the file if there is none."""
     for found in re.finditer(b"PLTE|tRNS|IDAT|IEND|eXIf|sBIT", content[start:]):
         at = start + found.start() - 4
         with contextlib.suppress(struct.error):
@@ -141,7 +141,7 @@ def _next_of_png(content: bytes, start: int) -> int:
 
 
 def _raw_profile(kind: bytes, data: bytes) -> bytes | None:
-    """EXIF data that ImageMagick wrote as hexadecimal text; None if it is none."""
+    """EXIF data that ImageMagick wrote as hexadecimal text; None for other data."""
     text = data.split(b"\0", 1)[1]
     with contextlib.suppress(zlib.error, ValueError, UnicodeDecodeError):
         if kind == b"zTXt":
@@ -158,7 +158,7 @@ def _jpeg(content: bytes) -> ImageFile:
             exif = exif or content[at + 4 : end]
         elif marker == 0xE1 and data.startswith(b"http://ns.adobe.com/xap"):
             xmp += content[at + 4 : end]
-        # 0 and 14 say what the colours are; the others, and comments, say nothing of pixels
+        # 0 and 14 describe the colours; the others, and comments, do not affect pixels
         if marker in (0xE0, 0xEE) or not (0xE0 <= marker <= 0xEF or marker == 0xFE):
             kept.append(content[at:end])
     turned, broken = _orientation(exif, xmp)
@@ -166,7 +166,7 @@ def _jpeg(content: bytes) -> ImageFile:
 
 
 def _segments(content: bytes) -> Iterator[tuple[int, int, int]]:
-    """Marker, start and end of the segments of a JPEG file; the last is all from its scan on."""
+    """Marker, start and end of the segments of a JPEG file; the last one extends from its scan."""
     at = 2
     while True:
         while content[at : at + 2] == b"\xff\xff":
@@ -196,7 +196,7 @@ def _webp(content: bytes) -> ImageFile:
             exif = data if kind == b"EXIF" else exif
             xmp = data if kind == b"XMP " else xmp
         elif kind == b"VP8X":
-            flags = data[0] & ~(0x20 | 0x08 | 0x04)  # of the three left out
+            flags = data[0] & ~(0x20 | 0x08 | 0x04)  # flags of the three chunks left out
             kept.append(content[at : at + 8] + bytes([flags]) + data[1:])
         else:
             kept.append(content[at:end])
@@ -208,7 +208,7 @@ def _webp(content: bytes) -> ImageFile:
 
 
 def _tiff(content: bytes) -> bytes:
-    """Make tags that pixels do not depend on into four bytes each; places stay what they were."""
+    """Turn tags on which pixels do not depend into four bytes each; offsets stay unchanged."""
     order = "<" if content[:2] == b"II" else ">"
     changed = bytearray(content)
     (offset,) = struct.unpack_from(f"{order}I", content, 4)
@@ -217,7 +217,7 @@ def _tiff(content: bytes) -> bytes:
         at = offset + 2 + 12 * i
         (tag,) = struct.unpack_from(f"{order}H", content, at)
         if tag not in _OF_TIFF:
-            # one less than the tag that would point to more of them: nothing of that number
+            # one less than a tag that would point to more tags: no tag has that number
             tag -= 1 if tag in (330, 34665, 34675, 34853, 33723, 700) else 0
             struct.pack_into(f"{order}HHI4s", changed, at, tag, _BYTE, 4, b"\0\0\0\0")
     return bytes(changed)

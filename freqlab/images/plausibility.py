@@ -1,11 +1,11 @@
-"""Whether five points can be those of a face, seen from anywhere: what is asked of landmarks.
+"""Plausibility check of landmarks: whether five points can be those of a face in any view.
 
-Points that are mixed up give a crop all the same, upside down or torn wide, and a similarity that
-means nothing. A face may be turned in the picture by any angle and seen from any side, so nothing
-is asked that a profile or an upside-down photograph does not meet; but no camera shows a face
-mirrored. The bounds lie well beyond what MTCNN finds in photographs (our choice; over 450 faces
-of LFW, BFW, ORL and London, seen from the front to the side: mirrored at worst +0.40 against the
-bound of -0.20, nose 0.24 to 0.84 against -0.10 to 1.10, mouth against eyes 0.35 against 0.60).
+Interchanged points still give a crop, upside down or stretched, and a meaningless similarity. A
+face may be rotated in the picture by any angle and seen from any side, so the check accepts every
+profile and upside-down photograph; but no camera shows a face mirrored. The bounds are well outside
+what MTCNN finds in photographs (our choice; over 450 faces of LFW, BFW, ORL and London, seen from
+the front to the side: mirrored at worst +0.40 against the bound of -0.20, nose 0.24 to 0.84 against
+-0.10 to 1.10, mouth against eyes 0.35 against 0.60).
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy.typing as npt
 __all__ = ["implausible_landmarks"]
 
 _CLOSEST_EYES = 3.0  # pixels
-_SMALLEST = 5.0  # pixels that the points reach over
-_OUTSIDE = 0.25  # of the size of the face: how far a point may lie outside the photograph
-_MIRRORED = -0.2  # of the squared height: the eyes of a profile lie at about zero
+_SMALLEST = 5.0  # extent of the points in pixels
+_OUTSIDE = 0.25  # of the size of the face: how far a point may be outside the photograph
+_MIRRORED = -0.2  # of the squared height: the value for a profile is about zero
 _NOSE_ALONG, _NOSE_ASIDE = (-0.1, 1.1), 1.0  # of the height, from the eyes to the mouth
 _MOUTH = 0.83  # width of the mouth in eye distances, as in the template
-_UNLIKE = 0.6  # of the size: how far the mouth may differ from that
-_WIDEST = 3.0  # heights that the eyes may be apart
-_FLATTEST = 0.05  # least spread of the points across their line, in their spread along it
+_UNLIKE = 0.6  # of the size: allowed difference from that
+_WIDEST = 3.0  # of the height: largest distance of the eyes
+_FLATTEST = 0.05  # least spread of the points across their line, relative to the spread along it
 
 _NAMES = ("left eye", "right eye", "nose", "left corner of the mouth", "right corner of the mouth")
 
@@ -31,20 +31,20 @@ _NAMES = ("left eye", "right eye", "nose", "left corner of the mouth", "right co
 def implausible_landmarks(
     points: npt.NDArray[np.floating], size: tuple[int, int] | None = None
 ) -> str | None:
-    """What is wrong with five points, or None if they can be those of a face.
+    """Describe what is wrong with five points; None if they can be those of a face.
 
     Parameters
     ----------
     points
-        ``(5, 2)``: x, y in pixels of the eyes, the nose, the corners of the mouth, the viewer's
+        ``(5, 2)``: x, y in pixels of the eyes, the nose, the corners of the mouth; the viewer's
         left first.
     size
-        Height and width of the photograph, if points outside of it are to be found.
+        Height and width of the photograph, to detect points outside it.
 
     Returns
     -------
     str or None
-        The first fault in words.
+        The first fault, in words.
     """
     points = np.asarray(points, np.float64)
     left_eye, right_eye, nose, left_mouth, right_mouth = points
@@ -87,7 +87,7 @@ def _mirrored(
     mouth: npt.NDArray[np.floating],
     down: npt.NDArray[np.floating],
 ) -> str:
-    """What has been swapped in an arrangement that no camera shows."""
+    """Describe which points were interchanged in an arrangement that no camera shows."""
     if float(mouth @ eyes) < 0:
         return "the eyes are swapped"
     if eyes[0] > 0 and down[1] < 0:

@@ -1,4 +1,4 @@
-"""What a morph that was written to a file was made of, kept in the PNG file itself."""
+"""The recipe of a morph that was written to a file, kept in the PNG file itself."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 __all__ = ["as_png_text", "recipe_of"]
 
-_KEY = "freqlab-morph"  # of the text chunk
+_KEY = "freqlab-morph"  # keyword of the text chunk
 
 
 def recipe_of(path: Path) -> dict[str, Any] | None:
-    """What a morph that :func:`freqlab.morphing.make_faces` wrote was made of.
+    """Read the recipe of a morph that :func:`freqlab.morphing.make_faces` wrote.
 
     ``first`` and ``second`` are the SHA-256 of the two photographs. None for any other file.
     """
@@ -33,7 +33,7 @@ def recipe_of(path: Path) -> dict[str, Any] | None:
 
 
 def as_png_text(recipe: dict[str, Any]) -> PngInfo:
-    """The text chunk that :func:`recipe_of` reads."""
+    """Make the text chunk that :func:`recipe_of` reads."""
     from PIL.PngImagePlugin import PngInfo
 
     text = PngInfo()

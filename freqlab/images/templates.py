@@ -1,8 +1,8 @@
-"""Alignment templates: where a face lies in a crop, and so how far apart its eyes are.
+"""Alignment templates: position of a face in a crop, and hence the distance of its eyes.
 
-A template says which points of a photograph are brought to which places. Most use the five points
-that MTCNN finds; dlib's chip is cut by five points of dlib's own; FaceNet's crop is the detected
-box with a margin, in which eyes have no fixed place.
+A template says to which positions points of a photograph are mapped. Most templates use the five
+points that MTCNN finds. dlib's chip is cut by dlib's own five points. FaceNet's crop is the
+detected box with a margin, in which the eyes have no fixed position.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ class Template:
     Parameters
     ----------
     name
-        Its name in models and stores.
+        The template's name in models and stores.
     size
         Height and width of the crop in pixels.
     points
-        Where left eye, right eye, nose, left and right corner of the mouth (as the viewer sees
-        them) come to lie, (x, y) in pixels; empty if they have no fixed place.
+        Positions of left eye, right eye, nose, left and right corner of the mouth (as the viewer
+        sees them), (x, y) in pixels; empty if they are not fixed.
     eye_distance
-        Distance between the eyes in pixels, the length behind ``cycles/eyes``; None if it is not
+        Distance between the eyes in pixels, the length used for ``cycles/eyes``; None if it is not
         fixed.
     cut_by
-        What the crop is cut by: ``"points"``, the five above; ``"dlib"``, the five points of
-        dlib's shape predictor, which go to `dlib_points`; ``"box"``, the box of the detector.
+        What determines the crop: ``"points"``, the five above; ``"dlib"``, the five points of
+        dlib's shape predictor, which are mapped to `dlib_points`; ``"box"``, the detector's box.
     dlib_points
         With ``cut_by="dlib"``: outer and inner corner of the right eye, of the left eye, base
         of the nose (sides as the viewer sees them), in pixels.
     margin
-        With ``cut_by="box"``: pixels of the crop by which the box is widened, in all.
+        With ``cut_by="box"``: total number of pixels of the crop by which the box is widened.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Template:
             raise ParameterError(f"the points of template {self.name!r} coincide")
 
     def scaled(self, size: int) -> Template:
-        """The same square template in another size, in pixels a side.
+        """Return the same square template at another size, in pixels per side.
 
         Raises
         ------
@@ -95,7 +95,7 @@ class Template:
         if height != width or self.cut_by != "points":
             raise ParameterError(f"template {self.name!r} cannot be scaled to {size} pixels")
         ratio = size / width
-        # a scale about the corner of the crop; pixel centres lie half a pixel inside of it
+        # scaling about the corner of the crop; pixel centres are half a pixel inside it
         points = tuple(((x + 0.5) * ratio - 0.5, (y + 0.5) * ratio - 0.5) for x, y in self.points)
         distance = None if self.eye_distance is None else self.eye_distance * ratio
         return dataclasses.replace(
@@ -117,7 +117,7 @@ _ARCFACE = (
 
 
 def _dlib_chip(points: Points) -> Points:
-    """Places in dlib's chip, 150 pixels with a padding of 0.25, of points of its mean face."""
+    """Positions in dlib's chip, 150 pixels with padding 0.25, of points of its mean face."""
     return tuple((100 * (x + 0.25), 100 * (y + 0.25)) for x, y in points)
 
 
@@ -128,7 +128,7 @@ TEMPLATES = {
         Template("arcface", (112, 112), _ARCFACE, eye_distance=35.24),
         # The same, eight columns narrower on either side (Liu et al. 2017, SphereFace).
         Template("112x96", (112, 96), tuple((x - 8, y) for x, y in _ARCFACE), eye_distance=35.24),
-        # The mean faces of 68 and of 5 points that dlib cuts its chips by; eyes are the means of
+        # The mean faces of 68 and of 5 points by which dlib cuts its chips; eyes are the means of
         # their corners.
         Template(
             "dlib",
@@ -171,7 +171,7 @@ def template(name: str) -> Template:
     Raises
     ------
     UnknownNameError
-        If there is none of that name.
+        If there is no template of that name.
     """
     if isinstance(name, str) and name not in TEMPLATES:
         base, _, size = name.rpartition("-")
@@ -181,7 +181,7 @@ def template(name: str) -> Template:
 
 
 def register_template(new: Template) -> None:
-    """Make a template of one's own known by its name.
+    """Register a template of the user under its name.
 
     Raises
     ------
@@ -193,10 +193,10 @@ def register_template(new: Template) -> None:
 
 
 def pixels_per_pixel(source: Template, to: Template) -> float:
-    """Pixels of a crop of `to` for one pixel, along a line, of a crop of `source`.
+    """Return the pixels of a crop of `to` per pixel, along a line, of a crop of `source`.
 
-    More than 1 means that cutting the one out of the other enlarges. Templates without points
-    are compared by their sizes: the face fills them about alike.
+    A value above 1 means that cutting the one out of the other enlarges. Templates without points
+    are compared by their sizes, because the face fills them about equally.
     """
     if not (source.points and to.points):
         return to.size[1] / source.size[1]
@@ -204,9 +204,9 @@ def pixels_per_pixel(source: Template, to: Template) -> float:
 
 
 def overhang(source: Template, to: Template) -> int:
-    """Pixels by which a crop of `to`, cut out of a crop of `source`, reaches beyond it at most.
+    """Return the largest distance in pixels by which `to` extends beyond a crop of `source`.
 
-    Their points are brought together by least squares; 0 where one of them has no points.
+    Their points are matched by least squares; 0 if one of the templates has no points.
     """
     if not (source.points and to.points):
         return 0

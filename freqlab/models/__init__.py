@@ -1,4 +1,4 @@
-"""Face-recognition models: a declaration each, a registry, and one file per family."""
+"""Face-recognition models: a declaration for each, a registry, and one file per family."""
 
 import lazy_loader as _lazy
 

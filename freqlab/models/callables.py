@@ -34,32 +34,32 @@ def wrap_model(
     version: str = "",
     output: str | int | None = None,
 ) -> Model:
-    """Make a model of any callable ``(n, 3, height, width) float32 -> (n, feature)``.
+    """Make a model from any callable ``(n, 3, height, width) float32 -> (n, feature)``.
 
     Parameters
     ----------
     network
-        A module or function. It gets RGB pixels 0..255 unless `channels`, `mean` and `std` say
+        A module or function. It receives RGB pixels 0..255 unless `channels`, `mean` and `std` say
         otherwise. A module is moved to `device` and run in evaluation mode; its weights are
-        hashed, so that a store notices other weights under the same name.
+        hashed, so that a store detects different weights under the same name.
     name
-        Its name in stores and results.
+        The model's name in stores and results.
     arrays
-        Whether a function takes tensors or NumPy arrays. With ``"auto"`` it is given a tensor
-        first and, should it fail on that, an array; one that works on both is given tensors. It
-        may return either.
+        Whether a function takes tensors or NumPy arrays. With ``"auto"`` it is called with a tensor
+        first and, if that fails, with an array; a function that accepts both gets tensors. It may
+        return either.
     template
-        Alignment template of its crops.
+        Alignment template of the model's crops.
     channels, mean, std, features, eye_distance
         As in :class:`ModelSpec`.
     device
-        Where it runs.
+        Device on which the model runs.
     version
-        Tells versions of a plain function apart, whose insides cannot be hashed. A store also
-        embeds a reference crop, to see that what bears the name is still the same.
+        Distinguishes versions of a plain function, whose code cannot be hashed. A store also
+        embeds a reference crop, to verify that the model of this name is unchanged.
     output
         Which of several outputs is the embedding: the key of a dictionary, the position in a
-        tuple, or the name of its field. By default the first of a tuple, which a run then tells.
+        tuple, or the name of its field. By default the first of a tuple; a run reports this choice.
 
     Raises
     ------
@@ -91,7 +91,7 @@ def wrap_model(
 
 
 def as_network(network: Embedder, arrays: str = "auto") -> Network:
-    """A network of tensors: a module as it is, a function of tensors or arrays wrapped."""
+    """Return a network of tensors: a module unchanged, a function of tensors or arrays wrapped."""
     if isinstance(network, torch.nn.Module):
         return network
     return _ArrayFunction(network, arrays)
@@ -107,14 +107,14 @@ class _ArrayFunction:
     def __call__(self, images: torch.Tensor) -> Any:
         if self._arrays != "numpy":
             try:
-                # a copy: what fails half-way may have changed it
+                # a copy: a call that fails half-way may have changed it
                 return self._as_tensor(self._function(images.clone()), images)
             except (TypeError, AttributeError, ValueError, RuntimeError):
                 if self._arrays == "torch":
                     raise
                 try:
                     found = self._on_array(images)
-                except Exception:  # noqa: S110  the first fault is the one to tell
+                except Exception:  # noqa: S110  the first error is the one to report
                     pass
                 else:
                     self._arrays = "numpy"
@@ -133,4 +133,4 @@ class _ArrayFunction:
             return {key: cls._as_tensor(features[key], images) for key in features}
         if isinstance(features, (tuple, list)) and any(isinstance(f, np.ndarray) for f in features):
             return [cls._as_tensor(one, images) for one in features]
-        return features  # what it is, the model checks
+        return features  # the model checks its type

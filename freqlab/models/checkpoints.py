@@ -1,9 +1,9 @@
-"""Weight files of PyTorch: read them without running what they hold, load them strictly.
+"""Weight files of PyTorch: read without executing their contents, and loaded strictly.
 
-``safetensors`` files hold tensors and nothing else. Files of ``torch.save`` are pickles, which can
-name any callable: they are looked through, and read with ``weights_only=True``. Training programs
-pickle objects of their own beside the weights; inert stand-ins take their place, so that such
-checkpoints can be read where the program is not installed, and without its code.
+``safetensors`` files hold only tensors. Files of ``torch.save`` are pickles, which can name any
+callable: they are checked first, and read with ``weights_only=True``. Training programs pickle
+their own objects beside the weights. These are replaced by inert stand-ins, so such checkpoints
+can be read without the program being installed, and without running its code.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 
 State = dict[str, torch.Tensor]
 
-# Where a checkpoint keeps the network among other things, in the order they are tried.
+# Entries under which a checkpoint keeps the network, in the order they are tried.
 _CONTAINERS = (
     "state_dict",
     "model_state_dict",
@@ -60,21 +60,21 @@ _CONTAINERS = (
     "encoder",
     "params",
     "weights",
-    # averages of the weights over training steps: where they are all there is
+    # averages of the weights over training steps: used where there are no others
     "state_dict_ema",
     "ema_state_dict",
     "model_ema",
     "ema",
 )
 _AVERAGED = re.compile(r"(?:^|[._])(?:ema|averaged?|swa|shadow)(?:[._]|$)")
-# What lies beside a network and holds tensors of its own.
+# Entries beside a network that hold tensors too.
 _BESIDE = re.compile(r"optim|sched|scaler|amp|softmax|head|margin|loss|criterion|arcface|callbacks")
-_DEEPEST = 4  # mappings in one another in which weights are looked for
-# What wrappers put between the names of modules.
+_DEEPEST = 4  # levels of nested mappings that are searched for weights
+# Parts that wrappers insert into the names of modules.
 _WRAPPERS = re.compile(
     r"(?:^|(?<=\.))(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\."
 )
-# Classes of Python's own that hold data; all else of Python has no place beside weights.
+# Data classes of Python itself; nothing else of Python belongs beside weights.
 _DATA = (
     "argparse.Namespace",
     "builtins.bool",
@@ -111,12 +111,12 @@ _DATA = (
 )
 _MOST_UNPACKED, _MOST_RATIO = 256 << 20, 20  # bytes of an archive, and times its own size
 _SHOWN = 5
-_OLD_PICKLES = 5  # in a row, of which a file from before PyTorch 1.6 consists
-_READING = threading.Lock()  # what is admitted is settled for the whole process
+_OLD_PICKLES = 5  # consecutive pickles in a file from before PyTorch 1.6
+_READING = threading.Lock()  # the admitted globals are a setting of the whole process
 
 
 class _Inert:
-    """Stands where an object of a training framework was pickled; does nothing."""
+    """Replaces a pickled object of a training framework; does nothing."""
 
     def __init__(self, *args: object, **kwargs: object) -> None: ...
 
@@ -124,15 +124,15 @@ class _Inert:
 
 
 class _InertDict:
-    """Stands where a framework's own kind of dictionary was pickled: becomes a common one."""
+    """Replaces a pickled dictionary class of a framework: becomes a common dictionary."""
 
     def __new__(cls, *args: object) -> OrderedDict[Any, Any]:  # type: ignore[misc]
-        """Make the dictionary; this kind may be given attributes."""
+        """Make the dictionary, of a class that accepts attributes."""
         return OrderedDict()
 
 
 class _InertList:
-    """Stands where another kind of list was pickled: becomes a plain one."""
+    """Replaces a pickled list class: becomes a plain list."""
 
     def __new__(cls, *args: object) -> list[Any]:  # type: ignore[misc]
         """Make the plain list."""
@@ -140,7 +140,7 @@ class _InertList:
 
 
 def is_program(path: str | Path) -> str:
-    """Say which program format a file has: TorchScript, torch.export, or none (empty text)."""
+    """Return the program format of a file: TorchScript, torch.export, or none (empty text)."""
     check_plain_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
@@ -156,14 +156,14 @@ def is_program(path: str | Path) -> str:
 
 
 def files_of_checkpoint(path: Path) -> list[Path]:
-    """All files that weights lie in: the one given, or an index and the files it names.
+    """List all files that hold the weights: the given one, or an index and the files it names.
 
     Raises
     ------
     WeightsNotFoundError
-        If one of them is not there.
+        If one of them does not exist.
     WeightsError
-        If the index is none, or names a file elsewhere.
+        If the index is not valid, or names a file outside its folder.
     """
     if not path.name.endswith(".index.json") or not path.is_file():
         return [path]
@@ -188,7 +188,7 @@ def check_archive(path: Path) -> None:
     Raises
     ------
     WeightsError
-        If it does, or is damaged.
+        If it does, or the archive is damaged.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -209,23 +209,23 @@ def read_checkpoint(path: str | Path, *, part: str | None = None) -> State:
     Parameters
     ----------
     path
-        A ``safetensors`` file, one of ``torch.save`` that holds a state dictionary, alone or
-        inside a training checkpoint, or the index (``.index.json``) of weights in several files.
+        A ``safetensors`` file, a file of ``torch.save`` with a state dictionary, alone or inside a
+        training checkpoint, or the index (``.index.json``) of weights in several files.
     part
-        Which of several networks in a training checkpoint: the name of the entry that holds it
-        (``"state_dict_ema"``), or what the names of its tensors begin with (``"student"``).
+        Which of several networks in a training checkpoint: the name of its entry
+        (``"state_dict_ema"``), or the prefix of the names of its tensors (``"student"``).
 
     Returns
     -------
     dict of str to torch.Tensor
-        Names as the file has them, prefixes included, without what ``torch.compile`` and FSDP put
-        between them.
+        Names as in the file, prefixes included, without the parts that ``torch.compile`` and FSDP
+        insert.
 
     Raises
     ------
     UnsafePickleError
-        If the file pickles what has no place beside weights, or a whole module, or would fill the
-        memory.
+        If the file pickles objects that do not belong beside weights, or a whole module, or would
+        exhaust the memory.
     UntrustedModelError
         If the file is a program (TorchScript, ``torch.export``).
     WeightsError
@@ -272,10 +272,10 @@ def load_weights(
     source: str | Path,
     ignore: Sequence[str] = (),
 ) -> None:
-    """Load tensors into a network: all of them, in their shapes, and finite.
+    """Load tensors into a network, requiring all of them, matching shapes and finite values.
 
     A prefix that the names share (``module.`` of ``DataParallel``, ``model.`` of a training
-    class) is stripped; what lies beside the prefixed part, such as a classification head, is left
+    class) is stripped; tensors outside the prefixed part, such as a classification head, are left
     out.
 
     Parameters
@@ -285,9 +285,9 @@ def load_weights(
     state
         Its tensors.
     source
-        What to call the file in errors.
+        Name of the file in error messages.
     ignore
-        Beginnings of names that the network has no use for (``"logits."``).
+        Prefixes of names that the network does not use (``"logits."``).
 
     Raises
     ------
@@ -300,7 +300,7 @@ def load_weights(
     prefix = find_prefix(state, expected, source=source)
     given = {name[len(prefix) :]: state[name] for name in state if name.startswith(prefix)}
     given = {name: tensor for name, tensor in given.items() if not name.startswith(tuple(ignore))}
-    # files from before PyTorch 0.4.1 do not count batches, and nothing depends on it
+    # files from before PyTorch 0.4.1 lack batch counters, and nothing depends on these
     counters = {name for name in expected if name.endswith("num_batches_tracked")}
     given = {**{name: expected[name] for name in counters}, **given}
     for name, tensor in given.items():
@@ -341,12 +341,12 @@ def load_weights(
 
 
 def shapes_of(state: Mapping[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
-    """Shapes of tensors by name."""
+    """Return the shapes of tensors by name."""
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
 def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | Path) -> str:
-    """The prefix under which most of the expected names are found.
+    """Find the prefix under which most of the expected names occur.
 
     Raises
     ------
@@ -386,7 +386,7 @@ def _note_averaged(source: str | Path, parts: Sequence[str]) -> None:
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:
-    """A list with its beginning spelt out; nothing for an empty one."""
+    """Format a list with its first items spelt out; empty text for an empty list."""
     if not names:
         return []
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
@@ -408,10 +408,10 @@ def _read_pickle(path: Path) -> Any:
     foreign = [name for name in named if _is_foreign(name)]
     if foreign:
         raise UnsafePickleError(_refusal(path, ", ".join(sorted(foreign)[:_SHOWN])))
-    # where PyTorch knows the name itself, it does not look at the stand-in
+    # where PyTorch knows the name itself, it ignores the stand-in
     stand_ins: list[Any] = [(_stand_in(name), _current(name)) for name in named]
     try:
-        # a stream, for of a path PyTorch would go by the name
+        # a stream, because PyTorch would judge a path by its name
         with _READING, torch.serialization.safe_globals(stand_ins), path.open("rb") as stream:
             return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -420,14 +420,14 @@ def _read_pickle(path: Path) -> Any:
             what = ", ".join(named[:_SHOWN]) or reason.partition("GLOBAL ")[2].split(" ")[0]
             raise UnsafePickleError(_refusal(path, what or "objects")) from error
         raise WeightsError(f"{path} is truncated, or no file of torch.save") from error
-    except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+    except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).split(". ")[0]
         reason = reason if " " in reason else type(error).__name__
         raise WeightsError(f"{path} is truncated, or no file of torch.save: {reason}") from error
 
 
 def _named_in(path: Path) -> list[str]:
-    """The globals that the pickles of a file name; refused if to read them would take too much."""
+    """List the globals in the pickles of a file; refuse it if reading would take too much."""
     size = path.stat().st_size
     named: dict[str, None] = {}
     try:
@@ -457,7 +457,7 @@ def _named_in(path: Path) -> list[str]:
 
 
 def _current(name: str) -> str:
-    """A global as Python 3 calls it."""
+    """Return the Python 3 name of a global."""
     module, _, rest = name.rpartition(".")
     module, rest = _compat_pickle.NAME_MAPPING.get(
         (module, rest), (_compat_pickle.IMPORT_MAPPING.get(module, module), rest)
@@ -466,7 +466,7 @@ def _current(name: str) -> str:
 
 
 def _is_foreign(name: str) -> bool:
-    """Whether a global is of Python itself and no kind of data: it would act, not hold."""
+    """Whether a global is of Python itself and not a data class: it would act, not hold data."""
     name = _current(name)
     module = name.partition(".")[0]
     if module not in sys.stdlib_module_names and module not in ("posix", "nt"):
@@ -491,7 +491,7 @@ def _refusal(path: Path, named: str) -> str:
 
 
 def _state_dict(content: Any, path: Path, part: str | None) -> State:
-    """Find the tensors of a network in what a checkpoint holds."""
+    """Find the tensors of a network in the contents of a checkpoint."""
     if isinstance(content, _Inert):
         raise UnsafePickleError(_refusal(path, f"a whole {type(content).__name__}"))
     if not isinstance(content, Mapping):
@@ -512,7 +512,7 @@ def _state_dict(content: Any, path: Path, part: str | None) -> State:
 
 
 def _mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, State]]:
-    """The mappings that hold tensors, by the names of the entries they lie in; each once."""
+    """Yield each mapping that holds tensors once, with the names of the entries leading to it."""
     met: set[int] = set()
     waiting: list[tuple[tuple[str, ...], Mapping[Any, Any]]] = [((), content)]
     while waiting:
@@ -541,17 +541,17 @@ def _items(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
 
 
 def _chosen(found: Mapping[str, State], part: str | None, path: Path) -> State:
-    """The mapping that holds the network: the one asked for, or the one most likely meant."""
+    """Return the mapping that holds the network: the one asked for, or the most likely one."""
     if part is not None:
         return _part(found, part, path)
     candidates = {name: state for name, state in found.items() if name}
     likely = [name for name in candidates if not _BESIDE.search(name)]
-    if not likely:  # one mapping, or what lies beside the network under a name
+    if not likely:  # one mapping, or only named ones that lie beside a network
         return found.get("") or next(iter(candidates.values()))
     ranked = sorted(likely, key=lambda name: (_rank(name), likely.index(name)))
     best = ranked[0]
     if _rank(best) == len(_CONTAINERS) and "" in found:
-        return found[""]  # figures under names of their own, beside the network
+        return found[""]  # named mappings with other values, beside the network
     if _rank(best) == len(_CONTAINERS) and len(likely) > 1:
         raise WeightsError(
             f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: say which are the network's "
@@ -568,13 +568,13 @@ def _chosen(found: Mapping[str, State], part: str | None, path: Path) -> State:
 
 
 def _rank(name: str) -> int:
-    """Place of an entry among the usual ones; the number of these for any other."""
+    """Rank of an entry among the usual names; their number for any other name."""
     places = [_CONTAINERS.index(word) for word in name.split(".") if word in _CONTAINERS]
     return max(places, default=len(_CONTAINERS))
 
 
 def _part(found: Mapping[str, State], part: str, path: Path) -> State:
-    """The mapping of a name, or those of the tensors whose names begin with it."""
+    """Return the mapping of a name, or the tensors whose names have this prefix."""
     for name, state in found.items():
         if name and (name == part or name.endswith(f".{part}")):
             return state

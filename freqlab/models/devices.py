@@ -1,4 +1,4 @@
-"""Where models run."""
+"""Devices on which models run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["resolve_device"]
 
 
 def resolve_device(device: str) -> str:
-    """Choose the device that ``"auto"`` stands for (CUDA, else MPS, else CPU), and check any other.
+    """Resolve the device ``"auto"`` (CUDA, else MPS, else CPU), and check any other.
 
     Raises
     ------
     ParameterError
-        If there is no such device here.
+        If this machine has no such device.
     """
     if device == "auto":
         if torch.cuda.is_available():

@@ -1,8 +1,8 @@
 """dlib's face-recognition network: 29 convolutions, 128 features (King 2017).
 
 The weights are read from dlib's own file; dlib itself is not needed. A shortcut past a block that
-halves the image is average-pooled, and the smaller side of the sum is filled up with zeros, in
-channels and in rows and columns.
+halves the image is average-pooled. The smaller term of the sum is zero-padded, in channels and in
+rows and columns.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _BLOCKS = (
 
 
 class _Affine(nn.Module):
-    """A factor and an offset per channel: batch normalisation whose statistics were folded in."""
+    """A factor and an offset per channel: batch normalisation with its statistics folded in."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -63,7 +63,7 @@ class _Block(nn.Module):
 
 
 def _padded(x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """Fill up with zeros at the end of each axis what another tensor is larger by."""
+    """Zero-pad a tensor at the end of each axis up to the size of another tensor."""
     missing = [max(0, b - a) for a, b in zip(x.shape[1:], other.shape[1:], strict=True)]
     if not any(missing):
         return x
@@ -95,7 +95,7 @@ class DlibResNet(nn.Module):
 
 
 def read_dlib_weights(path: str | Path) -> DlibResNet:
-    """Make the network of the file that dlib wrote, its layers from the input to the loss.
+    """Make the network from a file that dlib wrote, its layers from the input to the loss.
 
     Raises
     ------
@@ -137,7 +137,7 @@ def _fill(layer: nn.Module, tag: bytes, reader: DlibReader) -> None:
 
 
 def build(weights: Path, *, device: str) -> DlibResNet:
-    """Make the network of dlib's file."""
+    """Make the network from dlib's file."""
     return read_dlib_weights(weights)
 
 

@@ -1,7 +1,7 @@
 """EdgeFace: EdgeNeXt of timm with 512 features (George et al. 2024, arXiv 2307.01838).
 
-In the low-rank variants every linear layer is split in two, of rank gamma times the smaller of its
-lengths, at least 2. Whether a checkpoint is of that kind shows in its tensors.
+In the low-rank variants every linear layer is split into two, whose rank is gamma times the
+smaller dimension, at least 2. The tensors of a checkpoint show whether it is of that kind.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class _LowRankLinear(nn.Module):
 
 
 def low_rank(n_in: int, n_out: int, gamma: float) -> int:
-    """Rank of a split layer: `gamma` times the smaller length, rounded down, at least 2."""
+    """Rank of a split layer: `gamma` times the smaller dimension, rounded down, at least 2."""
     return max(2, int(min(n_in, n_out) * gamma))
 
 
 def split_linear_layers(network: nn.Module, gamma: float) -> None:
-    """Split every linear layer of a network in two, in place; the weights are new."""
+    """Split every linear layer of a network into two, in place, with new weights."""
     for name, child in network.named_children():
         if isinstance(child, nn.Linear):
             rank = low_rank(child.in_features, child.out_features, gamma)
@@ -75,7 +75,7 @@ def _build(
 
 
 def _gamma(state: Mapping[str, torch.Tensor], network: nn.Module, weights: Path) -> float:
-    """The ratio, in steps of 0.05, by which the layers of a checkpoint were split."""
+    """Estimate the ratio, in steps of 0.05, by which the layers of a checkpoint were split."""
     ranks = {n: len(t) for n, t in state.items() if n.endswith(".linear1.weight")}
     layers = {
         name: (layer.in_features, layer.out_features)

@@ -20,7 +20,7 @@ _RELEASE = "https://github.com/timesler/facenet-pytorch/releases/download/v2.2.9
 
 
 def build(weights: Path, *, device: str, part: str | None = None) -> nn.Module:
-    """Make the network of a state dictionary of facenet-pytorch; its classifier is left out."""
+    """Make the network from a state dictionary of facenet-pytorch, without its classifier."""
     from facenet_pytorch import InceptionResnetV1
 
     network: nn.Module = InceptionResnetV1()
@@ -30,7 +30,7 @@ def build(weights: Path, *, device: str, part: str | None = None) -> nn.Module:
 
 
 def _fetch(file: str) -> Path:
-    """Download a weight file to where PyTorch keeps them, saying so."""
+    """Download a weight file to PyTorch's folder for such files, with a message."""
     path = torch_home() / file
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"freqlab: downloading {_RELEASE}{file} (about 110 MB) to {path}", file=sys.stderr)

@@ -1,8 +1,8 @@
-"""What a file is that was given as a model, by its first bytes and not by its name.
+"""Kind of a file that was given as a model, by its first bytes and not by its name.
 
-People give what they have: the pointer that Git LFS left, the page that a browser saved, the
-weights of another framework. Each is told by a few bytes; the words say what the file is and what
-to do about it. Nothing that is no plain file is opened: a pipe would wait for ever.
+Users may give any file: the pointer that Git LFS left, the page that a browser saved, the weights
+of another framework. Each is recognised by a few bytes; the message says what the file is and what
+to do about it. Only regular files are opened: opening a pipe would block forever.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from freqlab.errors import WeightsError, WeightsNotFoundError
 __all__ = ["check_plain_file", "content_of", "describe_folder", "is_safetensors", "what_it_is"]
 
 _LOOKED_AT = 4096
-_INDEX_BYTES = 64 << 20  # an index of tensors is text; a larger file is none
+_INDEX_BYTES = 64 << 20  # an index of tensors is text; a larger file is not an index
 _SHOWN = 3
 _WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".onnx", ".pt2", ".pkl")
 
@@ -28,7 +28,7 @@ _EXPORT = "freqlab runs PyTorch and ONNX: export the network to ONNX where it wa
 _FETCH = "fetch the file itself again"
 _UNPACK = "unpack it, and give the file of weights in it"
 
-# First bytes, where they stand, what such a file is, and the way on.
+# First bytes, their offset, the kind of file, and what to do about it.
 _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras and MATLAB write", f"{_EXPORT} (tf2onnx)"),
     (4, b"TFL3", "a TensorFlow Lite model", f"{_EXPORT} (tf2onnx --tflite)"),
@@ -56,7 +56,7 @@ _SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
     (0, b"MZ", "a program or library of Windows", _EXPORT),
     (0, b"SQLite format 3", "an SQLite database", _FETCH),
 )
-# Names under which formats without a signature go.
+# Suffixes of formats without a signature.
 _SUFFIXES = {
     ".h5": ("named as Keras names its weights", _EXPORT),
     ".caffemodel": ("named as a Caffe model", _EXPORT),
@@ -71,21 +71,21 @@ _SUFFIXES = {
 
 
 def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Path:
-    """Refuse, before it is opened, what is no plain file on a disk.
+    """Refuse a path that is not a regular file on a disk, before it is opened.
 
     Parameters
     ----------
-    path
+    The file; links are followed.
         The file; links are followed.
-    argument
+    Text that names the file in errors; by default its path.
         How errors name it, if not by its path alone.
 
     Raises
     ------
     WeightsNotFoundError
-        If there is nothing, or it cannot be reached.
+        If there is no file, or it cannot be reached.
     WeightsError
-        If it is a folder, a pipe, a device, a socket, or a file of the kernel's (``/proc``).
+        If it is a folder, a pipe, a device, a socket, or a file of the kernel (``/proc``).
     """
     shown = argument or os.fspath(path)
     try:
@@ -110,17 +110,17 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
 
 
 def is_safetensors(head: bytes, size: int) -> bool:
-    """Whether a file that begins so, of so many bytes, is one of safetensors."""
+    """Whether a file with these first bytes and this size is a safetensors file."""
     return head[8:9] == b"{" and 2 <= int.from_bytes(head[:8], "little") <= size - 8
 
 
 def what_it_is(path: Path) -> str | None:
-    """Say what a file is that is neither of PyTorch nor safetensors nor ONNX, and the way on.
+    """Describe a file that is not of PyTorch, safetensors or ONNX, and what to do about it.
 
     Returns
     -------
     str or None
-        Words that follow the file's name; None for a file that may be weights.
+        Text that follows the file's name; None for a file that may hold weights.
 
     Raises
     ------
@@ -157,7 +157,7 @@ def what_it_is(path: Path) -> str | None:
 
 
 def content_of(path: Path) -> str:
-    """Which of the formats that are read a file has: safetensors, zip, pickle, ONNX, or none."""
+    """Return which readable format a file has: safetensors, zip, pickle, ONNX, or none."""
     with path.open("rb") as file:
         head = file.read(_LOOKED_AT)
     if is_safetensors(head, path.stat().st_size):
@@ -170,7 +170,7 @@ def content_of(path: Path) -> str:
 
 
 def describe_folder(folder: Path) -> str:
-    """Say what a folder is that was given in the place of a file of weights, and the way on."""
+    """Describe a folder that was given instead of a weight file, and what to do about it."""
     names = sorted(path.name for path in folder.iterdir())
     if "saved_model.pb" in names:
         return f"is a SavedModel of TensorFlow: {_EXPORT} (tf2onnx)"
@@ -201,12 +201,12 @@ def _some(names: list[str]) -> str:
 
 
 def _describe_zip(path: Path) -> str | None:
-    """What a zip archive is that is not of ``torch.save``."""
+    """Describe a zip archive that was not written by ``torch.save``."""
     try:
         with zipfile.ZipFile(path) as archive:
             names = [name for name in archive.namelist() if not name.endswith("/")]
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, RuntimeError):
-        return None  # cut off, which is said where it is read
+        return None  # cut off; the reader reports this
     last = {name.rpartition("/")[2] for name in names}
     if {"config.json", "model.weights.h5"} <= last:
         return f"is a Keras model: {_EXPORT} (tf2onnx)"
@@ -241,7 +241,7 @@ def _describe_tar(path: Path) -> str:
 
 
 def _describe_text(head: bytes, path: Path, size: int) -> str | None:
-    """What a file of text is; None for any other."""
+    """Describe a text file; None for any other."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
         told = re.search(rb"^size (\d{1,15})\s*$", start, re.MULTILINE)
@@ -268,7 +268,7 @@ def _is_text(head: bytes) -> bool:
     try:
         text = head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:  # a character may be cut by the end of what was read
+        if error.start < len(head) - 3:  # a character may be cut at the end of the bytes read
             return False
         text = head[: error.start].decode("utf-8")
     return bool(text) and all(mark.isprintable() or mark in "\t\r\n\f\v" for mark in text)
@@ -297,7 +297,7 @@ def _describe_json(path: Path, size: int) -> str:
 
 
 def _fields(data: bytes, most: int) -> list[tuple[int, int | bytes]]:
-    """Leading fields of a protobuf message: number, and value; the last may be cut off."""
+    """Leading fields of a protobuf message: number and value; the last may be cut off."""
     found: list[tuple[int, int | bytes]] = []
     at = 0
 
@@ -338,7 +338,7 @@ def _looks_like_onnx(head: bytes) -> bool:
 
 
 def _describe_protobuf(head: bytes, path: Path) -> str | None:
-    """Whether a file is one of TensorFlow's, or an ONNX file by another name."""
+    """Describe a file of TensorFlow, or an ONNX file under another name."""
     fields = _fields(head, 2)
     if len(fields) == 2 and fields[0] == (1, 1) and fields[1][0] == 2:
         meta = fields[1][1]  # a MetaGraphDef begins with a message, an ONNX producer is text

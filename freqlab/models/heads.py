@@ -1,4 +1,4 @@
-"""Tell the output of a classifier's head from an embedding."""
+"""Distinguish the output of a classifier's head from an embedding."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import nn
 __all__ = ["counts_classes", "head_of"]
 
 _HEADS = ("fc", "classifier", "head", "heads", "head_dist", "logits", "last_linear")
-_EMBEDDINGS_ARE_MULTIPLES_OF = 32  # or powers of two; numbers of people or things hardly ever are
+_EMBEDDINGS_ARE_MULTIPLES_OF = 32  # or powers of two; numbers of classes rarely are
 
 
 def counts_classes(n_features: int) -> bool:
@@ -17,7 +17,7 @@ def counts_classes(n_features: int) -> bool:
 
 
 def head_of(network: object, n_features: int) -> str | None:
-    """Name of the layer of a module that makes its output, if that is a classifier's head."""
+    """Name of the layer that makes a module's output, if it is a classifier's head."""
     if not isinstance(network, nn.Module) or not counts_classes(n_features):
         return None
     linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)]

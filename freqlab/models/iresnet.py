@@ -1,9 +1,9 @@
 """The two residual networks behind most published face models, in depths of 18 to 200.
 
-``IResNet`` (Duta et al. 2021) as insightface, ElasticFace and MagFace publish it, and ``IRNet``,
-the older layout of the same idea, as CurricularFace, AdaFace, face.evoLVe and InsightFace_Pytorch
-do, with squeeze and excitation (Hu et al. 2018) or without. The modules are named as in the
-published files, so that these load strictly; which variant a file holds is read from it.
+``IResNet`` (Duta et al. 2021) is published by insightface, ElasticFace and MagFace. ``IRNet``,
+the older layout of the same idea, is published by CurricularFace, AdaFace, face.evoLVe and
+InsightFace_Pytorch, with or without squeeze and excitation (Hu et al. 2018). The modules are named
+as in the published files, so that these load strictly; the variant is read from the file.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ DEPTHS = {
 }
 """Blocks per stage of each depth; what some call 101 is 100."""
 _WIDTHS = (64, 128, 256, 512)
-_LAST = 7  # rows and columns that are left of 112
-_SQUEEZED = 16  # times fewer channels between the layers of squeeze and excitation
+_LAST = 7  # rows and columns that remain of 112
+_SQUEEZED = 16  # reduction of channels between the layers of squeeze and excitation
 
 
 class _IResBlock(nn.Module):
@@ -86,7 +86,7 @@ class IResNet(nn.Module):
 
 
 class _SqueezeExcitation(nn.Module):
-    """Weigh the channels by what they hold on the whole."""
+    """Weigh the channels by their mean content."""
 
     def __init__(self, n_channels: int) -> None:
         super().__init__()
@@ -137,10 +137,10 @@ class IRNet(nn.Module):
     n_features
         Length of the embedding.
     excitation
-        Name of the module of squeeze and excitation in each block; empty for none. AdaFace calls it
-        ``"se_block"``, InsightFace_Pytorch and CurricularFace ``"5"``.
+        Name of the module of squeeze and excitation in each block; empty for none. It is
+        ``"se_block"`` in AdaFace, ``"5"`` in InsightFace_Pytorch and CurricularFace.
     affine
-        Whether the last normalisation has a factor and an offset of its own.
+        Whether the last normalisation has a factor and an offset.
     """
 
     def __init__(
@@ -195,7 +195,7 @@ def _build_irnet(
     middle_norm: bool | None = None,
     excitation: bool | None = None,
 ) -> IRNet:
-    """Build the variant that a file holds; another one than asked for is an error."""
+    """Build the variant that a file holds; raise an error if another one was asked for."""
     state = read_checkpoint(weights, part=part)
     n_blocks = _count(state, r"body\.(\d+)\.")
     blocks = {sum(stages): stages for stages in DEPTHS.values()}.get(n_blocks, (n_blocks,))
@@ -230,12 +230,12 @@ def _build_irnet(
 
 
 def _has(state: Mapping[str, torch.Tensor], pattern: str) -> bool:
-    """Whether a tensor has a name that ends so."""
+    """Whether the name of a tensor ends with this pattern."""
     return any(re.search(rf"(?:^|\.){pattern}$", name) for name in state)
 
 
 def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
-    """Number of blocks whose index stands in the names of tensors."""
+    """Number of blocks whose index occurs in the names of tensors."""
     found = [match for name in state if (match := re.search(rf"(?:^|\.){pattern}", name))]
     return 1 + max((int(match[1]) for match in found), default=-1)
 
@@ -249,7 +249,7 @@ def _n_features(state: Mapping[str, torch.Tensor], name: str) -> int:
 def _settle_depth(
     asked: int | None, blocks: tuple[int, ...], weights: Path, state: Mapping[str, torch.Tensor]
 ) -> int:
-    """The depth that a file has; an error where another was asked for, or none is recognised."""
+    """Determine the depth of a file; raise an error if it differs from `asked` or is unknown."""
     if asked is not None:
         asked = 100 if asked == 101 else asked
         if asked not in DEPTHS:

@@ -48,10 +48,10 @@ from freqlab.models.timm_models import timm_recipe
 __all__ = ["as_model", "load_model", "parse_model"]
 
 _WEIGHT_SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".tar", ".safetensors", ".pt2", ".pkl", ".dat")
-_LOADING = threading.RLock()  # a model of one's own may be made of another
+_LOADING = threading.RLock()  # building a user's model may load another model
 _NETWORKS_KEPT = 16
 
-# A tensor that gives a family away, how many filters it has, and what can load it.
+# A tensor that identifies a family, its number of filters, and what can load it.
 _TELLTALES: tuple[tuple[str, int | None, str], ...] = (
     (r"body\.0\.res_layer\.7\.weight", None, "an AdaFace network of bottlenecks, not supported"),
     (r"body\.0\.res_layer\.5\.fc1\.weight", None, "ir_se50, ir_se101 or curricularface"),
@@ -99,40 +99,40 @@ def load_model(
     model
         One of :func:`names`; ``"timm:<architecture>"`` with a `checkpoint`;
         ``"timm:hf_hub:<owner>/<model>"``; or the path of an ONNX, TorchScript or ``torch.export``
-        file. Options may stand behind it, as on the command line:
+        file. Options may follow it, as on the command line:
         ``"elasticface,checkpoint=backbone.pth,depth=100"``.
     checkpoint
         Weight file (``safetensors``, or of ``torch.save``), the index (``.index.json``) of weights
-        in several, or for timm a folder as on the hub.
+        in several files, or for timm a folder laid out as on the hub.
     name
-        Its name in stores and results; by default what `model` says before the first comma, and
-        for a path the file's name without its suffix.
+        The model's name in stores and results; by default the part of `model` before the first
+        comma, and for a path the file's name without its suffix.
     template, channels, mean, std, features, eye_distance
-        Preprocessing, as in :class:`ModelSpec`, instead of what is declared for the model.
+        Preprocessing, as in :class:`ModelSpec`, instead of the model's declaration.
     sha256
         SHA-256 that the weight file must have.
     depth
-        18, 34, 50 or 100 (also said 101), for the residual networks; read from the checkpoint by
-        default.
+        18, 34, 50 or 100 (101 is accepted for it), for the residual networks; read from the
+        checkpoint by default.
     gamma
         Ratio of the ranks of a low-rank EdgeFace; read from the checkpoint by default.
     part
-        Which of several networks in a training checkpoint: the entry that holds it
-        (``"state_dict_ema"``), or what the names of its tensors begin with (``"student"``).
+        Which of several networks in a training checkpoint: its entry (``"state_dict_ema"``), or
+        the prefix of the names of its tensors (``"student"``).
     num_classes
-        For timm: width of the last layer; 0 leaves it out, for the features before it. By default
-        as wide as that of the weights.
+        For timm: width of the last layer; 0 omits the layer and gives the features before it. By
+        default the width in the weights.
     model_args
         Further arguments of ``timm.create_model``.
     preset
         For ONNX files: ``"insightface"``.
     layout
-        For ONNX files that do not tell: ``"NCHW"`` or ``"NHWC"``.
+        For ONNX files that do not declare it: ``"NCHW"`` or ``"NHWC"``.
     output
         For files and own models with several outputs: which one is the embedding, by its name or
         its position.
     trust
-        For files that are programs: whether to run what they say.
+        For files that are programs: whether to execute them.
     device
         ``"auto"`` (CUDA, else MPS, else the CPU), ``"cpu"``, ``"cuda"``, ``"cuda:1"``, ``"mps"``.
 
@@ -144,18 +144,18 @@ def load_model(
     Raises
     ------
     UnknownNameError
-        If there is no model of that name.
+        If no model has that name.
     ParameterError
-        If an option is not allowed, or not for this model.
+        If an option is not allowed, or does not apply to this model.
     WeightsNotFoundError
-        If the weights are not here; the message says which file to put where.
+        If the weights are not on this machine; the message says which file to put where.
     WeightsError
-        If they are damaged, of another network, or not the known ones.
+        If they are damaged, belong to another network, or differ from the known file.
 
     Warns
     -----
     UserWarning
-        If what would be taken as an embedding seems to be a classifier's scores.
+        If the supposed embedding seems to be a classifier's scores.
     """
     arguments = {
         "checkpoint": checkpoint,
@@ -193,14 +193,14 @@ def load_model(
 
 
 def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
-    """Split a model as the command line names it from the options behind it.
+    """Split a model, as named on the command line, from the options after it.
 
     Returns
     -------
     model : str
-        What stands before the first comma.
+        The part before the first comma.
     options : dict
-        Numbers, truth values, ``null`` and lists as JSON writes them; any other value as text.
+        Numbers, truth values, ``null`` and lists as in JSON; any other value as text.
 
     Raises
     ------
@@ -228,12 +228,12 @@ def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
 
 
 def as_model(model: str | os.PathLike[str] | Model | Embedder, *, device: str) -> Model:
-    """Take a model as a user may give it: a name, a path, a :class:`Model`, or a callable.
+    """Convert what a user may give as a model: a name, path, :class:`Model`, or callable.
 
     Raises
     ------
     ParameterError
-        If it is none of these, or a callable without a name of its own.
+        If it is none of these, or a callable without a name.
     """
     if isinstance(model, (str, os.PathLike)):
         return load_model(model, device=device)
@@ -268,7 +268,7 @@ def _parse_value(key: str, value: str) -> Any:
 
 
 def _check_options(options: Mapping[str, Any]) -> None:
-    """Refuse options of another kind than they are."""
+    """Refuse options of the wrong type."""
     for key, value in options.items():
         texts: tuple[type, ...] = (str, os.PathLike) if key == "checkpoint" else (str,)
         if key == "output" and isinstance(value, int) and not isinstance(value, bool):
@@ -289,7 +289,7 @@ def _load(text: str, recipe: Recipe, options: Mapping[str, Any], device: str) ->
     of_recipe = _options_of_recipe(text, recipe, options)
     weights = _weights(recipe, checkpoint)
     published = checkpoint is None or (weights is not None and weights.name == recipe.known_file)
-    if not published:  # one's own weights may be of another length
+    if not published:  # a user's weights may have another length
         spec_changes.setdefault("features", None)
     if weights is not None and "template" not in spec_changes:
         size = recipe.size_of(weights, of_recipe)
@@ -317,16 +317,16 @@ def _load(text: str, recipe: Recipe, options: Mapping[str, Any], device: str) ->
         weights,
         of_network,
     )
-    with _LOADING:  # two threads must not read the same weights side by side
+    with _LOADING:  # two threads must not read the same weights at once
         network, notes = _network(key)
     if weights is None:
         digest = state_sha256(network) if isinstance(network, torch.nn.Module) else "not known"
-    # what else tells two networks of the same file apart
+    # what else distinguishes two networks of the same file
     digest += f"; {text}" if text.startswith("timm:") else ""
     for option in ("layout", "model_args", "num_classes", "output", "part"):
         if option in of_recipe:
             digest += f"; {option} {json.dumps(of_recipe[option], sort_keys=True, default=str)}"
-    # a user's own network may keep something between calls; those that come along do not
+    # a user's own network may keep state between calls; those of freqlab do not
     reentrant = isinstance(network, torch.nn.Module) and not recipe.is_file and not recipe.serial
     return Model(
         spec,
@@ -341,7 +341,7 @@ def _load(text: str, recipe: Recipe, options: Mapping[str, Any], device: str) ->
 
 
 def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options beyond preprocessing and weights.
+    """Select the options beyond preprocessing and weights.
 
     Raises
     ------
@@ -360,7 +360,7 @@ def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) ->
 
 
 def _digest_of_files(recipe: Recipe, weights: Path, pinned: str, *, name: str) -> str:
-    """SHA-256 over all files of the weights, the first of them checked against `pinned`."""
+    """SHA-256 over all files of the weights; the first is checked against `pinned`."""
     files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
     digest = check_sha256(files[0], pinned, name=name)
     if len(files) == 1:
@@ -370,7 +370,7 @@ def _digest_of_files(recipe: Recipe, weights: Path, pinned: str, *, name: str) -
 
 
 def _recipe(text: str, options: Mapping[str, Any]) -> tuple[Recipe, frozenset[str]]:
-    """How to load what a text names, and which options only settle this."""
+    """Return the recipe that a text names, and the options used only to choose it."""
     if is_known(text):
         return recipe_named(text), frozenset()
     if text.startswith("timm:"):
@@ -425,7 +425,7 @@ def _looks_like(shapes: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _is_there(text: str) -> bool:
-    """Whether there is anything under a text that can only be a path, or is one of a file."""
+    """Whether a text that can only be a path, or names a file, exists."""
     if "/" not in text and os.sep not in text and not Path(text).suffix:
         return _is_file(text)
     try:
@@ -435,7 +435,7 @@ def _is_there(text: str) -> bool:
 
 
 def _is_file(text: str) -> bool:
-    """Whether a text is the path of a file; one that could not even be a path is not."""
+    """Whether a text is the path of a file; False if it could not be a path."""
     try:
         return Path(text).is_file()
     except (OSError, ValueError):
@@ -443,7 +443,7 @@ def _is_file(text: str) -> bool:
 
 
 def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path | None:
-    """The path of the weights: given, found here, or fetched."""
+    """Return the path of the weights: given, found on this machine, or fetched."""
     if checkpoint is not None:
         if recipe.is_file:
             raise ParameterError(
@@ -469,7 +469,7 @@ def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path 
 
 @dataclass(frozen=True)
 class _Key:
-    """What tells a network in memory from others; and, not compared, how to make it."""
+    """Identifies a network in memory; holds, without comparing it, how to build the network."""
 
     source: str
     digest: str
@@ -483,7 +483,7 @@ class _Key:
 
 @functools.lru_cache(maxsize=_NETWORKS_KEPT)
 def _network(key: _Key) -> tuple[Network, tuple[str, ...]]:
-    """Build a network, once per process for each content of its files; and what is to be said."""
+    """Build a network once per process and content of its files; return it with its notes."""
     options = dict(key.options) if key.size is None else {**key.options, "size": key.size}
     try:
         with collected_notes() as notes:

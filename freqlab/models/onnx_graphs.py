@@ -1,8 +1,8 @@
-"""What an ONNX file says before it is run: its tensors in other files, and what could never end.
+"""Checks of an ONNX file before it is run: tensors in other files, and loops without end.
 
-The graph is read without the data beside it. Everything is looked at: initialisers, constants of
-nodes, the bodies of loops and branches, functions. Files beside it are held against the folder
-before anything opens them.
+The graph is read without the external data. All parts are examined: initialisers, constants of
+nodes, the bodies of loops and branches, functions. External files are checked to be in the folder
+before any of them is opened.
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ __all__ = [
     "take_in",
 ]
 
-# Operations that leave the values of an input as they are.
+# Operations that leave the values of an input unchanged.
 _NEUTRAL = ("Cast", "Identity", "Transpose", "Reshape", "Unsqueeze", "Squeeze")
 _CENTRING = ("Sub", "Add", "Mul", "Div", "BatchNormalization", "InstanceNormalization")
-_MOST_NODES = 1_000_000  # once all functions are written out
-_DEFAULT, _EXTERNAL = 0, 1  # of TensorProto
-_MOST_TAKEN_IN = 1_900_000_000  # bytes; a message may have two billion
+_MOST_NODES = 1_000_000  # after all functions are inlined
+_DEFAULT, _EXTERNAL = 0, 1  # data locations of TensorProto
+_MOST_TAKEN_IN = 1_900_000_000  # bytes; a message is limited to two billion
 
 
 def read_graph(path: Path) -> Any:
-    """Read the ``ModelProto`` of a file, without the data beside it.
+    """Read the ``ModelProto`` of a file, without its external data.
 
     Raises
     ------
     WeightsNotFoundError
-        If there is no such file, or onnx is not installed.
+        If the file does not exist, or onnx is not installed.
     WeightsError
-        If it is no plain file, or no ONNX file.
+        If it is not a regular file, or not an ONNX file.
     """
     check_plain_file(path)
     try:
@@ -54,20 +54,20 @@ def read_graph(path: Path) -> Any:
         raise WeightsError(f"{path} is damaged, or no ONNX file: it {told}")
     try:
         return onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # the fault of a damaged message has no public class
+    except Exception as error:  # the error of a damaged message has no public class
         raise WeightsError(f"{path} is damaged, or no ONNX file: {error}") from error
 
 
 def external_files(model: Any, path: Path) -> list[Path]:
-    """The files beside an ONNX file in which tensors lie, used or not, in order of their names.
+    """List the external files with tensors, used or not, in order of their names.
 
     Raises
     ------
     WeightsNotFoundError
-        If one is not there.
+        If one does not exist.
     WeightsError
-        If one lies outside the file's folder, also through a link, is no plain file, or ends
-        before its tensors do. It is not opened then.
+        If one is outside the file's folder, also through a link, is not a regular file, or ends
+        before its tensors do. It is not opened in that case.
     """
     found: dict[str, None] = {}
     for tensor in _external_tensors(model):
@@ -86,15 +86,15 @@ def external_files(model: Any, path: Path) -> list[Path]:
 
 
 def take_in(model: Any, path: Path) -> bool:
-    """Read the data beside a file into its graph, in place; False where they are too large.
+    """Read the external data of a file into its graph, in place; return False if too large.
 
-    The runtime would map them into memory instead, and whoever writes to the file then would
+    Otherwise the runtime would map them into memory, and a process that writes to the file would
     change the network while it runs.
 
     Raises
     ------
     WeightsNotFoundError, WeightsError
-        As of :func:`external_files`.
+        As for :func:`external_files`.
     """
     files = external_files(model, path)
     tensors = list(_external_tensors(model))
@@ -107,7 +107,7 @@ def take_in(model: Any, path: Path) -> bool:
         start, length = _number(about, "offset", path), _number(about, "length", path)
         length = length or file.stat().st_size - start
         n_taken += length
-        if n_taken > _MOST_TAKEN_IN:  # many tensors may share one place
+        if n_taken > _MOST_TAKEN_IN:  # many tensors may share the same bytes
             return False
         with file.open("rb") as stream:
             stream.seek(start)
@@ -118,7 +118,7 @@ def take_in(model: Any, path: Path) -> bool:
 
 
 def _external_tensors(message: Any) -> Iterator[Any]:
-    """All tensors of a message, however deep, whose data lie elsewhere."""
+    """Yield all tensors of a message, at any depth, whose data are external."""
     waiting = [message]
     while waiting:
         message = waiting.pop()
@@ -139,8 +139,8 @@ def _number(about: Mapping[str, str], key: str, path: Path) -> int:
 
 
 def _beside(path: Path, location: str) -> Path:
-    """A file that an ONNX file names, if it lies in its folder."""
-    parts = PureWindowsPath(location)  # knows both kinds of slashes
+    """Return a file that an ONNX file names, if it is in the same folder."""
+    parts = PureWindowsPath(location)  # accepts both kinds of slashes
     outside = WeightsError(
         f"{path} keeps tensors in {location!r}, outside its own folder, which was not opened; put "
         f"the file itself beside it"
@@ -169,7 +169,7 @@ def _beside(path: Path, location: str) -> Path:
 
 
 def _nodes(graph: Any) -> Iterator[Any]:
-    """All nodes of a graph or function, and of what lies in their attributes."""
+    """Yield all nodes of a graph or function, and of the graphs in their attributes."""
     waiting = [graph]
     while waiting:
         for node in waiting.pop().node:
@@ -180,20 +180,20 @@ def _nodes(graph: Any) -> Iterator[Any]:
 
 
 def has_loop(model: Any) -> bool:
-    """Whether anything in the model is a loop, which may never end."""
+    """Whether the model contains a loop, which may never end."""
     return any(
         node.op_type == "Loop" for part in (model.graph, *model.functions) for node in _nodes(part)
     )
 
 
 def check_graph(model: Any, path: Path) -> None:
-    """Refuse a graph that could not be made ready, or not be stopped.
+    """Refuse a graph that could not be prepared, or not be stopped.
 
     Raises
     ------
     WeightsError
-        If its functions, written out, are millions of nodes, or one calls itself; or a loop does
-        nothing, so that nothing could end it.
+        If its functions, inlined, have millions of nodes, or one calls itself; or a loop has an
+        empty body, so that it could not be stopped.
     """
     for part in (model.graph, *model.functions):
         for node in _nodes(part):

@@ -1,8 +1,9 @@
 """ONNX files as face models, run by onnxruntime.
 
 Layout and size are read from the file's input. Whether the graph normalises its input itself is
-read from its first operations; where it does not, the numbers are given, or come from the preset
-``insightface`` (RGB, (pixel - 127.5) / 127.5), which the names of that project's files imply.
+determined from its first operations. If it does not, mean and standard deviation are given by the
+caller or by the preset ``insightface`` (RGB, (pixel - 127.5) / 127.5), which the file names of
+that project imply.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 }
 """Preprocessing by name."""
 
-# Recognition networks that insightface publishes, by the name of the file.
+# Recognition networks that insightface publishes, by file name.
 _INSIGHTFACE_FILES = ("w600k_r50", "w600k_mbf", "glintr100", "r100", "ms1mv3_r50", "webface_r50")
 _INSIGHTFACE_PACKS = {
     "buffalo_l": "w600k_r50.onnx",
@@ -53,9 +54,9 @@ _INSIGHTFACE_PACKS = {
     "buffalo_sc": "w600k_mbf.onnx",
     "antelopev2": "glintr100.onnx",
 }
-_DEFAULT_MEMORY = 16 << 30  # bytes, where the machine does not say what it has
-_TOO_LARGE = "Available memory of"  # as the runtime says it
-# What outputs of classifiers are called.
+_DEFAULT_MEMORY = 16 << 30  # bytes, where the machine's memory is unknown
+_TOO_LARGE = "Available memory of"  # from the runtime's message
+# Names of the outputs of classifiers.
 _SCORES = re.compile(r"logits?|prob(s|abilit(y|ies))?|softmax|scores?|class(es)?", re.IGNORECASE)
 
 
@@ -67,7 +68,7 @@ class _Input(NamedTuple):
 
 
 class _OnnxNetwork:
-    """Runs a session on tensors; in its own batches where the file fixes how many."""
+    """Runs a session on tensors, in batches of the file's size where that is fixed."""
 
     def __init__(self, session: Any, source: _Input, output: str) -> None:
         self._session = session
@@ -93,11 +94,11 @@ class _OnnxNetwork:
         return torch.from_numpy(np.concatenate(found)).to(images.device)
 
     def _run(self, part: npt.NDArray[np.float32]) -> Any:
-        """Run the session once, so that Ctrl-C ends it: a graph may hold a loop without end."""
+        """Run the session once, stoppable by Ctrl-C: a graph may hold an endless loop."""
         import onnxruntime
 
         options = onnxruntime.RunOptions()
-        options.log_severity_level = 4  # what fails is raised
+        options.log_severity_level = 4  # failures are raised
 
         def end() -> None:
             options.terminate = True
@@ -106,7 +107,7 @@ class _OnnxNetwork:
             return stoppable(
                 lambda: self._session.run([self._output], {self._input.name: part}, options), end
             )[0]
-        except Exception as error:  # its faults have no public class
+        except Exception as error:  # the runtime's errors have no public class
             if _TOO_LARGE not in str(error):
                 raise
             raise MemoryError(
@@ -125,7 +126,7 @@ def onnx_recipe(
     mean: object = None,
     std: object = None,
 ) -> Recipe:
-    """How to load an ONNX file: what the file says, completed by a preset.
+    """Make the recipe of an ONNX file: what the file declares, completed by a preset.
 
     Parameters
     ----------
@@ -136,18 +137,18 @@ def onnx_recipe(
     preset
         One of :data:`PRESETS`; by default implied by the names of insightface's files.
     layout
-        ``"NCHW"`` or ``"NHWC"``, where the file does not tell.
+        ``"NCHW"`` or ``"NHWC"``, where the file does not declare it.
     size_given
-        Whether the caller says the template.
+        Whether the caller gives the template.
     mean, std
-        What the caller says of the normalisation.
+        The caller's values for the normalisation.
 
     Raises
     ------
     WeightsError
-        If the file is damaged or no embedder of images.
+        If the file is damaged or not an embedder of images.
     ParameterError
-        If what the file does not say is not given.
+        If neither the file nor the caller gives a necessary value.
     """
     graph = read_graph(path)
     session = _session(path, "cpu", graph)
@@ -216,7 +217,7 @@ def _build(
 
 
 def _build_pack(weights: Path, *, device: str, size: tuple[int, int]) -> _OnnxNetwork:
-    """Build a recognition network of insightface, whose input is normalised outside of it."""
+    """Build a recognition network of insightface, whose input is normalised outside it."""
     if normalises_itself(read_graph(weights)):
         raise WeightsError(
             f"{weights} normalises its input itself, unlike insightface's files; give its path as "
@@ -226,12 +227,12 @@ def _build_pack(weights: Path, *, device: str, size: tuple[int, int]) -> _OnnxNe
 
 
 def _files_of(path: Path) -> list[Path]:
-    """The file, and those beside it that hold tensors of it."""
+    """The file, and the external files with its tensors."""
     return [path, *external_files(read_graph(path), path)]
 
 
 def _auto_device() -> str:
-    """CUDA where there is a device and a runtime that uses it; else the CPU."""
+    """CUDA if there is a device and a runtime that uses it; else the CPU."""
     return "cuda" if torch.cuda.is_available() and _runs_on_cuda() else "cpu"
 
 
@@ -243,7 +244,7 @@ def _runs_on_cuda() -> bool:
 
 @functools.cache
 def _memory_limit() -> int:
-    """Bytes that the networks of files may have on the CPU: half of what the machine has."""
+    """Bytes that networks from files may use on the CPU: half of the machine's memory."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (AttributeError, ValueError, OSError):
@@ -252,7 +253,7 @@ def _memory_limit() -> int:
 
 @functools.cache
 def _has_bounded_memory() -> bool:
-    """Give the runtime memory that has a bound, for all sessions of this process together."""
+    """Give the runtime bounded memory, shared by all sessions of this process."""
     import onnxruntime
 
     try:
@@ -260,7 +261,7 @@ def _has_bounded_memory() -> bool:
         where = onnxruntime.OrtMemoryInfo("Cpu", kind, 0, onnxruntime.OrtMemType.DEFAULT)
         arena = onnxruntime.OrtArenaCfg(_memory_limit(), -1, -1, -1)
         onnxruntime.create_and_register_allocator(where, arena)
-    except Exception:  # another program of this process has done so before
+    except Exception:  # other code in this process has already done so
         return False
     return True
 
@@ -287,7 +288,7 @@ def _session(path: Path, device: str, graph: Any) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     if _has_bounded_memory():
         options.add_session_config_entry("session.use_env_allocators", "1")
-    if has_loop(graph):  # an optimised loop may be left with nothing that could be stopped
+    if has_loop(graph):  # optimisation may leave a loop without any node that could be stopped
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     check_graph(graph, path)
     source: str | bytes = str(path)
@@ -295,7 +296,7 @@ def _session(path: Path, device: str, graph: Any) -> Any:
         source = graph.SerializeToString()
     try:
         return onnxruntime.InferenceSession(source, options, providers=providers)
-    except Exception as error:  # its faults have no public class
+    except Exception as error:  # the runtime's errors have no public class
         reason = str(error).splitlines()[0]
         raise WeightsError(f"{path} is damaged, or no ONNX file: {reason}") from error
 
@@ -336,7 +337,7 @@ def _choose_output(session: Any, path: Path, output: str | None) -> str:
 
 
 def _find_pack(pack: str, file: str) -> Path | None:
-    home = os.path.expanduser("~")  # also where there is none: Path.home() would raise then
+    home = os.path.expanduser("~")  # also without a home, where Path.home() would raise
     path = Path(home, ".insightface", "models", pack, file)
     return path if path.is_file() else None
 

@@ -1,4 +1,4 @@
-"""Which of the things that a network returns is the embedding."""
+"""Selection of the embedding among the outputs of a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SHOWN = 8
 def pick_output(
     found: Any, output: str | int | None, name: str
 ) -> tuple[torch.Tensor | Any, str | None]:
-    """Take the embedding out of what a network returned.
+    """Select the embedding among the outputs of a network.
 
     Parameters
     ----------
@@ -32,14 +32,14 @@ def pick_output(
     Returns
     -------
     embedding : torch.Tensor
-        Or whatever else it is: what it must be, the caller checks.
+        Or an object of another type; the caller checks this.
     note : str or None
-        What was chosen, where nobody had said it.
+        The choice made, where the caller had not specified the output.
 
     Raises
     ------
     ModelError
-        If a mapping is returned and nobody has said which entry it is, or there is no such output.
+        If a mapping is returned and no entry was specified, or there is no such output.
     """
     if isinstance(output, str) and output.lstrip("-").isdecimal() and not isinstance(found, dict):
         output = int(output)
@@ -77,6 +77,6 @@ def pick_output(
 
 def _form(value: Any) -> str:
     if isinstance(value, torch.Tensor):
-        # the first length is that of the batch
+        # the first length is the batch size
         return f"(n{''.join(f', {length}' for length in value.shape[1:])})" if value.ndim else "()"
     return f"a {type(value).__name__}"

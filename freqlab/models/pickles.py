@@ -1,9 +1,9 @@
-"""Read the tensors out of pickled PyTorch modules without running anything that is pickled.
+"""Read the tensors of pickled PyTorch modules without executing the pickle.
 
 Before PyTorch 1.6 ``torch.save`` wrote, one after the other: a magic number, a protocol number,
-system information, the object, the list of storage keys (each a pickle of its own), and then the
+system information, the object, the list of storage keys (each a separate pickle), and then the
 raw storages. A pickle can name any callable; this reader admits the few that rebuild tensors,
-stands an inert stub in for every class of a network, and refuses all else by name.
+replaces every class of a network with an inert stub, and refuses any other name.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from freqlab.unpickling import RestrictedUnpickler
 
 __all__ = ["read_pickled_module"]
 
-_DEEPEST = 50  # modules in one another
-_MOST_OFTEN = 100  # places that one module may have
+_DEEPEST = 50  # levels of nested modules
+_MOST_OFTEN = 100  # occurrences of one module
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
 _STORAGE_DTYPES = {
@@ -68,7 +68,7 @@ def read_pickled_module(path: str | Path, *, stubs: tuple[str, ...]) -> dict[str
             return dict(_named_tensors(module, ""))
         except (UnsafePickleError, WeightsError):
             raise
-        except Exception as error:  # a damaged pickle raises whatever its bytes happen to mean
+        except Exception as error:  # a damaged pickle can raise anything
             raise WeightsError(f"{path} is not a module saved by torch.save: {error}") from error
 
 
@@ -136,7 +136,7 @@ def _rebuild_parameter(
 
 
 class _Stub:
-    """Stands where an instance of a network's class was pickled; holds attributes, does nothing."""
+    """Replaces a pickled instance of a network's class; holds attributes, does nothing."""
 
     _parameters: Mapping[str, Any] = {}
     _buffers: Mapping[str, Any] = {}

@@ -1,4 +1,4 @@
-"""In which precision networks compute."""
+"""Precision in which networks compute."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ PRECISIONS: tuple[Precision, ...] = ("float32", "bfloat16", "auto")
 
 
 def in_precision(model: Model, precision: Precision) -> Model:
-    """The same model, computing in another precision.
+    """Return the same model, computing in another precision.
 
-    In bfloat16 weights and activations have 8 significant bits; images are masked, and embeddings
-    compared, in float32 all the same. What that does to influence, a run measures and stores.
+    In bfloat16, weights and activations have 8 significant bits. Images are still masked, and
+    embeddings compared, in float32. A run measures and stores the effect on influence.
 
     Parameters
     ----------
     model
         The model.
     precision
-        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 where the device multiplies it faster
+        ``"float32"``, ``"bfloat16"``, or ``"auto"``: bfloat16 if the device multiplies it faster
         and the network is a PyTorch module, else float32.
 
     Raises
     ------
     ParameterError
-        If the network is none of PyTorch's modules: it computes as its file or function says.
+        If the network is not a PyTorch module: its file or function fixes the precision.
     UnknownNameError
         If the precision is unknown.
     """
@@ -58,7 +58,7 @@ def in_precision(model: Model, precision: Precision) -> Model:
 
 @functools.lru_cache(maxsize=4)
 def _cast(network: torch.nn.Module) -> torch.nn.Module:
-    """A copy of a module in bfloat16; the same one again for the same module."""
+    """Return a copy of a module in bfloat16; the copy is cached per module."""
     return copy.deepcopy(network).to(torch.bfloat16)
 
 

@@ -1,9 +1,9 @@
 """Files that are programs: TorchScript and ``torch.export``.
 
-Neither format can be loaded without running, or evaluating, what the file says: TorchScript is
-code for an interpreter whose operations reach the file system, and reading a ``torch.export`` file
-evaluates expressions and falls back on unpickling. So they are loaded when the user says that the
-file is trusted, and refused otherwise.
+Neither format can be loaded without executing or evaluating the contents of the file. TorchScript
+is code for an interpreter whose operations reach the file system; reading a ``torch.export`` file
+evaluates expressions and falls back on unpickling. Such files are therefore loaded only if the
+user declares the file trusted.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ __all__ = ["program_recipe"]
 
 
 def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: bool) -> Recipe:
-    """How to load a TorchScript or ``torch.export`` file.
+    """Make the recipe of a TorchScript or ``torch.export`` file.
 
     Raises
     ------
     UntrustedModelError
-        If the caller does not trust it.
+        If the caller does not declare it trusted.
     ParameterError
-        If the caller does not say the mean and the standard deviation: the file does not.
+        If the caller does not give the mean and the standard deviation, which the file lacks.
     """
     kind = is_program(path)
     if not trust:
@@ -57,14 +57,14 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
 
 
 class _Program:
-    """A network of a file, in its own batches where the file fixes how many.
+    """A network from a file, run in batches of the file's size where that is fixed.
 
     Parameters
     ----------
     network
         The network.
     batch
-        Images it takes at once, where the file fixes that.
+        Number of images per call, where the file fixes it.
     """
 
     def __init__(self, network: Network, batch: int | None = None) -> None:
@@ -83,7 +83,7 @@ class _Program:
 
 
 def _joined(parts: Sequence[Any], n: int) -> Any:
-    """What batches gave, output by output, put together; its first `n` rows."""
+    """Concatenate the results of batches, output by output; keep the first `n` rows."""
     first = parts[0]
     if isinstance(first, torch.Tensor) and first.ndim:
         return torch.cat(list(parts))[:n]
@@ -95,7 +95,7 @@ def _joined(parts: Sequence[Any], n: int) -> Any:
 
 
 def _lengths(program: torch.export.ExportedProgram) -> list[int | None]:
-    """Lengths of the input of an exported program; None where it was made for any."""
+    """Lengths of the input of an exported program; None where any length is allowed."""
     names = program.graph_signature.user_inputs
     inputs = [node for node in program.graph.nodes if node.name in names]
     if len(inputs) != 1:
@@ -108,7 +108,7 @@ def _size_of(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | Non
     """Height and width that an exported program was made for."""
     try:
         lengths = _lengths(torch.export.load(str(weights)))
-    except Exception:  # which is told where it is built
+    except Exception:  # reported when the network is built
         return None
     if len(lengths) != 4 or lengths[2] is None or lengths[3] is None:
         return None
@@ -119,14 +119,14 @@ def _build(weights: Path, *, device: str) -> _Program:
     kind = is_program(weights)
     try:
         with warnings.catch_warnings():
-            # that the format is no longer developed is no news to whoever was given such a file
+            # the recipient of such a file need not be told that the format is no longer developed
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             if kind == "TorchScript":
                 return _Program(torch.jit.load(str(weights), map_location=device).eval())
             program = torch.export.load(str(weights))
             network, batch = program.module(), next(iter(_lengths(program)), None)
-    except Exception as error:  # whatever a damaged file makes the loaders stumble over
+    except Exception as error:  # loaders can raise anything for a damaged file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise WeightsError(f"{weights} cannot be loaded as a {kind} file: {reason}") from error
     return _Program(network.to(device), batch)

@@ -1,4 +1,4 @@
-"""How a model that is known by name is loaded: the declaration, and where its weights are."""
+"""How a model known by name is loaded: its declaration, and the location of its weights."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ __all__ = [
 
 
 def nowhere() -> Path | None:
-    """The place of weights that have none: they are always given."""
+    """Location of weights that must always be given: None."""
     return None
 
 
 def single_file(weights: Path) -> list[Path]:
-    """The files of weights that are one file."""
+    """List the files of weights that are a single file."""
     return [weights]
 
 
 def no_size(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | None:
-    """The size of images that weights do not tell."""
+    """Size of images for weights that do not determine it: None."""
     return None
 
 
@@ -56,23 +56,23 @@ class Recipe:
         Its declaration.
     build
         ``build(weights, device=..., **options)`` makes the network; `weights` is the path of the
-        weight file, or None for a network that brings its own. A module may be left on the CPU.
+        weight file, or None for a network that includes its weights. A module may stay on the CPU.
     find
-        Where the weights lie on this machine; None if they are not here.
+        Returns the location of the weights on this machine, or None if they are not there.
     how_to_get
-        What to do then, in words.
+        Instructions for that case, in words.
     known_file
-        Name of the one file that ``spec.sha256`` is of.
+        Name of the file to which ``spec.sha256`` belongs.
     options
         Options of :func:`freqlab.load_model` that `build` takes.
     own_weights
         Whether `build` needs no file.
     is_file
-        Whether it was made of a model file, which is its own weights.
+        Whether the recipe was made from a model file, which holds its weights.
     auto_device
         Chooses the device that ``"auto"`` stands for.
     fetch
-        Downloads the weights on first use and returns their path; None where freqlab does not.
+        Downloads the weights on first use and returns their path; None if freqlab does not.
     files_of
         All files that a checkpoint consists of, the tensors first; their content identifies it.
     takes_folder
@@ -80,15 +80,15 @@ class Recipe:
     takes_size
         Whether `build` takes the crop's ``size`` (height, width).
     size_of
-        Height and width of the images that weights, with the options given, were made for; None
-        where they do not tell. They settle the template if nobody says it.
+        Height and width of the images that the weights, with the options given, were made for;
+        None if unknown. They determine the template if the caller does not give it.
     picks_output
-        Whether :func:`freqlab.load_model` takes ``output=`` for it, which of the things that the
-        network returns is the embedding.
+        Whether :func:`freqlab.load_model` accepts ``output=`` for it, which selects the embedding
+        among the outputs of the network.
     channels_last
         Whether the network may be run with channels last in memory, which is faster.
     serial
-        Number of the registration of a user's own model; 0 for models that come with freqlab.
+        Registration number of a user's model; 0 for models that come with freqlab.
     """
 
     spec: ModelSpec
@@ -110,17 +110,17 @@ class Recipe:
     serial: int = 0
 
     def is_here(self) -> bool:
-        """Whether the model could be loaded without being given or fetching anything."""
+        """Whether the model can be loaded without giving or fetching a file."""
         return self.own_weights or self.find() is not None
 
 
 def template_of_size(size: tuple[int, int] | None, path: Path) -> str:
-    """The template of the ArcFace family for images of a size; the usual one where none is told.
+    """Template of the ArcFace family for a size of images; the usual one if the size is unknown.
 
     Raises
     ------
     ParameterError
-        If there is none of that size.
+        If there is no template of that size.
     """
     if size in (None, (112, 112)):
         return "arcface"
@@ -132,7 +132,7 @@ def template_of_size(size: tuple[int, int] | None, path: Path) -> str:
 
 
 def unknown_normalisation(path: Path) -> str:
-    """Say that a model file does not tell how its input is normalised, and what to do."""
+    """Describe that a model file does not declare its normalisation, and what to do."""
     return (
         f"{path} does not say how its input is normalised: give both mean= and std= (the network "
         f"sees (pixel - mean) / std of pixels 0..255; 0 and 1 if it normalises them itself)"
@@ -140,12 +140,12 @@ def unknown_normalisation(path: Path) -> str:
 
 
 def torch_home() -> Path:
-    """The folder in which PyTorch keeps downloaded weights (``TORCH_HOME`` moves it)."""
+    """Return the folder in which PyTorch keeps downloaded weights (set by ``TORCH_HOME``)."""
     return Path(torch.hub.get_dir(), "checkpoints")
 
 
 def in_torch_home(name: str) -> Callable[[], Path | None]:
-    """Look for a file where PyTorch, and facenet-pytorch, keep downloaded weights."""
+    """Make a function that finds a file where PyTorch and facenet-pytorch keep downloads."""
 
     def find() -> Path | None:
         folder = torch_home()
@@ -158,18 +158,18 @@ def in_torch_home(name: str) -> Callable[[], Path | None]:
 
 
 def how_to_get(recipe: Recipe) -> str:
-    """What to do where the weights are not here; the user's home is written ``~``."""
+    """Say what to do if the weights are missing; the user's home is written ``~``."""
     home, user = os.fspath(torch_home()), os.path.expanduser("~")
     return recipe.how_to_get.format(home=home.replace(user, "~", 1) if user != "/" else home)
 
 
 def existing(checkpoint: str | os.PathLike[str]) -> Path:
-    """The path of a checkpoint that is there.
+    """Return the path of an existing checkpoint.
 
     Raises
     ------
     WeightsNotFoundError
-        If it is not.
+        If it does not exist.
     """
     path = Path(checkpoint)
     if not path.exists():
@@ -178,13 +178,13 @@ def existing(checkpoint: str | os.PathLike[str]) -> Path:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
+    """Return the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_sha256(path: Path, expected: str, *, name: str) -> str:
-    """Return the SHA-256 of a weight file; refuse another one than expected, if any is.
+    """Return the SHA-256 of a weight file; refuse it if another one is expected.
 
     Raises
     ------

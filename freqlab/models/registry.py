@@ -1,4 +1,4 @@
-"""The models freqlab knows by name, and those that users make known."""
+"""The models freqlab knows by name, and those registered by users."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ _SERIAL = itertools.count(1)
 
 
 def names() -> list[str]:
-    """Names that :func:`freqlab.load_model` knows, besides paths and ``timm:`` names."""
+    """List the names that :func:`freqlab.load_model` knows, besides paths and ``timm:`` names."""
     return list(_RECIPES)
 
 
 def built_in_names() -> list[str]:
-    """Names of the models that come with freqlab and were not replaced."""
+    """List the names of the models that come with freqlab and were not replaced."""
     return [name for name, recipe in _RECIPES.items() if not recipe.serial]
 
 
@@ -60,18 +60,18 @@ def is_known(name: str) -> bool:
 
 
 def recipe_named(name: str) -> Recipe:
-    """How to load the model of a name.
+    """Return the recipe of the model with a name.
 
     Raises
     ------
     UnknownNameError
-        If there is none.
+        If there is no such model.
     """
     return _RECIPES[check_name("model", name, _RECIPES)]
 
 
 def known() -> pd.DataFrame:
-    """The models known by name, as a table.
+    """List the models known by name, as a table.
 
     Returns
     -------
@@ -102,7 +102,7 @@ def register(
     *,
     checkpoint: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Make a model of one's own known by its name, in this process.
+    """Register a model under its name, in this process.
 
     Parameters
     ----------
@@ -111,13 +111,13 @@ def register(
     build
         Makes the network, a module or a function, once per process and device.
     checkpoint
-        Weight file whose tensors are loaded into the network that `build` makes, strictly. It
+        Weight file whose tensors are loaded strictly into the network that `build` makes. It
         may also be given when the model is loaded.
 
     Warns
     -----
     UserWarning
-        If the name is taken; the new model then stands in its place.
+        If the name is taken; the new model then replaces the other.
     """
     if not isinstance(spec, ModelSpec):
         raise ParameterError(f"spec={spec!r} must be a ModelSpec")

@@ -1,4 +1,4 @@
-"""What freqlab needs to know of a face-recognition model, and the model itself, ready to run."""
+"""The declaration that freqlab needs of a face-recognition model, and the model ready to run."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ Network = Callable[[torch.Tensor], torch.Tensor]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """The declaration of a model: what goes in, and where the weights come from.
+    """Declaration of a model: its input, and the source of its weights.
 
     Parameters
     ----------
     name
-        Its name in stores, results and on the command line.
+        The model's name in stores, results and on the command line.
     template
         Name of the alignment template (:data:`freqlab.images.templates.TEMPLATES`); it fixes the
         input size. ``"arcface-224"`` is the square template at another size.
     channels
         Order of the colour channels the network was trained on.
     mean, std
-        The network sees ``(pixel - mean) / std`` of pixels 0..255: one number, or one for each
+        The network receives ``(pixel - mean) / std`` of pixels 0..255: one number, or one for each
         channel in the network's order.
     features
         Length of the embedding; None if it is not known beforehand.
@@ -44,16 +44,16 @@ class ModelSpec:
         Nominal distance between the eyes in pixels of the crop, for ``cycles/eyes`` with a
         template that does not fix it.
     weights
-        Where the weights come from, in words.
+        Source of the weights, in words.
     sha256
-        Of the weight file, where there is one known file; another one is refused.
+        SHA-256 of the weight file, where one file is known; any other is refused.
     licence, citation
         Terms of the weights, and what to cite.
 
     Raises
     ------
     ParameterError
-        If one of these is not allowed.
+        If a value is not allowed.
     """
 
     name: str
@@ -102,7 +102,7 @@ class ModelSpec:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that maps crops to embeddings.
+    """Model that maps crops to embeddings.
 
     Parameters
     ----------
@@ -111,25 +111,25 @@ class Model:
     network
         Maps normalised images ``(n, 3, height, width)`` to embeddings ``(n, feature)``.
     checkpoint
-        SHA-256 of the weights, or whatever else tells one version from another.
+        SHA-256 of the weights, or another text that identifies their version.
     device
         Where the network runs.
     own
-        Whether it is a user's own callable, which cannot bear the name of a known model.
+        Whether it is a user's own callable, which cannot have the name of a known model.
     channels_last
         Whether the network is given images with channels last in memory.
     reentrant
         Whether the network may be called from several threads at once.
     precision
-        In which the network computes: ``"float32"`` or ``"bfloat16"``; see
+        Precision in which the network computes: ``"float32"`` or ``"bfloat16"``; see
         :func:`freqlab.models.precision.in_precision`.
     original
-        The same model in float32, where this one computes in less.
+        The same model in float32, if this one computes in lower precision.
     output
         Which of several outputs of the network is the embedding; see
         :func:`freqlab.models.outputs.pick_output`.
     notes
-        What was chosen for it that nobody had said; a run tells it.
+        Choices made for the model that the user had not specified; a run reports them.
     """
 
     spec: ModelSpec
@@ -156,19 +156,19 @@ class Model:
 
     @property
     def eye_distance(self) -> float | None:
-        """Distance between the eyes in pixels of the crop: fixed, or nominal, or None."""
+        """Distance between the eyes in pixels of the crop: fixed, nominal, or None."""
         fixed = self.template.eye_distance
         return self.spec.eye_distance if fixed is None else fixed
 
     @property
     def cycles_between_eyes(self) -> float | None:
-        """What one cycle across the crop is between the eyes; None if the eyes are not fixed."""
+        """Cycles between the eyes per cycle across the crop; None if the eyes are not fixed."""
         distance = self.eye_distance
         return None if distance is None else round(distance / self.template.size[1], 3)
 
     @property
     def preprocessing(self) -> str:
-        """How crops reach the network, in words."""
+        """Preprocessing of crops for the network, in words."""
         height, width = self.template.size
         mean, std = (
             f"[{', '.join(f'{v:g}' for v in value)}]" if isinstance(value, tuple) else f"{value:g}"
@@ -191,8 +191,8 @@ class Model:
         Returns
         -------
         torch.Tensor
-            Embeddings ``(n, feature)``, float32, as the network returns them: most do not scale
-            them to unit length.
+            Embeddings ``(n, feature)``, float32, as the network returns them: most networks do not
+            normalise them to unit length.
 
         Raises
         ------
@@ -206,8 +206,8 @@ class Model:
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """Bring crops into the colour order, normalisation and memory layout of the network.
 
-        All of it is linear but for the mean, which no removal touches: bands may as well be taken
-        out afterwards.
+        The conversion is linear except for subtracting the mean, which removing bands does not
+        change, so bands may equally be removed afterwards.
         """
         if self.spec.channels == "BGR":
             images = images.flip(1)
@@ -216,16 +216,16 @@ class Model:
 
     @property
     def layout(self) -> torch.memory_format:
-        """Memory layout of the images that the network is given."""
+        """Memory layout of the images given to the network."""
         return torch.channels_last if self.channels_last else torch.contiguous_format
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the numbers that the network is given."""
+        """Data type of the images given to the network."""
         return torch.bfloat16 if self.precision == "bfloat16" else torch.float32
 
     def forward(self, prepared: torch.Tensor) -> torch.Tensor:
-        """Embed crops that are prepared; see :meth:`check_features` for the values.
+        """Embed prepared crops; see :meth:`check_features` for the values.
 
         Raises
         ------
@@ -243,8 +243,8 @@ class Model:
         Parameters
         ----------
         images
-            As for calling the model; gradients are wanted with respect to them, or to what they
-            were made of.
+            As for calling the model; gradients are taken with respect to them, or to what they were
+            computed from.
 
         Returns
         -------
@@ -254,7 +254,7 @@ class Model:
         Raises
         ------
         ModelError
-            If the network fails, or has no gradient, as those of ONNX files.
+            If the network fails, or has no gradient, such as networks of ONNX files.
         """
         features = self._run(self.prepare(images)).float()
         if images.requires_grad and not features.requires_grad:
@@ -262,13 +262,13 @@ class Model:
         return features
 
     def _run(self, prepared: torch.Tensor) -> torch.Tensor:
-        """What the network returns, if it has the right form."""
+        """Return the output of the network, if its shape is right."""
         with _evaluating(self.network), _full_precision(self.device):
             try:
                 features = self.network(prepared.to(self.dtype))
-            except Exception as error:  # whatever a user's network stumbles over
+            except Exception as error:  # a user's network can raise anything
                 lines = str(error).strip().splitlines() or [""]
-                # the interpreter of TorchScript tells the fault last, after a trace
+                # the interpreter of TorchScript puts the error last, after a trace
                 reason = lines[-1] if "TorchScript" in lines[0] else lines[0]
                 hint = "; call eval() on it" if "when training" in reason else ""
                 raise ModelError(
@@ -299,12 +299,12 @@ class Model:
         return features
 
     def check_features(self, features: torch.Tensor) -> None:
-        """Refuse embeddings that are no directions.
+        """Refuse embeddings that have no direction.
 
         Raises
         ------
         ModelError
-            If one holds numbers that are not finite, or nothing but zeros.
+            If one holds non-finite numbers, or only zeros.
         """
         lengths = features.norm(dim=1)
         if not bool(torch.isfinite(lengths).all()):
@@ -315,7 +315,7 @@ class Model:
             raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
 
     def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for two embeddings of this name to be comparable."""
+        """Values that must be equal for two embeddings of this name to be comparable."""
         return {
             "name": self.name,
             "checkpoint": self.checkpoint,
@@ -343,7 +343,7 @@ def _plain(value: float | tuple[float, float, float]) -> float | list[float]:
 
 @contextlib.contextmanager
 def _evaluating(network: Network) -> Iterator[None]:
-    """Run a module in evaluation mode, all of it, and leave it as it was."""
+    """Run all parts of a module in evaluation mode, and restore their modes afterwards."""
     if not isinstance(network, torch.nn.Module):
         yield
         return
@@ -365,7 +365,7 @@ _TRAINING: weakref.WeakKeyDictionary[torch.nn.Module, list[torch.nn.Module]] = (
 
 
 def _that_train(network: torch.nn.Module) -> list[torch.nn.Module]:
-    """The parts of a module that do something else in training; looked up once."""
+    """Parts of a module that behave differently in training; determined once."""
     found = _TRAINING.get(network)
     if found is None:
         kinds = ("norm", "drop", "path")
@@ -388,10 +388,10 @@ def _full_precision(device: str) -> contextlib.AbstractContextManager[Any]:
 
 
 def state_sha256(network: torch.nn.Module) -> str:
-    """SHA-256 over the names, shapes and bytes of all tensors of a module.
+    """Compute the SHA-256 over the names, shapes and bytes of all tensors of a module.
 
-    Parameters and buffers, also those that a state dictionary leaves out, and tensors and arrays
-    that are plain attributes of its modules.
+    Covers parameters and buffers, also those omitted from a state dictionary, and tensors and
+    arrays that are plain attributes of its modules.
     """
     digest = hashlib.sha256()
     state = network.state_dict()
@@ -408,7 +408,7 @@ def state_sha256(network: torch.nn.Module) -> str:
 
 
 def _feed(digest: Any, name: str, value: Any) -> None:
-    """Add a named value to a digest: tensors by their bytes, containers by what is in them."""
+    """Add a named value to a digest: tensors by their bytes, containers by their contents."""
     if isinstance(value, Mapping):
         for key in value:
             _feed(digest, f"{name}.{key}", value[key])
@@ -418,7 +418,7 @@ def _feed(digest: Any, name: str, value: Any) -> None:
     elif isinstance(value, np.ndarray) and value.dtype != object:
         digest.update(f"{name} {value.shape} {value.dtype}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
-    elif not isinstance(value, torch.Tensor):  # what a module keeps beside its tensors
+    elif not isinstance(value, torch.Tensor):  # extra state of a module
         told = value.getvalue() if hasattr(value, "getvalue") else f"{value!r}".encode()
         digest.update(f"{name} ".encode() + told)
     elif value.is_sparse:

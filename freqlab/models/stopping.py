@@ -1,7 +1,7 @@
-"""Networks that can be stopped while they run: a file may hold a loop that never ends.
+"""Networks that can be stopped while they run, because a file may hold an endless loop.
 
-What runs in a foreign runtime hears no signal. Where the thread of the program itself waits, the
-run is done in a thread beside it; where a worker does it, the workers are told to stop.
+Code in a foreign runtime receives no signal. If the main thread waits for it, the run is moved to
+a separate thread; if a worker runs it, the workers are told to stop.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HERE = threading.local()
 
 
 class Stopping:
-    """Stops all that runs in the threads which obey it, and all that they begin afterwards."""
+    """Stops all calls in the threads that obey it, and all that they start afterwards."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -25,7 +25,7 @@ class Stopping:
         self._stopped = False
 
     def stop(self) -> None:
-        """Stop what runs."""
+        """Stop the running calls."""
         with self._lock:
             self._stopped = True
             running = list(self._running)
@@ -46,7 +46,7 @@ class Stopping:
 
 
 def obey_in_this_thread(stopping: Stopping) -> None:
-    """Have all that is :func:`stoppable` in this thread be stopped by it."""
+    """Have all calls of :func:`stoppable` in this thread be stopped by `stopping`."""
     _HERE.stopping = stopping
 
 
@@ -56,9 +56,9 @@ def stoppable(function: Callable[[], Result], end: Callable[[], None]) -> Result
     Parameters
     ----------
     function
-        What is called; it hears no signal.
+        Function to call; it receives no signal.
     end
-        Makes it return soon, called from another thread.
+        Makes the function return soon, when called from another thread.
     """
     stopping: Stopping | None = getattr(_HERE, "stopping", None)
     if stopping is not None:
@@ -71,7 +71,7 @@ def stoppable(function: Callable[[], Result], end: Callable[[], None]) -> Result
     def work() -> None:
         try:
             outcome["result"] = function()
-        except BaseException as error:  # it is raised again, in the thread that waits
+        except BaseException as error:  # raised again in the waiting thread
             outcome["error"] = error
         finally:
             done.set()

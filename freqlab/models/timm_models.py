@@ -1,7 +1,7 @@
 """Networks of timm as face models: by architecture and checkpoint, by folder, or by hub name.
 
-timm normalises for ImageNet by default, which is wrong for almost every face model: the
-declaration here says (pixel - 127.5) / 127.5, RGB, ArcFace template, unless told otherwise.
+timm normalises for ImageNet by default, which is wrong for almost every face model. The
+declaration here is (pixel - 127.5) / 127.5, RGB, ArcFace template, unless given otherwise.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from freqlab.models.spec import ModelSpec
 
 __all__ = ["create", "timm_recipe", "weights_in"]
 
-# Files of a hub repository, the safe one first.
+# Weight files of a hub repository, the safe format first.
 _WEIGHT_FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -45,7 +45,7 @@ _OPTIONS = ("model_args", "num_classes", "part")
 
 
 def timm_recipe(name: str) -> Recipe:
-    """How to load ``timm:<architecture>`` or ``timm:hf_hub:<owner>/<model>``.
+    """Make the recipe of ``timm:<architecture>`` or ``timm:hf_hub:<owner>/<model>``.
 
     Raises
     ------
@@ -91,9 +91,9 @@ def create(
     num_classes: int | None = None,
     **model_args: Any,
 ) -> nn.Module:
-    """Make a network of timm whose last layer is as wide as that of the weights.
+    """Make a network of timm whose last layer is as wide as in the weights.
 
-    With `num_classes` it is as wide as that says; 0 leaves it out.
+    `num_classes` sets another width; 0 omits the layer.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def create(
     Warns
     -----
     UserWarning
-        If the last layer seems to be a classifier's, and nobody has said its width.
+        If the last layer seems to be a classifier's, and `num_classes` is not given.
     """
     name = _check_architecture(architecture)
     num_classes = model_args.pop("num_classes", num_classes)
@@ -115,7 +115,7 @@ def create(
     network: Any = _create(name, 0, model_args)
     prefix = find_prefix(state, network.state_dict(), source=source)
     for classifier in _classifiers(network):
-        # a layer split in two (EdgeFace) ends in its second half
+        # a layer split into two (EdgeFace) ends in its second half
         heads = [state.get(f"{prefix}{classifier}{half}.weight") for half in ("", ".linear2")]
         for head in heads:
             if head is not None:
@@ -137,7 +137,7 @@ def _classifiers(network: Any) -> list[str]:
 
 
 def _check_architecture(architecture: str) -> str:
-    """The name of an architecture without the tag of its weights; near names if it is unknown."""
+    """Name of an architecture without the tag of its weights; suggest names if unknown."""
     timm = _timm()
     name = architecture.partition(".")[0]
     if not timm.is_model(name):
@@ -155,7 +155,7 @@ def _create(name: str, n_features: int, model_args: Mapping[str, Any]) -> nn.Mod
         if size is not None and "img_size" not in arguments:
             try:
                 return timm.create_model(name, num_classes=n_features, img_size=size, **arguments)
-            except TypeError:  # convolutional networks take any size, and no such argument
+            except TypeError:  # convolutional networks take any size and lack this argument
                 pass
         return timm.create_model(name, num_classes=n_features, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError, KeyError) as error:
@@ -172,7 +172,7 @@ def _build(
     model_args: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Build an architecture with a state dictionary, or what a folder declares it to be."""
+    """Build an architecture with a state dictionary, or as a folder declares it."""
     if weights.is_dir():
         declared = _declared(weights)["architecture"]
         if declared != architecture.partition(".")[0]:
@@ -188,7 +188,7 @@ def _build(
 
 
 def _filled(network: Any, state: Mapping[str, torch.Tensor], source: Path) -> nn.Module:
-    """Load the weights; a head that the network was made without is left out."""
+    """Load the weights, without a head that the network was built without."""
     ignore = [f"{name}." for name in _classifiers(network)] if network.num_classes == 0 else []
     prefix = find_prefix(state, network.state_dict(), source=source)
     left_out = {n for n in state if n.startswith(tuple(prefix + name for name in ignore))}
@@ -199,7 +199,7 @@ def _filled(network: Any, state: Mapping[str, torch.Tensor], source: Path) -> nn
 
 
 def weights_in(folder: Path) -> Path:
-    """The weight file in a folder laid out as on the hub.
+    """Return the weight file in a folder laid out as on the hub.
 
     Raises
     ------
@@ -230,7 +230,7 @@ def _build_from_folder(
 
 
 def _declared(folder: Path) -> dict[str, Any]:
-    """Architecture and arguments that a folder's ``config.json`` declares."""
+    """Read architecture and arguments from a folder's ``config.json``."""
     config = folder / "config.json"
     if not config.is_file():
         raise WeightsNotFoundError(f"{folder} lacks config.json, which names the architecture")
@@ -245,7 +245,7 @@ def _declared(folder: Path) -> dict[str, Any]:
 
 
 def _size_in_folder(weights: Path, options: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Size of images that a folder's configuration declares, or its weights tell."""
+    """Size of images by a folder's configuration, or by its weights."""
     folder = weights if weights.is_dir() else weights.parent
     declared = _declared(folder)
     model_args = {**declared["model_args"], **(options.get("model_args") or {})}
@@ -255,7 +255,7 @@ def _size_in_folder(weights: Path, options: Mapping[str, Any]) -> tuple[int, int
 def _size_of(
     architecture: str, weights: Path, options: Mapping[str, Any]
 ) -> tuple[int, int] | None:
-    """Size of images that the arguments say, or that the table of positions was made for."""
+    """Size of images by the arguments, or by the table of positions in the weights."""
     given = (options.get("model_args") or {}).get("img_size")
     if given is not None:
         size = (given, given) if isinstance(given, int) else tuple(given)
@@ -269,7 +269,7 @@ def _size_of(
 
 
 def _size_of_positions(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | None:
-    """Size of the square images of a transformer that keeps a position for each patch."""
+    """Size of the square images of a transformer with one position per patch."""
     patches = [t for n, t in state.items() if n.endswith("patch_embed.proj.weight") and t.ndim == 4]
     tables = [t for n, t in state.items() if n.endswith("pos_embed")]
     if len(patches) != 1 or len(tables) != 1 or patches[0].shape[-1] != patches[0].shape[-2]:
@@ -289,7 +289,7 @@ def _size_of_positions(state: Mapping[str, torch.Tensor]) -> tuple[int, int] | N
 
 
 def _files_in(weights: Path) -> list[Path]:
-    """The weight file, and in a folder the configuration that says what it is."""
+    """The weight file, and in a folder also the configuration."""
     if not weights.is_dir():
         return [weights]
     return [file for file in (weights_in(weights), weights / "config.json") if file.is_file()]

@@ -1,1 +1,1 @@
-"""The machine: folders of its user, private files, room in memory."""
+"""The machine: home folders, private files, memory."""

@@ -1,4 +1,4 @@
-"""A folder for the files of Jupyter where the user has no home."""
+"""Folder for the files of Jupyter if the user has no home."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["with_a_home"]
 
 @contextlib.contextmanager
 def with_a_home() -> Iterator[None]:
-    """Give Jupyter and its kernels a folder for their files where the user has no home.
+    """Give Jupyter and its kernels a folder for their files if the user has no home.
 
-    As in a container whose user has a number and no name, or a home that cannot be written.
+    This occurs in a container whose user has a number but no name, or with a read-only home.
     """
     try:
         home = Path.home()

@@ -1,9 +1,9 @@
-"""Files that only their owner can read: what freqlab writes shows or describes people.
+"""Files that only their owner can read, because freqlab writes data that describe people.
 
 A new folder has mode 0700 and a new file 0600, whatever the umask. A folder whose group ID is
-inherited (``chmod g+s``) is the sign of a folder that a group shares: what is made in it gets that
-folder's permissions for the group, and passes them on. The umask, which belongs to the whole
-process and thus to other threads too, is left alone.
+inherited (``chmod g+s``) is treated as shared by a group: files and folders made in it get that
+folder's group permissions, and folders pass them on. The umask is left unchanged, because it
+belongs to the whole process and thus affects other threads.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ __all__ = ["PrivateStore", "file_mode", "make_folder", "make_private", "written_
 
 
 class PrivateStore(LocalStore):
-    """A Zarr store in a folder, whose files and folders are private.
+    """A Zarr store in a folder, with private files and folders.
 
-    The root is closed to others before anything is in it.
+    The root is closed to others before anything is written.
     """
 
     async def _open(self, **options: Any) -> None:
@@ -58,13 +58,13 @@ class PrivateStore(LocalStore):
 
 
 def make_folder(path: str | os.PathLike[str]) -> None:
-    """Make a folder, and those above it, where they are not there; what is there stays as it is."""
+    """Make a folder and its parents where they do not exist; existing folders stay unchanged."""
     folder = Path(path)
     if folder.is_dir():
         return
     if folder.parent != folder:
         make_folder(folder.parent)
-    with contextlib.suppress(FileExistsError):  # of another process, just now
+    with contextlib.suppress(FileExistsError):  # another process has just made it
         folder.mkdir(mode=0o700)
         shared = _shared(folder.parent)
         if shared:
@@ -75,21 +75,21 @@ def make_folder(path: str | os.PathLike[str]) -> None:
 
 
 def make_private(path: str | os.PathLike[str]) -> None:
-    """Give a file of one's own the mode that it should have; others' stay as they are."""
+    """Set the mode of a file that this user owns; files of others stay unchanged."""
     with contextlib.suppress(PermissionError):
         os.chmod(path, file_mode(Path(path).parent))
 
 
 def file_mode(folder: str | os.PathLike[str]) -> int:
-    """The mode of a new file in a folder."""
+    """Return the mode of a new file in a folder."""
     return 0o600 | (_shared(Path(folder)) & 0o060)
 
 
 @contextlib.contextmanager
 def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
-    """A private file that is there whole or not at all, under a name of its own until it is whole.
+    """Write a private file under a temporary name; it appears under `path` only when complete.
 
-    Its folder must be there.
+    The folder must exist.
     """
     place = Path(path)
     number, name = tempfile.mkstemp(
@@ -107,7 +107,7 @@ def written_whole(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
 
 
 def _shared(folder: Path) -> int:
-    """What the group may do in a folder that a group shares; nothing in any other."""
+    """Group permissions of a folder that a group shares; none for any other folder."""
     with contextlib.suppress(OSError):
         mode = folder.stat().st_mode
         if mode & stat.S_ISGID:

@@ -1,4 +1,4 @@
-"""Room in memory: how much threads may hold at once, whatever their number."""
+"""Memory budget: how many bytes all threads together may hold at once."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["PHOTOGRAPHS", "Room"]
 
 
 class Room:
-    """Bytes that are shared by all threads of a process.
+    """Memory budget in bytes that all threads of a process share.
 
     Parameters
     ----------
     n_bytes
-        How many there are. Who asks for more waits until all others are gone, and goes alone.
+        Size of the budget. A larger request waits until all others are released, and runs alone.
     """
 
     def __init__(self, n_bytes: int) -> None:
@@ -24,7 +24,7 @@ class Room:
 
     @contextlib.contextmanager
     def of(self, n_bytes: int) -> Iterator[None]:
-        """Hold so many bytes; wait until they are free. A thread asks for one piece at a time."""
+        """Hold `n_bytes`; wait until they are free. A thread holds one piece at a time."""
         taken = min(n_bytes, self._size)
         with self._changed:
             self._changed.wait_for(lambda: self._free >= taken)

@@ -1,1 +1,1 @@
-"""Text: words of sentences, CSV fields, what is shown of names, nearest spellings."""
+"""Text: wording of sentences, CSV fields, display of names, nearest spellings."""

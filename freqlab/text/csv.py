@@ -1,4 +1,4 @@
-"""CSV files as spreadsheets write and open them: any separator, and never a formula."""
+"""CSV files as spreadsheets read and write them: any separator, no formulas."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _BEGINS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def csv_of(table: pd.DataFrame, **options: Any) -> str:
-    """A table as CSV, without formulas, and with each row on a line of its own.
+    """Convert a table to CSV, without formulas, and with one line per row.
 
-    Options are those of :meth:`pandas.DataFrame.to_csv`, which leaves a carriage return in a
-    text unquoted where lines end without one; a reader would begin a new row there.
+    Options are those of :meth:`pandas.DataFrame.to_csv`, which does not quote a carriage return in
+    text if lines end without one; a reader would begin a new row there.
     """
     safe = without_formulas(table)
     texts = [*map(str, safe.index), *map(str, safe.columns), *map(str, safe.to_numpy().ravel())]
@@ -35,10 +35,10 @@ def csv_of(table: pd.DataFrame, **options: Any) -> str:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """A table to be written as CSV: text that a spreadsheet would compute gets a ``'`` before it.
+    """Escape text of a table for CSV: a ``'`` is put before text that a spreadsheet would compute.
 
-    That is text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, in the
-    values, the index and the columns' names. Numbers stay as they are.
+    This applies to text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, in
+    the values, the index and the names of columns. Numbers stay unchanged.
     """
     safe = table.rename(columns=_quoted)
     for i, column in enumerate(safe.columns):
@@ -50,7 +50,7 @@ def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def as_written(text: object) -> object:
-    """Text as it was before :func:`without_formulas`."""
+    """Restore text to its form before :func:`without_formulas`."""
     if isinstance(text, str) and text.startswith("'") and text[1:].startswith((*_BEGINS, "'")):
         return text[1:]
     return text
@@ -59,23 +59,23 @@ def as_written(text: object) -> object:
 def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table in which only an empty cell is a missing value.
 
-    The encoding is UTF-8, or what a byte order mark says. Columns are separated by what makes the
-    first line hold the `needed` ones, or else most columns; a line ``sep=;`` before it is obeyed.
-    Where they are not separated by commas, numbers may be written with a decimal comma.
+    The encoding is UTF-8, or that of the byte order mark. The separator of columns is the one that
+    gives the first line all `needed` columns, or otherwise most columns; a preceding line
+    ``sep=;`` is obeyed. If the separator is not a comma, numbers may have a decimal comma.
 
     Parameters
     ----------
     path
         The file.
     needed
-        Columns by which the separator is found; which of them are there is not checked.
+        Columns used to find the separator; whether they exist is not checked.
     text
-        Columns that hold text, also where it looks like numbers; spaces around it are left out.
+        Columns of text, even if it looks like numbers; surrounding spaces are removed.
 
     Raises
     ------
     ValueError
-        If it is no such table.
+        If the file is not such a table.
     OSError
         If the file cannot be read.
     """
@@ -107,7 +107,7 @@ def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -
         table = pd.read_csv(path, names=[*names, _AFTER_LAST], **options)
         if table.pop(_AFTER_LAST).notna().any():
             raise ValueError("the lines hold more columns than the first line names") from None
-    # pandas and spreadsheets write columns without a name, of an index or of nothing
+    # pandas and spreadsheets write columns without a name, for an index or empty
     table = table[[name for name in table.columns if not re.fullmatch(r"(Unnamed: \d+)?", name)]]
     for column in table.columns:
         if not pd.api.types.is_numeric_dtype(table[column]):
@@ -116,7 +116,7 @@ def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -
 
 
 def _separator(line: str, needed: Sequence[str]) -> str:
-    """What separates the columns of a first line."""
+    """Separator of the columns in a first line."""
 
     def fitness(separator: str) -> tuple[int, int]:
         fields = {name.strip() for name in next(csv.reader([line], delimiter=separator), [])}
@@ -126,7 +126,7 @@ def _separator(line: str, needed: Sequence[str]) -> str:
 
 
 def _cleaned(values: pd.Series[Any], is_text: bool, separator: str) -> pd.Series[Any]:
-    """A column without spaces around its text, or as numbers if it holds decimal commas."""
+    """Strip spaces from a column's text, or convert it to numbers if it holds decimal commas."""
     given = values.dropna()
     if is_text or not len(given) or not given.map(lambda value: isinstance(value, str)).all():
         return values.str.strip() if is_text else values

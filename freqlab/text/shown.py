@@ -1,4 +1,4 @@
-"""Names from data stay text, wherever they are shown: on a terminal, in Markdown, in HTML."""
+"""Display names from data as plain text: on a terminal, in Markdown, in HTML."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _SPECIAL = re.compile(
 
 
 def visible(text: str) -> str:
-    r"""Text for a terminal: control characters, and those that turn the direction, as ``\x1b``.
+    r"""Escape text for a terminal: control and bidirectional characters, as ``\x1b``.
 
-    Line breaks and tabs stay.
+    Line breaks and tabs are kept.
     """
     return _UNSEEN.sub(lambda match: _code(match[0]), text)
 
 
 def one_line(name: object, length: int = _LONGEST) -> str:
-    """A name on one line, without control characters; a long one is cut in its middle.
+    """Show a name on one line, without control characters; a long one is cut in its middle.
 
     Parameters
     ----------
     name
-        Shown as text.
+        The name; converted to text.
     length
-        Most characters, of which two thirds are of the end, which tells names apart.
+        Upper bound on the characters, two thirds of which come from the end, where names differ.
     """
     text = visible(" ".join(str(name).split()))
     if len(text) > length:
@@ -49,16 +49,16 @@ def one_line(name: object, length: int = _LONGEST) -> str:
 
 
 def as_markdown(name: object, length: int = _LONGEST) -> str:
-    """A name in Markdown, as notebooks show it: no markup, link, HTML or formula.
+    """Escape a name for Markdown, as shown in notebooks: no markup, link, HTML or formula.
 
-    Names that hold nothing of these stay as they are.
+    Names without such characters stay unchanged.
 
     Parameters
     ----------
     name
-        Shown as text.
+        The name; converted to text.
     length
-        Most characters of it; more for sentences.
+        Upper bound on the characters; larger for sentences.
     """
 
     def escape(match: re.Match[str]) -> str:
@@ -71,7 +71,7 @@ def as_markdown(name: object, length: int = _LONGEST) -> str:
 
 
 def as_html(name: object) -> str:
-    """Text in HTML, such as the caption of a table: no markup or formula."""
+    """Escape text for HTML, such as the caption of a table: no markup or formula."""
     escaped = html.escape(visible(str(name)))
     return re.sub(r"[$\\]", lambda match: f"<span>&#{ord(match[0])};</span>", escaped)
 

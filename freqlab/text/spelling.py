@@ -34,12 +34,12 @@ _STEPS: dict[str, Callable[[str], str]] = {
 
 
 def plain(name: str) -> str:
-    """A name as names are compared: composed Unicode, forward slashes, no spaces around it."""
+    """Normalise a name for comparison: composed Unicode, forward slashes, no outer spaces."""
     return _one_slash(_one_form(name).strip())
 
 
 def difference(one: str, other: str) -> str:
-    """In what two names differ that are alike but for their spelling; empty for any others.
+    """Describe the difference of two names that differ only in spelling; empty for others.
 
     Returns
     -------
@@ -57,14 +57,14 @@ def _loose(text: str) -> str:
 
 
 def _without(what: str, text: str) -> str:
-    """A name after all steps but one."""
+    """Apply all normalisation steps but one to a name."""
     for name, step in _STEPS.items():
         text = step(text) if name != what else text
     return text
 
 
 class Spellings:
-    """Known names, to be found however they are spelled.
+    """Known names, found independently of spelling.
 
     Parameters
     ----------
@@ -86,28 +86,28 @@ class Spellings:
         return iter(self._known)
 
     def find(self, name: str) -> str | None:
-        """The known name that this one is; None where there is none, or more than one."""
+        """Return the known name that matches; None if there is none, or more than one."""
         if name in self._known:
             return name
         alike = self._loose.get(_loose(name), [])
-        if len(alike) > 1:  # letter case tells apart what is otherwise one
+        if len(alike) > 1:  # letter case distinguishes names that are otherwise equal
             alike = [known for known in alike if plain(known) == plain(name)]
         return alike[0] if len(alike) == 1 else None
 
 
 class Folders:
-    """Contents of folders, each read once, to find files whose names are spelled otherwise."""
+    """Contents of folders, each read once, to find files with names spelled differently."""
 
     def __init__(self) -> None:
         self._read: dict[str, Spellings | None] = {}
 
     def find(self, path: str) -> str | None:
-        """The path under which a file or folder is there; None if it is not."""
+        """Return the path under which a file or folder exists; None if it does not."""
         folder, name = os.path.split(path)
         names = self._names(folder)
         if names is not None and name in names:
             return path
-        if os.path.lexists(path):  # its folder may be entered and not listed, or it is one itself
+        if os.path.lexists(path):  # its folder may be accessible but not listable
             return path
         root, *parts = Path(os.path.abspath(path.replace("\\", "/"))).parts
         found = root
@@ -120,7 +120,7 @@ class Folders:
         return found if os.path.lexists(found) else None
 
     def beside(self, path: str) -> list[str] | None:
-        """Names in the folder of a path; None if there is no such folder."""
+        """List the names in the folder of a path; None if there is no such folder."""
         names = self._names(os.path.dirname(path))
         return None if names is None else sorted(names)
 
@@ -135,7 +135,7 @@ class Folders:
 
 
 def existing_path(path: str | os.PathLike[str]) -> Path:
-    """A path that a user gave, with ``~`` and in the Unicode form in which it is there."""
+    """Return the existing form of a path that a user gave: ``~`` expanded, Unicode form matched."""
     try:
         given = Path(path).expanduser()
     except RuntimeError:  # there is no home
@@ -149,7 +149,7 @@ def existing_path(path: str | os.PathLike[str]) -> Path:
 
 
 def spelled_hint(path: str | os.PathLike[str]) -> str:
-    """Question for a path that is there under another spelling, to end a message with."""
+    """Return a question that suggests an existing path with another spelling, for messages."""
     given = os.path.abspath(path)
     found = Folders().find(given)
     if found is None:

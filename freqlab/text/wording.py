@@ -1,4 +1,4 @@
-"""Figures with their intervals as text, for tables and sentences."""
+"""Numbers with their intervals as text, for tables and sentences."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _NBSP = "\u00a0"
 
 
 def percent(values: xr.DataArray, digits: int | None = None) -> str:
-    """A rate and its interval in per cent; empty where it is NaN.
+    """Format a rate and its interval in per cent; empty where it is NaN.
 
     Parameters
     ----------
     values
         Along ``estimate``: value, lower, upper; 0..1.
     digits
-        After the point; two below ten per cent and one from there on by default.
+        Number of decimals; by default two below ten per cent and one from there on.
     """
     if digits is None:
         digits = 2 if 100 * float(values.sel(estimate="value")) < 10 else 1
@@ -35,21 +35,21 @@ def percent(values: xr.DataArray, digits: int | None = None) -> str:
 
 
 def signed(values: xr.DataArray, digits: int) -> str:
-    """A change and its interval, each with its sign; parameters as for :func:`percent`."""
+    """Format a change and its interval, with signs; parameters as for :func:`percent`."""
     return with_bounds(values, f"+.{digits}f")
 
 
 def with_bounds(values: xr.DataArray, form: str, *, unit: str = "") -> str:
-    """A figure and its interval: "0.41 [0.35, 0.47]"; empty where it is NaN.
+    """Format a number and its interval: "0.41 [0.35, 0.47]"; empty where it is NaN.
 
     Parameters
     ----------
     values
-        Along ``estimate``: value, lower, upper; without an interval where its bounds are NaN.
+        Along ``estimate``: value, lower, upper; no interval where its bounds are NaN.
     form
-        How a number is written, such as ``".2f"``.
+        Format of a number, such as ``".2f"``.
     unit
-        After the figure.
+        Text after the number.
     """
     value, lower, upper = (float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
     if np.isnan(value):
@@ -59,14 +59,14 @@ def with_bounds(values: xr.DataArray, form: str, *, unit: str = "") -> str:
 
 
 def join(texts: Sequence[str], last: str = "and") -> str:
-    """Texts in a row: "a, b and c"."""
+    """Join texts: "a, b and c"."""
     return texts[0] if len(texts) == 1 else f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
 def styled(table: pd.DataFrame) -> Styler:
-    """A table to be shown as HTML, whose texts stay text: cells, labels and the names of axes.
+    """Style a table for HTML, with its texts escaped: cells, labels and the names of axes.
 
-    pandas escapes none of these where a table has a style.
+    pandas escapes none of these in a styled table.
     """
     shown = table.map(_escaped)
     for axis in ("index", "columns"):
