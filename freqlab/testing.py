@@ -1,8 +1,8 @@
 """Small synthetic faces, models and results of every study, for documentation and tests.
 
-Nothing here is a photograph of anybody, and nothing is read from a disk. All results are made by
-the functions whose results they stand for, on a handful of random crops and a linear network, in
-a second or two; only :func:`result` is filled with numbers that the caller gives.
+No face is a photograph of a person, and no file is read. Each result comes from the function that
+it is an example of, applied to a few random crops and a linear network, within a second or two.
+Only :func:`result` is filled with numbers from the caller.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class LinearNetwork(torch.nn.Module):
     """A fixed random linear map of the pixels, so that influence is known in closed form.
 
     With the matrix ``A``, pixels ``x`` of one face and ``y`` of the other, and ``x_b`` the part of
-    ``x`` that band ``b`` holds, the similarity is ``cos(A x, A y)``, and the influence of the band,
-    taken from the first, is ``cos(A x, A y) - cos(A (x - x_b), A y)``.
+    ``x`` in band ``b``, the similarity is ``cos(A x, A y)``. The influence of the band, removed
+    from the first face, is ``cos(A x, A y) - cos(A (x - x_b), A y)``.
 
     Parameters
     ----------
@@ -73,7 +73,7 @@ class LinearNetwork(torch.nn.Module):
     size
         Width and height of a crop in pixels.
     seed
-        Of the matrix.
+        Seed of the matrix.
     """
 
     matrix: torch.Tensor
@@ -90,14 +90,14 @@ class LinearNetwork(torch.nn.Module):
 
 
 def model(name: str = "linear", *, n_features: int = 16, seed: int = 0) -> Model:
-    """A :class:`LinearNetwork` as a model that any study takes.
+    """A :class:`LinearNetwork` as a model for any study.
 
     Parameters
     ----------
     name
-        Its name in results.
+        Name of the model in results.
     n_features, seed
-        As there.
+        As for :class:`LinearNetwork`.
     """
     return wrap_model(LinearNetwork(n_features, seed=seed), name=name)
 
@@ -112,23 +112,23 @@ def faces(
     ages: bool = False,
     **options: Any,
 ) -> Faces:
-    """Aligned random crops with detail at all frequencies, alike within a subject.
+    """Aligned random crops with detail at all frequencies, similar within a subject.
 
     Parameters
     ----------
     n_subjects, per_subject
-        People, ``p0``, ``p1``, and so on, and photographs of each, ``p0/0``, ``p0/1``, and so on.
+        Number of people (``p0``, ``p1``, ...) and of photographs of each (``p0/0``, ``p0/1``, ...).
     seed
-        Of the pixels, and of the ages.
+        Seed of the pixels and ages.
     size
         Width and height in pixels.
     groups
-        Columns of the table, and their values, which are dealt out to the subjects in turn.
+        Columns of the table and their values, which are assigned to the subjects in turn.
     ages
-        Whether there is a column ``age``, in years: a subject's photographs lie one to five years
-        apart.
+        Whether to add a column ``age`` in years; the photographs of a subject are one to five
+        years apart.
     **options
-        Handed to :class:`freqlab.Faces`.
+        Passed to :class:`freqlab.Faces`.
 
     Returns
     -------
@@ -187,20 +187,21 @@ def influence(
     of
         Faces; :func:`faces` by default.
     pairs
-        Pairs of them; by default those of :func:`freqlab.make_pairs`.
+        Pairs of these faces; by default from :func:`freqlab.make_pairs`.
     models
-        By default :func:`model`.
+        Models; :func:`model` by default.
     bands
-        Few by default: each is a forward pass of every face.
+        Bands; few by default, because each costs a forward pass of every face.
     store
-        Where the run is kept; in memory by default.
+        Store of the run; in memory by default.
     **options
-        Handed to :func:`freqlab.influence`.
+        Passed to :func:`freqlab.influence`.
 
     Returns
     -------
     xarray.Dataset
-        Read into memory. Its attribute ``store`` is that of the run, with crops and embeddings.
+        Result in memory. Its attribute ``store`` is the store of the run, with crops and
+        embeddings.
     """
     of = faces() if of is None else of
     return influence_of(
@@ -224,7 +225,7 @@ def result(
     bands: Bands | None = None,
     columns: Mapping[str, Any] | None = None,
 ) -> xr.Dataset:
-    """A result in the shape of :func:`freqlab.influence`, of the influence that is given.
+    """A result in the form of :func:`freqlab.influence`, with given influence.
 
     Parameters
     ----------
@@ -232,24 +233,24 @@ def result(
         Influence ``(model, pair, side, band)``. Models are named ``m``, ``m1``, and so on; sides
         are the first of ``probe``, ``reference`` and ``both``.
     probe_subject, reference_subject
-        Who is seen ``(pair,)``; by default each pair shows a person of its own, and the reference
-        the person of the probe. A pair of one person is genuine.
+        Subjects of the probes and references ``(pair,)``. By default each pair has a separate
+        person, and the reference shows the person of the probe. A pair of one person is genuine.
     removed_rms
-        Contrast that was removed, in grey levels, of a shape that spreads to that of `values`.
+        Contrast removed, in grey levels; broadcast to the shape of `values`.
     similarity
-        Of the untouched pairs, of a shape that spreads to ``(model, pair)``.
+        Similarity of the untouched pairs; broadcast to ``(model, pair)``.
     thresholds
-        Decision thresholds, alike for all models, by their false match rate.
+        Decision thresholds by false match rate, the same for all models.
     bands
-        What the last axis stands for; by default rings that are four cycles/image wide.
+        Bands along the last axis; by default rings with a width of four cycles/image.
     columns
-        Further coordinates of the pairs, by name, such as ``probe`` and ``attack``; they come
-        before what is made here.
+        Further coordinates of the pairs by name, such as ``probe`` and ``attack``; they replace
+        default coordinates of the same name.
 
     Raises
     ------
     ParameterError
-        If `values` have other than four axes, more than three sides, or another number of bands.
+        If `values` does not have four axes, has more than three sides, or does not match `bands`.
     """
     array = np.asarray(values)
     if array.ndim != 4 or array.shape[2] > len(_SIDES):
@@ -312,14 +313,14 @@ def result(
 
 
 def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
-    """Figures of :func:`freqlab.verify`: two models, eight people of two groups.
+    """Result of :func:`freqlab.verify` for two models and eight people of two groups.
 
     Parameters
     ----------
     n_draws
-        Bootstrap draws.
+        Number of bootstrap draws.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     return verify(
         faces(8, 3, seed, groups={"glasses": ("yes", "no")}),
@@ -333,14 +334,14 @@ def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
 def group_profiles(
     *, baseline: str | None = "red", n_draws: int = 30, n_permutations: int = 50, seed: int = 0
 ) -> xr.Dataset:
-    """Figures of :func:`freqlab.bias.profiles`: twelve people of three groups, two sides.
+    """Result of :func:`freqlab.bias.profiles` for twelve people of three groups, two sides.
 
     Parameters
     ----------
     baseline, n_draws, n_permutations
-        As there; the groups are ``red``, ``green`` and ``blue``.
+        As for :func:`freqlab.bias.profiles`; the groups are ``red``, ``green`` and ``blue``.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     people = faces(12, 2, seed, groups=_GROUPS)
     pairs = make_pairs(people, impostors_per_genuine=5, seed=0)
@@ -354,16 +355,16 @@ def group_profiles(
 def resolution_profiles(
     *, resolutions: Sequence[int] = (56, 28, 14), n_draws: int = 30, seed: int = 0
 ) -> xr.Dataset:
-    """Figures of :func:`freqlab.resolution.profiles`: probes of several resolutions.
+    """Result of :func:`freqlab.resolution.profiles` for probes of several resolutions.
 
     Parameters
     ----------
     resolutions
-        Of the probes, in pixels, beside that of the crops.
+        Resolutions of the probes in pixels, in addition to that of the crops.
     n_draws
-        Bootstrap draws.
+        Number of bootstrap draws.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     people = faces(4, 2, seed)
     lower = degrade(people, resolutions=list(resolutions))
@@ -373,17 +374,17 @@ def resolution_profiles(
 
 
 def morphed_faces(n_subjects: int = 6, per_subject: int = 3, seed: int = 0) -> Faces:
-    """Faces of :func:`faces`, and a morph of each two neighbours: the mean of their pixels.
+    """Faces of :func:`faces`, and a morph of each two neighbours, the mean of their pixels.
 
     Parameters
     ----------
     n_subjects, per_subject, seed
-        As there; two people and two photographs of each, or more.
+        As for :func:`faces`; at least two people and two photographs of each.
 
     Returns
     -------
     Faces
-        With the columns that :func:`freqlab.morphing.make_pairs` reads.
+        Faces with the columns that :func:`freqlab.morphing.make_pairs` reads.
     """
     for argument, number in (("n_subjects", n_subjects), ("per_subject", per_subject)):
         check_number(argument, number, at_least=2, whole=True)
@@ -403,14 +404,14 @@ def morphed_faces(n_subjects: int = 6, per_subject: int = 3, seed: int = 0) -> F
 
 
 def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
-    """Figures of :func:`freqlab.morphing.profiles` over pairs of :func:`morphed_faces`.
+    """Result of :func:`freqlab.morphing.profiles` for pairs of :func:`morphed_faces`.
 
     Parameters
     ----------
     n_draws
-        Bootstrap draws.
+        Number of bootstrap draws.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     mixed = morphed_faces(seed=seed)
     found = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])
@@ -418,14 +419,14 @@ def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
 
 
 def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> xr.Dataset:
-    """Curves of :func:`freqlab.faithfulness.deletion_curves` of one model and three bands.
+    """Result of :func:`freqlab.faithfulness.deletion_curves` for one model and three bands.
 
     Parameters
     ----------
     fmr, n_random
-        As there.
+        As for :func:`freqlab.faithfulness.deletion_curves`.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     network = model()
     found = influence(faces(4, 2, seed), models=[network])
@@ -435,63 +436,63 @@ def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> x
 
 
 def corrrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
-    """Maps of :func:`freqlab.saliency.corrrise_maps` of two pairs.
+    """Maps of :func:`freqlab.saliency.corrrise_maps` for two pairs.
 
     Parameters
     ----------
     n_masks
-        As there.
+        As for :func:`freqlab.saliency.corrrise_maps`.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     found, network, pairs = _to_explain(seed)
     return saliency.corrrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
 
 
 def freqrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
-    """Maps of :func:`freqlab.saliency.freqrise_maps` of two pairs.
+    """Maps of :func:`freqlab.saliency.freqrise_maps` for two pairs.
 
     Parameters
     ----------
     n_masks
-        As there.
+        As for :func:`freqlab.saliency.freqrise_maps`.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     found, network, pairs = _to_explain(seed)
     return saliency.freqrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
 
 
 def gradient_maps(*, steps: int = 2, seed: int = 0) -> xr.Dataset:
-    """Maps of :func:`freqlab.saliency.gradient_maps` of two pairs.
+    """Maps of :func:`freqlab.saliency.gradient_maps` for two pairs.
 
     Parameters
     ----------
     steps
-        As there.
+        As for :func:`freqlab.saliency.gradient_maps`.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     found, network, pairs = _to_explain(seed)
     return saliency.gradient_maps(found, network, pairs=pairs, steps=steps, progress=False)
 
 
 def joint_maps(*, grid: int = 2, seed: int = 0) -> xr.Dataset:
-    """Maps of :func:`freqlab.saliency.joint_maps` of two pairs.
+    """Maps of :func:`freqlab.saliency.joint_maps` for two pairs.
 
     Parameters
     ----------
     grid
-        As there.
+        As for :func:`freqlab.saliency.joint_maps`.
     seed
-        Of the pixels.
+        Seed of the pixels.
     """
     found, network, pairs = _to_explain(seed)
     return saliency.joint_maps(found, network, pairs=pairs, grid=grid, progress=False)
 
 
 def _to_explain(seed: int) -> tuple[xr.Dataset, Model, list[int]]:
-    """A result, its model, and a genuine and an impostor pair of it."""
+    """A result, its model, and the labels of a genuine and an impostor pair."""
     network = model()
     found = influence(faces(3, 2, seed), models=[network])
     genuine = found["genuine"].to_numpy()

@@ -1,4 +1,4 @@
-"""Bands of spatial frequencies: their declaration, the spectrum, what fills a gap."""
+"""Bands of spatial frequency: declaration, spectrum, fills for removed bands."""
 
 import lazy_loader as _lazy
 

@@ -1,7 +1,7 @@
-"""What may come in place of a removed band, as images of which the bands are taken.
+"""Fills: images whose bands replace removed bands.
 
-Zero is the method's choice (and our reading of it): nothing comes. These are others, to see how
-much an explanation depends on the choice.
+The method replaces a removed band by zero (our reading of it). These fills are alternatives, to
+test how much an explanation depends on that choice.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from freqlab.bands import spectrum
 __all__ = ["FILLS", "mean_amplitude_fill", "noise_fill"]
 
 FILLS = ("mean amplitude", "swap", "noise")
-"""The set's mean amplitude with the image's phase; the partner's band; noise of equal energy."""
+"""Mean amplitude of the set with the image's phase; band of the partner; noise of equal energy."""
 
 Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -52,7 +52,7 @@ def noise_fill(
     n_bands
         Number of bands.
     seed
-        Of the noise; one pattern per crop.
+        Seed of the noise; each crop has a separate pattern.
     """
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
@@ -61,7 +61,7 @@ def noise_fill(
     energy = spectrum.energy(images, label_map, n_bands)
     own = spectrum.energy(noise, label_map, n_bands)
     gain = torch.where(own > 0, (energy / own.clamp(min=1e-20)).sqrt(), 0.0)
-    gain = torch.cat([gain, torch.zeros(len(gain), 1)], dim=1)  # what lies in no band: nothing
+    gain = torch.cat([gain, torch.zeros(len(gain), 1)], dim=1)  # zero outside all bands
     scale = gain[:, torch.where(label_map >= 0, label_map, n_bands)]
     made = torch.fft.irfft2(torch.fft.rfft2(noise) * scale[:, None], s=images.shape[-2:])
     return made.permute(0, 2, 3, 1).numpy()

@@ -1,9 +1,9 @@
-"""What a band is: rings of spatial frequency, declared once and free of image size.
+"""Bands: rings of spatial frequency, declared independently of image size.
 
-A declaration (:class:`Bands`) becomes a *label map* for each crop size: an integer per coefficient
+A declaration (:class:`Bands`) gives a *label map* for each crop size: an integer per coefficient
 of the half plane that :func:`torch.fft.rfft2` returns. Labels ``0, 1, ...`` are the bands in
-order; the DC coefficient has a label of its own, and so have coefficients that lie in no band.
-Neither of the two is ever removed.
+order. The DC coefficient has a separate label, and so have coefficients outside all bands; these
+coefficients are never removed.
 """
 
 from __future__ import annotations
@@ -32,31 +32,31 @@ OUTSIDE = -2
 UNITS = ("cycles/image", "cycles/pixel", "cycles/eyes")
 """Units of frequency: per crop width, per pixel, per inter-eye distance of the template."""
 
-# The axis Nyquist frequency of a 112-pixel crop, in each unit; 35.24 pixels lie between the eyes
-# of the ArcFace template.
+# Nyquist frequency along an axis of a 112-pixel crop, in each unit; the inter-eye distance of the
+# ArcFace template is 35.24 pixels.
 _DEFAULT_MAX = {"cycles/image": 56.0, "cycles/pixel": 0.5, "cycles/eyes": 17.62}
 _DEFAULT_WIDTH = 4.0
 
 
 @dataclass(frozen=True)
 class Bands:
-    """A partition of spatial frequencies into rings, free of image size.
+    """A partition of spatial frequencies into rings, independent of image size.
 
     Band ``i`` holds the coefficients with ``edges[i] <= radius < edges[i + 1]``; the radius is
     isotropic in cycles per pixel, also on crops that are not square. The last edge may be
-    infinite. Make one with :func:`rings`.
+    infinite. Use :func:`rings` to create bands.
 
     Parameters
     ----------
     edges
-        Increasing radii in `unit`, one more than there are bands.
+        Increasing radii in `unit`, one more than the number of bands.
     unit
         One of :data:`UNITS`.
 
     Raises
     ------
     BandError
-        If the edges are fewer than two, negative, NaN or not increasing.
+        If there are fewer than two edges, or an edge is negative, NaN or not increasing.
     UnknownNameError
         If the unit is unknown.
     """
@@ -100,28 +100,28 @@ class Bands:
         return np.where(np.isinf(centre), np.nan, centre)
 
     def declaration(self) -> dict[str, Any]:
-        """Everything needed to declare the same bands again, as plain JSON values."""
+        """Declaration of the bands as plain JSON values."""
         edges = ["inf" if math.isinf(edge) else edge for edge in self.edges]
         return {"kind": "rings", "edges": edges, "unit": self.unit}
 
     @property
     def key(self) -> str:
-        """A short name made of the kind and a hash of the declaration."""
+        """Short name: the kind and a hash of the declaration."""
         text = json.dumps(self.declaration(), sort_keys=True)
         return f"rings-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def broad(self, n: int) -> Bands:
-        """Bands that hold `n` neighbours of these each, the last one what is left."""
+        """Merge each `n` neighbouring bands; the last merged band has the remainder."""
         edges = self.edges[:-1:n]
         return Bands((*edges, self.edges[-1]), self.unit)
 
     def in_unit(self, frequency: float, width: int, eye_distance: float | None = None) -> float:
-        """A frequency given in cycles per crop width, in the unit of these bands.
+        """Convert a frequency from cycles per crop width to the unit of these bands.
 
         Parameters
         ----------
         frequency
-            In cycles/image.
+            Frequency in cycles/image.
         width
             Crop width in pixels.
         eye_distance
@@ -134,9 +134,9 @@ class Bands:
     ) -> npt.NDArray[np.int64]:
         """Label every coefficient of the real Fourier transform of a crop.
 
-        Whether a coefficient on an edge is in or out is decided in whole numbers, never by
-        rounding: many lie exactly on one (53 in the half plane of a 112-pixel crop with rings of
-        width 4). An edge counts as the decimal number it is written as: 0.1 is one tenth.
+        Coefficients are compared with edges in integer arithmetic, without rounding, because many
+        lie exactly on an edge (53 in the half plane of a 112-pixel crop with rings of width 4). An
+        edge is treated as the decimal number it is written as: 0.1 is one tenth.
 
         Parameters
         ----------
@@ -160,7 +160,7 @@ class Bands:
             raise ParameterError(f"height={height}, width={width}: both must be positive")
         ky = np.minimum(np.arange(height), height - np.arange(height))
         kx = np.arange(width // 2 + 1)
-        # (radius in cycles/pixel * height * width) squared, a whole number
+        # (radius in cycles/pixel * height * width) squared, an integer
         squared = (ky[:, None] * width) ** 2 + (kx[None, :] * height) ** 2
         unit = self._pixels_per_unit(width, eye_distance)
         thresholds = [
@@ -198,10 +198,10 @@ def rings(
 ) -> Bands:
     """Declare rings of spatial frequency.
 
-    With `width`, equal rings from 0 to `max` and a band ``rest`` beyond it (the corners of the
-    plane); a last ring that would pass `max` ends there. With `edges`, the rings as given:
-    frequencies outside them belong to no band and are never removed; a last edge of ``math.inf``
-    makes a band ``rest``.
+    With `width`, rings of equal width from 0 to `max` and a band ``rest`` beyond it (the corners of
+    the plane); a last ring that would exceed `max` ends there. With `edges`, rings between these
+    edges: frequencies outside them belong to no band and are never removed; a last edge of
+    ``math.inf`` gives a band ``rest``.
 
     Parameters
     ----------
@@ -213,8 +213,8 @@ def rings(
     unit
         ``"cycles/image"`` (crop width), ``"cycles/pixel"`` or ``"cycles/eyes"``.
     max
-        Where ``rest`` begins, in `unit`; by default the axis Nyquist frequency of a 112-pixel
-        crop with the ArcFace template: 56, 0.5 and 17.62.
+        Lower edge of ``rest`` in `unit`; by default the Nyquist frequency along an axis of a
+        112-pixel crop with the ArcFace template: 56, 0.5 and 17.62.
 
     Returns
     -------
@@ -225,7 +225,7 @@ def rings(
     Raises
     ------
     BandError
-        If a width or an edge is not a usable number.
+        If a width or an edge is not a valid number.
 
     Examples
     --------
@@ -264,7 +264,7 @@ def _number(argument: str, value: object, unit: str) -> float:
 
 
 def parse_bands(text: str) -> Bands:
-    """Read a declaration as the command line writes it: ``rings:WIDTH`` or ``rings:WIDTH:UNIT``.
+    """Parse a declaration of the command line: ``rings:WIDTH`` or ``rings:WIDTH:UNIT``.
 
     Raises
     ------
@@ -283,12 +283,12 @@ def parse_bands(text: str) -> Bands:
 
 
 def check_support(bands: Bands, label_maps: Iterable[npt.NDArray[np.int64]]) -> None:
-    """Refuse bands that hold no coefficient in any of the label maps of a run.
+    """Refuse bands without a coefficient in any of the label maps of a run.
 
     Raises
     ------
     BandError
-        Naming the empty bands.
+        With the names of the empty bands in its message.
     """
     held: set[int] = set()
     for labels in label_maps:

@@ -1,7 +1,7 @@
 """Split, remove and keep bands of images, and measure their energy. Pure PyTorch.
 
-Everything here works on the real Fourier transform of each channel, with a label map as
-:meth:`freqlab.bands.radial.Bands.label_map` makes it: hard-edged, no window, no clipping, no
+Everything here works on the real Fourier transform of each channel, with a label map from
+:meth:`freqlab.bands.radial.Bands.label_map`: hard-edged, no window, no clipping, no
 rounding (our choices). Images are float tensors ``(n, channel, height, width)`` on any device.
 """
 
@@ -29,14 +29,14 @@ __all__ = [
 def check_labels(labels: torch.Tensor, height: int, width: int) -> None:
     """Refuse label maps that do not fit images of this size or are not symmetric.
 
-    A real image needs the same mask at ``k`` and ``-k``. In the half plane both are present in
-    the columns of horizontal frequency zero and, for an even width, Nyquist: an asymmetric map
-    there would silently act as another map.
+    A real image needs the same mask at ``k`` and ``-k``. The half plane contains both in the
+    columns of horizontal frequency zero and, for an even width, Nyquist. An asymmetric map there
+    would silently act as a different map.
 
     Raises
     ------
     ParameterError
-        Saying what does not fit.
+        If shape or symmetry is wrong.
     """
     if tuple(labels.shape) != (height, width // 2 + 1):
         raise ParameterError(
@@ -76,12 +76,12 @@ def apply_masks(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
 
 
 def removal_masks(removals: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Masks that take sets of bands out.
+    """Masks that remove sets of bands.
 
     Parameters
     ----------
     removals
-        Boolean ``(removal, band)``, True where the band is taken out.
+        Boolean ``(removal, band)``, True where the band is removed.
     labels
         Label map ``(height, width // 2 + 1)``.
 
@@ -96,7 +96,7 @@ def removal_masks(removals: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def remove(images: torch.Tensor, labels: torch.Tensor, bands: Iterable[int]) -> torch.Tensor:
-    """Take bands out of images; DC and what belongs to no band stay.
+    """Remove bands from images; DC and coefficients outside all bands stay.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def remove(images: torch.Tensor, labels: torch.Tensor, bands: Iterable[int]) -> 
     labels
         Label map ``(height, width // 2 + 1)``.
     bands
-        Labels to remove. A band that holds no coefficient leaves the image as it is.
+        Labels to remove. A band without coefficients leaves the image unchanged.
 
     Returns
     -------
@@ -126,7 +126,7 @@ def split(images: torch.Tensor, labels: torch.Tensor) -> tuple[list[int], torch.
     Returns
     -------
     labels : list of int
-        The distinct labels in increasing order, DC and outside included.
+        Distinct labels in increasing order, including DC and outside.
     components : torch.Tensor
         ``(label, n, channel, height, width)``; they sum to the images.
     """
@@ -138,7 +138,7 @@ def split(images: torch.Tensor, labels: torch.Tensor) -> tuple[list[int], torch.
 def energy(images: torch.Tensor, labels: torch.Tensor, n_bands: int) -> torch.Tensor:
     """Mean square of each band over the pixels and channels of an image (Parseval).
 
-    Its square root is the RMS contrast that removing the band takes away.
+    Its square root is the RMS contrast lost when the band is removed.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def energy(images: torch.Tensor, labels: torch.Tensor, n_bands: int) -> torch.Te
 def energy_of_transform(
     transform: torch.Tensor, labels: torch.Tensor, n_bands: int, width: int
 ) -> torch.Tensor:
-    """As :func:`energy`, of images that are transformed already.
+    """As :func:`energy`, for images given by their Fourier transform.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def energy_of_transform(
     labels, n_bands
         As for :func:`energy`.
     width
-        Of the images, which their transform does not tell.
+        Width of the images, which does not follow from the transform.
     """
     height = transform.shape[-2]
     check_labels(labels, height, width)
@@ -179,7 +179,7 @@ def energy_of_transform(
     weights[0] = 1
     if width % 2 == 0:
         weights[-1] = 1
-    # one bin for every band and one for all that belongs to none
+    # one bin for every band and one for coefficients outside all bands
     bins = torch.where(labels >= 0, labels, n_bands).to(power.device).flatten()
     sums = torch.zeros(len(power), n_bands + 1, dtype=power.dtype, device=power.device)
     sums.index_add_(1, bins, (power * weights).flatten(1))

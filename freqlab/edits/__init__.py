@@ -1,4 +1,4 @@
-"""Faces with sets of bands or pixels taken off, embedded again."""
+"""Embeddings of faces with sets of bands or pixels removed."""
 
 import lazy_loader as _lazy
 

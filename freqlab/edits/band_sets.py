@@ -1,10 +1,10 @@
-"""Embeddings of crops with any sets of bands removed: each computed once, and kept.
+"""Embeddings of crops with arbitrary sets of bands removed, each computed once and stored.
 
-Influence takes out one band at a time; the tests of an explanation take out many. What is asked
-for is a list of jobs, a crop and a set each; those not known yet go through
+Influence removes one band at a time; the tests of an explanation remove many. A request is a list
+of jobs, each a crop and a set of bands. Jobs without a stored embedding go through
 :func:`freqlab.engine.removals.block_parts` in batches, like all others, and are stored by their
-content (model, crop, set, filling). So another order of removal, another pairing, another study
-that comes by the same set costs no forward pass.
+content (model, crop, set, fill). A different order of removal, pairing or study that needs the same
+set therefore costs no forward pass.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ Floats = npt.NDArray[np.float32]
 
 
 class BandSets:
-    """Embeds crops with sets of bands removed, and remembers.
+    """Embed crops with sets of bands removed, and store the embeddings.
 
     Parameters
     ----------
@@ -69,12 +69,12 @@ class BandSets:
     bands
         The bands.
     store
-        Zarr group of a run, in which embeddings are kept under ``/sets/<model>``; in memory if
-        not given.
+        Zarr group of a run, in which embeddings are stored under ``/sets/<model>``; by default they
+        are kept in memory.
     batch_size
-        Images per forward pass; by default what suits the model's device.
+        Images per forward pass; by default chosen for the model's device.
     progress
-        Whether a bar is written to standard error.
+        Whether to write a progress bar to standard error.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class BandSets:
         self.held = np.isin(np.arange(len(bands)), self.labels)
         """Whether each band has coefficients at the model's input size ``(band,)``."""
         self.forward_passes = 0
-        """Images embedded so far by this object."""
+        """Number of images embedded so far by this object."""
         self._batch_size = batch_size or default_batch_size(model.device, model.precision)
         self._store = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else store
         self._path = f"sets/{node_name(model.name.split('~')[0])}"
@@ -112,18 +112,18 @@ class BandSets:
         *,
         fill: Crops | None = None,
     ) -> Floats:
-        """Embeddings of crops without some bands.
+        """Embeddings of crops with sets of bands removed.
 
         Parameters
         ----------
         crops
             RGB crops ``(n, height, width, 3)`` at the model's input size, 0..255.
         which
-            The crop of each job ``(job,)``.
+            Position of the crop of each job ``(job,)``.
         removed
-            The bands taken out in each job ``(job, band)``.
+            Bands removed in each job ``(job, band)``.
         fill
-            Images whose bands come in their place, one for each crop; nothing by default.
+            Images whose bands replace the removed ones, one for each crop; zero by default.
 
         Returns
         -------
@@ -133,7 +133,7 @@ class BandSets:
         Raises
         ------
         ParameterError
-            If shapes do not fit each other or the model.
+            If shapes do not match each other or the model.
         """
         if removed.shape != (len(which), len(self.bands)):
             raise ParameterError(
@@ -163,7 +163,7 @@ class BandSets:
         removed: npt.NDArray[np.bool_],
         fill: Crops | None,
     ) -> list[bytes]:
-        """What tells the content of each job from any other."""
+        """Keys that identify the content of each job."""
 
         def digest(pixels: Any) -> bytes:
             raw = np.ascontiguousarray(pixels)
@@ -182,7 +182,7 @@ class BandSets:
         return keys
 
     def _open(self) -> zarr.Group | None:
-        """The node of this model, its index up to date; None while there is none."""
+        """Node of this model with its index up to date; None if it does not exist."""
         root = open_root_if_there(self._store)
         group = None if root is None else root.get(self._path)
         if not isinstance(group, zarr.Group) or "key" not in group:
@@ -199,10 +199,10 @@ class BandSets:
         return group
 
     def _append(self, keys: list[bytes], embeddings: Floats) -> None:
-        """Store embeddings and their keys, all or none."""
+        """Append embeddings and their keys, all or none."""
         root = open_root(self._store, "a")
         if f"{self._path}/key" not in root:
-            journal.remove(root, self._path)  # begun by an earlier version, and killed
+            journal.remove(root, self._path)  # left by an interrupted earlier version
             self._create(root, embeddings.shape[1])
         group: Any = root[self._path]
         array, known = group["embedding"], group["key"]
@@ -219,7 +219,7 @@ class BandSets:
         self._n_indexed = start + len(keys)
 
     def _create(self, root: zarr.Group, n_features: int) -> None:
-        """Create the node of this model, without a row."""
+        """Create the node of this model, without rows."""
         with journal.making(root, self._path):
             group = journal.make_group(root, self._path, make_attrs(model=self.model.name))
             for name, width, chunk, dtype, dims in (
@@ -245,7 +245,7 @@ class BandSets:
         keys: list[bytes],
         jobs: list[int],
     ) -> None:
-        """Run the network on jobs that differ, and store what comes of it."""
+        """Run the network on distinct jobs, and store the embeddings."""
         jobs = [job for job in jobs if keys[job] not in self._index]
         bar: tqdm[Any] = tqdm(
             total=len(jobs),
@@ -296,7 +296,7 @@ class BandSets:
 def _blocks(
     which: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], jobs: list[int]
 ) -> list[list[list[int]]]:
-    """Jobs by crop, and crops that lack the same sets together: blocks of crops of jobs."""
+    """Group jobs by crop, and crops with the same sets into blocks: block, crop, job."""
     of_crop: dict[int, list[int]] = {}
     for job in jobs:
         of_crop.setdefault(int(which[job]), []).append(job)
@@ -308,7 +308,7 @@ def _blocks(
 
 
 def _by_size(blocks: list[list[list[int]]]) -> Iterator[list[list[list[int]]]]:
-    """Blocks in portions that are computed and written at once."""
+    """Portions of blocks to compute and write together."""
     portion: list[list[list[int]]] = []
     size = 0
     for block in blocks:

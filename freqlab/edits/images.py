@@ -1,7 +1,7 @@
-"""Embed any edited versions of a crop: the one place where saliency runs a network.
+"""Embed edited versions of a crop: the only place where saliency runs a network.
 
-Sets of bands have an engine of their own, :mod:`freqlab.edits.band_sets`, which remembers; what is
-done here, masks in space, smooth masks of the spectrum, bands within a window, never comes twice.
+Sets of bands have a separate engine, :mod:`freqlab.edits.band_sets`, which stores embeddings. The
+edits here (masks in space, smooth masks of the spectrum, bands within a window) never recur.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from freqlab.models.spec import Model
 __all__ = ["Edit", "crop_tensor", "embed_edits"]
 
 Edit = Callable[[int, int], torch.Tensor]
-"""Makes the edited images from one number up to another, ``(stop - start, 3, height, width)``."""
+"""Make the edited images from `start` to `stop`, ``(stop - start, 3, height, width)``."""
 
 
 def crop_tensor(
     model: Model, crop: npt.NDArray[np.uint8] | npt.NDArray[np.floating]
 ) -> torch.Tensor:
-    """A crop as float tensor.
+    """Convert a crop to a float tensor.
 
     Parameters
     ----------
     model
-        The model that is to see it.
+        The model that is to embed it.
     crop
         RGB ``(height, width, 3)``, 0..255.
 
@@ -43,7 +43,7 @@ def crop_tensor(
     Raises
     ------
     ParameterError
-        If it does not have the size of the model's input.
+        If its size is not the input size of the model.
     """
     expected = (*model.template.size, 3)
     if crop.shape != expected:
@@ -57,7 +57,7 @@ def crop_tensor(
 def embed_edits(
     model: Model, n: int, edit: Edit, *, batch_size: int | None = None
 ) -> npt.NDArray[np.float32]:
-    """Embed `n` edited images, made in batches where the network runs.
+    """Embed `n` edited images, made in batches by the threads that run the network.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ def embed_edits(
     n
         Number of images.
     edit
-        Makes those of a batch: RGB, float, nominally 0..255, in main memory or on the model's
+        Makes the images of a batch: RGB, float, nominally 0..255, in main memory or on the model's
         device. It may be called from several threads at once.
     batch_size
-        Images per forward pass; what suits the device by default.
+        Images per forward pass; by default chosen for the device.
 
     Returns
     -------

@@ -1,7 +1,7 @@
-"""Look into one decision: edit the bands of a pair and let the network compare it anew.
+"""Inspect one decision: edit the bands of a pair and compare it again with the network.
 
-What the inspector shows is computed here, without a widget: what a face looks like without some
-bands, what the model says to that, the numbers of a pair, and code that computes them again.
+This module computes what the inspector shows, without widgets: a face without some bands, the
+similarity that results, the numbers of a pair, and code that computes them again.
 """
 
 from __future__ import annotations
@@ -60,16 +60,16 @@ __all__ = [
 ]
 
 OPERATIONS = ("remove", "keep")
-"""What happens to the chosen bands: they are taken out, or all others are."""
+"""Edits: remove the chosen bands, or keep only these."""
 
-_LOADED = 2**28  # bytes of a result that are read at once; of a larger one, what is shown
+_LOADED = 2**28  # bytes; larger results are read as needed
 
 _MASKED = {"probe": ("probe",), "reference": ("reference",), "both": ("probe", "reference")}
 Image = npt.NDArray[np.float32]
 
 
 class Edited(NamedTuple):
-    """A pair whose faces lack some bands, and what the model says to it."""
+    """A pair with edited bands, and its similarities."""
 
     pair: int
     model: str
@@ -77,33 +77,33 @@ class Edited(NamedTuple):
     bands: tuple[int, ...]
     operation: str
     similarity: float
-    """Of the pair as it is, from the network."""
+    """Similarity of the untouched pair, from the network."""
     edited_similarity: float
-    """Of the pair with the edited image, or images."""
+    """Similarity of the pair with the edited image or images."""
     crops: dict[str, npt.NDArray[np.uint8]]
-    """Both faces as they are, by role, ``probe`` and ``reference``."""
+    """Both untouched faces by role, ``probe`` and ``reference``."""
     pictures: dict[str, EditedFace]
-    """By role, of the images that are edited."""
+    """Pictures of the edited images, by role."""
 
 
 class EditedFace(NamedTuple):
-    """One face while its bands are edited; RGB ``(height, width, 3)``, grey levels, unclipped."""
+    """One face with edited bands; RGB ``(height, width, 3)``, grey levels, unclipped."""
 
     intact: Image
     edited: Image
-    """What the network is given."""
+    """Input of the network."""
     alone: Image
-    """The chosen bands by themselves, zero on average."""
+    """The chosen bands alone, with zero mean."""
 
     @property
     def difference(self) -> npt.NDArray[np.float32]:
-        """Root mean square over the channels of what the edit changed ``(height, width)``."""
+        """Root mean square change over the channels ``(height, width)``."""
         change = self.edited - self.intact
         return np.asarray(np.sqrt(np.square(change).mean(axis=-1)), np.float32)
 
 
 def side_by_side(pictures: Mapping[str, EditedFace], what: str) -> Image:
-    """One kind of picture (``intact``, ``edited``, ``alone``, ``difference``) of all edited faces.
+    """Join one kind of picture (``intact``, ``edited``, ``alone``, ``difference``) of all faces.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def side_by_side(pictures: Mapping[str, EditedFace], what: str) -> Image:
 
 
 def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
-    """Name chosen bands with their unit, neighbours together: "0-8, 16-20 cycles/image"."""
+    """Name chosen bands with their unit, neighbours merged: "0-8, 16-20 cycles/image"."""
     if not len(bands):
         return "no band"
     bounds = bands_of(result).bounds
@@ -135,14 +135,14 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
 
 
 def edit_text(result: xr.Dataset, bands: Sequence[int], operation: str) -> tuple[str, str]:
-    """Name an edit, in words and by its bands: "without" and "4-8 cycles/image"."""
+    """Name an edit by its operation and bands: "without" and "4-8 cycles/image"."""
     if not len(bands):
         return ("as it is" if operation == "remove" else "without any band"), ""
     return ("without" if operation == "remove" else "with only"), chosen_text(result, bands)
 
 
 def stretched(component: Image) -> tuple[npt.NDArray[np.uint8], float]:
-    """Make bands by themselves visible: around mid grey, the largest deviation at its end.
+    """Stretch the contrast of isolated bands around mid grey to the full range.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def stretched(component: Image) -> tuple[npt.NDArray[np.uint8], float]:
     image : numpy.ndarray
         8-bit, as `component`.
     factor : float
-        By which contrast was multiplied; 1 for a component of nothing.
+        Factor by which contrast was multiplied; 1 for an empty component.
     """
     largest = float(np.abs(component).max())
     factor = 127 / largest if largest > 1e-3 else 1.0
@@ -163,33 +163,32 @@ def stretched(component: Image) -> tuple[npt.NDArray[np.uint8], float]:
 
 @dataclass
 class _Crops:
-    """The crops of a template in a store, and where each face lies in it."""
+    """The crops of a template in a store, and the position of each face."""
 
     dataset: xr.Dataset
     index: pd.Index[str]
 
 
 class Inspection:
-    """A result with all it takes to edit its pairs anew: crops and networks, loaded when needed.
+    """A result with the crops and networks to edit its pairs, loaded when needed.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, or the path of a run.
     name
-        Of the result, if a path is given; the newest by default.
+        Name of the result, if a path is given; the newest by default.
     faces
         The faces of the run; needed only if it keeps no crops.
     models
-        The networks, as :func:`freqlab.influence` takes them; needed for those that are not known
-        by name.
+        Networks, as for :func:`freqlab.influence`; needed for models that are not known by name.
     device
-        Where networks run.
+        Device of the networks.
 
     Raises
     ------
     ParameterError
-        If the result is none, or a network is not the one of the result.
+        If the result is not valid, or a network is not the one of the result.
     StoreError
         If there is no such run.
     """
@@ -227,12 +226,12 @@ class Inspection:
             self._take(as_model(given, device=device))
 
     def network(self, model: str) -> Model:
-        """The network of a model of the result.
+        """Network of a model of the result.
 
         Raises
         ------
         FreqlabError
-            If it cannot be loaded, or is another than the result was computed with.
+            If it cannot be loaded, or is not the network of the result.
         """
         check_name("model", model, self.models)
         if model not in self._networks:
@@ -245,12 +244,12 @@ class Inspection:
         return self._networks[model]
 
     def crop(self, face: str, *, model: str) -> npt.NDArray[np.uint8]:
-        """The crop of a face as a model takes it, RGB ``(height, width, 3)``, 0..255.
+        """Crop of a face for a model, RGB ``(height, width, 3)``, 0..255.
 
         Raises
         ------
         StoreError
-            If neither the run nor `faces` has it.
+            If neither the run nor `faces` contains the face.
         """
         template = str(about_model(self.result, model)["template"])
         key = (face, template)
@@ -267,10 +266,10 @@ class Inspection:
         side: str = "probe",
         operation: str = "remove",
     ) -> Edited:
-        """Edit a pair and let the network compare it.
+        """Edit a pair and compare it with the network.
 
-        The masks are those of :func:`freqlab.influence`: for one band and ``"remove"`` the
-        similarity less the edited one is the influence of the result.
+        The masks are those of :func:`freqlab.influence`: for one band and ``"remove"``, the
+        similarity minus the edited similarity is the influence of the result.
 
         Parameters
         ----------
@@ -281,22 +280,22 @@ class Inspection:
         bands
             Numbers of the chosen bands, from 0.
         side
-            Which image is edited: ``"probe"``, ``"reference"`` or ``"both"``.
+            Image to edit: ``"probe"``, ``"reference"`` or ``"both"``.
         operation
-            ``"remove"`` takes the chosen bands out; ``"keep"`` all others. What belongs to no
-            band, and the mean, stay either way.
+            ``"remove"`` removes the chosen bands, ``"keep"`` all others. The mean and coefficients
+            outside all bands are always kept.
 
         Returns
         -------
         Edited
-            With the similarities that the network gives now.
+            Similarities computed by the network, and pictures.
 
         Raises
         ------
         ParameterError
             If there is no such pair or band.
         FreqlabError
-            If crop or network are not to be had.
+            If the crop or the network is not available.
         """
         pictures = self.faces(pair=pair, model=model, bands=bands, side=side, operation=operation)
         network, names = self.network(model), self._names(pair)
@@ -327,12 +326,12 @@ class Inspection:
         side: str = "probe",
         operation: str = "remove",
     ) -> dict[str, EditedFace]:
-        """The faces of a pair while they are edited; as :meth:`edit`, without the network.
+        """Edited faces of a pair; as :meth:`edit`, without the network.
 
         Returns
         -------
         dict of str to EditedFace
-            By role, of the images that `side` says.
+            Edited images of `side`, by role.
         """
         check_name("side", side, _MASKED)
         key = (pair, model, tuple(sorted(set(bands))), side, operation)
@@ -355,7 +354,7 @@ class Inspection:
         return found
 
     def _labels(self, model: str) -> npt.NDArray[np.int64]:
-        """The label map of the bands at a model's input size."""
+        """Label map of the bands at the input size of a model."""
         if model not in self._label_maps:
             (height, width), eye_distance = crop_geometry(self.result, model)
             self._label_maps[model] = self.bands.label_map(height, width, eye_distance=eye_distance)
@@ -376,7 +375,7 @@ class Inspection:
         return chosen if operation == "remove" else ~chosen
 
     def _take(self, model: Model) -> None:
-        """Keep a network, if it is one of the result."""
+        """Add a network, if it is one of the result."""
         check_name("model", model.name, self.models)
         was = about_model(self.result, model.name)
         model = in_precision(model, cast(Precision, was["precision"]))
@@ -415,7 +414,7 @@ class Inspection:
         return crop
 
     def _align(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
-        """Cut a face out again, as a run does."""
+        """Align a face again, as a run does."""
         assert self._faces is not None
         one = self._faces.select([list(self._faces.names).index(face)])
         run = embed(
@@ -434,13 +433,13 @@ class Inspection:
 def model_numbers(
     result: xr.Dataset, *, pair: int, side: str = "probe", fmr: float = 1e-3
 ) -> pd.DataFrame:
-    """What each model of a result says to a pair.
+    """Numbers of a pair for each model of a result.
 
     Returns
     -------
     pandas.DataFrame
-        By model: similarity, threshold, decision, whether it is right, the strongest band and its
-        influence, and which single bands change the decision.
+        By model: similarity, threshold, decision and its correctness, the strongest band and its
+        influence, and the bands whose removal changes the decision.
     """
     result = with_axes(result)
     rows = {}
@@ -477,7 +476,7 @@ def model_numbers(
 
 
 def band_numbers(result: xr.Dataset, *, pair: int, model: str, side: str = "probe") -> pd.DataFrame:
-    """The numbers of each band for a pair: influence, similarity without it, contrast removed."""
+    """Influence, similarity without the band, and contrast removed, for each band of a pair."""
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
     table = pd.DataFrame(
@@ -492,7 +491,7 @@ def band_numbers(result: xr.Dataset, *, pair: int, model: str, side: str = "prob
 
 
 def row_of(result: xr.Dataset, edited: Edited, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """All that is known of an edited pair, as one row to write to a CSV file.
+    """All numbers of an edited pair, as one row for a CSV file.
 
     Returns
     -------
@@ -568,9 +567,9 @@ def _embed(
     removals: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Embed one crop, on all cores but one, which the browser and the server need meanwhile.
+    """Embed one crop on all cores but one, which is left to the browser and the server.
 
-    Threads of one operation wait for each other; on cores that others use, too, they wait long.
+    Threads of one operation wait for each other, and wait long on cores that are in use.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))

@@ -1,4 +1,4 @@
-"""Similarity of the pairs of a run with any sets of bands removed: what every test asks for."""
+"""Similarity of the pairs of a run with arbitrary sets of bands removed, for all tests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from freqlab.store.reading import open_crops, open_embeddings
 __all__ = ["SCORES", "PairSets"]
 
 SCORES = ("cosine", "dot")
-"""How two embeddings are compared; the plain dot product is for tests of linear models."""
+"""Comparison of two embeddings; the plain dot product is for tests of linear models."""
 
 _JOBS_AT_ONCE = 16_384
 
@@ -26,14 +26,14 @@ Floats = npt.NDArray[np.float64]
 
 
 class PairSets:
-    """The pairs of a result, whose images may lack any bands.
+    """The pairs of a result, with arbitrary bands removed from their images.
 
-    What the result holds already, the pairs untouched and without one band, is taken from it.
+    Similarities of untouched pairs, and of pairs without one band, are taken from the result.
 
     Parameters
     ----------
     result
-        From :func:`freqlab.influence`, with its store, which keeps the crops.
+        From :func:`freqlab.influence`, with a store that keeps the crops.
     model
         One of its models, loaded.
     score
@@ -44,7 +44,7 @@ class PairSets:
     Raises
     ------
     ParameterError
-        If the model is another than that of the result.
+        If the model is not the one of the result.
     StoreError
         If the run keeps no crops.
     """
@@ -68,7 +68,7 @@ class PairSets:
         self.model, self.bands, self._score = model, bands_of(result), score
         store = str(result.attrs["store"])
         self.data = result.sel(model=model.name)
-        """The part of the result that is the model's."""
+        """Selection of the model from the result."""
         ends = [self.data[end].to_numpy().astype(str) for end in SIDES[:2]]
         names, positions = np.unique(np.stack(ends), return_inverse=True)
         self.ends = positions.reshape(2, -1)
@@ -91,16 +91,16 @@ class PairSets:
     def similarity(
         self, pairs: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], side: str
     ) -> Floats:
-        """Similarity of pairs without some bands.
+        """Similarity of pairs with bands removed.
 
         Parameters
         ----------
         pairs
             Position of a pair in each job ``(job,)``.
         removed
-            Bands taken out in each job ``(job, band)``.
+            Bands removed in each job ``(job, band)``.
         side
-            From which image.
+            Image from which the bands are removed.
 
         Returns
         -------
@@ -112,7 +112,7 @@ class PairSets:
         found = self._known(pairs, removed, side)
         jobs = np.flatnonzero(np.isnan(found) & self.usable[pairs])
         first = self.ends[0 if side != "reference" else 1][pairs[jobs]]
-        jobs = jobs[np.argsort(first, kind="stable")]  # the sets of a face together
+        jobs = jobs[np.argsort(first, kind="stable")]  # sets of one face are consecutive
         for start in range(0, len(jobs), _JOBS_AT_ONCE):
             some = jobs[start : start + _JOBS_AT_ONCE]
             masked = [
@@ -127,7 +127,7 @@ class PairSets:
     def compare(
         self, probe: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
     ) -> Floats:
-        """The score of embeddings, along their last axis."""
+        """Score of embeddings along their last axis."""
         one, other = probe.astype(float), reference.astype(float)
         return (one * other).sum(axis=-1) if self._score == "dot" else cosine(one, other)
 
@@ -143,7 +143,7 @@ class PairSets:
     def _known(
         self, pairs: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], side: str
     ) -> Floats:
-        """What the result holds; NaN elsewhere."""
+        """Similarities that the result holds; NaN elsewhere."""
         found = np.full(len(pairs), np.nan)
         if self._score == "dot":
             return found

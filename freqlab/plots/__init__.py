@@ -1,10 +1,10 @@
-"""Every figure: data in, the axes it was drawn on out. Nothing is computed that a study could.
+"""Figures: each function takes data and returns its axes; studies do the computation.
 
-Axes and colour bars are labelled by the ``long_name`` and ``units`` of what is drawn. There is one
-palette, for readers with colour-vision deficiency too: :data:`CATEGORICAL` (Okabe and Ito, without
-yellow) for what has no order, :data:`SEQUENTIAL` for what has one, :data:`DIVERGING` for what has a
-sign (blue speaks for a match, red against it), :data:`NO_DATA` for what has no value. Lines differ
-in marker or dashes as well. ``docs/gallery.md`` shows every figure and the palette.
+Axes and colour bars are labelled with the ``long_name`` and ``units`` of the data. One palette
+suits readers with colour-vision deficiency: :data:`CATEGORICAL` (Okabe and Ito, without yellow) for
+unordered categories, :data:`SEQUENTIAL` for ordered values, :data:`DIVERGING` for signed values
+(blue supports a match, red opposes it), :data:`NO_DATA` for missing values. Lines differ in marker
+or dashes as well. ``docs/gallery.md`` shows every figure and the palette.
 """
 
 from freqlab.plots.bias import (

@@ -1,6 +1,6 @@
-"""Figures of groups: profiles, differences with what is significant marked, errors, both together.
+"""Figures of groups: profiles, differences with significance, errors, errors over profiles.
 
-Groups keep their colours in every figure, in the order of their names.
+Groups have the same colours in every figure, in the order of their names.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ def group_profile_plot(
     profiles
         From :func:`freqlab.bias.profiles`.
     model, side, comparison
-        Which part of it.
+        Model, masked side and kind of pairs to select.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
@@ -96,7 +96,7 @@ def group_difference_plot(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
-    """Differences of the groups to the baseline, with intervals; significant bands filled.
+    """Differences between groups and baseline, with intervals; significant bands are filled.
 
     Parameters
     ----------
@@ -105,9 +105,10 @@ def group_difference_plot(
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     alpha
-        Bands whose adjusted p-value is at or below it are marked by a filled, larger symbol.
+        Significance level: bands with an adjusted p-value at or below it have a larger, filled
+        symbol.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
@@ -150,14 +151,14 @@ def group_heat_plot(
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
-    """Differences to the baseline, band by group; a dot where one is significant.
+    """Differences from the baseline by band and group; dots mark significant differences.
 
     Parameters
     ----------
     profiles, model, side, comparison, kind, alpha
         As for :func:`group_difference_plot`.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS[:3])
@@ -190,7 +191,7 @@ def group_heat_plot(
 
 
 def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes]:
-    """Error rates of the groups with intervals, a panel each for EER, FMR and FNMR.
+    """Error rates of the groups with intervals, in one panel each for EER, FMR and FNMR.
 
     Parameters
     ----------
@@ -233,7 +234,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
         name = f"{errors[quantity].attrs['long_name']}{at}"
         ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=40))
         ax.set_xlim(0, None)
-        ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # symbols at zero are whole
+        ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # do not clip symbols at zero
         ax.grid(True, axis="x", color="0.92")
         if k == 0:
             ax.set_yticks(place, [shortened(name, 26) for name in names])
@@ -248,16 +249,16 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
 
 
 def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None = None) -> Axes:
-    """Error gaps beside distances of profiles, a point for each model and group.
+    """Error gaps over distances of profiles, one point per model and group.
 
     Parameters
     ----------
     gaps
         From :func:`freqlab.bias.gaps_together`.
     outcome
-        Its column on the vertical axis.
+        Column of `gaps` on the vertical axis.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
     ax = ax or new_axes(6, 3.8)
@@ -269,7 +270,7 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
         groups = part.index.get_level_values("group")
         places = part[["distance", outcome]].to_numpy() * [1, 100]
         for row, (group, at) in enumerate(zip(groups, places, strict=True)):
-            if np.isfinite(at).all():  # by turns above and below, for points that lie close
+            if np.isfinite(at).all():  # alternately above and below, since points may be close
                 ax.annotate(shortened(str(group), 20), at.tolist(), xytext=(5, (3, -10)[row % 2]),
                             fontsize="small", textcoords="offset points")  # fmt: skip
     ax.axhline(0, color="0.3", lw=0.8)

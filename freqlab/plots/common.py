@@ -1,14 +1,14 @@
-"""What the figures share: one palette, labels from the data, new axes.
+"""Shared parts of the figures: palette, labels from the data, new axes.
 
-Colours are chosen for readers with colour-vision deficiency too, and no figure relies on colour
-alone: lines that stand side by side differ in marker or dashes as well.
+Colours suit readers with colour-vision deficiency, and no figure relies on colour alone: lines in
+one figure differ in marker or dashes as well.
 
-- :data:`CATEGORICAL`, for things that have no order: the palette of Okabe and Ito (*Color
+- :data:`CATEGORICAL`, for unordered categories: the palette of Okabe and Ito (*Color
   Universal Design*, 2008) without its yellow, which is too faint on white. The order is ours: each
-  colour is the one farthest from those before it, to eyes with the worst of three deficiencies.
-- :data:`SEQUENTIAL`, for what has an order but no sign; :func:`ordered_colours` draws from it.
-- :data:`DIVERGING`, with zero in the middle: blue speaks for a match, red against it.
-- :data:`NO_DATA`, for what has no value.
+  colour is the one farthest from those before it, under the worst of three deficiencies.
+- :data:`SEQUENTIAL`, for ordered values without a sign; :func:`ordered_colours` samples it.
+- :data:`DIVERGING`, with zero in the middle: blue supports a match, red opposes it.
+- :data:`NO_DATA`, for missing values.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ DIVERGING = "RdBu"
 SEQUENTIAL = "viridis"
 NO_DATA = "0.85"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
-"""Of lines that stand side by side, in this order."""
+"""Markers of the lines of a figure, in this order."""
 DASHES = ("-", "--", "-.", ":")
-"""Likewise."""
+"""Dashes of the lines of a figure, in this order."""
 COMPARISON_COLOURS = dict(
     zip(("genuine", "impostor"), sns.color_palette(CATEGORICAL[:2]), strict=True)
 )
@@ -62,7 +62,7 @@ LEGEND: dict[str, Any] = {
     "edgecolor": "none",
     "framealpha": 0.8,
 }
-"""How legends look."""
+"""Options of legends."""
 
 _PAD = 0.08  # inches around new axes
 
@@ -70,23 +70,23 @@ _PAD = 0.08  # inches around new axes
 def axis_label(
     values: xr.DataArray, *, units: str | None = None, name: str | None = None, width: int = 34
 ) -> str:
-    """What to write at an axis: the data's ``long_name``, and its ``units`` in parentheses.
+    """Label of an axis: the ``long_name`` of the data, and the ``units`` in parentheses.
 
     Parameters
     ----------
     values
-        The data that are drawn; without a ``long_name``, their name is taken.
+        The data drawn; their name is used if they have no ``long_name``.
     units
-        Instead of the data's, where they are drawn in others, such as ``"%"``.
+        Units of the drawn values, such as ``"%"``, if they differ from those of the data.
     name
-        Instead of the data's ``long_name``.
+        Text instead of the ``long_name``.
     width
-        Longest line, in characters.
+        Longest line in characters.
 
     Returns
     -------
     str
-        Units of 1 are left out; units stand in the last line, or in one of their own.
+        Label without units of 1; units are in the last line or in a separate line.
     """
     what = name or str(values.attrs.get("long_name", values.name))
     units = str(values.attrs.get("units", "1")) if units is None else units
@@ -101,9 +101,9 @@ def axis_label(
 
 
 def line_style(place: int) -> dict[str, Any]:
-    """Colour, marker and dashes of the line at a place among lines that stand side by side.
+    """Colour, marker and dashes of the line at a position in a figure.
 
-    No two of the first 56 are alike.
+    The first 56 are distinct.
     """
     return {
         "color": CATEGORICAL[place % len(CATEGORICAL)],
@@ -113,13 +113,13 @@ def line_style(place: int) -> dict[str, Any]:
 
 
 def ordered_colours(n: int) -> list[str]:
-    """Colours of `n` lines that have an order, from dark to light, none too faint on white."""
+    """Colours of `n` ordered lines, from dark to light, all visible on white."""
     colours: list[str] = sns.color_palette(SEQUENTIAL, n + 1).as_hex()
     return colours[:n]
 
 
 def largest_absolute(values: npt.NDArray[np.floating]) -> float:
-    """Largest absolute value, to normalise by; 1 where there is none."""
+    """Largest absolute value, for normalisation; 1 if there is none."""
     finite = np.abs(values[np.isfinite(values)])
     if len(finite) == 0 or finite.max() == 0:
         return 1.0
@@ -127,7 +127,7 @@ def largest_absolute(values: npt.NDArray[np.floating]) -> float:
 
 
 def new_axes(width: float, height: float) -> Axes:
-    """The axes of a new figure of this size in inches."""
+    """Axes of a new figure of this size in inches."""
     figure = plt.figure(
         figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD)
     )
@@ -135,10 +135,10 @@ def new_axes(width: float, height: float) -> Axes:
 
 
 def shortened(name: str, length: int) -> str:
-    """A name in a figure, cut in its middle, so that its end, which tells faces apart, stays.
+    """Shorten a name in the middle, so that its end, which distinguishes faces, is kept.
 
-    On one line, and with its dollar signs escaped: between two of them would be a formula. Before
-    an underscore at its beginning, which would keep it out of a legend, stands an invisible space.
+    The name is on one line. Dollar signs are escaped, since two of them enclose a formula. A leading
+    underscore, which would hide the name from legends, is preceded by an invisible space.
     """
     text = one_line(name, length).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text

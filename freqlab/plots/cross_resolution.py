@@ -1,7 +1,7 @@
 """Figures of cross-resolution verification: influence and errors over the probe's resolution.
 
-Wherever frequencies are drawn, so is where the resolution ends: a solid line at N/2 cycles/image,
-which N pixels hold along an axis, and a dashed one at sqrt(2) N/2, which they hold in radius.
+Frequency axes show the limit of the resolution: a solid line at N/2 cycles/image, the limit of N
+pixels along an axis, and a dashed line at sqrt(2) N/2, their limit in radius.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _SUMMARIES = (
 )
 _LINE_STYLES = {"axis": "-", "diagonal": "--"}
 _LINE_NAMES = {"axis": "N/2", "diagonal": "√2 N/2"}
-_LEAST_LEAK = 1e-6  # drawn for whatever is less
+_LEAST_LEAK = 1e-6  # smaller shares are drawn at this value
 
 
 def resolution_heat_plot(
@@ -74,18 +74,18 @@ def resolution_heat_plot(
     kind: str = "absolute",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean influence of each band, along the resolutions of the probe.
+    """Mean influence of each band over the resolution of the probe.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.resolution.profiles`.
     model, side, comparison
-        Which part of it.
+        Model, masked side and kind of pairs to select.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
@@ -138,14 +138,14 @@ def resolution_profile_plot(
     kind: str = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles over frequency, one for each resolution of the probe, with intervals.
+    """Mean profiles over frequency with intervals, one per resolution of the probe.
 
     Parameters
     ----------
     profiles, model, side, comparison, kind
         As for :func:`resolution_heat_plot`.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, _KINDS)
@@ -182,16 +182,16 @@ def resolution_strip_plot(
     model: str,
     kind: str = "directed",
 ) -> dict[str, Axes]:
-    """One probe through the resolutions, above the heat plots of its pair.
+    """One probe at each resolution, above the heat plots of its pair.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.faces.degraded_pairs`.
     profiles
-        Its :func:`freqlab.resolution.profiles`, for the resolutions and their lines.
+        From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their lines.
     pair
-        Label of a pair as it is; its degraded pairs are found.
+        Label of an undegraded pair; its degraded pairs are looked up.
     model
         Name of the model.
     kind
@@ -206,7 +206,7 @@ def resolution_strip_plot(
     Raises
     ------
     ParameterError
-        If the result has no such pair as it is.
+        If the result has no such undegraded pair.
     """
     names = result.coords
     if "whole_pair" not in names or pair not in result["pair"].to_numpy():
@@ -286,18 +286,18 @@ def resolution_error_plot(
     fmr: float = 1e-3,
     ax: Axes | None = None,
 ) -> Axes:
-    """Equal error rate and FNMR at the threshold of faces as they are, over the resolution.
+    """Equal error rate, and FNMR at the threshold of undegraded faces, over the resolution.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.resolution.errors`.
     models
-        Which models; all by default.
+        Names of the models; all by default.
     fmr
         Nominal false match rate of the threshold.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_fmr(fmr)
     ax = ax or new_axes(6.4, 3.6)
@@ -333,18 +333,18 @@ def resolution_leak_plot(
     line: str = "diagonal",
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence and energy of the probe beyond the end of its resolution, per kernel.
+    """Influence and energy of the probe beyond the limit of its resolution, per kernel.
 
     Parameters
     ----------
     leaks
         From :func:`freqlab.resolution.leaks`.
     model, comparison
-        Which part of it.
+        Model and kind of pairs to select.
     line
         ``"diagonal"`` (sqrt(2) N/2) or ``"axis"`` (N/2).
     ax
-        Where to draw. Shares of a millionth or less are drawn at a millionth.
+        Axes to draw on; new axes by default. Shares below 1e-6 are drawn at 1e-6.
     """
     check_name("model", model, names_of(leaks, "model"))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -379,7 +379,7 @@ def resolution_leak_plot(
 def resolution_summary_plot(
     profiles: xr.Dataset, *, model: str, quantity: str = "low_gain", ax: Axes | None = None
 ) -> Axes:
-    """One figure over the resolution: for each side and kind of pair, with intervals.
+    """A summary quantity over the resolution, per side and kind of pair, with intervals.
 
     Parameters
     ----------
@@ -388,9 +388,9 @@ def resolution_summary_plot(
     model
         Name of the model.
     quantity
-        One of its variables without an axis of bands or lines, such as ``"low_gain"``.
+        Variable of `profiles` without an axis of bands or lines, such as ``"low_gain"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("quantity", quantity, _SUMMARIES)
     check_name("model", model, names_of(profiles, "model"))
@@ -416,7 +416,7 @@ def resolution_summary_plot(
 
 
 def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
-    """A logarithmic axis that falls to the right, with a tick at each resolution."""
+    """Make a logarithmic axis, decreasing to the right, with a tick at each resolution."""
     resolutions = resolution.to_numpy()
     ax.set_xscale("log")
     ax.set_xticks(resolutions, [f"{value:g}" for value in resolutions])
@@ -427,7 +427,7 @@ def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
 
 
 def _line_legend(ax: Axes) -> None:
-    """Say what the two lines are, above the axes on the right."""
+    """Draw the legend of the two lines above the axes on the right."""
     handles = [
         Line2D([], [], color="0.2", ls=style, lw=1.2, label=_LINE_NAMES[line])
         for line, style in _LINE_STYLES.items()
@@ -445,7 +445,7 @@ def _line_legend(ax: Axes) -> None:
 
 
 def _end_of_resolution(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
-    """In the plane of frequencies: the square that N pixels hold, and the circle about it."""
+    """Draw the limit of N pixels in the plane: the square, and its circumscribed circle."""
     lines = profiles["nyquist"].sel(model=model, resolution=resolution)
     axis, diagonal = float(lines.sel(line="axis")), float(lines.sel(line="diagonal"))
     (height, width), eye_distance = crop_geometry(profiles, model)

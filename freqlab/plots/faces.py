@@ -1,4 +1,4 @@
-"""Contact sheets: see how the faces of a run were cut out, and which were not."""
+"""Contact sheets: the aligned faces of a run, and those that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from freqlab.store.reading import open_crops
 __all__ = ["contact_sheet"]
 
 _MOST_SHOWN = 600
-_THUMBNAIL = 240  # pixels of the longer side of a photograph
+_THUMBNAIL = 240  # longer side of a photograph in pixels
 
 
 def contact_sheet(
@@ -33,26 +33,25 @@ def contact_sheet(
     columns: int = 12,
     seed: int = 0,
 ) -> Figure:
-    """Crops of a run side by side, or the photographs that gave none, each with its reason.
+    """Crops of a run, or the photographs without a crop and the reasons for that.
 
     Parameters
     ----------
     store
-        The run's Zarr group.
+        Zarr group of the run.
     template
-        Of the crops.
+        Template of the crops.
     show
-        ``"ok"`` for crops, ``"failed"`` for faces without one, ``"several"`` for the photographs in
-        which several faces were found, beside the crop of the one that was taken.
+        ``"ok"`` for crops; ``"failed"`` for faces without a crop; ``"several"`` for photographs with
+        several detected faces, beside the crop of the chosen face.
     faces
-        Names of the faces to show, of which a sample is drawn where they are more than `n`; all
-        by default.
+        Names of the faces to show, all by default; a sample is drawn from more than `n`.
     n
-        Most faces on the sheet.
+        Upper bound on the number of faces on the sheet.
     columns
         Faces in a row.
     seed
-        Of the sample.
+        Seed of the sample.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def contact_sheet(
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
     pictures = [_pictures(crops.isel(face=position), show) for position in chosen]
     n_places = len(chosen) * (2 if show == "several" else 1)
-    columns += columns % 2 if show == "several" else 0  # a photograph and its crop on one line
+    columns += columns % 2 if show == "several" else 0  # a photograph and its crop in one row
     n_rows = max(1, math.ceil(n_places / columns))
     tall = 1.22 if show == "ok" else 1.5
     figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
@@ -111,7 +110,7 @@ def contact_sheet(
 
 
 def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]:
-    """What is shown of a face: its crop, its photograph, or the photograph and then the crop."""
+    """Pictures of a face: its crop, its photograph, or the photograph followed by the crop."""
     crop = photograph = None
     if "crop" in face and str(face["status_text"].item()) == "ok":
         crop = face["crop"].to_numpy()
@@ -123,13 +122,13 @@ def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]
 
 
 def _photograph(path: str) -> npt.NDArray[np.uint8] | None:
-    """A photograph, small: a sheet may hold hundreds."""
+    """Read a reduced photograph: a sheet may have hundreds."""
     from PIL import Image
 
     try:
         with open(path, "rb") as file:
             pixels = decode_photograph(file.read()).pixels
-    except (OSError, ValueError):  # or a name that no file can have
+    except (OSError, ValueError):  # ValueError: not a valid file name
         return None
     small = Image.fromarray(pixels)
     small.thumbnail((_THUMBNAIL, _THUMBNAIL))

@@ -52,17 +52,17 @@ def deletion_plot(
     measure: str = "error",
     ax: Axes | None = None,
 ) -> Axes:
-    """Errors, or mean similarity, as bands or parts are removed or put back, in every order.
+    """Errors or mean similarity as bands or parts are removed or inserted, for each order.
 
     Parameters
     ----------
     errors
-        From :func:`freqlab.faithfulness.deletion_errors`, of bands or of
+        From :func:`freqlab.faithfulness.deletion_errors`, for bands or for
         :func:`freqlab.saliency.curves`.
     model, side, protocol, comparison, measure
-        Which part of it.
+        Selection from the errors.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(
         errors, model=model, side=side, protocol=protocol, comparison=comparison, measure=measure
@@ -93,16 +93,16 @@ def accuracy_plot(
     protocol: str = "deletion",
     ax: Axes | None = None,
 ) -> Axes:
-    """Accuracy, the mean over genuine and impostor pairs, as bands are removed or put back.
+    """Accuracy, the mean over genuine and impostor pairs, as bands are removed or inserted.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, protocol
-        Which part of it.
+        Selection from the errors.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(errors, model=model, side=side, protocol=protocol)
     ax = ax or new_axes(5.4, 3.4)
@@ -117,7 +117,7 @@ def accuracy_plot(
 
 
 def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str]) -> None:
-    """A line per order, the explained one, which comes first, thicker and before the others."""
+    """Draw a line per order; the explained order is first, thicker and in the foreground."""
     for i, (name, label) in enumerate(labels.items()):
         ax.plot(
             data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
@@ -138,16 +138,16 @@ def advantage_plot(
     measure: str = "error",
     ax: Axes | None = None,
 ) -> Axes:
-    """What the order of influence has over each baseline, with intervals; right of zero is better.
+    """Advantage of the order of influence over each baseline, with intervals; positive is better.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, measure
-        Which part of it.
+        Selection from the errors.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(errors, model=model, side=side, measure=measure)
     ax = ax or new_axes(5.4, 3.4)
@@ -175,16 +175,16 @@ def advantage_plot(
 
 
 def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
-    """Mean rank correlation of other views of the bands with influence, with intervals.
+    """Mean rank correlation of alternative views of the bands with influence, with intervals.
 
     Parameters
     ----------
     views
         From :func:`freqlab.faithfulness.band_views`.
     model
-        Which model.
+        Name of the model.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(views, model=model)
     names = names_of(data, "view")
@@ -196,14 +196,14 @@ def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
 
 
 def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
-    """Mean rank correlation of profiles before and after small changes, a line per model.
+    """Mean rank correlation of profiles before and after small changes, one line per model.
 
     Parameters
     ----------
     stability
         From :func:`freqlab.faithfulness.profile_stability`.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     names = names_of(stability, "perturbation")
     models = names_of(stability, "model")
@@ -215,7 +215,7 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
 
 def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
-    """Values with intervals, one below the other."""
+    """Draw values with intervals, one below the other."""
     value, lower, upper = estimates_of(values)
     y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
     ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
@@ -244,16 +244,16 @@ def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
 def interaction_plot(
     views: xr.Dataset, *, model: str, comparison: str = "genuine", ax: Axes | None = None
 ) -> Axes:
-    """What removing two bands costs beyond the sum of removing each, mean over pairs.
+    """Interaction of two bands: effect of removing both beyond the sum, mean over pairs.
 
     Parameters
     ----------
     views
         From :func:`freqlab.faithfulness.band_views`.
     model, comparison
-        Which part of it.
+        Model and kind of pairs to select.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = part_of(views, model=model)
@@ -283,16 +283,16 @@ def interaction_plot(
 
 
 def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
-    """Rank correlation with the profile as it is, over the share of layers that are random.
+    """Rank correlation with the original profile, over the share of randomised layers.
 
     Parameters
     ----------
     checks
         From :func:`freqlab.faithfulness.sanity_checks`.
     model
-        Which model.
+        Name of the model.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(checks, model=model)
     ax = ax or new_axes(5.4, 3.2)
@@ -324,16 +324,16 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
 def planted_plot(
     planted: xr.Dataset, *, unit: str = "cycles/image", ax: Axes | None = None
 ) -> Axes:
-    """How often a planted band is found, band by contrast of what was planted.
+    """Rate at which a planted band is found, by band and planted contrast.
 
     Parameters
     ----------
     planted
         From :func:`freqlab.faithfulness.planted_bands`.
     unit
-        Of the bands.
+        Unit of the bands.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     contrasts = planted["contrast"].to_numpy()
     ax = ax or new_axes(6.4, 1.4 + 0.35 * len(contrasts))

@@ -70,9 +70,9 @@ def heat_plot(
 ) -> dict[str, Axes]:
     """Frequency heat plot of a pair (Huber & Damer 2025).
 
-    Both faces; the plane of frequencies with each ring coloured by its absolute and by its
-    directed influence, divided by the largest absolute one; the same over frequency with its
-    unit, and the energy-aware view.
+    The plot shows both faces; the plane of frequencies with each ring coloured by its absolute and
+    by its directed influence, divided by the largest absolute influence; influence over frequency
+    with its unit; and influence per contrast removed.
 
     Parameters
     ----------
@@ -83,11 +83,11 @@ def heat_plot(
     model
         Name of the model.
     side
-        Which image was masked.
+        Masked image.
     fmr
         False match rate of the threshold in the title; one of those in the result.
     ax
-        An axes whose place the plot takes; a new figure by default.
+        Axes that the plot replaces; a new figure by default.
 
     Returns
     -------
@@ -144,10 +144,10 @@ def spectrum_plot(
     kind: str = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """The plane of frequencies of a pair's crops, each ring coloured by its influence.
+    """Plane of frequencies of the crops of a pair, each ring coloured by its influence.
 
-    Values are divided by the largest absolute one, so that zero stays zero; DC and bands without
-    a value are grey.
+    Values are divided by the largest absolute value, so that zero is unchanged; DC and bands
+    without a value are grey.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def spectrum_plot(
     kind
         ``"directed"`` or ``"absolute"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("kind", kind, _KINDS[:2])
     ax = ax or new_axes(4, 3.6)
@@ -172,7 +172,7 @@ def spectrum_plot(
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
     norm = Normalize(-1 if kind == "directed" else 0, 1)
     top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
-    # one step along x is a cycle per crop width, one along y a cycle per crop height
+    # a step along x is one cycle per crop width, along y one cycle per crop height
     across = bands.in_unit(1, width, eye_distance)
     down = across * width / height
     extent = (left * across, (left + width) * across, (top + height) * down, top * down)
@@ -200,7 +200,7 @@ def strip_plot(
     kind: str = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence of each band of a pair over frequency, in its own unit.
+    """Influence of each band of a pair over frequency, in its unit.
 
     Parameters
     ----------
@@ -209,7 +209,7 @@ def strip_plot(
     kind
         ``"directed"``, ``"absolute"``, or ``"per_contrast"``: over the RMS contrast removed.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("kind", kind, _KINDS)
     ax = ax or new_axes(5, 3)
@@ -251,11 +251,11 @@ def profile_plot(
     profile
         From :func:`freqlab.results.mean_profile`.
     model, side
-        Which part of it.
+        Model and masked side to select.
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def comparison_plot(
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("kind", kind, _KINDS)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -332,16 +332,16 @@ def comparison_plot(
 def contrast_plot(
     result: xr.Dataset, *, model: str, side: str = "probe", ax: Axes | None = None
 ) -> Axes:
-    """RMS contrast that the removal of each band takes: median over pairs, and 90 % of them.
+    """RMS contrast removed with each band: median and central 90 % of the pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     model, side
-        Which part of it.
+        Model and masked side to select.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
@@ -370,7 +370,7 @@ def contrast_plot(
 def face_plot(
     result: xr.Dataset, *, face: str, model: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """The crop of a face as the store holds it; a note where it does not.
+    """Stored crop of a face, or a note if the store does not contain it.
 
     Parameters
     ----------
@@ -379,9 +379,9 @@ def face_plot(
     face
         Name of the face.
     model
-        The model whose crop is shown; the first by default.
+        Model whose crop is shown; the first by default.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     ax = ax or new_axes(2.5, 2.5)
     model = str(result["model"].to_numpy()[0]) if model is None else model
@@ -407,7 +407,7 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
 
 
 def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """The whole plane, zero frequency in the middle, of a half plane that is symmetric."""
+    """Full plane of a symmetric half plane, zero frequency in the middle."""
     height = labels.shape[0]
     right = labels[:, 1 : (width + 1) // 2]
     mirrored = right[(-np.arange(height)) % height][:, ::-1]
@@ -415,9 +415,9 @@ def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int6
 
 
 def drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np.float64]:
-    """Band edges to draw between; a band without an upper edge reaches to the crop's corner.
+    """Band edges for drawing; a band without an upper edge ends at the corner of the plane.
 
-    Without a model, or in data that does not say its crops, that is 1.41 times the lower edge.
+    Without a model, or in data without crop sizes, it ends at 1.41 times its lower edge.
     """
     bounds = np.array(result["band_bounds"].to_numpy(), float)
     endless = np.isinf(bounds[:, 1])
@@ -431,7 +431,7 @@ def drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np
 
 
 def frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
-    """Make the horizontal axis one of frequency, and mark the band beyond the last edge."""
+    """Make the horizontal axis a frequency axis, and mark the band beyond the last edge."""
     bounds = drawn_bounds(result, model)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set_xlabel(axis_label(result["frequency"]))

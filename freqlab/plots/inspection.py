@@ -1,4 +1,4 @@
-"""Figures of one edited pair: what the inspector shows, to keep."""
+"""Figures of one edited pair, as shown in the inspector."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ def pair_profile_plot(
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence of each band of a pair, before that of all genuine and impostor pairs of the run.
+    """Influence of each band of a pair, compared with all genuine and impostor pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     pair, model, side
-        Which part of it.
+        Pair, model and masked side to select.
     kind
         ``"directed"`` or ``"absolute"``.
     spread
-        From :func:`freqlab.results.profiles.influence_spread`, if it is at hand already.
+        From :func:`freqlab.results.profiles.influence_spread`; computed by default.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def inspection_plot(
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
-    """A pair whose bands were edited: faces, what was taken, the plane and the profile.
+    """A pair with edited bands: faces, removed bands, plane and profile.
 
     Parameters
     ----------
@@ -115,9 +115,9 @@ def inspection_plot(
     fmr
         False match rate of the threshold in the title.
     spread
-        From :func:`freqlab.results.profiles.influence_spread`, if it is at hand already.
+        From :func:`freqlab.results.profiles.influence_spread`; computed by default.
     ax
-        An axes whose place the plot takes; a new figure by default.
+        Axes that the plot replaces; a new figure by default.
 
     Returns
     -------

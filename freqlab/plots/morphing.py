@@ -45,20 +45,20 @@ def attack_profile_plot(
     difference: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of bona fide and attack pairs, or their differences to bona fide.
+    """Mean profiles of bona fide and attack pairs, or their differences from bona fide.
 
     Parameters
     ----------
     profiles
         From :func:`freqlab.morphing.profiles`.
     model, side
-        Which part of it; the reference is the document.
+        Model and masked side to select; the reference is the document.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     difference
-        Whether differences to bona fide pairs are drawn.
+        Whether to draw differences from bona fide pairs.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side)
     check_name("kind", kind, _KINDS)
@@ -91,14 +91,14 @@ def attack_profile_plot(
 
 
 def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
-    """A morph between photographs of its contributors, with the heat plots of its pairs in a row.
+    """A morph between photographs of its contributors, with the heat plots of its pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`.
     pair
-        Label of an attack pair; the pair of its other contributor is found.
+        Label of an attack pair; the pair of the other contributor is looked up.
     model
         Name of the model.
 
@@ -110,7 +110,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     Raises
     ------
     ParameterError
-        If it is no attack pair.
+        If it is not an attack pair.
     """
     check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
@@ -153,7 +153,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
 def manipulation_plot(
     changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
 ) -> Axes:
-    """How much each kind of manipulation changes each band, with intervals.
+    """Change of each band by each kind of manipulation, with intervals.
 
     Parameters
     ----------
@@ -161,11 +161,11 @@ def manipulation_plot(
         From :func:`freqlab.morphing.manipulation_by_kind`, or
         :func:`freqlab.morphing.manipulation` for one kind.
     model
-        Which model.
+        Name of the model.
     quantity
         ``"energy"``, ``"directed"`` or ``"absolute"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("quantity", quantity, ("energy", "directed", "absolute"))
     data = part_of(changes, model=model)
@@ -174,7 +174,7 @@ def manipulation_plot(
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(changes, model).mean(axis=1)
     kinds = names_of(data, "kind")
-    for i, name in enumerate(kinds, start=1):  # the first style is bona fide elsewhere
+    for i, name in enumerate(kinds, start=1):  # the first style means bona fide elsewhere
         part, style = data.sel(kind=name), line_style(i)
         value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
@@ -205,11 +205,11 @@ def detection_plot(
     errors
         From :func:`freqlab.morphing.detection_errors`.
     scores
-        Which scores; by default all but those of single bands.
+        Names of the scores; by default all but those of single bands.
     attack
-        Which attack.
+        Name of the attack.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     known = names_of(errors, "score_name")
     check_name("attack", attack, names_of(errors, "attack"))
@@ -246,16 +246,16 @@ def detection_plot(
 def score_histogram_plot(
     scores: xr.Dataset, *, name: str = "mahalanobis", ax: Axes | None = None
 ) -> Axes:
-    """How a score is distributed over bona fide pairs, controls and attacks of all kinds.
+    """Distribution of a score over bona fide pairs, controls and attacks of all kinds.
 
     Parameters
     ----------
     scores
         From :func:`freqlab.morphing.scores`.
     name
-        Of the score.
+        Name of the score.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     check_name("name", name, names_of(scores, "score_name"))
     ax = ax or new_axes(6.4, 3.4)

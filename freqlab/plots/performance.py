@@ -35,16 +35,16 @@ def score_plot(
     thresholds: Mapping[str, float] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Distributions of genuine and impostor similarities, each of area one.
+    """Distributions of genuine and impostor similarities, each with unit area.
 
     Parameters
     ----------
     genuine, impostor
         Cosine similarities.
     thresholds
-        Names and places of thresholds to mark; NaN are left out.
+        Names and values of thresholds to mark; NaN are left out.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     ax = ax or new_axes(6, 3.2)
     edges = np.linspace(-0.5, 1, 101)
@@ -77,18 +77,18 @@ def score_plot(
 def density_plot(
     result: xr.Dataset, *, model: str, fmr: float | None = 1e-3, ax: Axes | None = None
 ) -> Axes:
-    """Distributions of similarities of one model, from its figures.
+    """Distributions of the similarities of one model, from its verification result.
 
     Parameters
     ----------
     result
         From :func:`freqlab.verify`.
     model
-        Which model.
+        Name of the model.
     fmr
         Nominal false match rate of the threshold to mark, if any.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     data = _of_model(result, model)
     ax = ax or new_axes(6, 3.2)
@@ -107,7 +107,7 @@ def density_plot(
             color=COMPARISON_COLOURS[name],
             hatch=hatch,
         )
-        bars[0].set_label(f"{name} ({n:,} comparisons)")  # of the first, so that it is told first
+        bars[0].set_label(f"{name} ({n:,} comparisons)")  # label the first bar only
         shown |= np.nan_to_num(density) > 0
     if fmr is not None:
         check_fmr(fmr)
@@ -136,12 +136,12 @@ def det_plot(
     result
         From :func:`freqlab.verify`.
     models
-        Which models; all by default.
+        Names of the models; all by default.
     groups
-        Which groups.
+        Names of the groups.
     ax
-        Where to draw. Curves end where a false match rate is not resolved (fewer than ten
-        comparisons) or no genuine comparison fails.
+        Axes to draw on; new axes by default. Curves end where a false match rate is not resolved (fewer than ten
+        comparisons) or there are no false non-matches.
     """
     ax = ax or new_axes(5.5, 4)
     known = names_of(result, "model")
@@ -184,19 +184,19 @@ def det_plot(
 def extremes_plot(
     result: xr.Dataset, *, model: str, comparison: str = "genuine", n: int = 6
 ) -> dict[str, Axes]:
-    """The comparisons that a model gets most wrong, with their faces.
+    """Comparisons with the largest errors of a model, with their faces.
 
     Parameters
     ----------
     result
         From :func:`freqlab.verify`.
     model
-        Which model.
+        Name of the model.
     comparison
-        ``"genuine"`` for the least similar genuine ones, ``"impostor"`` for the most similar
-        impostor ones.
+        ``"genuine"`` for the least similar genuine comparisons, ``"impostor"`` for the most similar
+        impostor comparisons.
     n
-        How many, at most 12.
+        Number of comparisons, at most 12.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Figures of the neighbours of band influence: maps in space and of the plane, detectors."""
+"""Figures of methods related to band influence: maps in space and frequency, detectors."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ARGUMENTS = ("all", "supporting", "opposing")
 def saliency_plot(
     maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
 ) -> Axes:
-    """A map in space over the face it was made of: blue spoke for a match, red against one.
+    """A map in space over its face: blue supports a match, red opposes it.
 
     Parameters
     ----------
@@ -43,9 +43,9 @@ def saliency_plot(
     pair
         Label of the pair.
     argument
-        Of gradients: ``"supporting"`` or ``"opposing"`` alone, or ``"all"``.
+        Sign of gradients: ``"supporting"`` or ``"opposing"`` alone, or ``"all"``.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def plane_plot(
     argument
         As for :func:`saliency_plot`.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def plane_plot(
     half = values.transpose("ky", "kx").to_numpy()
     height = half.shape[0]
     width = 2 * (half.shape[1] - 1)
-    # the left half is the right one turned by half a circle
+    # the left half is the right half rotated by 180 degrees
     mirrored = half[(-np.arange(height)) % height][:, 1:-1][:, ::-1]
     whole = np.fft.fftshift(np.concatenate([half, mirrored], axis=1))
     largest = largest_absolute(whole)
@@ -112,7 +112,7 @@ def plane_plot(
 def joint_plot(
     maps: xr.Dataset, *, pair: int, n_bands: int = 6, ax: Axes | None = None
 ) -> dict[str, Axes]:
-    """Which band, where: the bands of the largest influence within a window, each over the face.
+    """Bands with the largest influence within a window, each as a map over the face.
 
     Parameters
     ----------
@@ -121,14 +121,14 @@ def joint_plot(
     pair
         Label of the pair.
     n_bands
-        Bands to show, in the order of their frequencies.
+        Number of bands to show, in order of frequency.
     ax
-        An axes whose place the plot takes; a new figure by default.
+        Axes that the plot replaces; a new figure by default.
 
     Returns
     -------
     dict of str to matplotlib.axes.Axes
-        By name of the band.
+        Axes by name of the band.
 
     Raises
     ------
@@ -146,7 +146,7 @@ def joint_plot(
     for i, band in enumerate(shown):
         one = values.isel(band=band)
         name = str(one["band"].item())
-        # as wide as what is left beside the colour bar
+        # the width left beside the colour bar
         inset = ax.inset_axes((i / len(shown) * 0.97, 0, 0.9 / len(shown), 0.95))
         inset.imshow(one, cmap=DIVERGING, norm=norm)
         inset.set_xticks([])
@@ -163,7 +163,7 @@ def joint_plot(
 
 
 def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> Axes:
-    """How reliable maps by random masks are after so many masks: each pair, and what was asked for.
+    """Reliability of maps by random masks over the number of masks, per pair, with the target.
 
     Parameters
     ----------
@@ -171,12 +171,12 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
         From :func:`freqlab.saliency.corrrise_maps` and :func:`freqlab.saliency.freqrise_maps`, by
         name.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
 
     Raises
     ------
     ParameterError
-        If there are none.
+        If `maps` is empty.
     """
     if not maps:
         raise ParameterError("maps={}: give at least one")
@@ -201,14 +201,14 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
 
 
 def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
-    """Area under the ROC curve of detectors per attack, with intervals; dotted is chance.
+    """Area under the ROC curve of detectors per attack, with intervals; chance is dotted.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.adversarial.detection_errors`.
     ax
-        Where to draw.
+        Axes to draw on; new axes by default.
     """
     part = part_of(errors, labels="true")
     ax = ax or new_axes(6.4, 3.2)
@@ -238,7 +238,7 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
 
 
 def _map(maps: xr.Dataset, name: str, pair: int, argument: str) -> xr.DataArray:
-    """The map of one pair, of one argument or both together."""
+    """Map of one pair, for one argument or both together."""
     check_name("argument", argument, _ARGUMENTS)
     if name not in maps:
         raise ParameterError(f"maps hold no {name!r}; they hold {', '.join(map(str, maps))}")

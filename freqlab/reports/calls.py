@@ -1,4 +1,4 @@
-"""Reports: a notebook, executed with parameters by papermill, as one self-contained page."""
+"""Reports: a notebook executed by papermill with parameters, as one self-contained page."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ class ReportError(FreqlabError, RuntimeError):
 
 
 def report_names() -> list[str]:
-    """Names of the reports there are."""
+    """Names of the available reports."""
     return [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
 
 
 @with_a_home()
 def report_parameters(name: str) -> dict[str, str]:
-    """Parameters of a report and their defaults, as its notebook writes them.
+    """Parameters of a report and their defaults, as written in its notebook.
 
     Raises
     ------
@@ -68,11 +68,11 @@ def report(
     progress: bool = True,
     **parameters: Any,
 ) -> Path:
-    """Execute a report's notebook and leave a page that stands by itself.
+    """Execute the notebook of a report and write a self-contained page.
 
     Writes ``<out>/<name>.html``, the executed notebook ``<out>/<name>.ipynb``, and
-    ``<out>/index.html`` over all reports there. An earlier report of the same name is replaced
-    only when the new one is whole.
+    ``<out>/index.html``, a list of all reports in the folder. An earlier report of the same name is
+    replaced only when the new one is complete.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def report(
     out
         Folder of the reports.
     progress
-        Whether what the notebook writes to standard error, such as progress bars, is shown.
+        Whether to show the standard error of the notebook, such as progress bars.
     **parameters
         Parameters of the notebook; ``store`` is ``runs/<faces>.zarr`` by default.
 
@@ -95,9 +95,9 @@ def report(
     UnknownNameError
         If the report or a parameter is unknown.
     ReportError
-        If the notebook fails, and what it had done is kept beside the reports; if there is no
-        place for reports, or the disk refuses; or if a notebook or page of the report's name is
-        there that is no report: it is not overwritten.
+        If the notebook fails; its partial output is then kept beside the reports. If the folder is
+        not usable or cannot be written. If a notebook or page of that name is not a report; it is
+        not overwritten.
     """
     papermill = _papermill()
     defaults = report_parameters(name)
@@ -119,7 +119,7 @@ def report(
 def _report(
     papermill: Any, name: str, folder: Path, parameters: Mapping[str, Any], progress: bool
 ) -> Path:
-    """Execute and write a report in a folder; return its page."""
+    """Execute a report and write it to a folder; return its page."""
     from nbclient.exceptions import DeadKernelError
 
     from freqlab.reports.kernels import OwnKernelManager
@@ -130,7 +130,7 @@ def _report(
     )
     _check_own(folder, notebook, page)
     running.touch(mode=0o600)
-    make_private(running)  # before anything is in it
+    make_private(running)  # before files are in it
     try:
         papermill.execute_notebook(
             _for_report(name),
@@ -139,7 +139,7 @@ def _report(
             kernel_name="python3",
             kernel_manager_class=OwnKernelManager,
             progress_bar={"desc": f"report {name}"} if progress else False,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # nothing about local transport
+            extra_arguments=["--IPKernelApp.log_level=50"],  # no log about local transport
             stderr_file=sys.stderr if progress else None,
         )
     except DeadKernelError as error:
@@ -160,9 +160,9 @@ def _report(
 
 @with_a_home()
 def build_index(folder: str | os.PathLike[str]) -> Path:
-    """Write ``index.html`` over the reports in a folder; return its path.
+    """Write ``index.html`` for the reports in a folder; return its path.
 
-    Other notebooks in it are left out, and named at the end of the page.
+    Other notebooks in the folder are left out, and listed at the end of the page.
     """
     entries, others = [], []
     for path in sorted(Path(folder).glob("*.ipynb")):
@@ -206,7 +206,7 @@ def _notebook(name: str) -> Path:
 
 
 def _for_report(name: str) -> Any:
-    """A report's notebook without the cells tagged ``interactive``, which are for JupyterLab."""
+    """Notebook of a report without the cells tagged ``interactive``, which are for JupyterLab."""
     import nbformat
 
     notebook = nbformat.read(_notebook(name), as_version=4)  # type: ignore[no-untyped-call]
@@ -217,7 +217,7 @@ def _for_report(name: str) -> Any:
 
 
 def _to_html(name: str, path: Path) -> str:
-    """The executed notebook as one page: prose and results, code left out, nothing remote."""
+    """Render the executed notebook as one page, without code and remote resources."""
     import nbformat
     from nbconvert import HTMLExporter
 
@@ -247,7 +247,7 @@ def _to_html(name: str, path: Path) -> str:
 
 
 def _clean(markup: str) -> str:
-    """What a cell shows without anything that runs or loads: names of faces may be markup."""
+    """Remove active and remote content from cell output: names of faces may be markup."""
     import nh3
 
     return nh3.clean(
@@ -282,7 +282,7 @@ def _lead(notebook: Any) -> str:
 
 
 def _parameters_of(notebook: Any) -> dict[str, str]:
-    """Parameters the notebook was executed with; those not given have the notebook's default."""
+    """Parameters of the executed notebook, including the defaults of those not given."""
     given: Mapping[str, Any] = notebook.metadata.papermill.parameters
     return {str(key): json.dumps(value, ensure_ascii=False) for key, value in given.items()}
 
@@ -298,19 +298,19 @@ def _is_plain(value: object) -> bool:
 
 
 def _executed(path: Path) -> Any:
-    """The notebook of a report that was executed; None where it is no such thing."""
+    """Read the executed notebook of a report; None if it is not one."""
     import nbformat
 
     try:
         notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
         _title(notebook), _lead(notebook), _parameters_of(notebook), _finished(notebook)
         return notebook
-    except Exception:  # whatever another file makes its reader raise
+    except Exception:  # other files may raise any error in the reader
         return None
 
 
 def _check_own(folder: Path, notebook: Path, page: Path) -> None:
-    """Refuse to overwrite what is no report."""
+    """Refuse to overwrite a file that is not a report."""
     index = folder / "index.html"
     foreign = [path for path in (page, index) if path.exists() and not _is_page(path)]
     if notebook.exists() and _executed(notebook) is None:
@@ -323,7 +323,7 @@ def _check_own(folder: Path, notebook: Path, page: Path) -> None:
 
 
 def _is_page(path: Path) -> bool:
-    """Whether a page is one of ours, by its footer."""
+    """Whether a page is a report, by its footer."""
     try:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -333,12 +333,12 @@ def _is_page(path: Path) -> bool:
 
 @contextlib.contextmanager
 def _writing(out: object) -> Iterator[None]:
-    """Say of a folder of reports that cannot be written what is wrong with it.
+    """Report why a folder of reports cannot be written.
 
     Raises
     ------
     ReportError
-        In the place of an OSError.
+        Instead of an OSError.
     """
     if not isinstance(out, (str, os.PathLike)) or not os.fspath(out) or "\0" in str(out):
         raise ParameterError(f"out={out!r} must be the path of a folder, such as 'reports'")
@@ -356,6 +356,6 @@ def _writing(out: object) -> Iterator[None]:
 
 
 def _write_whole(path: Path, text: str) -> None:
-    """Write a file so that it is there whole or not at all."""
+    """Write a file atomically."""
     with written_whole(path) as file:
         file.write(text.encode())

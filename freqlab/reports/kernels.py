@@ -1,7 +1,7 @@
-"""The Jupyter kernel of reports and of the inspector's page: this interpreter, and this freqlab.
+"""The Jupyter kernel of reports and of the inspector's page: this interpreter and this freqlab.
 
-Jupyter looks kernels up by name, and what a user has installed as ``python3`` may be another
-interpreter, without freqlab or with another one. Nothing is looked up here.
+Jupyter looks kernels up by name. The kernel installed as ``python3`` may be a different
+interpreter, without freqlab or with a different version. No kernel is looked up here.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ NAME = "python3"
 
 
 class OwnKernelSpecs(KernelSpecManager):
-    """Knows one kernel, by the name that notebooks ask for."""
+    """Provide one kernel under the name that notebooks request."""
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
-        """The kernel of this interpreter, whatever the name."""
+        """Kernel of this interpreter, for any name."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
         return KernelSpec(argv=argv, env=_environment(), display_name="Python 3", language="python")
 
     def find_kernel_specs(self) -> dict[str, str]:
-        """Folders of the kernels by name: there is one, without a folder."""
+        """Folders of the kernels by name: one kernel, without a folder."""
         return {NAME: ""}
 
     def get_all_specs(self) -> dict[str, dict[str, Any]]:
@@ -41,7 +41,7 @@ class OwnKernelSpecs(KernelSpecManager):
 
 
 class OwnKernelManager(AsyncKernelManager):
-    """Starts the kernel of this interpreter."""
+    """Start the kernel of this interpreter."""
 
     @default("kernel_spec_manager")
     def _own_specs(self) -> KernelSpecManager:
@@ -49,7 +49,7 @@ class OwnKernelManager(AsyncKernelManager):
 
 
 def _environment() -> dict[str, str]:
-    """What a kernel needs to import the freqlab that runs here, if no installation gives it."""
+    """Environment in which a kernel imports the running freqlab, even if it is not installed."""
     above = str(Path(__file__).resolve().parents[2])
     installed = {*site.getsitepackages(), site.getusersitepackages()}
     installed |= {sysconfig.get_path(name) for name in ("purelib", "platlib")}

@@ -1,4 +1,4 @@
-"""What the notebooks of reports show alike: sentences, tables, rows of figures, how it was made."""
+"""Shared output of report notebooks: sentences, tables, rows of figures, provenance."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ _WIDTH = 11.0  # inches
 
 
 def show(*texts: str) -> None:
-    """Show sentences, in Markdown, as one paragraph."""
+    """Show Markdown sentences as one paragraph."""
     _display(_markdown(" ".join(text for text in texts if text)))
 
 
 def show_list(texts: Iterable[str], *, heading: str = "") -> None:
-    """Show sentences as points, below a name from data."""
+    """Show sentences as a list, below a heading from data."""
     points = "\n".join(f"- {text}" for text in texts)
     _display(_markdown(f"**{as_markdown(heading)}**\n\n{points}" if heading else points))
 
@@ -71,22 +71,22 @@ def show_table(
     index: bool = True,
     align: str = "",
 ) -> None:
-    """Show a table, or that which a node of a study holds.
+    """Show a table, or the table of a node of a study.
 
     Parameters
     ----------
     table
         The table.
     caption
-        Above it, behind `name`.
+        Caption above the table, after `name`.
     name
         A name from data, such as that of a model.
     format
-        Of its numbers.
+        Format of the numbers.
     index
-        Whether the labels of the rows are shown.
+        Whether to show the row labels.
     align
-        Of the text in its cells.
+        Alignment of the text in cells.
     """
     frame = table if isinstance(table, pd.DataFrame) else as_frame(table)
     shown = styled(frame)
@@ -101,7 +101,7 @@ def show_table(
 
 
 def show_largest(table: pd.DataFrame, caption: str, *, name: str, most: int = 40) -> None:
-    """Show the first rows of a table of findings, or that there are none."""
+    """Show the first rows of a table of findings, or a note if it is empty."""
     if not len(table):
         show(f"{as_markdown(name)}: {caption}: **nothing**.")
         return
@@ -118,7 +118,7 @@ def show_by_model(
 
 
 def show_faces(faces: Faces, *more: str, pairs: pd.DataFrame | None = None) -> None:
-    """Show what the faces are, whose, and what was left out of a list of pairs."""
+    """Show the source and subjects of the faces, and what was left out of a list of pairs."""
     if pairs is not None and pairs.attrs.get("left_out"):
         show(f"Of the list: {as_markdown('; '.join(pairs.attrs['left_out']), 5_000)}.")
     n_subjects = faces.table["subject"].nunique()
@@ -130,7 +130,7 @@ def show_faces(faces: Faces, *more: str, pairs: pd.DataFrame | None = None) -> N
 
 
 def show_pairs(pairs: pd.DataFrame, n_wanted: int | None) -> None:
-    """Show how many pairs are explained, and whether they are a sample."""
+    """Show the number of explained pairs, and whether they are a sample."""
     sampled = n_wanted is not None and len(pairs) == n_wanted
     sample = (
         "a sample, drawn at random" if sampled else "all genuine ones and as many impostor ones"
@@ -143,19 +143,19 @@ def show_pairs(pairs: pd.DataFrame, n_wanted: int | None) -> None:
 
 
 def describe_lost(result: xr.Dataset) -> str:
-    """Say how many pairs have no similarity; empty if none."""
+    """State the number of pairs without a similarity; empty if there are none."""
     lost = int(result["similarity"].isnull().any("model").sum())
     return f"{lost:,} pairs are without a similarity for want of a face." if lost else ""
 
 
 def impostors_behind(data: xr.Dataset | xr.DataTree) -> dict[str, str]:
-    """How many impostor comparisons the thresholds of the first model rest on, as a line."""
+    """Number of impostor comparisons behind the thresholds of the first model, as a line."""
     n = int(data["impostor_comparisons"].to_numpy().ravel()[0])
     return {"impostor comparisons behind the thresholds": f"{n:,}"}
 
 
 def describe_passes(source: xr.DataTree | xr.Dataset) -> str:
-    """Say how many forward passes a call took, by its study or result."""
+    """State the number of forward passes of a call, from its study or result."""
     n = int(source.attrs.get("forward_passes", 0))
     computed = f"{n:,} forward passes of the network" if n else "no forward pass"
     return f"This took {computed}{'' if n else ': everything was in the store'}."
@@ -181,15 +181,15 @@ def panels(
     Parameters
     ----------
     name
-        Of the model.
+        Name of the model.
     n_rows, n_columns
-        Of the axes.
+        Numbers of rows and columns of axes.
     height
-        Of the figure, in inches.
+        Height of the figure in inches.
     more
-        Text behind the name.
+        Text after the name.
     options
-        For :func:`matplotlib.pyplot.subplots`.
+        Options of :func:`matplotlib.pyplot.subplots`.
 
     Yields
     ------
@@ -210,7 +210,7 @@ def panels(
 
 
 def same_range(axes: Any) -> None:
-    """Give axes side by side the widest of their ranges."""
+    """Set the ranges of neighbouring axes to the widest of them."""
     ranges = [ax.get_ylim() for ax in axes.flat]
     widest = max(ranges, key=lambda one: one[1] - one[0])
     for ax in axes.flat:
@@ -235,17 +235,17 @@ def grid(
     plot
         One of :mod:`freqlab.plots`.
     data
-        What it takes.
+        Data of the plot.
     models
         Names of models.
     columns, rows
-        An argument, and its values from left to right, or from top to bottom.
+        An argument, and its values from left to right (`columns`) or top to bottom (`rows`).
     height
-        Of a row, in inches.
+        Height of a row in inches.
     more
-        Text behind the name of the model.
+        Text after the name of the model.
     options
-        The other arguments of the plot.
+        Other arguments of the plot.
     """
     ((across, right),) = columns.items()
     ((along, down),) = (rows or {"": [None]}).items()
@@ -265,7 +265,7 @@ def side_by_side(
     width: float,
     height: float,
 ) -> None:
-    """Draw a plot of each model in one row; width and height of a plot in inches."""
+    """Draw a plot of each model in one row; `width` and `height` of each plot in inches."""
     size = (width * len(models), height)
     _, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
     for name, ax in zip(models, axes.flat, strict=True):
@@ -274,23 +274,23 @@ def side_by_side(
 
 
 def head(text: str) -> None:
-    """Write text above the figure that is being drawn, at its left."""
+    """Write text above the current figure, left-aligned."""
     plt.suptitle(text, x=0.01, ha="left", fontsize="medium")
 
 
 def show_ways(
     result: xr.Dataset, space: xr.Dataset, plane: xr.Dataset, traced: xr.Dataset, *, pair: int
 ) -> None:
-    """Show a pair in space (above) and in the plane of frequencies, by masks and by gradients.
+    """Show maps of a pair in space (above) and frequency (below), by masks and by gradients.
 
     Parameters
     ----------
     result
-        The result that the pair is of.
+        The result with the pair.
     space, plane, traced
         Maps of CorrRISE, of FreqRISE and of integrated gradients.
     pair
-        Its label.
+        Label of the pair.
     """
     _, axes = plt.subplots(2, 4, figsize=(15, 6.4), layout="constrained")
     for row, (drawn, random) in zip(
@@ -309,7 +309,7 @@ def show_ways(
 
 
 def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, object]) -> None:
-    """Show with what a study or result was made.
+    """Show the provenance of a study or result.
 
     Parameters
     ----------
@@ -337,6 +337,6 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
 
 
 def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
-    """Show what was tested of the explanations of a run."""
+    """Show which tests the explanations of a run have had."""
     table = trust_table(str(source.attrs["store"]), models=models)
     _display(styled(table).set_properties(subset=None, **_LEFT))

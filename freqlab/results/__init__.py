@@ -1,4 +1,4 @@
-"""What is asked of a result: selection, profiles, sentences."""
+"""Selection, profiles and sentences of results."""
 
 import lazy_loader as _lazy
 

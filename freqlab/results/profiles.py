@@ -21,28 +21,28 @@ def mean_profile(
 ) -> xr.Dataset:
     """Mean influence per band over genuine and over impostor pairs, with intervals.
 
-    Comparisons share people, so the interval comes from a bootstrap over subjects: subjects are
-    drawn with replacement, a genuine pair weighs the count of its subject, an impostor pair the
-    product of both counts (Owen's pigeonhole bootstrap); percentiles.
+    Comparisons share people, so the percentile interval comes from a bootstrap over subjects:
+    subjects are drawn with replacement; the weight of a genuine pair is the count of its subject,
+    that of an impostor pair the product of both counts (Owen's pigeonhole bootstrap).
 
     Parameters
     ----------
     result
-        From :func:`freqlab.influence`; a selection of models, pairs or sides too.
+        From :func:`freqlab.influence`, or a selection of its models, pairs or sides.
     n_draws
         Bootstrap draws.
     level
         Coverage of the interval, between 0 and 1.
     seed
-        Of the draws.
+        Seed of the draws.
 
     Returns
     -------
     xarray.Dataset
         ``directed``, ``absolute`` and ``per_contrast``, each ``(comparison, model, side, band,
         estimate)`` with ``comparison`` genuine or impostor and ``estimate`` value, lower or upper;
-        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair, and
-        for the bounds where all pairs are of one subject.
+        ``n_pairs`` and ``n_subjects`` per comparison and model. NaN where there is no pair;
+        bounds are NaN where all pairs are of one subject.
 
     Raises
     ------
@@ -64,20 +64,20 @@ def influence_spread(
     n_most: int = 5000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """How the influence of each band is distributed over genuine and over impostor pairs.
+    """Distribution of the influence of each band over genuine and over impostor pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     model, side
-        Which part of it.
+        Model and masked side to select.
     level
         Share of the pairs between ``lower`` and ``upper``, above 0 and below 1.
     n_most
-        Pairs of a kind that are looked at; of more, a sample is drawn.
+        Upper bound on the number of pairs of each kind; a sample is drawn from more.
     seed
-        Of the sample.
+        Seed of the sample.
 
     Returns
     -------
@@ -136,13 +136,13 @@ def compare(
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Lay the profiles and figures of several runs (models, face sets) side by side.
+    """Combine the profiles and thresholds of several runs (models, face sets) for comparison.
 
     Parameters
     ----------
     results
-        From :func:`freqlab.influence`, or :func:`freqlab.open_influence`; every model of each is
-        one run of the comparison. All must have the same bands.
+        From :func:`freqlab.influence` or :func:`freqlab.open_influence`. Every model of a result is
+        one run of the comparison. All results must have the same bands.
     names
         One name for each result; its face set by default.
     side
@@ -160,7 +160,7 @@ def compare(
     Raises
     ------
     ParameterError
-        If bands differ, or names do not fit.
+        If bands differ, or names do not match the results.
     """
     if not isinstance(results, (list, tuple)) or not results:
         raise ParameterError("results must be a list of at least one result of fl.influence")

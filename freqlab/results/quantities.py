@@ -1,8 +1,9 @@
 """Quantities of pairs, their means over groups of pairs, and intervals over people.
 
-Every study that averages influence does the same: quantities of each pair, means over groups, the
-same means in each bootstrap draw of people, a function of these means, and the percentiles of that
-function over the draws. Here it stands once; the function of the means is the study's own.
+Every study that averages influence has the same steps: quantities of each pair, means over groups,
+the same means in each bootstrap draw of people, a function of these means, and the percentiles of
+that function over the draws. This module implements them; each study supplies its function of the
+means.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 MIN_REMOVED_RMS = 0.5
-"""Grey levels a removal must take for influence over contrast to mean anything (our choice)."""
+"""Smallest removed contrast, in grey levels, for which influence is divided by it (our choice)."""
 
 _COSINE = "cosine similarity"
 
@@ -48,7 +49,7 @@ QUANTITIES = {
     "energy": ("energy of the masked side", "squared grey levels"),
     "log_energy": ("log energy", "log10 of squared grey levels"),
 }
-"""Quantities of a pair, a side and a band: what they are called, and their unit."""
+"""Long name and units of each quantity of a pair, a side and a band."""
 
 _TINY_ENERGY = 1e-9  # squared grey levels, added before a logarithm is taken
 _AXES = ("model", "side", "band")
@@ -57,10 +58,10 @@ Floats = npt.NDArray[np.float64]
 
 
 def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
-    """Directed influence over the RMS contrast that the removal took from the masked side.
+    """Directed influence divided by the RMS contrast removed from the masked side.
 
-    The energy-aware view: raw influence is partly just band energy. NaN where less than
-    :data:`MIN_REMOVED_RMS` grey levels were removed.
+    This view accounts for energy: raw influence partly reflects band energy alone. NaN where less
+    than :data:`MIN_REMOVED_RMS` grey levels were removed.
 
     Parameters
     ----------
@@ -79,7 +80,7 @@ def influence_per_contrast(result: xr.Dataset) -> xr.DataArray:
 
 
 def quantity(result: xr.Dataset, name: str) -> Floats:
-    """A quantity of each pair, in double precision.
+    """Values of a quantity for each pair, in double precision.
 
     Parameters
     ----------
@@ -91,7 +92,7 @@ def quantity(result: xr.Dataset, name: str) -> Floats:
     Returns
     -------
     numpy.ndarray
-        ``(pair, model, side, band)``, without axes that the variable has not.
+        ``(pair, model, side, band)``, without the axes that the variable lacks.
     """
     if name == "per_contrast":
         values = influence_per_contrast(result)
@@ -109,7 +110,7 @@ def quantity(result: xr.Dataset, name: str) -> Floats:
 
 
 def comparisons_of(result: xr.Dataset) -> pd.Categorical[Any]:
-    """Which pairs are genuine and which impostor: labels for :func:`means_by`."""
+    """Genuine or impostor label of each pair, for :func:`means_by`."""
     return pd.Categorical.from_codes(
         (~result["genuine"].to_numpy()).astype(np.int8), pd.Index(["genuine", "impostor"])
     )
@@ -128,36 +129,36 @@ def means_by(
 
     People are drawn with replacement, the same draws for every group and quantity, so that
     functions of several groups are paired. In a draw in which person :math:`i` occurs :math:`n_i`
-    times, the mean over a group is :math:`\sum_p w_p x_p / \sum_p w_p`, where a pair of one
-    person weighs :math:`w_p = n_i` and a pair of two :math:`w_p = n_i n_j` (Owen 2007, *The
-    pigeonhole bootstrap*).
+    times, the mean over a group is :math:`\sum_p w_p x_p / \sum_p w_p`. The weight of a pair of
+    one person is :math:`w_p = n_i`, that of a pair of two people :math:`w_p = n_i n_j` (Owen 2007,
+    *The pigeonhole bootstrap*).
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     labels
-        By axis of the means, the group of each pair; pairs without a label enter no mean. Of
-        several axes, groups are those of every combination.
+        Group of each pair, by axis of the means. Pairs without a label enter no mean. With several
+        axes, every combination of their categories is a group.
     quantities
         Names of :data:`QUANTITIES`, or of variables of the result.
     people
-        Columns of the pairs that name the two people whose draws a pair's weight comes from.
+        Columns with the names of the two people whose counts determine the weight of a pair.
     n_draws, seed
-        Bootstrap draws, and their seed.
+        Number of bootstrap draws, and their seed.
 
     Returns
     -------
     xarray.Dataset
         Each quantity ``(draw, *labels, model, side, band)``, where ``draw`` 0 is as observed and
-        the others are bootstrap draws. NaN are left out of the means; a draw is NaN where a group
-        has pairs of one person only, which says nothing of others. ``n_pairs`` and ``n_subjects``
-        ``(*labels, model)``, of pairs with a similarity.
+        the others are bootstrap draws. NaN are left out of the means; draws are NaN for a group
+        with pairs of one person only, since nothing follows for other people. ``n_pairs`` and
+        ``n_subjects`` ``(*labels, model)`` count pairs with a similarity.
 
     Raises
     ------
     ParameterError
-        If a number is out of range, or the result has not what is asked for.
+        If a number is out of range, or the result lacks a requested variable.
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -200,14 +201,14 @@ def means_by(
 
 
 def with_differences(means: xr.Dataset, axis: str, base: int) -> xr.Dataset:
-    """Add what each mean is less that of one group, draw by draw, as ``..._difference``.
+    """Add the difference of each mean from that of one group, by draw, as ``..._difference``.
 
     Parameters
     ----------
     means
         From :func:`means_by`.
     axis, base
-        Axis of the groups, and the place of the one that is subtracted.
+        Axis of the groups, and the position of the group whose mean is subtracted.
     """
     found = means.copy()
     for name, values in means.data_vars.items():
@@ -219,19 +220,20 @@ def with_differences(means: xr.Dataset, axis: str, base: int) -> xr.Dataset:
 
 
 def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
-    """Put an axis ``estimate`` (value, lower, upper) in the place of ``draw``.
+    """Replace the axis ``draw`` by ``estimate`` (value, lower, upper).
 
     Parameters
     ----------
     means
-        From :func:`means_by`, or functions of such means, draw by draw.
+        From :func:`means_by`, or functions of its means computed for each draw.
     level
         Coverage of the percentile intervals, between 0 and 1.
 
     Returns
     -------
     xarray.Dataset
-        What has an axis ``draw`` has ``estimate`` instead, as its last; the rest as it was.
+        Variables with an axis ``draw`` have ``estimate`` as last axis instead; the others are
+        unchanged.
     """
     found = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
     for name, values in means.data_vars.items():

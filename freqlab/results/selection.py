@@ -1,4 +1,4 @@
-"""Parts of results: one pair, one model and side, a threshold; and pairs worth looking at."""
+"""Selection from results: one pair, one model and side, a threshold, and pairs to inspect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ORDERS = {
     "flipped": "decision flipped by one band",
     "wrong": "wrong decisions",
 }
-"""Orders in which :func:`ordered_pairs` puts pairs, and what they are called."""
+"""Orders of :func:`ordered_pairs`, and their descriptions."""
 
 # variables of results and profiles that have no axis ``side``
 _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
@@ -51,22 +51,21 @@ _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "
 def pairs_to_show(
     result: xr.Dataset, *, model: str, side: str = "probe", fmr: float = 1e-3
 ) -> dict[str, int]:
-    """Choose telling pairs: typical, hard, and such whose decision hangs on one band.
+    """Choose typical pairs, difficult pairs, and pairs whose decision depends on one band.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     model, side
-        Which part of it.
+        Model and masked side to select.
     fmr
-        False match rate of the threshold, for the last kind.
+        False match rate of the threshold, for pairs whose decision depends on one band.
 
     Returns
     -------
     dict of str to int
-        What the pair stands for, and its label; no pair twice, and kinds that the result does
-        not have are left out.
+        Kind of each pair, and its label. No pair occurs twice; kinds without a pair are left out.
 
     Raises
     ------
@@ -105,12 +104,12 @@ def frequency_unit(data: xr.Dataset) -> str:
 
 
 def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
-    """The part of a result that belongs to one pair, model and side.
+    """Select one pair, model and side of a result.
 
     Raises
     ------
     UnknownNameError, ParameterError
-        If the result has none.
+        If the result has no such pair, model or side.
     """
     data = select_part(result, model=model, side=side)
     labels = result["pair"].to_numpy()
@@ -123,12 +122,12 @@ def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.D
 
 
 def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
-    """The part of a result or profile that belongs to one model and side.
+    """Select one model and side of a result or profile.
 
     Raises
     ------
     UnknownNameError
-        If it has none.
+        If there is no such model or side.
     """
     result = with_axes(result, "directed" if "directed" in result else "influence")
     check_name("model", model, names_of(result, "model"))
@@ -137,12 +136,12 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
 
 
 def part_of(data: xr.Dataset, **names: str) -> xr.Dataset:
-    """The part of a dataset that has these names along its axes, such as ``model="dlib"``.
+    """Select labels along axes of a dataset, such as ``model="dlib"``.
 
     Raises
     ------
     UnknownNameError
-        If there is none of a name.
+        If an axis has no such label.
     """
     for axis, name in names.items():
         check_name(axis, name, names_of(data, axis))
@@ -150,7 +149,7 @@ def part_of(data: xr.Dataset, **names: str) -> xr.Dataset:
 
 
 def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
-    """The decision threshold of a model at one of the false match rates of a result.
+    """Decision threshold of a model at one of the false match rates of a result.
 
     Parameters
     ----------
@@ -164,7 +163,7 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
     Returns
     -------
     float
-        Cosine similarity from which on a comparison is a match; NaN where the face set has too
+        Cosine similarity at or above which a comparison is a match; NaN where the face set has too
         few impostor comparisons to resolve the rate.
 
     Raises
@@ -184,13 +183,13 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
 
 
 def fmr_text(rate: float) -> str:
-    """A false match rate as the field writes it: 1e-3."""
+    """Format a false match rate in scientific notation: 1e-3."""
     mantissa, exponent = f"{rate:.1e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
 
 def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
-    """A result or profile with all its axes, also after ``sel(model=...)`` took one away.
+    """Restore the axes of a result or profile that ``sel(model=...)`` or similar dropped.
 
     Raises
     ------
@@ -211,19 +210,19 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
 
 
 def bands_of(result: xr.Dataset) -> Bands:
-    """The bands of a result or profile, declared again."""
+    """Declaration of the bands of a result or profile."""
     bounds = result["band_bounds"].to_numpy()
     edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
     return Bands(edges, frequency_unit(result))
 
 
 def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
-    """How a model of a result was run: checkpoint, template, input size, and the rest.
+    """Description of how a model of a result was run: checkpoint, template, input size, etc.
 
     Raises
     ------
     FreqlabError
-        If the result does not say.
+        If the result has no description of the model.
     """
     try:
         about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
@@ -233,7 +232,7 @@ def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
 
 
 def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
-    """Height and width of the crops of a model, and the distance between the eyes in them."""
+    """Height and width of the crops of a model, and their inter-eye distance."""
     about = about_model(result, model)
     height, width = about["input_size"]
     return (height, width), about["eye_distance"]
@@ -249,21 +248,21 @@ def decision_text(similarity: float, threshold: float) -> str:
 def flips_decision(
     similarity: npt.ArrayLike, influence: npt.NDArray[np.floating], threshold: float
 ) -> npt.NDArray[np.bool_]:
-    """Whether removing one band turns a match into none, or the reverse.
+    """Whether removing each band alone turns a match into a non-match, or the reverse.
 
     Parameters
     ----------
     similarity
-        Of the pairs ``(...)``.
+        Similarity of the pairs ``(...)``.
     influence
-        Of each band on it ``(..., band)``.
+        Influence of each band on the similarity ``(..., band)``.
     threshold
-        Similarity from which on a comparison is a match.
+        Similarity at or above which a comparison is a match.
 
     Returns
     -------
     numpy.ndarray
-        ``(..., band)``; false where any of the numbers is missing.
+        ``(..., band)``; False where any of the values is missing.
     """
     whole = np.asarray(similarity, float)[..., None]
     without = whole - influence
@@ -271,9 +270,9 @@ def flips_decision(
 
 
 def default_fmr(result: xr.Dataset, *, model: str) -> float:
-    """The false match rate to decide at: 1e-3, or the smallest above it that is resolved.
+    """Default false match rate: 1e-3, or the smallest resolved rate above it.
 
-    1e-3 also where none is; its threshold is NaN then, and no decision is stated.
+    Where no such rate is resolved, 1e-3; its threshold is then NaN, and no decision is stated.
     """
     rates = sorted(float(rate) for rate in with_axes(result)["fmr"].to_numpy())
     usable = [
@@ -285,7 +284,7 @@ def default_fmr(result: xr.Dataset, *, model: str) -> float:
 
 
 def pair_columns(result: xr.Dataset) -> list[str]:
-    """What pairs can be chosen by: ``comparison``, ``subject`` and every column of the pairs."""
+    """Columns to choose pairs by: ``comparison``, ``subject`` and every column of the pairs."""
     own = [
         str(name)
         for name, values in result.coords.items()
@@ -296,7 +295,7 @@ def pair_columns(result: xr.Dataset) -> list[str]:
 
 
 def column_values(result: xr.Dataset, column: str) -> list[str]:
-    """The values of one of :func:`pair_columns`, as text, sorted.
+    """Distinct values of one of :func:`pair_columns`, as text, sorted.
 
     Raises
     ------
@@ -315,30 +314,30 @@ def ordered_pairs(
     where: Mapping[str, object] | None = None,
     fmr: float = 1e-3,
 ) -> npt.NDArray[np.int64]:
-    """Labels of the pairs that one wants to look at, the most telling first.
+    """Labels of the pairs that meet conditions, in a given order.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     model, side
-        Whose influence orders them.
+        Model and masked side whose similarity and influence determine the order.
     order
-        ``"index"``; ``"influence"``, the largest absolute influence of any band first;
-        ``"threshold"``, the smallest distance of the similarity from the threshold first;
-        ``"flipped"``, only pairs whose decision one band's removal changes, the largest such
-        influence first; ``"wrong"``, only impostor pairs that match and genuine pairs that do
-        not, the farthest from the threshold first.
+        ``"index"``: as in the result; ``"influence"``: by decreasing largest absolute influence of
+        any band; ``"threshold"``: by increasing distance of the similarity from the threshold;
+        ``"flipped"``: only pairs whose decision changes when one band is removed, by decreasing
+        influence of such a band; ``"wrong"``: only false matches and false non-matches, by
+        decreasing distance from the threshold.
     where
-        Values that the pairs have, by column (see :func:`pair_columns`); ``subject`` is met by
-        either face, ``comparison`` is ``"genuine"`` or ``"impostor"``.
+        Required values by column (see :func:`pair_columns`). ``subject`` may match either face;
+        ``comparison`` is ``"genuine"`` or ``"impostor"``.
     fmr
         False match rate of the threshold.
 
     Returns
     -------
     numpy.ndarray
-        Labels ``(pair,)``; empty where no pair fits.
+        Labels ``(pair,)``; empty if no pair meets the conditions.
 
     Raises
     ------
@@ -376,7 +375,7 @@ def ordered_pairs(
 
 
 def _texts(result: xr.Dataset, column: str) -> list[npt.NDArray[np.object_]]:
-    """A column as text; two of them for the subject, of which either may be meant."""
+    """A column as text; for ``subject``, the columns of both faces."""
     check_name("column", column, pair_columns(result))
     if column == "comparison":
         return [np.where(result["genuine"].to_numpy(), "genuine", "impostor").astype(object)]

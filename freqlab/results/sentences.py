@@ -30,7 +30,7 @@ _MASKED = {
 def describe_pair(
     result: xr.Dataset, *, pair: int, model: str, side: str = "probe", fmr: float = 1e-3
 ) -> str:
-    """Say what the model decided, and which bands the decision hangs on.
+    """Describe the decision on a pair, and the bands on which it depends.
 
     Parameters
     ----------
@@ -41,7 +41,7 @@ def describe_pair(
     model
         Name of the model.
     side
-        Which image the bands are taken from.
+        Image from which the bands are removed.
     fmr
         False match rate of the threshold; one of those in the result.
 
@@ -98,20 +98,20 @@ def describe_pair(
 def describe_profile(
     profile: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
 ) -> str:
-    """Say which bands matter most on average, and how much lies in the lowest ones.
+    """Describe the band with the strongest mean influence, and the share in the lowest bands.
 
     Parameters
     ----------
     profile
         From :func:`freqlab.results.mean_profile`.
     model, side, comparison
-        Which part of it.
+        Model, masked side and kind of pairs to select.
 
     Returns
     -------
     str
-        With the mean of the strongest band, its interval, and the lowest frequency below which
-        at least three quarters of the summed absolute influence lie.
+        Mean and interval of the strongest band, and the lowest band edge below which at least
+        three quarters of the summed absolute influence lie.
     """
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = select_part(profile, model=model, side=side).sel(comparison=comparison)
@@ -147,7 +147,7 @@ def band_text(result: xr.Dataset, band: int) -> str:
 
 
 def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
-    """Why there is no decision, and at which rates there would be one."""
+    """Reason why there is no decision, and the rates at which there is one."""
     n, needed = int(data["impostor_comparisons"]), comparisons_needed(fmr)
     text = (
         f"no decision, for FMR {fmr_text(fmr)} takes {needed:,} impostor comparisons and there "
@@ -160,7 +160,7 @@ def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
 
 
 def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
-    """Say how well a model verifies a face set, with intervals, and what is not resolved.
+    """Describe the verification performance of a model with intervals, and unresolved rates.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     model
         Name of the model.
     fmr
-        Nominal false match rate of the threshold that decides.
+        Nominal false match rate of the decision threshold.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Profiles as tables to read."""
+"""Profiles as tables."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ __all__ = ["profile_table"]
 
 
 def profile_table(profile: xr.Dataset, *, model: str, side: str = "probe") -> pd.DataFrame:
-    """Mean directed influence of each band and its interval, genuine and impostor pairs.
+    """Mean directed influence of each band with intervals, for genuine and impostor pairs.
 
     Parameters
     ----------
     profile
         From :func:`freqlab.results.mean_profile`.
     model, side
-        Which part of it.
+        Model and masked side to select.
 
     Raises
     ------
     UnknownNameError
-        If there is no such part.
+        If there is no such model or side.
     """
     for axis, name in (("model", model), ("side", side)):
         check_name(axis, name, [str(known) for known in profile[axis].to_numpy()])

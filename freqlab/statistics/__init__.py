@@ -1,4 +1,4 @@
-"""Error rates, intervals over subjects, permutation tests."""
+"""Error rates, bootstrap intervals over subjects, permutation tests."""
 
 import lazy_loader as _lazy
 

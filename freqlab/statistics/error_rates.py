@@ -1,4 +1,4 @@
-"""Scores, error rates and thresholds of face verification (ISO/IEC 19795-1 terms)."""
+"""Scores, error rates and thresholds of face verification, in terms of ISO/IEC 19795-1."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
-"""False match rates at which every result carries its models' thresholds."""
+"""False match rates for which every result holds the thresholds of its models."""
 
 Floats = npt.NDArray[np.floating]
 
@@ -41,7 +41,7 @@ _FINE_BINS = 1 << 16
 
 
 class Comparisons(NamedTuple):
-    """Scores of comparison trials, and who was compared.
+    """Scores of comparison trials and the faces compared.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ class Comparisons(NamedTuple):
     reference, probe
         Positions of the two faces ``(n,)``.
     subjects
-        Subject of each face ``(face,)``, numbers from 0 on.
+        Number of the subject of each face ``(face,)``, from 0.
     """
 
     scores: npt.NDArray[np.float32]
@@ -69,7 +69,7 @@ class Comparisons(NamedTuple):
         return int(self.subjects.max(initial=-1)) + 1
 
     def select(self, chosen: npt.NDArray[Any]) -> Comparisons:
-        """Some of the comparisons."""
+        """Select some of the comparisons."""
         return Comparisons(
             self.scores[chosen], self.reference[chosen], self.probe[chosen], self.subjects
         )
@@ -87,10 +87,10 @@ class FoldAccuracy(NamedTuple):
     mean: float
     """Mean over the folds, 0..1."""
     standard_error: float
-    """Standard deviation over the folds, over the root of their number."""
+    """Standard deviation over the folds, divided by the root of their number."""
     by_fold: npt.NDArray[np.float64]
     thresholds: npt.NDArray[np.float64]
-    """The threshold of each fold, best on the others."""
+    """Threshold of each fold, the most accurate on the other folds."""
 
 
 def compare_all(
@@ -98,7 +98,7 @@ def compare_all(
     subjects: npt.NDArray[np.object_],
     sources: npt.NDArray[np.object_],
 ) -> Comparisons:
-    """Compare every face with every other, once; faces of one source are not compared.
+    """Compare each pair of faces once, except faces of the same source.
 
     The earlier face of a pair is the reference, the later one the probe.
 
@@ -109,7 +109,7 @@ def compare_all(
     subjects
         ``(n,)``.
     sources
-        ``(n,)``: the photograph a face goes back to.
+        ``(n,)``: the photograph from which a face derives.
     """
     parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
     for scores, once, rows, others in _score_blocks(embeddings, sources):
@@ -127,8 +127,8 @@ def impostor_thresholds(
 ) -> tuple[list[float], int]:
     """Thresholds at fixed false match rates over all impostor comparisons, in bounded memory.
 
-    The scores are made twice: once to count them in fine bins, once to look into the bins that
-    hold a threshold.
+    The scores are computed twice: first to count them in fine bins, then to sort those in the
+    bins that contain a threshold.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ def impostor_thresholds(
     Returns
     -------
     thresholds : list of float
-        As :func:`threshold_at_fmr` gives them; NaN where a rate is not resolved.
+        As returned by :func:`threshold_at_fmr`; NaN where a rate is not resolved.
     n_impostor : int
         Number of impostor comparisons.
     """
@@ -155,7 +155,7 @@ def impostor_thresholds(
     for scores in impostors():
         counts += np.bincount(_fine_bin(scores), minlength=_FINE_BINS)
     n_impostor = int(counts.sum())
-    # comparisons in a bin or above it
+    # number of comparisons in each bin and all higher bins
     above = np.cumsum(counts[::-1])[::-1]
     wanted: set[int] = set()
     for fmr in fmrs:
@@ -174,7 +174,7 @@ def impostor_thresholds(
             continue
         allowed = _allowed(fmr, n_impostor)
         holder = int(np.flatnonzero(above > allowed)[-1])
-        # of those in this bin or a kept one above, so many are still allowed to match
+        # the matches allowed beyond those of higher bins are in this bin
         beyond = int(above[holder + 1]) if holder + 1 < _FINE_BINS else 0
         in_bin = inside[bins == holder]
         refused = in_bin[len(in_bin) - 1 - (allowed - beyond)]
@@ -183,18 +183,18 @@ def impostor_thresholds(
 
 
 def _allowed(fmr: float, n_impostor: int) -> int:
-    """So many impostor comparisons may match."""
+    """Upper bound on the number of impostor comparisons that match."""
     return math.floor(fmr * n_impostor + 1e-9)
 
 
 def _between(refused: np.floating[Any], accepted: Floats) -> float:
-    """Half-way, so that rounding in another order of summation does not change a decision."""
+    """Midpoint, so that a decision does not depend on rounding by the order of summation."""
     lowest = accepted.min() if len(accepted) else np.nextafter(refused, np.inf)
     return float((np.float64(refused) + np.float64(lowest)) / 2)
 
 
 def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
-    """Number of the bin of each score; higher scores never have lower numbers."""
+    """Bin number of each score, a nondecreasing function of the score."""
     place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
     return np.clip(place, 0, _FINE_BINS - 1, out=place).astype(np.int64)
 
@@ -209,10 +209,10 @@ def _score_blocks(
         npt.NDArray[np.int32],
     ]
 ]:
-    """Scores of some faces with all later ones, a bounded number at a time.
+    """Scores of blocks of faces against all later faces, in bounded memory.
 
-    Yields scores ``(row, other)``, where a comparison is to be made ``(row, other)``, and the
-    positions of both kinds of faces.
+    Yields scores ``(row, other)``, a mask of the comparisons to count ``(row, other)``, and the
+    positions of the faces along both axes.
     """
     usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
     vectors = unit_length(embeddings[usable].astype(np.float32))
@@ -235,7 +235,7 @@ def compare_pairs(
     Parameters
     ----------
     embeddings
-        ``(n, feature)``; pairs with a face that has NaN are left out.
+        ``(n, feature)``; pairs with NaN in the embedding of a face are left out.
     subjects
         ``(n,)``.
     pairs
@@ -267,7 +267,7 @@ def all_comparisons(
     subjects: npt.NDArray[np.object_],
     sources: npt.NDArray[np.object_],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Cosine similarities of every face with every other, each pair once.
+    """Cosine similarities of all pairs of faces, each pair once.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def all_comparisons(
     subjects
         ``(n,)``.
     sources
-        ``(n,)``: the photograph a face goes back to; faces of one source are not compared.
+        ``(n,)``: the photograph from which a face derives; faces of one source are not compared.
 
     Returns
     -------
@@ -287,12 +287,12 @@ def all_comparisons(
 
 
 def check_fmr(fmr: float) -> None:
-    """Refuse false match rates at which results carry no threshold.
+    """Refuse false match rates for which results hold no threshold.
 
     Raises
     ------
     ParameterError
-        Saying which there are.
+        With the allowed rates in its message.
     """
     check_number("fmr", fmr, above=0)
     if not np.isclose(fmr, FMRS, rtol=1e-6).any():
@@ -301,7 +301,7 @@ def check_fmr(fmr: float) -> None:
 
 
 def comparisons_needed(rate: float) -> int:
-    """Comparisons from which on an error rate is resolved: ten expected errors.
+    """Number of comparisons that resolves an error rate: ten expected errors.
 
     Raises
     ------
@@ -314,7 +314,7 @@ def comparisons_needed(rate: float) -> int:
 
 
 def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
-    """The threshold at which the false match rate is highest without exceeding `fmr`.
+    """Threshold with the highest false match rate that does not exceed `fmr`.
 
     A comparison is a match when its similarity is at or above the threshold.
 
@@ -339,11 +339,11 @@ def threshold_at_fmr(impostor: Floats, fmr: float) -> float:
 
 
 def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
-    """The error rate at which FMR and FNMR are equal, interpolated between thresholds.
+    """Error rate at which FMR and FNMR are equal, interpolated between thresholds.
 
-    The rates are step functions of the threshold; where they cross within a step, the crossing
-    of the straight line between its two ends is taken, so that the direction in which
-    thresholds are swept makes no difference.
+    The rates are step functions of the threshold. Where they cross within a step, both are
+    interpolated linearly between its ends, so that the direction in which thresholds are swept
+    makes no difference.
 
     Parameters
     ----------
@@ -353,7 +353,7 @@ def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
     Returns
     -------
     float
-        0..1; NaN if either kind is missing.
+        0..1; NaN if there are no genuine or no impostor comparisons.
     """
     _, fmr, fnmr = error_curve(genuine, impostor)
     if np.isnan(fmr).any() or np.isnan(fnmr).any():
@@ -369,10 +369,9 @@ def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
 def error_curve(
     genuine: Floats, impostor: Floats
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """False match and false non-match rates at every threshold that makes a difference.
+    """False match and false non-match rates at every distinct score, for ROC and DET curves.
 
-    A comparison is a match when its similarity is at or above the threshold. What ROC and DET
-    curves are drawn from.
+    A comparison is a match when its similarity is at or above the threshold.
 
     Parameters
     ----------
@@ -382,8 +381,8 @@ def error_curve(
     Returns
     -------
     thresholds, fmr, fnmr : numpy.ndarray
-        ``(n,)``, in order of the thresholds, the last of which is infinite. Rates are NaN where
-        there is no such comparison.
+        ``(n,)``, by increasing threshold; the last threshold is infinite. FMR is NaN without
+        impostor comparisons, FNMR without genuine ones.
     """
     genuine = np.sort(genuine[np.isfinite(genuine)])
     impostor = np.sort(impostor[np.isfinite(impostor)])
@@ -395,9 +394,9 @@ def error_curve(
 
 
 def d_prime(genuine: Floats, impostor: Floats) -> float:
-    """Distance of the mean similarities over the root of the mean of their variances.
+    """Difference of the mean similarities, divided by the root of the mean of their variances.
 
-    NaN with fewer than two comparisons of either kind, or without spread.
+    NaN with fewer than two genuine or two impostor comparisons, or if both variances are zero.
     """
     genuine, impostor = (scores[np.isfinite(scores)] for scores in (genuine, impostor))
     if min(len(genuine), len(impostor)) < 2:
@@ -412,17 +411,17 @@ def accuracy_by_folds(
 ) -> FoldAccuracy:
     """Accuracy by the protocol of Labeled Faces in the Wild (Huang et al. 2007, View 2).
 
-    For each fold, the threshold that is most accurate on the other folds decides; of several such
-    thresholds the middle of the widest stretch is taken.
+    Each fold is decided at the threshold that is most accurate on the other folds. Among equally
+    accurate thresholds, the midpoint of the widest interval is taken.
 
     Parameters
     ----------
     scores
-        Similarities ``(n,)``; a pair without one (NaN) counts as wrong.
+        Similarities ``(n,)``; NaN counts as a wrong decision.
     genuine
-        ``(n,)``.
+        Whether each pair is genuine ``(n,)``.
     folds
-        ``(n,)``.
+        Fold of each pair ``(n,)``.
 
     Raises
     ------
@@ -445,13 +444,13 @@ def accuracy_by_folds(
 
 
 def _most_accurate(scores: Floats, genuine: npt.NDArray[np.bool_]) -> float:
-    """The threshold with most right decisions."""
+    """Threshold with the most correct decisions."""
     usable = np.isfinite(scores)
     order = np.argsort(scores[usable], kind="stable")
     values, is_genuine = scores[usable][order].astype(float), genuine[usable][order]
     if len(values) == 0:
         return math.nan
-    # below every value, between each two, above all
+    # candidate thresholds: below all scores, between neighbouring scores, above all
     refused_genuine = np.concatenate([[0], np.cumsum(is_genuine)])
     refused_impostor = np.concatenate([[0], np.cumsum(~is_genuine)])
     right = refused_impostor + is_genuine.sum() - refused_genuine

@@ -1,8 +1,8 @@
 """Permutation tests of differences between groups of faces. Pure arrays.
 
-Faces of one person are not independent, so labels move in the only ways that the hypothesis "the
-label makes no difference" allows: among subjects that carry one value, whole subjects exchange
-theirs; within a subject that carries both, the faces do.
+Faces of one person are not independent. Labels are therefore permuted only in ways that are
+exchangeable under the hypothesis "the label makes no difference": whole subjects exchange labels
+among those with a single label; faces exchange labels within a subject that has both.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ __all__ = ["Permuted", "adjusted", "p_values", "permuted_differences", "permuted
 
 Floats = npt.NDArray[np.float64]
 
-_PER_STEP = 1 << 23  # pairs times permutations whose memberships are held at once
+_PER_STEP = 1 << 23  # pairs times permutations held in memory at once
 
 
 class Permuted(NamedTuple):
-    """Labels in another order, and what was exchanged."""
+    """Permuted labels, and the subjects whose labels were exchanged."""
 
     labels: npt.NDArray[np.int8]
     """``(permutation, face)``."""
     n_whole: int
-    """Subjects with one value, which exchanged theirs among each other."""
+    """Subjects with a single label, exchanged between subjects."""
     n_within: int
-    """Subjects with both values, whose faces did."""
+    """Subjects with both labels, exchanged between their faces."""
 
 
 def permuted_labels(
     labels: npt.NDArray[np.integer], subjects: npt.NDArray[np.integer], n: int, seed: int
 ) -> Permuted:
-    """Put two groups' labels into random orders.
+    """Permute the labels of two groups at random.
 
     Parameters
     ----------
@@ -42,9 +42,9 @@ def permuted_labels(
     subjects
         Number of the subject of each face ``(face,)``.
     n
-        How many orders.
+        Number of permutations.
     seed
-        Of the permutations.
+        Seed of the permutations.
     """
     rng = np.random.default_rng(seed)
     names, of_face = np.unique(subjects, return_inverse=True)
@@ -65,7 +65,7 @@ def permuted_labels(
 def permuted_differences(
     values: Floats, ends: npt.NDArray[np.integer], labels: npt.NDArray[np.integer]
 ) -> Floats:
-    """Difference of the means over pairs of two groups, under each order of the labels.
+    """Difference of the means over pairs of two groups, for each permutation of the labels.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def permuted_differences(
     ends
         The two faces of each pair ``(2, pair)``.
     labels
-        ``(permutation, face)``, 0 or 1. A pair belongs to a group when both its faces do.
+        ``(permutation, face)``, 0 or 1. A pair belongs to a group if both of its faces do.
 
     Returns
     -------
     numpy.ndarray
-        Mean of group 1 less mean of group 0, ``(permutation, quantity)``; NaN where a group has
+        Mean of group 1 minus mean of group 0, ``(permutation, quantity)``; NaN where a group has
         no pair.
     """
     filled, present = np.nan_to_num(values), np.isfinite(values)
@@ -100,7 +100,7 @@ def permuted_differences(
 
 
 def p_values(observed: Floats, permuted: Floats) -> Floats:
-    """Two-sided p-values: how often chance differs as much, the observed order counted in.
+    """Two-sided permutation p-values; the observed order counts as one permutation.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def p_values(observed: Floats, permuted: Floats) -> Floats:
         ``(permutation, quantity)``; NaN are left out.
     """
     usable = np.isfinite(permuted)
-    # what is equal but for rounding counts as as much
+    # ties up to rounding count as extreme
     with np.errstate(invalid="ignore"):
         as_much = np.abs(permuted) >= np.abs(observed) * (1 - 1e-9) - 1e-15
     p = (1 + (as_much & usable).sum(axis=0)) / (1 + usable.sum(axis=0))
@@ -118,7 +118,7 @@ def p_values(observed: Floats, permuted: Floats) -> Floats:
 
 
 def adjusted(p: Floats) -> Floats:
-    """P-values adjusted over the last axis (Benjamini and Hochberg 1995); NaN are no tests."""
+    """P-values adjusted over the last axis (Benjamini and Hochberg 1995); NaN count as no test."""
     from scipy import stats
 
     flat = p.reshape(-1, p.shape[-1])

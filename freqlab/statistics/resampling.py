@@ -1,9 +1,9 @@
 """Intervals over subjects: comparisons share people, so they are not independent.
 
 Owen's pigeonhole bootstrap (Owen 2007, *The pigeonhole bootstrap*): subjects are drawn with
-replacement; a genuine comparison weighs the count of its subject, an impostor comparison the
-product of both counts. Percentile intervals. Where no error was observed, the upper bound is the
-one-sided 3 / number of subjects (the rule of three).
+replacement; the weight of a genuine comparison is the count of its subject, that of an impostor
+comparison the product of the counts of both subjects. Intervals are percentile intervals. Where no
+error was observed, the upper bound is 3 / number of subjects, one-sided (the rule of three).
 """
 
 from __future__ import annotations
@@ -37,23 +37,23 @@ __all__ = [
 ]
 
 ESTIMATES = ("value", "lower", "upper")
-"""Along the axis ``estimate``: a figure and the bounds of its interval."""
+"""Labels of the axis ``estimate``: a value and the bounds of its interval."""
 
 Floats = npt.NDArray[np.float64]
 
-# How far around the equal error rate, as a factor of it, thresholds are tried in each draw.
+# Thresholds tried in each draw reach error rates up to this multiple of the equal error rate.
 _AROUND = 6
 _GRID = 800
 _DRAWS_PER_STEP = 64
 
 
 def check_draws(n_draws: int, level: float, seed: int) -> None:
-    """Refuse numbers by which no interval can be drawn.
+    """Refuse arguments from which no interval can be computed.
 
     Raises
     ------
     ParameterError
-        Naming the argument.
+        With the name of the argument in its message.
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -63,7 +63,7 @@ def check_draws(n_draws: int, level: float, seed: int) -> None:
 
 
 def draw_subjects(n_subjects: int, n_draws: int, seed: int) -> npt.NDArray[np.int64]:
-    """How often each subject is drawn, ``(draw, subject)``."""
+    """Number of times each subject is drawn, ``(draw, subject)``."""
     rng = np.random.default_rng(seed)
     if n_subjects == 0:
         return np.zeros((n_draws, 0), np.int64)
@@ -71,7 +71,7 @@ def draw_subjects(n_subjects: int, n_draws: int, seed: int) -> npt.NDArray[np.in
 
 
 def percentiles(values: Floats, level: float) -> tuple[float, float]:
-    """The interval that holds `level` of the draws; NaN where none is finite."""
+    """Central interval that contains a share `level` of the draws; NaN if none is finite."""
     finite = values[np.isfinite(values)]
     if len(finite) == 0:
         return math.nan, math.nan
@@ -82,9 +82,10 @@ def percentiles(values: Floats, level: float) -> tuple[float, float]:
 def pair_weights(
     subjects: npt.NDArray[np.integer], draws: npt.NDArray[np.integer] | Floats
 ) -> Floats:
-    """Weight of each pair in each draw ``(draw, pair)``: the product of the counts of its subjects.
+    """Weight of each pair in each draw ``(draw, pair)``: the product of its subjects' counts.
 
-    A pair of one subject weighs the count of that. Parameters as for :func:`means_over_pairs`.
+    The weight of a pair of one subject is the count of that subject. Parameters as for
+    :func:`means_over_pairs`.
     """
     one, other = subjects
     return np.multiply(draws[:, one], np.where(one == other, 1.0, draws[:, other]))
@@ -93,7 +94,7 @@ def pair_weights(
 def means_over_pairs(
     values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
 ) -> Floats:
-    """Mean over pairs, as observed and in each draw; NaN are left out.
+    """Mean over pairs, as observed and in each bootstrap draw; NaN are left out.
 
     Parameters
     ----------
@@ -107,8 +108,8 @@ def means_over_pairs(
     Returns
     -------
     numpy.ndarray
-        ``(1 + draw, ...)``: as observed, then in each draw; NaN where there is no value, and in
-        the draws where all pairs are of one subject, which says nothing of others.
+        ``(1 + draw, ...)``: as observed, then in each draw. NaN where there is no value. All draws
+        are NaN if all pairs are of one subject, since nothing follows for other subjects.
     """
     shape = (1 + len(draws), *values.shape[1:])
     found = np.full((shape[0], math.prod(shape[1:])), np.nan)
@@ -128,21 +129,21 @@ def means_over_pairs(
 
 
 def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
-    """What was observed and its percentile interval over draws.
+    """Observed values and their percentile intervals over draws.
 
     Parameters
     ----------
     observed
-        Any shape.
+        Values of any shape.
     drawn
-        The same in each draw, ``(draw, ...)``; draws that are NaN are left out.
+        The values in each draw, ``(draw, ...)``; NaN are left out.
     level
         Coverage.
 
     Returns
     -------
     numpy.ndarray
-        ``(..., 3)``: value, lower, upper; bounds are NaN where every draw is.
+        ``(..., 3)``: value, lower, upper; bounds are NaN where every draw is NaN.
     """
     found = np.full((observed.size, 3), np.nan)
     found[:, 0] = observed.ravel()
@@ -155,7 +156,7 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
 
 
 def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
-    """Figures, and the lower and upper bounds of their intervals, apart."""
+    """Split values from the lower and upper bounds of their intervals."""
     value, lower, upper = (values.sel(estimate=one).to_numpy() for one in ESTIMATES)
     return value, lower, upper
 
@@ -163,7 +164,7 @@ def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
 def subject_codes(
     data: xr.Dataset, columns: tuple[str, str] = ("probe_subject", "reference_subject")
 ) -> npt.NDArray[np.int64]:
-    """Numbers of the two subjects of each pair of a result ``(2, pair)``, by their columns."""
+    """Numbers of the two subjects of each pair of a result ``(2, pair)``, from two columns."""
     subjects = np.stack([data[column].to_numpy().astype(str) for column in columns])
     return np.unique(subjects, return_inverse=True)[1].reshape(subjects.shape)
 
@@ -171,7 +172,7 @@ def subject_codes(
 def mean_with_interval(
     values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer], level: float
 ) -> Floats:
-    """Mean over pairs, the first axis, with its interval over subjects.
+    """Mean over pairs (the first axis) with its bootstrap interval over subjects.
 
     Parameters
     ----------
@@ -194,16 +195,16 @@ def mean_with_interval(
 def rate_interval(
     errors: float, rates: Floats, n_subjects: int, level: float
 ) -> tuple[float, float]:
-    """Interval of an error rate from its draws.
+    """Interval of an error rate from its bootstrap draws.
 
     Parameters
     ----------
     errors
-        The rate that was observed.
+        The observed rate.
     rates
         The rate in each draw.
     n_subjects
-        Number of subjects with such comparisons; of one subject nothing follows for others.
+        Number of subjects with comparisons of this kind; the bounds are NaN below two.
     level
         Coverage.
     """
@@ -232,13 +233,13 @@ def rates_at(
     draws
         From :func:`draw_subjects`, over all ``comparisons.n_subjects``.
     genuine
-        Whether false non-match rates are wanted, or false match rates.
+        True for false non-match rates, False for false match rates.
 
     Returns
     -------
     numpy.ndarray
-        ``(draw, threshold)``; NaN for a draw without such a comparison, and for a threshold that
-        is NaN.
+        ``(draw, threshold)``; NaN for a draw without a comparison of this kind, and for a threshold
+        that is NaN.
     """
     kind = comparisons.select(comparisons.genuine == genuine)
     usable = np.isfinite(thresholds)
@@ -247,10 +248,10 @@ def rates_at(
         return found
     order = np.argsort(thresholds[usable])
     edges = thresholds[usable][order]
-    # number of thresholds at or below a score: those at which it is a match
+    # number of thresholds at or below each score, at which it is a match
     bins = np.searchsorted(edges, kind.scores.astype(np.float64), side="right")
     total = _total_weights(kind, draws)
-    # comparisons that err at no threshold count in the total only
+    # comparisons that are correct at every threshold count in the total only
     erring = bins < len(edges) if genuine else bins > 0
     wrong = kind.select(erring)
     wrong_bins = bins[erring]
@@ -261,7 +262,7 @@ def rates_at(
         if not genuine:
             weights = weights * counts[other]
         histogram = np.bincount(wrong_bins, weights=weights, minlength=len(edges) + 1)
-        if genuine:  # refused by threshold k: fewer than k + 1 thresholds at or below
+        if genuine:  # non-matches at threshold k: fewer than k + 1 thresholds at or below
             rates[d] = np.cumsum(histogram)[:-1]
         else:
             rates[d] = np.cumsum(histogram[::-1])[::-1][1:]
@@ -277,20 +278,20 @@ def eer_interval(
     draws: npt.NDArray[np.integer],
     level: float,
 ) -> tuple[float, float, float]:
-    """Equal error rate with its interval over subjects.
+    """Equal error rate with its bootstrap interval over subjects.
 
-    In each draw the rates are taken on a grid of thresholds around the equal error rate, and
-    interpolated between them.
+    In each draw the rates are computed on a grid of thresholds around the equal error rate and
+    interpolated linearly between them.
 
     Returns
     -------
     value, lower, upper : float
-        0..1; NaN where one kind of comparison is missing.
+        0..1; NaN without genuine or without impostor comparisons.
     """
     genuine, impostor = comparisons.by_kind
     value = equal_error_rate(genuine, impostor)
     n_subjects = _fewest_subjects(comparisons)
-    if not math.isfinite(value) or n_subjects < 3:  # of two, one draw alone has impostors
+    if not math.isfinite(value) or n_subjects < 3:  # with two, one draw has impostors
         return value, math.nan, math.nan
     if value == 0:
         return 0.0, *rate_interval(0.0, np.empty(0), n_subjects, level)
@@ -317,7 +318,7 @@ def eer_interval(
 def d_prime_interval(
     comparisons: Comparisons, draws: npt.NDArray[np.integer], level: float
 ) -> tuple[float, float, float]:
-    """Interval of d' over subjects, from the weighted moments of each draw.
+    """Bootstrap interval of d' over subjects, from the weighted moments of each draw.
 
     Returns
     -------
@@ -344,7 +345,7 @@ def d_prime_interval(
 
 
 def _fewest_subjects(comparisons: Comparisons) -> int:
-    """Number of subjects with genuine, or with impostor comparisons, whichever is less."""
+    """Smaller of the numbers of subjects with genuine and with impostor comparisons."""
     fewest = []
     for kind in (comparisons.genuine, ~comparisons.genuine):
         part = comparisons.select(kind)
@@ -359,7 +360,7 @@ def _total_weights(kind: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
 
 
 def _weighted_sums(kind: Comparisons, values: Floats, draws: npt.NDArray[np.integer]) -> Floats:
-    """Sum of values of comparisons of one kind, weighted, in each draw ``(draw,)``."""
+    """Weighted sum of values of comparisons of one kind in each draw ``(draw,)``."""
     n = kind.n_subjects
     one, other = kind.subjects[kind.reference], kind.subjects[kind.probe]
     if len(values) == 0:

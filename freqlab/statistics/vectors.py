@@ -1,4 +1,4 @@
-"""Cosine similarity of embeddings: along pairs, and of all with all."""
+"""Cosine similarity of embeddings, for listed pairs and for all pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Numbers = TypeVar("Numbers", bound=npt.NDArray[np.floating])
 def cosine(a: Numbers, b: Numbers) -> Numbers:
     """Cosine of the angle between vectors along the last axis, -1..1; NaN for a zero vector.
 
-    In the precision that the vectors come in.
+    Computed in the precision of the vectors.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         product = np.einsum("...d,...d->...", a, b)
@@ -25,7 +25,7 @@ def cosine(a: Numbers, b: Numbers) -> Numbers:
 
 
 def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Cosine similarity of every vector ``(n, feature)`` with every other ``(m, feature)``.
+    """Cosine similarity of each vector ``(n, feature)`` with each of others ``(m, feature)``.
 
     Returns
     -------
@@ -37,9 +37,9 @@ def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDA
 
 
 def unit_length(vectors: Numbers) -> Numbers:
-    """Scale vectors along the last axis to unit length, in place; NaN where one is zero or NaN.
+    """Scale vectors along the last axis to unit length, in place; NaN for a zero or NaN vector.
 
-    The cosine of two is then a plain product.
+    The cosine of two such vectors is their dot product.
     """
     lengths = np.sqrt(np.einsum("...d,...d->...", vectors, vectors))
     with np.errstate(invalid="ignore", divide="ignore"):
