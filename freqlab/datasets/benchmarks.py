@@ -3,7 +3,8 @@
 Only the part of a path that is a face's name matters, not the folders above it: the root of a set
 may be the folder of the images, or any folder above it that holds no second copy of them. Hidden
 and system files, files that are not images, and images whose names do not fit are left out, and
-counted in ``Faces.notes``. A folder in which most images do not fit is an error. No image is opened.
+counted in ``Faces.notes``. A folder in which most images do not fit is an error. No image is
+opened.
 """
 
 from __future__ import annotations
@@ -225,7 +226,7 @@ def load_utkface(root: _Root, aligned: str | None = None) -> Faces:
         r"[^/]*\.\w+",
         parts=1,
         expected=_UTKFACE,
-        identity=lambda name: re.split(r"(?<=\d{8})(?!\d)", name)[0],  # common to photograph and chip
+        identity=lambda name: re.split(r"(?<=\d{8})(?!\d)", name)[0],  # photograph, chip
     )
     single = table["ethnicity"].isna() & table["gender"].isin(list(_UTKFACE_ETHNICITIES)[2:])
     table["ethnicity"] = table["ethnicity"].mask(single, table["gender"])

@@ -48,8 +48,9 @@ class _Place(NamedTuple):
 def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None = None) -> Faces:
     """Load frames of FaceForensics++, in the layout of the set's own extraction and benchmarks.
 
-    The reader accepts ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png``
-    and ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. If there is no
+    The reader accepts
+    ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png`` and
+    ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. If there is no
     folder ``frames``, one of another name is taken. Masks, landmarks and other folders beside it
     are left out, and a warning counts the images in them.
 
@@ -60,9 +61,9 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
 
     Columns: ``label`` (``pristine``, ``manipulated``), ``method`` (``Deepfakes``, ...; empty for
     pristine frames), ``video``, ``source_video`` (from which a face or expression was taken, in
-    DeepFakeDetection the actor; empty for pristine frames), ``pristine_video`` (the altered one; for
-    pristine frames their own video), ``compression`` and ``frame`` (a number). ``source`` is the
-    pristine frame from which a frame was made, if it is in the set in the same compression.
+    DeepFakeDetection the actor; empty for pristine frames), ``pristine_video`` (the altered one;
+    for pristine frames their own video), ``compression`` and ``frame`` (a number). ``source`` is
+    the pristine frame from which a frame was made, if it is in the set in the same compression.
 
     Raises
     ------

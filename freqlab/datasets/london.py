@@ -54,8 +54,8 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
     The reader accepts the folders
 
     - ``neutral_front`` and ``smiling_front`` (``001_03.jpg``, ``001_08.jpg``), or the same under
-        the names ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``), with
-        the size of the images in pixels;
+        the names ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``),
+        with the size of the images in pixels;
     - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as distributed with the morphs;
     - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), optionally followed by a size.
 
@@ -135,7 +135,7 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
     for path in bad:
         name = path.rpartition("/")[0].rpartition("/")[2]
         near = difflib.get_close_matches(name.lower(), spelled, n=1)
-        if near and _kind_of_folder(name, spelled) is None:  # otherwise a whole tool would be missing
+        if near and _kind_of_folder(name, spelled) is None:  # a whole tool is missing
             hint = f" (is {spelled[near[0]]} meant?)"
             raise wrong_layout(files, _EXPECTED_COMPETITION + hint, bad)
     leave_out_strays(files, _EXPECTED_COMPETITION, bad)

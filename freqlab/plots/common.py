@@ -137,8 +137,8 @@ def new_axes(width: float, height: float) -> Axes:
 def shortened(name: str, length: int) -> str:
     """Shorten a name in the middle, so that its end, which distinguishes faces, is kept.
 
-    The name is on one line. Dollar signs are escaped, since two of them enclose a formula. A leading
-    underscore, which would hide the name from legends, is preceded by an invisible space.
+    The name is on one line. Dollar signs are escaped, since two of them enclose a formula. A
+    leading underscore, which would hide the name from legends, is preceded by an invisible space.
     """
     text = one_line(name, length).replace("$", r"\$")
     return f"\u200b{text}" if text.startswith("_") else text

@@ -140,8 +140,8 @@ def det_plot(
     groups
         Names of the groups.
     ax
-        Axes to draw on; new axes by default. Curves end where a false match rate is not resolved (fewer than ten
-        comparisons) or there are no false non-matches.
+        Axes to draw on; new axes by default. Curves end where a false match rate is not resolved
+        (fewer than ten comparisons) or there are no false non-matches.
     """
     ax = ax or new_axes(5.5, 4)
     known = names_of(result, "model")
