@@ -143,7 +143,7 @@ class FaceNames:
         return found
 
     def nearest(self, name: str) -> str:
-        """Return a question with the nearest name; large sets compare only names of one beginning."""
+        """Return a question with the nearest name; large sets compare names of one beginning."""
         stem = slashes(name).rsplit("/", 1)[-1]
         pool = [face for face in self._faces.names if stem[:3] in face][:5_000]
         near = difflib.get_close_matches(name, pool, n=1, cutoff=0.6)

@@ -42,8 +42,8 @@ def contact_sheet(
     template
         Template of the crops.
     show
-        ``"ok"`` for crops; ``"failed"`` for faces without a crop; ``"several"`` for photographs with
-        several detected faces, beside the crop of the chosen face.
+        ``"ok"`` for crops; ``"failed"`` for faces without a crop; ``"several"`` for photographs
+        with several detected faces, beside the crop of the chosen face.
     faces
         Names of the faces to show, all by default; a sample is drawn from more than `n`.
     n
