@@ -54,8 +54,8 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
     The reader accepts the folders
 
     - ``neutral_front`` and ``smiling_front`` (``001_03.jpg``, ``001_08.jpg``), or the same under
-        the names ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``),
-        with the size of the images in pixels;
+      the names ``neutral``, ``smiling``, ``neutral_112``, ``smiling_512``, ... (``001.jpg``), the
+      number being the size of the images in pixels;
     - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as distributed with the morphs;
     - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), optionally followed by a size.
 
