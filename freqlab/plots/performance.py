@@ -107,7 +107,7 @@ def density_plot(
             color=COMPARISON_COLOURS[name],
             hatch=hatch,
         )
-        bars[0].set_label(f"{name} ({n:,} comparisons)")  # label the first bar only
+        bars[0].set_label(f"{name} ({n:,} comparisons)")  # the first bar comes first in the legend
         shown |= np.nan_to_num(density) > 0
     if fmr is not None:
         check_fmr(fmr)
