@@ -9,7 +9,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
-from freqlab.results.selection import frequency_unit
+from freqlab.results.selection import frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import percent, signed, with_bounds
@@ -354,11 +354,5 @@ def _ranges(profiles: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
 
 
 def _part(profiles: xr.Dataset, model: str, side: str, comparison: str, kind: str) -> xr.Dataset:
-    for axis, name in (
-        ("model", model),
-        ("side", side),
-        ("comparison", comparison),
-        ("kind", kind),
-    ):
-        check_name(axis, name, names_of(profiles, axis))
-    return profiles.sel(model=model, side=side, comparison=comparison)
+    check_name("kind", kind, names_of(profiles, "kind"))
+    return part_of(profiles, model=model, side=side, comparison=comparison)

@@ -12,6 +12,7 @@ import xarray as xr
 from freqlab.attrs import make_attrs, names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
+from freqlab.results.selection import part_of
 from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
@@ -48,7 +49,7 @@ def area_table(
         A row for each kind of pairs, protocol and order; intervals in brackets. An advantage is
         positive where the order of influence is better.
     """
-    data = _part(errors, model=model, side=side, measure=measure)
+    data = part_of(errors, model=model, side=side, measure=measure)
     rows = {}
     for comparison in ("genuine", "impostor"):
         for protocol in PROTOCOLS:
@@ -78,7 +79,7 @@ def describe_deletion(
         As for :func:`area_table`.
     """
     check_name("measure", measure, ["error", "similarity"])
-    data = _part(errors, model=model, side=side)
+    data = part_of(errors, model=model, side=side)
     texts = []
     for comparison in ("genuine", "impostor"):
         if int(data["n_pairs"].sel(comparison=comparison)) == 0:
@@ -109,7 +110,7 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
     """
     rows = {}
     for side in errors["side"].to_numpy():
-        data = _part(errors, model=model, side=str(side))
+        data = part_of(errors, model=model, side=str(side))
         for comparison in ("genuine", "impostor"):
             if int(data["n_pairs"].sel(comparison=comparison)) == 0:
                 continue
@@ -140,7 +141,7 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -
     model, side
         Part of the data to describe.
     """
-    data = _part(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
+    data = part_of(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
     texts, verdicts = [], []
     for comparison in ("genuine", "impostor"):
         if not data["curve"].sel(comparison=comparison).fillna(0).any():
@@ -170,7 +171,7 @@ def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:
     model
         Name of the model.
     """
-    data = _part(views, model=model)
+    data = part_of(views, model=model)
     rows = {}
     for name, what in (("flip", "turns the decision when removed"), ("suffice", "keeps it alone")):
         for kind in (True, False):
@@ -222,7 +223,7 @@ def trust_card(
         Plain JSON values: ``model``, ``side``, settings, and ``rows``, each with ``test``,
         ``found`` as text, ``figures`` (value, lower, upper) and ``reading``.
     """
-    data = _part(errors, model=model, side=side)
+    data = part_of(errors, model=model, side=side)
     rows: list[dict[str, Any]] = []
 
     def add(test: str, values: xr.DataArray, text: str, reading: str) -> None:
@@ -249,7 +250,7 @@ def trust_card(
                 f"{better} is better; by errors {_against(here, 'error')}; by similarity "
                 f"{_against(here, 'similarity')}",
             )  # fmt: skip
-    part = _part(views, model=model)
+    part = part_of(views, model=model)
     for view in part["view"].to_numpy():
         agreement = part["agreement"].sel(view=view, kind="directed")
         text = f"rank correlation {_plain(agreement)}"
@@ -257,7 +258,7 @@ def trust_card(
     share = part["interaction_share"]
     text = f"{_plain(share)} of the mean influence"
     add("interaction of two bands", share, text, "0 where bands add up")
-    sane = _part(checks, model=model)
+    sane = part_of(checks, model=model)
     for kind in ("directed", "absolute", "per_contrast"):
         left = sane["randomised"].sel(kind=kind).isel(depth=-1)
         text = "not a module: not tested"
@@ -285,7 +286,7 @@ def trust_card(
             f"found in {100 * float(hit):.0f} %, by chance {100 * float(planted['chance']):.0f} %"
         )
         add(f"planted band, {contrast:g} grey levels", hit, text, "100 % where it can be seen")
-    steady = _part(stability, model=model)
+    steady = part_of(stability, model=model)
     for name in steady["perturbation"].to_numpy():
         kept_rank = steady["correlation"].sel(perturbation=name)
         text = f"rank correlation {_plain(kept_rank)}"
@@ -359,9 +360,3 @@ def _sign(values: xr.DataArray) -> int:
 
 def _plain(values: xr.DataArray) -> str:
     return with_bounds(values, ".3f") or "not known"
-
-
-def _part(data: xr.Dataset, **names: str) -> xr.Dataset:
-    for axis, name in names.items():
-        check_name(axis, name, names_of(data, axis))
-    return data.sel(names)
