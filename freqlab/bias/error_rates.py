@@ -37,7 +37,13 @@ from freqlab.statistics.error_rates import (
     impostor_thresholds,
     is_usable,
 )
-from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at, with_interval
+from freqlab.statistics.resampling import (
+    ESTIMATES,
+    check_draws,
+    draw_subjects,
+    rates_at,
+    with_interval,
+)
 from freqlab.verification.performance import check_embeddings, failure_rates, figures_of, labelled
 
 __all__ = ["errors", "fairness_indices"]
@@ -241,7 +247,7 @@ def _fairness(
             "index": list(_INDICES),
             "index_name": ("index", list(_INDICES.values())),
             "fmr": list(FMRS),
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
     )
     return with_object_text(computed)

@@ -24,6 +24,7 @@ from freqlab.faithfulness.games import area_under, random_orders, ranks_of
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of, with_axes
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     check_draws,
     draw_subjects,
     mean_with_interval,
@@ -285,7 +286,7 @@ def deletion_errors(
                 "order": orders,
                 "baseline": orders[1:],
                 "measure": ["error", "similarity"],
-                "estimate": ["value", "lower", "upper"],
+                "estimate": list(ESTIMATES),
             },
             attrs={**curves.attrs, "n_draws": n_draws, "level": level},
         ),

@@ -29,6 +29,7 @@ from freqlab.models.spec import Model, state_sha256
 from freqlab.results.quantities import MIN_REMOVED_RMS
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     check_draws,
     draw_subjects,
     mean_with_interval,
@@ -222,7 +223,7 @@ def sanity_checks(
                 "model": [model.name for model in models],
                 "depth": list(depths),
                 "kind": list(KINDS),
-                "estimate": ["value", "lower", "upper"],
+                "estimate": list(ESTIMATES),
             },
             attrs={"side": side, "seed": seed, "n_pairs": n_pairs, "forward_passes": passes},
         ),

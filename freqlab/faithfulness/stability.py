@@ -17,6 +17,7 @@ from freqlab.images.degradation import Degradation
 from freqlab.models.spec import Model
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     check_draws,
     draw_subjects,
     mean_with_interval,
@@ -159,7 +160,7 @@ def profile_stability(
             coords={
                 "model": [model.name for model in models],
                 "perturbation": list(PERTURBATIONS),
-                "estimate": ["value", "lower", "upper"],
+                "estimate": list(ESTIMATES),
             },
             attrs={"side": side, "n_pairs": result.sizes["pair"], "forward_passes": passes},
         ),
@@ -206,7 +207,7 @@ def explanation_figures(
             },
             coords={
                 "comparison": ["genuine", "impostor"],
-                "estimate": ["value", "lower", "upper"],
+                "estimate": list(ESTIMATES),
                 "kind": ["directed", "absolute"],
                 **{name: result[name] for name in ("model", "side", "pair")},
             },

@@ -27,6 +27,7 @@ from freqlab.faithfulness.games import (
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of, with_axes
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     check_draws,
     draw_subjects,
     mean_with_interval,
@@ -173,7 +174,7 @@ def band_views(
                 "model": [model.name for model in models],
                 "view": list(VIEWS),
                 "kind": ["directed", "absolute"],
-                "estimate": ["value", "lower", "upper"],
+                "estimate": list(ESTIMATES),
                 "other": ("other", result["band"].to_numpy()),
                 **{name: result[name] for name in ("pair", *ends)},
                 **{name: result[name] for name in ("band", "frequency", "band_bounds")},

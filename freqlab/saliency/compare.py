@@ -28,6 +28,7 @@ from freqlab.saliency.freqrise import plane_weights
 from freqlab.saliency.joint import window_weights
 from freqlab.saliency.maps import PairImages, images_of
 from freqlab.statistics.resampling import (
+    ESTIMATES,
     check_draws,
     draw_subjects,
     mean_with_interval,
@@ -400,7 +401,7 @@ def agreement(
             "kind": ["directed", "absolute"],
             "explanation": list(maps),
             "other": list(maps),
-            "estimate": ["value", "lower", "upper"],
+            "estimate": list(ESTIMATES),
         },
         attrs={"n_draws": n_draws, "level": level, "n_pairs": len(stacked)},
     )
