@@ -27,15 +27,9 @@ $(BIN)/python:
 	@$(BIN)/freqlab compile --model mobilefacenet || echo 'The demo runs uncompiled.'
 	@touch $@
 
-# faithfulness comes first, for its trust card stands at the end of the others; its sample is small.
+# All reports on the demo, the one to read first made first; pages that are unchanged are kept.
 report: .venv/installed-all .venv/compiled
-	$(BIN)/freqlab report faithfulness --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=40 -p n_sample=8 -p n_random=2 -p most_permutations=12 -p 'depths=[0.0,0.5,1.0]'
-	$(BIN)/freqlab report explore --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=200
-	$(BIN)/freqlab report verification --faces orl --model mobilefacenet --store $(STORE) --out reports -p group=gender
-	$(BIN)/freqlab report cross-resolution --faces orl --model mobilefacenet --store $(STORE) --out reports
-	$(BIN)/freqlab report bias --faces orl --model mobilefacenet --store $(STORE) --out reports
-	$(BIN)/freqlab report morphing --faces orl --model mobilefacenet --store $(STORE) --out reports
-	$(BIN)/freqlab report neighbours --faces orl --model mobilefacenet --store $(STORE) --out reports -p n_pairs=40 -p n_explained=6 -p n_joint=2 -p n_masks_space=300 -p n_masks_plane=400 -p 'attacks=["FGSM:4","PGD:2"]'
+	$(BIN)/freqlab report all --quick --faces orl --model mobilefacenet --store $(STORE) --out reports
 	@echo
 	@echo "Open reports/index.html in a browser. The run is kept in $(STORE)."
 

@@ -141,9 +141,15 @@ def test_a_stopped_run_says_how_to_go_on(monkeypatch, call, few):
     assert "repeat the command to resume" in done.output
 
 
-def test_parameters_are_read_as_json_where_they_can_be():
-    read = [pages._parse(text) for text in ("200", "1e-3", "true", "null", '["a"]', "rings:4")]
-    assert read == [200, 0.001, True, None, ["a"], "rings:4"]
+def test_reports_and_their_parameters_are_listed(call):
+    listed = call("report").output.split()
+    assert listed == report_names()
+    table = call("report", "bias", "--parameters").output
+    for part in ("n_pairs", "int | None", "200", "str | list[str]", "'glasses'"):
+        assert part in table
+    helped = call("report", "--help").output
+    for name in listed:
+        assert name in helped
 
 
 def test_info_of_a_store_with_a_mean_per_channel(call, few):

@@ -13,6 +13,7 @@ import pytest
 import freqlab as fl
 from freqlab.errors import FreqlabError, ParameterError
 from freqlab.reports import calls as reports
+from freqlab.reports import index
 
 COMMAND = [sys.executable, "-c", "from freqlab.cli import main; main()"]
 
@@ -78,7 +79,7 @@ def test_notebooks_that_are_no_reports(papermill, tmp_path, name):
     fl.report("explore", out=tmp_path, progress=False)
     index = (tmp_path / "index.html").read_text()
     assert 'href="explore.html"' in index
-    assert f"no reports: <code>{name}</code>" in index
+    assert f"not reports: <code>{name}</code>" in index
     assert (tmp_path / name).read_bytes() == os.fsencode(FOREIGN[name])
 
 
@@ -124,12 +125,7 @@ def test_a_disk_that_is_full(papermill, tmp_path, monkeypatch, at):
     if at == "running":
         papermill.execute_notebook = refuse
     else:
-        writes = [reports._write_whole] * (0 if at == "page" else 1)
-
-        def write(*arguments):
-            return (writes.pop() if writes else refuse)(*arguments)
-
-        monkeypatch.setattr(reports, "_write_whole", write)
+        monkeypatch.setattr(reports if at == "page" else index, "written_whole", refuse)
     with pytest.raises(reports.ReportError, match="cannot be written: No space left on device"):
         fl.report("explore", out=tmp_path, progress=False)
     left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -16,7 +16,8 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.errors import FaceSetError
-from freqlab.reports import calls as reports
+from freqlab.reports import rendering
+from freqlab.reports.index import build_index
 from freqlab.text.csv import as_written, csv_of, without_formulas
 
 HOSTILE = [
@@ -79,17 +80,17 @@ def executed(tmp_path, *, texts, parameters):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_pages(tmp_path, text):
     path = executed(tmp_path, texts=[text], parameters={"faces": text})
-    page = reports._to_html("explore", path)
+    page = rendering.page_of(rendering.executed(path), name="explore", others={})
     assert alive(page) == []
     assert "default-src 'none'" in page
     (tmp_path / "explore.html").write_text(page)
-    index = reports.build_index(tmp_path).read_text()
+    index = build_index(tmp_path).read_text()
     assert alive(index) == []
 
 
 def test_pages_keep_what_is_harmless(tmp_path):
     path = executed(tmp_path, texts=["Anna & Bo < Cy"], parameters={})
-    page = reports._to_html("explore", path)
+    page = rendering.page_of(rendering.executed(path), name="explore", others={})
     assert "<strong>Anna &amp; Bo &lt; Cy</strong>" in page
     assert "<table" in page
     assert "Anna &amp; Bo &lt; Cy</th>" in page
@@ -112,7 +113,7 @@ def test_pages_keep_what_is_harmless(tmp_path):
     ],
 )
 def test_links_and_styles_of_outputs(markup, left):
-    assert reports._clean(markup) == left
+    assert rendering._clean(markup) == left
 
 
 @given(st.one_of(st.text(), st.sampled_from(HOSTILE)))

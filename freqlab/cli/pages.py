@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from freqlab.cli.application import app
 from freqlab.cli.options import AlignedOption, OutsideOption, RootOption
-from freqlab.cli.output import say, stoppable
+from freqlab.cli.output import print_table, say, stoppable
 from freqlab.errors import ParameterError
 
 
-@app.command()
+@app.command(epilog="`freqlab report NAME --parameters` lists the parameters of a report.")
 def report(
-    name: Annotated[str, typer.Argument(help="Name of the report, such as explore.")],
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="NAME...",
+            help="Reports to make: explore, verification, faithfulness, bias, cross-resolution, "
+            "morphing, neighbours, or all. Without a name, they are listed.",
+        ),
+    ] = None,
     faces: Annotated[str | None, typer.Option("--faces", help="Face set.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Model name or path, options after a comma.")
@@ -27,20 +33,61 @@ def report(
         list[str] | None,
         typer.Option("-p", help="Parameter of the notebook: key=value, as in bands=rings:8."),
     ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A first look: fewer pairs and draws by default.")
+    ] = False,
+    again: Annotated[
+        bool, typer.Option("--again", help="Make pages again whose inputs are unchanged.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(help="Seconds to wait for another report on the same store.")
+    ] = 0,
+    pdf: Annotated[
+        bool, typer.Option("--pdf", help="Print the pages as PDF too, by an installed Chromium.")
+    ] = False,
+    parameters: Annotated[
+        bool, typer.Option("--parameters", help="List the parameters of the reports, and exit.")
+    ] = False,
 ) -> None:
-    """Compute what is missing, execute a report's notebook, and write a self-contained page."""
-    import freqlab as fl
+    """Compute what is missing, execute the notebooks of reports, and write self-contained pages."""
+    from freqlab.reports.calls import report_names, reports, text_parameters
+    from freqlab.reports.printing import print_pages
 
-    given = {"faces": faces, "model": model, "store": store}
-    parameters: dict[str, Any] = {key: value for key, value in given.items() if value is not None}
+    if not names:
+        say("\n".join(report_names()))
+        return
+    chosen = report_names() if names == ["all"] else names
+    if parameters:
+        _list_parameters(chosen)
+        return
+    given: dict[str, str | None] = {"faces": faces, "model": model, "store": store}
+    texts = {key: value for key, value in given.items() if value is not None}
     for text in parameter or []:
         key, equals, value = text.partition("=")
         if not equals:
             raise ParameterError(f"-p {text!r}: expected key=value")
-        parameters[key] = _parse(value)
+        texts[key] = value
     with stoppable():
-        page = fl.report(name, out=out, **parameters)
-    say(f"{page}\n{page.parent / 'index.html'}")
+        pages = reports(
+            chosen, out=out, quick=quick, again=again, wait=wait, **text_parameters(chosen, texts)
+        )
+        printed = print_pages(pages) if pdf else []
+    say("\n".join(str(path) for path in (*pages, *printed, out / "index.html")))
+
+
+def _list_parameters(names: list[str]) -> None:
+    import pandas as pd
+
+    from freqlab.reports.calls import report_parameters
+
+    for name in names:
+        rows = [
+            (parameter.name, parameter.type_name, repr(parameter.default), parameter.about)
+            for parameter in report_parameters(name).values()
+        ]
+        columns = ["parameter", "type", "default", "meaning"]
+        say(name)
+        print_table(pd.DataFrame(rows, columns=columns).set_index("parameter"))
 
 
 @app.command()
@@ -95,11 +142,3 @@ def inspect(
             open_browser=browser,
             say=lambda address: say(f"The inspector is at {address}\nCtrl-C ends it."),
         )
-
-
-def _parse(value: str) -> Any:
-    """A number, truth value, list or null as JSON writes it; any other text as it is."""
-    try:
-        return json.loads(value)
-    except json.JSONDecodeError:
-        return value

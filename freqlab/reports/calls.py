@@ -2,39 +2,33 @@
 
 from __future__ import annotations
 
-import ast
 import contextlib
-import html
-import importlib.resources
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from freqlab import __version__
-from freqlab.errors import FreqlabError, ParameterError, check_name
+from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name, check_number
+from freqlab.reports.index import build_index, pages_in
+from freqlab.reports.parameters import Parameter, check, convert, read_parameters
+from freqlab.reports.rendering import executed, page_of, title_of
+from freqlab.reports.unchanged import inputs_of, is_unchanged, recorded
 from freqlab.resources import resource, resource_names
+from freqlab.store.chunks import is_remote, place_of
+from freqlab.store.lock_files import is_held, lock_file_of
 from freqlab.system.homes import with_a_home
 from freqlab.system.private import make_folder, make_private, written_whole
 
-__all__ = ["ReportError", "build_index", "report", "report_names", "report_parameters"]
+__all__ = ["ReportError", "report", "report_names", "report_parameters", "reports"]
 
-_TAGS = {
-    *("a", "b", "blockquote", "br", "caption", "code", "dd", "div", "dl", "dt", "em", "hr", "i"),
-    *("h1", "h2", "h3", "h4", "h5", "h6", "li", "ol", "p", "pre", "small", "span", "strong"),
-    *("sub", "sup", "table", "tbody", "td", "tfoot", "th", "thead", "tr", "ul"),
-}
-_ATTRIBUTES = {
-    "*": {"class", "id", "title"},
-    "a": {"href"},
-    "table": {"border"},
-    "td": {"colspan", "rowspan"},
-    "th": {"colspan", "rowspan", "scope"},
-}
-_URL_SCHEMES = {"http", "https", "mailto"}
+_ORDER = (
+    *("explore", "verification", "faithfulness", "bias", "cross-resolution", "morphing"),
+    "neighbours",
+)
+_INTERACTIVE, _PARAMETERS = "interactive", "parameters"
 
 
 class ReportError(FreqlabError, RuntimeError):
@@ -42,22 +36,26 @@ class ReportError(FreqlabError, RuntimeError):
 
 
 def report_names() -> list[str]:
-    """Names of the available reports."""
-    return [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
+    """Names of the available reports, in the order in which one reads them."""
+    names = [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
+    known = [name for name in _ORDER if name in names]
+    return known + [name for name in names if name not in known]
 
 
 @with_a_home()
-def report_parameters(name: str) -> dict[str, str]:
-    """Parameters of a report and their defaults, as written in its notebook.
+def report_parameters(name: str) -> dict[str, Parameter]:
+    """Parameters of a report: their types, defaults and meanings, as its notebook declares them.
 
     Raises
     ------
     UnknownNameError
         If there is no such report.
     """
-    papermill = _papermill()
-    inspected = papermill.inspect_notebook(str(_notebook(name)))
-    return {key: str(value["default"]) for key, value in inspected.items()}
+    _papermill()
+    notebook = _for_report(name)
+    tagged = (c for c in notebook.cells if _PARAMETERS in c.metadata.get("tags", []))
+    cell = next(tagged, None)
+    return {} if cell is None else read_parameters(cell.source)
 
 
 @with_a_home()
@@ -66,6 +64,9 @@ def report(
     *,
     out: str | os.PathLike[str] = "reports",
     progress: bool = True,
+    again: bool = False,
+    quick: bool = False,
+    wait: float = 0,
     **parameters: Any,
 ) -> Path:
     """Execute the notebook of a report and write a self-contained page.
@@ -82,6 +83,13 @@ def report(
         Folder of the reports.
     progress
         Whether to show the standard error of the notebook, such as progress bars.
+    again
+        Whether to make the page again if its parameters, its inputs and freqlab are unchanged.
+    quick
+        Whether parameters that are not given have the values of a first look, with fewer pairs
+        and draws, instead of the defaults.
+    wait
+        Seconds to wait while another process is making a report on the same store.
     **parameters
         Parameters of the notebook; ``store`` is ``runs/<faces>.zarr`` by default.
 
@@ -94,102 +102,242 @@ def report(
     ------
     UnknownNameError
         If the report or a parameter is unknown.
+    ParameterError
+        If a parameter has a value that is not allowed; nothing is computed.
+    StoreError
+        If another process is making a report on the store, or writing to it.
     ReportError
         If the notebook fails; its partial output is then kept beside the reports. If the folder is
         not usable or cannot be written. If a notebook or page of that name is not a report; it is
         not overwritten.
     """
+    options = {"progress": progress, "again": again, "quick": quick, "wait": wait}
+    return reports([name], out=out, **options, **parameters)[0]  # type: ignore[arg-type]
+
+
+@with_a_home()
+def reports(
+    names: Sequence[str],
+    *,
+    out: str | os.PathLike[str] = "reports",
+    progress: bool = True,
+    again: bool = False,
+    quick: bool = False,
+    wait: float = 0,
+    **parameters: Any,
+) -> list[Path]:
+    """Make several reports, one after the other; the index shows which are still to come.
+
+    Parameters
+    ----------
+    names
+        Some of :func:`report_names`.
+    out, progress, again, quick, wait
+        As for :func:`report`.
+    **parameters
+        Parameters of the notebooks; each report takes those that it has.
+
+    Returns
+    -------
+    list of pathlib.Path
+        The pages.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError, StoreError, ReportError
+        As for :func:`report`; an unknown parameter is one that no report has. All parameters are
+        checked before the first report is made.
+    """
     papermill = _papermill()
-    defaults = report_parameters(name)
-    for key, value in parameters.items():
-        check_name(f"parameter of report {name!r}", key, defaults)
-        if not _is_plain(value):
-            raise ParameterError(
-                f"parameter {key}={value!r} must be text, a number, a truth value, None, "
-                f"or a list of these"
-            )
-    if "store" in defaults and not parameters.get("store"):
-        faces = str(parameters.get("faces", ast.literal_eval(defaults["faces"])))
-        parameters["store"] = f"runs/{Path(faces).stem}.zarr"
-
+    check_number("wait", wait, at_least=0)
+    given = {name: _settled(name, parameters, quick, names) for name in names}
     with _writing(out):
-        return _report(papermill, name, Path(os.fspath(out)), parameters, progress)
+        folder = Path(os.fspath(out))
+        make_folder(folder)
+        _check_own(folder, names)
+        pages = []
+        for position, name in enumerate(names):
+            files = inputs_of(_notebook(name), given[name])
+            if not again and is_unchanged(folder, name, files, given[name]):
+                pages.append(folder / f"{name}.html")
+                continue
+            count = f" ({position + 1} of {len(names)})" if len(names) > 1 else ""
+            with _alone(given[name].get("store"), wait), _shown_as_made(folder, names[position:]):
+                _execute(papermill, name, folder, given[name], f"{name}{count}", progress)
+                pages.append(_finish(name, folder, recorded(files, given[name])))
+        build_index(folder, order=report_names())
+    return pages
 
 
-def _report(
-    papermill: Any, name: str, folder: Path, parameters: Mapping[str, Any], progress: bool
-) -> Path:
-    """Execute a report and write it to a folder; return its page."""
+def text_parameters(names: Sequence[str], texts: Mapping[str, str]) -> dict[str, Any]:
+    """Read texts, such as those of the command line, as parameters of reports.
+
+    Raises
+    ------
+    UnknownNameError
+        If none of the reports has such a parameter.
+    ParameterError
+        If a text is no value of the parameter's type.
+    """
+    declared: dict[str, Parameter] = {}
+    for name in reversed(names):
+        declared |= report_parameters(name)
+    found = {}
+    for key, text in texts.items():
+        check_name(_parameter_of(names), key, declared)
+        found[key] = convert(declared[key], text)
+    return found
+
+
+def _parameter_of(names: Sequence[str]) -> str:
+    return f"parameter of report {names[0]!r}" if len(names) == 1 else "parameter of the reports"
+
+
+def _settled(
+    name: str, parameters: Mapping[str, Any], quick: bool, names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the parameters of one report, checked, with those of a first look and its store.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If a parameter is unknown to all reports, or has a value that is not allowed.
+    """
+    declared = report_parameters(name)
+    everywhere = set().union(*(report_parameters(other) for other in names))
+    for key in parameters:
+        check_name(_parameter_of(names), key, sorted(everywhere))
+    own = {key: value for key, value in parameters.items() if key in declared}
+    first_look = dict(_for_report(name).metadata.get("freqlab", {}).get("quick", {}))
+    settled = {**(first_look if quick else {}), **own}
+    check(settled, declared)
+    if "store" in declared and not settled.get("store"):
+        faces = str(settled.get("faces", declared["faces"].default))
+        settled["store"] = f"runs/{Path(faces).stem}.zarr"
+    return {key: list(v) if isinstance(v, tuple) else v for key, v in settled.items()}
+
+
+def _execute(
+    papermill: Any,
+    name: str,
+    folder: Path,
+    parameters: Mapping[str, Any],
+    shown: str,
+    progress: bool,
+) -> None:
+    """Execute the notebook of a report, in a file beside the reports.
+
+    Raises
+    ------
+    ReportError
+        If a cell fails, or the process of the notebook ends.
+    """
     from nbclient.exceptions import DeadKernelError
 
     from freqlab.reports.kernels import OwnKernelManager
 
-    make_folder(folder)
-    running, notebook, page = (
-        folder / f"{name}{suffix}" for suffix in (".running.ipynb", ".ipynb", ".html")
-    )
-    _check_own(folder, notebook, page)
+    running = _running(folder, name)
     running.touch(mode=0o600)
     make_private(running)  # before files are in it
     try:
         papermill.execute_notebook(
             _for_report(name),
             str(running),
-            parameters=parameters,
+            parameters=dict(parameters),
             kernel_name="python3",
             kernel_manager_class=OwnKernelManager,
-            progress_bar={"desc": f"report {name}"} if progress else False,
+            progress_bar={"desc": f"report {shown}"} if progress else False,
             extra_arguments=["--IPKernelApp.log_level=50"],  # no log about local transport
             stderr_file=sys.stderr if progress else None,
         )
     except DeadKernelError as error:
         raise ReportError(
-            f"report {name!r}: its process ended ({error}), say because memory ran out; it is "
-            f"{sys.executable} -m ipykernel_launcher\nWhat it had done is in {running}."
+            f"report {name!r}: its process ended ({error}), for example because memory ran out; it "
+            f"is {sys.executable} -m ipykernel_launcher\nWhat it had done is in {running}."
         ) from error
     except papermill.PapermillExecutionError as error:
         raise ReportError(
             f"report {name!r} failed in cell {error.exec_count}: {error.ename}: {error.evalue}\n"
             f"What it had done is in {running}."
         ) from error
-    _write_whole(page, _to_html(name, running))
-    os.replace(running, notebook)
-    build_index(folder)
+
+
+def _finish(name: str, folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write the page of an executed notebook, which then becomes the report; return the page."""
+    import nbformat
+
+    running, page = _running(folder, name), folder / f"{name}.html"
+    notebook = nbformat.read(running, as_version=4)  # type: ignore[no-untyped-call]
+    others = {path: text for path, text in pages_in(folder).items() if path != page.name}
+    with written_whole(page) as file:
+        file.write(page_of(notebook, name=name, others=others).encode())
+    content = json.loads(running.read_text(encoding="utf-8"))
+    content["metadata"]["freqlab"] = record
+    with written_whole(running) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+    os.replace(running, folder / f"{name}.ipynb")
     return page
 
 
-@with_a_home()
-def build_index(folder: str | os.PathLike[str]) -> Path:
-    """Write ``index.html`` for the reports in a folder; return its path.
+def _running(folder: Path, name: str) -> Path:
+    return folder / f"{name}.running.ipynb"
 
-    Other notebooks in the folder are left out, and listed at the end of the page.
+
+@contextlib.contextmanager
+def _shown_as_made(folder: Path, names: Sequence[str]) -> Iterator[None]:
+    """Show in the index that the first of the reports is being made, and that the others wait."""
+    making = {name: title_of(_for_report(name)) for name in names}
+    build_index(folder, making=making, order=report_names())
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            build_index(folder, order=report_names())
+        raise
+
+
+@contextlib.contextmanager
+def _alone(store: str | None, wait: float) -> Iterator[None]:
+    """Make no report on a store on which another process makes one.
+
+    Raises
+    ------
+    StoreError
+        If the other is not ready within the time to wait.
     """
-    entries, others = [], []
-    for path in sorted(Path(folder).glob("*.ipynb")):
-        if path.name.endswith(".running.ipynb"):
-            continue
-        notebook = _executed(path)
-        if notebook is None or not path.with_suffix(".html").is_file():
-            others.append(path.name)
-            continue
-        entries.append(
-            {
-                "href": f"{path.stem}.html",
-                "title": _title(notebook),
-                "lead": _lead(notebook),
-                "parameters": _parameters_of(notebook),
-                "finished": _finished(notebook),
-            }
-        )
-    index = Path(folder) / "index.html"
-    _write_whole(
-        index, _render("index.html.j2", entries=entries, others=others, version=__version__)
-    )
-    return index
+    import filelock
+
+    path = place_of(store) if store else ""
+    if not path or is_remote(path) or path.startswith("memory://"):
+        yield
+        return
+    make_folder(Path(path).absolute().parent)
+    lock = filelock.FileLock(f"{os.path.realpath(path)}.report.lock")
+    if wait:
+        with contextlib.suppress(filelock.Timeout):
+            lock.acquire(timeout=0)
+        if not lock.is_locked:
+            sys.stderr.write(f"store {path!r} is used by another report; waiting {wait:g} s\n")
+    try:
+        lock.acquire(timeout=wait)
+    except filelock.Timeout:
+        raise StoreError(
+            f"store {path!r} is used by another report; wait=SECONDS (--wait) waits for it"
+        ) from None
+    try:
+        with contextlib.suppress(OSError):  # no lock file yet: no run
+            if is_held(lock_file_of(path)) and not wait:
+                raise StoreError(
+                    f"store {path!r} is being written by a run; wait=SECONDS (--wait) waits for it"
+                )
+        yield
+    finally:
+        lock.release()
 
 
 def _papermill() -> Any:
     try:
+        import bs4  # noqa: F401
         import ipykernel  # noqa: F401
         import nbconvert  # noqa: F401
         import papermill
@@ -211,110 +359,17 @@ def _for_report(name: str) -> Any:
 
     notebook = nbformat.read(_notebook(name), as_version=4)  # type: ignore[no-untyped-call]
     notebook.cells = [
-        cell for cell in notebook.cells if "interactive" not in cell.metadata.get("tags", [])
+        cell for cell in notebook.cells if _INTERACTIVE not in cell.metadata.get("tags", [])
     ]
     return notebook
 
 
-def _to_html(name: str, path: Path) -> str:
-    """Render the executed notebook as one page, without code and remote resources."""
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-    for cell in notebook.cells:
-        if cell.cell_type != "code":
-            continue
-        cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
-        for output in cell.outputs:
-            if "image/png" in output.get("data", {}):
-                text = cell.metadata.get("alt") or output.data.get("text/plain", "figure")
-                output.metadata.setdefault("image/png", {})["alt"] = text
-    exporter = HTMLExporter(  # type: ignore[no-untyped-call]
-        template_name="basic", exclude_input=True, exclude_output_prompt=True, sanitize_html=True
-    )
-    exporter.register_filter("clean_html", _clean)  # type: ignore[no-untyped-call]
-    body, _ = exporter.from_notebook_node(notebook)
-    return _render(
-        "report.html.j2",
-        title=_title(notebook),
-        body=re.sub(r"<script\b.*?</script>", "", body, flags=re.DOTALL),
-        parameters=_parameters_of(notebook),
-        finished=_finished(notebook),
-        version=__version__,
-        notebook=f"{name}.ipynb",
-    )
-
-
-def _clean(markup: str) -> str:
-    """Remove active and remote content from cell output: names of faces may be markup."""
-    import nh3
-
-    return nh3.clean(
-        str(markup),
-        tags=_TAGS,
-        clean_content_tags={"style"},  # CSS is removed with its tag; other tags leave their text
-        attributes=_ATTRIBUTES,
-        url_schemes=_URL_SCHEMES,
-        link_rel=None,
-    )
-
-
-def _render(template: str, **values: Any) -> str:
-    import jinja2
-
-    folder = importlib.resources.files("freqlab.reports") / "pages"
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined)
-    environment.loader = jinja2.FileSystemLoader(str(folder))
-    return environment.get_template(template).render(**values)
-
-
-def _title(notebook: Any) -> str:
-    first = notebook.cells[0].source.splitlines()[0]
-    return str(first.lstrip("# ").strip())
-
-
-def _lead(notebook: Any) -> str:
-    """First paragraph under the title, as plain text."""
-    paragraphs = notebook.cells[0].source.split("\n\n")
-    text = paragraphs[1] if len(paragraphs) > 1 else ""
-    return html.unescape(re.sub(r"[*_`]|\[([^]]*)\]\([^)]*\)", r"\1", text)).replace("\n", " ")
-
-
-def _parameters_of(notebook: Any) -> dict[str, str]:
-    """Parameters of the executed notebook, including the defaults of those not given."""
-    given: Mapping[str, Any] = notebook.metadata.papermill.parameters
-    return {str(key): json.dumps(value, ensure_ascii=False) for key, value in given.items()}
-
-
-def _finished(notebook: Any) -> str:
-    return str(notebook.metadata.papermill.end_time)[:16].replace("T", " ") + " UTC"
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, (list, tuple)):
-        return all(_is_plain(item) for item in value)
-    return value is None or isinstance(value, (str, int, float, bool))
-
-
-def _executed(path: Path) -> Any:
-    """Read the executed notebook of a report; None if it is not one."""
-    import nbformat
-
-    try:
-        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]
-        _title(notebook), _lead(notebook), _parameters_of(notebook), _finished(notebook)
-        return notebook
-    except Exception:  # other files may raise any error in the reader
-        return None
-
-
-def _check_own(folder: Path, notebook: Path, page: Path) -> None:
+def _check_own(folder: Path, names: Sequence[str]) -> None:
     """Refuse to overwrite a file that is not a report."""
-    index = folder / "index.html"
-    foreign = [path for path in (page, index) if path.exists() and not _is_page(path)]
-    if notebook.exists() and _executed(notebook) is None:
-        foreign.append(notebook)
+    pages = [folder / f"{name}.html" for name in names] + [folder / "index.html"]
+    notebooks = [folder / f"{name}.ipynb" for name in names]
+    foreign = [path for path in pages if path.exists() and not _is_page(path)]
+    foreign += [path for path in notebooks if path.exists() and executed(path) is None]
     if foreign:
         raise ReportError(
             f"out={str(folder)!r} holds {' and '.join(repr(path.name) for path in foreign)}, which "
@@ -350,12 +405,6 @@ def _writing(out: object) -> Iterator[None]:
         place = error.filename or os.fspath(out)
         raise ReportError(
             f"out={os.fspath(out)!r}: the report cannot be written: {error.strerror or error} "
-            f"({place}). What its run computed is in the store; once that is settled, the same "
-            f"call is quick"
+            f"({place}). What its run computed is in the store; when the cause is removed, the "
+            f"same call continues from there"
         ) from error
-
-
-def _write_whole(path: Path, text: str) -> None:
-    """Write a file atomically."""
-    with written_whole(path) as file:
-        file.write(text.encode())

@@ -1,22 +1,30 @@
-"""Shared output of report notebooks: sentences, tables, rows of figures, provenance."""
+"""Shared output of report notebooks: findings, sentences, tables, provenance."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+import IPython.core.getipython
 import IPython.display
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib.axes import Axes
 
+from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.trust_cards import trust_table
-from freqlab.plots.common import shortened
 from freqlab.plots.saliency import plane_plot, saliency_plot
+from freqlab.reports.figures import (
+    grid,
+    head,
+    panels,
+    same_range,
+    show_figures_as_pictures,
+    side_by_side,
+    title,
+)
+from freqlab.reports.parameters import check, read_parameters
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_html, as_markdown
 from freqlab.text.wording import styled
@@ -31,24 +39,59 @@ __all__ = [
     "impostors_behind",
     "panels",
     "same_range",
+    "set_up",
     "show",
     "show_by_model",
     "show_faces",
+    "show_findings",
     "show_how_it_was_made",
     "show_largest",
     "show_list",
     "show_pairs",
     "show_table",
     "show_trust_card",
+    "show_trust_link",
     "show_ways",
     "side_by_side",
     "title",
 ]
 
 _markdown: Callable[[str], object] = IPython.display.Markdown
-_display: Callable[[object], None] = IPython.display.display
+_display: Callable[..., None] = IPython.display.display
 _LEFT: dict[str, Any] = {"text-align": "left"}
-_WIDTH = 11.0  # inches
+
+FINDINGS, MADE = "findings", "made"
+"""Keys of the metadata of outputs, which the page is made with."""
+
+
+def set_up(values: Mapping[str, object], **choices: Sequence[str]) -> None:
+    """Check the parameters of this notebook before anything is computed, and set up its figures.
+
+    Parameters
+    ----------
+    values
+        The names of the notebook: ``globals()``.
+    choices
+        Allowed values of parameters whose name does not settle them.
+
+    Raises
+    ------
+    ParameterError
+        Naming the parameter, its value and what is allowed.
+    """
+    shell = IPython.core.getipython.get_ipython()
+    run = [] if shell is None else list(shell.user_ns.get("In", []))
+    declared = next((source for source in run if source.lstrip().startswith("# Parameters")), "")
+    if not declared:
+        raise ParameterError("run the cell of the parameters first")
+    check(values, read_parameters(declared), choices)
+    show_figures_as_pictures()
+
+
+def show_findings(sentences: Sequence[str]) -> None:
+    """Show the findings of a report as a list; the index of reports shows the first."""
+    points = "\n".join(f"- {text}" for text in sentences)
+    _display(_markdown(points), metadata={FINDINGS: list(sentences)})
 
 
 def show(*texts: str) -> None:
@@ -161,123 +204,6 @@ def describe_passes(source: xr.DataTree | xr.Dataset) -> str:
     return f"This took {computed}{'' if n else ': everything was in the store'}."
 
 
-def title(ax: Axes, name: str) -> None:
-    """Write the name of a model above axes."""
-    ax.set_title(shortened(name, 60), loc="right", fontsize="medium")
-
-
-@contextlib.contextmanager
-def panels(
-    name: str,
-    n_rows: int = 1,
-    n_columns: int = 2,
-    *,
-    height: float = 3.6,
-    more: str = "",
-    **options: Any,
-) -> Iterator[Any]:
-    """Draw a figure of several axes, named after a model, and show it.
-
-    Parameters
-    ----------
-    name
-        Name of the model.
-    n_rows, n_columns
-        Numbers of rows and columns of axes.
-    height
-        Height of the figure in inches.
-    more
-        Text after the name.
-    options
-        Options of :func:`matplotlib.pyplot.subplots`.
-
-    Yields
-    ------
-    numpy.ndarray
-        The axes ``(n_rows, n_columns)``.
-    """
-    _, axes = plt.subplots(
-        n_rows,
-        n_columns,
-        figsize=(_WIDTH, height),
-        layout="constrained",
-        squeeze=False,
-        **options,
-    )
-    head(shortened(name, 60) + more)
-    yield axes
-    plt.show()
-
-
-def same_range(axes: Any) -> None:
-    """Set the ranges of neighbouring axes to the widest of them."""
-    ranges = [ax.get_ylim() for ax in axes.flat]
-    widest = max(ranges, key=lambda one: one[1] - one[0])
-    for ax in axes.flat:
-        ax.set_ylim(widest)
-
-
-def grid(
-    plot: Callable[..., Axes],
-    data: xr.Dataset | xr.DataTree,
-    models: Iterable[str],
-    columns: Mapping[str, Sequence[Any]],
-    rows: Mapping[str, Sequence[Any]] | None = None,
-    *,
-    height: float = 3.6,
-    more: str = "",
-    **options: Any,
-) -> None:
-    """Draw a plot for several values of one or two of its arguments, a figure for each model.
-
-    Parameters
-    ----------
-    plot
-        One of :mod:`freqlab.plots`.
-    data
-        Data of the plot.
-    models
-        Names of models.
-    columns, rows
-        An argument, and its values from left to right (`columns`) or top to bottom (`rows`).
-    height
-        Height of a row in inches.
-    more
-        Text after the name of the model.
-    options
-        Other arguments of the plot.
-    """
-    ((across, right),) = columns.items()
-    ((along, down),) = (rows or {"": [None]}).items()
-    dataset = data.to_dataset() if isinstance(data, xr.DataTree) else data
-    for name in models:
-        with panels(name, len(down), len(right), height=height * len(down), more=more) as axes:
-            for i, j in np.ndindex(axes.shape):
-                chosen = {across: right[j]} | ({along: down[i]} if along else {})
-                plot(dataset, model=name, **chosen, **options, ax=axes[i, j])
-
-
-def side_by_side(
-    plot: Callable[..., Axes],
-    data: xr.Dataset,
-    models: Sequence[str],
-    *,
-    width: float,
-    height: float,
-) -> None:
-    """Draw a plot of each model in one row; `width` and `height` of each plot in inches."""
-    size = (width * len(models), height)
-    _, axes = plt.subplots(1, len(models), figsize=size, layout="constrained", squeeze=False)
-    for name, ax in zip(models, axes.flat, strict=True):
-        plot(data, model=name, ax=ax)
-    plt.show()
-
-
-def head(text: str) -> None:
-    """Write text above the current figure, left-aligned."""
-    plt.suptitle(text, x=0.01, ha="left", fontsize="medium")
-
-
 def show_ways(
     result: xr.Dataset, space: xr.Dataset, plane: xr.Dataset, traced: xr.Dataset, *, pair: int
 ) -> None:
@@ -292,7 +218,7 @@ def show_ways(
     pair
         Label of the pair.
     """
-    _, axes = plt.subplots(2, 4, figsize=(15, 6.4), layout="constrained")
+    _, axes = plt.subplots(2, 4, figsize=(9, 4.4), layout="constrained")
     for row, (drawn, random) in zip(
         axes, ((saliency_plot, space), (plane_plot, plane)), strict=True
     ):
@@ -333,10 +259,22 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
     if "key" in attrs:
         made["study"] = f"{attrs['subject']}/{attrs['key']}"
     made["store"] = attrs["store"]
-    show_table(pd.Series(made, name="value").map(str).to_frame())
+    made_in = f"studies/{attrs['subject']}/{attrs['key']}" if "key" in attrs else ""
+    kept = made_in or f"influence/{attrs['name']}"
+    shown = styled(pd.Series(made, name="value").map(str).to_frame()).set_caption("Provenance.")
+    _display(shown, metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}})
+
+
+def show_trust_link() -> None:
+    """Say where the explanations of a run are tested."""
+    show(
+        "The explanations of this run are tested in the report "
+        "[faithfulness](faithfulness.html#trust-card), which ends with their trust card; "
+        "`freqlab report faithfulness` makes it."
+    )
 
 
 def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
-    """Show which tests the explanations of a run have had."""
+    """Show which tests the explanations of a run have passed."""
     table = trust_table(str(source.attrs["store"]), models=models)
     _display(styled(table).set_properties(subset=None, **_LEFT))

@@ -1,3 +1,4 @@
+from .findings import summary
 from .profiles import compare, mean_profile
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
@@ -11,5 +12,6 @@ __all__ = [
     "mean_profile",
     "pairs_to_show",
     "profile_table",
+    "summary",
     "threshold_of",
 ]

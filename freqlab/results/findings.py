@@ -1,0 +1,110 @@
+"""Findings of an influence result: its answer to the question which frequencies decide."""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from freqlab.literals import Side
+from freqlab.results.selection import (
+    flips_decision,
+    fmr_text,
+    frequency_unit,
+    select_part,
+    threshold_of,
+)
+from freqlab.results.sentences import band_text, describe_profile
+from freqlab.text.wording import with_bounds
+
+__all__ = ["summary"]
+
+_FEWEST_PEOPLE = 20
+
+
+def summary(
+    result: xr.Dataset,
+    profile: xr.Dataset,
+    *,
+    model: str,
+    side: Side = "probe",
+    fmr: float = 1e-3,
+) -> list[str]:
+    """Summarise what an influence result shows, with numbers and intervals.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    profile
+        Its means, from :func:`freqlab.results.mean_profile`.
+    model, side
+        Model and masked side.
+    fmr
+        False match rate of the decision threshold; one of those in the result.
+
+    Returns
+    -------
+    list of str
+        The bands that carry genuine and impostor pairs, what the influence per contrast says, and
+        how many decisions depend on a single band.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result has no such model, side or false match rate.
+    """
+    sentences = [
+        describe_profile(profile, model=model, side=side, comparison=comparison)
+        for comparison in ("genuine", "impostor")
+    ]
+    sentences.append(_per_contrast(profile, model=model, side=side))
+    sentences.append(_dependent(result, model=model, side=side, fmr=fmr))
+    people = _people(result)
+    if people < _FEWEST_PEOPLE:
+        sentences.append(
+            f"These pairs show {people} people: too few for their means to speak for others."
+        )
+    return [sentence for sentence in sentences if sentence]
+
+
+def _per_contrast(profile: xr.Dataset, *, model: str, side: str) -> str:
+    """The band of the largest influence on genuine pairs per grey level of contrast removed."""
+    if "per_contrast" not in profile:
+        return ""
+    data = select_part(profile, model=model, side=side)["per_contrast"].sel(comparison="genuine")
+    values = data.sel(estimate="value").to_numpy()
+    if not np.isfinite(values).any():
+        return ""
+    top = int(np.nanargmax(np.abs(values)))
+    return (
+        f"Bands hold different amounts of contrast. Per grey level of contrast that is removed, "
+        f"{band_text(profile, top)} has the largest influence on genuine pairs: "
+        f"{with_bounds(data.isel(band=top), '+.4f')}."
+    )
+
+
+def _dependent(result: xr.Dataset, *, model: str, side: str, fmr: float) -> str:
+    """How many decisions change when one band is removed."""
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    data = select_part(result, model=model, side=side)
+    similarity = data["similarity"].to_numpy()
+    known = np.isfinite(similarity)
+    if not np.isfinite(threshold) or not known.any():
+        return ""
+    influence = data["influence"].transpose("pair", "band").to_numpy()
+    changes = flips_decision(similarity, influence, threshold).any(axis=1)
+    parts = []
+    for name, wanted in (("genuine", True), ("impostor", False)):
+        chosen = known & (result["genuine"].to_numpy() == wanted)
+        if chosen.any():
+            parts.append(f"{int(changes[chosen].sum()):,} of {int(chosen.sum()):,} {name} pairs")
+    return (
+        f"At FMR {fmr_text(fmr)} the decision changes when a single band is removed for "
+        f"{' and '.join(parts)}; frequencies in {frequency_unit(result)}."
+    )
+
+
+def _people(result: xr.Dataset) -> int:
+    """Number of people in the pairs."""
+    names = [result[f"{end}_subject"].to_numpy() for end in ("probe", "reference")]
+    return len(set(np.concatenate(names).tolist()))
