@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from freqlab.cli.application import app
-from freqlab.cli.options import AlignedOption, OutsideOption, RootOption
+from freqlab.cli.options import AlignedOption, OutsideOption, RootOption, UpscaleOption
 from freqlab.cli.output import print_table, say, stoppable
 from freqlab.errors import ParameterError
+from freqlab.literals import Precision, WhichFace
 
 
 @app.command(epilog="`freqlab report NAME --parameters` lists the parameters of a report.")
@@ -28,6 +29,14 @@ def report(
         str | None, typer.Option("--model", help="Model name or path, options after a comma.")
     ] = None,
     store: Annotated[str | None, typer.Option("--store", help="Zarr group of the run.")] = None,
+    outside: OutsideOption = False,
+    upscale: UpscaleOption = False,
+    which_face: Annotated[
+        WhichFace | None,
+        typer.Option("--which-face", help="Of several in a photograph: largest, central or only."),
+    ] = None,
+    precision: Annotated[Precision | None, typer.Option(help="In which networks compute.")] = None,
+    device: Annotated[str | None, typer.Option(help="Device: auto, cpu or cuda.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
     parameter: Annotated[
         list[str] | None,
@@ -60,7 +69,16 @@ def report(
     if parameters:
         _list_parameters(chosen)
         return
-    given: dict[str, str | None] = {"faces": faces, "model": model, "store": store}
+    given: dict[str, str | None] = {
+        "faces": faces,
+        "model": model,
+        "store": store,
+        "outside": "True" if outside else None,
+        "upscale": "True" if upscale else None,
+        "which_face": which_face,
+        "precision": precision,
+        "device": device,
+    }
     texts = {key: value for key, value in given.items() if value is not None}
     for text in parameter or []:
         key, equals, value = text.partition("=")

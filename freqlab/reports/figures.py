@@ -31,9 +31,9 @@ __all__ = [
     "title",
 ]
 
-WIDTH = 9.0  # inches: with text of 10 points, no text is below 8 points on a printed A4 page
+WIDTH = 7.6  # inches: with text of 8.3 points or more, none is below 8 points on a printed page
 SMALLEST_TEXT = "smallest_text"
-_CSS_DPI = 100  # of the page, so that a figure of 9 inches is 900 pixels wide
+_CSS_DPI = 100  # CSS pixels of the page per inch of a figure
 _RETINA = 2
 
 

@@ -17,7 +17,9 @@ from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.degradation import KERNELS, MEASURES
 from freqlab.images.templates import template
 from freqlab.literals import WhichFace
+from freqlab.models.devices import resolve_device
 from freqlab.models.loading import parse_model
+from freqlab.models.precision import PRECISIONS
 from freqlab.statistics.error_rates import check_fmr
 
 __all__ = ["Parameter", "check", "convert", "read_parameters"]
@@ -239,6 +241,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "which_face": functools.partial(
         check_name, "which_face", allowed=typing.get_args(WhichFace)
     ),
+    "device": resolve_device,
+    "precision": functools.partial(check_name, "precision", allowed=PRECISIONS),
     "missing": functools.partial(check_name, "missing", allowed=_HANDLING),
     "repeated": functools.partial(check_name, "repeated", allowed=_HANDLING),
     "format": functools.partial(check_name, "format", allowed=PAIR_FORMATS),

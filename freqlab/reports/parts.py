@@ -198,10 +198,16 @@ def impostors_behind(data: xr.Dataset | xr.DataTree) -> dict[str, str]:
 
 
 def describe_passes(source: xr.DataTree | xr.Dataset) -> str:
-    """State the number of forward passes of a call, from its study or result."""
+    """State the number of forward passes of a call, and what its study cost when it was made."""
     n = int(source.attrs.get("forward_passes", 0))
-    computed = f"{n:,} forward passes of the network" if n else "no forward pass"
-    return f"This took {computed}{'' if n else ': everything was in the store'}."
+    to_make = int(source.attrs.get("forward_passes_to_make", 0))
+    if n:
+        return f"This took {n:,} forward passes of the network."
+    text = "This took no forward pass: everything was in the store."
+    if to_make:
+        seconds = float(source.attrs["seconds"])
+        text += f" The study took {to_make:,} forward passes and {seconds:,.0f} s to make."
+    return text
 
 
 def show_ways(
@@ -218,7 +224,7 @@ def show_ways(
     pair
         Label of the pair.
     """
-    _, axes = plt.subplots(2, 4, figsize=(9, 4.4), layout="constrained")
+    _, axes = plt.subplots(2, 4, figsize=(7.6, 4.0), layout="constrained")
     for row, (drawn, random) in zip(
         axes, ((saliency_plot, space), (plane_plot, plane)), strict=True
     ):

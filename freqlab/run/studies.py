@@ -72,7 +72,8 @@ def study_of(
     -------
     xarray.DataTree
         The study. ``/influence`` is the result that it is based on, read lazily;
-        ``attrs["forward_passes"]`` counts the images that this call embedded; ``models``,
+        ``attrs["forward_passes"]`` counts the images that this call embedded, and
+        ``forward_passes_to_make`` those embedded when the study was made; ``models``,
         ``templates``, ``preprocessing`` and ``checkpoints`` describe the networks.
     """
     settings = Settings(**run)
@@ -100,6 +101,7 @@ def study_of(
 
     about = made_of(store, faces, models=loaded, pairs=pairs, **deciding, **options)
     tree = kept_study(store, subject, about, made)
+    tree.attrs["forward_passes_to_make"] = tree.attrs.get("forward_passes", 0)
     if tree.attrs["was_kept"]:
         tree.attrs["forward_passes"] = 0
     if "result" in tree.attrs:
