@@ -177,5 +177,5 @@ def test_wrong_arguments_are_named(planted):
     both = {"a": right, "b": right.isel(pair=slice(0, 3))}
     with pytest.raises(ParameterError, match="other pairs"):
         fl.saliency.curves(result, model, both, domain="space")
-    with pytest.raises(ParameterError, match="cannot agree"):
+    with pytest.raises(ParameterError, match="two maps or more"):
         fl.saliency.agreement({"a": right})
