@@ -17,6 +17,7 @@ from freqlab.attrs import named, names_of
 from freqlab.errors import ParameterError
 from freqlab.faithfulness.deletion import PROTOCOLS, deletion_errors
 from freqlab.faithfulness.games import area_under, complexity
+from freqlab.literals import Comparison, Measure
 from freqlab.statistics.resampling import (
     ESTIMATES,
     check_draws,
@@ -27,8 +28,8 @@ from freqlab.statistics.resampling import (
 
 __all__ = ["BASELINES", "COMPARISONS", "MEASURES", "compare_explanations", "map_complexity"]
 
-COMPARISONS = ("genuine", "impostor")
-MEASURES = ("error", "similarity")
+COMPARISONS: tuple[Comparison, ...] = ("genuine", "impostor")
+MEASURES: tuple[Measure, ...] = ("error", "similarity")
 BASELINES = ("random", "amplitude", "prior")
 """Baselines of an explanation; the prior is low frequencies first, or the centre first."""
 

@@ -196,11 +196,7 @@ def study(
     )
 
     def make(models: list[Model]) -> Nodes:
-        chosen = _chosen(faces, pairs, n_pairs, folds, seed)
-        result = influence(
-            faces, chosen, models=models, bands=parsed, sides=[side], store=store, **run
-        ).load()
-        return _nodes(_sampled(result, models[0], options, run.get("progress", True)))
+        return _nodes(_sampled(faces, pairs, models, parsed, store, options, run))
 
     return study_of(
         "saliency",
@@ -232,8 +228,21 @@ def _nodes(sample: _Sample) -> Nodes:
     }
 
 
-def _sampled(result: xr.Dataset, model: Model, options: _Options, progress: bool) -> _Sample:
-    """Draw the pairs to explain."""
+def _sampled(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    bands: Bands,
+    store: str | os.PathLike[str],
+    options: _Options,
+    run: RunOptions,
+) -> _Sample:
+    """Compute the influence of the pairs of a study, and draw the pairs to explain."""
+    chosen = _chosen(faces, pairs, options)
+    result = influence(
+        faces, chosen, models=models, bands=bands, sides=[options.side], store=store, **run
+    ).load()
+    (model,) = models
     drawn = sample_pairs(result, options.n_explained, seed=options.seed)
     return _Sample(
         result,
@@ -242,7 +251,7 @@ def _sampled(result: xr.Dataset, model: Model, options: _Options, progress: bool
         fmr=resolved_rate(result, [model.name], options.fmr),
         explained=[int(pair) for pair in drawn["pair"].to_numpy()],
         in_turn=_in_turn(drawn),
-        progress=progress,
+        progress=run.get("progress", True),
     )
 
 
@@ -332,12 +341,11 @@ def _detection(sample: _Sample, attacked: xr.Dataset) -> xr.Dataset:
     return detection_errors(scored, **options.bootstrap)
 
 
-def _chosen(
-    faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, folds: int, seed: int
-) -> pd.DataFrame:
+def _chosen(faces: Faces, pairs: pd.DataFrame | None, options: _Options) -> pd.DataFrame:
     """Draw pairs, or take the listed pairs or a sample of each kind of them."""
+    n_pairs, seed = options.n_pairs, options.seed
     if pairs is None:
-        return make_pairs(faces, n_pairs=n_pairs, folds=folds, seed=seed)
+        return make_pairs(faces, n_pairs=n_pairs, folds=options.folds, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
         return pairs
     return pairs.groupby("genuine").sample(n_pairs // 2, random_state=seed).sort_index()

@@ -1,8 +1,8 @@
 """Findings of the saliency study as tables and sentences.
 
-Words that compare rest on an interval of a paired difference, from a bootstrap over people, that
-excludes zero. Fewer than 20 people are not compared. Explanations with maps that missed the
-requested reliability are named, and not ranked.
+A sentence compares explanations only by paired differences whose interval, from a bootstrap over
+people, excludes zero, and only with 20 people or more. Explanations with maps that missed the
+requested reliability are named and not ranked.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ def _comparisons(compared: xr.Dataset) -> list[str]:
             too_few.append(sample)
     if too_few:
         sentences.append(
-            f"{join(too_few)}: too few to compare explanations, which takes at least "
+            f"{join(too_few)}: too few to compare explanations; a comparison needs at least "
             f"{_FEWEST_PEOPLE} people."
         )
     return sentences
@@ -213,12 +213,12 @@ def _over_baselines(ranked: xr.Dataset, sample: str) -> str:
     names = names_of(ranked, "explanation")
     gain = ranked["advantage"]
     above_random = sum(_sign(gain.sel(explanation=name, baseline="random")) > 0 for name in names)
-    found: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    by_sign: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for name in names:
         over_amplitude = gain.sel(explanation=name, baseline="amplitude")
-        found[_sign(over_amplitude)].append(f"{as_markdown(name)} ({_change(over_amplitude)})")
-    above = join(found[1]) if found[1] else "none"
-    below = f" and below zero for {join(found[-1])}" if found[-1] else ""
+        by_sign[_sign(over_amplitude)].append(f"{as_markdown(name)} ({_change(over_amplitude)})")
+    above = join(by_sign[1]) if by_sign[1] else "none"
+    below = f" and below zero for {join(by_sign[-1])}" if by_sign[-1] else ""
     return (
         f"Deletion, {sample}: the {_level(ranked)} interval of the advantage in area over random "
         f"order lies above zero for {above_random} of {len(names)} explanations; over the order "

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 import xarray as xr
-from conftest import Linear, make_faces
+from conftest import make_faces
 
 import freqlab as fl
 from freqlab.errors import ParameterError
@@ -23,8 +23,12 @@ def curves_of(names, middle, people=30, baselines=("amplitude", "prior"), spread
     rng = np.random.default_rng(seed)
     orders = [*names, *baselines, "random 1", "random 2"]
     subject = np.array([f"p{i}" for i in range(people)], object)
-    ends = np.concatenate([subject, subject]), np.concatenate([subject, np.roll(subject, 1)])
-    genuine = ends[0] == ends[1]
+    pairs = fl.testing.result(
+        np.zeros((1, 2 * people, 1, 1)),
+        probe_subject=np.concatenate([subject, subject]),
+        reference_subject=np.concatenate([subject, np.roll(subject, 1)]),
+    )
+    genuine = pairs["genuine"].to_numpy()
     values = np.zeros((2 * people, 2, len(orders), 3))
     values[:, 0, :, 0] = values[:, 1, :, 2] = 1
     height = np.array([middle.get(name, 0.5) for name in orders])
@@ -49,10 +53,8 @@ def curves_of(names, middle, people=30, baselines=("amplitude", "prior"), spread
             "side": ["probe"],
             "protocol": ["deletion", "insertion"],
             "order": orders,
-            "pair": np.arange(2 * people),
-            "genuine": ("pair", genuine),
-            "probe_subject": ("pair", ends[0]),
-            "reference_subject": ("pair", ends[1]),
+            **{name: pairs[name] for name in ("pair", "genuine", "probe_subject")},
+            "reference_subject": pairs["reference_subject"],
         },
         attrs={"fmr": 0.1},
     )
@@ -76,7 +78,7 @@ def study(tmp_path_factory):
 
 def make_study(store):
     return fl.saliency.study(
-        make_faces(6, 3), model=fl.wrap_model(Linear(), name="linear"), store=store,
+        make_faces(6, 3), model=fl.testing.model(), store=store,
         bands="rings:28", n_pairs=12, n_explained=4, n_joint=1, n_masks_space=20, n_masks_plane=20,
         steps=1, grid=2, deletion_steps=2, attacks=["FGSM:2"], folds=2, n_draws=20, fmr=0.1,
         progress=False,
@@ -139,7 +141,7 @@ def test_fewer_than_twenty_people_are_not_compared(people, compares):
     assert ("interval" in text) == compares
     few = (
         "19 genuine pairs of 19 people and 19 impostor pairs of 19 people: too few to compare "
-        "explanations, which takes at least 20 people."
+        "explanations; a comparison needs at least 20 people."
     )
     assert (text == few) != compares
 
