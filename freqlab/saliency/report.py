@@ -216,7 +216,7 @@ def _over_baselines(ranked: xr.Dataset, sample: str) -> str:
     by_sign: dict[int, list[str]] = {1: [], -1: [], 0: []}
     for name in names:
         over_amplitude = gain.sel(explanation=name, baseline="amplitude")
-        by_sign[_sign(over_amplitude)].append(f"{as_markdown(name)} ({_change(over_amplitude)})")
+        by_sign[_sign(over_amplitude)].append(f"{as_markdown(name)} ({_change(over_amplitude, 3)})")
     above = join(by_sign[1]) if by_sign[1] else "none"
     below = f" and below zero for {join(by_sign[-1])}" if by_sign[-1] else ""
     return (
@@ -247,7 +247,9 @@ def _frequency_and_space(ranked: xr.Dataset, in_space: npt.NDArray[np.bool_]) ->
             f"passes per pair)"
             for name in couples[largest]
         ]
-        text += f"; the largest is {couple[0]} minus {couple[1]}, {_change(differences[largest])}"
+        text += (
+            f"; the largest is {couple[0]} minus {couple[1]}, {_change(differences[largest], 3)}"
+        )
     return f"{text}."
 
 
@@ -278,7 +280,7 @@ def _detection(errors: xr.Dataset) -> str:
     attack = names_of(errors, "attack")[strongest]
     auc = errors["auc"].sel(labels="true", attack=attack)
     texts = [
-        f"{name} {_estimate(auc.sel(detector=name), '.2f') or 'not defined'}"
+        f"{name} {_estimate(auc.sel(detector=name)) or 'not defined'}"
         for name in names_of(errors, "detector")
     ]
     turned = f", which turns {100 * success[strongest]:.0f} % of the correct decisions"
@@ -306,35 +308,42 @@ def _bounds(values: xr.DataArray) -> tuple[float, float]:
     return lower, upper
 
 
-def _sign(values: xr.DataArray) -> int:
-    """1 or -1 if the interval of an estimate lies above or below zero, 0 if it does neither.
+def _is_interval(lower: float, upper: float) -> bool:
+    """Whether two bounds are an interval: they are known, and do not coincide up to rounding.
 
-    Bounds that coincide up to rounding are no interval.
+    Bounds coincide where all bootstrap draws have the same mean, as with two people.
     """
+    return lower < upper and not np.isclose(lower, upper, rtol=1e-9, atol=1e-12)
+
+
+def _sign(values: xr.DataArray) -> int:
+    """1 or -1 if the interval of an estimate lies above or below zero, else 0."""
     lower, upper = _bounds(values)
-    if np.isclose(lower, upper, rtol=1e-9, atol=1e-12):
+    if not _is_interval(lower, upper):
         return 0
     return int(lower > 0) - int(upper < 0)
 
 
-def _change(values: xr.DataArray) -> str:
+def _change(values: xr.DataArray, digits: int = 2) -> str:
     """Format a change and its interval, with signs; parameters as for :func:`_estimate`."""
-    return _estimate(values, "+.2f")
+    return _estimate(values, digits, "+")
 
 
-def _estimate(values: xr.DataArray, form: str) -> str:
-    """Format an estimate and its interval, without bounds that are the same as written.
-
-    Such bounds come from too few people, of whom every bootstrap draw has the same mean.
+def _estimate(values: xr.DataArray, digits: int = 2, sign: str = "") -> str:
+    """Format an estimate and its interval, if it has one; empty where the estimate is NaN.
 
     Parameters
     ----------
     values
-        Along ``estimate``.
-    form
-        Format of a number, such as ``".2f"``.
+        Value and bounds along ``estimate``.
+    digits
+        Number of decimals; up to two more are shown where the bounds are the same as written.
+    sign
+        ``"+"`` to show the sign of positive numbers.
     """
-    lower, upper = (f"{bound:{form}}" for bound in _bounds(values))
-    if lower == upper:
-        values = values.where(values["estimate"] == ESTIMATES[0])
-    return with_bounds(values, form)
+    lower, upper = _bounds(values)
+    if not _is_interval(lower, upper):
+        return with_bounds(values.where(values["estimate"] == ESTIMATES[0]), f"{sign}.{digits}f")
+    forms = [f"{sign}.{n}f" for n in range(digits, digits + 3)]
+    differing = [form for form in forms if f"{lower:{form}}" != f"{upper:{form}}"]
+    return with_bounds(values, differing[0] if differing else forms[-1])

@@ -120,7 +120,7 @@ def test_an_advantage_is_stated_with_its_interval():
     above, below = re.search(
         r"it lies above zero for (.+?) and below zero for (.+?)\.$", text.split(" Adv")[0]
     ).groups()
-    number = r"0\.1\d"
+    number = r"0\.1\d\d"
     assert re.fullmatch(rf"in bands \(\+{number} \[\+{number},\xa0\+{number}\]\)", above)
     assert re.fullmatch(rf"other pixels \(-{number} \[-{number},\xa0-{number}\]\)", below)
     assert "for 1 of 3 explanations" in text
@@ -162,20 +162,29 @@ def test_unreliable_explanations_are_named_and_not_ranked():
 
 
 def test_bounds_without_spread_are_not_shown():
-    """Two people in one impostor pair: every draw with the pair has the same mean."""
+    """All draws that contain both people of an impostor pair have the same mean."""
     compared = compared_of({"in bands": 0.12}, people=2)
     lower, upper = (
         compared["advantage"].sel(estimate=bound, comparison="impostor", measure="similarity")
         for bound in ("lower", "upper")
     )
-    assert bool(np.isclose(lower, upper).any())
-    for text in fl.saliency.explanation_table(compared).to_numpy().ravel():
-        found = re.fullmatch(r"\S+ \[(\S+),\xa0(\S+)\]", text)
-        assert found is None or found[1] != found[2]
+    np.testing.assert_allclose(lower, upper)
+    table = fl.saliency.explanation_table(compared)
+    for column in ("over random", "over amplitude"):
+        for text in table["deletion, impostor", column]:
+            assert re.fullmatch(r"[+-]0\.\d\d", text)
     same = compared_of({"in bands": 0.1, "other pixels": 0.1}, spread=0)
     text = fl.saliency.describe_explanations(same)
     assert "[" not in text
     assert text.count("it lies above zero for none.") == 2  # coinciding bounds are no interval
+
+
+def test_a_narrow_interval_is_shown_with_more_decimals():
+    compared = compared_of({"in bands": 0.12}, spread=0.002)
+    table = fl.saliency.explanation_table(compared)
+    text = table["deletion, genuine", "over amplitude"]["in bands"]
+    lower, upper = re.fullmatch(r"\+0\.1\d{2,3} \[(\S+),\xa0(\S+)\]", text).groups()
+    assert 0.185 < float(lower) < float(upper) < 0.195
 
 
 def test_a_summary_has_three_to_six_sentences_with_numbers(study):
