@@ -13,7 +13,7 @@ OF_PAIRS = ("pair", "genuine", "probe", "reference", "probe_subject", "reference
 
 
 def planted(n_people=60, n_features=10, shift=0.0, seed=0):
-    """Features in which an attack moves the first by `shift` standard deviations."""
+    """Features of which the second attack shifts the first by `shift` standard deviations."""
     rng = np.random.default_rng(seed)
     own = rng.normal(size=(n_people, n_features))  # people differ in their features
     values = np.stack([own + 0.5 * rng.normal(size=own.shape) for _ in range(3)])

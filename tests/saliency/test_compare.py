@@ -1,4 +1,4 @@
-"""Space and frequency side by side: cells, curves against formulas, agreement."""
+"""Deletion curves in space and frequency, cells and agreement of explanations."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from freqlab.saliency.compare import frequency_cells, space_cells
 
 
 class PatchOnly(torch.nn.Module):
-    """Sees one cell of 28 pixels, against its mean, and a constant."""
+    """Embeds one cell of 28 pixels, without the mean of the image, and a constant."""
 
     def forward(self, images):
         part = images - images.mean(dim=(2, 3), keepdim=True)
@@ -22,7 +22,7 @@ class PatchOnly(torch.nn.Module):
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory):
-    """Four people, three photographs each, and the model that sees one cell."""
+    """A model that reads one cell, and a result of four people with three photographs each."""
     model = fl.wrap_model(PatchOnly(), name="patch")
     faces = make_faces()
     store = tmp_path_factory.mktemp("planted") / "run.zarr"
@@ -34,13 +34,13 @@ def planted(tmp_path_factory):
 
 
 def known_map(result, value=1.0):
-    """What the model sees, marked."""
+    """A map of the cell that the model reads."""
     values = np.zeros((result.sizes["pair"], 112, 112))
     values[:, 28:56, 56:84] = value * np.where(result["genuine"], 1, -1)[:, None, None]
     return xr.DataArray(values, dims=("pair", "y", "x"), coords={"pair": result["pair"]})
 
 
-def test_the_right_map_deletes_at_once_and_the_wrong_one_last(planted):
+def test_the_true_map_deletes_at_the_first_step_and_its_negative_at_the_last(planted):
     model, result = planted
     right, wrong = known_map(result), known_map(result, -1.0)
     curves = fl.saliency.curves(
@@ -96,7 +96,7 @@ def test_bands_are_deleted_as_by_deletion_curves(planted):
         )
 
 
-def test_curves_are_kept(planted):
+def test_curves_are_stored(planted):
     model, result = planted
     options = {"domain": "space", "cell": 56, "steps": 4, "fmr": 0.1}
     first, again = (
