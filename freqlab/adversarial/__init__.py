@@ -1,4 +1,4 @@
-"""Adversarial faces and their detection."""
+"""Adversarially perturbed faces and their detection."""
 
 import lazy_loader as _lazy
 

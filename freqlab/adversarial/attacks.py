@@ -1,10 +1,10 @@
-"""Adversarial faces made against a face model, on which detectors are tested.
+"""Adversarial perturbations of faces against a face model, on which detectors are tested.
 
 FGSM (Goodfellow et al. 2015) takes one step along the sign of the gradient of the pair's
-similarity. PGD (Madry et al. 2018) takes several small steps from a random start, each projected
-back into the box around the face. Both are white-box attacks. They aim at a false non-match for a
-genuine pair and a false match for an impostor pair. Our choices: strengths are in grey levels of
-255, and the result is rounded to whole grey levels, as in an image file.
+similarity. PGD (Madry et al. 2018) takes several small steps from a random start, and projects each
+result back into the box of allowed changes. Both are white-box attacks. They aim at a false
+non-match for a genuine pair and at a false match for an impostor pair. Our choices: strengths are
+in grey levels, 0..255, and the perturbed image has whole grey levels, as in an image file.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from freqlab.models.spec import Model
 __all__ = ["ATTACKS", "adversarial_crops"]
 
 ATTACKS = ("FGSM", "PGD")
+"""Kinds of attacks."""
 
-_AT_ONCE = 8
+_BATCH_SIZE = 8
 
 
 def adversarial_crops(
@@ -34,7 +35,7 @@ def adversarial_crops(
     steps: int = 10,
     seed: int = 0,
 ) -> npt.NDArray[np.uint8]:
-    """Perturb crops so that the model decides wrongly.
+    """Perturb crops so that the model makes false decisions.
 
     Parameters
     ----------
@@ -45,20 +46,22 @@ def adversarial_crops(
     partners
         Embedding of the image with which each crop is compared ``(n, feature)``.
     genuine
-        Whether each pair is genuine ``(n,)``. Its similarity is then lowered, otherwise raised.
+        Whether each pair is genuine ``(n,)``. The similarity of genuine pairs is decreased, that
+        of impostor pairs increased.
     attack
         One of :data:`ATTACKS`.
     strength
         Largest change of a pixel, in grey levels.
     steps
-        Number of steps of PGD; each has a quarter of the strength.
+        Number of steps of PGD, each of a quarter of the strength.
     seed
         Seed of the random start of PGD.
 
     Returns
     -------
     numpy.ndarray
-        As `crops`; no pixel changes by more than `strength`, and changes are rounded toward zero.
+        Perturbed crops, of the shape of `crops`. No pixel changes by more than `strength`; changes
+        are rounded toward zero.
 
     Raises
     ------
@@ -73,27 +76,27 @@ def adversarial_crops(
     check_number("seed", seed, at_least=0, whole=True)
     if not len(crops) == len(partners) == len(genuine):
         raise ParameterError(
-            f"{len(crops)} crops, {len(partners)} partners and {len(genuine)} labels must be as "
-            f"many of each"
+            f"crops, partners and genuine must have the same length; got {len(crops)}, "
+            f"{len(partners)} and {len(genuine)}"
         )
     rng = np.random.default_rng(seed)
     start = rng.uniform(-strength, strength, crops.shape).astype(np.float32)
-    found = np.empty_like(crops)
-    for at in range(0, len(crops), _AT_ONCE):
-        some = slice(at, at + _AT_ONCE)
-        found[some] = _attacked(
+    perturbed = np.empty_like(crops)
+    for first in range(0, len(crops), _BATCH_SIZE):
+        batch = slice(first, first + _BATCH_SIZE)
+        perturbed[batch] = _perturbed(
             model,
-            torch.from_numpy(crops[some].astype(np.float32)).permute(0, 3, 1, 2),
-            torch.from_numpy(np.asarray(partners[some], np.float32)),
-            torch.from_numpy(np.where(genuine[some], -1, 1).astype(np.float32)),
-            None if attack == "FGSM" else torch.from_numpy(start[some]).permute(0, 3, 1, 2),
+            torch.from_numpy(crops[batch].astype(np.float32)).permute(0, 3, 1, 2),
+            torch.from_numpy(np.asarray(partners[batch], np.float32)),
+            torch.from_numpy(np.where(genuine[batch], -1, 1).astype(np.float32)),
+            None if attack == "FGSM" else torch.from_numpy(start[batch]).permute(0, 3, 1, 2),
             strength,
             steps,
         )
-    return found
+    return perturbed
 
 
-def _attacked(
+def _perturbed(
     model: Model,
     images: torch.Tensor,
     partners: torch.Tensor,
@@ -102,6 +105,10 @@ def _attacked(
     strength: float,
     steps: int,
 ) -> npt.NDArray[np.uint8]:
+    """Perturb a batch by PGD from a start, or by FGSM without a start.
+
+    The direction is 1 where the similarity is increased and -1 where it is decreased.
+    """
     images, partners, direction = (v.to(model.device) for v in (images, partners, direction))
     edited = images if start is None else (images + start.to(model.device)).clamp(0, 255)
     step, n = (strength, 1) if start is None else (strength / 4, steps)
@@ -114,5 +121,5 @@ def _attacked(
             (slope,) = torch.autograd.grad((direction * similarity).sum(), edited)
         moved = edited.detach() + step * slope.sign()
         edited = torch.min(torch.max(moved, images - strength), images + strength).clamp(0, 255)
-    whole = images + torch.trunc(edited - images)  # rounding must not leave the box
-    return whole.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()
+    rounded = images + torch.trunc(edited - images)  # toward zero, which stays within the box
+    return rounded.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()

@@ -1,7 +1,7 @@
 """Saliency methods related to band influence: face regions and coefficients behind a decision.
 
-Each method takes the pairs of a result of :func:`freqlab.influence`, so that all methods explain
-the same faces, models and similarities.
+Each method takes the pairs of a result of :func:`freqlab.influence`. All methods thus explain the
+same faces, models and similarities.
 """
 
 import lazy_loader as _lazy

@@ -1,14 +1,13 @@
+from .advantages import compare_explanations, map_complexity
 from .compare import agreement, curves, windowed
 from .making import study
 from .maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .report import (
     agreement_table,
-    compare_explanations,
     describe_explanations,
     describe_reliability,
     describe_study,
     explanation_table,
-    map_complexity,
     summary,
 )
 

@@ -1,4 +1,4 @@
-"""Explanations in space and in frequency side by side: agreement, faithfulness, cost.
+"""Deletion curves and agreement of explanations in space and in frequency.
 
 Deletion and insertion are those of bands (:mod:`freqlab.faithfulness.deletion`), applied also to
 cells of pixels, which are set to the mean colour of the face, and to cells of coefficients. All end
@@ -8,20 +8,23 @@ band differ in how much they remove at once, so each domain has separate baselin
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import xarray as xr
 
-from freqlab.attrs import with_object_text
+from freqlab.attrs import named, with_object_text
 from freqlab.bands import spectrum
 from freqlab.bands.radial import DC
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faithfulness.deletion import PROTOCOLS
 from freqlab.faithfulness.games import rank_agreement
-from freqlab.literals import Domain
+from freqlab.literals import Domain, Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.saliency.freqrise import plane_weights
@@ -43,18 +46,55 @@ DOMAINS: tuple[Domain, ...] = ("bands", "frequency", "space")
 """Domains of deletion: whole bands, cells of coefficients, cells of pixels."""
 
 _PRIOR = {"bands": "low first", "frequency": "low first", "space": "centre first"}
+_AXES: dict[Domain, tuple[str, ...]] = {
+    "bands": ("pair", "band"),
+    "frequency": ("pair", "ky", "kx"),
+    "space": ("pair", "y", "x"),
+}
+_ENDS = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
+_DIMS = ("model", "pair", "side", "protocol", "order", "step")
+_NAMES = {
+    "similarity": ("similarity along the order", "cosine similarity"),
+    "share": ("share of the units", "1"),
+    "threshold": ("decision threshold", "cosine similarity"),
+}
 
 Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
 
 
-def space_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]:
-    """Index of the cell of each pixel ``(height, width)``; cells at the far edges are smaller."""
+@dataclasses.dataclass(frozen=True)
+class _Deletion:
+    """Orders in which the units of a domain are deleted from the masked images of pairs."""
+
+    images: PairImages
+    domain: Domain
+    units: Indices
+    """Index of the unit of each pixel or coefficient; negative if it is never removed."""
+    names: list[str]
+    """Names of the orders."""
+    orders: Indices
+    """Units in order of removal ``(pair, order, unit)``."""
+    shares: Floats
+    """Share of the units that are removed at each step."""
+
+    @property
+    def counts(self) -> npt.NDArray[np.int_]:
+        """Number of units that are removed at each step."""
+        return np.round(self.shares * self.orders.shape[-1]).astype(int)
+
+
+def space_cells(height: int, width: int, cell: int) -> Indices:
+    """Index of the cell of each pixel ``(height, width)``.
+
+    Cells at the right and bottom edges may be smaller.
+    """
     check_number("cell", cell, at_least=1, whole=True)
     across = -(-width // cell)
     return np.asarray(np.arange(height)[:, None] // cell * across + np.arange(width) // cell)
 
 
-def frequency_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]:
+def frequency_cells(height: int, width: int, cell: int) -> Indices:
     """Index of the cell of each coefficient of the half plane ``(height, width // 2 + 1)``.
 
     A coefficient and its mirror image are in the same cell; the zero frequency is in no cell.
@@ -67,7 +107,7 @@ def frequency_cells(height: int, width: int, cell: int) -> npt.NDArray[np.int64]
     code = (np.abs(ky) // cell * 2 + below) * (width + 1) + kx // cell
     numbers = np.unique(code, return_inverse=True)[1].reshape(code.shape).astype(np.int64)
     numbers[0, 0] = DC
-    # the zero frequency may have been alone in its cell
+    # renumber the cells: the zero frequency may have been alone in its cell
     return np.where(numbers >= 0, np.searchsorted(np.unique(numbers[numbers >= 0]), numbers), DC)
 
 
@@ -77,7 +117,7 @@ def curves(
     explanations: Mapping[str, xr.DataArray],
     *,
     domain: Domain,
-    side: str = "probe",
+    side: Side = "probe",
     fmr: float = 1e-3,
     cell: int | None = None,
     steps: int = 10,
@@ -86,7 +126,7 @@ def curves(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Compute similarity of pairs along deletion and insertion, in orders of explanations.
+    """Compute the similarity of pairs along deletion and insertion, in the order of each map.
 
     Parameters
     ----------
@@ -95,18 +135,18 @@ def curves(
     model
         One of the models of the result, loaded.
     explanations
-        Maps by name, positive for evidence of a match, all over the same pairs: ``(pair, band)``,
+        Maps of the same pairs by name, positive for evidence of a match: ``(pair, band)``,
         ``(pair, ky, kx)`` or ``(pair, y, x)``, depending on the domain.
     domain
         One of :data:`DOMAINS`.
     side
-        The image that is edited.
+        The image from which units are removed: ``"probe"`` or ``"reference"``.
     fmr
         False match rate at which the threshold was set.
     cell
-        Edge of a cell: 8 pixels or 4 coefficients by default.
+        Edge length of a cell: 8 pixels or 4 coefficients by default.
     steps
-        Steps from nothing to all, at least two and at most the number of units.
+        Number of steps from nothing to all, two or more. There are no more steps than units.
     n_random
         Number of random orders.
     seed
@@ -119,15 +159,15 @@ def curves(
     Returns
     -------
     xarray.Dataset
-        As from :func:`freqlab.faithfulness.deletion_curves`; the orders are the explanations,
-        ``amplitude``, ``low first`` or ``centre first``, and ``random 1`` and so on. For
-        :func:`freqlab.faithfulness.deletion_errors` select one explanation and the baselines, in
-        this order.
+        In the form of :func:`freqlab.faithfulness.deletion_curves`. The orders are the
+        explanations, ``amplitude``, ``low first`` or ``centre first``, and ``random 1`` and so on.
+        :func:`freqlab.faithfulness.deletion_errors` takes one explanation followed by the
+        baselines: select them in this order.
 
     Raises
     ------
     ParameterError
-        If maps do not match the domain or each other.
+        If an argument is invalid, or the maps differ in their pairs or do not fit the domain.
     """
     check_name("domain", domain, DOMAINS)
     check_number("steps", steps, at_least=2, whole=True)
@@ -135,83 +175,113 @@ def curves(
     check_number("seed", seed, at_least=0, whole=True)
     if not explanations:
         raise ParameterError("explanations={}: give at least one map")
-    labels_of_pairs = next(iter(explanations.values()))["pair"].to_numpy().tolist()
-    images = images_of(result, model, side=side, pairs=labels_of_pairs, progress=progress)
+    pairs = next(iter(explanations.values()))["pair"].to_numpy().tolist()
+    threshold = threshold_of(result, model=model.name, fmr=fmr)
+    images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     units = _units(images, domain, cell)
     n_units = int(units.max()) + 1
-    values = [_per_unit(name, one, images, domain, units) for name, one in explanations.items()]
-    for name, one in explanations.items():
-        if one["pair"].to_numpy().tolist() != labels_of_pairs:
-            raise ParameterError(f"explanation {name!r} is of other pairs than the first")
-    names = [*explanations, "amplitude", _PRIOR[domain]]
-    names += [f"random {i + 1}" for i in range(n_random)]
-    shares = np.linspace(0, 1, min(steps, n_units) + 1)
-    counts = np.round(shares * n_units).astype(int)
-    threshold = threshold_of(result, model=model.name, fmr=fmr)
     rng = np.random.default_rng(seed)
-    chance = [rng.permutation(n_units) for _ in range(n_random)]
-    n_pairs = images.sets.ends.shape[1]
-    orders = _orders(images, domain, units, values, chance)
+    random = [rng.permutation(n_units) for _ in range(n_random)]
+    deletion = _Deletion(
+        images,
+        domain,
+        units,
+        names=[
+            *explanations,
+            "amplitude",
+            _PRIOR[domain],
+            *(f"random {i + 1}" for i in range(n_random)),
+        ],
+        orders=_orders(images, domain, units, _values(images, domain, units, explanations), random),
+        shares=np.linspace(0, 1, min(steps, n_units) + 1),
+    )
+    arrays, attrs = _stored_similarities(deletion, seed, batch_size)
+    return _as_curves(
+        deletion,
+        arrays["similarity"],
+        threshold,
+        {"fmr": fmr, "seed": seed, "n_random": n_random, **attrs},
+    )
 
-    def compute() -> Arrays:
-        similarity = np.full((n_pairs, 2, len(names), len(counts)), np.nan)
-        passes = 0
-        for face, rows in images.walk(f"orders of {domain}"):
-            for row in rows:
-                # removed[protocol, order, step, unit]
-                ranks = np.argsort(orders[row], axis=1)
-                gone = ranks[:, None] < counts[:, None]
-                removed = np.stack([gone, ~gone])
-                sets, where = np.unique(removed.reshape(-1, n_units), axis=0, return_inverse=True)
-                embedded = _embed(images, face, domain, units, sets, batch_size)
-                found = cosines(embedded, images.partners[row][None])[:, 0]
-                similarity[row] = found[where.ravel()].reshape(removed.shape[:3])
-                passes += len(sets)
-        return {"similarity": similarity, "passes": np.array([passes])}
 
-    sets = images.sets
+def _stored_similarities(
+    deletion: _Deletion, seed: int, batch_size: int | None
+) -> tuple[Arrays, dict[str, Any]]:
+    """Read similarities along the orders from the store, or compute them; with attributes."""
+    sets, orders = deletion.images.sets, deletion.orders
     about = {
-        **{"model": model.fingerprint(), "side": side, "domain": domain, "names": names},
-        **{"counts": counts.tolist(), "seed": seed},
-        "content": digest_of(sets.crops, sets.intact, sets.ends, units, orders),
+        "model": sets.model.fingerprint(),
+        "side": deletion.images.side,
+        "domain": deletion.domain,
+        "names": deletion.names,
+        "counts": deletion.counts.tolist(),
+        "seed": seed,
+        "content": digest_of(sets.crops, sets.intact, sets.ends, deletion.units, orders),
     }
-    arrays, seconds, known = kept(str(sets.data.attrs["store"]), "deletion", about, compute)
+    store = str(sets.data.attrs["store"])
+    arrays, seconds, known = kept(
+        store, "deletion", about, lambda: _similarities(deletion, batch_size)
+    )
     n_passes = int(arrays["passes"][0])
+    return arrays, {
+        "domain": deletion.domain,
+        "units": orders.shape[-1],
+        "passes": n_passes,
+        "seconds": seconds,
+        "forward_passes": 0 if known else n_passes,
+        "store": store,
+    }
+
+
+def _similarities(deletion: _Deletion, batch_size: int | None) -> Arrays:
+    """Compute the similarity of each pair along all orders, and count forward passes."""
+    images, counts = deletion.images, deletion.counts
+    n_pairs, n_orders, n_units = deletion.orders.shape
+    similarity = np.full((n_pairs, 2, n_orders, len(counts)), np.nan)
+    passes = 0
+    for face, rows in images.walk(f"orders of {deletion.domain}"):
+        for row in rows:
+            # removed[protocol, order, step, unit]
+            ranks = np.argsort(deletion.orders[row], axis=1)
+            gone = ranks[:, None] < counts[:, None]
+            removed = np.stack([gone, ~gone])
+            sets, where = np.unique(removed.reshape(-1, n_units), axis=0, return_inverse=True)
+            embedded = _embed(deletion, face, sets, batch_size)
+            of_sets = cosines(embedded, images.partners[row][None])[:, 0]
+            similarity[row] = of_sets[where.ravel()].reshape(removed.shape[:3])
+            passes += len(sets)
+    return {"similarity": similarity, "passes": np.array([passes])}
+
+
+def _as_curves(
+    deletion: _Deletion, similarity: Floats, threshold: float, attrs: dict[str, Any]
+) -> xr.Dataset:
+    """Label similarities ``(pair, protocol, order, step)`` as deletion curves are."""
+    data, orders = deletion.images.sets.data, deletion.orders
     same = (orders == orders[:, :1]).all(axis=-1)
-    dims = ("model", "pair", "side", "protocol", "order", "step")
-    ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
     computed = xr.Dataset(
         {
-            "similarity": (
-                dims,
-                arrays["similarity"][None, :, None],
-                {"units": "cosine similarity"},
-            ),
-            "share": (("model", "step"), shares[None], {"units": "1"}),
+            "similarity": (_DIMS, similarity[None, :, None]),
+            "share": (("model", "step"), deletion.shares[None]),
             "same_order": (("model", "pair", "side", "order"), same[None, :, None]),
             "threshold": ("model", [threshold]),
         },
         coords={
-            "model": [model.name],
-            "side": [side],
-            "protocol": ["deletion", "insertion"],
-            "order": names,
+            "model": [deletion.images.sets.model.name],
+            "side": [deletion.images.side],
+            "protocol": list(PROTOCOLS),
+            "order": deletion.names,
             **{
-                name: sets.data[name].drop_vars(["model", "side"], errors="ignore")
-                for name in ("pair", *ends)
+                name: data[name].drop_vars(["model", "side"], errors="ignore")
+                for name in ("pair", *_ENDS)
             },
         },
-        attrs={
-            **{"fmr": fmr, "seed": seed, "n_random": n_random, "domain": domain},
-            **{"units": n_units, "passes": n_passes, "seconds": seconds},
-            "forward_passes": 0 if known else n_passes,
-            "store": str(sets.data.attrs["store"]),
-        },
+        attrs=attrs,
     )
-    return with_object_text(computed)
+    return named(computed, _NAMES)
 
 
-def _units(images: PairImages, domain: Domain, cell: int | None) -> npt.NDArray[np.int64]:
+def _units(images: PairImages, domain: Domain, cell: int | None) -> Indices:
     """Index of the unit of each pixel or coefficient, negative if it is never removed."""
     height, width = images.sets.model.template.size
     if domain == "space":
@@ -219,23 +289,29 @@ def _units(images: PairImages, domain: Domain, cell: int | None) -> npt.NDArray[
     if domain == "frequency":
         return frequency_cells(height, width, 4 if cell is None else cell)
     if cell is not None:
-        raise ParameterError(f"cell={cell!r}: bands have no cells")
+        raise ParameterError(f"cell={cell!r}: domain 'bands' has no cells")
     labels = images.sets.sets.labels
-    held = np.unique(labels[labels >= 0])  # bands without coefficients are left out
-    return np.where(labels >= 0, np.searchsorted(held, labels), -1)
+    bands = np.unique(labels[labels >= 0])  # bands without coefficients are left out
+    return np.where(labels >= 0, np.searchsorted(bands, labels), -1)
+
+
+def _values(
+    images: PairImages, domain: Domain, units: Indices, explanations: Mapping[str, xr.DataArray]
+) -> list[Floats]:
+    """Mean of each map over each unit ``(pair, unit)``."""
+    values = [_per_unit(name, one, images, domain, units) for name, one in explanations.items()]
+    pairs = next(iter(explanations.values()))["pair"].to_numpy().tolist()
+    for name, one in explanations.items():
+        if one["pair"].to_numpy().tolist() != pairs:
+            raise ParameterError(f"explanation {name!r} is of other pairs than the first")
+    return values
 
 
 def _per_unit(
-    name: str,
-    values: xr.DataArray,
-    images: PairImages,
-    domain: Domain,
-    units: npt.NDArray[np.int64],
+    name: str, values: xr.DataArray, images: PairImages, domain: Domain, units: Indices
 ) -> Floats:
     """Mean of a map over each unit ``(pair, unit)``."""
-    dims = {"bands": ("pair", "band"), "frequency": ("pair", "ky", "kx")}.get(
-        domain, ("pair", "y", "x")
-    )
+    dims = _AXES[domain]
     if set(values.dims) != set(dims):
         raise ParameterError(
             f"explanation {name!r} has axes {', '.join(map(str, values.dims))}; in domain "
@@ -246,7 +322,8 @@ def _per_unit(
         return array[:, images.sets.held]
     if array.shape[1:] != units.shape:
         raise ParameterError(
-            f"explanation {name!r} is of {array.shape[1:]}, the crops need {units.shape}"
+            f"explanation {name!r} has shape {array.shape[1:]}; maps of these crops have shape "
+            f"{units.shape}"
         )
     flat, inside = units.ravel(), units.ravel() >= 0
     sums = np.stack([np.bincount(flat[inside], weights=v.ravel()[inside]) for v in array])
@@ -256,14 +333,25 @@ def _per_unit(
 def _orders(
     images: PairImages,
     domain: Domain,
-    units: npt.NDArray[np.int64],
+    units: Indices,
     values: list[Floats],
-    chance: list[npt.NDArray[np.int64]],
-) -> npt.NDArray[np.int64]:
-    """Units in order of removal ``(pair, order, unit)``."""
+    random: list[Indices],
+) -> Indices:
+    """Units in order of removal ``(pair, order, unit)``: by values, by baselines, at random."""
+    sign = np.where(images.sets.data["genuine"].to_numpy(), -1, 1)[:, None]
+    n_pairs = len(sign)
+    orders = [np.argsort(sign * one, axis=1, kind="stable") for one in values]
+    energy = _energy(images, domain, units)
+    orders.append(np.argsort(-energy[images.masked], axis=1, kind="stable"))
+    fixed = [_prior_order(images, domain, units), *random]
+    orders += [np.tile(one, (n_pairs, 1)) for one in fixed]
+    return np.stack(orders, axis=1).astype(np.int64)
+
+
+def _energy(images: PairImages, domain: Domain, units: Indices) -> Floats:
+    """Energy of each unit in each crop ``(face, unit)``, without the mean colour."""
     height, width = images.sets.model.template.size
     inside, flat = units >= 0, units[units >= 0]
-    counts = np.bincount(flat)
     energy = []
     for crop in images.sets.crops:
         image = crop_tensor(images.sets.model, crop).numpy().astype(float)
@@ -273,39 +361,35 @@ def _orders(
         else:
             square = (np.abs(np.fft.rfft2(image)) ** 2).sum(axis=0) * plane_weights(height, width)
         energy.append(np.bincount(flat, weights=square[inside]))
+    return np.stack(energy)
+
+
+def _prior_order(images: PairImages, domain: Domain, units: Indices) -> npt.NDArray[np.intp]:
+    """Units from low to high frequency, or from the centre to the edge of the face."""
+    height, width = images.sets.model.template.size
+    inside, flat = units >= 0, units[units >= 0]
     if domain == "space":
         y, x = np.mgrid[:height, :width]
-        far = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
+        radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2)
     else:
         ky, kx = np.fft.fftfreq(height, 1 / height), np.arange(width // 2 + 1)
-        far = np.hypot(ky[:, None] / height, kx / width)
-    prior = np.argsort(np.bincount(flat, weights=far[inside]) / counts, kind="stable")
-    sign = np.where(images.sets.data["genuine"].to_numpy(), -1, 1)[:, None]
-    n_pairs = len(sign)
-    found = [np.argsort(sign * one, axis=1, kind="stable") for one in values]
-    found.append(np.argsort(-np.stack(energy)[images.masked], axis=1, kind="stable"))
-    found += [np.tile(one, (n_pairs, 1)) for one in (prior, *chance)]
-    return np.stack(found, axis=1).astype(np.int64)
+        radius = np.hypot(ky[:, None] / height, kx / width)
+    mean_radius = np.bincount(flat, weights=radius[inside]) / np.bincount(flat)
+    return np.argsort(mean_radius, kind="stable")
 
 
 def _embed(
-    images: PairImages,
-    face: int,
-    domain: Domain,
-    units: npt.NDArray[np.int64],
-    removed: npt.NDArray[np.bool_],
-    batch_size: int | None,
+    deletion: _Deletion, face: int, removed: npt.NDArray[np.bool_], batch_size: int | None
 ) -> npt.NDArray[np.float32]:
     """Embed a crop without some units ``(set, unit)``."""
-    model = images.sets.model
-    image = crop_tensor(model, images.sets.crops[face])
+    model = deletion.images.sets.model
+    image = crop_tensor(model, deletion.images.sets.crops[face])
     mean = image.mean(dim=(1, 2), keepdim=True)
-    where = torch.from_numpy(units)
-    gone = torch.from_numpy(removed)
+    units, gone = torch.from_numpy(deletion.units), torch.from_numpy(removed)
 
     def edit(start: int, stop: int) -> torch.Tensor:
-        masks = spectrum.removal_masks(gone[start:stop], where).to(image.dtype)
-        if domain == "space":
+        masks = spectrum.removal_masks(gone[start:stop], units).to(image.dtype)
+        if deletion.domain == "space":
             return mean + masks[:, None] * (image - mean)
         return spectrum.apply_masks(image.expand(stop - start, -1, -1, -1), masks)
 
@@ -313,14 +397,14 @@ def _embed(
 
 
 def windowed(maps: xr.DataArray, grid: int) -> xr.DataArray:
-    """Average maps in space over the windows of joint maps, for comparison with these.
+    """Average maps in space over the windows of joint maps, for comparison with joint maps.
 
     Parameters
     ----------
     maps
-        ``(..., y, x)``.
+        Maps ``(..., y, x)``.
     grid
-        Windows along each axis.
+        Number of windows along each axis.
 
     Returns
     -------
@@ -347,45 +431,32 @@ def agreement(
     Parameters
     ----------
     maps
-        Maps by name, each along ``pair`` and the same other axes: bands, or windows of a face.
+        Two or more maps by name, along ``pair`` and the same other axes: bands, or windows of a
+        face.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
     Returns
     -------
     xarray.Dataset
-        ``agreement(kind, explanation, other, estimate)``, for the values (``directed``) and their
-        magnitudes (``absolute``); mean over pairs of Spearman's rank correlation.
+        ``agreement(kind, explanation, other, estimate)``: mean over pairs of Spearman's rank
+        correlation, of the values (``directed``) and of their magnitudes (``absolute``).
 
     Raises
     ------
     ParameterError
-        If maps have different pairs or sizes.
+        If there are fewer than two maps, or they differ in their pairs or sizes.
     """
     check_draws(n_draws, level, seed)
     if len(maps) < 2:
-        raise ParameterError(f"{len(maps)} maps cannot agree; give two or more")
-    first_name, first = next(iter(maps.items()))
-    arrays = []
-    for name, one in maps.items():
-        others = [dim for dim in first.dims if dim != "pair"]
-        if set(one.dims) != set(first.dims) or any(
-            one.sizes[dim] != first.sizes[dim] for dim in first.dims
-        ):
-            raise ParameterError(
-                f"map {name!r} is {dict(one.sizes)} and map {first_name!r} {dict(first.sizes)}"
-            )
-        if one["pair"].to_numpy().tolist() != first["pair"].to_numpy().tolist():
-            raise ParameterError(f"map {name!r} is of other pairs than map {first_name!r}")
-        values = one.transpose("pair", *others).to_numpy().astype(float)
-        arrays.append(values.reshape(len(values), -1))
-    stacked = np.stack(arrays, axis=1)  # (pair, explanation, unit)
-    codes = subject_codes(first.to_dataset(name="map"))
+        raise ParameterError(f"maps={list(maps)!r}: agreement needs two maps or more")
+    stacked = _stacked(maps)
+    codes = subject_codes(next(iter(maps.values())).to_dataset(name="map"))
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    found = np.stack(
+    correlations = np.stack(
         [
-            rank_agreement(turn(stacked)[:, :, None], turn(stacked)[:, None])
-            for turn in (np.asarray, np.abs)
+            rank_agreement(values[:, :, None], values[:, None])
+            for values in (stacked, np.abs(stacked))
         ],
         axis=1,
     )
@@ -393,7 +464,7 @@ def agreement(
         {
             "agreement": (
                 ("kind", "explanation", "other", "estimate"),
-                mean_with_interval(found, codes, draws, level),
+                mean_with_interval(correlations, codes, draws, level),
                 {"long_name": "mean rank correlation", "units": "1"},
             )
         },
@@ -406,3 +477,23 @@ def agreement(
         attrs={"n_draws": n_draws, "level": level, "n_pairs": len(stacked)},
     )
     return with_object_text(computed)
+
+
+def _stacked(maps: Mapping[str, xr.DataArray]) -> Floats:
+    """Maps of the same pairs and units as one array ``(pair, explanation, unit)``."""
+    first_name, first = next(iter(maps.items()))
+    others = [dim for dim in first.dims if dim != "pair"]
+    arrays = []
+    for name, one in maps.items():
+        if set(one.dims) != set(first.dims) or any(
+            one.sizes[dim] != first.sizes[dim] for dim in first.dims
+        ):
+            raise ParameterError(
+                f"map {name!r} has sizes {dict(one.sizes)}; map {first_name!r} has sizes "
+                f"{dict(first.sizes)}"
+            )
+        if one["pair"].to_numpy().tolist() != first["pair"].to_numpy().tolist():
+            raise ParameterError(f"map {name!r} is of other pairs than map {first_name!r}")
+        values = one.transpose("pair", *others).to_numpy().astype(float)
+        arrays.append(values.reshape(len(values), -1))
+    return np.stack(arrays, axis=1)

@@ -1,17 +1,17 @@
 """CorrRISE: face regions that make a pair similar, by random masks in space.
 
 After Lu, Xu and Ebrahimi (*Towards a Comprehensive Visual Saliency Explanation Framework for
-AI-based Face Recognition Systems*, 2024): one image is masked at random, and for each pixel the
-correlation of mask and similarity is taken. Its positive part is the similarity map, its negative
-part the dissimilarity map. Where we differ, or the paper leaves it open:
+AI-based Face Recognition Systems*, 2024): one image is masked at random, and the map is the
+correlation of mask and similarity at each pixel. Its positive part is the similarity map, its
+negative part the dissimilarity map. Our choices, where we differ or the paper leaves it open:
 
-- A mask removes squares of one size at random places, which may extend over the edge, so that
+- A mask removes squares of one size at random places. Squares may extend beyond the edge, so that
   pixels at the edge are covered as often as others. Size and number are our choices.
-- Masked pixels are set to the mean colour of the crop, the image that also remains when all bands
-  are removed, not to black; ``fill="black"`` is the product with the mask.
+- Masked pixels are set to the mean colour of the crop, not to black. The same image of mean colour
+  remains when all bands are removed. ``fill="black"`` multiplies the image by the mask.
 - The number of masks is not fixed: masking stops when the map is reliable.
-- In identification each candidate of the gallery has a map. So does the margin of the first
-  candidate over the best other candidate.
+- In identification, each of the leading candidates has a map. A further map is that of the margin
+  of the first candidate over the best other candidate.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from freqlab.statistics.vectors import cosines
 __all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]
 
 FILLS = ("mean", "black")
-"""Fillings of masked pixels."""
+"""Fill values of masked pixels: the mean colour of the crop, or black."""
 
 Crop = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
@@ -39,17 +39,26 @@ Crop = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 def patch_masks(
     n: int, size: tuple[int, int], *, patch: int, n_patches: int, rng: np.random.Generator
 ) -> Masks:
-    """Draw masks ``(n, height, width)``, 0 in `n_patches` squares of `patch` pixels, else 1.
+    """Draw masks ``(n, height, width)``: 0 in `n_patches` squares, 1 elsewhere.
+
+    Parameters
+    ----------
+    n, size
+        Number of masks; height and width of a crop.
+    patch, n_patches
+        Edge length of a square in pixels; number of squares.
+    rng
+        Random number generator.
 
     Raises
     ------
     ParameterError
-        If a patch is larger than the crop, or a number is not allowed.
+        If a square is larger than the crop, or a number is out of range.
     """
     check_number("patch", patch, at_least=1, whole=True)
     check_number("n_patches", n_patches, at_least=1, whole=True)
     if patch > min(size):
-        raise ParameterError(f"patch={patch!r} must be no larger than the crop, {size}")
+        raise ParameterError(f"patch={patch!r} must not be larger than the crop, {size}")
     uniform = rng.random((n, n_patches, 2))
     corners = np.floor(uniform * (np.array(size) + patch - 1)).astype(int) - patch + 1
     masks = np.ones((n, *size), np.float32)
@@ -72,7 +81,7 @@ def corrrise_estimate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Estimate:
-    """Estimate the correlation of mask and similarity at each pixel, against each partner.
+    """Estimate the correlation of mask and similarity at each pixel, for each partner.
 
     Parameters
     ----------
@@ -86,9 +95,9 @@ def corrrise_estimate(
         Largest number of masks.
     reliability
         Reliability at which masking stops early: the share of the map's mean square that is
-        not noise, 0 to 1.
+        not noise, above 0 and at most 1.
     patch, n_patches
-        Edge of a square in pixels, 30 of 112 by default, and their number.
+        Edge length of a square in pixels, by default 30 for a crop of 112; number of squares.
     fill
         One of :data:`FILLS`.
     seed
@@ -137,34 +146,41 @@ def identification_estimate(
     model, crop
         As for :func:`corrrise_estimate`; the crop is the probe.
     gallery
-        Embeddings ``(candidate, feature)``, one for each person, two or more.
+        Embeddings ``(candidate, feature)`` of two or more people, one embedding each.
     top
-        Number of candidates to explain, from the most similar.
+        Number of candidates to explain, beginning with the most similar.
     n_masks, reliability, patch, n_patches, fill, seed, batch_size
         As for :func:`corrrise_estimate`.
 
     Returns
     -------
     candidates : numpy.ndarray
-        Their rows in the gallery ``(top,)``, the most similar first.
+        Rows of the candidates in the gallery ``(top,)``, the most similar first.
     estimate : Estimate
-        Maps ``(top + 1, height, width)``: of the similarity to each, and last of the margin of
-        the first over the best of all others under the same mask.
+        Maps ``(top + 1, height, width)``: of the similarity to each candidate, and, as the last
+        map, of the margin of the first candidate over the best of all others under the same mask.
+
+    Raises
+    ------
+    ParameterError
+        If the gallery has too few embeddings, or an argument is invalid.
     """
     check_number("top", top, at_least=1, whole=True)
     if len(gallery) < max(top, 2):
-        raise ParameterError(f"a gallery of {len(gallery)} has no {max(top, 2)} candidates")
+        raise ParameterError(
+            f"gallery of {len(gallery)} embeddings must have {max(top, 2)} or more for top={top}"
+        )
     image = crop_tensor(model, crop)
     whole = embed_edits(model, 1, lambda start, stop: image[None], batch_size=1)
     candidates = np.argsort(-cosines(whole, gallery)[0], kind="stable")[:top].astype(np.int64)
     others = np.delete(np.arange(len(gallery)), candidates[0])
 
     def score(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        found = cosines(embeddings, gallery)
-        margin = found[:, candidates[0]] - found[:, others].max(axis=1)
-        return np.column_stack([found[:, candidates], margin])
+        similarity = cosines(embeddings, gallery)
+        margin = similarity[:, candidates[0]] - similarity[:, others].max(axis=1)
+        return np.column_stack([similarity[:, candidates], margin])
 
-    found = _estimate(
+    maps = _estimate(
         model,
         crop,
         score,
@@ -177,7 +193,7 @@ def identification_estimate(
         seed=seed,
         batch_size=batch_size,
     )
-    return candidates, found
+    return candidates, maps
 
 
 def _estimate(
@@ -194,6 +210,7 @@ def _estimate(
     seed: int,
     batch_size: int | None,
 ) -> Estimate:
+    """Estimate maps of scores that are computed from the embeddings of masked crops."""
     check_name("fill", fill, FILLS)
     check_number("seed", seed, at_least=0, whole=True)
     image = crop_tensor(model, crop)

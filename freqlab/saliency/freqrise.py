@@ -2,15 +2,15 @@
 
 After Brüsch et al. (*FreqRISE: Explaining time series models using frequency masking*, 2024):
 random smooth masks are applied to the Fourier transform, and the value of a coefficient is the
-expectation of the score where it is kept. Where we differ:
+expectation of the score where it is kept. Our choices, where we differ:
 
-- The transform is that of an image: masks lie on the half plane of the real FFT, symmetric under a
-  change of sign of the frequency, and do the same to all colours.
-- The score is the cosine similarity of the pair, of which one image is masked.
-- E[s], which is the same at all coefficients, is subtracted from E[s m] / E[m]: the difference is
-  zero where a coefficient does not matter, has a sign, and needs fewer masks.
+- The transform is that of an image. Masks cover the half plane of the real FFT, are symmetric under
+  a change of sign of the frequency, and are the same for all colour channels.
+- The score is the cosine similarity of a pair of which one image is masked.
+- E[s], which is the same at all coefficients, is subtracted from E[s m] / E[m]. The difference is
+  zero where a coefficient has no effect, has a sign, and needs fewer masks.
 - The zero frequency is always kept, as in band influence.
-- Nodes of the random grid lie at fixed places, so that masks stay symmetric.
+- Nodes of the random grid have fixed positions, so that masks are symmetric.
 - The number of masks is not fixed: masking stops when the map is reliable.
 """
 
@@ -43,7 +43,7 @@ def frequency_masks(
     n, size
         Number of masks; height and width of the image.
     cell
-        Distance of the nodes in coefficients, at most a quarter of the smaller side.
+        Distance between nodes in coefficients, at most a quarter of the smaller side.
     keep
         Probability that a node is kept, between 0 and 1.
     rng
@@ -60,12 +60,14 @@ def frequency_masks(
     if keep >= 1:
         raise ParameterError(f"keep={keep!r} must lie between 0 and 1")
     if cell > min(size) / 4:
-        raise ParameterError(f"cell={cell!r} must be no larger than a quarter of the crop, {size}")
+        raise ParameterError(
+            f"cell={cell!r} must not be larger than a quarter of the smaller side, crop {size}"
+        )
     half_y, half_x = height / 2, width / 2
     n_y, n_x = round(half_y / cell), round(half_x / cell)
     # rows of nodes from -n_y to n_y, columns from 0 to n_x
     nodes = (rng.random((n, 2 * n_y + 1, n_x + 1)) < keep).astype(np.float32)
-    nodes[:, 0] = nodes[:, -1]  # both rows are the Nyquist frequency
+    nodes[:, 0] = nodes[:, -1]  # both rows are at the Nyquist frequency
     for column in (0, -1):
         nodes[:, :n_y, column] = nodes[:, :n_y:-1, column]
     ky = np.fft.fftfreq(height, 1 / height) / half_y * n_y + n_y
@@ -75,9 +77,9 @@ def frequency_masks(
     return masks.astype(np.float32)
 
 
-def _hats(places: npt.NDArray[np.floating], n: int) -> npt.NDArray[np.float32]:
-    """Weights of linear interpolation between nodes 0 to n - 1, ``(place, node)``."""
-    distance = np.abs(places[:, None] - np.arange(n))
+def _hats(positions: npt.NDArray[np.floating], n: int) -> npt.NDArray[np.float32]:
+    """Weights of linear interpolation between nodes 0 to n - 1, ``(position, node)``."""
+    distance = np.abs(positions[:, None] - np.arange(n))
     return np.maximum(1 - distance, 0).astype(np.float32)
 
 
@@ -93,7 +95,7 @@ def freqrise_estimate(
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Estimate:
-    """Estimate how much more similar a crop is to each partner where a coefficient is kept.
+    """Estimate the gain in similarity to each partner where a coefficient is kept.
 
     Parameters
     ----------
@@ -107,7 +109,7 @@ def freqrise_estimate(
         Largest number of masks.
     reliability
         Reliability at which masking stops early: the share of the map's mean square that is
-        not noise, 0 to 1.
+        not noise, above 0 and at most 1.
     cell, keep
         As for :func:`frequency_masks`.
     seed
@@ -130,8 +132,8 @@ def freqrise_estimate(
         kept = torch.from_numpy(masks)
 
         def edit(start: int, stop: int) -> torch.Tensor:
-            some = image.expand(stop - start, -1, -1, -1)
-            return spectrum.apply_masks(some, kept[start:stop])
+            copies = image.expand(stop - start, -1, -1, -1)
+            return spectrum.apply_masks(copies, kept[start:stop])
 
         return cosines(embed_edits(model, len(masks), edit, batch_size=batch_size), partners)
 
@@ -169,9 +171,9 @@ def ring_means(
     Parameters
     ----------
     maps
-        ``(..., height, width // 2 + 1)``.
+        Maps ``(..., height, width // 2 + 1)``.
     labels
-        Label map, as maps in their last axes.
+        Label map ``(height, width // 2 + 1)``.
     n_bands
         Number of bands.
     width
@@ -183,8 +185,8 @@ def ring_means(
         ``(..., n_bands)``; NaN for a band without coefficients.
     """
     weights = plane_weights(labels.shape[0], width)
-    found = np.full((*maps.shape[:-2], n_bands), np.nan)
+    means = np.full((*maps.shape[:-2], n_bands), np.nan)
     for band in np.unique(labels[labels >= 0]):
         inside = labels == band
-        found[..., band] = np.average(maps[..., inside], axis=-1, weights=weights[inside])
-    return found
+        means[..., band] = np.average(maps[..., inside], axis=-1, weights=weights[inside])
+    return means

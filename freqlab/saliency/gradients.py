@@ -1,17 +1,17 @@
-"""Gradient views: the slope of a pair's similarity, in space and in the Fourier basis.
+"""Gradients of a pair's similarity, in space and in the Fourier basis.
 
 These are approximations of influence: a gradient describes a small change, and removing a band is a
-large one. One backward pass gives gradient times image. A few passes, along the straight line from
-the image with all bands to the image without any (its mean colour), give integrated gradients
-(Sundararajan et al. 2017), whose values sum to the difference of both similarities. As the Fourier
-transform is linear, the same gradients have the same sum in either basis. Summed over the
-coefficients of a band, they can be compared with its influence.
+large one. One backward pass gives gradient times image. A few passes along the straight line from
+the image of mean colour, without any band, to the image with all bands give integrated gradients
+(Sundararajan et al. 2017). Their values sum to the difference of both similarities. As the Fourier
+transform is linear, attributions have the same sum in either basis. Summed over the coefficients of
+a band, they can be compared with its influence.
 
-The split into arguments follows the idea of xSSAB (Huber et al. 2023): each feature of the two
-embeddings adds the product of its entries to the cosine, and argues for a match where that is more
-than its share of the decision threshold, against one where it is less. Both sides go back through
-the network on their own. Ours: every feature has the same share; the side that a feature takes
-is that of the untouched pair; products are traced back by gradient times image.
+The split into arguments follows the idea of xSSAB (Huber et al. 2023). Each feature of the two
+embeddings adds the product of its entries to the cosine. It supports a match if the product is
+above its share of the decision threshold, and opposes a match otherwise. Supporting and opposing
+features are propagated back through the network separately. Our choices: all features have the same
+share; the features are split at the untouched pair; attributions are gradient times image.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ __all__ = ["ARGUMENTS", "KINDS", "Attribution", "attribute", "band_sums"]
 
 KINDS = ("gradient", "integrated")
 ARGUMENTS = ("supporting", "opposing")
-"""Arguments: features that support a match at the threshold, and features that oppose it."""
+"""Arguments: features that support a match at the threshold, and features that oppose a match."""
 
 Floats = npt.NDArray[np.float64]
 
 
 class Attribution(NamedTuple):
-    """Attributions of the similarity of a pair, which sum over arguments to the whole."""
+    """Attributions of the similarity of a pair; their sum over arguments is that of the pair."""
 
     space: Floats
-    """``(argument, height, width)``, summed over colours."""
+    """``(argument, height, width)``, summed over colour channels."""
     frequency: Floats
-    """``(argument, height, width // 2 + 1)``; with the same sum as `space`. A coefficient of the
-    half plane holds the share of its mirror image too."""
+    """``(argument, height, width // 2 + 1)``, with the same sum as `space`. The value of a
+    coefficient of the half plane includes that of its mirror image."""
     similarity: float
-    """Of the pair, untouched."""
+    """Similarity of the untouched pair."""
 
 
 def attribute(
@@ -68,10 +68,10 @@ def attribute(
     partner
         Embedding of the other image ``(feature,)``.
     kind
-        ``"gradient"``, at the unchanged image, or ``"integrated"``, along the line from its mean
-        colour.
+        ``"gradient"``, at the unchanged image, or ``"integrated"``, along the line from the image
+        of its mean colour.
     steps
-        Backward passes of integrated gradients: Gauss-Legendre points on the line.
+        Number of backward passes of integrated gradients, at Gauss-Legendre points on the line.
     threshold
         Decision threshold at which arguments are split.
 
@@ -91,29 +91,30 @@ def attribute(
     check_number("steps", steps, at_least=1, whole=True)
     check_number("threshold", threshold)
     if not bool(np.isfinite(partner).all()):
-        raise ParameterError("partner holds numbers that are not finite")
+        raise ParameterError("partner has values that are not finite")
     image = crop_tensor(model, crop).to(model.device)
     mean = image.mean(dim=(1, 2), keepdim=True)
     rest = image - mean
-    other = torch.from_numpy(np.asarray(partner, np.float32)).to(model.device)
-    other = other / other.norm()
+    unit = torch.from_numpy(np.asarray(partner, np.float32)).to(model.device)
+    unit = unit / unit.norm()
     points, weights = np.polynomial.legendre.leggauss(steps)
     if kind == "gradient":
         points, weights = np.ones(1), np.full(1, 2.0)
     along = torch.tensor((points + 1) / 2, dtype=torch.float32, device=model.device)
     with torch.no_grad():
-        whole = _products(model(image[None]), other)[0]
-    supports = whole >= threshold / len(whole)
-    found = []
+        untouched = _products(model(image[None]), unit)[0]
+    supporting = untouched >= threshold / len(untouched)
+    slopes_of_arguments = []
     with torch.enable_grad():
         images = (mean + along[:, None, None, None] * rest).requires_grad_()
-        products = _products(model.differentiable(images), other)
-        for part in (supports, ~supports):
+        products = _products(model.differentiable(images), unit)
+        for argument in (supporting, ~supporting):
             (slope,) = torch.autograd.grad(
-                (products * part).sum(), images, retain_graph=part is supports
+                (products * argument).sum(), images, retain_graph=argument is supporting
             )
-            found.append(torch.einsum("n,nchw->chw", slope.new_tensor(weights / 2), slope))
-    slopes = torch.stack(found)
+            mean_slope = torch.einsum("n,nchw->chw", slope.new_tensor(weights / 2), slope)
+            slopes_of_arguments.append(mean_slope)
+    slopes = torch.stack(slopes_of_arguments)
     space = (slopes * rest).sum(dim=1)
     height, width = rest.shape[-2:]
     product = (torch.fft.rfft2(slopes) * torch.fft.rfft2(rest).conj()).real.sum(dim=1)
@@ -121,33 +122,33 @@ def attribute(
     return Attribution(
         space.cpu().numpy().astype(float),
         product.cpu().numpy().astype(float) * scale,
-        float(whole.sum()),
+        float(untouched.sum()),
     )
 
 
-def _products(embeddings: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    """What each feature adds to the cosine ``(n, feature)``; `other` has length one."""
-    return embeddings / embeddings.norm(dim=1, keepdim=True) * other
+def _products(embeddings: torch.Tensor, unit: torch.Tensor) -> torch.Tensor:
+    """Contribution of each feature to the cosine with a unit vector ``(n, feature)``."""
+    return embeddings / embeddings.norm(dim=1, keepdim=True) * unit
 
 
 def band_sums(
     maps: npt.NDArray[np.floating], labels: npt.NDArray[np.int64], n_bands: int
 ) -> Floats:
-    """Sum maps of the half plane over each band.
+    """Sum maps over the coefficients of each band.
 
     Parameters
     ----------
     maps
-        ``(..., height, width // 2 + 1)``, such as :attr:`Attribution.frequency`.
+        Maps ``(..., height, width // 2 + 1)``, such as :attr:`Attribution.frequency`.
     labels, n_bands
-        Label map and number of bands.
+        Label map ``(height, width // 2 + 1)`` and number of bands.
 
     Returns
     -------
     numpy.ndarray
         ``(..., n_bands)``; NaN for a band without coefficients.
     """
-    found = np.full((*maps.shape[:-2], n_bands), np.nan)
+    sums = np.full((*maps.shape[:-2], n_bands), np.nan)
     for band in np.unique(labels[labels >= 0]):
-        found[..., band] = maps[..., labels == band].sum(axis=-1)
-    return found
+        sums[..., band] = maps[..., labels == band].sum(axis=-1)
+    return sums

@@ -1,9 +1,10 @@
-"""Joint maps: influence by band and by place in the face.
+"""Joint maps: influence by band and by position in the face.
 
-A band is removed only within a window that slides over the face, and the similarity of the pair is
-compared as for the whole band. Windows are smooth and sum to one everywhere, so together they
-remove the whole band. Their influences need not sum to that of the band, since the network is not
-linear. The window spreads the band in frequency by about the window's width in frequency.
+A band is removed within one window of the face at a time. The influence of a window is the
+similarity of the pair minus that after the removal, as for a whole band. Windows are smooth and sum
+to one at each pixel, so together they remove the whole band. Their influences need not sum to that
+of the band, since the network is not linear. A window broadens the band by about the bandwidth of
+the window.
 """
 
 from __future__ import annotations
@@ -31,16 +32,24 @@ class Joint(NamedTuple):
     influence: Floats
     """``(partner, band, row, column)``; NaN for a band without coefficients."""
     removed_rms: Floats
-    """RMS contrast taken away, in grey levels, over all pixels and colours
+    """RMS contrast that was removed, in grey levels, over all pixels and colour channels
     ``(band, row, column)``."""
     n_images: int
-    """Forward passes."""
+    """Number of forward passes."""
 
 
 def window_weights(length: int, n: int) -> npt.NDArray[np.float32]:
-    """Compute smooth windows along an axis ``(n, length)`` that sum to one at every pixel.
+    """Compute smooth windows along an axis ``(n, length)`` that sum to one at each pixel.
 
-    Raised cosines around evenly spaced centres; the first and the last extend to the edge.
+    Windows are raised cosines around evenly spaced centres. The first and the last window extend
+    to the edge.
+
+    Parameters
+    ----------
+    length
+        Number of pixels.
+    n
+        Number of windows.
 
     Raises
     ------
@@ -49,9 +58,9 @@ def window_weights(length: int, n: int) -> npt.NDArray[np.float32]:
     """
     check_number("grid", n, at_least=1, whole=True)
     if n > length:
-        raise ParameterError(f"grid={n!r} must be no more than the pixels of the crop, {length}")
-    place = (np.arange(length) + 0.5) * n / length - 0.5  # in units of windows
-    distance = np.abs(np.clip(place, 0, n - 1) - np.arange(n)[:, None])
+        raise ParameterError(f"grid={n!r} must not exceed the number of pixels, {length}")
+    position = (np.arange(length) + 0.5) * n / length - 0.5  # in units of windows
+    distance = np.abs(np.clip(position, 0, n - 1) - np.arange(n)[:, None])
     inside = np.minimum(distance, 1)
     return (0.5 + 0.5 * np.cos(np.pi * inside)).astype(np.float32)
 
@@ -73,13 +82,13 @@ def joint_influence(
     model
         The model.
     crop
-        The image that is edited, RGB ``(height, width, 3)``, 0..255.
+        The image from which bands are removed, RGB ``(height, width, 3)``, 0..255.
     partners
         Embeddings of the images with which the crop is compared ``(partner, feature)``.
     labels, n_bands
         Label map ``(height, width // 2 + 1)`` and number of bands.
     grid
-        Windows along each axis.
+        Number of windows along each axis.
     batch_size
         Images per forward pass.
 
@@ -92,9 +101,9 @@ def joint_influence(
     size = model.template.size
     spectrum.check_labels(torch.from_numpy(labels), *size)
     rows, columns = (torch.from_numpy(window_weights(length, grid)) for length in size)
-    held = np.unique(labels[labels >= 0])
-    masks = torch.stack([torch.from_numpy(labels == band) for band in held])
-    parts = spectrum.apply_masks(image.expand(len(held), -1, -1, -1), masks)
+    bands = np.unique(labels[labels >= 0])  # bands with coefficients
+    masks = torch.stack([torch.from_numpy(labels == band) for band in bands])
+    parts = spectrum.apply_masks(image.expand(len(bands), -1, -1, -1), masks)
 
     def removed(start: int, stop: int) -> torch.Tensor:
         number = np.arange(start, stop)
@@ -102,7 +111,7 @@ def joint_influence(
         weights = rows[window // grid, :, None] * columns[window % grid, None, :]
         return weights[:, None] * parts[band]
 
-    n = len(held) * grid**2
+    n = len(bands) * grid**2
     rms = np.empty(n)
 
     def edit(start: int, stop: int) -> torch.Tensor:
@@ -113,9 +122,10 @@ def joint_influence(
         images = image - gone
         return images if stop <= n else torch.cat([images, image[None]])
 
-    found = cosines(embed_edits(model, n + 1, edit, batch_size=batch_size), partners)
+    similarity = cosines(embed_edits(model, n + 1, edit, batch_size=batch_size), partners)
+    change = similarity[-1] - similarity[:-1]
     influence = np.full((len(partners), n_bands, grid, grid), np.nan)
-    influence[:, held] = (found[-1] - found[:-1]).T.reshape(-1, len(held), grid, grid)
+    influence[:, bands] = change.T.reshape(-1, len(bands), grid, grid)
     contrast = np.full((n_bands, grid, grid), np.nan)
-    contrast[held] = rms.reshape(-1, grid, grid)
+    contrast[bands] = rms.reshape(-1, grid, grid)
     return Joint(influence, contrast, n + 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Unpack
@@ -11,7 +12,9 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.adversarial.detection import detection_errors, features, scores
+from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands, parse_bands
+from freqlab.errors import ParameterError
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.deletion import deletion_errors
@@ -22,26 +25,75 @@ from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, study_of
+from freqlab.saliency.advantages import compare_explanations, map_complexity
 from freqlab.saliency.compare import agreement, curves, windowed
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
-from freqlab.saliency.report import compare_explanations, map_complexity
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.store.studies import Nodes
 
 __all__ = ["study"]
 
-_ENDS = ("probe_subject", "reference_subject", "genuine")
-_OF_PAIR = ("pair", "band", *_ENDS)
+_OF_PAIR = ("pair", "band", "probe_subject", "reference_subject", "genuine")
 
 
 class _Maps(NamedTuple):
-    """Maps of the same pairs by every method."""
+    """Maps of the same pairs by every method; fields are named like the nodes of the study."""
 
-    space: xr.Dataset
-    plane: xr.Dataset
+    corrrise: xr.Dataset
+    freqrise: xr.Dataset
     gradient: xr.Dataset
     integrated: xr.Dataset
     joint: xr.Dataset
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    """Arguments that determine the content of a study, under the names stored with it."""
+
+    bands: str
+    side: Side
+    n_pairs: int | None
+    n_explained: int
+    n_joint: int
+    n_masks_space: int
+    n_masks_plane: int
+    reliability: float
+    steps: int
+    grid: int
+    deletion_steps: int
+    attacks: list[str]
+    secret: str
+    folds: int
+    fmr: float
+    n_draws: int
+    seed: int
+
+    @property
+    def bootstrap(self) -> dict[str, int]:
+        """Arguments of the bootstrap over people."""
+        return {"n_draws": self.n_draws, "seed": self.seed}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sample:
+    """Influence of the pairs of a study, and the sample of pairs to explain."""
+
+    result: xr.Dataset
+    model: Model
+    options: _Options
+    fmr: float
+    """Resolved false match rate of the threshold."""
+    explained: list[int]
+    """Labels of the pairs to explain."""
+    in_turn: list[int]
+    """The same labels, genuine and impostor pairs in turn."""
+    progress: bool
+
+    @property
+    def influence(self) -> xr.DataArray:
+        """Influence of all pairs ``(pair, band)``."""
+        one = self.result["influence"]
+        return one.sel(model=self.model.name, side=self.options.side, drop=True)
 
 
 def study(
@@ -69,9 +121,9 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Compare maps of pairs by every method: agreement, faithfulness and cost.
+    """Compare explanations of the same pairs by several methods: agreement, faithfulness, cost.
 
-    The study is computed and stored in the run, or opened if it is stored.
+    The study is computed and stored in the run, or opened if it is stored already.
 
     Parameters
     ----------
@@ -84,20 +136,22 @@ def study(
     store, bands, run
         As for :func:`freqlab.influence`.
     side
-        The image that is masked and traced; attacks are always on the probes.
+        The image that is masked or whose gradients are taken. Attacks always change the probes.
     n_pairs, n_explained, n_joint
-        Pairs whose probes are attacked, None for all; of these, pairs explained by every method;
-        of these, pairs with joint maps.
-    n_masks_space, n_masks_plane, reliability
-        Most masks of CorrRISE and of FreqRISE, and at which reliability masking ends sooner.
+        Number of pairs whose probes are attacked, None for all; number of these pairs that are
+        explained by every method; number of explained pairs with joint maps.
+    n_masks_space, n_masks_plane
+        Largest numbers of masks of CorrRISE and FreqRISE.
+    reliability
+        Reliability of a map at which masking stops early.
     steps, grid
-        Of integrated gradients, and windows of joint maps along each axis.
+        Steps of integrated gradients; number of windows of joint maps along each axis.
     deletion_steps
-        Steps of deletion, from nothing to all.
+        Number of steps of deletion, from nothing to all.
     attacks, key
-        Kind and strength in grey levels, and the secret of the detector.
+        Kind and strength in grey levels of each attack; secret key of the detector.
     folds, n_draws, seed
-        Of people, of the bootstrap over people, and of all that is drawn.
+        Folds of people, bootstrap draws over people, and the seed of all random draws.
     fmr
         False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
         and so on.
@@ -107,9 +161,9 @@ def study(
     xarray.DataTree
         ``/maps/corrrise``, ``freqrise``, ``gradient``, ``integrated`` and ``joint``;
         ``/agreement/bands``, ``windows``, ``joint_bands`` and ``joint_windows``;
-        ``/deletion/bands``, ``frequency`` and ``space``; ``/explanations``, as of
-        :func:`freqlab.saliency.compare_explanations`; ``/complexity``, a table; ``/attacks``, as
-        of :func:`freqlab.adversarial.detection_errors`; ``/influence``, the result.
+        ``/deletion/bands``, ``frequency`` and ``space``; ``/explanations``, from
+        :func:`freqlab.saliency.compare_explanations`; ``/complexity``, a table; ``/attacks``,
+        from :func:`freqlab.adversarial.detection_errors`; ``/influence``, the influence result.
 
     Raises
     ------
@@ -119,81 +173,9 @@ def study(
         If the store cannot be read or written.
     """
     check_fmr(fmr)
+    _attacks_of(attacks)
     parsed = parse_bands(bands) if isinstance(bands, str) else bands
-    shown: dict[str, Any] = {"progress": run.get("progress", True)}
-    drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
-
-    def make(models: list[Model]) -> Nodes:
-        (loaded,) = models
-        result = influence(
-            faces,
-            _chosen(faces, pairs, n_pairs, folds, seed),
-            models=models,
-            bands=parsed,
-            sides=[side],
-            store=store,
-            **run,
-        ).load()
-        rate = resolved_rate(result, [loaded.name], fmr)
-        sample = sample_pairs(result, n_explained, seed=seed)
-        explained, in_turn = [int(one) for one in sample["pair"].to_numpy()], _in_turn(sample)
-        some: dict[str, Any] = {"side": side, "pairs": explained, **shown}
-        masked = {"reliability": reliability, "seed": seed, **some}
-        maps = _Maps(
-            corrrise_maps(result, loaded, n_masks=n_masks_space, **masked),
-            freqrise_maps(result, loaded, n_masks=n_masks_plane, **masked),
-            gradient_maps(result, loaded, kind="gradient", fmr=rate, **some),
-            gradient_maps(result, loaded, steps=steps, fmr=rate, **some),
-            joint_maps(result, loaded, grid=grid, **{**some, "pairs": in_turn[:n_joint]}),
-        )
-        exact = result["influence"].sel(model=loaded.name, side=side, drop=True)
-        by_band = _by_band(exact.sel(pair=explained), maps)
-        orders = _orders(by_band, maps)
-        deleted: dict[str, xr.Dataset] = {
-            domain: curves(
-                result,
-                loaded,
-                ordered,
-                domain=domain,
-                side=side,
-                fmr=rate,
-                steps=deletion_steps,
-                seed=seed,
-                **shown,
-            )
-            for domain, ordered in orders.items()
-        }
-        costs = _costs(orders, maps, len(explained), result.sizes["band"])
-        kinds = [(kind, float(size)) for kind, size in (one.split(":") for one in attacks)]
-        attacked = features(result, loaded, attacks=kinds, key=key, fmr=rate, seed=seed, **shown)
-        counted = (result, *maps, *deleted.values(), attacked)
-        attrs = {
-            "result": result.attrs["name"],
-            "forward_passes": sum(int(one.attrs["forward_passes"]) for one in counted),
-            "fmr_used": rate,
-            "threshold": threshold_of(result, model=loaded.name, fmr=rate),
-            "explained": explained,
-            "in_turn": in_turn,
-        }
-        names = ("corrrise", "freqrise", "gradient", "integrated", "joint")
-        return {
-            "/": xr.Dataset(attrs=attrs),
-            **{f"maps/{name}": one for name, one in zip(names, maps, strict=True)},
-            **_agreements(by_band, maps, exact, grid, drawn),
-            **{f"deletion/{domain}": _first(one, seed) for domain, one in deleted.items()},
-            "explanations": compare_explanations(deleted, costs, **drawn),
-            "complexity": _complexity(by_band, maps),
-            "attacks": detection_errors(scores(attacked, folds=folds, seed=seed), **drawn),
-        }
-
-    return study_of(
-        "saliency",
-        faces,
-        make,
-        models=[model],
-        store=store,
-        run=run,
-        pairs=pairs,
+    options = _Options(
         bands=parsed.key,
         side=side,
         n_pairs=n_pairs,
@@ -213,30 +195,175 @@ def study(
         seed=seed,
     )
 
+    def make(models: list[Model]) -> Nodes:
+        return _nodes(_sampled(faces, pairs, models, parsed, store, options, run))
 
-def _chosen(
-    faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, folds: int, seed: int
-) -> pd.DataFrame:
-    """Return the given pairs or a sample of each kind; without a list, draw pairs."""
+    return study_of(
+        "saliency",
+        faces,
+        make,
+        models=[model],
+        store=store,
+        run=run,
+        pairs=pairs,
+        **dataclasses.asdict(options),
+    )
+
+
+def _nodes(sample: _Sample) -> Nodes:
+    """Compute the nodes of a study."""
+    maps = _every_map(sample)
+    by_band = _by_band(sample, maps)
+    orders = _orders(by_band, maps)
+    deleted = _deleted(sample, orders)
+    attacked = _attacked(sample)
+    return {
+        "/": xr.Dataset(attrs=_attrs(sample, [*maps, *deleted.values(), attacked])),
+        **{f"maps/{method}": one for method, one in maps._asdict().items()},
+        **_agreements(sample, by_band, maps),
+        **{f"deletion/{domain}": _first(one, sample) for domain, one in deleted.items()},
+        "explanations": _explanations(sample, orders, maps, deleted),
+        "complexity": _complexity(by_band, maps),
+        "attacks": _detection(sample, attacked),
+    }
+
+
+def _sampled(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    bands: Bands,
+    store: str | os.PathLike[str],
+    options: _Options,
+    run: RunOptions,
+) -> _Sample:
+    """Compute the influence of the pairs of a study, and draw the pairs to explain."""
+    chosen = _chosen(faces, pairs, options)
+    result = influence(
+        faces, chosen, models=models, bands=bands, sides=[options.side], store=store, **run
+    ).load()
+    (model,) = models
+    drawn = sample_pairs(result, options.n_explained, seed=options.seed)
+    return _Sample(
+        result,
+        model,
+        options,
+        fmr=resolved_rate(result, [model.name], options.fmr),
+        explained=[int(pair) for pair in drawn["pair"].to_numpy()],
+        in_turn=_in_turn(drawn),
+        progress=run.get("progress", True),
+    )
+
+
+def _attrs(sample: _Sample, counted: Sequence[xr.Dataset]) -> dict[str, Any]:
+    """Attributes of a study; forward passes are those of the result and of `counted`."""
+    result = sample.result
+    passes = [int(one.attrs["forward_passes"]) for one in (result, *counted)]
+    return {
+        "result": result.attrs["name"],
+        "forward_passes": sum(passes),
+        "fmr_used": sample.fmr,
+        "threshold": threshold_of(result, model=sample.model.name, fmr=sample.fmr),
+        "explained": sample.explained,
+        "in_turn": sample.in_turn,
+    }
+
+
+def _every_map(sample: _Sample) -> _Maps:
+    """Compute the maps of the sampled pairs by every method."""
+    result, model, options = sample.result, sample.model, sample.options
+    shown: dict[str, Any] = {"side": options.side, "progress": sample.progress}
+    some: dict[str, Any] = {"pairs": sample.explained, **shown}
+    masked: dict[str, Any] = {"reliability": options.reliability, "seed": options.seed, **some}
+    few = sample.in_turn[: options.n_joint]
+    return _Maps(
+        corrrise_maps(result, model, n_masks=options.n_masks_space, **masked),
+        freqrise_maps(result, model, n_masks=options.n_masks_plane, **masked),
+        gradient_maps(result, model, kind="gradient", fmr=sample.fmr, **some),
+        gradient_maps(result, model, steps=options.steps, fmr=sample.fmr, **some),
+        joint_maps(result, model, grid=options.grid, pairs=few, **shown),
+    )
+
+
+def _deleted(
+    sample: _Sample, orders: Mapping[Domain, Mapping[str, xr.DataArray]]
+) -> dict[str, xr.Dataset]:
+    """Compute deletion and insertion in each domain."""
+    options = sample.options
+    return {
+        domain: curves(
+            sample.result,
+            sample.model,
+            ordered,
+            domain=domain,
+            side=options.side,
+            fmr=sample.fmr,
+            steps=options.deletion_steps,
+            seed=options.seed,
+            progress=sample.progress,
+        )
+        for domain, ordered in orders.items()
+    }
+
+
+def _attacked(sample: _Sample) -> xr.Dataset:
+    """Attack the probes of all pairs and compute the features of detectors."""
+    options = sample.options
+    return features(
+        sample.result,
+        sample.model,
+        attacks=_attacks_of(options.attacks),
+        key=options.secret,
+        fmr=sample.fmr,
+        seed=options.seed,
+        progress=sample.progress,
+    )
+
+
+def _attacks_of(texts: Sequence[str]) -> list[tuple[str, float]]:
+    """Kind and strength of each attack, from texts such as ``"PGD:2"``."""
+    attacks = []
+    for text in texts:
+        kind, _, strength = text.partition(":")
+        try:
+            attacks.append((kind, float(strength)))
+        except ValueError:
+            raise ParameterError(
+                f"attacks: {text!r} must be a kind and a strength in grey levels, such as 'PGD:2'"
+            ) from None
+    return attacks
+
+
+def _detection(sample: _Sample, attacked: xr.Dataset) -> xr.Dataset:
+    """Compute how well detectors separate attacked from natural probes."""
+    options = sample.options
+    scored = scores(attacked, folds=options.folds, seed=options.seed)
+    return detection_errors(scored, **options.bootstrap)
+
+
+def _chosen(faces: Faces, pairs: pd.DataFrame | None, options: _Options) -> pd.DataFrame:
+    """Draw pairs, or take the listed pairs or a sample of each kind of them."""
+    n_pairs, seed = options.n_pairs, options.seed
     if pairs is None:
-        return make_pairs(faces, n_pairs=n_pairs, folds=folds, seed=seed)
+        return make_pairs(faces, n_pairs=n_pairs, folds=options.folds, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
         return pairs
     return pairs.groupby("genuine").sample(n_pairs // 2, random_state=seed).sort_index()
 
 
 def _in_turn(sample: xr.Dataset) -> list[int]:
-    """Labels of genuine and impostor pairs in turn, and of the kind that has more, the rest."""
+    """Labels of genuine and impostor pairs in turn, then the rest of the more frequent kind."""
     labels, genuine = sample["pair"].to_numpy(), sample["genuine"].to_numpy()
-    first, second = ([int(one) for one in labels[genuine == kind]] for kind in (True, False))
+    first, second = ([int(pair) for pair in labels[genuine == kind]] for kind in (True, False))
     both = [pair for couple in zip(first, second, strict=False) for pair in couple]
     return both + first[len(second) :] + second[len(first) :]
 
 
-def _by_band(exact: xr.DataArray, maps: _Maps) -> dict[str, xr.DataArray]:
+def _by_band(sample: _Sample, maps: _Maps) -> dict[str, xr.DataArray]:
+    """Explanations by band ``(pair, band)``."""
     return {
-        "influence": exact,
-        "FreqRISE": maps.plane["by_band"],
+        "influence": sample.influence.sel(pair=sample.explained),
+        "FreqRISE": maps.freqrise["by_band"],
         "one gradient": maps.gradient["by_band"].sum("argument"),
         "integrated gradients": maps.integrated["by_band"].sum("argument"),
     }
@@ -245,18 +372,23 @@ def _by_band(exact: xr.DataArray, maps: _Maps) -> dict[str, xr.DataArray]:
 def _orders(
     by_band: Mapping[str, xr.DataArray], maps: _Maps
 ) -> dict[Domain, dict[str, xr.DataArray]]:
-    """Explanations by which bands, coefficients and pixels are removed."""
+    """Explanations that order the removal of bands, coefficients and pixels."""
     return {
         "bands": dict(by_band),
         "frequency": {
-            "FreqRISE by cell": maps.plane["map"],
+            "FreqRISE by cell": maps.freqrise["map"],
             "integrated gradients by cell": maps.integrated["plane"].sum("argument"),
         },
         "space": {
-            "CorrRISE": maps.space["map"],
+            "CorrRISE": maps.corrrise["map"],
             "integrated gradients in space": maps.integrated["space"].sum("argument"),
         },
     }
+
+
+def _method_of(explanation: str) -> str:
+    """Method of an explanation, without its domain."""
+    return explanation.split(" by ")[0].split(" in ")[0]
 
 
 def _plain(maps: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
@@ -268,27 +400,24 @@ def _plain(maps: Mapping[str, xr.DataArray]) -> dict[str, xr.DataArray]:
 
 
 def _agreements(
-    by_band: Mapping[str, xr.DataArray],
-    maps: _Maps,
-    exact: xr.DataArray,
-    grid: int,
-    drawn: dict[str, Any],
+    sample: _Sample, by_band: Mapping[str, xr.DataArray], maps: _Maps
 ) -> dict[str, xr.Dataset]:
-    """Compute agreement of methods over bands and windows, with joint maps separate."""
-    chosen = maps.joint["pair"].to_numpy()
+    """Compute agreement of methods over bands and windows, separately for pairs of joint maps."""
+    grid, drawn = sample.options.grid, sample.options.bootstrap
+    pairs = maps.joint["pair"].to_numpy()
     in_space = {
-        "CorrRISE": windowed(maps.space["map"], grid),
+        "CorrRISE": windowed(maps.corrrise["map"], grid),
         "one gradient": windowed(maps.gradient["space"].sum("argument"), grid),
         "integrated gradients": windowed(maps.integrated["space"].sum("argument"), grid),
     }
     joint_bands = {
         "joint, over windows": maps.joint["influence"].sum(["row", "column"], skipna=False),
-        "influence": exact.sel(pair=chosen),
-        "FreqRISE": maps.plane["by_band"].sel(pair=chosen),
+        "influence": sample.influence.sel(pair=pairs),
+        "FreqRISE": maps.freqrise["by_band"].sel(pair=pairs),
     }
     joint_windows = {
         "joint, over bands": maps.joint["influence"].sum("band").drop_vars(["row", "column"]),
-        "CorrRISE": in_space["CorrRISE"].sel(pair=chosen),
+        "CorrRISE": in_space["CorrRISE"].sel(pair=pairs),
     }
     return {
         "agreement/bands": agreement(_plain(by_band), **drawn),
@@ -298,41 +427,57 @@ def _agreements(
     }
 
 
-def _first(curves: xr.Dataset, seed: int) -> xr.Dataset:
-    """Curves of the first explanation and of the baselines, as they are drawn."""
-    every = [str(name) for name in curves["order"].to_numpy()]
-    kept = [every[0], *every[every.index("amplitude") :]]
-    return deletion_errors(curves.sel(order=kept), n_draws=1, seed=seed)
+def _first(curves: xr.Dataset, sample: _Sample) -> xr.Dataset:
+    """Errors along the curves of the first explanation and of the baselines, for figures."""
+    orders = names_of(curves, "order")
+    kept = [orders[0], *orders[orders.index("amplitude") :]]
+    return deletion_errors(curves.sel(order=kept), n_draws=1, seed=sample.options.seed)
 
 
-def _costs(
-    orders: Mapping[Domain, Mapping[str, xr.DataArray]], maps: _Maps, n_pairs: int, n_bands: int
-) -> dict[str, tuple[float, float]]:
-    """Forward passes and seconds that each explanation takes for a pair."""
+def _explanations(
+    sample: _Sample,
+    orders: Mapping[Domain, Mapping[str, xr.DataArray]],
+    maps: _Maps,
+    deleted: Mapping[str, xr.Dataset],
+) -> xr.Dataset:
+    """Compare the explanations with their baselines and with each other."""
+    names = [name for ordered in orders.values() for name in ordered]
+    cost = _cost_of_methods(sample, maps)
+    missed = {
+        "CorrRISE": int((~maps.corrrise["converged"]).sum()),
+        "FreqRISE": int((~maps.freqrise["converged"]).sum()),
+    }
+    return compare_explanations(
+        deleted,
+        {name: cost[_method_of(name)] for name in names},
+        unreliable={name: missed.get(_method_of(name), 0) for name in names},
+        **sample.options.bootstrap,
+    )
+
+
+def _cost_of_methods(sample: _Sample, maps: _Maps) -> dict[str, tuple[float, float]]:
+    """Forward passes and seconds per pair, by method."""
+    n_pairs, n_bands = len(sample.explained), sample.result.sizes["band"]
     per_pair = {
-        name: (float(one.attrs["passes"]) / n_pairs, float(one.attrs["seconds"]) / n_pairs)
-        for name, one in (
-            ("FreqRISE", maps.plane),
+        method: (float(one.attrs["passes"]) / n_pairs, float(one.attrs["seconds"]) / n_pairs)
+        for method, one in (
+            ("FreqRISE", maps.freqrise),
             ("one gradient", maps.gradient),
             ("integrated gradients", maps.integrated),
-            ("CorrRISE", maps.space),
+            ("CorrRISE", maps.corrrise),
         )
     }
-    second = per_pair["FreqRISE"][1] / per_pair["FreqRISE"][0]
-    per_pair["influence"] = (n_bands, n_bands * second)
-    return {
-        name: per_pair[name.split(" by ")[0].split(" in ")[0]]
-        for ordered in orders.values()
-        for name in ordered
-    }
+    passes, seconds = per_pair["FreqRISE"]  # masks the spectrum, as influence does
+    return {**per_pair, "influence": (n_bands, n_bands * (seconds / passes))}
 
 
 def _complexity(by_band: Mapping[str, xr.DataArray], maps: _Maps) -> pd.DataFrame:
+    """Tabulate the complexity of the maps of each method."""
     spread = {
         "influence": by_band["influence"],
-        "FreqRISE": maps.plane["map"],
+        "FreqRISE": maps.freqrise["map"],
         "integrated gradients, plane": maps.integrated["plane"].sum("argument"),
-        "CorrRISE": maps.space["map"],
+        "CorrRISE": maps.corrrise["map"],
         "integrated gradients, space": maps.integrated["space"].sum("argument"),
     }
     return pd.DataFrame(

@@ -1,7 +1,7 @@
-"""Maps of the pairs of a result, as datasets: thin wrappers of the methods of this package.
+"""Maps of the pairs of a result as datasets, by each method of this package.
 
-Each takes a result of :func:`freqlab.influence` and masks or traces the same crops, against the
-same embeddings. Computed maps are cached in the store.
+Each function takes a result of :func:`freqlab.influence`, and explains the same crops, compared
+with the same embeddings. Computed maps are cached in the store.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import numpy.typing as npt
 import xarray as xr
 from tqdm import tqdm
 
-from freqlab.attrs import with_object_text
+from freqlab.attrs import named
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.saliency import corrrise, freqrise, gradients, joint
@@ -35,6 +36,9 @@ _PLANE = {
 }
 _SIMILARITY = "cosine similarity"
 
+Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]
+"""Dims, values, long name and unit of each variable."""
+
 
 @dataclasses.dataclass
 class PairImages:
@@ -45,13 +49,13 @@ class PairImages:
     sets
         The pairs.
     side
-        The image that is masked.
+        The image that is masked: ``"probe"`` or ``"reference"``.
     progress
         Whether to show a progress bar.
     """
 
     sets: PairSets
-    side: str
+    side: Side
     progress: bool = True
 
     @property
@@ -71,7 +75,7 @@ class PairImages:
         return [(int(face), usable[masked == face]) for face in np.unique(masked)]
 
     def walk(self, what: str) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-        """Go through the groups, with a bar that counts the pairs done."""
+        """Iterate over the groups, with a progress bar that counts pairs."""
         groups = self.groups()
         with tqdm(
             total=sum(len(rows) for _, rows in groups),
@@ -88,22 +92,24 @@ def images_of(
     result: xr.Dataset,
     model: Model,
     *,
-    side: str,
+    side: Side,
     pairs: Sequence[int] | None,
     progress: bool = True,
 ) -> PairImages:
-    """Select the pairs of a result, or some of them by label.
+    """Load the images and embeddings of the pairs of a result, or of some pairs by label.
 
     Raises
     ------
     ParameterError
-        If the result has no such pair.
+        If no pair is given, or the result lacks one.
     """
     check_name("side", side, SIDES[:2])
     if pairs is not None:
+        if not len(pairs):
+            raise ParameterError("pairs=[]: give at least one label of a pair")
         missing = sorted(set(pairs) - set(result["pair"].to_numpy().tolist()))
-        if missing or not len(pairs):
-            raise ParameterError(f"pairs={list(pairs)!r}: not in the result are {missing}")
+        if missing:
+            raise ParameterError(f"pairs={list(pairs)!r}: the result lacks pairs {missing}")
         result = result.sel(pair=list(pairs))
     return PairImages(PairSets(result, model, progress=False), side, progress)
 
@@ -111,30 +117,31 @@ def images_of(
 def _kept(
     images: PairImages, kind: str, options: dict[str, Any], compute: Callable[[], Arrays]
 ) -> tuple[Arrays, dict[str, Any]]:
-    """Read arrays from the store or compute them; return them with dataset attributes."""
+    """Read arrays from the store, or compute and store them; with attributes of their dataset."""
     sets = images.sets
     content = digest_of(sets.crops, sets.intact, images.masked, sets.ends, sets.usable)
     about = {"model": sets.model.fingerprint(), "side": images.side, **options}
     arrays, seconds, known = kept(
         str(sets.data.attrs["store"]), kind, {**about, "content": content}, compute
     )
-    cost = int(arrays["passes"].sum())
+    passes = int(arrays["passes"].sum())
     attrs = {
         **{name: value for name, value in options.items() if value is not None},
-        **{"method": kind, "model": sets.model.name, "side": images.side},
-        **{"passes": cost, "seconds": seconds, "forward_passes": 0 if known else cost},
+        "method": kind,
+        "model": sets.model.name,
+        "side": images.side,
+        "passes": passes,
+        "seconds": seconds,
+        "forward_passes": 0 if known else passes,
         "store": str(sets.data.attrs["store"]),
     }
     return arrays, attrs
 
 
 def _dataset(
-    images: PairImages,
-    variables: dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]],
-    attrs: dict[str, Any],
-    **coords: Any,
+    images: PairImages, variables: Variables, attrs: dict[str, Any], **coords: Any
 ) -> xr.Dataset:
-    """A dataset along the pairs, each variable with dims, values, long name and unit."""
+    """Make a dataset along the pairs."""
     data = images.sets.data
     height, width = images.sets.model.template.size
     dims = {dim for one in variables.values() for dim in one[0]}
@@ -150,58 +157,55 @@ def _dataset(
     wanted = {name: axes[name] for name in axes if name in dims}
     if "band" in dims:
         wanted |= {name: axes[name] for name in ("frequency", "band_bounds")}
-    found = xr.Dataset(
+    maps = xr.Dataset(
         {name: one[:2] for name, one in variables.items()},
         coords={**{name: data[name] for name in ("pair", *_ENDS)}, **wanted, **coords},
         attrs=attrs,
     ).drop_vars(["model", "side"], errors="ignore")
-    for name, one in variables.items():
-        found[name].attrs.update(long_name=one[2], units=one[3])
-    for name, (long_name, units) in _PLANE.items():
-        if name in found:
-            found[name].attrs.update(long_name=long_name, units=units)
-    return with_object_text(found)
+    return named(maps, {**{name: one[2:] for name, one in variables.items()}, **_PLANE})
 
 
 def _estimates(
     images: PairImages, what: str, estimate: Callable[..., Estimate]
 ) -> Callable[[], Arrays]:
-    """Return a function that computes all maps, grouping pairs by masked crop."""
+    """Return a function that estimates the maps of all pairs; pairs of one crop share masks."""
 
     def compute() -> Arrays:
         n = images.sets.ends.shape[1]
-        found: Arrays = {}
-        blocks = []
-        for face, rows in images.walk(what):
-            one = estimate(images.sets.model, images.sets.crops[face], images.partners[rows])
-            if not found:
-                shape = (n, *one.maps.shape[1:])
-                found = {name: np.full(shape, np.nan, np.float32) for name in ("map", "error")}
-                found |= {"n_masks": np.zeros(n, np.int64), "converged": np.zeros(n, bool)}
-            found["map"][rows], found["error"][rows] = one.maps, one.standard_error
-            found["n_masks"][rows], found["converged"][rows] = one.n_masks, one.converged
-            blocks.append((rows, one))
-        if not blocks:
-            raise ParameterError("no pair of the result has both its faces")
-        most = max(len(one.reliability) for _, one in blocks)
-        found["reliability"] = np.full((n, most), np.nan)
-        for rows, one in blocks:
-            found["reliability"][rows, : len(one.reliability)] = one.reliability.T
-        found["passes"] = np.array([one.n_masks for _, one in blocks])
-        return found
+        estimates = [
+            (rows, estimate(images.sets.model, images.sets.crops[face], images.partners[rows]))
+            for face, rows in images.walk(what)
+        ]
+        if not estimates:
+            raise ParameterError("the result has no pair of which both faces were embedded")
+        shape = (n, *estimates[0][1].maps.shape[1:])
+        most_blocks = max(len(one.reliability) for _, one in estimates)
+        arrays: Arrays = {
+            "map": np.full(shape, np.nan, np.float32),
+            "error": np.full(shape, np.nan, np.float32),
+            "n_masks": np.zeros(n, np.int64),
+            "converged": np.zeros(n, bool),
+            "reliability": np.full((n, most_blocks), np.nan),
+            "passes": np.array([one.n_masks for _, one in estimates]),
+        }
+        for rows, one in estimates:
+            arrays["map"][rows], arrays["error"][rows] = one.maps, one.standard_error
+            arrays["n_masks"][rows], arrays["converged"][rows] = one.n_masks, one.converged
+            arrays["reliability"][rows, : len(one.reliability)] = one.reliability.T
+        return arrays
 
     return compute
 
 
 def _random_masks(
     images: PairImages, arrays: Arrays, axes: tuple[str, str], what: str, units: str
-) -> dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]:
+) -> Variables:
     """Variables of maps by random masks."""
     return {
         "map": (("pair", *axes), arrays["map"], what, units),
         "standard_error": (("pair", *axes), arrays["error"], f"standard error of {what}", units),
         "reliability": (("pair", "block"), arrays["reliability"], "reliability of the map", "1"),
-        "n_masks": (("pair",), arrays["n_masks"], "masks", "1"),
+        "n_masks": (("pair",), arrays["n_masks"], "number of masks", "1"),
         "converged": (("pair",), arrays["converged"], "reliability reached", "1"),
     }
 
@@ -210,7 +214,7 @@ def corrrise_maps(
     result: xr.Dataset,
     model: Model,
     *,
-    side: str = "probe",
+    side: Side = "probe",
     pairs: Sequence[int] | None = None,
     n_masks: int = 2000,
     reliability: float = 0.9,
@@ -221,7 +225,7 @@ def corrrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Map the regions of one face that make a pair similar (CorrRISE).
+    """Map the face regions that increase or decrease the similarity of a pair (CorrRISE).
 
     Parameters
     ----------
@@ -241,11 +245,17 @@ def corrrise_maps(
     Returns
     -------
     xarray.Dataset
-        ``map(pair, y, x)``, correlation of mask and similarity: its positive part is the
-        similarity map, its negative part the dissimilarity map; ``standard_error``, alike;
-        ``reliability(pair, block)`` after each hundred masks, ``n_masks`` and ``converged``.
-        ``attrs["passes"]`` and ``"seconds"`` record the cost, ``"forward_passes"`` the passes
-        whose results were not in the store.
+        ``map(pair, y, x)``, the correlation of mask and similarity: its positive part is the
+        similarity map, its negative part the dissimilarity map; ``standard_error(pair, y, x)``;
+        ``reliability(pair, block)``, after each hundred masks; ``n_masks(pair)``, and
+        ``converged(pair)``, whether the requested reliability was reached. Attributes ``passes``
+        and ``seconds`` hold the cost of the maps, ``forward_passes`` that of this call, 0 if the
+        maps were in the store.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is invalid.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
@@ -265,7 +275,7 @@ def freqrise_maps(
     result: xr.Dataset,
     model: Model,
     *,
-    side: str = "probe",
+    side: Side = "probe",
     pairs: Sequence[int] | None = None,
     n_masks: int = 4000,
     reliability: float = 0.9,
@@ -275,7 +285,7 @@ def freqrise_maps(
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Map the coefficients of one image that make a pair similar (FreqRISE for images).
+    """Map the coefficients that increase or decrease the similarity of a pair (FreqRISE).
 
     Parameters
     ----------
@@ -289,9 +299,14 @@ def freqrise_maps(
     Returns
     -------
     xarray.Dataset
-        As of :func:`corrrise_maps`, with ``map(pair, ky, kx)`` over the half plane of
-        frequencies: how much larger the similarity is where a coefficient is kept; and
+        As from :func:`corrrise_maps`, with ``map(pair, ky, kx)`` over the half plane of
+        frequencies, the gain in similarity where a coefficient is kept, and
         ``by_band(pair, band)``, its mean over the coefficients of each band.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is invalid.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
@@ -303,7 +318,7 @@ def freqrise_maps(
         return freqrise.freqrise_estimate(*arguments, **options, batch_size=batch_size)
 
     arrays, attrs = _kept(images, "freqrise", options, _estimates(images, "FreqRISE", estimate))
-    what = "similarity gained where it is kept"
+    what = "gain in similarity where kept"
     variables = _random_masks(images, arrays, ("ky", "kx"), what, _SIMILARITY)
     labels, n_bands = images.sets.sets.labels, len(images.sets.held)
     means = freqrise.ring_means(arrays["map"], labels, n_bands, model.template.size[1])
@@ -317,12 +332,14 @@ def gradient_maps(
     *,
     kind: str = "integrated",
     steps: int = 8,
-    side: str = "probe",
+    side: Side = "probe",
     pairs: Sequence[int] | None = None,
     fmr: float | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Attribute the similarity of pairs by gradients: an approximation, in both bases.
+    """Attribute the similarity of pairs by gradients, in space and in frequency.
+
+    Gradients approximate influence; they are not influence.
 
     Parameters
     ----------
@@ -331,17 +348,24 @@ def gradient_maps(
     kind, steps
         As for :func:`freqlab.saliency.gradients.attribute`.
     fmr
-        False match rate of the threshold at which arguments are split; without one, those that
-        add to the similarity support it, and those that take from it oppose it.
+        False match rate of the threshold at which arguments are split; by default, features that
+        increase the similarity support it, and features that decrease it oppose it.
     progress
         Show a progress bar.
 
     Returns
     -------
     xarray.Dataset
-        ``space(pair, argument, y, x)``, ``plane(pair, argument, ky, kx)``, and by band,
-        ``by_band(pair, argument, band)``, for the arguments ``supporting`` and ``opposing``; their
-        sum is that of the whole similarity.
+        ``space(pair, argument, y, x)``, ``plane(pair, argument, ky, kx)`` and
+        ``by_band(pair, argument, band)``, for the arguments ``supporting`` and ``opposing``. The
+        sum over arguments is the attribution of the similarity.
+
+    Raises
+    ------
+    ModelError
+        If the network has no gradient.
+    ParameterError
+        If an argument is invalid, or the threshold is not resolved.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     threshold = 0.0 if fmr is None else threshold_of(result, model=model.name, fmr=fmr)
@@ -359,16 +383,16 @@ def gradient_maps(
         for face, rows in images.walk("gradients"):
             for row in rows:
                 crop, partner = images.sets.crops[face], images.partners[row]
-                found = gradients.attribute(model, crop, partner, **options)
-                space[row], plane[row] = found.space, found.frequency
-        # two backward passes for each forward pass; a backward one costs about twice as much
+                attribution = gradients.attribute(model, crop, partner, **options)
+                space[row], plane[row] = attribution.space, attribution.frequency
+        # each step has a forward pass and two backward passes, each of which counts as two
         passes = np.array([int(images.sets.usable.sum()) * (1 + 5 * n_steps)])
         return {"space": space, "plane": plane, "passes": passes}
 
     arrays, attrs = _kept(images, "gradient", options, compute)
     labels, n_bands = images.sets.sets.labels, len(images.sets.held)
     by_band = gradients.band_sums(arrays["plane"], labels, n_bands)
-    what = "share of the similarity, by gradients"
+    what = "attribution of the similarity by gradients"
     return _dataset(
         images,
         {
@@ -386,7 +410,7 @@ def joint_maps(
     model: Model,
     *,
     grid: int = 7,
-    side: str = "probe",
+    side: Side = "probe",
     pairs: Sequence[int] | None = None,
     batch_size: int | None = None,
     progress: bool = True,
@@ -405,13 +429,19 @@ def joint_maps(
     Returns
     -------
     xarray.Dataset
-        ``influence(pair, band, row, column)``, directed, and ``removed_rms``, the contrast that
-        was taken, alike.
+        ``influence(pair, band, row, column)``, directed, and
+        ``removed_rms(pair, band, row, column)``, the contrast that was removed.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is invalid.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         "grid": grid,
         "edges": [float(edge) for edge in images.sets.bands.edges],
+        "unit": images.sets.bands.unit,
     }
     labels, n_bands = images.sets.sets.labels, len(images.sets.held)
 
@@ -420,7 +450,7 @@ def joint_maps(
         influence, contrast = (np.full(shape, np.nan, np.float32) for _ in range(2))
         passes = 0
         for face, rows in images.walk("joint map"):
-            found = joint.joint_influence(
+            one = joint.joint_influence(
                 model,
                 images.sets.crops[face],
                 images.partners[rows],
@@ -429,21 +459,22 @@ def joint_maps(
                 grid=grid,
                 batch_size=batch_size,
             )
-            influence[rows], contrast[rows] = found.influence, found.removed_rms
-            passes += found.n_images
+            influence[rows], contrast[rows] = one.influence, one.removed_rms
+            passes += one.n_images
         return {"influence": influence, "contrast": contrast, "passes": np.array([passes])}
 
-    options["unit"] = images.sets.bands.unit
     arrays, attrs = _kept(images, "joint", options, compute)
     attrs = {name: value for name, value in attrs.items() if name not in ("edges", "unit")}
     dims = ("pair", "band", "row", "column")
     height, width = model.template.size
     centres = {
-        name: (name, (np.arange(grid) + 0.5) * length / grid - 0.5, {"units": "pixels"})
+        name: (
+            name,
+            (np.arange(grid) + 0.5) * length / grid - 0.5,
+            {"units": "pixels", "long_name": f"centre of the window, {name}"},
+        )
         for name, length in (("row", height), ("column", width))
     }
-    for name, one in centres.items():
-        one[2]["long_name"] = f"centre of the window, {name}"
     what = "directed influence within a window"
     return _dataset(
         images,

@@ -1,149 +1,66 @@
-"""Comparison of explanations in space and in frequency, as tables and sentences."""
+"""Findings of the saliency study as tables and sentences.
+
+A sentence compares explanations only by paired differences whose interval, from a bootstrap over
+people, excludes zero, and only with 20 people or more. Explanations with maps that missed the
+requested reliability are named and not ranked.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of, with_object_text
-from freqlab.errors import ParameterError, check_name
-from freqlab.faithfulness.deletion import deletion_errors
-from freqlab.faithfulness.games import complexity
+from freqlab.attrs import names_of
+from freqlab.errors import check_name
+from freqlab.literals import Comparison, Kind, Measure
+from freqlab.saliency.advantages import COMPARISONS, MEASURES
+from freqlab.statistics.resampling import ESTIMATES
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, signed
+from freqlab.text.wording import join, with_bounds
 
 __all__ = [
     "agreement_table",
-    "compare_explanations",
     "describe_explanations",
     "describe_reliability",
     "describe_study",
     "explanation_table",
-    "map_complexity",
     "summary",
 ]
 
-_MEASURES = ("error", "similarity")
+_FEWEST_PEOPLE = 20
+_KINDS: tuple[Kind, ...] = ("directed", "absolute")
+_MASKING = {"CorrRISE": "n_masks_space", "FreqRISE": "n_masks_plane"}
 
 
-def map_complexity(maps: xr.DataArray) -> float:
-    """Compute the mean evenness of maps over pairs, from 0 (one place) to 1 (uniform).
-
-    Parameters
-    ----------
-    maps
-        Along ``pair`` and any others.
-    """
-    others = [dim for dim in maps.dims if dim != "pair"]
-    values = maps.transpose("pair", *others).to_numpy().astype(float)
-    return float(np.nanmean(complexity(values.reshape(len(values), -1))))
-
-
-def compare_explanations(
-    curves: Mapping[str, xr.Dataset],
-    costs: Mapping[str, tuple[float, float]],
-    *,
-    n_draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Compute the advantage of each explanation over its baselines, and its cost.
-
-    Parameters
-    ----------
-    curves
-        By domain, from :func:`freqlab.saliency.curves`.
-    costs
-        Forward passes and seconds per pair, by explanation.
-    n_draws, level, seed
-        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
-
-    Returns
-    -------
-    xarray.Dataset
-        Along ``explanation``, whose ``domain`` is a coordinate: ``area(explanation, comparison,
-        protocol, measure, estimate)``, ``random_area`` alike, ``advantage(..., baseline,
-        estimate)`` over ``random``, ``amplitude`` and ``prior`` (low frequencies, or the centre,
-        first), positive where the explanation is better; ``passes``, ``seconds``.
-
-    Raises
-    ------
-    ParameterError
-        If the cost of an explanation is missing.
-    """
-    found: dict[str, list[np.ndarray]] = {"area": [], "random_area": [], "advantage": []}
-    names: list[str] = []
-    domains: list[str] = []
-    for domain, one in curves.items():
-        every = names_of(one, "order")
-        behind = every.index("amplitude")
-        for name in every[:behind]:
-            if name not in costs:
-                raise ParameterError(f"costs lacks explanation {name!r}")
-            part = one.sel(order=[name, *every[behind:]])
-            errors = deletion_errors(part, n_draws=n_draws, level=level, seed=seed)
-            errors = errors.isel(model=0, side=0)
-            dims = ("comparison", "protocol", "measure", "estimate")
-            area = errors["area"].transpose("order", *dims)
-            found["area"].append(area.sel(order=name).to_numpy())
-            found["random_area"].append(area.sel(order="random").to_numpy())
-            gain = errors["advantage"].transpose(*dims[:3], "baseline", "estimate")
-            found["advantage"].append(gain.to_numpy())
-            names.append(name)
-            domains.append(domain)
-    axes = ("explanation", "comparison", "protocol", "measure")
-    first = next(iter(curves.values()))
-    computed = xr.Dataset(
-        {
-            "area": ((*axes, "estimate"), np.stack(found["area"])),
-            "random_area": ((*axes, "estimate"), np.stack(found["random_area"])),
-            "advantage": (
-                (*axes, "baseline", "estimate"),
-                np.stack(found["advantage"]),
-                {"long_name": "advantage in area", "units": "1"},
-            ),
-            "passes": ("explanation", [costs[name][0] for name in names]),
-            "seconds": ("explanation", [costs[name][1] for name in names]),
-        },
-        coords={
-            "explanation": names,
-            "domain": ("explanation", domains),
-            "comparison": ["genuine", "impostor"],
-            "protocol": ["deletion", "insertion"],
-            "measure": list(_MEASURES),
-            "baseline": ["random", "amplitude", "prior"],
-            "estimate": ["value", "lower", "upper"],
-        },
-        attrs={"n_pairs": first.sizes["pair"], "fmr": first.attrs["fmr"], "level": level},
-    )
-    return with_object_text(computed)
-
-
-def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> pd.DataFrame:
-    """Tabulate explanations: advantages over random order and amplitude, and cost.
+def explanation_table(compared: xr.Dataset, *, measure: Measure = "similarity") -> pd.DataFrame:
+    """Tabulate explanations: advantages over random order and amplitude, reliability and cost.
 
     Parameters
     ----------
     compared
-        From :func:`compare_explanations`.
+        From :func:`freqlab.saliency.compare_explanations`.
     measure
-        What the area is of: ``"similarity"``, or ``"error"`` at the threshold.
+        Quantity under whose curve the area is taken: ``"similarity"``, or ``"error"`` at the
+        threshold.
     """
-    check_name("measure", measure, _MEASURES)
+    check_name("measure", measure, MEASURES)
     rows = []
     for name in compared["explanation"].to_numpy():
         one = compared.sel(explanation=name, measure=measure)
-        row = {("", "explanation"): str(name), ("", "of"): str(one["domain"].item())}
+        row = {
+            ("", "explanation"): str(name),
+            ("", "of"): str(one["domain"].item()),
+            ("", "unreliable maps"): _of_all_maps(compared, str(name)),
+        }
         for protocol in ("deletion", "insertion"):
-            for comparison in ("genuine", "impostor"):
+            for comparison in COMPARISONS:
                 for baseline in ("random", "amplitude"):
                     gain = one["advantage"].sel(
                         protocol=protocol, comparison=comparison, baseline=baseline
                     )
-                    row[(f"{protocol}, {comparison}", f"over {baseline}")] = signed(gain, 2)
+                    row[(f"{protocol}, {comparison}", f"over {baseline}")] = _change(gain)
         row[("cost of a pair", "forward passes")] = f"{float(one['passes']):,.0f}"
         row[("cost of a pair", "seconds")] = f"{float(one['seconds']):.2g}"
         rows.append(row)
@@ -153,61 +70,29 @@ def explanation_table(compared: xr.Dataset, *, measure: str = "similarity") -> p
 
 
 def describe_explanations(compared: xr.Dataset) -> str:
-    """State which explanations beat their baselines, and the best in frequency and in space.
+    """State which explanations have an advantage over their baselines, and which are not ranked.
+
+    Deletion, by similarity. Explanations in frequency are also compared with those in space.
 
     Parameters
     ----------
     compared
-        From :func:`compare_explanations`.
+        From :func:`freqlab.saliency.compare_explanations`.
     """
-    gain = compared["advantage"].sel(measure="similarity")
-    sentences = []
-    for comparison in ("genuine", "impostor"):
-        here = gain.sel(comparison=comparison, protocol="deletion")
-        better = {
-            baseline: [
-                str(name)
-                for name in compared["explanation"].to_numpy()
-                if float(here.sel(explanation=name, baseline=baseline, estimate="lower")) > 0
-            ]
-            for baseline in ("random", "amplitude")
-        }
-        if not np.isfinite(here.sel(estimate="value")).any():
-            continue
-        texts = [
-            f"{join(names) if names else 'none'} beat{'s' if len(names) < 2 else ''} "
-            + ("a random order" if baseline == "random" else "the order of amplitude")
-            for baseline, names in better.items()
-        ]
-        sentences.append(f"Deletion, {comparison} pairs: {join(texts)} beyond chance.")
-    best = {}
-    for kind, domains in (("frequency", ("bands", "frequency")), ("space", ("space",))):
-        part = compared.isel(
-            explanation=np.flatnonzero(np.isin(compared["domain"].to_numpy(), domains))
+    sentences = _comparisons(compared)
+    missed = [
+        f"{as_markdown(name)} ({_of_all_maps(compared, name)})"
+        for name in names_of(compared, "explanation")
+        if _of_all_maps(compared, name)
+    ]
+    if missed:
+        sentences.append(
+            f"Not ranked, because maps missed the requested reliability: {join(missed)}."
         )
-        if not part.sizes["explanation"]:
-            continue
-        over = part["advantage"].sel(
-            measure="similarity",
-            comparison="genuine",
-            protocol="deletion",
-            baseline="amplitude",
-            estimate="value",
-        )
-        if np.isfinite(over).any():
-            one = part.isel(explanation=int(over.argmax("explanation")))
-            best[kind] = (str(one["explanation"].item()), float(over.max()), float(one["passes"]))
-    if len(best) == 2:
-        texts = [
-            f"in {kind} {name} ({value:+.2f} in area over amplitude, {passes:,.0f} forward passes "
-            f"a pair)"
-            for kind, (name, value, passes) in best.items()
-        ]
-        sentences.append(f"On genuine pairs the best are {join(texts)}.")
     return " ".join(sentences)
 
 
-def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFrame:
+def agreement_table(agreed: xr.Dataset, *, kind: Kind = "directed") -> pd.DataFrame:
     """Tabulate rank correlations between explanations.
 
     Parameters
@@ -217,12 +102,12 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
     kind
         ``"directed"`` or ``"absolute"``.
     """
-    check_name("kind", kind, ["directed", "absolute"])
+    check_name("kind", kind, _KINDS)
     values = agreed["agreement"].sel(kind=kind)
     names = names_of(agreed, "explanation")
     rows = [
         [
-            "" if one == other else signed(values.sel(explanation=one, other=other), 2)
+            "" if one == other else _change(values.sel(explanation=one, other=other))
             for other in names
         ]
         for one in names
@@ -231,35 +116,234 @@ def agreement_table(agreed: xr.Dataset, *, kind: str = "directed") -> pd.DataFra
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study: which explanations beat their baselines, and how reliable maps are.
+    """Summarise a study in three to six sentences, in Markdown.
+
+    Advantages over baselines, explanations in frequency and in space, reliability of maps,
+    agreement with band influence, and detection of attacked faces.
 
     Parameters
     ----------
     study
         From :func:`freqlab.saliency.study`.
     """
-    told = describe_explanations(study["explanations"].to_dataset())
-    return [told, describe_reliability(study)]
+    return [
+        *_comparisons(study["explanations"].to_dataset()),
+        describe_reliability(study),
+        _agreement_with_influence(study),
+        _detection(study["attacks"].to_dataset()),
+    ]
 
 
 def describe_study(study: xr.DataTree) -> str:
     """State which pairs are explained, and at which threshold, in Markdown."""
     attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
-    asked, rate = float(attrs["fmr"]), float(attrs["fmr_used"])
-    few = f" FMR {asked:g} is not resolved by so few comparisons." if rate > asked else ""
-    return (
+    requested, used = float(attrs["fmr"]), float(attrs["fmr_used"])
+    text = (
         f"{as_markdown(attrs['models'][0])}: {int(genuine.sum()):,} genuine and "
         f"{int((~genuine).sum()):,} impostor pairs, of which {len(attrs['explained']):,} are "
-        f"explained by every method; the {attrs['side']} is masked. Threshold "
-        f"{float(attrs['threshold']):.3f} at FMR {rate:g}.{few}"
+        f"explained by every method. The {attrs['side']} is masked. The threshold is "
+        f"{float(attrs['threshold']):.3f} at FMR {used:g}."
     )
+    if used > requested:
+        text += f" There are too few impostor comparisons to resolve FMR {requested:g}."
+    return text
 
 
 def describe_reliability(study: xr.DataTree) -> str:
-    """State how many maps by random masks miss the requested reliability."""
-    short = [
-        f"{int((~study[f'maps/{node}']['converged'].to_numpy()).sum())} of "
-        f"{len(study.attrs['explained'])} by {name}"
-        for node, name in (("corrrise", "CorrRISE"), ("freqrise", "FreqRISE"))
+    """State how many maps by random masks missed the requested reliability."""
+    attrs = study.attrs
+    n_maps, wanted = len(attrs["explained"]), float(attrs["reliability"])
+    missed = {method: _n_missed(study, method) for method in _MASKING}
+    if not any(missed.values()):
+        methods = join(list(_MASKING))
+        return f"All {n_maps:,} maps by {methods} reached the requested reliability of {wanted:g}."
+    counts = [
+        f"{missed[method]:,} of {n_maps:,} by {method} with up to {int(attrs[most]):,} masks"
+        for method, most in _MASKING.items()
     ]
-    return f"Short of the reliability asked for: {', '.join(short)}."
+    return (
+        f"Maps that missed the requested reliability of {wanted:g}: {join(counts)}; explanations "
+        f"by {join([method for method, n in missed.items() if n])} are not ranked."
+    )
+
+
+def _n_missed(study: xr.DataTree, method: str) -> int:
+    """Number of maps of a method by random masks that missed the requested reliability."""
+    return int((~study[f"maps/{method.lower()}"]["converged"].to_numpy()).sum())
+
+
+def _comparisons(compared: xr.Dataset) -> list[str]:
+    """Compare explanations with baselines, and in frequency with in space, by kind of pairs."""
+    sentences, too_few = [], []
+    for comparison in COMPARISONS:
+        n_pairs = int(compared["n_pairs"].sel(comparison=comparison))
+        n_people = int(compared["n_people"].sel(comparison=comparison))
+        sample = (
+            f"{n_pairs:,} {comparison} pair{'s' if n_pairs != 1 else ''} of {n_people:,} "
+            f"{'people' if n_people != 1 else 'person'}"
+        )
+        if n_people >= _FEWEST_PEOPLE:
+            sentences += _advantages(compared, comparison, sample)
+        elif n_pairs:
+            too_few.append(sample)
+    if too_few:
+        sentences.append(
+            f"{join(too_few)}: too few to compare explanations; a comparison needs at least "
+            f"{_FEWEST_PEOPLE} people."
+        )
+    return sentences
+
+
+def _advantages(compared: xr.Dataset, comparison: Comparison, sample: str) -> list[str]:
+    """Compare explanations in deletion of one kind of pairs, by similarity."""
+    ranked = compared.isel(explanation=compared["n_unreliable"].to_numpy() == 0)
+    ranked = ranked.sel(comparison=comparison, protocol="deletion", measure="similarity")
+    if not ranked.sizes["explanation"]:
+        return [f"Deletion, {sample}: no explanation has reliable maps only, so none is ranked."]
+    sentences = [_over_baselines(ranked, sample)]
+    if comparison == "genuine":
+        in_space = ranked["domain"].to_numpy() == "space"
+        if in_space.any() and not in_space.all():
+            sentences.append(_frequency_and_space(ranked, in_space))
+    return sentences
+
+
+def _over_baselines(ranked: xr.Dataset, sample: str) -> str:
+    """State for which explanations the interval of the advantage excludes zero."""
+    names = names_of(ranked, "explanation")
+    gain = ranked["advantage"]
+    above_random = sum(_sign(gain.sel(explanation=name, baseline="random")) > 0 for name in names)
+    by_sign: dict[int, list[str]] = {1: [], -1: [], 0: []}
+    for name in names:
+        over_amplitude = gain.sel(explanation=name, baseline="amplitude")
+        by_sign[_sign(over_amplitude)].append(f"{as_markdown(name)} ({_change(over_amplitude, 3)})")
+    above = join(by_sign[1]) if by_sign[1] else "none"
+    below = f" and below zero for {join(by_sign[-1])}" if by_sign[-1] else ""
+    return (
+        f"Deletion, {sample}: the {_level(ranked)} interval of the advantage in area over random "
+        f"order lies above zero for {above_random} of {len(names)} explanations; over the order "
+        f"of amplitude, it lies above zero for {above}{below}."
+    )
+
+
+def _frequency_and_space(ranked: xr.Dataset, in_space: npt.NDArray[np.bool_]) -> str:
+    """Compare each explanation in frequency with each in space, by paired differences."""
+    names = np.array(names_of(ranked, "explanation"))
+    couples = [(one, other) for one in names[~in_space] for other in names[in_space]]
+    differences = [ranked["difference"].sel(explanation=one, other=other) for one, other in couples]
+    signs = [_sign(one) for one in differences]
+    n, chance = len(couples), (1 - float(ranked.attrs["level"])) * len(couples)
+    text = (
+        f"Advantage over amplitude of an explanation in frequency minus that of an explanation in "
+        f"space, genuine pairs: the {_level(ranked)} interval of the paired difference lies above "
+        f"zero in {signs.count(1)} and below zero in {signs.count(-1)} of {n} comparisons "
+        f"({chance:.1f} expected by chance)"
+    )
+    if any(signs):
+        sizes = [abs(float(one.sel(estimate="value"))) for one in differences]
+        largest = int(np.argmax(np.where(signs, sizes, -1)))
+        couple = [
+            f"{as_markdown(name)} ({float(ranked['passes'].sel(explanation=name)):,.0f} forward "
+            f"passes per pair)"
+            for name in couples[largest]
+        ]
+        text += (
+            f"; the largest is {couple[0]} minus {couple[1]}, {_change(differences[largest], 3)}"
+        )
+    return f"{text}."
+
+
+def _agreement_with_influence(study: xr.DataTree) -> str:
+    """State the rank correlation of each method with band influence over bands."""
+    agreed = study["agreement/bands"].to_dataset()
+    values = agreed["agreement"].sel(kind="directed", other="influence")
+    maps = study["maps/gradient"].to_dataset()
+    people = np.unique([maps[f"{end}_subject"].to_numpy() for end in ("probe", "reference")])
+    texts = []
+    for name in names_of(agreed, "explanation"):
+        if name == "influence":
+            continue
+        missed = _n_missed(study, name) if name in _MASKING else 0
+        unreliable = f", with {missed:,} of {maps.sizes['pair']:,} maps unreliable"
+        correlation = _change(values.sel(explanation=name)) or "not defined"
+        texts.append(f"{name} {correlation}{unreliable if missed else ''}")
+    return (
+        f"Mean rank correlation with band influence over the bands of {maps.sizes['pair']:,} pairs "
+        f"of {len(people):,} people: {'; '.join(texts)}."
+    )
+
+
+def _detection(errors: xr.Dataset) -> str:
+    """State how well detectors separate natural faces from those of the most successful attack."""
+    success = errors["success"].fillna(-1).to_numpy()
+    strongest = int(np.argmax(success))
+    attack = names_of(errors, "attack")[strongest]
+    auc = errors["auc"].sel(labels="true", attack=attack)
+    texts = [
+        f"{name} {_estimate(auc.sel(detector=name)) or 'not defined'}"
+        for name in names_of(errors, "detector")
+    ]
+    turned = f", which turns {100 * success[strongest]:.0f} % of the correct decisions"
+    return (
+        f"Detection of {attack}{turned if success[strongest] >= 0 else ''}, on "
+        f"{int(errors['n_pairs']):,} natural and as many attacked faces of people outside the fit: "
+        f"the area under the ROC curve is {'; '.join(texts)}."
+    )
+
+
+def _of_all_maps(compared: xr.Dataset, name: str) -> str:
+    """Maps of an explanation that missed the requested reliability: "3 of 10"; else empty."""
+    missed = int(compared["n_unreliable"].sel(explanation=name))
+    return f"{missed:,} of {int(compared.attrs['n_pairs']):,}" if missed else ""
+
+
+def _level(data: xr.Dataset) -> str:
+    """Coverage of the intervals: "95 %"."""
+    return f"{100 * float(data.attrs['level']):g} %"
+
+
+def _bounds(values: xr.DataArray) -> tuple[float, float]:
+    """Bounds of the interval of an estimate."""
+    lower, upper = (float(values.sel(estimate=bound)) for bound in ESTIMATES[1:])
+    return lower, upper
+
+
+def _is_interval(lower: float, upper: float) -> bool:
+    """Whether two bounds are an interval: they are known, and do not coincide up to rounding.
+
+    Bounds coincide where all bootstrap draws have the same mean, as with two people.
+    """
+    return lower < upper and not np.isclose(lower, upper, rtol=1e-9, atol=1e-12)
+
+
+def _sign(values: xr.DataArray) -> int:
+    """1 or -1 if the interval of an estimate lies above or below zero, else 0."""
+    lower, upper = _bounds(values)
+    if not _is_interval(lower, upper):
+        return 0
+    return int(lower > 0) - int(upper < 0)
+
+
+def _change(values: xr.DataArray, digits: int = 2) -> str:
+    """Format a change and its interval, with signs; parameters as for :func:`_estimate`."""
+    return _estimate(values, digits, "+")
+
+
+def _estimate(values: xr.DataArray, digits: int = 2, sign: str = "") -> str:
+    """Format an estimate and its interval, if it has one; empty where the estimate is NaN.
+
+    Parameters
+    ----------
+    values
+        Value and bounds along ``estimate``.
+    digits
+        Number of decimals; up to two more are shown where the bounds are the same as written.
+    sign
+        ``"+"`` to show the sign of positive numbers.
+    """
+    lower, upper = _bounds(values)
+    if not _is_interval(lower, upper):
+        return with_bounds(values.where(values["estimate"] == ESTIMATES[0]), f"{sign}.{digits}f")
+    forms = [f"{sign}.{n}f" for n in range(digits, digits + 3)]
+    differing = [form for form in forms if f"{lower:{form}}" != f"{upper:{form}}"]
+    return with_bounds(values, differing[0] if differing else forms[-1])

@@ -1,7 +1,7 @@
 """Common parts of random masking: moments of masks and scores, standard errors, stopping rule.
 
-A face is masked at random many times; the value of each point follows from how the score varies
-with the mask there. A point may be a pixel or a coefficient.
+A face is masked at random many times. The value of a map at a point measures how the score varies
+with the mask at that point. A point is a pixel or a coefficient.
 """
 
 from __future__ import annotations
@@ -20,33 +20,33 @@ Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.float32]
 
 _KINDS = ("correlation", "expectation")
-_FLAT = 1e-12  # below it, masks or scores do not vary
+_FLAT = 1e-12  # masks or scores with a smaller spread count as constant
 
 
 class Estimate(NamedTuple):
-    """Maps of one masked image against each of its partners."""
+    """Maps of one masked image, compared with each of its partners."""
 
     maps: npt.NDArray[np.float32]
-    """``(partner, ...)``, the mask's axes behind."""
+    """Values ``(partner, ...)``; the last axes are those of a mask."""
     standard_error: npt.NDArray[np.float32]
-    """As `maps`."""
+    """Standard errors of `maps`, of the same shape."""
     reliability: Floats
-    """Share of a map's mean square that is not noise after each block ``(block, partner)``."""
+    """Share of a map's mean square that is not noise, after each block ``(block, partner)``."""
     n_masks: int
-    """Masks that were drawn: forward passes."""
+    """Number of masks drawn, each of which took a forward pass."""
     converged: bool
-    """Whether the reliability that was asked for was reached."""
+    """Whether all maps reached the requested reliability."""
 
 
 class Moments:
-    """Sums over masks and scores, from which maps and their standard errors follow.
+    """Sums over masks and scores, from which maps and their standard errors are computed.
 
     Parameters
     ----------
     shape
-        Of a mask.
+        Shape of a mask.
     n_partners
-        Scores per mask.
+        Number of scores of a mask.
     """
 
     def __init__(self, shape: tuple[int, ...], n_partners: int) -> None:
@@ -59,8 +59,8 @@ class Moments:
         self._origin: Floats | None = None
 
     def add(self, masks: Masks, scores: Floats) -> None:
-        """Take in masks ``(mask, ...)`` and their scores ``(mask, partner)``."""
-        if self._origin is None:  # near the mean, so that no digits cancel
+        """Add masks ``(mask, ...)`` and their scores ``(mask, partner)``."""
+        if self._origin is None:  # an origin near the mean avoids cancellation
             self._origin = scores.mean(axis=0)
         m, s = masks.reshape(len(masks), -1).astype(float), scores - self._origin
         mm, ss = m**2, s**2
@@ -75,19 +75,20 @@ class Moments:
         self._mmss += ss.T @ mm
 
     def maps(self, kind: str) -> tuple[Floats, Floats]:
-        """The map of each partner and its standard errors, ``(partner, point)`` both.
+        """Compute the map of each partner and its standard errors, both ``(partner, point)``.
 
         Parameters
         ----------
         kind
-            ``"correlation"`` of mask and score, or ``"expectation"``: E[s m] / E[m] - E[s], how
-            much larger the score is on average where the point is kept. Points that no mask, or
-            every mask, covers are 0 with a standard error of 0.
+            ``"correlation"`` of mask m and score s, or ``"expectation"``: E[s m] / E[m] - E[s], by
+            how much the mean score is larger where the point is kept. Where the mask is the same
+            in all draws, the value and its standard error are 0.
 
         Notes
         -----
-        The standard error of a correlation r of n masks is sqrt((1 - r^2) / (n - 2)), on the safe
-        side; that of an expectation the root mean square of its influence function over sqrt(n).
+        The standard error of a correlation r over n masks is sqrt((1 - r^2) / (n - 2)), which is
+        conservative. That of an expectation is the root mean square of its influence function,
+        divided by sqrt(n - 2).
         """
         check_name("kind of map", kind, _KINDS)
         mean_m, mean_s = self._m / self.n, (self._s / self.n)[:, None]
@@ -100,16 +101,16 @@ class Moments:
         if kind == "correlation":
             r = np.divide(covariance, spread, out=np.zeros_like(spread), where=varies).clip(-1, 1)
             return r, np.where(varies, np.sqrt((1 - r**2) / max(self.n - 2, 1)), 0)
-        some = np.maximum(mean_m, _FLAT)
-        found = np.where(varies, covariance / some, 0)
-        # with e = s - E[s], the influence function is e (m / E[m] - 1) - found m / E[m]
+        kept = np.maximum(mean_m, _FLAT)
+        gain = np.where(varies, covariance / kept, 0)
+        # with e = s - E[s], the influence function is e (m / E[m] - 1) - gain m / E[m]
         em2 = self._mms / self.n - mean_s * square_m
         e2m = self._mss / self.n - 2 * mean_s * self._ms / self.n + mean_s**2 * mean_m
         e2m2 = self._mmss / self.n - 2 * mean_s * self._mms / self.n + mean_s**2 * square_m
-        square = e2m2 / some**2 - 2 * e2m / some + var_s
-        square += (found**2 * square_m - 2 * found * (em2 - some * covariance)) / some**2
+        square = e2m2 / kept**2 - 2 * e2m / kept + var_s
+        square += (gain**2 * square_m - 2 * gain * (em2 - kept * covariance)) / kept**2
         error = np.sqrt(np.maximum(square, 0) / max(self.n - 2, 1))
-        return found, np.where(varies, error, 0)
+        return gain, np.where(varies, error, 0)
 
 
 def estimate(
@@ -123,25 +124,27 @@ def estimate(
     reliability: float,
     block: int = 100,
 ) -> Estimate:
-    """Draw masks and score them until the maps are reliable, or the masks are used up.
+    """Draw and score masks until the maps are reliable or the largest number is reached.
 
     Parameters
     ----------
     draw
         Function that draws `n` masks ``(n, *shape)``, independent of earlier ones.
     score
-        Scores masks: ``(n, partner)``.
+        Function that returns the scores of masks ``(n, partner)``.
     shape, n_partners
-        Of a mask; number of scores.
+        Shape of a mask; number of scores of a mask.
     kind
         As for :meth:`Moments.maps`.
     most
         Largest number of masks.
     reliability
-        Stop once the least reliable map reaches this reliability: 1 minus the mean squared
-        standard error over the mean square of the map. 1 never stops early.
+        Reliability of the least reliable map at which masking stops. The reliability is 1 minus
+        the mean squared standard error divided by the mean square of the map. With 1, masking
+        does not stop early.
     block
-        Masks between two checks of the reliability; the first check is after two blocks.
+        Number of masks between two checks of the reliability. The first check is after two
+        blocks.
 
     Raises
     ------
@@ -152,7 +155,7 @@ def estimate(
     check_number("block", block, at_least=3, whole=True)
     check_number("reliability", reliability, above=0)
     if reliability > 1:
-        raise ParameterError(f"reliability={reliability!r} must be 1 or less")
+        raise ParameterError(f"reliability={reliability!r} must be above 0 and at most 1")
     moments = Moments(shape, n_partners)
     history: list[Floats] = []
     while True:
@@ -166,10 +169,10 @@ def estimate(
         enough = len(history) >= 2 and bool(history[-1].min() >= reliability)
         if enough or moments.n >= most:
             break
-    form = (n_partners, *shape)
+    full_shape = (n_partners, *shape)
     return Estimate(
-        maps.reshape(form).astype(np.float32),
-        error.reshape(form).astype(np.float32),
+        maps.reshape(full_shape).astype(np.float32),
+        error.reshape(full_shape).astype(np.float32),
         np.stack(history),
         moments.n,
         enough,

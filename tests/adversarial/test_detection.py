@@ -1,4 +1,4 @@
-"""Detectors on features whose truth is known: what can be told is told, and nothing else."""
+"""Detectors on features whose truth is known: they separate what differs, and nothing else."""
 
 import numpy as np
 import pytest
@@ -9,29 +9,27 @@ import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
 
 NAMES = ("krawtchouk", "secret", "spectrum", "influence")
+OF_PAIRS = ("pair", "genuine", "probe", "reference", "probe_subject", "reference_subject")
 
 
 def planted(n_people=60, n_features=10, shift=0.0, seed=0):
-    """Features in which an attack moves the first by `shift` standard deviations."""
+    """Features of which the second attack shifts the first by `shift` standard deviations."""
     rng = np.random.default_rng(seed)
-    own = rng.normal(size=(n_people, n_features))  # each person has a look of its own
+    own = rng.normal(size=(n_people, n_features))  # people differ in their features
     values = np.stack([own + 0.5 * rng.normal(size=own.shape) for _ in range(3)])
     values[2, :, 0] += shift
-    people = [f"p{i}" for i in range(n_people)]
+    pairs = fl.testing.result(own[None, :, None])  # a genuine pair of each person
     return xr.Dataset(
         {name: (("attack", "pair", f"{name}_feature"), values) for name in NAMES}
         | {"success": ("attack", [np.nan, 0.5, 0.5])},
         coords={
             "attack": ["none", "still", "moved"],
-            "pair": np.arange(n_people),
-            "genuine": ("pair", np.ones(n_people, bool)),
-            **dict.fromkeys(("probe", "reference"), ("pair", people)),
-            **{f"{name}_subject": ("pair", people) for name in ("probe", "reference")},
+            **{name: pairs[name] for name in OF_PAIRS},
         },
     )
 
 
-def test_what_can_be_told_is_told_and_nothing_else():
+def test_features_that_an_attack_changes_are_detected_and_no_others():
     errors = fl.adversarial.detection_errors(fl.adversarial.scores(planted(shift=8.0)), n_draws=200)
     auc = errors["auc"].sel(estimate="value")
     assert (auc.sel(labels="true", attack="moved") > 0.98).all()
@@ -51,7 +49,7 @@ def test_shuffled_labels_are_at_chance_on_average():
     assert np.mean(found) == pytest.approx(0.5, abs=0.13)
 
 
-def test_figures_are_sklearns_and_intervals_hold_them():
+def test_auc_is_that_of_sklearn_and_lies_within_its_interval():
     scores = fl.adversarial.scores(planted(shift=1.5), shuffled=False)
     errors = fl.adversarial.detection_errors(scores, n_draws=300)
     for attack in ("still", "moved"):
@@ -69,8 +67,8 @@ def test_figures_are_sklearns_and_intervals_hold_them():
         assert found[0].item() == pytest.approx(right)
 
 
-def test_no_person_is_on_both_sides():
-    """Impostor pairs whose people fall into two folds are not used at all."""
+def test_no_person_is_both_fitted_and_tested():
+    """Impostor pairs of people in different folds are not used."""
     features = planted(n_people=30)
     partner = np.roll(features["probe_subject"].to_numpy(), 1)
     features["reference_subject"] = ("pair", partner)
@@ -88,7 +86,7 @@ def test_no_person_is_on_both_sides():
             assert of_person.setdefault(name, fold[pair]) == fold[pair]
 
 
-def test_folds_of_the_pairs_are_taken_and_must_share_no_person():
+def test_folds_of_the_pairs_are_used_and_must_share_no_person():
     features = planted(n_people=12)
     given = features.assign_coords(fold=("pair", np.arange(12) % 3))
     scores = fl.adversarial.scores(given, folds=9, shuffled=False)
@@ -99,7 +97,7 @@ def test_folds_of_the_pairs_are_taken_and_must_share_no_person():
         fl.adversarial.scores(given)
 
 
-def test_the_demo_goes_through(demo):
+def test_probes_of_the_demo_are_attacked_and_detected(demo):
     model = fl.load_model("mobilefacenet", device="cpu")
     sample = demo.isel(pair=slice(0, 6))
     attacks = [("FGSM", 4)]
@@ -118,11 +116,11 @@ def test_the_demo_goes_through(demo):
     assert ("power spectrum", "AUC") in table.columns
 
 
-def test_wrong_arguments_are_named(demo):
-    model = fl.load_model("mobilefacenet", device="cpu")
+def test_wrong_arguments_are_named():
+    model, result = fl.testing.model(), fl.testing.influence()
     with pytest.raises(ParameterError, match="at least one"):
-        fl.adversarial.features(demo, model, attacks=[])
+        fl.adversarial.features(result, model, attacks=[])
     with pytest.raises(UnknownNameError, match="FGSM"):
-        fl.adversarial.features(demo, model, attacks=[("FGMS", 2)])
+        fl.adversarial.features(result, model, attacks=[("FGMS", 2)])
     with pytest.raises(ParameterError, match="folds=70"):
         fl.adversarial.scores(planted(), folds=70)

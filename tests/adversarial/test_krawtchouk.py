@@ -1,4 +1,4 @@
-"""Krawtchouk polynomials against their definition in exact numbers, and what they are for."""
+"""Krawtchouk polynomials compared with their definition in exact arithmetic, and features."""
 
 import math
 from fractions import Fraction
@@ -18,7 +18,7 @@ from freqlab.errors import ParameterError
 
 
 def exact(order, point, n, p):
-    """The weighted polynomial by its hypergeometric sum, in fractions up to the last root."""
+    """The weighted polynomial by its hypergeometric sum, in fractions up to the square root."""
     top, p = n - 1, Fraction(p)
     total, term = Fraction(0), Fraction(1)
     for i in range(min(order, point) + 1):
@@ -32,7 +32,7 @@ def exact(order, point, n, p):
 
 
 @pytest.mark.parametrize("p", [Fraction(1, 2), Fraction(1, 4), Fraction(9, 10), Fraction(1, 20)])
-def test_they_are_their_definition(p):
+def test_polynomials_agree_with_their_definition(p):
     basis = krawtchouk_basis(112, float(p))
     rng = np.random.default_rng(0)
     places = [(0, 0), (111, 111), (0, 111), (111, 0), (111, 56), (1, 3)]
@@ -43,20 +43,20 @@ def test_they_are_their_definition(p):
 
 @pytest.mark.parametrize("p", [0.05, 0.25, 0.5, 0.75, 0.9])
 @pytest.mark.parametrize("n", [112, 96, 160, 1, 2])
-def test_they_are_orthonormal(n, p):
+def test_polynomials_are_orthonormal(n, p):
     basis = krawtchouk_basis(n, p)
     np.testing.assert_allclose(basis @ basis.T, np.eye(n), atol=1e-8)
     np.testing.assert_allclose(basis.T @ basis, np.eye(n), atol=1e-8)
 
 
-def test_low_orders_lie_where_p_says():
+def test_low_orders_are_localised_around_p():
     for p in (0.25, 0.5, 0.75):
         weight = krawtchouk_basis(112, p)[0] ** 2
         assert weight @ np.arange(112) == pytest.approx(p * 111)
         assert weight @ (np.arange(112) - p * 111) ** 2 == pytest.approx(111 * p * (1 - p))
 
 
-def test_moments_hold_the_whole_image():
+def test_moments_represent_the_whole_image():
     image = np.random.default_rng(0).uniform(0, 255, (3, 112, 96))
     rows, columns = krawtchouk_basis(112, 0.25), krawtchouk_basis(96, 0.75)
     moments = krawtchouk_moments(image, rows, columns)
@@ -66,7 +66,7 @@ def test_moments_hold_the_whole_image():
     assert np.abs(from_moments(low, rows, columns) - image).max() > 1
 
 
-def test_bands_hold_all_orders():
+def test_bands_cover_all_orders():
     bands = order_bands(112, 112, 16)
     assert set(np.unique(bands)) == set(range(16))
     assert bands[0, 0] == 0
@@ -74,7 +74,7 @@ def test_bands_hold_all_orders():
     assert bands[0, 111] == int(16 / math.sqrt(2))
 
 
-def test_features_see_noise_where_it_is():
+def test_features_change_most_at_the_position_of_noise():
     rng = np.random.default_rng(0)
     plain = rng.normal(0, 1, (112, 112, 3))
     noisy = plain.copy()
@@ -85,7 +85,7 @@ def test_features_see_noise_where_it_is():
     assert change[2, 0] > change[0, 2] + 1
 
 
-def test_a_key_selects_the_same_features_again_and_another_key_others():
+def test_a_key_always_selects_the_same_features_and_another_key_others():
     one, again, other = (secret_selection(144, key) for key in ("a", "a", "b"))
     np.testing.assert_array_equal(one, again)
     assert len(one) == 72

@@ -42,7 +42,7 @@ def _captums(model, crop, partner):
 
 
 def test_integrated_gradients_are_captums(face_pair):
-    """Coefficient by coefficient where the network is smooth."""
+    """The network is smooth, so that each coefficient can be compared."""
     _, crop, _ = face_pair
     torch.manual_seed(0)
     layers = [torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.Tanh(), torch.nn.Flatten()]
@@ -55,7 +55,7 @@ def test_integrated_gradients_are_captums(face_pair):
 
 
 def test_integrated_gradients_of_a_face_model_are_captums(face_pair):
-    """As a whole: a last bit that differs moves some gradients over a kink of the network."""
+    """Compared as a whole: rounding changes some gradients at kinks of the network."""
     model, crop, partner = face_pair
     labels = fl.rings().label_map(112, 112)
     expected = _captums(model, crop, partner)
@@ -81,7 +81,7 @@ def test_integrated_gradients_are_complete_in_both_bases(face_pair):
 
 
 def test_a_gradient_is_the_slope_of_removing_a_band(face_pair):
-    """Take a hundredth of a band out: what that does is a hundredth of its share."""
+    """The derivative of the similarity when a band is scaled is the sum over the band."""
     model, crop, partner = face_pair
     labels = torch.from_numpy(fl.rings().label_map(112, 112))
     shares = band_sums(
@@ -98,7 +98,7 @@ def test_a_gradient_is_the_slope_of_removing_a_band(face_pair):
 
 
 def test_of_a_linear_model_integrated_gradients_of_each_feature_are_its_products(linear):
-    """Arguments: features above their share of the threshold on one side, the rest on the other."""
+    """Features above their share of the threshold support a match; the others oppose it."""
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 256, (112, 112, 3)).astype(np.uint8)
     partner = rng.normal(size=16)
@@ -118,7 +118,7 @@ def test_of_a_linear_model_integrated_gradients_of_each_feature_are_its_products
     )
 
 
-def test_what_has_no_gradient_is_refused():
+def test_networks_without_gradients_are_refused():
     class Detached(Linear):
         def forward(self, images):
             return super().forward(images).detach()
@@ -146,7 +146,7 @@ def test_windows_sum_to_one(length, n):
 
 
 def test_a_planted_patch_and_band_is_found():
-    """It reads one band within one patch: noise of a band there, compared with what it was."""
+    """The network reads one band within one patch."""
     rng = np.random.default_rng(0)
     crop = rng.integers(0, 256, (112, 112, 3)).astype(np.uint8)
     image = torch.from_numpy(crop).permute(2, 0, 1).float()

@@ -1,4 +1,4 @@
-"""Maps of a result's pairs: that they are what the methods say, in the right place, and kept."""
+"""Maps of the pairs of a result: values, coordinates and storage."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_maps_are_those_of_each_pair(demo, mobilefacenet, spatial):
     assert spatial.attrs["passes"] == 40 * n_probes
 
 
-def test_maps_are_kept_and_tell_by_what_they_were_made(demo, mobilefacenet, spatial):
+def test_maps_are_stored_with_their_cost(demo, mobilefacenet, spatial):
     again = fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40)
     assert again.attrs["forward_passes"] == 0
     assert again.attrs["passes"] == spatial.attrs["passes"]
@@ -46,7 +46,7 @@ def test_maps_are_kept_and_tell_by_what_they_were_made(demo, mobilefacenet, spat
     xr.testing.assert_equal(again, spatial)
     other = fl.saliency.corrrise_maps(demo, mobilefacenet, pairs=[0, 1, 14], n_masks=40, seed=1)
     assert other.attrs["forward_passes"] > 0
-    assert "influence" in fl.open_run(demo.attrs["store"])  # and the run still opens
+    assert "influence" in fl.open_run(demo.attrs["store"])  # the run can still be opened
 
 
 def test_the_plane_and_its_rings(demo, mobilefacenet):
@@ -68,7 +68,7 @@ def test_gradients_by_band_sum_to_those_in_space(demo, mobilefacenet):
     assert (found["by_band"].sel(argument="supporting").sum("band") > 0).all()
 
 
-def test_joint_maps_have_a_place_and_a_band(demo, mobilefacenet):
+def test_joint_maps_have_windows_and_bands(demo, mobilefacenet):
     found = fl.saliency.joint_maps(demo, mobilefacenet, pairs=[0], grid=2)
     assert found["influence"].dims == ("pair", "band", "row", "column")
     assert found["row"].values.tolist() == [27.5, 83.5]

@@ -20,7 +20,7 @@ from freqlab.statistics.vectors import cosines
 
 
 class PatchReader(torch.nn.Module):
-    """Its embedding turns from (0, 1) to the first axis with the correlation of one patch."""
+    """The first feature is the correlation of one patch with the image; the second is constant."""
 
     def __init__(self, image, rows, columns):
         super().__init__()
@@ -34,7 +34,7 @@ class PatchReader(torch.nn.Module):
 
 
 class CoefficientReader(torch.nn.Module):
-    """Likewise, of some coefficients of the Fourier transform."""
+    """The first feature is the correlation of some Fourier coefficients; the second is constant."""
 
     def __init__(self, image, where):
         super().__init__()
@@ -76,23 +76,23 @@ def test_moments_are_numpys():
 @pytest.mark.parametrize("kind", ["correlation", "expectation"])
 def test_standard_errors_are_the_spread_of_repetitions(kind):
     weights = np.array([0.6, 0.2, 0.0, -0.4])
-    found, said = [], []
+    values, stated = [], []
     for seed in range(400):
         rng = np.random.default_rng(seed)
         masks = (rng.random((200, 4)) < 0.5).astype(np.float32)
         moments = Moments((4,), 1)
         moments.add(masks, (masks @ weights + rng.normal(0, 0.4, 200))[:, None])
         maps, errors = moments.maps(kind)
-        found.append(maps[0])
-        said.append(errors[0])
-    spread = np.std(found, axis=0)
-    # a correlation's own spread is (1 - r^2), smaller by its root than what is said
+        values.append(maps[0])
+        stated.append(errors[0])
+    spread = np.std(values, axis=0)
+    # the standard deviation of a correlation is (1 - r^2) / sqrt(n): the stated one is conservative
     r = weights * 0.5 / np.sqrt(0.25 * (weights**2).sum() + 0.16)
     factor = np.sqrt(1 - r**2) if kind == "correlation" else 1
-    np.testing.assert_allclose(np.mean(said, axis=0) * factor, spread, rtol=0.15)
+    np.testing.assert_allclose(np.mean(stated, axis=0) * factor, spread, rtol=0.15)
 
 
-def test_it_stops_when_reliable_and_not_before():
+def test_masking_stops_when_maps_are_reliable_and_not_before():
     def run(noise, most, seed=0):
         rng = np.random.default_rng(seed)
         return estimate(
@@ -127,7 +127,7 @@ def test_patches_cover_all_pixels_alike():
 
 @pytest.mark.parametrize("size", [(112, 112), (112, 96), (113, 97)])
 def test_frequency_masks_are_symmetric(size):
-    """A mask that is not would not be what is applied: the real image's transform tells."""
+    """The real inverse transform applies exactly the mask only if the mask is symmetric."""
     masks = frequency_masks(20, size, cell=8, keep=0.5, rng=np.random.default_rng(0))
     assert masks.min() >= 0
     assert masks.max() <= 1
@@ -148,7 +148,7 @@ def test_frequency_masks_are_smooth():
     assert np.abs(np.diff(shown, axis=2)).max() <= 2.02 / 7  # the zero frequency lies between
 
 
-def test_masks_do_not_depend_on_how_they_are_asked_for():
+def test_masks_do_not_depend_on_the_size_of_blocks():
     def draw(parts):
         rng = [np.random.default_rng(3) for _ in range(2)]
         patches = [patch_masks(n, (30, 30), patch=6, n_patches=4, rng=rng[0]) for n in parts]
@@ -174,8 +174,8 @@ def test_a_planted_patch_is_found():
     assert inside.ravel()[best].mean() > 0.75
     assert saliency[inside].mean() > 5 * np.abs(saliency[:40, 60:]).mean()
     far = np.abs(saliency[:40, 60:]) / found.standard_error[0, :40, 60:]
-    assert np.sqrt((far**2).mean()) < 2  # what is not read stays within its standard error
-    # against what it is not, the same patch speaks
+    assert np.sqrt((far**2).mean()) < 2  # noise where nothing is read
+    # the same patch opposes a match with the opposite partner
     against = corrrise_estimate(model, crop, np.array([[-1.0, 0.2]]), n_masks=600, patch=20)
     assert against.maps[0][rows, columns].mean() < -0.3
 
@@ -196,7 +196,7 @@ def test_planted_frequencies_are_found():
     labels = fl.rings(width=8).label_map(112, 112)
     means = ring_means(saliency, labels, 8, 112)
     assert np.nanargmax(means) == int(np.hypot(20, 30) // 8)
-    # reliability is what two maps of other masks have in common
+    # the reliability is the correlation of maps from different masks
     other = freqrise_estimate(
         model, crop, partner, n_masks=1500, reliability=1, cell=6, seed=1
     ).maps[0]
@@ -204,7 +204,7 @@ def test_planted_frequencies_are_found():
     assert common == pytest.approx(found.reliability[-1, 0], abs=0.05)
 
 
-def test_ring_means_weigh_as_the_whole_plane_does():
+def test_ring_means_are_those_of_the_whole_plane():
     rng = np.random.default_rng(0)
     image = rng.normal(size=(16, 16))
     whole, half = np.abs(np.fft.fft2(image)), np.abs(np.fft.rfft2(image))
@@ -234,8 +234,8 @@ def test_cosines_are_cosines():
             assert cosines(one, other)[i, j] == pytest.approx(plain)
 
 
-def test_identification_shows_what_tells_the_first_from_the_others():
-    """Two candidates share a patch with the probe, only the first another patch too."""
+def test_identification_maps_the_margin_of_the_first_candidate():
+    """Two candidates share a patch with the probe; the first also shares another patch."""
     crop = random_crop()
     image = as_image(crop)
     shared = PatchReader(image, slice(10, 34), slice(10, 34))
@@ -254,7 +254,7 @@ def test_identification_shows_what_tells_the_first_from_the_others():
     assert found.maps.shape == (3, 112, 112)
     margin = found.maps[2]
     assert margin[70:94, 70:94].mean() > 0.3
-    assert margin[10:34, 10:34].mean() < 0  # what both share makes them harder to tell apart
+    assert margin[10:34, 10:34].mean() < 0  # a shared patch decreases the margin
     assert found.maps[0][10:34, 10:34].mean() > 0.2
     assert found.maps[1][10:34, 10:34].mean() > 0.3
     assert found.maps[1][70:94, 70:94].mean() < 0
