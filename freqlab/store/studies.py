@@ -50,6 +50,7 @@ Nodes = Mapping[str, xr.Dataset | pd.DataFrame]
 """Nodes of a study by their paths in its tree, such as ``"scores/mobilefacenet"``."""
 
 _NAME, _JSON, _COORDINATES, _TABLE = "variable", "json", "coordinates", "table"
+_FORM = 2  # of the nodes that studies have; part of the hash, so that older studies are made again
 _ABOUT, _SECONDS, _MADE = "about", "seconds", "created_at"
 _LARGEST_CHUNK = 1 << 22  # values
 
@@ -252,7 +253,8 @@ def as_frame(node: xr.Dataset | xr.DataTree | xr.DataArray) -> pd.DataFrame:
 
 def _text_of(subject: str, about: Mapping[str, Any]) -> str:
     try:
-        return json.dumps({"subject": subject, "version": __version__, **about}, sort_keys=True)
+        made_by = {"version": __version__, "form": _FORM}
+        return json.dumps({"subject": subject, **made_by, **about}, sort_keys=True)
     except TypeError as error:
         raise ParameterError(f"a study of {subject!r} cannot be kept: {error}") from error
 
