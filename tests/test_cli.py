@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 import freqlab as fl
 from freqlab import cli
-from freqlab.cli import entry, pages
+from freqlab.cli import entry
 from freqlab.errors import FreqlabError
 from freqlab.reports.calls import report_names, report_parameters
 
