@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import with_object_text
+from freqlab.bias.group_names import with_group_labels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
 from freqlab.results.quantities import (
@@ -31,8 +32,8 @@ from freqlab.statistics.resampling import check_draws
 
 __all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
 
-FEW_SUBJECTS = 10
-"""Groups with fewer subjects than this are reported as small."""
+FEW_SUBJECTS = 20
+"""Groups with fewer subjects than this are not compared in words (our choice)."""
 
 _KINDS = ("directed", "absolute", "per_contrast")
 
@@ -86,7 +87,7 @@ def profiles(
           `level`) under permutation, along ``null``; ``distance_p``;
         - ``n_pairs`` and ``n_subjects``, without sides; ``n_exchanged(group, how)``, the number of
           subjects whose labels were permuted, whole and within; ``note(group)``, caveats on the
-          figures of the group.
+          figures of the group; ``group_label(group)``, its column and value: ``"glasses=no"``.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def profiles(
     groups = faces.groups
     if len(groups) < 2:
         raise ParameterError(
-            f"labels: the pairs have faces of {len(groups)} group(s) {groups}; a comparison takes "
+            f"labels: the pairs have faces of {len(groups)} group(s) {groups}; a comparison needs "
             f"two"
         )
     if baseline is None:
@@ -126,12 +127,13 @@ def profiles(
     profiles = profiles.merge(tests)
     profiles["n_exchanged"] = (("group", "how"), exchanged, {"long_name": "subjects permuted"})
     profiles["note"] = ("group", [_note(profiles.sel(group=name)) for name in groups])
-    return with_object_text(profiles).assign_attrs(
+    profiles = profiles.assign_attrs(
         n_permutations=n_permutations,
         n_tests=result.sizes["band"],
         baseline=baseline,
         group=str(labels.name or "group"),
     )
+    return with_object_text(with_group_labels(profiles))
 
 
 class _Faces(NamedTuple):

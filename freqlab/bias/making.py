@@ -15,8 +15,10 @@ import xarray as xr
 from freqlab.bands.radial import Bands, parse_bands
 from freqlab.bias.crop_quality import quality
 from freqlab.bias.error_rates import errors
+from freqlab.bias.group_comparison import differences, gaps
+from freqlab.bias.group_names import group_label
 from freqlab.bias.influence import profiles
-from freqlab.bias.matching import match_groups, quality_table
+from freqlab.bias.matching import match_groups, quality_differences, quality_table
 from freqlab.faces.groups import group_labels
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
@@ -120,7 +122,9 @@ def study(
     xarray.DataTree
         ``/groups``, a table; ``/errors``, from :func:`freqlab.bias.errors`; ``/profiles`` and,
         where faces could be matched, ``/matched``, from :func:`freqlab.bias.profiles`;
-        ``/quality/before`` and ``/quality/after``, tables; ``/influence``, the influence result.
+        ``/differences`` and ``/matched_differences``, from :func:`freqlab.bias.differences` of
+        these; ``/gaps``, from :func:`freqlab.bias.gaps`; ``/quality/before``, ``/quality/after``
+        and ``/quality/differences``, tables; ``/influence``, the influence result.
 
     Raises
     ------
@@ -182,17 +186,22 @@ def _nodes(
         model.name: open_embeddings(store, model=model.name).sel(face=faces.names).to_numpy()
         for model in models
     }
+    rates = errors(embeddings, faces, labels, pairs, baseline=baseline, **settings.drawn)
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {
         "groups": _counts(faces, labels),
         "profiles": by_group,
-        "errors": errors(embeddings, faces, labels, pairs, **settings.drawn),
+        "differences": differences(by_group, alpha=settings.alpha),
+        "errors": rates,
+        "gaps": gaps(by_group, rates),
     }
     template = models[0].template.name
     tables, matched = _matched(store, template, sample, labels, baseline, settings)
     both = result["probe"].isin(matched) & result["reference"].isin(matched)
     kept = result.isel(pair=np.flatnonzero(both.to_numpy()))
     if len(matched) and len(set(labels[matched])) > 1 and kept.sizes["pair"]:
-        nodes["matched"] = profiles(kept, labels, baseline=baseline, **settings.permuted)
+        of_matched = profiles(kept, labels, baseline=baseline, **settings.permuted)
+        nodes["matched"] = of_matched
+        nodes["matched_differences"] = differences(of_matched, alpha=settings.alpha)
     attrs = {
         "result": result.attrs["name"],
         "forward_passes": result.attrs["forward_passes"],
@@ -220,10 +229,11 @@ def _sampled_faces(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings
 
 def _counts(faces: Faces, labels: pd.Series[str]) -> pd.DataFrame:
     """Count the photographs and people of each group, the largest group first."""
+    column = str(labels.name)
     people = faces.table["subject"].groupby(labels.to_numpy()).nunique()
     counts = pd.DataFrame({"photographs": labels.value_counts(dropna=False), "people": people})
-    named = counts.rename_axis(str(labels.name)).rename(index={np.nan: "no value"})
-    return named.fillna(0).astype(int)
+    rows = [group_label(column, v) if isinstance(v, str) else "no value" for v in counts.index]
+    return counts.set_axis(pd.Index(rows, name="group")).fillna(0).astype(int)
 
 
 def _matched(
@@ -236,18 +246,22 @@ def _matched(
 ) -> tuple[dict[str, pd.DataFrame], pd.Index[str]]:
     """Tabulate quality before and after matching, and return the matched faces."""
     measured = quality(store, template=template, faces=sample.names)
-    table = measured.copy()
-    for column in settings.match_exact:
-        table[column] = sample.table[column].reindex(table.index)
-    names = match_groups(
+    columns = measured.copy()
+    for name in settings.match_exact:
+        columns[name] = sample.table[name].reindex(columns.index)
+    matched = match_groups(
         labels,
-        table,
+        columns,
         on=settings.match_on,
         exact=settings.match_exact,
         caliper=settings.caliper,
     )
-    tables = {"quality/before": quality_table(labels, measured, baseline=baseline)}
-    if len(names):
-        after = quality_table(labels[names], measured.loc[names], baseline=baseline)
-        tables["quality/after"] = after
-    return tables, names
+    chosen = {"before": measured.index, "after": matched}
+    tables, apart = {}, {}
+    for when, faces in chosen.items():
+        if len(faces):
+            some = labels[faces], measured.loc[faces]
+            tables[f"quality/{when}"] = quality_table(*some, baseline=baseline)
+            apart[when] = quality_differences(*some, baseline=baseline)
+    tables["quality/differences"] = pd.concat(apart, names=["matching"])
+    return tables, matched
