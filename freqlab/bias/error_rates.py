@@ -39,6 +39,7 @@ from freqlab.statistics.error_rates import (
     impostor_thresholds,
     is_usable,
 )
+from freqlab.statistics.rate_differences import rate_differences
 from freqlab.statistics.resampling import (
     ESTIMATES,
     check_draws,
@@ -257,27 +258,15 @@ def _rates(
 
 
 def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float) -> xr.Dataset:
-    """Differences of the rates from those of the baseline, with paired intervals.
-
-    Where one of two rates is zero, no draw varies it, and percentiles would be too narrow. There
-    the intervals of the two rates are combined by square-and-add (our choice).
-    """
+    """Differences of the rates from those of the baseline, with paired intervals."""
     base = rates.groups.index(baseline)
     groups = [str(group) for group in figures["group"].to_numpy()]
     place = [groups.index(name) for name in rates.groups]
     computed = xr.Dataset(coords={"group": groups, "comparison": ["genuine", "impostor"]})
     for k, name in enumerate(_RATES):
-        observed = rates.observed[k] - rates.observed[k][:, [base]]
+        of_groups = figures[name].transpose("fmr", "group", "estimate").to_numpy()[:, place]
         drawn = rates.drawn[k] - rates.drawn[k][:, :, [base]]
-        several = (rates.n_people[k] > 1) & (rates.n_people[k, base] > 1)
-        values = with_interval(observed, np.where(several, drawn, np.nan), level)
-        single = figures[name].transpose("fmr", "group", "estimate").to_numpy()[:, place]
-        value, lower, upper = (single[..., i] for i in range(3))
-        below = np.hypot(value - lower, (upper - value)[:, [base]])
-        above = np.hypot(upper - value, (value - lower)[:, [base]])
-        combined = np.stack([observed - below, observed + above], axis=-1)
-        is_zero = (value == 0) | (value[:, [base]] == 0)
-        values[..., 1:] = np.where(is_zero[..., None], combined, values[..., 1:])
+        values = rate_differences(of_groups, of_groups[:, [base]], drawn, level)
         values[:, base] = np.nan
         full = np.full((len(groups), *values.shape[::2]), np.nan)
         full[place] = values.transpose(1, 0, 2)
