@@ -19,12 +19,9 @@ from .report import (
     describe_matched_differences,
     describe_matching,
     describe_sample,
-    differences_table,
-    differing_bands,
-    fairness_table,
-    gaps_table,
     summary,
 )
+from .tables import differences_table, differing_bands, fairness_table, gaps_table
 
 __all__ = [
     "describe_chance",

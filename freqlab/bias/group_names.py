@@ -9,7 +9,7 @@ from freqlab.attrs import names_of
 from freqlab.faces.groups import ALL, MIXED
 from freqlab.text.shown import as_markdown
 
-__all__ = ["group_label", "group_markdown", "with_group_labels"]
+__all__ = ["group_label", "group_markdown", "people_text", "too_few", "with_group_labels"]
 
 _CROSSED = " / "  # joins columns, and the values of a crossed group
 
@@ -46,6 +46,16 @@ def with_group_labels(data: xr.Dataset) -> xr.Dataset:
     labels = [group_label(column, value) for value in names_of(data, "group")]
     attrs = {"long_name": "group"}
     return data.assign_coords(group_label=("group", np.array(labels, object), attrs))
+
+
+def people_text(n: int) -> str:
+    """Number of people as text."""
+    return "1 person" if n == 1 else f"{n:,} people"
+
+
+def too_few(n: int) -> str:
+    """State that so few people are not compared."""
+    return f"{people_text(n)}: too few to compare"
 
 
 def _parts(column: str, value: str) -> list[tuple[str, ...]]:

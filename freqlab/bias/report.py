@@ -1,4 +1,4 @@
-"""Findings of a bias study as tables and sentences, generated from its numbers.
+"""Findings of a bias study as sentences, generated from its numbers.
 
 Words that compare rest on a paired difference whose interval excludes zero, and on at least
 :data:`freqlab.bias.influence.FEW_SUBJECTS` people in both groups.
@@ -15,13 +15,12 @@ import xarray as xr
 
 from freqlab.attrs import from_json, names_of
 from freqlab.bias.group_comparison import (
-    GAPS,
     MIN_POINTS,
     MIN_SPREAD,
     differences,
     drawable_gaps,
 )
-from freqlab.bias.group_names import group_markdown
+from freqlab.bias.group_names import group_markdown, people_text, too_few
 from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Kind, Side
@@ -29,7 +28,7 @@ from freqlab.results.selection import frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, percent, signed, with_bounds
+from freqlab.text.wording import join, percent, signed
 
 __all__ = [
     "describe_chance",
@@ -40,10 +39,6 @@ __all__ = [
     "describe_matched_differences",
     "describe_matching",
     "describe_sample",
-    "differences_table",
-    "differing_bands",
-    "fairness_table",
-    "gaps_table",
     "summary",
 ]
 
@@ -126,7 +121,7 @@ def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:
     texts = []
     for name in groups:
         value = percent(at[variable].sel(group=name)) or _UNRESOLVED
-        text = f"{value} for {group_markdown(at, name)} ({_people(int(people.sel(group=name)))}"
+        text = f"{value} for {group_markdown(at, name)} ({people_text(int(people.sel(group=name)))}"
         if name != baseline:
             difference = 100 * at[f"{variable}_difference"].sel(group=name)
             text += _difference_text(difference, int(people.sel(group=[name, baseline]).min()))
@@ -217,101 +212,6 @@ def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
         f"{profiles.attrs['n_tests']} bands each, up to {alpha * n_profiles:.1f} are expected to "
         f"show a difference by chance"
     )
-
-
-def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
-    """Tabulate in how many bands each group differs from the baseline, and where most.
-
-    Parameters
-    ----------
-    data
-        A study of :func:`freqlab.bias.study`, its node ``matched_differences``, or the result of
-        :func:`freqlab.bias.differences`.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per model, kind of pairs, masked side, kind of influence and group: how many of the
-        tested bands differ; the band with the largest difference, the difference with its
-        interval, and Cohen's d. Groups of few people are not compared.
-    """
-    if isinstance(data, xr.DataTree):
-        data = (data["differences"] if "differences" in data.children else data).to_dataset()
-    rows, axes = [], ("model", "comparison", "side", "kind", "group")
-    columns = ["model", "pairs", "masked", "influence", "group"]
-    columns += ["bands that differ", "largest in", "difference", "d"]
-    for place in np.ndindex(*(data.sizes[axis] for axis in axes)):
-        at = data.isel(dict(zip(axes, place, strict=True)))
-        n_people, n_tested = int(at["n_subjects"]), int(at["n_tested"])
-        row = dict.fromkeys(columns, "") | {
-            "model": str(at["model"].item()),
-            "pairs": str(at["comparison"].item()),
-            "masked": str(at["side"].item()),
-            "influence": str(at["kind"].item()).replace("_", " "),
-            "group": str(at["group_label"].item()),
-        }
-        if n_tested == 0:
-            row["bands that differ"] = "not tested: no such pairs"
-        elif n_people < FEW_SUBJECTS:
-            row["bands that differ"] = _too_few(n_people)
-        else:
-            row |= {
-                "bands that differ": f"{int(at['n_differing'])} of {n_tested}",
-                "largest in": str(at["largest_band"].item()),
-                "difference": signed(at["largest_difference"], 4),
-                "d": f"{float(at['largest_effect']):+.2f}",
-            }
-        rows.append(row)
-    return pd.DataFrame(rows, columns=columns)
-
-
-def gaps_table(
-    gaps: xr.DataTree | pd.DataFrame, *, side: Side = "probe", comparison: Comparison = "genuine"
-) -> pd.DataFrame:
-    """Tabulate distances between profiles beside gaps in error rates, with intervals.
-
-    Parameters
-    ----------
-    gaps
-        A study of :func:`freqlab.bias.study`, or the result of
-        :func:`freqlab.bias.gaps_together`, which has no intervals.
-    side, comparison
-        Side and comparison of the profiles of a study.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per model and group: the distance, and gaps in percentage points.
-    """
-    if isinstance(gaps, pd.DataFrame):
-        shown = gaps.copy()
-        for column in GAPS:
-            shown[column] = [
-                f"{100 * value:+.2f} points" if np.isfinite(value) else "not resolved"
-                for value in gaps[column]
-            ]
-        shown["distance"] = gaps["distance"].map("{:.3f}".format)
-        return shown
-    data = part_of(gaps["gaps"].to_dataset(), side=side, comparison=comparison)
-    data = data.sel(fmr=float(gaps.attrs["fmr"]), method="nearest")
-    rows = {}
-    for model in names_of(data, "model"):
-        for group, label in zip(
-            names_of(data, "group"), names_of(data, "group_label"), strict=True
-        ):
-            at = data.sel(model=model, group=group)
-            rows[model, label] = {
-                "distance": with_bounds(at["distance"], ".3f"),
-                "p": f"{float(at['distance_p']):.3g}" if at["distance_p"].notnull() else "",
-                **{
-                    column: f"{text} points" if (text := signed(100 * at[name], 2)) else _UNRESOLVED
-                    for column, name in GAPS.items()
-                },
-            }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    if rows:
-        table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
-    return table
 
 
 def describe_gap_points(points: pd.DataFrame) -> str:
@@ -473,7 +373,7 @@ def _group_text(at: xr.Dataset, label: str) -> tuple[str, bool]:
     if n_tested == 0:
         return f"{label} cannot be tested (no {at['comparison'].item()} pairs to compare)", False
     if n_people < FEW_SUBJECTS:
-        return f"{label}: {_too_few(n_people)}", False
+        return f"{label}: {too_few(n_people)}", False
     largest = f"{at['largest_band'].item()}: {signed(at['largest_difference'], 4)}"
     if n == 0:
         return f"{label} differs in none of {n_tested} bands, largest difference in {largest}", True
@@ -511,87 +411,8 @@ def _confounders(study: xr.DataTree, when: str = "before") -> dict[str, str]:
     return texts
 
 
-def _too_few(n_people: int) -> str:
-    return f"{_people(n_people)}: too few to compare"
-
-
-def _people(n: int) -> str:
-    return "1 person" if n == 1 else f"{n:,} people"
-
-
 def _counted(n: int, noun: str) -> str:
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
-
-
-def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Tabulate every band with a small p-value, with the difference, its interval, and d.
-
-    Parameters
-    ----------
-    profiles
-        From :func:`freqlab.bias.profiles`.
-    model
-        Name of the model.
-    alpha
-        Level of the adjusted p-values.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per band and part of the profiles, the largest effect first; empty if there is none.
-        :func:`differences_table` gives the same in few rows.
-    """
-    check_name("model", model, names_of(profiles, "model"))
-    rows = []
-    data = profiles.sel(model=model)
-    axes = ("comparison", "side", "kind", "group", "band")
-    hits = np.argwhere((data["p_adjusted"].transpose(*axes) <= alpha).to_numpy())
-    for place in hits:
-        at = {axis: data[axis].to_numpy()[i] for axis, i in zip(axes, place, strict=True)}
-        kind = str(at["kind"])
-        part = data.sel({axis: at[axis] for axis in axes if axis != "kind"})
-        rows.append(
-            {
-                "pairs": at["comparison"],
-                "masked": at["side"],
-                "influence": kind.replace("_", " "),
-                "group": str(part["group_label"].item()),
-                "band": at["band"],
-                "difference": signed(part[f"{kind}_difference"], 4),
-                "d": f"{float(part['effect_size'].sel(kind=kind)):+.2f}",
-                "adjusted p": f"{float(part['p_adjusted'].sel(kind=kind)):.3f}",
-            }
-        )
-    columns = ["pairs", "masked", "influence", "group", "band", "difference", "d", "adjusted p"]
-    table = pd.DataFrame(rows, columns=columns)
-    largest = table["d"].astype(float).abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[largest].reset_index(drop=True)
-
-
-def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """Tabulate the fairness indices, a column per model, intervals in brackets.
-
-    Parameters
-    ----------
-    errors
-        From :func:`freqlab.bias.errors`.
-    fmr
-        Nominal false match rate of the threshold.
-    """
-    check_fmr(fmr)
-    at = errors.sel(fmr=fmr, method="nearest")
-    rows = {}
-    for index, name in zip(
-        errors["index"].to_numpy(), errors["index_name"].to_numpy(), strict=True
-    ):
-        row = {}
-        for model in errors["model"].to_numpy():
-            here = at.sel(index=index, model=model)
-            text = with_bounds(here["fairness"], ".3g")
-            note = str(here["fairness_note"].item())
-            row[str(model)] = f"{text} ({note})".strip() if note else text
-        rows[str(name)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("index")
 
 
 def _ranges(data: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
