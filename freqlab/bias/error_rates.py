@@ -125,7 +125,7 @@ def errors(
         ``false_non_match_rate_difference(model, group, fmr, estimate)``: group minus baseline,
         paired over the draws of subjects; NaN where a rate is not resolved, and for ``"all"`` and
         ``"mixed"``. ``n_people(model, comparison, group)``: people with such comparisons. Along
-        ``model``, ``index``, ``fmr`` and ``estimate``, ``fairness``: the indices of the module,
+        ``model``, ``index``, ``fmr`` and ``estimate``, ``fairness``: the fairness indices,
         with ``fairness_note(model, index, fmr)`` where an index is not available or limited, and
         ``groups_compared(model, fmr)``, the groups whose rates are included. A rate is included
         where it is resolved (FMR: ten expected errors). The coordinate ``group_label`` names the
@@ -186,7 +186,7 @@ def errors(
 
 
 def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
-    """Compute the fairness indices of error rates that the module defines.
+    """Compute the fairness indices that are defined in the docstring of this module.
 
     Parameters
     ----------
@@ -199,28 +199,28 @@ def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
         Values by name of the index, without the last axis. NaN where a rate is NaN. Ratios and
         indices derived from them are also NaN where the smallest rate is zero.
     """
-    found = {}
+    indices = {}
     for name, rates in (("fmr", fmr), ("fnmr", fnmr)):
         low, high = rates.min(axis=-1), rates.max(axis=-1)
-        found[f"{name}_gap"] = high - low
+        indices[f"{name}_gap"] = high - low
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
-        found[f"{name}_gini"] = _gini(rates)
-    discrepancy = _ALPHA * found["fmr_gap"] + (1 - _ALPHA) * found["fnmr_gap"]
-    found["fairness_discrepancy_rate"] = 1 - discrepancy
-    ratios = found["fmr_ratio"] ** _ALPHA * found["fnmr_ratio"] ** (1 - _ALPHA)
-    found["inequity_rate"] = ratios
-    found["garbe"] = _ALPHA * found["fmr_gini"] + (1 - _ALPHA) * found["fnmr_gini"]
-    return {name: found[name] for name in _INDICES}
+            indices[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
+        indices[f"{name}_gini"] = _gini(rates)
+    discrepancy = _ALPHA * indices["fmr_gap"] + (1 - _ALPHA) * indices["fnmr_gap"]
+    indices["fairness_discrepancy_rate"] = 1 - discrepancy
+    ratios = indices["fmr_ratio"] ** _ALPHA * indices["fnmr_ratio"] ** (1 - _ALPHA)
+    indices["inequity_rate"] = ratios
+    indices["garbe"] = _ALPHA * indices["fmr_gini"] + (1 - _ALPHA) * indices["fnmr_gini"]
+    return {name: indices[name] for name in _INDICES}
 
 
 def _gini(rates: Floats) -> Floats:
     """Gini coefficient over the last axis, corrected for the number of groups, 0..1."""
     n = rates.shape[-1]
-    apart = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
+    differences = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
     mean = rates.mean(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gini = n / (n - 1) * apart / (2 * n**2 * mean)
+        gini = n / (n - 1) * differences / (2 * n**2 * mean)
     return np.where(mean > 0, gini, np.where(np.isfinite(mean), 0.0, np.nan))
 
 
@@ -284,11 +284,9 @@ def _fairness(rates: _Rates, level: float) -> xr.Dataset:
     compared = np.full(len(FMRS), "", object)
     for f in range(len(FMRS)):
         observed = rates.observed[:, f]
-        resolved = np.isfinite(observed).all(axis=0)
-        compared[f] = ", ".join(
-            name for name, enters in zip(rates.groups, resolved, strict=True) if enters
-        )
-        if resolved.sum() < 2:
+        resolved = np.flatnonzero(np.isfinite(observed).all(axis=0))
+        compared[f] = ", ".join(rates.groups[g] for g in resolved)
+        if len(resolved) < 2:
             notes[:, f] = "fewer than two groups have both rates resolved"
             continue
         fmr, fnmr = observed[:, resolved]
@@ -306,7 +304,7 @@ def _fairness(rates: _Rates, level: float) -> xr.Dataset:
                 values[i, f, 1:] = np.nan
                 what = " and ".join(without_errors)
                 notes[i, f] = f"no interval: {what} is zero in every group"
-            elif not resolved.all():
+            elif len(resolved) < len(rates.groups):
                 notes[i, f] = f"of {compared[f]} only"
     computed = xr.Dataset(
         {

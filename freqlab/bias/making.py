@@ -91,14 +91,15 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Compute the differences between groups and store them in the run, or open stored ones.
+    """Compute the differences between groups and store the study, or open a stored one.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Comparisons over which errors are counted and whose faces are explained; all by default.
+        Comparisons over which error rates are computed and from whose faces those to explain are
+        drawn; all against all by default.
     group
         Column of the faces, or several columns to cross.
     models, store, bands, run

@@ -26,10 +26,10 @@ def match_groups(
 ) -> pd.Index[str]:
     """Choose faces so that every group has the same number of faces of similar quality.
 
-    Each face of the smallest group is matched with a face of every other group so that the sum of
+    Each face of the smallest group is matched with one face of every other group so that the sum of
     distances is smallest (optimal matching without replacement). Faces without a partner within
-    the caliper in every group are left out. If a group (and stratum) has more than 4,000 faces,
-    4,000 of them are used, spread evenly over their quality.
+    the caliper in every group are left out. Of more than 4,000 faces of a group (in a stratum),
+    4,000 are used, spread evenly over their quality.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def match_groups(
     on
         Column on which partners should be as close as possible.
     exact
-        Columns in which partners must be equal, such as ``["pose"]``.
+        Columns in which partners must have equal values, such as ``["pose"]``.
     caliper
         Largest distance between partners, in standard deviations of `on` over all faces.
 
@@ -97,7 +97,7 @@ def match_groups(
 
 
 def _thinned(names: pd.Index[str], values: pd.Series[float]) -> pd.Index[str]:
-    """Thin the names, evenly by value, to the largest number that the assignment takes."""
+    """Reduce the names, evenly by value, to the largest number used in the assignment."""
     if len(names) <= _MAX_FACES:
         return names
     ordered = values.loc[names].sort_values(kind="stable").index
@@ -161,14 +161,15 @@ def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: st
     UnknownNameError
         If there is no such group.
     """
-    differences = quality_differences(labels, quality, baseline=baseline)
+    differences = quality_differences(labels, quality, baseline=baseline).to_dict("index")
     rows = {}
     for group, part in _by_group(labels, quality, baseline).items():
         row = {"faces": f"{len(part):,}"}
         for name in part.columns:
             row[name] = f"{part[name].mean():.3g}"
-            if group != baseline and np.isfinite(differences.loc[group, name]):
-                row[name] += f" ({differences.loc[group, name]:+.2f})"
+            difference = float(differences.get(group, {}).get(name, np.nan))
+            if np.isfinite(difference):
+                row[name] += f" ({difference:+.2f})"
         rows[group_label(str(labels.name), group) if labels.name else group] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
 

@@ -108,7 +108,7 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Compute how low resolution affects verification and store it in the run, or open it.
+    """Compute how low resolution affects verification and store the study, or open a stored one.
 
     Parameters
     ----------
@@ -121,11 +121,12 @@ def study(
     resolutions
         Widths of the probes in pixels, the highest first.
     natural
-        Whether the set itself varies in resolution; its pairs are then sorted by resolution.
+        Whether the photographs of the set differ in resolution. They are then not degraded, and
+        their pairs are grouped by resolution.
     kernel, measure, blur, noise, jpeg
         How probes are degraded, as for :func:`freqlab.faces.degrade`.
     control_kernels, n_control
-        Further kernels, and the number of probes on which they are tried at three of the
+        Further kernels, and the number of probes to which they are applied at three of the
         resolutions.
     n_pairs
         Number of explained pairs, half of them genuine; None for all.

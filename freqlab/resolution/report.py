@@ -161,8 +161,9 @@ def summary_table(
     pandas.DataFrame
         A row for each resolution, the highest first: equal error rate; FNMR at the threshold;
         Nyquist frequencies (N/2 and sqrt(2) N/2); the first band of the probe with less than
-        half its influence; influence and energy of the probe beyond sqrt(2) N/2; the shift of
-        the reference's profile, and its rank correlation.
+        half its influence; influence and energy of the probe beyond sqrt(2) N/2; share of the
+        reference's influence in other bands than at the highest resolution, and the rank
+        correlation of the two profiles.
 
     Raises
     ------
@@ -195,8 +196,8 @@ def summary_table(
                 row[f"{what} beyond √2 N/2"] = "" if is_first else percent(leak)
         if "reference" in sides and not is_first:
             reference = part.sel(side="reference")
-            row["reference: moved"] = percent(reference["shift"])
-            row["reference: rank corr."] = f"{float(reference['rank_correlation']):+.2f}"
+            row["reference: influence in other bands"] = percent(reference["shift"])
+            row["reference: rank correlation"] = f"{float(reference['rank_correlation']):+.2f}"
         rows[f"{resolution:g}"] = row
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.rename_axis("pixels")

@@ -44,6 +44,6 @@ def rate_differences(rates: Floats, base: Floats, drawn: Floats, level: float) -
     combined = np.stack([value - below, value + above], axis=-1)
     has_zero = (rates[..., :1] == 0) | (base[..., :1] == 0)
     bounds = np.where(has_zero, combined, differences[..., 1:])
-    known = np.isfinite(rates).all(axis=-1) & np.isfinite(base).all(axis=-1)
-    differences[..., 1:] = np.where(known[..., None], bounds, np.nan)
+    known = np.isfinite(rates + base).all(axis=-1, keepdims=True)
+    differences[..., 1:] = np.where(known, bounds, np.nan)
     return differences

@@ -260,7 +260,7 @@ def test_labels_that_do_not_fit_are_told(orl):
     subject, ends = people(n_subjects=4)
     result = made_result(np.zeros((12, N_BANDS)), subject, ends, np.ones(12, bool))
     labels = series((np.arange(4) % 2)[subject])
-    with pytest.raises(ParameterError, match="no entry for 1 faces, such as 'f3'"):
+    with pytest.raises(ParameterError, match="no entry for 1 of 12 faces, for example 'f3'"):
         fl.bias.profiles(result, labels.drop("f3"))
     with pytest.raises(ParameterError, match="must be a pandas.Series"):
         fl.bias.profiles(result, dict(labels))
