@@ -67,19 +67,37 @@ def summary(study: xr.DataTree) -> list[str]:
     -------
     list of str
         For each model, one text on error rates, one each on genuine and impostor pairs (probe
-        masked), and one on the matched photographs.
+        masked), and one on the matched photographs; a single text on influence if all groups are
+        too small to compare.
     """
     data, errors = study["differences"].to_dataset(), study["errors"].to_dataset()
     fmr, doubts = float(study.attrs["fmr"]), _confounders(study)
     texts = []
     for name in names_of(data, "model"):
         about = [describe_error_gaps(errors, model=name, fmr=fmr)]
-        for comparison in _COMPARISONS:
-            part = data.sel(model=name, side="probe", comparison=comparison, kind="directed")
-            about.append(_described(part, doubts=doubts))
-        about.append(describe_matched_differences(study, model=name))
+        of_probe = data.sel(model=name, side="probe", kind="directed")
+        if int(of_probe["n_subjects"].max()) < FEW_SUBJECTS:
+            about.append(_nothing_compared(of_probe))
+        else:
+            parts = [of_probe.sel(comparison=comparison) for comparison in _COMPARISONS]
+            about += [_described(part, doubts=doubts) for part in parts]
+            about.append(describe_matched_differences(study, model=name))
         texts += [f"{as_markdown(name)}: {text}" for text in about]
     return texts
+
+
+def _nothing_compared(part: xr.Dataset) -> str:
+    """State that all groups are too small to compare their influence with the baseline."""
+    texts = []
+    for name in names_of(part, "group"):
+        n_people = part["n_subjects"].sel(group=name)
+        counts = [
+            f"{people_text(int(n_people.sel(comparison=comparison)))} in {comparison} pairs"
+            for comparison in _COMPARISONS
+        ]
+        texts.append(f"{group_markdown(part, name)} ({join(counts)})")
+    baseline = group_markdown(part, str(part.attrs["baseline"]))
+    return f"Influence, compared with {baseline}: {'; '.join(texts)}: too few to compare."
 
 
 def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:

@@ -33,31 +33,33 @@ def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per model, kind of pairs, masked side, kind of influence and group: how many of the
+        A row per model, kind of pairs, group, masked side and kind of influence: how many of the
         tested bands differ; the band with the largest difference, the difference with its
-        interval, and Cohen's d. Groups of few people are not compared.
+        interval, and Cohen's d. A group of few people has one row, and is not compared.
     """
     if isinstance(data, xr.DataTree):
         data = (data["differences"] if "differences" in data.children else data).to_dataset()
-    rows, axes = [], ("model", "comparison", "side", "kind", "group")
     columns = ["model", "pairs", "masked", "influence", "group"]
     columns += ["bands that differ", "largest in", "difference", "d"]
+    rows, axes = [], ("model", "comparison", "group", "side", "kind")
     for place in np.ndindex(*(data.sizes[axis] for axis in axes)):
         at = data.isel(dict(zip(axes, place, strict=True)))
         n_people, n_tested = int(at["n_subjects"]), int(at["n_tested"])
         row = dict.fromkeys(columns, "") | {
             "model": str(at["model"].item()),
             "pairs": str(at["comparison"].item()),
-            "masked": str(at["side"].item()),
-            "influence": str(at["kind"].item()).replace("_", " "),
             "group": str(at["group_label"].item()),
         }
-        if n_tested == 0:
-            row["bands that differ"] = "not tested: no such pairs"
-        elif n_people < FEW_SUBJECTS:
-            row["bands that differ"] = too_few(n_people)
+        if n_people < FEW_SUBJECTS:
+            if any(place[3:]):  # the same for all sides and kinds
+                continue
+            row["bands that differ"] = too_few(n_people) if n_people else "no such pairs"
+        elif n_tested == 0:
+            row["bands that differ"] = "not tested"
         else:
             row |= {
+                "masked": str(at["side"].item()),
+                "influence": str(at["kind"].item()).replace("_", " "),
                 "bands that differ": f"{int(at['n_differing'])} of {n_tested}",
                 "largest in": str(at["largest_band"].item()),
                 "difference": signed(at["largest_difference"], 4),
@@ -133,7 +135,7 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
             here = at.sel(index=index, model=model)
             text = with_bounds(here["fairness"], ".3g")
             note = str(here["fairness_note"].item())
-            row[str(model)] = f"{text} ({note})".strip() if note else text
+            row[str(model)] = f"{text} ({note})" if text and note else text or note
         rows[str(name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("index")
 

@@ -305,19 +305,21 @@ def _low_band_text(data: xr.Dataset) -> str:
             said.append(f"{verdict} at {join(at)} pixels")
     change = signed(100 * data["low_gain"].sel(resolution=most), 1)
     text += f", {'; '.join(said)}. Largest change: {change} percentage points at {most:g} pixels"
-    return f"{text}{_leak_text(data, most)}."
+    return f"{text}{_leak_text(data, compared)}."
 
 
-def _leak_text(data: xr.Dataset, resolution: float) -> str:
-    """State the influence of a probe beyond its limit, which lowers the share of the low bands."""
+def _leak_text(data: xr.Dataset, resolutions: list[float]) -> str:
+    """State the largest influence of a probe beyond its limit, which lowers the share."""
     if str(data["side"].item()) != "probe" or "leak_influence" not in data:
         return ""
-    leak = data["leak_influence"].sel(resolution=resolution, line="diagonal")
-    if not float(leak.sel(estimate="value")) >= _LARGE_LEAK:
+    leaks = data["leak_influence"].sel(resolution=resolutions, line="diagonal")
+    values = np.nan_to_num(leaks.sel(estimate="value").to_numpy())
+    i = int(np.argmax(values))
+    if values[i] < _LARGE_LEAK:
         return ""
     return (
-        f", where {percent(leak)} of the influence is beyond √2 N/2, the highest frequency of the "
-        f"probe, and lowers that share"
+        f"; at {resolutions[i]:g} pixels, {percent(leaks.isel(resolution=i))} of the influence is "
+        f"beyond √2 N/2, the highest frequency of the probe, which lowers that share"
     )
 
 

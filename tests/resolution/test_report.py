@@ -104,7 +104,7 @@ def test_influence_beyond_the_limit_stands_beside_the_share_that_it_lowers(profi
     assert float(leak.sel(estimate="value")) > 0.5
     share = estimates(100 * leak, ".1f").replace(" [", " % [")
     said = plain(fl.resolution.describe_low_bands(profiles, model="m"))
-    assert f"{share} of the influence is beyond √2 N/2" in said
+    assert f"; at 7 pixels, {share} of the influence is beyond √2 N/2" in said
 
 
 def test_few_people_are_not_compared():
