@@ -136,6 +136,8 @@ def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:
     people = at["n_people"].sel(comparison=comparison)
     groups = [name for name in names_of(at, "group") if int(people.sel(group=name))]
     groups.sort(key=lambda name: name != baseline)
+    if not groups:
+        return f"{rate} is not available: no group has {comparison} comparisons."
     texts = []
     for name in groups:
         value = percent(at[variable].sel(group=name)) or _UNRESOLVED

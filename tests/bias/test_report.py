@@ -180,6 +180,17 @@ def test_a_rate_without_a_threshold_is_told(alike):
     assert said.startswith("There is no threshold at FMR 1e-06: it takes 10,000,000 impostor")
 
 
+def test_a_rate_without_comparisons_is_told():
+    faces = fl.testing.faces(12, 2, size=4)
+    labels = pd.Series(np.repeat(["a", "b"], 12), index=faces.names, name="team")
+    vectors = np.random.default_rng(0).standard_normal((24, 8))
+    listed = fl.make_pairs(faces, impostors_per_genuine=3)
+    errors = fl.bias.errors({"m": vectors}, faces, labels, listed[~listed["genuine"]], n_draws=5)
+    said = fl.bias.describe_error_gaps(errors, model="m", fmr=0.1)
+    assert "FNMR is not available: no group has genuine comparisons." in said
+    assert "FMR is not resolved in any group: it takes 100 impostor comparisons" in said
+
+
 def test_the_interval_of_a_difference_covers_it():
     """Paired intervals of the difference in FNMR, over simulated sets of people."""
     covered, truth = [], []
