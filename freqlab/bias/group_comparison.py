@@ -40,6 +40,17 @@ MIN_POINTS = 3
 MIN_SPREAD = 1e-9
 """Smallest spread of the values along an axis of a scatter; a smaller one is rounding."""
 
+_NAMES = {
+    "differs": ("band differs from the baseline", "1"),
+    "n_differing": ("bands that differ from the baseline", "1"),
+    "n_tested": ("bands tested", "1"),
+    "largest_difference": (
+        "largest difference from the baseline",
+        "cosine similarity (per_contrast: per grey level)",
+    ),
+    "largest_effect": ("Cohen's d of the largest difference", "1"),
+    "n_subjects": ("subjects of the smaller of the two groups", "1"),
+}
 _AXES = ("kind", "comparison", "group", "model", "side")
 
 
@@ -114,20 +125,7 @@ def differences(profiles: xr.Dataset, *, alpha: float = 0.05) -> xr.Dataset:
             "alpha": alpha,
         },
     )
-    return named(
-        summarised,
-        {
-            "differs": ("band differs from the baseline", "1"),
-            "n_differing": ("bands that differ from the baseline", "1"),
-            "n_tested": ("bands tested", "1"),
-            "largest_difference": (
-                "largest difference from the baseline",
-                "cosine similarity (per_contrast: per grey level)",
-            ),
-            "largest_effect": ("Cohen's d of the largest difference", "1"),
-            "n_subjects": ("subjects of the smaller of the two groups", "1"),
-        },
-    )
+    return named(summarised, _NAMES)
 
 
 def gaps(profiles: xr.Dataset, errors: xr.Dataset) -> xr.Dataset:
