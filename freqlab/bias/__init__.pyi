@@ -1,36 +1,52 @@
 from .crop_quality import quality
 from .error_rates import errors, fairness_indices
+from .group_comparison import (
+    differences,
+    drawable_gaps,
+    gap_points,
+    gaps,
+    gaps_together,
+)
 from .influence import profiles
 from .making import study
-from .matching import match_groups, quality_table
+from .matching import match_groups, quality_differences, quality_table
 from .report import (
     describe_chance,
+    describe_error_gaps,
+    describe_gap_points,
     describe_group_differences,
     describe_groups,
+    describe_matched_differences,
     describe_matching,
     describe_sample,
-    differing_bands,
-    fairness_table,
-    gaps_table,
-    gaps_together,
     summary,
 )
+from .tables import differences_table, differing_bands, fairness_table, gaps_table
 
 __all__ = [
     "describe_chance",
+    "describe_error_gaps",
+    "describe_gap_points",
     "describe_group_differences",
     "describe_groups",
+    "describe_matched_differences",
     "describe_matching",
     "describe_sample",
+    "differences",
+    "differences_table",
     "differing_bands",
+    "drawable_gaps",
     "errors",
     "fairness_indices",
     "fairness_table",
+    "gap_points",
+    "gaps",
     "gaps_table",
     "gaps_together",
     "match_groups",
     "profiles",
     "quality",
+    "quality_differences",
     "quality_table",
     "study",
     "summary",

@@ -1,8 +1,8 @@
-"""Quality measures of face crops, which may differ between groups besides the label.
+"""Quality measures of face crops, which may confound comparisons between groups.
 
-Measured on the crops that the models see (luma, 0..255), so that they can be reported with
+They are computed from the luma (0..255) of the crops that the models see, to be reported with
 influence and used for matching. Terms follow ISO/IEC 29794-5 where it defines them; the measures
-are simple.
+themselves are simpler.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MEASURES = {
     "brightness": "mean luma, grey levels",
     "border": "share of the crop that is black or repeats its edge",
     "resolution": "pixels of the photograph across the crop",
-    "yaw": "nose off the middle of the eyes, in eye distances (viewer's right positive)",
+    "yaw": "offset of the nose from the midpoint of the eyes, in eye distances (right positive)",
 }
 """Columns of :func:`quality` and their descriptions."""
 
-_BLACK = 8  # grey level up to which a whole row or column counts as black
+_BLACK = 8  # a row or column counts as black if no pixel exceeds this grey level
 _FACES_PER_STEP = 256
 
 
@@ -52,7 +52,7 @@ def quality(
     -------
     pandas.DataFrame
         A row per face, with the columns of :data:`MEASURES`. ``resolution`` and ``yaw`` are NaN
-        where landmarks are unknown, for example for crops that were aligned elsewhere. A face
+        where landmarks are unknown, for example if the images were aligned already. A face
         without a crop has no row.
 
     Raises
@@ -65,7 +65,8 @@ def quality(
     crops = open_crops(store, template=template)
     if "crop" not in crops:
         raise ParameterError(
-            f"store={os.fspath(store)!r} keeps no crops to measure; compute it with keep_crops=True"
+            f"store={os.fspath(store)!r} has no stored crops to measure; compute the run with "
+            f"keep_crops=True"
         )
     names = crops["face"].to_numpy().astype(str)
     known = crops["status_text"].to_numpy() == "ok"
@@ -74,8 +75,8 @@ def quality(
     rows = np.flatnonzero(known)
     parts = []
     for start in range(0, len(rows), _FACES_PER_STEP):
-        some = rows[start : start + _FACES_PER_STEP]
-        parts.append(measure_crops(crops["crop"].isel(face=some).to_numpy()))
+        step = rows[start : start + _FACES_PER_STEP]
+        parts.append(measure_crops(crops["crop"].isel(face=step).to_numpy()))
     columns = ["sharpness", "contrast", "brightness", "border"]
     table = pd.concat(parts) if parts else pd.DataFrame(columns=columns, dtype=float)
     table.index = pd.Index(names[rows], name="face")
@@ -109,7 +110,7 @@ def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
     height, width = luma.shape[1:]
     border = np.empty(len(luma))
     for i, image in enumerate(luma):
-        top, bottom, left, right = (_dead(np.rot90(image, k)) for k in (0, 2, 3, 1))
+        top, bottom, left, right = (_border(np.rot90(image, k)) for k in (0, 2, 3, 1))
         inside = max(0, height - top - bottom) * max(0, width - left - right)
         border[i] = 1 - inside / (height * width)
     return pd.DataFrame(
@@ -122,13 +123,13 @@ def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:
     )
 
 
-def _dead(image: npt.NDArray[np.float64]) -> int:
+def _border(image: npt.NDArray[np.float64]) -> int:
     """Count the rows from the top that are black or repeat the row below."""
     dark = image.max(axis=1) <= _BLACK
     repeats = np.append((np.abs(np.diff(image, axis=0)) < 0.5).all(axis=1), False)
-    alive = np.flatnonzero(~(dark | repeats))
-    # the last of a run of repeated rows belongs to the picture
-    return int(alive[0]) if len(alive) else len(image)
+    content = np.flatnonzero(~(dark | repeats))
+    # the last of several repeated rows belongs to the picture
+    return int(content[0]) if len(content) else len(image)
 
 
 def _yaw(landmarks: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Error rates of groups at one global threshold, and indices that summarise their differences.
+"""Error rates of groups at one global threshold, their differences, and indices of fairness.
 
 Terms follow ISO/IEC 19795-10. With FMR and FNMR of each group at a threshold:
 
@@ -15,6 +15,7 @@ all with a = 0.5.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,9 +23,10 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import with_object_text
+from freqlab.attrs import named, with_object_text
+from freqlab.bias.group_names import with_group_labels
 from freqlab.bias.influence import check_labels
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, check_name
 from freqlab.faces.groups import ALL, MIXED, group_codes
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
@@ -37,6 +39,7 @@ from freqlab.statistics.error_rates import (
     impostor_thresholds,
     is_usable,
 )
+from freqlab.statistics.rate_differences import rate_differences
 from freqlab.statistics.resampling import (
     ESTIMATES,
     check_draws,
@@ -61,7 +64,27 @@ _INDICES = {
     "garbe": "GARBE",
 }
 
+_RATES = ("false_match_rate", "false_non_match_rate")
+_DIFFERENCES = {
+    "false_match_rate_difference": ("difference in false match rate", "1"),
+    "false_non_match_rate_difference": ("difference in false non-match rate", "1"),
+    "n_people": ("people with genuine comparisons, and with impostor comparisons", "1"),
+}
+
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Rates:
+    """FMR and FNMR of the groups of one model, as observed and in each bootstrap draw."""
+
+    groups: list[str]
+    observed: Floats
+    """``(rate, fmr, group)``, the rates in the order of :data:`_RATES`; NaN if not resolved."""
+    drawn: Floats
+    """``(rate, draw, fmr, group)``."""
+    n_people: npt.NDArray[np.int64]
+    """People with comparisons of the kind that each rate counts, ``(rate, group)``."""
 
 
 def errors(
@@ -70,6 +93,7 @@ def errors(
     labels: pd.Series[str],
     pairs: pd.DataFrame | None = None,
     *,
+    baseline: str | None = None,
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -87,6 +111,8 @@ def errors(
         Group of each face, as returned by :func:`freqlab.faces.group_labels`.
     pairs
         Comparisons over which the figures are computed; all against all by default.
+    baseline
+        Group with which the others are compared; by default the group with most subjects.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
@@ -95,11 +121,15 @@ def errors(
     xarray.Dataset
         Along ``model`` and ``group`` (``"all"`` first, ``"mixed"`` last), the variables of
         :func:`freqlab.verify`: ``eer``, ``false_match_rate``, ``false_non_match_rate``,
-        ``d_prime``, ``failure_to_acquire``, counts, ``note``. Along ``model``, ``index``,
-        ``fmr`` and ``estimate``, ``fairness``: the indices of the module, with
-        ``fairness_note(model, index, fmr)`` where an index is not available or limited, and
+        ``d_prime``, ``failure_to_acquire``, counts, ``note``. ``false_match_rate_difference`` and
+        ``false_non_match_rate_difference(model, group, fmr, estimate)``: group minus baseline,
+        paired over the draws of subjects; NaN where a rate is not resolved, and for ``"all"`` and
+        ``"mixed"``. ``n_people(model, comparison, group)``: people with such comparisons. Along
+        ``model``, ``index``, ``fmr`` and ``estimate``, ``fairness``: the fairness indices,
+        with ``fairness_note(model, index, fmr)`` where an index is not available or limited, and
         ``groups_compared(model, fmr)``, the groups whose rates are included. A rate is included
-        where it is resolved (FMR: ten expected errors).
+        where it is resolved (FMR: ten expected errors). The coordinate ``group_label`` names the
+        column with the value, as in ``"glasses=no"``.
 
     Raises
     ------
@@ -111,45 +141,52 @@ def errors(
     check_labels(labels, np.array(faces.names))
     names, codes = group_codes(labels.loc[faces.names])
     if len(names) < 2:
-        raise ParameterError(f"labels: there are {len(names)} group(s) {names}; it takes two")
+        raise ParameterError(f"labels: {len(names)} group(s) {names}; a comparison needs two")
+    if baseline is None:
+        subjects = [len(np.unique(faces.subjects[codes == k])) for k in range(len(names))]
+        baseline = names[int(np.argmax(subjects))]
+    check_name("baseline", baseline, names)
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, of_face = [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
-    whole, found = ~faces.degraded, []
+    undegraded, by_model = ~faces.degraded, []
     for vectors in checked.values():
         thresholds, n_impostor = impostor_thresholds(
-            vectors[whole], faces.subjects[whole], faces.sources[whole]
+            vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded]
         )
         if positions is None:
             comparisons = compare_all(vectors, faces.subjects, faces.sources)
         else:
             comparisons = compare_pairs(vectors, faces.subjects, positions)
         settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
-        one = figures_of(
+        figures = figures_of(
             comparisons, thresholds=thresholds, groups=groups, codes=of_face, **settings
         )
-        one["failure_to_acquire"] = (
+        figures["failure_to_acquire"] = (
             ("group", "estimate"),
             failure_rates(
                 ~is_usable(vectors), comparisons.subjects, groups, of_face, n_draws, level, seed
             ),
         )
-        one["impostor_comparisons"] = ((), n_impostor)
-        one = one.merge(_fairness(comparisons, thresholds, names, of_face, **settings))
-        found.append(one)
+        figures["impostor_comparisons"] = ((), n_impostor)
+        rates = _rates(comparisons, thresholds, names, of_face, n_draws=n_draws, seed=seed)
+        differences = _differences(rates, figures, baseline, level)
+        by_model.append(figures.merge(differences).merge(_fairness(rates, level)))
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
-    errors = labelled(xr.concat(found, axis))
+    errors = named(labelled(xr.concat(by_model, axis)), _DIFFERENCES)
     errors["fairness"].attrs.update(long_name="index of differences between groups", units="1")
-    return errors.assign_attrs(
+    errors = errors.assign_attrs(
         n_draws=n_draws,
         level=level,
         seed=seed,
         group=str(labels.name or "group"),
+        baseline=baseline,
         comparisons="all against all" if pairs is None else "the pairs given",
     )
+    return with_group_labels(errors)
 
 
 def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
-    """Compute the fairness indices of error rates that the module defines.
+    """Compute the fairness indices that are defined in the docstring of this module.
 
     Parameters
     ----------
@@ -162,46 +199,46 @@ def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
         Values by name of the index, without the last axis. NaN where a rate is NaN. Ratios and
         indices derived from them are also NaN where the smallest rate is zero.
     """
-    found = {}
+    indices = {}
     for name, rates in (("fmr", fmr), ("fnmr", fnmr)):
         low, high = rates.min(axis=-1), rates.max(axis=-1)
-        found[f"{name}_gap"] = high - low
+        indices[f"{name}_gap"] = high - low
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
-        found[f"{name}_gini"] = _gini(rates)
-    discrepancy = _ALPHA * found["fmr_gap"] + (1 - _ALPHA) * found["fnmr_gap"]
-    found["fairness_discrepancy_rate"] = 1 - discrepancy
-    ratios = found["fmr_ratio"] ** _ALPHA * found["fnmr_ratio"] ** (1 - _ALPHA)
-    found["inequity_rate"] = ratios
-    found["garbe"] = _ALPHA * found["fmr_gini"] + (1 - _ALPHA) * found["fnmr_gini"]
-    return {name: found[name] for name in _INDICES}
+            indices[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
+        indices[f"{name}_gini"] = _gini(rates)
+    discrepancy = _ALPHA * indices["fmr_gap"] + (1 - _ALPHA) * indices["fnmr_gap"]
+    indices["fairness_discrepancy_rate"] = 1 - discrepancy
+    ratios = indices["fmr_ratio"] ** _ALPHA * indices["fnmr_ratio"] ** (1 - _ALPHA)
+    indices["inequity_rate"] = ratios
+    indices["garbe"] = _ALPHA * indices["fmr_gini"] + (1 - _ALPHA) * indices["fnmr_gini"]
+    return {name: indices[name] for name in _INDICES}
 
 
 def _gini(rates: Floats) -> Floats:
     """Gini coefficient over the last axis, corrected for the number of groups, 0..1."""
     n = rates.shape[-1]
-    apart = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
+    differences = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
     mean = rates.mean(axis=-1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        gini = n / (n - 1) * apart / (2 * n**2 * mean)
+        gini = n / (n - 1) * differences / (2 * n**2 * mean)
     return np.where(mean > 0, gini, np.where(np.isfinite(mean), 0.0, np.nan))
 
 
-def _fairness(
+def _rates(
     comparisons: Comparisons,
     thresholds: list[float],
     names: list[str],
     codes: npt.NDArray[np.int64],
     *,
     n_draws: int,
-    level: float,
     seed: int,
-) -> xr.Dataset:
-    """Compute one model's indices with intervals, using the same draws of subjects per group."""
+) -> _Rates:
+    """Compute one model's rates of each group, with the same draws of subjects for all groups."""
     draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
     edges = np.asarray(thresholds, float)
-    observed = np.full((2, len(FMRS), len(names)), np.nan)  # FMR, FNMR
+    observed = np.full((2, len(FMRS), len(names)), np.nan)
     drawn = np.full((2, n_draws, len(FMRS), len(names)), np.nan)
+    n_people = np.zeros((2, len(names)), np.int64)
     first, second = codes[comparisons.reference], codes[comparisons.probe]
     everyone = np.ones((1, comparisons.n_subjects), np.int64)
     for g in range(len(names)):
@@ -210,32 +247,64 @@ def _fairness(
         for k, is_genuine in enumerate((False, True)):
             observed[k, :, g] = rates_at(part, edges, everyone, genuine=is_genuine)[0]
             drawn[k, :, :, g] = rates_at(part, edges, draws, genuine=is_genuine)
+            of_kind = part.select(part.genuine == is_genuine)
+            faces = np.concatenate([of_kind.reference, of_kind.probe])
+            n_people[k, g] = len(np.unique(of_kind.subjects[faces]))
         unresolved = [len(impostor) < comparisons_needed(rate) for rate in FMRS]
         observed[0, unresolved, g] = np.nan
         if not len(genuine):
             observed[1, :, g] = np.nan
+    return _Rates(names, observed, drawn, n_people)
+
+
+def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float) -> xr.Dataset:
+    """Differences of the rates from those of the baseline, with paired intervals."""
+    base = rates.groups.index(baseline)
+    groups = [str(group) for group in figures["group"].to_numpy()]
+    place = [groups.index(name) for name in rates.groups]
+    computed = xr.Dataset(coords={"group": groups, "comparison": ["genuine", "impostor"]})
+    for k, name in enumerate(_RATES):
+        of_groups = figures[name].transpose("fmr", "group", "estimate").to_numpy()[:, place]
+        drawn = rates.drawn[k] - rates.drawn[k][:, :, [base]]
+        values = rate_differences(of_groups, of_groups[:, [base]], drawn, level)
+        values[:, base] = np.nan
+        full = np.full((len(groups), *values.shape[::2]), np.nan)
+        full[place] = values.transpose(1, 0, 2)
+        computed[f"{name}_difference"] = (("group", "fmr", "estimate"), full)
+    people = np.zeros((2, len(groups)), np.int64)
+    people[:, place] = rates.n_people[::-1]
+    computed["n_people"] = (("comparison", "group"), people)
+    return with_object_text(computed)
+
+
+def _fairness(rates: _Rates, level: float) -> xr.Dataset:
+    """Compute one model's fairness indices with their intervals and notes."""
     values = np.full((len(_INDICES), len(FMRS), 3), np.nan)
     notes = np.full((len(_INDICES), len(FMRS)), "", object)
     compared = np.full(len(FMRS), "", object)
     for f in range(len(FMRS)):
-        enters = np.isfinite(observed[:, f]).all(axis=0)
-        compared[f] = ", ".join(name for name, is_in in zip(names, enters, strict=True) if is_in)
-        if enters.sum() < 2:
+        observed = rates.observed[:, f]
+        resolved = np.flatnonzero(np.isfinite(observed).all(axis=0))
+        compared[f] = ", ".join(rates.groups[g] for g in resolved)
+        if len(resolved) < 2:
             notes[:, f] = "fewer than two groups have both rates resolved"
             continue
-        there = fairness_indices(*(observed[k, f][enters] for k in (0, 1)))
-        by_draw = fairness_indices(*(drawn[k, :, f][:, enters] for k in (0, 1)))
+        fmr, fnmr = observed[:, resolved]
+        indices = fairness_indices(fmr, fnmr)
+        by_draw = fairness_indices(*(rates.drawn[k, :, f][:, resolved] for k in (0, 1)))
         for i, name in enumerate(_INDICES):
-            values[i, f] = with_interval(np.array(there[name]), by_draw[name], level)
-            rates = {"fmr": (0,), "fnmr": (1,)}.get(name.split("_")[0], (0, 1))
-            none = [kind for kind in rates if not observed[kind, f][enters].any()]
+            values[i, f] = with_interval(np.array(indices[name]), by_draw[name], level)
+            used = {"fmr": {"FMR": fmr}, "fnmr": {"FNMR": fnmr}}.get(
+                name.split("_")[0], {"FMR": fmr, "FNMR": fnmr}
+            )
+            without_errors = [rate for rate, of_groups in used.items() if not of_groups.any()]
             if np.isnan(values[i, f, 0]):
-                notes[i, f] = "a group has no error, so there is no ratio"
-            elif none:  # no draw of the same comparisons can change this
+                notes[i, f] = "not defined: the rate of a group is zero"
+            elif without_errors:  # zero in every draw too
                 values[i, f, 1:] = np.nan
-                what = " and ".join(("FMR", "FNMR")[kind] for kind in none)
-                notes[i, f] = f"{what} is zero in every group, which leaves no interval"
-            elif not enters.all():
+                what = " and ".join(without_errors)
+                notes[i, f] = f"no interval: {what} is zero in every group"
+            elif len(resolved) < len(rates.groups):
                 notes[i, f] = f"of {compared[f]} only"
     computed = xr.Dataset(
         {

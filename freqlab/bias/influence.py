@@ -1,7 +1,7 @@
-"""Whether models rely on different frequencies for different groups of people.
+"""Differences between groups of people in the frequencies that models rely on.
 
 Per group and band, mean influence over genuine and over impostor pairs, and its difference from a
-baseline group (Huber, Boutros & Damer 2024 ask the question; intervals, tests and distances are our
+baseline group (the question of Huber, Boutros & Damer 2024; intervals, tests and distances are our
 choices). The differences are associations: groups differ in more than their label.
 """
 
@@ -15,6 +15,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import with_object_text
+from freqlab.bias.group_names import with_group_labels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
 from freqlab.results.quantities import (
@@ -31,8 +32,8 @@ from freqlab.statistics.resampling import check_draws
 
 __all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
 
-FEW_SUBJECTS = 10
-"""Groups with fewer subjects than this are reported as small."""
+FEW_SUBJECTS = 20
+"""Groups with fewer subjects than this are not compared in words (our choice)."""
 
 _KINDS = ("directed", "absolute", "per_contrast")
 
@@ -85,8 +86,8 @@ def profiles(
           the baseline, with its interval; ``distance_null``, its median and upper bound (at
           `level`) under permutation, along ``null``; ``distance_p``;
         - ``n_pairs`` and ``n_subjects``, without sides; ``n_exchanged(group, how)``, the number of
-          subjects whose labels were permuted, whole and within; ``note(group)``, caveats on the
-          figures of the group.
+          subjects whose labels were permuted, whole and within; ``note(group)``, limits of the
+          figures of the group; ``group_label(group)``, its column and value: ``"glasses=no"``.
 
     Raises
     ------
@@ -100,7 +101,7 @@ def profiles(
     groups = faces.groups
     if len(groups) < 2:
         raise ParameterError(
-            f"labels: the pairs have faces of {len(groups)} group(s) {groups}; a comparison takes "
+            f"labels: the pairs have faces of {len(groups)} group(s) {groups}; a comparison needs "
             f"two"
         )
     if baseline is None:
@@ -126,12 +127,13 @@ def profiles(
     profiles = profiles.merge(tests)
     profiles["n_exchanged"] = (("group", "how"), exchanged, {"long_name": "subjects permuted"})
     profiles["note"] = ("group", [_note(profiles.sel(group=name)) for name in groups])
-    return with_object_text(profiles).assign_attrs(
+    profiles = profiles.assign_attrs(
         n_permutations=n_permutations,
         n_tests=result.sizes["band"],
         baseline=baseline,
         group=str(labels.name or "group"),
     )
+    return with_object_text(with_group_labels(profiles))
 
 
 class _Faces(NamedTuple):
@@ -177,17 +179,18 @@ def check_labels(labels: pd.Series[str], faces: npt.NDArray[Any]) -> None:
     Raises
     ------
     ParameterError
-        If a face has no entry, which the message names, or several.
+        If a face has several entries, or none; the message names such a face.
     """
     if not isinstance(labels, pd.Series) or not labels.index.is_unique:
         raise ParameterError(
-            "labels must be a pandas.Series with one entry for each face, by its name; "
-            "fl.faces.group_labels gives one"
+            f"labels={type(labels).__name__} must be a pandas.Series with one entry for each face "
+            f"name, such as from fl.faces.group_labels"
         )
     unknown = np.setdiff1d(faces, labels.index.astype(str))
     if len(unknown):
         raise ParameterError(
-            f"labels have no entry for {len(unknown)} faces, such as {str(unknown[0])!r}"
+            f"labels have no entry for {len(unknown)} of {len(faces)} faces, for example "
+            f"{str(unknown[0])!r}"
         )
 
 
@@ -204,9 +207,9 @@ def _tests(
     genuine = result["genuine"].to_numpy()
     shape = tuple(result.sizes[name] for name in ("model", "side", "band"))
     values = {kind: quantity(result, kind).reshape(len(genuine), -1) for kind in _KINDS}
-    found: list[list[dict[str, Floats]]] = [[], []]
+    by_comparison: list[list[dict[str, Floats]]] = [[], []]
     exchanged = np.zeros((len(faces.groups), 2), np.int64)
-    for of_kind, parts in zip((genuine, ~genuine), found, strict=True):
+    for of_kind, parts in zip((genuine, ~genuine), by_comparison, strict=True):
         for g in range(len(faces.groups)):
             test, *n_exchanged = _test(
                 values, of_kind, faces, g, base, n_permutations, seed, shape, level
@@ -216,9 +219,11 @@ def _tests(
     axes = ("comparison", "group", "model", "side")
 
     def stacked(name: str) -> Floats:
-        return np.stack([np.stack([test[name] for test in parts]) for parts in found])
+        return np.stack([np.stack([test[name] for test in parts]) for parts in by_comparison])
 
-    p, effect = (np.stack([stacked(f"{one}_{kind}") for kind in _KINDS]) for one in ("p", "effect"))
+    p, effect = (
+        np.stack([stacked(f"{name}_{kind}") for kind in _KINDS]) for name in ("p", "effect")
+    )
     cosine = {"units": QUANTITIES["directed"][1]}
     tests = xr.Dataset(
         {
@@ -260,7 +265,10 @@ def _test(
     shape: tuple[int, ...],
     level: float,
 ) -> tuple[dict[str, Any], int, int]:
-    """Compute p-values of the differences and the distance, and count the permuted subjects."""
+    """Compute p-values of the differences and the distance, and count the permuted subjects.
+
+    The counts are of subjects whose labels are permuted as a whole, and within the subject.
+    """
     nothing: dict[str, Any] = {
         **{f"p_{kind}": np.full(shape, np.nan) for kind in _KINDS},
         **{f"effect_{kind}": np.full(shape, np.nan) for kind in _KINDS},
@@ -273,37 +281,37 @@ def _test(
     of_group = [(codes[faces.ends] == one).all(axis=0) & in_two for one in (0, 1)]
     if g == base or not (of_group[0].any() and of_group[1].any()):
         return nothing, 0, 0
-    here = np.flatnonzero(member)
+    members = np.flatnonzero(member)
     place = np.full(len(codes), -1)
-    place[here] = np.arange(len(here))
-    order = permuted_labels(codes[here], faces.subject[here], n_permutations, seed)
+    place[members] = np.arange(len(members))
+    order = permuted_labels(codes[members], faces.subject[members], n_permutations, seed)
     ends = place[faces.ends[:, in_two]]
-    found: dict[str, Any] = {}
+    tests: dict[str, Any] = {}
     for kind in _KINDS:
         array = values[kind][in_two]
-        observed = permuted_differences(array, ends, codes[here][None])[0]
+        observed = permuted_differences(array, ends, codes[members][None])[0]
         permuted = permuted_differences(array, ends, order.labels)
-        found[f"p_{kind}"] = p_values(observed, permuted).reshape(shape)
+        tests[f"p_{kind}"] = p_values(observed, permuted).reshape(shape)
         one, other = (values[kind][of_group[k]] for k in (1, 0))
-        found[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
+        tests[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
         if kind == "directed":
-            apart, by_chance = (
-                _distance(one.reshape(*one.shape[:-1], *shape)) for one in (observed, permuted)
+            distance, under_null = (
+                _distance(gaps.reshape(*gaps.shape[:-1], *shape)) for gaps in (observed, permuted)
             )
-            flat = by_chance.reshape(len(by_chance), -1)
+            flat = under_null.reshape(len(under_null), -1)
             null = np.full((flat.shape[1], 2), np.nan)
             some = np.isfinite(flat).any(axis=0)
             if some.any():
                 null[some] = np.nanquantile(flat[:, some], [0.5, level], axis=0).T
-            found["distance_null"] = null.reshape(*shape[:2], 2)
-            found["distance_p"] = p_values(apart.ravel(), flat).reshape(shape[:2])
-    return found, order.n_whole, order.n_within
+            tests["distance_null"] = null.reshape(*shape[:2], 2)
+            tests["distance_p"] = p_values(distance.ravel(), flat).reshape(shape[:2])
+    return tests, order.n_whole, order.n_within
 
 
 def _cohens_d(one: Floats, other: Floats) -> Floats:
     """Difference of means over the pooled standard deviation of pairs."""
     n = [np.isfinite(part).sum(axis=0) for part in (one, other)]
-    found = np.full(one.shape[1], np.nan)
+    effect = np.full(one.shape[1], np.nan)
     enough = (n[0] > 1) & (n[1] > 1)
     if enough.any():
         a, b = one[:, enough], other[:, enough]
@@ -312,12 +320,12 @@ def _cohens_d(one: Floats, other: Floats) -> Floats:
             w * np.nanvar(part, axis=0, ddof=1) for w, part in zip(weights, (a, b), strict=True)
         ) / sum(weights)
         with np.errstate(invalid="ignore", divide="ignore"):
-            found[enough] = (np.nanmean(a, axis=0) - np.nanmean(b, axis=0)) / np.sqrt(pooled)
-    return np.where(np.isfinite(found), found, np.nan)
+            effect[enough] = (np.nanmean(a, axis=0) - np.nanmean(b, axis=0)) / np.sqrt(pooled)
+    return np.where(np.isfinite(effect), effect, np.nan)
 
 
 def _note(part: xr.Dataset) -> str:
-    """Caveats on the figures of a group; empty if there are none."""
+    """Limits of the figures of a group as text; empty if there are none."""
     notes = []
     for comparison in ("genuine", "impostor"):
         if int(part["n_pairs"].sel(comparison=comparison).max()) == 0:

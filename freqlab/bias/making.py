@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -13,8 +15,10 @@ import xarray as xr
 from freqlab.bands.radial import Bands, parse_bands
 from freqlab.bias.crop_quality import quality
 from freqlab.bias.error_rates import errors
+from freqlab.bias.group_comparison import differences, gaps
+from freqlab.bias.group_names import group_label
 from freqlab.bias.influence import profiles
-from freqlab.bias.matching import match_groups, quality_table
+from freqlab.bias.matching import match_groups, quality_differences, quality_table
 from freqlab.faces.groups import group_labels
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
@@ -29,10 +33,41 @@ from freqlab.store.studies import Nodes
 __all__ = ["study"]
 
 
-class _Matching(NamedTuple):
-    on: str
-    exact: Sequence[str]
+_SIDES: tuple[Side, ...] = ("probe", "reference")
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """All arguments of a study except faces, pairs, models, store and options of the run."""
+
+    group: str | list[str]
+    baseline: str | None
+    bands: Bands
+    n_pairs: int | None
+    impostors_per_genuine: int
+    fmr: float
+    alpha: float
+    match_on: str
+    match_exact: list[str]
     caliper: float
+    n_draws: int
+    n_permutations: int
+    seed: int
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Options of the bootstrap."""
+        return {"n_draws": self.n_draws, "seed": self.seed}
+
+    @property
+    def permuted(self) -> dict[str, Any]:
+        """Options of the bootstrap and the permutation tests."""
+        return {"n_permutations": self.n_permutations, **self.drawn}
+
+    def as_json(self) -> dict[str, Any]:
+        """Arguments as JSON values, by which the stored study is identified."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names} | {"bands": self.bands.key}
 
 
 def study(
@@ -56,14 +91,15 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Compute the differences between groups and store them in the run, or open stored ones.
+    """Compute the differences between groups and store the study, or open a stored one.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Comparisons over which errors are counted and whose faces are explained; all by default.
+        Comparisons over which error rates are computed and from whose faces those to explain are
+        drawn; all against all by default.
     group
         Column of the faces, or several columns to cross.
     models, store, bands, run
@@ -87,7 +123,9 @@ def study(
     xarray.DataTree
         ``/groups``, a table; ``/errors``, from :func:`freqlab.bias.errors`; ``/profiles`` and,
         where faces could be matched, ``/matched``, from :func:`freqlab.bias.profiles`;
-        ``/quality/before`` and ``/quality/after``, tables; ``/influence``, the influence result.
+        ``/differences`` and ``/matched_differences``, from :func:`freqlab.bias.differences` of
+        these; ``/gaps``, from :func:`freqlab.bias.gaps`; ``/quality/before``, ``/quality/after``
+        and ``/quality/differences``, tables; ``/influence``, the influence result.
 
     Raises
     ------
@@ -97,59 +135,10 @@ def study(
         If the store cannot be read or written.
     """
     check_fmr(fmr)
-    parsed = parse_bands(bands) if isinstance(bands, str) else bands
-    labels = group_labels(faces, group)
-    matching = _Matching(match_on, match_exact, caliper)
-
-    def make(loaded: list[Model]) -> Nodes:
-        chosen = _chosen(faces, pairs, n_pairs, seed)
-        explained = make_pairs(chosen, impostors_per_genuine=impostors_per_genuine, seed=seed)
-        embed(faces, models=loaded, store=store, **run)
-        sides: list[Side] = ["probe", "reference"]
-        result = influence(
-            faces, explained, models=loaded, bands=parsed, sides=sides, store=store, **run
-        ).load()
-        drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
-        permuted = {"n_permutations": n_permutations, **drawn}
-        found = profiles(result, labels, baseline=baseline, **permuted)
-        held_against = str(found.attrs["baseline"])
-        vectors = {
-            model.name: open_embeddings(store, model=model.name).sel(face=faces.names).to_numpy()
-            for model in loaded
-        }
-        template = loaded[0].template.name
-        nodes: dict[str, xr.Dataset | pd.DataFrame] = {
-            "groups": _counts(faces, labels),
-            "profiles": found,
-            "errors": errors(vectors, faces, labels, pairs, **drawn),
-        }
-        tables, matched = _matched(store, template, chosen, labels, held_against, matching)
-        both = result["probe"].isin(matched) & result["reference"].isin(matched)
-        kept = result.isel(pair=np.flatnonzero(both.to_numpy()))
-        if len(matched) and len(set(labels[matched])) > 1 and kept.sizes["pair"]:
-            nodes["matched"] = profiles(kept, labels, baseline=held_against, **permuted)
-        attrs = {
-            "result": result.attrs["name"],
-            "forward_passes": result.attrs["forward_passes"],
-            "group": str(labels.name),
-            "baseline": held_against,
-            "n_explained_faces": len(chosen),
-            "n_explained_pairs": len(explained),
-            "n_matched": len(matched),
-        }
-        return {**nodes, **tables, "/": xr.Dataset(attrs=attrs)}
-
-    return study_of(
-        "bias",
-        faces,
-        make,
-        models=models,
-        store=store,
-        run=run,
-        pairs=pairs,
+    settings = _Settings(
         group=group if isinstance(group, str) else list(group),
         baseline=baseline,
-        bands=parsed.key,
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
         n_pairs=n_pairs,
         impostors_per_genuine=impostors_per_genuine,
         fmr=fmr,
@@ -161,46 +150,119 @@ def study(
         n_permutations=n_permutations,
         seed=seed,
     )
+    labels = group_labels(faces, group)
+    return study_of(
+        "bias",
+        faces,
+        lambda loaded: _nodes(faces, pairs, labels, loaded, store, settings, run),
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        **settings.as_json(),
+    )
 
 
-def _chosen(faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, seed: int) -> Faces:
+def _nodes(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    labels: pd.Series[str],
+    models: list[Model],
+    store: str | os.PathLike[str],
+    settings: _Settings,
+    run: RunOptions,
+) -> Nodes:
+    """Compute the nodes of the study."""
+    sample = _sampled_faces(faces, pairs, settings)
+    explained = make_pairs(
+        sample, impostors_per_genuine=settings.impostors_per_genuine, seed=settings.seed
+    )
+    embed(faces, models=models, store=store, **run)
+    result = influence(
+        faces, explained, models=models, bands=settings.bands, sides=_SIDES, store=store, **run
+    ).load()
+    by_group = profiles(result, labels, baseline=settings.baseline, **settings.permuted)
+    baseline = str(by_group.attrs["baseline"])
+    embeddings = {
+        model.name: open_embeddings(store, model=model.name).sel(face=faces.names).to_numpy()
+        for model in models
+    }
+    rates = errors(embeddings, faces, labels, pairs, baseline=baseline, **settings.drawn)
+    nodes: dict[str, xr.Dataset | pd.DataFrame] = {
+        "groups": _counts(faces, labels),
+        "profiles": by_group,
+        "differences": differences(by_group, alpha=settings.alpha),
+        "errors": rates,
+        "gaps": gaps(by_group, rates),
+    }
+    template = models[0].template.name
+    tables, matched = _matched(store, template, sample, labels, baseline, settings)
+    both = result["probe"].isin(matched) & result["reference"].isin(matched)
+    kept = result.isel(pair=np.flatnonzero(both.to_numpy()))
+    if len(matched) and len(set(labels[matched])) > 1 and kept.sizes["pair"]:
+        of_matched = profiles(kept, labels, baseline=baseline, **settings.permuted)
+        nodes["matched"] = of_matched
+        nodes["matched_differences"] = differences(of_matched, alpha=settings.alpha)
+    attrs = {
+        "result": result.attrs["name"],
+        "forward_passes": result.attrs["forward_passes"],
+        "group": str(labels.name),
+        "baseline": baseline,
+        "n_explained_faces": len(sample),
+        "n_explained_pairs": len(explained),
+        "n_matched": len(matched),
+    }
+    return {**nodes, **tables, "/": xr.Dataset(attrs=attrs)}
+
+
+def _sampled_faces(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Faces:
     """Select the faces to explain: those of a sample of pairs, or all."""
-    names = np.array(faces.names, object)
+    n_pairs, seed = settings.n_pairs, settings.seed
     if pairs is None and n_pairs is None:
         return faces
     sample = pairs if pairs is not None else make_pairs(faces, n_pairs=n_pairs, seed=seed)
     if pairs is not None and n_pairs is not None and n_pairs < len(pairs):
         sample = pairs.sample(n_pairs, random_state=seed)
     ends = [sample[end].astype(str).to_numpy(object) for end in ("probe", "reference")]
-    return faces.select(np.flatnonzero(np.isin(names, np.unique(np.concatenate(ends)))))
+    chosen = np.isin(np.array(faces.names, object), np.unique(np.concatenate(ends)))
+    return faces.select(np.flatnonzero(chosen))
 
 
 def _counts(faces: Faces, labels: pd.Series[str]) -> pd.DataFrame:
     """Count the photographs and people of each group, the largest group first."""
+    column = str(labels.name)
     people = faces.table["subject"].groupby(labels.to_numpy()).nunique()
     counts = pd.DataFrame({"photographs": labels.value_counts(dropna=False), "people": people})
-    named = counts.rename_axis(str(labels.name)).rename(index={np.nan: "no value"})
-    return named.fillna(0).astype(int)
+    rows = [group_label(column, v) if isinstance(v, str) else "no value" for v in counts.index]
+    return counts.set_axis(pd.Index(rows, name="group")).fillna(0).astype(int)
 
 
 def _matched(
     store: str | os.PathLike[str],
     template: str,
-    chosen: Faces,
+    sample: Faces,
     labels: pd.Series[str],
     baseline: str,
-    matching: _Matching,
+    settings: _Settings,
 ) -> tuple[dict[str, pd.DataFrame], pd.Index[str]]:
-    """Tables of quality before and after matching, and the matched faces."""
-    measured = quality(store, template=template, faces=chosen.names)
-    table = measured.copy()
-    for column in matching.exact:
-        table[column] = chosen.table[column].reindex(table.index)
-    names = match_groups(
-        labels, table, on=matching.on, exact=matching.exact, caliper=matching.caliper
+    """Tabulate quality before and after matching, and return the matched faces."""
+    measured = quality(store, template=template, faces=sample.names)
+    columns = measured.copy()
+    for name in settings.match_exact:
+        columns[name] = sample.table[name].reindex(columns.index)
+    matched = match_groups(
+        labels,
+        columns,
+        on=settings.match_on,
+        exact=settings.match_exact,
+        caliper=settings.caliper,
     )
-    tables = {"quality/before": quality_table(labels, measured, baseline=baseline)}
-    if len(names):
-        after = quality_table(labels[names], measured.loc[names], baseline=baseline)
-        tables["quality/after"] = after
-    return tables, names
+    chosen = {"before": measured.index, "after": matched}
+    tables, apart = {}, {}
+    for when, faces in chosen.items():
+        if len(faces):
+            some = labels[faces], measured.loc[faces]
+            tables[f"quality/{when}"] = quality_table(*some, baseline=baseline)
+            apart[when] = quality_differences(*some, baseline=baseline)
+    tables["quality/differences"] = pd.concat(apart, names=["matching"])
+    return tables, matched

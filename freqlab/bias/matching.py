@@ -7,12 +7,13 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from freqlab.bias.group_names import group_label
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
 
-__all__ = ["match_groups", "quality_table"]
+__all__ = ["match_groups", "quality_differences", "quality_table"]
 
-_MOST = 4000  # faces per group and stratum in the assignment; their distances take 128 MB
+_MAX_FACES = 4000  # per group and stratum in the assignment, whose distances then take 128 MB
 
 
 def match_groups(
@@ -25,10 +26,10 @@ def match_groups(
 ) -> pd.Index[str]:
     """Choose faces so that every group has the same number of faces of similar quality.
 
-    Each face of the smallest group is matched with a face of every other group so that the sum of
+    Each face of the smallest group is matched with one face of every other group so that the sum of
     distances is smallest (optimal matching without replacement). Faces without a partner within
-    the caliper in every group are left out. If a group (and stratum) has more than 4,000 faces,
-    4,000 of them are used, spread evenly over their quality.
+    the caliper in every group are left out. Of more than 4,000 faces of a group (in a stratum),
+    4,000 are used, spread evenly over their quality.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ def match_groups(
     on
         Column on which partners should be as close as possible.
     exact
-        Columns in which partners must be equal, such as ``["pose"]``.
+        Columns in which partners must have equal values, such as ``["pose"]``.
     caliper
         Largest distance between partners, in standard deviations of `on` over all faces.
 
@@ -61,12 +62,14 @@ def match_groups(
         for name in names:
             check_name(argument, name, columns)
     if not pd.api.types.is_numeric_dtype(quality[on]):
-        raise ParameterError(f"on={on!r} must be a column of numbers")
+        raise ParameterError(f"on={on!r} must name a numeric column of quality")
     faces = labels.dropna().index.intersection(quality.index[quality[on].notna()])
     table = quality.loc[faces, [on, *exact]].assign(_group=labels.loc[faces])
     groups, _ = group_codes(table["_group"])
     if len(groups) < 2:
-        raise ParameterError(f"labels: {len(groups)} group(s) have measured faces; it takes two")
+        raise ParameterError(
+            f"labels: {len(groups)} group(s) have measured faces; matching needs two"
+        )
     widest = caliper * float(table[on].std(ddof=0))
     kept: list[str] = []
     for _, stratum in table.groupby(list(exact)) if exact else [(None, table)]:
@@ -80,25 +83,59 @@ def match_groups(
             if name == anchor:
                 continue
             others = _thinned(members[name], stratum[on])
-            apart = np.abs(
+            distances = np.abs(
                 stratum.loc[anchors, on].to_numpy()[:, None]
                 - stratum.loc[others, on].to_numpy()[None, :]
             )
-            rows, chosen = linear_sum_assignment(np.where(apart <= widest, apart, 1e6))
-            near = apart[rows, chosen] <= widest
+            rows, chosen = linear_sum_assignment(np.where(distances <= widest, distances, 1e6))
+            near = distances[rows, chosen] <= widest
             partners[name] = dict(zip(anchors[rows[near]], others[chosen[near]], strict=True))
         for face in anchors:
-            if all(face in found for found in partners.values()):
-                kept += [str(face), *(str(found[face]) for found in partners.values())]
+            if all(face in partner_of for partner_of in partners.values()):
+                kept += [str(face), *(str(partner_of[face]) for partner_of in partners.values())]
     return pd.Index(kept, name="face")
 
 
 def _thinned(names: pd.Index[str], values: pd.Series[float]) -> pd.Index[str]:
-    """Thin the names, evenly by value, to the largest number that the assignment takes."""
-    if len(names) <= _MOST:
+    """Reduce the names, evenly by value, to the largest number used in the assignment."""
+    if len(names) <= _MAX_FACES:
         return names
     ordered = values.loc[names].sort_values(kind="stable").index
-    return ordered[np.linspace(0, len(ordered) - 1, _MOST).round().astype(int)]
+    return ordered[np.linspace(0, len(ordered) - 1, _MAX_FACES).round().astype(int)]
+
+
+def quality_differences(
+    labels: pd.Series[str], quality: pd.DataFrame, *, baseline: str
+) -> pd.DataFrame:
+    """Standardised differences of mean quality between the groups and a baseline group.
+
+    Parameters
+    ----------
+    labels
+        Group of each face.
+    quality
+        Measures by face.
+    baseline
+        Group with which the others are compared.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per group, the baseline excepted, and a column per available measure: difference of
+        the means over the root of the mean of the two variances; NaN if both variances are zero.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such group.
+    """
+    of_group = _by_group(labels, quality, baseline)
+    base = of_group.pop(baseline)
+    rows = {}
+    for group, part in of_group.items():
+        spread = np.sqrt((part.var() + base.var()) / 2)
+        rows[group] = (part.mean() - base.mean()) / spread.where(spread > 0)
+    return pd.DataFrame.from_dict(rows, orient="index", columns=base.columns).rename_axis("group")
 
 
 def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: str) -> pd.DataFrame:
@@ -116,27 +153,34 @@ def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: st
     Returns
     -------
     pandas.DataFrame
-        A row per group, with a column per available measure and the number of faces.
+        A row per group (with its column, as in ``"glasses=no"``, if the labels have a name), and a
+        column per available measure, after the number of faces.
 
     Raises
     ------
     UnknownNameError
         If there is no such group.
     """
+    differences = quality_differences(labels, quality, baseline=baseline).to_dict("index")
+    rows = {}
+    for group, part in _by_group(labels, quality, baseline).items():
+        row = {"faces": f"{len(part):,}"}
+        for name in part.columns:
+            row[name] = f"{part[name].mean():.3g}"
+            difference = float(differences.get(group, {}).get(name, np.nan))
+            if np.isfinite(difference):
+                row[name] += f" ({difference:+.2f})"
+        rows[group_label(str(labels.name), group) if labels.name else group] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
+
+
+def _by_group(
+    labels: pd.Series[str], quality: pd.DataFrame, baseline: str
+) -> dict[str, pd.DataFrame]:
+    """Available measures of the faces of each group, in the order of the groups' names."""
     faces = labels.dropna().index.intersection(quality.index)
     of_face, measures = labels.loc[faces], quality.loc[faces]
     groups = sorted(of_face.unique())
     check_name("baseline", baseline, groups)
     known = [name for name in measures.columns if measures[name].notna().any()]
-    base, rows = measures[of_face == baseline], {}
-    for group in groups:
-        part = measures[of_face == group]
-        row = {"faces": f"{len(part):,}"}
-        for name in known:
-            spread = np.sqrt((part[name].var() + base[name].var()) / 2)
-            text = f"{part[name].mean():.3g}"
-            if group != baseline and spread > 0:
-                text += f" ({(part[name].mean() - base[name].mean()) / spread:+.2f})"
-            row[name] = text
-        rows[group] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
+    return {str(group): measures.loc[of_face == group, known] for group in groups}

@@ -1,70 +1,211 @@
-"""Findings of a bias study as tables and sentences, generated from its numbers."""
+"""Findings of a bias study as sentences, generated from its numbers.
+
+Words that compare rest on a paired difference whose interval excludes zero, and on at least
+:data:`freqlab.bias.influence.FEW_SUBJECTS` people in both groups.
+"""
 
 from __future__ import annotations
+
+from typing import Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of
+from freqlab.attrs import from_json, names_of
+from freqlab.bias.group_comparison import (
+    MIN_POINTS,
+    MIN_SPREAD,
+    differences,
+    drawable_gaps,
+)
+from freqlab.bias.group_names import group_markdown, people_text, too_few
+from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Kind, Side
 from freqlab.results.selection import frequency_unit, part_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import percent, signed, with_bounds
+from freqlab.text.wording import join, percent, signed
 
 __all__ = [
     "describe_chance",
+    "describe_error_gaps",
+    "describe_gap_points",
     "describe_group_differences",
     "describe_groups",
+    "describe_matched_differences",
     "describe_matching",
     "describe_sample",
-    "differing_bands",
-    "fairness_table",
-    "gaps_table",
-    "gaps_together",
     "summary",
 ]
 
-_LOPSIDED = 5  # ratio of subjects, largest group to this one
+GroupKind: TypeAlias = Kind | Literal["per_contrast"]
+"""Directed or absolute influence, or directed influence per contrast removed."""
+
+_COMPARISONS: tuple[Comparison, ...] = ("genuine", "impostor")
+_RATES = {
+    "FNMR": ("false_non_match_rate", "genuine"),
+    "FMR": ("false_match_rate", "impostor"),
+}
+_UNRESOLVED = "not resolved"
+_IMBALANCED = 5  # ratio of subjects, largest group to this one
+_CONFOUNDED = 0.5  # standardised difference of quality that may explain a difference
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown: error gaps, differences of influence, matching.
+    """Summarise a study in Markdown: error rates, influence, and what remains after matching.
 
     Parameters
     ----------
     study
         From :func:`freqlab.bias.study`.
+
+    Returns
+    -------
+    list of str
+        For each model, one text on error rates, one each on genuine and impostor pairs (probe
+        masked), and one on the matched photographs; a single text on influence if all groups are
+        too small to compare.
     """
-    profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
-    fmr, alpha = float(study.attrs["fmr"]), float(study.attrs["alpha"])
-    found = []
-    for name in map(str, profiles["model"].to_numpy()):
-        at = errors.sel(model=name).sel(fmr=fmr, method="nearest")
-        rates = [
-            f"{as_markdown(group)} {percent(at['false_non_match_rate'].sel(group=group))}"
-            for group in profiles["group"].to_numpy()
-            if group in at["group"] and percent(at["false_non_match_rate"].sel(group=group))
+    data, errors = study["differences"].to_dataset(), study["errors"].to_dataset()
+    fmr, doubts = float(study.attrs["fmr"]), _confounders(study)
+    texts = []
+    for name in names_of(data, "model"):
+        about = [describe_error_gaps(errors, model=name, fmr=fmr)]
+        of_probe = data.sel(model=name, side="probe", kind="directed")
+        if int(of_probe["n_subjects"].max()) < FEW_SUBJECTS:
+            about.append(_nothing_compared(of_probe))
+        else:
+            parts = [of_probe.sel(comparison=comparison) for comparison in _COMPARISONS]
+            about += [_described(part, doubts=doubts) for part in parts]
+            about.append(describe_matched_differences(study, model=name))
+        texts += [f"{as_markdown(name)}: {text}" for text in about]
+    return texts
+
+
+def _nothing_compared(part: xr.Dataset) -> str:
+    """State that all groups are too small to compare their influence with the baseline."""
+    texts = []
+    for name in names_of(part, "group"):
+        n_people = part["n_subjects"].sel(group=name)
+        counts = [
+            f"{people_text(int(n_people.sel(comparison=comparison)))} in {comparison} pairs"
+            for comparison in _COMPARISONS
         ]
-        if rates:
-            found.append(f"{as_markdown(name)}: FNMR at FMR {fmr:g}: {'; '.join(rates)}.")
-        for comparison in ("genuine", "impostor"):
-            told = describe_group_differences(
-                profiles, model=name, comparison=comparison, alpha=alpha
-            )
-            found.append(f"{as_markdown(name)}: {told}")
-    return [*found, describe_matching(study)]
+        texts.append(f"{group_markdown(part, name)} ({join(counts)})")
+    baseline = group_markdown(part, str(part.attrs["baseline"]))
+    return f"Influence, compared with {baseline}: {'; '.join(texts)}: too few to compare."
+
+
+def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
+    """State FNMR and FMR of the groups at one threshold, and the differences from the baseline.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.bias.errors`.
+    model
+        Name of the model.
+    fmr
+        Nominal false match rate of the threshold.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If there is no such model or rate.
+    """
+    check_name("model", model, names_of(errors, "model"))
+    check_fmr(fmr)
+    at = errors.sel(model=model).sel(fmr=fmr, method="nearest")
+    if not np.isfinite(float(at["threshold"])):
+        return (
+            f"There is no threshold at FMR {fmr:g}: it takes {comparisons_needed(fmr):,} impostor "
+            f"comparisons, and the faces have {int(at['impostor_comparisons']):,}."
+        )
+    texts = [_rate_text(at, rate, fmr) for rate in _RATES]
+    return f"At one threshold for all groups, set at FMR {fmr:g}: {' '.join(texts)}"
+
+
+def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:
+    """State a rate of every group at a threshold, and its differences from the baseline."""
+    variable, comparison = _RATES[rate]
+    baseline = str(at.attrs["baseline"])
+    people = at["n_people"].sel(comparison=comparison)
+    groups = [name for name in names_of(at, "group") if int(people.sel(group=name))]
+    groups.sort(key=lambda name: name != baseline)
+    if not groups:
+        return f"{rate} is not available: no group has {comparison} comparisons."
+    texts = []
+    for name in groups:
+        value = percent(at[variable].sel(group=name)) or _UNRESOLVED
+        text = f"{value} for {group_markdown(at, name)} ({people_text(int(people.sel(group=name)))}"
+        if name != baseline:
+            difference = 100 * at[f"{variable}_difference"].sel(group=name)
+            text += _difference_text(difference, int(people.sel(group=[name, baseline]).min()))
+        texts.append(f"{text})")
+    if not any(np.isfinite(at[variable].sel(group=groups, estimate="value"))):
+        needed = f"{comparisons_needed(fmr):,} impostor comparisons"
+        return f"{rate} is not resolved in any group: it takes {needed} in a group."
+    return f"{rate} is {'; '.join(texts)}."
+
+
+def _difference_text(difference: xr.DataArray, n_people: int) -> str:
+    """State a difference in percentage points, in words only if its interval excludes zero."""
+    value, lower, upper = (float(difference.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    if n_people < FEW_SUBJECTS:
+        return ": too few to compare"
+    if np.isnan(value):
+        return ""
+    words = "no difference established"
+    if lower > 0 or upper < 0:
+        words = "higher" if lower > 0 else "lower"
+    return f"; {words}, {signed(difference, 2)} percentage points"
+
+
+def describe_matched_differences(study: xr.DataTree, *, model: str) -> str:
+    """State, in Markdown, which differences of genuine pairs remain among matched photographs.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.bias.study`.
+    model
+        Name of the model.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such model.
+    """
+    if "matched_differences" not in study.children:
+        return describe_matching(study)
+    data, attrs = study["matched_differences"].to_dataset(), study.attrs
+    part = part_of(data, model=model, side="probe", comparison="genuine", kind="directed")
+    exact = attrs["match_exact"]
+    columns = [attrs["match_on"], *(exact if isinstance(exact, list) else from_json(exact))]
+    start = (
+        f"Among the {int(attrs['n_matched']):,} of {int(attrs['n_explained_faces']):,} photographs "
+        f"matched on {join([as_markdown(column) for column in columns])}, "
+    )
+    text = _described(part, doubts=_confounders(study, "after"))
+    return f"{start}{text[0].lower()}{text[1:]}"
 
 
 def describe_sample(study: xr.DataTree) -> str:
     """State how many photographs and pairs of a study are explained."""
     attrs = study.attrs
-    n, of = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
+    n, n_all = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
+    which = (
+        f"{n:,} of {n_all:,} photographs, a random sample,"
+        if n < n_all
+        else f"All {n:,} photographs"
+    )
     return (
-        f"{n:,} of the photographs are explained ({'a sample' if n < of else 'all'}), in "
-        f"{int(attrs['n_explained_pairs']):,} pairs drawn without regard to the groups."
+        f"{which} are explained, in {int(attrs['n_explained_pairs']):,} pairs drawn without regard "
+        f"to the groups."
     )
 
 
@@ -72,8 +213,9 @@ def describe_matching(study: xr.DataTree) -> str:
     """State, in Markdown, how many photographs of a study could be matched."""
     if "matched" not in study.children:
         return (
-            "**No photographs could be matched:** the groups do not overlap in what was matched "
-            "on, or too few are left to make pairs."
+            f"**None of the {int(study.attrs['n_explained_faces']):,} photographs could be "
+            f"matched:** the groups do not overlap in the matched measures, or too few photographs "
+            f"remain to make pairs."
         )
     attrs = study.attrs
     return (
@@ -84,24 +226,39 @@ def describe_matching(study: xr.DataTree) -> str:
 
 def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
     """State how many profiles were tested, and how many are expected to differ by chance."""
-    n_families = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
+    n_profiles = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
     return (
-        f"all that was found at adjusted p ≤ {alpha:g}, both sides; {n_families} profiles of "
-        f"{profiles.attrs['n_tests']} bands each were tested, so {alpha * n_families:.1f} profiles "
-        f"are expected to show something by chance"
+        f"bands that differ at adjusted p ≤ {alpha:g}; of {n_profiles} profiles of "
+        f"{profiles.attrs['n_tests']} bands each, up to {alpha * n_profiles:.1f} are expected to "
+        f"show a difference by chance"
     )
 
 
-def gaps_table(gaps: pd.DataFrame) -> pd.DataFrame:
-    """Format the result of :func:`gaps_together` for display: gaps in percentage points."""
-    shown = gaps.copy()
-    for column in ("EER gap", "FMR gap", "FNMR gap"):
-        shown[column] = [
-            f"{100 * value:+.2f} points" if np.isfinite(value) else "not resolved"
-            for value in gaps[column]
-        ]
-    shown["distance"] = gaps["distance"].map("{:.3f}".format)
-    return shown
+def describe_gap_points(points: pd.DataFrame) -> str:
+    """State which gaps are not drawn over the distances, and why; empty if all are drawn.
+
+    Parameters
+    ----------
+    points
+        From :func:`freqlab.bias.gap_points`.
+    """
+    drawn, texts = drawable_gaps(points), []
+    for column in ("FNMR gap", "FMR gap"):
+        if column in drawn:
+            continue
+        known = points[["distance", column]].dropna()
+        n, first = len(known), known.iloc[:1]
+        if n < MIN_POINTS:
+            points_are = "point is" if n == 1 else "points are"
+            reason = f"{n} {points_are} resolved, and a scatter needs at least {MIN_POINTS}"
+        elif np.ptp(known[column].to_numpy(float)) <= MIN_SPREAD:
+            reason = (
+                f"all {n} values are {100 * float(first[column].item()):+.2f} percentage points"
+            )
+        else:
+            reason = f"all {n} distances are {float(first['distance'].item()):.3f}"
+        texts.append(f"{column}: {reason}.")
+    return f"Not drawn. {' '.join(texts)}" if texts else ""
 
 
 def describe_groups(profiles: xr.Dataset) -> str:
@@ -112,50 +269,53 @@ def describe_groups(profiles: xr.Dataset) -> str:
     profiles
         From :func:`freqlab.bias.profiles`.
     """
-    baseline = as_markdown(profiles.attrs["baseline"])
+    baseline = str(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")
     texts, warnings = [], []
     most = int(subjects.max())
-    for name in profiles["group"].to_numpy():
-        here = subjects.sel(group=name)
+    for name in names_of(profiles, "group"):
+        here, label = subjects.sel(group=name), group_markdown(profiles, name)
         n_pairs = profiles["n_pairs"].max("model").sel(group=name)
-        texts.append(
-            f"{as_markdown(name)}: {int(n_pairs.sel(comparison='genuine')):,} genuine pairs of "
-            f"{int(here.sel(comparison='genuine'))} subjects, "
-            f"{int(n_pairs.sel(comparison='impostor')):,} impostor pairs of "
-            f"{int(here.sel(comparison='impostor'))}"
-        )
+        counts = [
+            f"{int(n_pairs.sel(comparison=kind)):,} {kind} pairs of "
+            f"{_counted(int(here.sel(comparison=kind)), 'subject')}"
+            for kind in _COMPARISONS
+        ]
+        texts.append(f"{label}: {', '.join(counts)}")
         note = str(profiles["note"].sel(group=name).item())
         faults = [note] if note else []
-        if "only" not in note and int(here.max()) * _LOPSIDED < most:
-            faults.append(f"{int(here.max())} subjects against {most}")
+        if "only" not in note and int(here.max()) * _IMBALANCED < most:
+            faults.append(f"{int(here.max())} subjects, the largest group {most}")
         if faults:
-            warnings.append(f"{as_markdown(name)}: {'; '.join(faults)}")
-    whole, within = (
-        int(profiles["n_exchanged"].sel(how=how).max())
-        for how in ("over subjects", "within subjects")
-    )
-    text = f"The baseline is {baseline}. " + "; ".join(texts) + ". "
-    text += _permuted(whole, within)
+            warnings.append(f"{label}: {'; '.join(faults)}")
+    n_baseline = _counted(int(subjects.sel(group=baseline).max()), "subject")
+    text = f"Baseline: {group_markdown(profiles, baseline)} ({n_baseline}). {'; '.join(texts)}. "
+    text += _permutation_text(profiles)
     if warnings:
         text += (
-            f" **Too few people or pairs to rest a finding on: {'; '.join(warnings)}.** Their "
-            f"intervals are wide, and an interval cannot tell of people who were not photographed."
+            f" **Too few subjects or pairs for a reliable finding: {'; '.join(warnings)}.** "
+            f"Intervals do not account for people who are not in the set."
         )
     return text
 
 
-def _permuted(whole: int, within: int) -> str:
+def _permutation_text(profiles: xr.Dataset) -> str:
+    """State whether labels were permuted over subjects or within them."""
+    whole, within = (
+        int(profiles["n_exchanged"].sel(how=how).max())
+        for how in ("over subjects", "within subjects")
+    )
     if whole + within == 0:
-        return "Nothing could be tested."
+        return "No group could be tested."
     if within == 0:
         return (
-            f"No subject carries more than one value, so labels are permuted over the {whole} "
+            f"No subject has more than one value, so labels are permuted over the {whole} "
             f"subjects of two groups."
         )
+    have = "subject has" if within == 1 else "subjects have"
     return (
-        f"{within} of the subjects {'carries' if within == 1 else 'carry'} both values; there "
-        f"labels are permuted within the subject, those of the other {whole} over subjects."
+        f"{within} {have} both values, and labels are permuted within such a subject; the labels "
+        f"of the other {_counted(whole, 'subject')} are permuted over subjects."
     )
 
 
@@ -163,9 +323,9 @@ def describe_group_differences(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    comparison: str = "genuine",
-    kind: str = "directed",
+    side: Side = "probe",
+    comparison: Comparison = "genuine",
+    kind: GroupKind = "directed",
     alpha: float = 0.05,
 ) -> str:
     """State in which bands the groups differ from the baseline.
@@ -186,173 +346,99 @@ def describe_group_differences(
     UnknownNameError
         If the profiles have no such part.
     """
-    data = _part(profiles, model, side, comparison, kind)
+    names = {"model": model, "side": side, "comparison": comparison}
+    data = part_of(profiles, **names)
+    part = part_of(differences(profiles, alpha=alpha), **names, kind=kind)
+    return _described(part, distances=data if kind == "directed" else None)
+
+
+def _described(
+    part: xr.Dataset,
+    *,
+    doubts: dict[str, str] | None = None,
+    distances: xr.Dataset | None = None,
+) -> str:
+    """State the differences of every group in one part of the differences.
+
+    Parameters
+    ----------
+    part
+        Of :func:`differences`, along ``group``.
+    doubts
+        What else may explain a difference, by group.
+    distances
+        Part of the profiles whose distances are added.
+    """
     texts = []
-    baseline = str(profiles.attrs["baseline"])
-    for name in [n for n in names_of(data, "group") if n != baseline]:
-        part, said = data.sel(group=name), as_markdown(name)
-        p = part["p_adjusted"].sel(kind=kind).to_numpy()
-        if not np.isfinite(p).any():
-            texts.append(f"{said} cannot be tested ({part['note'].item() or 'no pairs'})")
-            continue
-        found = np.flatnonzero(p <= alpha)
-        distance = part["distance"].sel(estimate="value")
-        chance = float(part["distance_null"].sel(null="upper"))
-        tail = ""
-        if kind == "directed":
-            beyond = "more" if float(distance) > chance else "no more"
-            tail = (
-                f" (distance of profiles {float(distance):.3f}, {beyond} than chance: "
-                f"{100 * profiles.attrs['level']:g} % of permutations below {chance:.3f}, "
-                f"p = {float(part['distance_p']):.3g})"
-            )
-        n = int(np.isfinite(p).sum())
-        if not len(found):
-            texts.append(f"{said} differs in none of {n} bands{tail}")
-            continue
-        bands = _ranges(profiles, found)
-        strongest = found[np.argmax(np.abs(part["effect_size"].sel(kind=kind).to_numpy()[found]))]
-        at = part[f"{kind}_difference"].isel(band=strongest)
-        d = float(part["effect_size"].sel(kind=kind).isel(band=strongest))
-        texts.append(
-            f"{said} differs in {len(found)} of {n} bands ({bands}), most in "
-            f"{data['band'].to_numpy()[strongest]}: {signed(at, 4)}, d = {d:+.2f}{tail}"
-        )
-    what = {"per_contrast": "influence per contrast"}.get(kind, f"{kind} influence")
+    for name in names_of(part, "group"):
+        at = part.sel(group=name)
+        text, compared = _group_text(at, group_markdown(part, name))
+        if compared and distances is not None:
+            text += _distance_text(distances.sel(group=name))
+        if int(at["n_differing"]) and compared:
+            text += (doubts or {}).get(name, "")
+        texts.append(text)
+    kind = str(part["kind"].item())
+    what = {"per_contrast": "Influence per contrast"}.get(kind, f"{kind.capitalize()} influence")
+    baseline = group_markdown(part, str(part.attrs["baseline"]))
     return (
-        f"Mean {what}, {side} masked, {comparison} pairs, against {as_markdown(baseline)}, at "
-        f"adjusted p ≤ {alpha:g}: {'; '.join(texts)}."
+        f"{what} of {part['comparison'].item()} pairs, {part['side'].item()} masked, compared with "
+        f"{baseline} at adjusted p ≤ {part.attrs['alpha']:g}: {'; '.join(texts)}."
     )
 
 
-def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) -> pd.DataFrame:
-    """Tabulate the bands in which a group differs from the baseline, with interval, d and p.
-
-    Parameters
-    ----------
-    profiles
-        From :func:`freqlab.bias.profiles`.
-    model
-        Name of the model.
-    alpha
-        Level of the adjusted p-values.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row per finding, the largest effect first; empty if there are none.
-    """
-    check_name("model", model, names_of(profiles, "model"))
-    rows = []
-    data = profiles.sel(model=model)
-    axes = ("comparison", "side", "kind", "group", "band")
-    hits = np.argwhere((data["p_adjusted"].transpose(*axes) <= alpha).to_numpy())
-    for place in hits:
-        at = {axis: data[axis].to_numpy()[i] for axis, i in zip(axes, place, strict=True)}
-        kind = str(at["kind"])
-        part = data.sel({axis: at[axis] for axis in axes if axis != "kind"})
-        rows.append(
-            {
-                "pairs": at["comparison"],
-                "masked": at["side"],
-                "influence": kind.replace("_", " "),
-                "group": at["group"],
-                "band": at["band"],
-                "difference": signed(part[f"{kind}_difference"], 4),
-                "d": f"{float(part['effect_size'].sel(kind=kind)):+.2f}",
-                "adjusted p": f"{float(part['p_adjusted'].sel(kind=kind)):.3f}",
-            }
-        )
-    columns = ["pairs", "masked", "influence", "group", "band", "difference", "d", "adjusted p"]
-    table = pd.DataFrame(rows, columns=columns)
-    largest = table["d"].astype(float).abs().sort_values(ascending=False, kind="stable").index
-    return table.loc[largest].reset_index(drop=True)
+def _group_text(at: xr.Dataset, label: str) -> tuple[str, bool]:
+    """State the difference of one group, and return whether it could be compared."""
+    n, n_tested, n_people = (int(at[name]) for name in ("n_differing", "n_tested", "n_subjects"))
+    if n_tested == 0:
+        return f"{label} cannot be tested (no {at['comparison'].item()} pairs to compare)", False
+    if n_people < FEW_SUBJECTS:
+        return f"{label}: {too_few(n_people)}", False
+    largest = f"{at['largest_band'].item()}: {signed(at['largest_difference'], 4)}"
+    if n == 0:
+        return f"{label} differs in none of {n_tested} bands, largest difference in {largest}", True
+    ranges = _ranges(at, np.flatnonzero(at["differs"].to_numpy()))
+    return (
+        f"{label} differs in {n} of {n_tested} bands ({ranges}), most in {largest}, "
+        f"d = {float(at['largest_effect']):+.2f}"
+    ), True
 
 
-def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """Tabulate the fairness indices, a column per model, intervals in brackets.
-
-    Parameters
-    ----------
-    errors
-        From :func:`freqlab.bias.errors`.
-    fmr
-        Nominal false match rate of the threshold.
-    """
-    check_fmr(fmr)
-    at = errors.sel(fmr=fmr, method="nearest")
-    rows = {}
-    for index, name in zip(
-        errors["index"].to_numpy(), errors["index_name"].to_numpy(), strict=True
-    ):
-        row = {}
-        for model in errors["model"].to_numpy():
-            here = at.sel(index=index, model=model)
-            text = with_bounds(here["fairness"], ".3g")
-            note = str(here["fairness_note"].item())
-            row[str(model)] = f"{text} ({note})".strip() if note else text
-        rows[str(name)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("index")
+def _distance_text(at: xr.Dataset) -> str:
+    """State the distance of a group's profile from that of the baseline, and its p-value."""
+    upper = float(at["distance_null"].sel(null="upper"))
+    return (
+        f" (distance between the profiles {float(at['distance'].sel(estimate='value')):.3f}, "
+        f"p = {float(at['distance_p']):.3g}; under permuted labels "
+        f"{100 * at.attrs['level']:g} % are below {upper:.3f})"
+    )
 
 
-def gaps_together(
-    profiles: xr.Dataset,
-    errors: xr.Dataset,
-    *,
-    side: str = "probe",
-    comparison: str = "genuine",
-    fmr: float = 1e-3,
-) -> pd.DataFrame:
-    """Tabulate profile distances and error gaps, a row per model and non-baseline group.
-
-    Parameters
-    ----------
-    profiles
-        From :func:`freqlab.bias.profiles`.
-    errors
-        From :func:`freqlab.bias.errors`.
-    side, comparison
-        Side and comparison of the profiles.
-    fmr
-        Nominal false match rate of the threshold.
-
-    Returns
-    -------
-    pandas.DataFrame
-        Columns ``distance`` of the directed profiles, ``EER gap``, ``FMR gap`` and ``FNMR gap``,
-        group minus baseline; missing where a rate is not resolved.
-    """
-    check_fmr(fmr)
-    baseline, rows = str(profiles.attrs["baseline"]), {}
-    known = names_of(errors, "group")
-    check_name("baseline", baseline, known)
-    value = errors.sel(estimate="value").sel(fmr=fmr, method="nearest")
-    distance = profiles["distance"].sel(estimate="value", side=side, comparison=comparison)
-    for model in names_of(profiles, "model"):
-        for group in names_of(profiles, "group"):
-            if group == baseline or group not in known:
-                continue
-            one, base = (value.sel(model=model, group=name) for name in (group, baseline))
-            rows[model, group] = {
-                "distance": float(distance.sel(model=model, group=group)),
-                "EER gap": float(one["eer"] - base["eer"]),
-                "FMR gap": float(one["false_match_rate"] - base["false_match_rate"]),
-                "FNMR gap": float(one["false_non_match_rate"] - base["false_non_match_rate"]),
-            }
-    table = pd.DataFrame.from_dict(rows, orient="index").round(12)  # equal rates give a gap of zero
-    table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
-    return table
+def _confounders(study: xr.DataTree, when: str = "before") -> dict[str, str]:
+    """Measures of quality in which the photographs of each group differ from the baseline's."""
+    every = as_frame(study["quality/differences"])
+    if when not in every.index.get_level_values("matching"):
+        return {}
+    texts = {}
+    for group, row in every.loc[when].iterrows():
+        large = row[row.abs() >= _CONFOUNDED].sort_values(key=abs, ascending=False)
+        if len(large):
+            measures = ", ".join(f"{name} {value:+.2f}" for name, value in large.items())
+            texts[str(group)] = (
+                f"; differences between the photographs may explain it (in standard deviations: "
+                f"{measures})"
+            )
+    return texts
 
 
-def _ranges(profiles: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
+def _counted(n: int, noun: str) -> str:
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def _ranges(data: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
     """Format bands as text, with neighbours joined: "0 to 4, 20 to 36 cycles/image"."""
-    bounds, texts = profiles["band_bounds"].to_numpy(), []
+    bounds, texts = data["band_bounds"].to_numpy(), []
     for run in np.split(bands, np.flatnonzero(np.diff(bands) > 1) + 1):
         lower, upper = bounds[run[0], 0], bounds[run[-1], 1]
         texts.append(f"{lower:g} and beyond" if np.isinf(upper) else f"{lower:g} to {upper:g}")
-    return f"{', '.join(texts)} {frequency_unit(profiles)}"
-
-
-def _part(profiles: xr.Dataset, model: str, side: str, comparison: str, kind: str) -> xr.Dataset:
-    check_name("kind", kind, names_of(profiles, "kind"))
-    return part_of(profiles, model=model, side=side, comparison=comparison)
+    return f"{', '.join(texts)} {frequency_unit(data)}"

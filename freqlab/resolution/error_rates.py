@@ -1,7 +1,7 @@
 """Verification errors when the probe has a lower resolution than the reference.
 
-Thresholds are set on faces that are not degraded, as an operator would set them before
-low-resolution probes arrive.
+Thresholds are set on faces that are not degraded, as an operator sets them before low-resolution
+probes are seen.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from freqlab.faces.table import Faces
 from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
 from freqlab.statistics.error_rates import compare_pairs, impostor_thresholds, is_usable
-from freqlab.statistics.resampling import check_draws
+from freqlab.statistics.rate_differences import rate_differences
+from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
 from freqlab.verification.performance import check_embeddings, figures_of
 
 __all__ = ["errors"]
 
-_MOST_COMPARISONS = 20_000_000  # per resolution; each takes 0.1 kB of temporary memory
+_MAX_COMPARISONS = 20_000_000  # per resolution; each takes 0.1 kB of temporary memory
+
+Floats = npt.NDArray[np.float64]
 
 
 def errors(
@@ -67,8 +70,10 @@ def errors(
         Along ``model`` and ``resolution``, the highest first, with ``estimate`` value, lower,
         upper: ``eer``, ``d_prime``, ``false_match_rate`` and ``false_non_match_rate`` at
         ``threshold(model, fmr)``, the thresholds over all impostor comparisons of faces that are
-        not degraded; ``failure_to_acquire``, the share of probes; ``n_genuine``, ``n_impostor``,
-        ``n_subjects``; ``note`` where a rate is not resolved.
+        not degraded; ``false_non_match_rate_difference(model, resolution, fmr, estimate)`` from
+        the highest resolution, paired over the draws, NaN there; ``failure_to_acquire``, the share
+        of probes; ``n_genuine``, ``n_impostor``, ``n_subjects``; ``n_people``, subjects with
+        genuine comparisons; ``note`` where a rate is not resolved.
 
     Raises
     ------
@@ -83,37 +88,59 @@ def errors(
     levels = _listed(faces, pairs, kind, native) if pairs is not None else _every(faces, kind)
     if pairs is None:
         levels = {float(native): levels.pop(np.inf), **levels}
-    whole, found = ~faces.degraded, []
-    for vectors in checked.values():
-        thresholds, n_impostor = impostor_thresholds(
-            vectors[whole], faces.subjects[whole], faces.sources[whole]
-        )
-        parts = []
-        for of_level in levels.values():
-            comparisons = compare_pairs(vectors, faces.subjects, of_level)
-            part = figures_of(
-                comparisons, thresholds=thresholds, n_draws=n_draws, level=level, seed=seed
-            )
-            part = part.sel(group="all", drop=True).drop_vars(["threshold", "curve", "density"])
-            failed = ~is_usable(vectors)[np.unique(of_level[:, 0])]
-            part["failure_to_acquire"] = ((), float(failed.mean()))
-            parts.append(part.drop_dims(["curve_fmr", "score", "comparison"], errors="ignore"))
-        axis = xr.Variable("resolution", list(levels), {"long_name": "resolution"})
-        one = xr.concat(parts, axis).sortby("resolution", ascending=False)
-        one["threshold"] = ("fmr", thresholds)
-        one["impostor_comparisons"] = ((), n_impostor)
-        found.append(one)
+    settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
+    by_model = [_of_model(vectors, faces, levels, **settings) for vectors in checked.values()]
     names = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
-    errors = xr.concat(found, names)
+    errors = xr.concat(by_model, names)
     errors["resolution"].attrs.update(long_name="resolution of the probe", units="pixels")
     for name, long_name in _LONG_NAMES.items():
         errors[name].attrs.update(long_name=long_name, units="1")
     errors["threshold"].attrs.update(long_name="threshold", units="cosine similarity")
     compared = "all against all" if pairs is None else "the pairs given"
-    errors = errors.assign_attrs(
-        n_draws=n_draws, level=level, seed=seed, degradation=kind, comparisons=compared
-    )
+    errors = errors.assign_attrs(**settings, degradation=kind, comparisons=compared)
     return with_object_text(errors)
+
+
+def _of_model(
+    vectors: npt.NDArray[np.float32],
+    faces: Faces,
+    levels: dict[float, npt.NDArray[np.int64]],
+    *,
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> xr.Dataset:
+    """Figures of one model at each resolution, the highest first."""
+    undegraded = ~faces.degraded
+    thresholds, n_impostor = impostor_thresholds(
+        vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded]
+    )
+    edges, parts, drawn = np.asarray(thresholds, float), [], []
+    for positions in levels.values():
+        comparisons = compare_pairs(vectors, faces.subjects, positions)
+        part = figures_of(
+            comparisons, thresholds=thresholds, n_draws=n_draws, level=level, seed=seed
+        )
+        part = part.sel(group="all", drop=True).drop_vars(["threshold", "curve", "density"])
+        failed = ~is_usable(vectors)[np.unique(positions[:, 0])]
+        part["failure_to_acquire"] = ((), float(failed.mean()))
+        genuine = comparisons.select(comparisons.genuine)
+        part["n_people"] = ((), len(np.unique(genuine.subjects[genuine.probe])))
+        parts.append(part.drop_dims(["curve_fmr", "score", "comparison"], errors="ignore"))
+        draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
+        drawn.append(rates_at(comparisons, edges, draws, genuine=True))
+    axis = xr.Variable("resolution", list(levels), {"long_name": "resolution"})
+    figures = xr.concat(parts, axis)
+    rates = figures["false_non_match_rate"].transpose("resolution", "fmr", "estimate").to_numpy()
+    of_draws = np.stack(drawn, axis=1)  # (draw, resolution, fmr)
+    highest = int(np.argmax(list(levels)))
+    differences = rate_differences(rates, rates[highest], of_draws - of_draws[:, [highest]], level)
+    differences[highest] = np.nan
+    figures["false_non_match_rate_difference"] = (("resolution", "fmr", "estimate"), differences)
+    figures = figures.sortby("resolution", ascending=False)
+    figures["threshold"] = ("fmr", edges)
+    figures["impostor_comparisons"] = ((), n_impostor)
+    return figures
 
 
 _LONG_NAMES = {
@@ -121,16 +148,18 @@ _LONG_NAMES = {
     "d_prime": "d'",
     "false_match_rate": "false match rate at the threshold",
     "false_non_match_rate": "false non-match rate at the threshold",
+    "false_non_match_rate_difference": "difference in false non-match rate",
     "failure_to_acquire": "failure-to-acquire rate of probes",
     "n_genuine": "genuine comparisons",
     "n_impostor": "impostor comparisons",
     "n_subjects": "subjects",
+    "n_people": "subjects with genuine comparisons",
     "impostor_comparisons": "impostor comparisons behind the thresholds",
 }
 
 
 def _kind(faces: Faces, degradation: str | None) -> str:
-    kinds = list(dict.fromkeys(how.kind for how in faces.degradations or () if how is not None))
+    kinds = list(dict.fromkeys(one.kind for one in faces.degradations or () if one is not None))
     if degradation is not None:
         return check_name("degradation", degradation, kinds or ["none"])
     return kinds[0] if kinds else "none"
@@ -141,25 +170,25 @@ def _every(faces: Faces, kind: str) -> dict[float, npt.NDArray[np.int64]]:
 
     The probe comes first. Probes that are not degraded have the key infinity.
     """
-    whole = np.flatnonzero(~faces.degraded)
+    undegraded = np.flatnonzero(~faces.degraded)
     sources = np.unique(faces.sources.astype(str), return_inverse=True)[1]
-    probes: dict[float, list[int]] = {np.inf: whole.tolist()}
-    hows: list[Degradation | None] = list(faces.degradations or [])
-    for i, how in enumerate(hows):
-        if how is not None and how.kind == kind:
-            probes.setdefault(float(how.resolution), []).append(i)
-    most = max(len(some) for some in probes.values()) * len(whole)
-    if most > _MOST_COMPARISONS:
+    probes: dict[float, list[int]] = {np.inf: undegraded.tolist()}
+    degradations: list[Degradation | None] = list(faces.degradations or [])
+    for i, degradation in enumerate(degradations):
+        if degradation is not None and degradation.kind == kind:
+            probes.setdefault(float(degradation.resolution), []).append(i)
+    most = max(len(some) for some in probes.values()) * len(undegraded)
+    if most > _MAX_COMPARISONS:
         raise ParameterError(
-            f"every probe against every face is {most:,} comparisons at one resolution, more than "
-            f"the {_MOST_COMPARISONS:,} that are held at once; give pairs="
+            f"all probes of one resolution against all faces are {most:,} comparisons; at most "
+            f"{_MAX_COMPARISONS:,} fit in memory. Give pairs="
         )
-    found = {}
+    positions = {}
     for resolution, some in sorted(probes.items(), reverse=True):
-        probe, reference = np.repeat(some, len(whole)), np.tile(whole, len(some))
+        probe, reference = np.repeat(some, len(undegraded)), np.tile(undegraded, len(some))
         differ = sources[probe] != sources[reference]
-        found[resolution] = np.stack([probe[differ], reference[differ]], axis=1)
-    return found
+        positions[resolution] = np.stack([probe[differ], reference[differ]], axis=1)
+    return positions
 
 
 def _listed(

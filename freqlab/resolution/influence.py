@@ -1,12 +1,12 @@
 """Cross-resolution verification: influence of bands, and how it changes with the resolution.
 
-A high-resolution reference is compared with a low-resolution probe (Huber & Damer 2025 study the
-setting; resolutions, kernels and every summary here are our choices). The band is removed from
-either side: from the degraded probe, or from the reference, which is not degraded.
+A high-resolution reference is compared with a low-resolution probe (the setting of Huber & Damer
+2025; resolutions, kernels and all summaries are our choices). A band is removed from either side:
+from the degraded probe, or from the reference, which is not degraded.
 
-A low-pass to N pixels a side keeps frequencies up to N/2 cycles/image along each axis (the axis
-line), and so up to sqrt(2) N/2 in radius (the diagonal line). Influence and energy that remain
-beyond these lines are measured, not assumed to be zero.
+A low-pass filter to N pixels a side keeps frequencies up to N/2 cycles/image along each axis (the
+axis line), and therefore up to sqrt(2) N/2 in radius (the diagonal line). Influence and energy
+beyond these lines (leaks) are measured, not assumed to be zero.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from freqlab.statistics.resampling import check_draws
 __all__ = ["leaks", "profiles"]
 
 _LINES = ("axis", "diagonal")
-_LOW = 0.25  # share of the smallest crop's axis Nyquist frequency, below which bands are low
-_LEAST_INFLUENCE = 1e-4  # smaller influence is not tested for halving
+_LOW = 0.25  # low bands lie below this share of the smallest crop's axis Nyquist frequency
+_MIN_INFLUENCE = 1e-4  # bands with smaller influence are not tested for halving
 _LOW_SHARES = ["low_share_of_pair", "low_share_of_pair_squared"]
 _RESOLUTION = {"long_name": "resolution of the probe", "units": "pixels"}
 
@@ -56,8 +56,8 @@ def profiles(
         From :func:`freqlab.influence` over pairs with a column ``resolution``, in pixels across
         the crop (or face), such as :func:`freqlab.faces.degraded_pairs` and
         :func:`freqlab.faces.pairs_by_resolution` make. A missing value marks an undegraded probe;
-        without the column no pair is degraded. Undegraded pairs without degraded counterparts are
-        left out.
+        without the column, no pair is degraded. Undegraded pairs without degraded counterparts
+        are left out.
     degradation
         Kind of degraded pairs to use, if there are several; the first by default.
     low
@@ -70,7 +70,7 @@ def profiles(
     -------
     xarray.Dataset
         Along ``resolution``, the highest first, ``comparison`` (genuine, impostor), ``model``,
-        ``side`` and, unless said otherwise, ``estimate`` (value, lower, upper):
+        ``side`` and, unless stated otherwise, ``estimate`` (value, lower, upper):
 
         - ``directed``, ``absolute``, ``per_contrast``, ``energy`` (squared grey levels), along
           ``band``;
@@ -106,7 +106,7 @@ def profiles(
     low_bands = bands.bounds[:, 1] <= low * (1 + 1e-9)
     if not low_bands.any():
         first = float(bands.bounds[0, 1])
-        raise ParameterError(f"low={low:g}: no band lies below it; the first ends at {first:g}")
+        raise ParameterError(f"low={low:g}: no band lies below it; allowed: {first:g} or more")
     means = means_by(
         result.assign(_low_shares(result, low_bands)),
         {
@@ -157,12 +157,12 @@ def leaks(
     """
     kinds = _kinds(result)
     if not kinds:
-        raise ParameterError("the result has no degraded pairs, so no degradation leaks in it")
+        raise ParameterError("the result has no degraded pairs, from which leaks are measured")
     parts = []
     for kind in kinds:
-        found = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", "probe", names_of(found, "side"))
-        parts.append(found[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
+        of_kind = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
+        check_name("side", "probe", names_of(of_kind, "side"))
+        parts.append(of_kind[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
     finest = max(float(part["resolution"].max()) for part in parts)
     leaks = xr.concat(parts, xr.Variable("degradation", kinds), join="outer")
     leaks = leaks.sortby("resolution", ascending=False)
@@ -195,21 +195,24 @@ def _levels(
         return np.array([native]), np.zeros(n_pairs, np.int64), kind
     values = result["resolution"].to_numpy()
     if values.dtype.kind not in "fiu":
-        raise ParameterError("the pairs' column 'resolution' must hold numbers of pixels")
+        raise ParameterError(
+            f"the pairs' column 'resolution' must have numbers of pixels, not values of type "
+            f"{values.dtype}"
+        )
     values = values.astype(float)
-    whole = np.isnan(values)
+    undegraded = np.isnan(values)
     if kinds:
         of_kind = result["degradation"].to_numpy().astype(str) == kind
         if "whole_pair" in result.coords:  # the same pairs at every resolution
             origin = result["whole_pair"].to_numpy()
-            whole &= np.isin(origin, origin[of_kind])
-        values = np.where(whole, native, np.where(of_kind, values, np.nan))
-    elif whole.any():
-        values = np.where(whole, native, values)
+            undegraded &= np.isin(origin, origin[of_kind])
+        values = np.where(undegraded, native, np.where(of_kind, values, np.nan))
+    elif undegraded.any():
+        values = np.where(undegraded, native, values)
     levels = np.unique(values[np.isfinite(values)])[::-1]
     of_pair = np.full(n_pairs, -1)
-    for i, one in enumerate(levels):
-        of_pair[values == one] = i
+    for i, resolution in enumerate(levels):
+        of_pair[values == resolution] = i
     return levels, of_pair, kind
 
 
@@ -291,15 +294,15 @@ def _positive(values: Floats) -> Floats:
 
 def _beyond(shares: Floats, beyond: npt.NDArray[np.bool_], known: npt.NDArray[np.bool_]) -> Floats:
     """Share beyond each line, ``(..., model, side, resolution, line)``."""
-    found = np.einsum("...msrb,mrlb->...msrl", shares, beyond.astype(float))
-    return np.where(known, found, np.nan)
+    leak = np.einsum("...msrb,mrlb->...msrl", shares, beyond.astype(float))
+    return np.where(known, leak, np.nan)
 
 
 def _halved(absolute: Floats, bounds: Floats) -> Floats:
-    """Lower edge of the first band that has lost more than half its influence; NaN if none."""
+    """Lower edge of the first band with less than half its influence; NaN if there is none."""
     base = absolute[..., :1, :]
     with np.errstate(invalid="ignore"):
-        lost = (base > _LEAST_INFLUENCE) & (absolute < base / 2)
+        lost = (base > _MIN_INFLUENCE) & (absolute < base / 2)
     return np.where(lost.any(axis=-1), bounds[lost.argmax(axis=-1), 0], np.nan)
 
 
@@ -324,19 +327,19 @@ def _rank_correlation(directed: xr.DataArray) -> xr.DataArray:
     profiles = values.transpose(*dims, "band").to_numpy()
     at = dims.index("resolution")
     first = np.take(profiles, [0], axis=at)
-    found = np.full(profiles.shape[:-1], np.nan)
-    for place in np.ndindex(found.shape):
+    correlations = np.full(profiles.shape[:-1], np.nan)
+    for place in np.ndindex(correlations.shape):
         base = first[tuple(0 if i == at else k for i, k in enumerate(place))]
         both = np.isfinite(profiles[place]) & np.isfinite(base)
         a, b = profiles[place][both], base[both]
         if both.sum() > 2 and np.ptp(a) > 0 and np.ptp(b) > 0:
-            found[place] = stats.spearmanr(a, b).statistic
+            correlations[place] = stats.spearmanr(a, b).statistic
     attrs = {"long_name": "rank correlation with the profile at the highest resolution"}
-    return xr.DataArray(found, dims=dims, attrs={**attrs, "units": "1"})
+    return xr.DataArray(correlations, dims=dims, attrs={**attrs, "units": "1"})
 
 
 def _describe(name: str, profiles: xr.Dataset) -> tuple[tuple[str, ...], dict[str, str]]:
-    """Return the dimensions after ``resolution``, and the attributes."""
+    """Return the dimensions of a summary after ``resolution``, and its attributes."""
     unit = frequency_unit(profiles)
     cosine, lowest = "cosine similarity", f"bands below {profiles.attrs['low']:g} {unit}"
     about: dict[str, tuple[str, str]] = {
@@ -349,7 +352,7 @@ def _describe(name: str, profiles: xr.Dataset) -> tuple[tuple[str, ...], dict[st
         "low_effect": ("gain of a pair's share over its standard deviation", "1"),
         "halved": ("first band with less than half its influence", unit),
         "median_frequency": ("median frequency of absolute influence", unit),
-        "shift": ("share of absolute influence that moved", "1"),
+        "shift": ("share of absolute influence in other bands", "1"),
     }
     long_name, units = about[name]
     dims = ("line",) if name.startswith("leak") else ()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,7 @@ from freqlab.errors import ParameterError
 from freqlab.faces.degraded import degrade, degraded_pairs, pairs_by_resolution
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
-from freqlab.literals import Side
+from freqlab.literals import PixelsOf, Side
 from freqlab.models.spec import Model
 from freqlab.resolution.error_rates import errors
 from freqlab.resolution.influence import leaks, profiles
@@ -27,14 +29,60 @@ from freqlab.store.studies import Nodes
 
 __all__ = ["study"]
 
-_SIDES: list[Side] = ["probe", "reference"]
-_CONTROL = "fourier"  # the ideal low-pass, which does not leak
+_SIDES: tuple[Side, ...] = ("probe", "reference")
+_CONTROL = "fourier"  # the ideal low-pass, which leaves nothing beyond its limit
 
 
-class _Sets(NamedTuple):
+@dataclass(frozen=True)
+class _Settings:
+    """All arguments of a study except faces, pairs, models, store and options of the run."""
+
+    bands: Bands
+    resolutions: list[int]
+    natural: bool
+    kernel: str
+    measure: PixelsOf
+    blur: float
+    noise: float
+    jpeg: int | None
+    control_kernels: list[str]
+    n_control: int
+    n_pairs: int | None
+    low: float | None
+    fmr: float
+    n_draws: int
+    seed: int
+
+    @property
+    def camera(self) -> dict[str, Any]:
+        """Options of :func:`freqlab.faces.degrade` that hold for every kernel."""
+        names = ("measure", "blur", "noise", "jpeg", "seed")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def only_fewer_pixels(self) -> bool:
+        """Whether probes only lose pixels across the crop, without any other degradation."""
+        return self.measure == "crop" and not (self.blur or self.noise or self.jpeg)
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Options of the bootstrap."""
+        return {"n_draws": self.n_draws, "seed": self.seed}
+
+    def as_json(self) -> dict[str, Any]:
+        """Arguments as JSON values, by which the stored study is identified."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names} | {"bands": self.bands.key}
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """Embedded faces, the pairs to explain, and the pairs over which errors are counted."""
+
     faces: Faces
     explained: pd.DataFrame
     compared: pd.DataFrame | None
+    pixels_across: pd.Series[float]
 
 
 def study(
@@ -47,7 +95,7 @@ def study(
     resolutions: Sequence[int] = (56, 28, 21, 14, 7),
     natural: bool = False,
     kernel: str = "area",
-    measure: str = "crop",
+    measure: PixelsOf = "crop",
     blur: float = 0.0,
     noise: float = 0.0,
     jpeg: int | None = None,
@@ -60,7 +108,7 @@ def study(
     seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.DataTree:
-    """Compute how low resolution affects verification and store it in the run, or open it.
+    """Compute how low resolution affects verification and store the study, or open a stored one.
 
     Parameters
     ----------
@@ -73,11 +121,12 @@ def study(
     resolutions
         Widths of the probes in pixels, the highest first.
     natural
-        Whether the set itself varies in resolution; its pairs are then sorted by resolution.
+        Whether the photographs of the set differ in resolution. They are then not degraded, and
+        their pairs are grouped by resolution.
     kernel, measure, blur, noise, jpeg
         How probes are degraded, as for :func:`freqlab.faces.degrade`.
     control_kernels, n_control
-        Further kernels, and the number of probes on which they are tried at three of the
+        Further kernels, and the number of probes to which they are applied at three of the
         resolutions.
     n_pairs
         Number of explained pairs, half of them genuine; None for all.
@@ -105,100 +154,125 @@ def study(
     """
     check_fmr(fmr)
     if not resolutions:
-        raise ParameterError("resolutions=[] must be at least one number of pixels")
-    parsed = parse_bands(bands) if isinstance(bands, str) else bands
-    camera = {"measure": measure, "blur": blur, "noise": noise, "jpeg": jpeg, "seed": seed}
-
-    def make(loaded: list[Model]) -> Nodes:
-        native = max(model.template.size[1] for model in loaded)
-        steps = [native, *resolutions]
-        explained = _sample(faces, pairs, n_pairs, seed)
-        sets = _Sets(faces, explained, pairs)
-        if not natural:
-            controls = list(control_kernels) if _is_plain(camera) else []
-            sets = _degraded(
-                faces, pairs, explained, resolutions, kernel, camera, controls, n_control
-            )
-        embed(sets.faces, models=loaded, store=store, **run)
-        across = pixels_across(store)[faces.names]
-        if natural:
-            listed = make_pairs(faces, seed=seed) if pairs is None else pairs
-            sets = _Sets(
-                faces,
-                pairs_by_resolution(explained, across, resolutions=steps),
-                pairs_by_resolution(listed, across, resolutions=steps),
-            )
-        vectors = {
-            model.name: open_embeddings(store, model=model.name).sel(face=sets.faces.names)
-            for model in loaded
-        }
-        drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
-        found = errors(
-            {name: one.to_numpy() for name, one in vectors.items()},
-            sets.faces,
-            sets.compared,
-            native=native,
-            **drawn,
-        )
-        result = influence(
-            sets.faces,
-            sets.explained,
-            models=loaded,
-            bands=parsed,
-            sides=_SIDES,
-            store=store,
-            **run,
-        ).load()
-        nodes = {"errors": found, "profiles": profiles(result, low=low, **drawn)}
-        attrs: dict[str, Any] = {
-            "result": result.attrs["name"],
-            "forward_passes": result.attrs["forward_passes"],
-            "native": native,
-            "n_explained": int(result.sizes["pair"]),
-            "all_against_all": int(sets.compared is None),
-        }
-        if across.notna().any():
-            attrs["pixels_across"] = across.quantile([0.05, 0.5, 0.95]).tolist()
-        if not natural:
-            nodes["leaks"] = leaks(result, **drawn)
-            if _CONTROL in nodes["leaks"]["degradation"]:
-                nodes["control"] = profiles(result, degradation=_CONTROL, low=low, **drawn)
-            attrs["typical_pair"] = _typical_pair(result)
-            degradations = sets.faces.degradations or ()
-            attrs["degradation"] = next(one.kind for one in degradations if one is not None)
-        return {**nodes, "/": xr.Dataset(attrs=attrs)}
-
-    return study_of(
-        "resolution",
-        faces,
-        make,
-        models=models,
-        store=store,
-        run=run,
-        pairs=pairs,
-        bands=parsed.key,
+        raise ParameterError("resolutions=[] must have at least one number of pixels")
+    settings = _Settings(
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
         resolutions=list(resolutions),
         natural=natural,
         kernel=kernel,
+        measure=measure,
+        blur=blur,
+        noise=noise,
+        jpeg=jpeg,
         control_kernels=list(control_kernels),
         n_control=n_control,
         n_pairs=n_pairs,
         low=low,
         fmr=fmr,
         n_draws=n_draws,
-        **camera,
+        seed=seed,
+    )
+    return study_of(
+        "resolution",
+        faces,
+        lambda loaded: _nodes(faces, pairs, loaded, store, settings, run),
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        **settings.as_json(),
     )
 
 
-def _is_plain(camera: dict[str, Any]) -> bool:
-    """Whether probes only lose pixels across the crop, without any other degradation."""
-    return camera["measure"] == "crop" and not any(camera[one] for one in ("blur", "noise", "jpeg"))
+def _nodes(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    store: str | os.PathLike[str],
+    settings: _Settings,
+    run: RunOptions,
+) -> Nodes:
+    """Compute the nodes of the study."""
+    native = max(model.template.size[1] for model in models)
+    prepared = _prepared(faces, pairs, models, store, settings, run)
+    embeddings = {
+        model.name: open_embeddings(store, model=model.name)
+        .sel(face=prepared.faces.names)
+        .to_numpy()
+        for model in models
+    }
+    rates = errors(embeddings, prepared.faces, prepared.compared, native=native, **settings.drawn)
+    result = influence(
+        prepared.faces,
+        prepared.explained,
+        models=models,
+        bands=settings.bands,
+        sides=_SIDES,
+        store=store,
+        **run,
+    ).load()
+    attrs: dict[str, Any] = {
+        "result": result.attrs["name"],
+        "forward_passes": result.attrs["forward_passes"],
+        "native": native,
+        "n_explained": int(result.sizes["pair"]),
+        "all_against_all": int(prepared.compared is None),
+    }
+    if prepared.pixels_across.notna().any():
+        attrs["pixels_across"] = prepared.pixels_across.quantile([0.05, 0.5, 0.95]).tolist()
+    nodes = {"errors": rates, "profiles": profiles(result, low=settings.low, **settings.drawn)}
+    if not settings.natural:
+        nodes |= _leak_nodes(result, settings)
+        attrs["typical_pair"] = _typical_pair(result)
+        degradations = prepared.faces.degradations or ()
+        attrs["degradation"] = next(one.kind for one in degradations if one is not None)
+    return {**nodes, "/": xr.Dataset(attrs=attrs)}
 
 
-def _sample(
-    faces: Faces, pairs: pd.DataFrame | None, n_pairs: int | None, seed: int
-) -> pd.DataFrame:
-    """Choose the undegraded pairs to explain: a sample of a list, else drawn at random."""
+def _leak_nodes(result: xr.Dataset, settings: _Settings) -> dict[str, xr.Dataset]:
+    """Leaks of all kernels and, if it was among them, the profiles under the ideal low-pass."""
+    nodes = {"leaks": leaks(result, **settings.drawn)}
+    if _CONTROL in nodes["leaks"]["degradation"]:
+        nodes["control"] = profiles(
+            result, degradation=_CONTROL, low=settings.low, **settings.drawn
+        )
+    return nodes
+
+
+def _prepared(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    store: str | os.PathLike[str],
+    settings: _Settings,
+    run: RunOptions,
+) -> _Prepared:
+    """Choose the pairs, degrade the probes unless the set varies by nature, and embed the faces."""
+    explained = _sample(faces, pairs, settings)
+    if not settings.natural:
+        degraded = _degraded(faces, pairs, explained, settings)
+        embed(degraded, models=models, store=store, **run)
+        return _Prepared(
+            degraded,
+            degraded_pairs(explained, degraded),
+            None if pairs is None else degraded_pairs(pairs, degraded),
+            pixels_across(store)[faces.names],
+        )
+    embed(faces, models=models, store=store, **run)
+    pixels = pixels_across(store)[faces.names]
+    levels = [max(model.template.size[1] for model in models), *settings.resolutions]
+    compared = make_pairs(faces, seed=settings.seed) if pairs is None else pairs
+    return _Prepared(
+        faces,
+        pairs_by_resolution(explained, pixels, resolutions=levels),
+        pairs_by_resolution(compared, pixels, resolutions=levels),
+        pixels,
+    )
+
+
+def _sample(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> pd.DataFrame:
+    """Choose the undegraded pairs to explain: a sample of a list, or pairs drawn at random."""
+    n_pairs, seed = settings.n_pairs, settings.seed
     if pairs is None:
         return make_pairs(faces, n_pairs=n_pairs, seed=seed)
     if n_pairs is None or n_pairs >= len(pairs):
@@ -211,33 +285,31 @@ def _sample(
 
 
 def _degraded(
-    faces: Faces,
-    pairs: pd.DataFrame | None,
-    explained: pd.DataFrame,
-    resolutions: Sequence[int],
-    kernel: str,
-    camera: dict[str, Any],
-    controls: list[str],
-    n_control: int,
-) -> _Sets:
-    """Faces with degraded copies, the pairs to explain and the pairs over which errors count."""
-    # all faces are probes if all are compared with all
+    faces: Faces, pairs: pd.DataFrame | None, explained: pd.DataFrame, settings: _Settings
+) -> Faces:
+    """Add degraded copies of the probes, and a few copies under each control kernel."""
+    resolutions, kernel = settings.resolutions, settings.kernel
+    # without a list, every face is a probe
     probes = None if pairs is None else pairs["probe"].astype(str)
-    found = degrade(faces, resolutions=resolutions, kernel=kernel, probes=probes, **camera)
-    few = explained[explained["genuine"]]["probe"].astype(str).unique()[:n_control]
+    degraded = degrade(
+        faces, resolutions=resolutions, kernel=kernel, probes=probes, **settings.camera
+    )
+    if not settings.only_fewer_pixels:
+        return degraded
+    genuine = explained[explained["genuine"]]
+    few = genuine["probe"].astype(str).unique()[: settings.n_control]
     n = len(resolutions)
-    coarse = sorted({resolutions[n // 3], resolutions[2 * n // 3], resolutions[-1]})
-    for other in controls:
-        if other != kernel:
-            found = degrade(found, resolutions=coarse, kernel=other, probes=few)
-    compared = None if pairs is None else degraded_pairs(pairs, found)
-    return _Sets(found, degraded_pairs(explained, found), compared)
+    three = sorted({resolutions[n // 3], resolutions[2 * n // 3], resolutions[-1]})
+    for control in settings.control_kernels:
+        if control != kernel:
+            degraded = degrade(degraded, resolutions=three, kernel=control, probes=few)
+    return degraded
 
 
 def _typical_pair(result: xr.Dataset) -> int:
-    """The undegraded genuine pair of median similarity under the first model."""
-    as_they_are = (result["degradation"] == "none").to_numpy() & result["genuine"].to_numpy()
-    whole = result.isel(pair=np.flatnonzero(as_they_are), model=0)
-    similarity = whole["similarity"].to_numpy()
-    place = np.nan_to_num(np.abs(similarity - np.nanmedian(similarity)), nan=2).argmin()
-    return int(whole["pair"][place])
+    """Label of the undegraded genuine pair of median similarity under the first model."""
+    undegraded = (result["degradation"] == "none").to_numpy() & result["genuine"].to_numpy()
+    genuine = result.isel(pair=np.flatnonzero(undegraded), model=0)
+    similarity = genuine["similarity"].to_numpy()
+    distance = np.abs(similarity - np.nanmedian(similarity))
+    return int(genuine["pair"][np.nan_to_num(distance, nan=2).argmin()])

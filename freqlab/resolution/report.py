@@ -1,4 +1,8 @@
-"""Findings of a cross-resolution study as tables and sentences, generated from its numbers."""
+"""Findings of a cross-resolution study as tables and sentences, generated from its numbers.
+
+Words that compare rest on a paired difference whose interval excludes zero, and on at least 20
+people.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,9 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Side
 from freqlab.results.selection import frequency_unit, part_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import estimates_of
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
@@ -26,24 +31,35 @@ __all__ = [
     "summary_table",
 ]
 
+_MIN_PEOPLE = 20  # with fewer, resolutions are not compared in words (our choice)
+_LARGE_LEAK = 0.1  # share of influence beyond the limit of the probe, from which it is stated
+_SIDES: tuple[Side, ...] = ("probe", "reference")
+_LARGER, _SMALLER, _NEITHER = "larger", "smaller", "no difference established"
+
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study: where verification breaks, and whether low bands gain weight.
+    """Summarise a study in Markdown: error rates, and the weight of low bands, by resolution.
 
     Parameters
     ----------
     study
         From :func:`freqlab.resolution.study`.
+
+    Returns
+    -------
+    list of str
+        For each model, one text on error rates, and one on the low bands of genuine pairs for each
+        masked side.
     """
-    found, fmr = [], float(study.attrs["fmr"])
     profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
-    for name in map(str, profiles["model"].to_numpy()):
-        found.append(f"{as_markdown(name)}: {describe_errors(errors, model=name, fmr=fmr)}")
-        for side in map(str, profiles["side"].to_numpy()):
-            found.append(
-                f"{as_markdown(name)}: {describe_low_bands(profiles, model=name, side=side)}"
-            )
-    return found
+    fmr, texts = float(study.attrs["fmr"]), []
+    for name in names_of(profiles, "model"):
+        about = [describe_errors(errors, model=name, fmr=fmr)]
+        for side in names_of(profiles, "side"):
+            part = part_of(profiles, model=name, side=side, comparison="genuine")
+            about.append(_low_band_text(part))
+        texts += [f"{as_markdown(name)}: {text}" for text in about]
+    return texts
 
 
 def describe_resolutions(study: xr.DataTree) -> str:
@@ -55,25 +71,26 @@ def describe_resolutions(study: xr.DataTree) -> str:
         From :func:`freqlab.resolution.study`.
     """
     attrs = study.attrs
-    native, steps = int(attrs["native"]), [int(one) for one in attrs["resolutions"]]
+    native, lower = int(attrs["native"]), [int(one) for one in attrs["resolutions"]]
     if "degradation" in attrs:
         what = "the face in the photograph" if attrs["measure"] == "face" else "the aligned crop"
         text = (
-            f"Probes are reduced to {', '.join(map(str, steps))} pixels across {what} and brought "
-            f"back (`{attrs['degradation']}`); references stay as they are."
+            f"Probes are reduced to {join([f'{one:g}' for one in lower])} pixels across {what} and "
+            f"restored to the size of the crop (`{attrs['degradation']}`). References are not "
+            f"degraded."
         )
     else:
         text = (
-            f"Nothing is done to the photographs. Their pairs are sorted by the pixels of the "
-            f"coarser one, which is the probe, to the nearest of "
-            f"{', '.join(map(str, [native, *steps]))}."
+            f"No photograph is degraded. In each pair, the photograph of lower resolution is the "
+            f"probe; its pixels across the crop, rounded to the nearest of "
+            f"{join([f'{one:g}' for one in [native, *lower]], 'or')}, are the resolution of the "
+            f"pair."
         )
     if "pixels_across" in attrs:
-        lower, middle, upper = attrs["pixels_across"]
+        low, middle, high = attrs["pixels_across"]
         text += (
-            f" The photographs themselves have {middle:.0f} pixels across the crop (median; 90 % "
-            f"between {lower:.0f} and {upper:.0f}): what the table calls {native} pixels is that, "
-            f"brought to the size of the crop."
+            f" The photographs have a median of {middle:.0f} pixels across the crop (90 % between "
+            f"{low:.0f} and {high:.0f}), which are resampled to {native}."
         )
     return text
 
@@ -81,28 +98,27 @@ def describe_resolutions(study: xr.DataTree) -> str:
 def describe_comparisons(study: xr.DataTree) -> str:
     """State over how many comparisons the errors at a resolution are counted."""
     counts = [int(study["errors"][name].max()) for name in ("n_genuine", "n_impostor")]
-    against = "Compared are the pairs given"
+    which = "Error rates are over the given pairs"
     if study.attrs["all_against_all"]:
-        against = "Every photograph is the probe once against every other one"
+        which = "Each photograph is once the probe against every other one"
     return (
-        f"{against}: at a resolution up to {counts[0]:,} genuine and {counts[1]:,} impostor "
-        f"comparisons."
+        f"{which}: up to {counts[0]:,} genuine and {counts[1]:,} impostor comparisons at a "
+        f"resolution."
     )
 
 
 def describe_pairs(study: xr.DataTree) -> str:
     """State how many pairs are explained."""
-    n_whole = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
-    sample = "a sample, drawn at random" if "n_pairs" in study.attrs else "all pairs"
+    n_highest = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
+    sample = "a random sample" if "n_pairs" in study.attrs else "all pairs"
     return (
-        f"{n_whole:,} pairs are explained at the highest resolution ({sample}); with the same "
-        f"pairs at lower resolutions and under other kernels they are "
-        f"{int(study.attrs['n_explained']):,}."
+        f"{n_highest:,} pairs are explained at the highest resolution ({sample}), "
+        f"{int(study.attrs['n_explained']):,} with those of lower resolutions and other kernels."
     )
 
 
 def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
-    """State how the low bands change under the ideal low-pass, if it was tried.
+    """State how the weight of the low bands changes under the ideal low-pass.
 
     Parameters
     ----------
@@ -114,14 +130,14 @@ def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
     Returns
     -------
     list of str
-        One sentence, or an empty list.
+        One text; an empty list if the study has no such control.
     """
     if "control" not in study.children:
         return []
     control = study["control"].to_dataset()
-    n_few = int(control["n_pairs"].sel(comparison="genuine", model=model)[0])
-    told = [describe_low_bands(control, model=model, side=side) for side in ("probe", "reference")]
-    return [f"The control, the ideal low-pass on {n_few} of the pairs: {' '.join(told)}"]
+    n_pairs = int(control["n_pairs"].sel(comparison="genuine", model=model)[0])
+    texts = [describe_low_bands(control, model=model, side=side) for side in _SIDES]
+    return [f"Control, the ideal low-pass on {n_pairs} of the pairs: {' '.join(texts)}"]
 
 
 def summary_table(
@@ -145,8 +161,9 @@ def summary_table(
     pandas.DataFrame
         A row for each resolution, the highest first: equal error rate; FNMR at the threshold;
         Nyquist frequencies (N/2 and sqrt(2) N/2); the first band of the probe with less than
-        half its influence; influence and energy of the probe beyond sqrt(2) N/2; the shift of
-        the reference's profile, and its rank correlation.
+        half its influence; influence and energy of the probe beyond sqrt(2) N/2; share of the
+        reference's influence in other bands than at the highest resolution, and the rank
+        correlation of the two profiles.
 
     Raises
     ------
@@ -179,15 +196,15 @@ def summary_table(
                 row[f"{what} beyond √2 N/2"] = "" if is_first else percent(leak)
         if "reference" in sides and not is_first:
             reference = part.sel(side="reference")
-            row["reference: moved"] = percent(reference["shift"])
-            row["reference: rank corr."] = f"{float(reference['rank_correlation']):+.2f}"
+            row["reference: influence in other bands"] = percent(reference["shift"])
+            row["reference: rank correlation"] = f"{float(reference['rank_correlation']):+.2f}"
         rows[f"{resolution:g}"] = row
     table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
     return table.rename_axis("pixels")
 
 
 def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """Tabulate the gain or loss of the low bands at each resolution, intervals in brackets.
+    """Tabulate how the weight of the low bands changes with the resolution, intervals in brackets.
 
     Parameters
     ----------
@@ -201,24 +218,23 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by side, kind of pair and resolution: share of the low bands, its gain over the
         highest resolution in percentage points, the effect size, the gain of their absolute
-        influence, and a verdict on the share: ``"gain"`` or ``"lose"`` where the interval
-        excludes zero, ``"not clear"`` otherwise.
+        influence, and a verdict on the share: ``"larger"`` or ``"smaller"`` where the interval of
+        the gain excludes zero, ``"no difference established"`` otherwise, or that there are too
+        few people to compare.
     """
     check_name("model", model, names_of(profiles, "model"))
     rows = {}
-    for side in profiles["side"].to_numpy():
+    for side in names_of(profiles, "side"):
         for comparison in ("genuine", "impostor"):
             data = profiles.sel(model=model, side=side, comparison=comparison)
-            for resolution in profiles["resolution"].to_numpy()[1:]:
+            for resolution in _compared(data):
                 part = data.sel(resolution=resolution)
-                if np.isnan(part["low_gain"].sel(estimate="value")):
-                    continue
-                rows[str(side), comparison, f"{resolution:g}"] = {
+                rows[side, comparison, f"{resolution:g}"] = {
                     "share": percent(part["low_share"]),
                     "gain, points": signed(100 * part["low_gain"], 1),
                     "effect size": signed(part["low_effect"], 2),
                     "gain of influence": signed(part["low_influence_gain"], 3),
-                    "low bands": _verdict(part["low_gain"]),
+                    "share of low bands": _verdict(part["low_gain"], _n_people(data, resolution)),
                 }
     table = pd.DataFrame.from_dict(rows, orient="index")
     if len(table):
@@ -227,7 +243,7 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
 
 
 def describe_low_bands(
-    profiles: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
+    profiles: xr.Dataset, *, model: str, side: Side = "probe", comparison: Comparison = "genuine"
 ) -> str:
     """State whether low bands gain weight as the probe loses resolution.
 
@@ -241,8 +257,9 @@ def describe_low_bands(
     Returns
     -------
     str
-        The resolutions at which they gain, lose, or the change is not clear, with the largest
-        change, its interval and effect size, and the change of their absolute influence there.
+        The resolutions at which their share is larger, smaller, or not established to differ from
+        that at the highest resolution; the largest change with its interval and effect size, and
+        the change of their absolute influence there.
 
     Raises
     ------
@@ -250,42 +267,64 @@ def describe_low_bands(
         If the data have no such part.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    first, *lower = profiles["resolution"].to_numpy()
-    gains = data["low_gain"].sel(resolution=lower)
-    known = np.isfinite(gains.sel(estimate="value").to_numpy())
-    if not known.any():
-        return f"There are no {comparison} pairs at two resolutions to compare."
-    low, unit = profiles.attrs["low"], frequency_unit(profiles)
-    base = 100 * float(data["low_share"].sel(resolution=first, estimate="value"))
-    said = []
-    for verdict, words in (
-        ("gain", "gain weight"),
-        ("lose", "lose weight"),
-        ("not clear", "do neither clearly"),
-    ):
-        at = [
-            f"{r:g}" for r in np.array(lower)[known] if _verdict(gains.sel(resolution=r)) == verdict
-        ]
-        if at:
-            said.append(f"{words} at {join(at)} pixels")
-    values = np.abs(gains.sel(estimate="value").to_numpy())
-    most = float(np.array(lower)[np.nanargmax(values)])
+    text, most = _low_band_text(data), _largest_change(data)
+    if most is None:
+        return text
     part = data.sel(resolution=most)
-    level = f"{100 * profiles.attrs['level']:g} %"
-    influence = _verdict(part["low_influence_gain"])
-    becomes = {"gain": "grows", "lose": "falls", "not clear": "does not clearly change"}[influence]
+    verdict = _verdict(part["low_influence_gain"], _n_people(data, most))
+    change = signed(part["low_influence_gain"], 3)
     return (
-        f"Taken from the {side}, over {comparison} pairs, the bands below {low:g} {unit} hold "
-        f"{base:.0f} % of the summed absolute influence at {first:g} pixels; they "
-        f"{'; they '.join(said)}. The largest change is at {most:g} pixels: "
-        f"{signed(100 * part['low_gain'], 1)} percentage points ({level} interval in brackets), "
-        f"effect size {signed(part['low_effect'], 2)}. Their absolute influence itself {becomes} "
-        f"there: {signed(part['low_influence_gain'], 3)}."
+        f"{text} At {most:g} pixels the effect size is {signed(part['low_effect'], 2)}; their "
+        f"absolute influence itself: {verdict} ({change})."
+    )
+
+
+def _low_band_text(data: xr.Dataset) -> str:
+    """State how the share of the low bands changes, for one model, side and kind of pairs."""
+    comparison, side = str(data["comparison"].item()), str(data["side"].item())
+    compared = _compared(data)
+    if not compared:
+        return f"There are no {comparison} pairs at two resolutions to compare."
+    first = float(data["resolution"][0])
+    base = percent(data["low_share"].sel(resolution=first))
+    text = (
+        f"{side.capitalize()} masked, {comparison} pairs: the share of the bands below "
+        f"{data.attrs['low']:g} {frequency_unit(data)} in the absolute influence is {base} at "
+        f"{first:g} pixels"
+    )
+    most, fewest = _largest_change(data), min(_n_people(data, r) for r in compared)
+    if most is None:
+        return f"{text}; {_too_few(fewest)} with lower resolutions."
+    verdicts = {
+        r: _verdict(data["low_gain"].sel(resolution=r), _n_people(data, r)) for r in compared
+    }
+    said = []
+    for verdict in dict.fromkeys([_LARGER, _SMALLER, _NEITHER, *verdicts.values()]):
+        at = [f"{r:g}" for r, one in verdicts.items() if one == verdict]
+        if at:
+            said.append(f"{verdict} at {join(at)} pixels")
+    change = signed(100 * data["low_gain"].sel(resolution=most), 1)
+    text += f", {'; '.join(said)}. Largest change: {change} percentage points at {most:g} pixels"
+    return f"{text}{_leak_text(data, compared)}."
+
+
+def _leak_text(data: xr.Dataset, resolutions: list[float]) -> str:
+    """State the largest influence of a probe beyond its limit, which lowers the share."""
+    if str(data["side"].item()) != "probe" or "leak_influence" not in data:
+        return ""
+    leaks = data["leak_influence"].sel(resolution=resolutions, line="diagonal")
+    values = np.nan_to_num(leaks.sel(estimate="value").to_numpy())
+    i = int(np.argmax(values))
+    if values[i] < _LARGE_LEAK:
+        return ""
+    return (
+        f"; at {resolutions[i]:g} pixels, {percent(leaks.isel(resolution=i))} of the influence is "
+        f"beyond √2 N/2, the highest frequency of the probe, which lowers that share"
     )
 
 
 def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
-    """State at which resolutions FNMR is first clearly higher, and first exceeds one half.
+    """State at which resolutions FNMR is higher than at the highest one, or exceeds one half.
 
     Parameters
     ----------
@@ -294,7 +333,8 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     model
         Name of the model.
     fmr
-        Nominal false match rate of the threshold.
+        Nominal false match rate of the threshold. Without a threshold, the equal error rates are
+        stated, and not compared.
 
     Raises
     ------
@@ -305,33 +345,93 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     check_fmr(fmr)
     data = errors.sel(model=model)
     at = data.sel(fmr=fmr, method="nearest")
-    resolutions = errors["resolution"].to_numpy()
+    resolutions = [float(one) for one in errors["resolution"].to_numpy()]
     if np.isnan(float(at["threshold"])):
-        rate, what = data["eer"], "equal error rate"
-        start = f"At FMR {fmr:g} there is no threshold, for want of impostor comparisons. "
-    else:
-        rate, what, start = at["false_non_match_rate"], f"FNMR at FMR {fmr:g}", ""
-    value, lower, upper = estimates_of(rate)
-    text = f"{start}The {what} is {100 * value[0]:.2f} % at {resolutions[0]:g} pixels"
-    worse = [i for i in range(1, len(value)) if lower[i] > upper[0]]
-    if worse:
-        i = worse[0]
-        text += (
-            f" and clearly higher from {resolutions[i]:g} pixels down: there it is "
-            f"{percent(rate.isel(resolution=i))}"
+        rates = [f"{percent(data['eer'].sel(resolution=r))} at {r:g} pixels" for r in resolutions]
+        return (
+            f"There is no threshold at FMR {fmr:g}: it takes {comparisons_needed(fmr):,} impostor "
+            f"comparisons, and the faces have {int(data['impostor_comparisons']):,}. The equal "
+            f"error rate is {join(rates)}."
         )
-    elif len(value) > 1:
-        text += ", and at no resolution is it clearly higher"
-    half = [i for i in range(len(value)) if value[i] > 0.5]
-    if half and what != "equal error rate":
-        text += (
-            f". More than half of the genuine comparisons fail at {resolutions[half[0]]:g} pixels"
-        )
-    return text + "."
+    rate = at["false_non_match_rate"]
+    people = at["n_people"].to_numpy()
+    text = (
+        f"FNMR at FMR {fmr:g} is {percent(rate.isel(resolution=0))} at {resolutions[0]:g} pixels "
+        f"({_people(int(people[0]))})"
+    )
+    if len(resolutions) == 1:
+        return f"{text}."
+    if people.min() < _MIN_PEOPLE:
+        lowest = f"{percent(rate.isel(resolution=-1))} at {resolutions[-1]:g} pixels"
+        return f"{text} and {lowest}; {_too_few(int(people.min()))}."
+    return f"{text}{_error_text(at, resolutions)}"
 
 
-def _verdict(gain: xr.DataArray) -> str:
+def _error_text(at: xr.Dataset, resolutions: list[float]) -> str:
+    """State the differences of FNMR from the highest resolution, and where it exceeds one half."""
+    rate, differences = (
+        at[name].transpose("resolution", "estimate")
+        for name in ("false_non_match_rate", "false_non_match_rate_difference")
+    )
+    value, lower, upper = estimates_of(differences)
+
+    def stated(i: int) -> str:
+        change = signed(100 * differences.isel(resolution=i), 2)
+        text = f"{percent(rate.isel(resolution=i))} at {resolutions[i]:g} pixels"
+        return f"{text}, a difference of {change} percentage points"
+
+    texts = []
+    for word, is_so in (("higher", lower > 0), ("lower", upper < 0)):
+        places = np.flatnonzero(is_so)
+        if len(places):
+            where = join([f"{resolutions[i]:g}" for i in places])
+            texts.append(f" and {word} at {where} pixels: {stated(int(places[0]))}")
+    if not texts:
+        i = int(np.nanargmax(np.abs(value)))
+        return f"; no difference is established at lower resolutions, the largest is {stated(i)}."
+    half = np.flatnonzero(estimates_of(rate)[1] > 0.5)
+    if len(half):
+        i = int(half[0])
+        texts.append(
+            f". More than half of the genuine comparisons are rejected at {resolutions[i]:g} "
+            f"pixels, {percent(rate.isel(resolution=i))}"
+        )
+    return f"{''.join(texts)}."
+
+
+def _compared(data: xr.Dataset) -> list[float]:
+    """Lower resolutions at which the share of the low bands is known."""
+    gains = data["low_gain"].sel(estimate="value").to_numpy()[1:]
+    return [float(r) for r in data["resolution"].to_numpy()[1:][np.isfinite(gains)]]
+
+
+def _n_people(data: xr.Dataset, resolution: float) -> int:
+    """Number of people behind a comparison with the highest resolution."""
+    n_subjects = data["n_subjects"]
+    return int(min(n_subjects.isel(resolution=0), n_subjects.sel(resolution=resolution)))
+
+
+def _largest_change(data: xr.Dataset) -> float | None:
+    """Resolution with the largest change of the share, of those with enough people; or None."""
+    enough = [r for r in _compared(data) if _n_people(data, r) >= _MIN_PEOPLE]
+    if not enough:
+        return None
+    gains = data["low_gain"].sel(estimate="value", resolution=enough).to_numpy()
+    return enough[int(np.argmax(np.abs(gains)))]
+
+
+def _verdict(gain: xr.DataArray, n_people: int) -> str:
     lower, upper = (float(gain.sel(estimate=e)) for e in ("lower", "upper"))
+    if n_people < _MIN_PEOPLE:
+        return _too_few(n_people)
     if lower > 0:
-        return "gain"
-    return "lose" if upper < 0 else "not clear"
+        return _LARGER
+    return _SMALLER if upper < 0 else _NEITHER
+
+
+def _too_few(n_people: int) -> str:
+    return f"{_people(n_people)}: too few to compare"
+
+
+def _people(n: int) -> str:
+    return "1 person" if n == 1 else f"{n:,} people"

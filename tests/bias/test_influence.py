@@ -122,11 +122,13 @@ def test_a_planted_gap_is_found_in_its_band_and_only_there():
     table = fl.bias.differing_bands(found, model="m")
     assert set(table["band"][table["influence"] == "directed"]) == {"b5"}
     said = fl.bias.describe_group_differences(found, model="m")
-    assert "yes differs in 1 of 8 bands (20 to 24 cycles/image), most in b5" in said
-    assert "more than chance" in said
+    assert "compared with glasses=no at adjusted p ≤ 0.05" in said
+    assert "glasses=yes differs in 1 of 8 bands (20 to 24 cycles/image), most in b5" in said
+    chance = float(part["distance_null"].sel(null="upper"))
+    assert f"95 % are below {chance:.3f}" in said
     # impostor pairs, of which there are none, are said to be missing
     nothing = fl.bias.describe_group_differences(found, model="m", comparison="impostor")
-    assert "yes cannot be tested (no impostor pairs)" in nothing
+    assert "glasses=yes cannot be tested (no impostor pairs to compare)" in nothing
 
 
 def test_intervals_cover_the_truth():
@@ -170,14 +172,15 @@ def test_pairs_belong_to_a_group_when_both_faces_do():
     assert np.isnan(value.sel(group="yes")).all()
     assert found["note"].sel(group="yes").item() == "no impostor pairs; 2 subjects only"
     said = fl.bias.describe_groups(found)
-    assert "yes: no impostor pairs; 2 subjects only" in said
+    assert said.startswith("Baseline: glasses=no (2 subjects). glasses=no: 2 genuine pairs of")
+    assert "glasses=yes: no impostor pairs; 2 subjects only" in said
     assert "permuted over the 4 subjects of two groups" in said
 
 
-def test_lopsided_groups_and_mixed_subjects_are_named():
-    subject, ends = people(n_subjects=70, per_subject=3)
+def test_small_groups_and_subjects_of_both_groups_are_named():
+    subject, ends = people(n_subjects=142, per_subject=3)
     codes = np.zeros(len(subject), int)
-    codes[subject < 11] = 1  # 11 against 60 subjects, of which one carries both
+    codes[subject < 22] = 1  # 22 against 121 subjects, of which one has both values
     codes[0] = 0
     values = simulated(np.random.default_rng(5), subject, ends)
     genuine = np.ones(ends.shape[1], bool)
@@ -185,11 +188,11 @@ def test_lopsided_groups_and_mixed_subjects_are_named():
         made_result(values, subject, ends, genuine), series(codes), n_draws=5, n_permutations=5
     )
     said = fl.bias.describe_groups(found)
-    assert "Too few people or pairs" in said
-    assert "yes: no impostor pairs; 11 subjects against 59" in said
-    assert "1 of the subjects carries both values" in said
+    assert "Too few subjects or pairs" in said
+    assert "glasses=yes: no impostor pairs; 22 subjects, the largest group 120" in said
+    assert "1 subject has both values" in said
     how = found["n_exchanged"].sel(group="yes")
-    assert how.to_numpy().tolist() == [69, 1]
+    assert how.to_numpy().tolist() == [141, 1]
 
 
 def test_labels_move_over_subjects_or_within_them():
@@ -257,7 +260,7 @@ def test_labels_that_do_not_fit_are_told(orl):
     subject, ends = people(n_subjects=4)
     result = made_result(np.zeros((12, N_BANDS)), subject, ends, np.ones(12, bool))
     labels = series((np.arange(4) % 2)[subject])
-    with pytest.raises(ParameterError, match="no entry for 1 faces, such as 'f3'"):
+    with pytest.raises(ParameterError, match="no entry for 1 of 12 faces, for example 'f3'"):
         fl.bias.profiles(result, labels.drop("f3"))
     with pytest.raises(ParameterError, match="must be a pandas.Series"):
         fl.bias.profiles(result, dict(labels))

@@ -84,7 +84,7 @@ def test_the_table_shows_means_and_standardised_differences():
     ("wrong", "error", "said"),
     [
         ({"on": "sharp"}, UnknownNameError, "Did you mean 'sharpness'"),
-        ({"on": "pose"}, ParameterError, "column of numbers"),
+        ({"on": "pose"}, ParameterError, "must name a numeric column"),
         ({"exact": ["light"]}, UnknownNameError, "unknown exact 'light'"),
         ({"caliper": 0}, ParameterError, "caliper=0"),
     ],

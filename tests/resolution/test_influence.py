@@ -337,7 +337,7 @@ def test_pairs_of_natural_resolution_run_through_the_same_study(synthetic, linea
     ("wrong", "error", "said"),
     [
         ({"low": 0}, ParameterError, "low=0 must be a number above 0"),
-        ({"low": 3}, ParameterError, "no band lies below it; the first ends at 4"),
+        ({"low": 3}, ParameterError, "no band lies below it; allowed: 4 or more"),
         ({"degradation": "bicubic"}, UnknownNameError, "allowed: area, fourier"),
         ({"n_draws": 0}, ParameterError, "n_draws=0"),
         ({"level": 1.5}, ParameterError, "level=1.5"),

@@ -1,0 +1,189 @@
+"""Findings of a bias study as tables, generated from its numbers."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from freqlab.attrs import names_of
+from freqlab.bias.group_comparison import GAPS
+from freqlab.bias.group_names import too_few
+from freqlab.bias.influence import FEW_SUBJECTS
+from freqlab.errors import check_name
+from freqlab.literals import Comparison, Side
+from freqlab.results.selection import part_of
+from freqlab.statistics.error_rates import check_fmr
+from freqlab.text.wording import signed, with_bounds
+
+__all__ = ["differences_table", "differing_bands", "fairness_table", "gaps_table"]
+
+_UNRESOLVED = "not resolved"
+
+
+def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
+    """Tabulate in how many bands each group differs from the baseline, and where most.
+
+    Parameters
+    ----------
+    data
+        A study of :func:`freqlab.bias.study`, its node ``matched_differences``, or the result of
+        :func:`freqlab.bias.differences`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per model, kind of pairs, group, masked side and kind of influence: how many of the
+        tested bands differ; the band with the largest difference, the difference with its
+        interval, and Cohen's d. A group of few people has one row, and is not compared.
+    """
+    if isinstance(data, xr.DataTree):
+        data = (data["differences"] if "differences" in data.children else data).to_dataset()
+    columns = ["model", "pairs", "masked", "influence", "group"]
+    columns += ["bands that differ", "largest in", "difference", "d"]
+    rows, axes = [], ("model", "comparison", "group", "side", "kind")
+    for place in np.ndindex(*(data.sizes[axis] for axis in axes)):
+        at = data.isel(dict(zip(axes, place, strict=True)))
+        n_people, n_tested = int(at["n_subjects"]), int(at["n_tested"])
+        row = dict.fromkeys(columns, "") | {
+            "model": str(at["model"].item()),
+            "pairs": str(at["comparison"].item()),
+            "group": str(at["group_label"].item()),
+        }
+        if n_people < FEW_SUBJECTS:
+            if any(place[3:]):  # the same for all sides and kinds
+                continue
+            row["bands that differ"] = too_few(n_people) if n_people else "no such pairs"
+        elif n_tested == 0:
+            row["bands that differ"] = "not tested"
+        else:
+            row |= {
+                "masked": str(at["side"].item()),
+                "influence": str(at["kind"].item()).replace("_", " "),
+                "bands that differ": f"{int(at['n_differing'])} of {n_tested}",
+                "largest in": str(at["largest_band"].item()),
+                "difference": signed(at["largest_difference"], 4),
+                "d": f"{float(at['largest_effect']):+.2f}",
+            }
+        rows.append(row)
+    return pd.DataFrame(rows, columns=columns)
+
+
+def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) -> pd.DataFrame:
+    """Tabulate every band with a small p-value, with the difference, its interval, and d.
+
+    Parameters
+    ----------
+    profiles
+        From :func:`freqlab.bias.profiles`.
+    model
+        Name of the model.
+    alpha
+        Level of the adjusted p-values.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per band and part of the profiles, the largest effect first; empty if there is none.
+        :func:`differences_table` gives the same in few rows.
+    """
+    check_name("model", model, names_of(profiles, "model"))
+    rows = []
+    data = profiles.sel(model=model)
+    axes = ("comparison", "side", "kind", "group", "band")
+    hits = np.argwhere((data["p_adjusted"].transpose(*axes) <= alpha).to_numpy())
+    for place in hits:
+        at = {axis: data[axis].to_numpy()[i] for axis, i in zip(axes, place, strict=True)}
+        kind = str(at["kind"])
+        part = data.sel({axis: at[axis] for axis in axes if axis != "kind"})
+        rows.append(
+            {
+                "pairs": at["comparison"],
+                "masked": at["side"],
+                "influence": kind.replace("_", " "),
+                "group": str(part["group_label"].item()),
+                "band": at["band"],
+                "difference": signed(part[f"{kind}_difference"], 4),
+                "d": f"{float(part['effect_size'].sel(kind=kind)):+.2f}",
+                "adjusted p": f"{float(part['p_adjusted'].sel(kind=kind)):.3f}",
+            }
+        )
+    columns = ["pairs", "masked", "influence", "group", "band", "difference", "d", "adjusted p"]
+    table = pd.DataFrame(rows, columns=columns)
+    largest = table["d"].astype(float).abs().sort_values(ascending=False, kind="stable").index
+    return table.loc[largest].reset_index(drop=True)
+
+
+def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
+    """Tabulate the fairness indices, a column per model, intervals in brackets.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.bias.errors`.
+    fmr
+        Nominal false match rate of the threshold.
+    """
+    check_fmr(fmr)
+    at = errors.sel(fmr=fmr, method="nearest")
+    rows = {}
+    for index, name in zip(
+        errors["index"].to_numpy(), errors["index_name"].to_numpy(), strict=True
+    ):
+        row = {}
+        for model in errors["model"].to_numpy():
+            here = at.sel(index=index, model=model)
+            text = with_bounds(here["fairness"], ".3g")
+            note = str(here["fairness_note"].item())
+            row[str(model)] = f"{text} ({note})" if text and note else text or note
+        rows[str(name)] = row
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("index")
+
+
+def gaps_table(
+    gaps: xr.DataTree | pd.DataFrame, *, side: Side = "probe", comparison: Comparison = "genuine"
+) -> pd.DataFrame:
+    """Tabulate distances between profiles beside gaps in error rates, with intervals.
+
+    Parameters
+    ----------
+    gaps
+        A study of :func:`freqlab.bias.study`, or the result of
+        :func:`freqlab.bias.gaps_together`, which has no intervals.
+    side, comparison
+        Side and comparison of the profiles of a study.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per model and group: the distance, and gaps in percentage points.
+    """
+    if isinstance(gaps, pd.DataFrame):
+        shown = gaps.copy()
+        for column in GAPS:
+            shown[column] = [
+                f"{100 * value:+.2f} points" if np.isfinite(value) else "not resolved"
+                for value in gaps[column]
+            ]
+        shown["distance"] = gaps["distance"].map("{:.3f}".format)
+        return shown
+    data = part_of(gaps["gaps"].to_dataset(), side=side, comparison=comparison)
+    data = data.sel(fmr=float(gaps.attrs["fmr"]), method="nearest")
+    rows = {}
+    for model in names_of(data, "model"):
+        for group, label in zip(
+            names_of(data, "group"), names_of(data, "group_label"), strict=True
+        ):
+            at = data.sel(model=model, group=group)
+            rows[model, label] = {
+                "distance": with_bounds(at["distance"], ".3f"),
+                "p": f"{float(at['distance_p']):.3g}" if at["distance_p"].notnull() else "",
+                **{
+                    column: f"{text} points" if (text := signed(100 * at[name], 2)) else _UNRESOLVED
+                    for column, name in GAPS.items()
+                },
+            }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    if rows:
+        table.index = pd.MultiIndex.from_tuples(rows, names=["model", "group"])
+    return table
