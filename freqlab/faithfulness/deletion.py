@@ -312,14 +312,12 @@ def _measures(curves: xr.Dataset) -> _Measures:
     of_random = np.stack([v[..., random, :] for v in (error, similarity)], axis=-2)
     n_steps = np.isfinite(curves["share"].to_numpy()).sum(axis=1)
     other_order = 1 - curves["same_order"].to_numpy().astype(float)
-    return _Measures(
-        averaged,
-        *(
-            np.stack([area_under(v[m][..., :n]) for m, n in enumerate(n_steps)])
-            for v in (averaged, of_random)
-        ),
-        _with_random(other_order[..., None], random)[..., 1:, 0],
+    areas, areas_of_random = (
+        np.stack([area_under(values[m][..., :n]) for m, n in enumerate(n_steps)])
+        for values in (averaged, of_random)
     )
+    differs = _with_random(other_order[..., None], random)[..., 1:, 0]
+    return _Measures(averaged, areas, areas_of_random, differs)
 
 
 def _summarised(

@@ -194,7 +194,7 @@ def _check_memory(n_faces: int) -> None:
 
 def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dataset:
     """Compute the figures of one model from its stored embeddings."""
-    faces, positions, folds = evaluation.faces, evaluation.positions, evaluation.folds
+    faces, positions = evaluation.faces, evaluation.positions
     groups, codes = evaluation.groups, evaluation.codes
     n_draws, level, seed = evaluation.n_draws, evaluation.level, evaluation.seed
     embeddings = open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
@@ -222,9 +222,7 @@ def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dat
         failure_rates(failed, comparisons.subjects, groups, codes, n_draws, level, seed),
     )
     _add_extremes(figures, comparisons, np.array(faces.names, object))
-    if folds is not None and positions is not None:
-        usable = ~failed[positions].any(axis=1)
-        _add_accuracy(figures, usable, comparisons, evaluation)
+    _add_accuracy(figures, ~failed, comparisons, evaluation)
     return figures
 
 
@@ -333,24 +331,29 @@ def _add_extremes(
 
 def _add_accuracy(
     result: xr.Dataset,
-    usable: npt.NDArray[np.bool_],
+    embedded: npt.NDArray[np.bool_],
     comparisons: Comparisons,
     evaluation: _Evaluation,
 ) -> None:
-    """Add the accuracy over the folds, with an interval at the thresholds of the folds.
+    """Add the accuracy over the folds, if there are any.
+
+    The interval is at the thresholds of the folds.
 
     Parameters
     ----------
     result
         Figures of one model, to which the accuracy is added.
-    usable
-        Whether both faces of a pair have embeddings ``(pair,)``.
+    embedded
+        Whether a face has an embedding ``(face,)``.
     comparisons
-        Of the usable pairs.
+        Of the pairs with two embeddings.
     evaluation
         Pairs and folds.
     """
     positions, folds = evaluation.positions, evaluation.folds
+    if positions is None or folds is None:
+        return
+    usable = embedded[positions].all(axis=1)
     scores = np.full(len(usable), np.nan)
     scores[usable] = comparisons.scores
     one, other = comparisons.subjects[positions].T

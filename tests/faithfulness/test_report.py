@@ -8,7 +8,7 @@ from conftest import Deep, make_faces
 
 import freqlab as fl
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
-from freqlab.faithfulness import report
+from freqlab.faithfulness import card_contents
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,9 @@ def test_a_card_is_kept_with_its_run(tested, tmp_path):
     assert one.loc[("other/deep", card["rows"][0]["test"]), "found"] == card["rows"][0]["found"]
     assert "trust" in fl.open_run(store).children
     assert "deep" in fl.open_run(store)["trust"].children
-    with pytest.raises(ParameterError, match="card must be one of fl.faithfulness.trust_card"):
+    with pytest.raises(
+        ParameterError, match="card must be a trust card from fl.faithfulness.trust_card"
+    ):
         fl.faithfulness.save_trust_card(store, {"a": 1})
     with pytest.raises(StoreError, match="no such folder"):
         fl.faithfulness.trust_table(tmp_path / "nowhere")
@@ -84,34 +86,42 @@ def test_a_card_is_kept_with_its_run(tested, tmp_path):
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
     [
-        ((0.1, 0.05, 0.2), "beats"),
-        ((-0.1, -0.2, -0.05), "is beaten by"),
-        ((0.1, -0.05, 0.2), "cannot be told from"),
-        ((0.0, 0.0, 0.0), "cannot be told from"),
-        ((0.3, np.nan, np.nan), "cannot be told from"),
+        ((0.1, 0.05, 0.2), "outperforms"),
+        ((-0.1, -0.2, -0.05), "is outperformed by"),
+        ((0.1, -0.05, 0.2), "cannot be distinguished from"),
+        ((0.0, 0.0, 0.0), "cannot be distinguished from"),
+        ((0.3, np.nan, np.nan), "cannot be distinguished from"),
     ],
 )
 def test_a_verdict_follows_the_interval(tested, bounds, verdict):
     errors = tested["errors"].copy(deep=True)
+    errors = errors.assign_attrs(n_people=20)
     errors["advantage"][...] = np.array(bounds)
     errors["curve"][...] = 0.5
     said = fl.faithfulness.describe_deletion(errors, model="deep")
     assert said.count(f"{verdict} random, amplitude, low first and high first") == 4
     said = fl.faithfulness.describe_amplitude(errors, model="deep")
     assert said.count(f"pairs: {verdict} it") == 4
-    assert said.startswith("**Influence beats the order of amplitude**") == (verdict == "beats")
+    assert said.startswith("**Influence outperforms the order of amplitude**") == (
+        verdict == "outperforms"
+    )
     errors["advantage"].loc[{"comparison": "impostor"}] = np.array([0.1, 0.05, 0.2])
-    marks = {"beats": "+", "is beaten by": "\N{MINUS SIGN}", "cannot be told from": "="}
+    marks = {
+        "outperforms": "+",
+        "is outperformed by": "\N{MINUS SIGN}",
+        "cannot be distinguished from": "=",
+    }
     table = fl.faithfulness.verdict_table(errors, model="deep")
     assert (table.loc[("probe", "genuine")] == marks[verdict]).all(axis=None)
     assert (table.loc[("probe", "impostor")] == "+").all(axis=None)
     partly = fl.faithfulness.describe_amplitude(errors, model="deep")
-    assert ("in part only" in partly) == (verdict != "beats")
+    assert ("only in part" in partly) == (verdict != "outperforms")
 
 
 def test_nothing_is_told_where_no_error_occurs(tested):
     errors = tested["errors"].copy(deep=True)
     errors["curve"].loc[{"comparison": "impostor", "measure": "error"}] = 0
+    errors = errors.assign_attrs(n_people=20)
     said = fl.faithfulness.describe_deletion(errors, model="deep")
     assert said.count("impostor pairs: no error occurs in any order") == 2
     table = fl.faithfulness.verdict_table(errors, model="deep").xs("impostor", level="pairs")
@@ -136,10 +146,11 @@ def test_tables_hold_the_figures(tested):
     counted = table.drop(columns="pairs").astype(int).sum(axis=1)
     np.testing.assert_array_equal(counted, table["pairs"].astype(int))
     size = views["flip_size"].sel(model="deep").to_numpy()[views["genuine"].to_numpy()]
-    row = table.loc[("genuine", "turns the decision when removed")]
+    row = table.loc[("genuine", "changes the decision when removed")]
     assert int(row["1 band"]) == (size == 1).sum()
     assert (
-        report._strength(views["agreement"].isel(model=0, view=0, kind=0) * np.nan) == "not known"
+        card_contents._strength(views["agreement"].isel(model=0, view=0, kind=0) * np.nan)
+        == "not available"
     )
 
 
