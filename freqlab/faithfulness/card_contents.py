@@ -21,6 +21,7 @@ from freqlab.faithfulness.report import (
     FEWEST_PEOPLE,
     ROUNDING,
     compared_baselines,
+    error_rates_differ,
     errors_occur,
     few_people,
 )
@@ -123,8 +124,8 @@ def describe_criteria() -> str:
         f"{_MODERATE:g} where they should differ (randomised weights, another partner); the share "
         f"of interactions lies below {_MODERATE:g}. The minimum influence of identical images must "
         f"not be negative, and {100 * _IDENTIFIED:g}{_NBSP}% of the planted bands must be "
-        f"identified. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or where no "
-        f"error occurs."
+        f"identified. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or where "
+        f"their errors do not differ."
     )
 
 
@@ -249,6 +250,8 @@ def _deletion_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
             untested = "no pairs"
         elif not errors_occur(panel):
             untested = "no error occurs"
+        elif not error_rates_differ(panel):
+            untested = "the same errors in all orders"
         elif few_people(panel):
             untested = f"fewer than {FEWEST_PEOPLE} people"
         text = f"{protocol}, {comparison} pairs: advantage over amplitude"

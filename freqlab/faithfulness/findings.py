@@ -32,9 +32,9 @@ __all__ = [
 ]
 
 _AGAINST_AMPLITUDE = {
-    1: "outperforms the order of amplitude in",
-    -1: "is outperformed by the order of amplitude in",
-    0: "has an advantage over the order of amplitude whose interval contains zero in",
+    1: "the order of influence outperforms the order of amplitude",
+    -1: "the order of amplitude outperforms the order of influence",
+    0: "the interval of the advantage of influence over amplitude contains zero",
 }
 
 
@@ -71,24 +71,33 @@ def summary(study: xr.DataTree) -> list[str]:
 
 def _against_amplitude(errors: xr.Dataset, model: str, side: Side, *, few: bool) -> str:
     """State the advantage of influence over the order of amplitude, in one sentence."""
-    start = f"**{as_markdown(model)}**: with the {side} masked, the order of influence"
+    start = f"**{as_markdown(model)}**, {side} masked:"
     advantages = amplitude_advantages(errors, model=model, side=side)
     if not advantages:
         return (
-            f"{start} cannot be compared with the order of amplitude, because no error occurs in "
-            f"any order at FMR {float(errors.attrs['fmr']):g}."
+            f"{start} the order of influence cannot be compared with the order of amplitude, "
+            f"because the error rates at FMR {float(errors.attrs['fmr']):g} do not differ between "
+            f"the orders."
         )
     if few:
-        figures = [f"{signed(gain, 3)} in {part}" for part, gain in advantages.items()]
+        figures = [
+            f"{signed(gain, 3)} for {comparison} pairs in {protocol}"
+            for (protocol, comparison), gain in advantages.items()
+        ]
         return (
-            f"{start} has an advantage over the order of amplitude, in area under the error rate, "
-            f"of {join(figures)}."
+            f"{start} the advantage of the order of influence over the order of amplitude "
+            f"(difference of the areas under the error rates) is {join(figures)}."
         )
-    parts: dict[int, list[str]] = {}
-    for part, gain in advantages.items():
-        parts.setdefault(interval_sign(gain), []).append(f"{part} ({signed(gain, 3)})")
-    clauses = [f"{_AGAINST_AMPLITUDE[sign]} {join(of_sign)}" for sign, of_sign in parts.items()]
-    return f"{start} {'; it '.join(clauses)}, by difference of the areas under the error rates."
+    clauses = []
+    for sign, statement in _AGAINST_AMPLITUDE.items():
+        parts = [
+            f"{comparison} pairs in {protocol} ({signed(gain, 3)})"
+            for (protocol, comparison), gain in advantages.items()
+            if interval_sign(gain) == sign
+        ]
+        if parts:
+            clauses.append(f"{statement} for {join(parts)}")
+    return f"{start} {'; '.join(clauses)} (differences of the areas under the error rates)."
 
 
 def _sanity(checks: xr.Dataset, models: Sequence[str]) -> str:
@@ -98,12 +107,15 @@ def _sanity(checks: xr.Dataset, models: Sequence[str]) -> str:
     share = f"{100 * float(checks['depth'][-1]):g}"
     texts = []
     for name in models:
-        weights = with_bounds(remaining.sel(model=name), ".2f") or "not available"
-        other = with_bounds(shuffled.sel(model=name), ".2f") or "not available"
-        texts.append(
-            f"{weights} with {share} % of the layers randomised and {other} with another partner "
-            f"({as_markdown(name)})"
-        )
+        weights = with_bounds(remaining.sel(model=name), ".2f")
+        other = f"{_figure(shuffled.sel(model=name))} with another partner"
+        if weights:
+            texts.append(
+                f"{weights} with {share} % of the layers randomised and {other} "
+                f"({as_markdown(name)})"
+            )
+        else:
+            texts.append(f"{other} ({as_markdown(name)}; weights not randomised)")
     return (
         f"The mean rank correlation of the directed profiles with the original ones is "
         f"{'; '.join(texts)}."

@@ -28,6 +28,7 @@ __all__ = [
     "describe_deletion",
     "describe_flat_panels",
     "describe_omitted_rows",
+    "error_rates_differ",
     "errors_occur",
     "few_people",
     "flat_panels",
@@ -182,17 +183,23 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: Side = "probe") 
     data = part_of(errors, model=model, side=side)
     advantages = amplitude_advantages(errors, model=model, side=side)
     if not advantages:
-        return "No error occurs in any order, so influence cannot be compared with amplitude."
+        return (
+            "The error rates do not differ between the orders, so influence cannot be compared "
+            "with amplitude."
+        )
     if few_people(data):
-        texts = [f"{part} {signed(gain, 3)}" for part, gain in advantages.items()]
+        texts = [
+            f"{protocol}, {comparison} pairs {signed(gain, 3)}"
+            for (protocol, comparison), gain in advantages.items()
+        ]
         return (
             f"Influence is not compared with amplitude: {_too_few(data)}. Its advantage, {side} "
             f"masked, by errors: {'; '.join(texts)}."
         )
     signs = [interval_sign(gain) for gain in advantages.values()]
     texts = [
-        f"{part}: {_VERDICTS[sign]} it ({signed(gain, 3)})"
-        for sign, (part, gain) in zip(signs, advantages.items(), strict=True)
+        f"{protocol}, {comparison} pairs: {_VERDICTS[sign]} it ({signed(gain, 3)})"
+        for sign, ((protocol, comparison), gain) in zip(signs, advantages.items(), strict=True)
     ]
     statement = "Influence outperforms the order of amplitude"
     if 1 not in signs:
@@ -204,8 +211,8 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: Side = "probe") 
 
 def amplitude_advantages(
     errors: xr.Dataset, *, model: str, side: Side = "probe"
-) -> dict[str, xr.DataArray]:
-    """Select advantages over the order of amplitude, by errors, where errors occur.
+) -> dict[tuple[str, str], xr.DataArray]:
+    """Select advantages over the order of amplitude, by errors, where orders differ.
 
     Parameters
     ----------
@@ -214,15 +221,13 @@ def amplitude_advantages(
 
     Returns
     -------
-    dict of str to xarray.DataArray
-        By protocol and kind of pairs, along ``estimate``.
+    dict
+        By protocol and kind of pairs; advantages along ``estimate``.
     """
     return {
-        f"{protocol}, {comparison} pairs": panel["advantage"].sel(
-            baseline="amplitude", measure="error"
-        )
+        (protocol, comparison): panel["advantage"].sel(baseline="amplitude", measure="error")
         for comparison, protocol, panel in _panels(part_of(errors, model=model, side=side))
-        if errors_occur(panel)
+        if error_rates_differ(panel)
     }
 
 
@@ -292,8 +297,7 @@ def flat_panels(errors: xr.Dataset, *, measure: Measure = "error") -> xr.DataArr
         within 1e-9, or there are no pairs.
     """
     curves = part_of(errors, measure=measure)["curve"]
-    differences = (curves.max("order") - curves.min("order")).fillna(0).max("step")
-    flat = (differences <= ROUNDING).transpose("model", "side", "protocol", "comparison")
+    flat = (_range_of_orders(curves) <= ROUNDING).transpose("model", "side", "protocol", ...)
     return flat.rename("flat").drop_vars("measure").assign_attrs(long_name="all curves identical")
 
 
@@ -310,24 +314,30 @@ def describe_flat_panels(
         The masked image; all sides by default.
     """
     sides = names_of(errors, "side") if side is None else [side]
-    flat = part_of(flat_panels(errors, measure=measure).to_dataset(), model=model)["flat"]
     curves = part_of(errors, model=model, measure=measure)["curve"]
     reasons: dict[str, list[str]] = {}
     for comparison in _COMPARISONS:
         for masked in sides:
+            protocols: dict[str, list[str]] = {}
             for protocol in PROTOCOLS:
-                panel = {"comparison": comparison, "side": masked, "protocol": protocol}
-                if not bool(flat.sel(panel)):
+                curve = curves.sel(comparison=comparison, side=masked, protocol=protocol)
+                if float(_range_of_orders(curve)) > ROUNDING:
                     continue
-                zero = bool((np.abs(curves.sel(panel).fillna(0)) <= ROUNDING).all())
+                zero = bool((np.abs(curve.fillna(0)) <= ROUNDING).all())
                 reason = "zero in all orders" if zero else "the same in all orders"
-                text = f"{protocol}, {comparison} pairs"
-                text += f", {masked} masked" if len(sides) > 1 else ""
+                protocols.setdefault(reason, []).append(protocol)
+            for reason, names in protocols.items():
+                text = f"{join(names)}, {comparison} pairs, {masked} masked"
                 reasons.setdefault(reason, []).append(text)
     if not reasons:
         return ""
     texts = [f"{'; '.join(panels)} ({reason})" for reason, panels in reasons.items()]
     return f"Panels without differences are omitted: {'; '.join(texts)}."
+
+
+def _range_of_orders(curves: xr.DataArray) -> xr.DataArray:
+    """Compute the largest difference between the curves of any two orders at any step."""
+    return (curves.max("order") - curves.min("order")).fillna(0).max("step")
 
 
 def compared_baselines(panel: xr.Dataset, measure: Measure) -> str:
@@ -354,6 +364,11 @@ def compared_baselines(panel: xr.Dataset, measure: Measure) -> str:
 def errors_occur(panel: xr.Dataset) -> bool:
     """Whether an error occurs in any order; otherwise orders cannot be compared by errors."""
     return bool(panel["curve"].sel(measure="error").fillna(0).any())
+
+
+def error_rates_differ(panel: xr.Dataset) -> bool:
+    """Whether the error rates of any two orders differ at any step."""
+    return float(_range_of_orders(panel["curve"].sel(measure="error"))) > ROUNDING
 
 
 def few_people(errors: xr.Dataset) -> bool:
