@@ -68,13 +68,17 @@ def study(
     faces
         The faces.
     pairs
-        Pairs to test; by default two photographs of each of some people.
+        Pairs to test; by default pairs are drawn with two photographs per person.
     models, store, bands, run
         As for :func:`freqlab.influence`.
-    sides, side
-        Masked images in deletion and insertion, and in all other tests.
-    n_pairs, n_sample
-        Number of pairs in deletion and insertion (None for all), and in all other tests.
+    sides
+        Masked images in deletion and insertion.
+    side
+        Masked image in all other tests, ``"probe"`` or ``"reference"``.
+    n_pairs
+        Number of pairs in deletion and insertion; None for all.
+    n_sample
+        Number of pairs in all other tests.
     n_random
         Number of random orders.
     most_permutations, tolerance, most_bands

@@ -26,6 +26,7 @@ from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
+from freqlab.literals import Side
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
 from freqlab.results.quantities import MIN_REMOVED_RMS
@@ -129,7 +130,7 @@ def sanity_checks(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
-    side: str = "probe",
+    side: Side = "probe",
     depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     n_draws: int = 1000,
     level: float = 0.95,
@@ -384,10 +385,10 @@ def planted_bands(
     height, width = crops.shape[1:3]
     faces = crops[: 2 * n_people].astype(np.float32)
     labels = bands.label_map(height, width)
-    held = np.isin(np.arange(len(bands)), labels)
+    present = np.isin(np.arange(len(bands)), labels)
     flat = np.zeros((n_people, height, width, 3), np.float32)
     accuracy = np.full((len(contrasts), len(bands)), np.nan)
-    for band in np.flatnonzero(held):
+    for band in np.flatnonzero(present):
         only = np.where(labels == band, 0, -2)
         rng = np.random.default_rng([seed, int(band)])
         unit = rng.normal(size=flat.shape).astype(np.float32)
@@ -414,7 +415,7 @@ def planted_bands(
         xr.Dataset(
             {
                 "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
-                "chance": ((), 1 / held.sum()),
+                "chance": ((), 1 / present.sum()),
             },
             coords={
                 "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),

@@ -25,6 +25,7 @@ from freqlab.faithfulness.games import (
     shapley_values,
     smallest_sets,
 )
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of, with_axes
 from freqlab.statistics.resampling import (
@@ -85,7 +86,7 @@ def band_views(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
-    side: str = "probe",
+    side: Side = "probe",
     fmr: float = 1e-3,
     tolerance: float = 0.01,
     most_permutations: int = 32,
@@ -221,30 +222,30 @@ def _means(
 
 def _views(sets: PairSets, search: _Search) -> Variables:
     """Compute every view for one model."""
-    n_pairs, held, side = sets.ends.shape[1], sets.held, search.side
+    n_pairs, present, side = sets.ends.shape[1], sets.held, search.side
 
     def value(pairs: npt.NDArray[np.int64], removed: npt.NDArray[np.bool_]) -> Floats:
         return sets.similarity(pairs, removed, side)
 
     every_pair = np.arange(n_pairs)
-    whole = value(every_pair, np.zeros((n_pairs, len(held)), bool))
-    nothing = value(every_pair, np.tile(held, (n_pairs, 1)))
-    influence = np.full((n_pairs, len(held)), np.nan)
-    for band in np.flatnonzero(held):
-        removed = np.zeros((n_pairs, len(held)), bool)
+    whole = value(every_pair, np.zeros((n_pairs, len(present)), bool))
+    nothing = value(every_pair, np.tile(present, (n_pairs, 1)))
+    influence = np.full((n_pairs, len(present)), np.nan)
+    for band in np.flatnonzero(present):
+        removed = np.zeros((n_pairs, len(present)), bool)
         removed[:, band] = True
         influence[:, band] = whole - value(every_pair, removed)
     shapley = shapley_values(
         value,
         n_pairs,
-        held,
+        present,
         tolerance=search.tolerance,
         most=search.most_permutations,
         at_least=min(8, search.most_permutations),
         seed=search.seed,
     )
-    known = np.where(held, 1.0, np.nan)
-    views = [keep_one(value, n_pairs, held), shapley.values * known]
+    known = np.where(present, 1.0, np.nan)
+    views = [keep_one(value, n_pairs, present), shapley.values * known]
     views += [_filled(sets, search, whole, fill) for fill in FILLS]
     of_band = ("pair", "band")
     return {
@@ -253,7 +254,7 @@ def _views(sets: PairSets, search: _Search) -> Variables:
         "shapley_error": (of_band, shapley.standard_error * known),
         "permutations": ((), np.array(shapley.n_permutations)),
         "gap": (("pair",), whole - nothing),
-        "interaction": (("pair", "band", "other"), pair_interactions(value, n_pairs, held)),
+        "interaction": (("pair", "band", "other"), pair_interactions(value, n_pairs, present)),
     }
 
 
@@ -279,8 +280,8 @@ def _filled(sets: PairSets, search: _Search, whole: Floats, fill: str) -> Floats
 
 def _decisions(sets: PairSets, search: _Search, threshold: float) -> Variables:
     """Find the smallest sets that change, or alone preserve, the decision of each pair."""
-    n_pairs, held, side = sets.ends.shape[1], sets.held, search.side
-    similarity = sets.similarity(np.arange(n_pairs), np.zeros((n_pairs, len(held)), bool), side)
+    n_pairs, present, side = sets.ends.shape[1], sets.held, search.side
+    similarity = sets.similarity(np.arange(n_pairs), np.zeros((n_pairs, len(present)), bool), side)
     match = similarity >= threshold
     variables: Variables = {}
     for name in ("flip", "suffice"):
@@ -288,17 +289,17 @@ def _decisions(sets: PairSets, search: _Search, threshold: float) -> Variables:
         def margin(
             pairs: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_], name: str = name
         ) -> Floats:
-            removed = chosen if name == "flip" else ~chosen & held
+            removed = chosen if name == "flip" else ~chosen & present
             scores = sets.similarity(pairs, removed, side)
             match_desired = match[pairs] == (name == "suffice")
             below = np.nextafter(threshold, -np.inf) - scores
             return np.where(match_desired, scores - threshold, below)
 
         if np.isfinite(threshold):
-            size, members, proven = smallest_sets(margin, n_pairs, held, most=search.most_bands)
+            size, members, proven = smallest_sets(margin, n_pairs, present, most=search.most_bands)
         else:
             size, proven = np.full(n_pairs, -1), np.zeros(n_pairs, bool)
-            members = np.zeros((n_pairs, len(held)), bool)
+            members = np.zeros((n_pairs, len(present)), bool)
         variables[f"{name}_size"] = (("pair",), size)
         variables[f"{name}_set"] = (("pair", "band"), members)
         variables[f"{name}_proven"] = (("pair",), proven)
