@@ -47,8 +47,8 @@ _NAMES = {
     "shuffled": ("rank correlation with another partner", "1"),
     "least_identical": ("least influence in a picture paired with itself", "cosine similarity"),
     "depth": ("share of layers randomised", "1"),
-    "accuracy": ("share of planted bands found", "1"),
-    "chance": ("share found by chance", "1"),
+    "accuracy": ("share of planted bands identified", "1"),
+    "chance": ("share identified by chance", "1"),
     "contrast": ("contrast of the signature", "grey levels"),
 }
 
@@ -346,8 +346,8 @@ def planted_bands(
     Two faces that share only a signature, noise in a single band, match for an embedder that reads
     the signature with matched filters. The embedder also reads all bands with an equal number of
     random filters, whose responses to faces are `distraction` times the response to the signature.
-    The band found is the band of the largest absolute influence, probe masked; chance level is one
-    over the number of bands.
+    The identified band is the one with the largest absolute influence, with the probe masked. The
+    chance level is one over the number of bands.
 
     Parameters
     ----------
@@ -369,7 +369,7 @@ def planted_bands(
     Returns
     -------
     xarray.Dataset
-        ``accuracy(contrast, band)``: share of people whose band is found; ``chance``.
+        ``accuracy(contrast, band)``: share of people whose band is identified; ``chance``.
 
     Raises
     ------
@@ -414,7 +414,7 @@ def planted_bands(
     return named(
         xr.Dataset(
             {
-                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
+                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band identified"}),
                 "chance": ((), 1 / present.sum()),
             },
             coords={

@@ -159,14 +159,14 @@ def compact_trust_table(
     names = list(cards) if models is None else list(models)
     columns = {name: _column(cards[name]) for name in names if name in cards}
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
-    untested = f"{_SIGNS[NOT_TESTED]} {NOT_TESTED}"
-    table = pd.DataFrame(
-        {
-            name: [columns.get(name, {}).get(row, untested) for row in rows or ["all properties"]]
-            for name in names or ["any model"]
-        },
-        index=pd.Index(rows or ["all properties"], name="tested property"),
-    )
+    rows = rows or ["all properties"]
+    cells = {}
+    for name in names or ["any model"]:
+        earlier = name in cards and "properties" not in cards[name]
+        missing = "no verdicts: card of an earlier version" if earlier else NOT_TESTED
+        column = columns.get(name, {})
+        cells[name] = [column.get(row, f"{_SIGNS[NOT_TESTED]} {missing}") for row in rows]
+    table = pd.DataFrame(cells, index=pd.Index(rows, name="tested property"))
     return table.rename_axis("model", axis="columns")
 
 

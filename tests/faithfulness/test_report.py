@@ -104,6 +104,10 @@ def test_a_compact_card_has_a_row_per_property_and_a_column_per_model(tested, tm
     assert (table["third"] == "\N{EN DASH} not tested").all()
     table = fl.faithfulness.compact_trust_table(store, models=["third"])
     assert table.shape == (1, 1)
+    earlier = {name: value for name, value in cards["deep"].items() if name != "properties"}
+    fl.faithfulness.save_trust_card(store, earlier)
+    table = fl.faithfulness.compact_trust_table(store)
+    assert "card of an earlier version" in table.loc[amplitude, "deep"]
 
 
 def test_a_card_of_many_people_compares_with_amplitude(tested):
