@@ -1,3 +1,4 @@
+from .card_contents import describe_criteria, trust_card
 from .deletion import deletion_curves, deletion_errors
 from .findings import (
     describe_both_masked,
@@ -16,31 +17,38 @@ from .report import (
     decision_table,
     describe_amplitude,
     describe_deletion,
-    trust_card,
+    describe_flat_panels,
+    describe_omitted_rows,
+    flat_panels,
     verdict_table,
 )
 from .sanity import planted_bands, sanity_checks
 from .stability import explanation_figures, profile_stability
-from .trust_cards import save_trust_card, trust_table
+from .trust_cards import compact_trust_table, save_trust_card, trust_table
 from .views import band_views, sample_pairs
 
 __all__ = [
     "area_table",
     "band_views",
+    "compact_trust_table",
     "decision_table",
     "deletion_curves",
     "deletion_errors",
     "describe_amplitude",
     "describe_both_masked",
     "describe_checks",
+    "describe_criteria",
     "describe_deletion",
     "describe_figures",
+    "describe_flat_panels",
     "describe_interaction",
+    "describe_omitted_rows",
     "describe_planted",
     "describe_tested",
     "describe_thresholds",
     "describe_views",
     "explanation_figures",
+    "flat_panels",
     "planted_bands",
     "profile_stability",
     "sample_pairs",

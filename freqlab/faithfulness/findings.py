@@ -1,14 +1,23 @@
-"""Findings of a faithfulness study as sentences, generated from its numbers."""
+"""Results of a faithfulness study as sentences, generated from its numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import cast
+
 import numpy as np
-import numpy.typing as npt
 import xarray as xr
 
-from freqlab.faithfulness.report import describe_amplitude
+from freqlab.attrs import names_of
+from freqlab.faithfulness.report import (
+    FEWEST_PEOPLE,
+    amplitude_advantages,
+    interval_sign,
+)
+from freqlab.literals import Side
 from freqlab.results.selection import threshold_of
 from freqlab.text.shown import as_markdown
+from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
     "describe_both_masked",
@@ -22,22 +31,117 @@ __all__ = [
     "summary",
 ]
 
+_AGAINST_AMPLITUDE = {
+    1: "the order of influence outperforms the order of amplitude",
+    -1: "the order of amplitude outperforms the order of influence",
+    0: "the interval of the advantage of influence over amplitude contains zero",
+}
+
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown: results of deletion, sanity checks and planted bands.
+    """Summarise a study in Markdown, in three to six sentences for one model.
+
+    Each further model adds a sentence. The sentences state the advantage of influence over the
+    order of amplitude, dependence on the weights and on the pair, planted bands, and stability. A
+    comparison is stated only if the interval of a paired difference excludes zero, and not for
+    fewer than 20 people.
 
     Parameters
     ----------
     study
         From :func:`freqlab.faithfulness.study`.
     """
-    errors, side = study["errors"].to_dataset(), str(study.attrs["side"])
-    found = [
-        f"{as_markdown(name)}: {describe_amplitude(errors, model=name, side=side)}"
-        for name in study.attrs["models"]
+    errors = study["errors"].to_dataset()
+    names = [str(name) for name in study.attrs["models"]]
+    side, n_people = cast(Side, str(study.attrs["side"])), int(study.attrs["n_people"])
+    few = n_people < FEWEST_PEOPLE
+    texts = [_against_amplitude(errors, name, side, few=few) for name in names]
+    if few:
+        texts.append(
+            f"The orders are not compared, because {n_people} people are tested, fewer than "
+            f"{FEWEST_PEOPLE}."
+        )
+    return [
+        *texts,
+        _sanity(study["checks"].to_dataset(), names),
+        describe_planted(study["planted"].to_dataset()),
+        _stability(study["stability"].to_dataset(), names),
     ]
-    planted = describe_planted(study["planted"].to_dataset())
-    return [*found, *describe_checks(study["checks"].to_dataset()), planted]
+
+
+def _against_amplitude(errors: xr.Dataset, model: str, side: Side, *, few: bool) -> str:
+    """State the advantage of influence over the order of amplitude, in one sentence."""
+    start = f"**{as_markdown(model)}**, {side} masked:"
+    advantages = amplitude_advantages(errors, model=model, side=side)
+    if not advantages:
+        return (
+            f"{start} the order of influence cannot be compared with the order of amplitude, "
+            f"because the error rates at FMR {float(errors.attrs['fmr']):g} do not differ between "
+            f"the orders."
+        )
+    if few:
+        figures = [
+            f"{signed(gain, 3)} for {comparison} pairs in {protocol}"
+            for (protocol, comparison), gain in advantages.items()
+        ]
+        return (
+            f"{start} the advantage of the order of influence over the order of amplitude "
+            f"(difference of the areas under the error rates) is {join(figures)}."
+        )
+    clauses = []
+    for sign, statement in _AGAINST_AMPLITUDE.items():
+        parts = [
+            f"{comparison} pairs in {protocol} ({signed(gain, 3)})"
+            for (protocol, comparison), gain in advantages.items()
+            if interval_sign(gain) == sign
+        ]
+        if parts:
+            clauses.append(f"{statement} for {join(parts)}")
+    return f"{start} {'; '.join(clauses)} (differences of the areas under the error rates)."
+
+
+def _sanity(checks: xr.Dataset, models: Sequence[str]) -> str:
+    """State the correlations with randomised weights and with another partner."""
+    remaining = checks["randomised"].sel(kind="directed").isel(depth=-1)
+    shuffled = checks["shuffled"].sel(kind="directed")
+    share = f"{100 * float(checks['depth'][-1]):g}"
+    texts = []
+    for name in models:
+        weights = with_bounds(remaining.sel(model=name), ".2f")
+        other = f"{_figure(shuffled.sel(model=name))} with another partner"
+        if weights:
+            texts.append(
+                f"{weights} with {share} % of the layers randomised and {other} "
+                f"({as_markdown(name)})"
+            )
+        else:
+            texts.append(f"{other} ({as_markdown(name)}; weights not randomised)")
+    return (
+        f"The mean rank correlation of the directed profiles with the original ones is "
+        f"{'; '.join(texts)}."
+    )
+
+
+def _stability(stability: xr.Dataset, models: Sequence[str]) -> str:
+    """State the lowest and the highest correlation after small changes of the image."""
+    changes = names_of(stability, "perturbation")
+    texts = []
+    for name in models:
+        values = stability["correlation"].sel(model=name)
+        order = np.argsort(values.sel(estimate="value").to_numpy(), kind="stable")  # NaN last
+        known = order[: int(values.sel(estimate="value").notnull().sum())]
+        if not len(known):
+            texts.append(f"not available ({as_markdown(name)})")
+            continue
+        lowest, highest = (
+            f"{with_bounds(values.isel(perturbation=k), '.2f')} ({changes[k]})"
+            for k in (known[0], known[-1])
+        )
+        texts.append(f"{lowest} to {highest} for {as_markdown(name)}")
+    return (
+        f"After small changes of the {stability.attrs['side']}, the mean rank correlation with the "
+        f"original profiles ranges from {'; '.join(texts)}."
+    )
 
 
 def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
@@ -51,29 +155,32 @@ def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
         Name of the list of pairs, if one was given.
     """
     genuine = study["influence"]["genuine"].to_numpy()
-    whence = "drawn" if study.attrs["pairs_are"] == "drawn" else f"of {as_markdown(pairs)}"
+    drawn = study.attrs["pairs_are"] == "drawn"
+    origin = "drawn at random" if drawn else f"from {as_markdown(pairs)}"
     return (
         f"{int(genuine.sum()):,} genuine and {int((~genuine).sum()):,} impostor pairs of "
-        f"{int(study.attrs['n_people']):,} people, {whence}; {int(study.attrs['n_sampled'])} of "
-        f"them, half genuine, for the tests that take many forward passes per pair."
+        f"{int(study.attrs['n_people']):,} people, {origin}. The tests that require many forward "
+        f"passes per pair use {int(study.attrs['n_sampled'])} of these pairs, half of them genuine "
+        f"where possible."
     )
 
 
 def describe_thresholds(study: xr.DataTree) -> list[str]:
     """State, in Markdown, the threshold at which each model is tested."""
     result = study["influence"].to_dataset()
-    asked, rate = float(study.attrs["fmr"]), float(study.attrs["fmr_used"])
-    few = f" (FMR {asked:g} is not resolved by so few)" if rate > asked * 1.01 else ""
+    requested, rate = float(study.attrs["fmr"]), float(study.attrs["fmr_used"])
+    raised = rate > requested * 1.01
+    note = f" (FMR {requested:g} requires more comparisons)" if raised else ""
     return [
         f"**{as_markdown(name)}**: threshold {threshold_of(result, model=name, fmr=rate):.3f} at "
-        f"FMR {rate:g}, over all {int(result['impostor_comparisons'].sel(model=name)):,} impostor "
-        f"comparisons of the set{few}."
+        f"FMR {rate:g}, set on all {int(result['impostor_comparisons'].sel(model=name)):,} "
+        f"impostor comparisons of the face set{note}."
         for name in study.attrs["models"]
     ]
 
 
 def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
-    """State where the curves end when both images are masked.
+    """State the last values of the deletion curves when both images are masked.
 
     Parameters
     ----------
@@ -83,94 +190,101 @@ def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
         Name of the model.
     """
     ends = errors["curve"].sel(model=model, side="both", protocol="deletion", order="influence")
-    at = ends.isel(step=int(np.isfinite(errors["share"].sel(model=model)).sum()) - 1)
-    alike = at.sel(measure="similarity")
+    last = ends.isel(step=int(np.isfinite(errors["share"].sel(model=model)).sum()) - 1)
+    similarity = last.sel(measure="similarity")
     return (
-        f"both masked, ends where two images hold nothing but their mean colour: mean similarity "
-        f"{float(alike.sel(comparison='genuine')):.2f} of genuine and "
-        f"{float(alike.sel(comparison='impostor')):.2f} of impostor pairs, FMR "
-        f"{float(at.sel(comparison='impostor', measure='error')):.2f}. That end says nothing of "
-        f"faces; read the curves of one masked side first."
+        f"With both images masked, deletion ends with two images of uniform colour: mean "
+        f"similarity {float(similarity.sel(comparison='genuine')):.2f} of genuine and "
+        f"{float(similarity.sel(comparison='impostor')):.2f} of impostor pairs, FMR "
+        f"{float(last.sel(comparison='impostor', measure='error')):.2f}. These values are not "
+        f"informative about faces; consider the curves with one masked image first."
     )
 
 
 def describe_interaction(views: xr.Dataset, *, model: str) -> str:
-    """State the size of the interaction of two bands relative to the influence of one."""
-    share = _interval(views["interaction_share"].sel(model=model))
-    return f"mean interaction of two bands is {share} of a mean influence"
+    """State the size of the interaction of two bands relative to the influence of one band."""
+    share = _figure(views["interaction_share"].sel(model=model))
+    return f"mean interaction of two bands: {share} of the mean influence"
 
 
 def describe_views(views: xr.Dataset, *, tolerance: float = 0.01) -> list[str]:
-    """State, in Markdown, the precision of the Shapley values of each model."""
-    told = []
-    for name in map(str, views["model"].to_numpy()):
+    """State, in Markdown, the precision of the Shapley values of each model.
+
+    Parameters
+    ----------
+    views
+        From :func:`freqlab.faithfulness.band_views`.
+    tolerance
+        Requested standard error.
+    """
+    texts = []
+    for name in names_of(views, "model"):
         part = views.sel(model=name)
         error = float(part["shapley_error"].max())
-        above = f" (above the {tolerance:g} that was asked for)" if error > tolerance else ""
-        left = abs(part["value"].sel(view="Shapley").sum("band") - part["gap"]).max()
-        told.append(
+        above = f" (above the requested {tolerance:g})" if error > tolerance else ""
+        gap = abs(part["value"].sel(view="Shapley").sum("band") - part["gap"]).max()
+        texts.append(
             f"**{as_markdown(name)}**: Shapley values from {int(part['permutations'])} orders, "
             f"largest standard error {error:.3f}{above}; their sums differ from s(all) - s(none) "
-            f"by {float(left):.0e} at most."
+            f"by at most {float(gap):.0e}."
         )
-    return told
+    return texts
 
 
 def describe_checks(checks: xr.Dataset) -> list[str]:
     """State, in Markdown, how profiles change with another partner and for identical images."""
     return [
-        f"**{as_markdown(name)}**: with another partner the directed profile keeps a rank "
-        f"correlation of {_interval(checks['shuffled'].sel(model=name, kind='directed'))}; in a "
-        f"picture paired with itself the least influence is "
+        f"**{as_markdown(name)}**: with another partner, the directed profiles have a mean rank "
+        f"correlation of {_figure(checks['shuffled'].sel(model=name, kind='directed'))} with the "
+        f"original ones; the minimum influence in pairs of identical images is "
         f"{float(checks['least_identical'].sel(model=name)):.1e}."
-        for name in map(str, checks["model"].to_numpy())
+        for name in names_of(checks, "model")
     ]
 
 
 def describe_planted(planted: xr.Dataset) -> str:
-    """State how often planted bands are found."""
-    hits = "; ".join(
-        f"{contrast:g} grey levels: "
-        f"{100 * float(planted['accuracy'].sel(contrast=contrast).mean()):.0f} %"
+    """State how often planted bands are identified."""
+    shares = [
+        f"{100 * float(planted['accuracy'].sel(contrast=contrast).mean()):.0f} % at {contrast:g} "
+        f"grey levels"
         for contrast in planted["contrast"].to_numpy()
-    )
+    ]
     return (
-        f"Planted bands found, over all bands and people: {hits}. By chance: "
-        f"{100 * float(planted['chance']):.0f} %."
+        f"Planted bands are identified in {join(shares)}, over all bands and people; the chance "
+        f"level is {100 * float(planted['chance']):.0f} %."
     )
 
 
-def describe_figures(figures: xr.Dataset, *, side: str = "probe") -> list[str]:
-    """State, in Markdown, how complex profiles are, and how far models agree on them.
+def describe_figures(figures: xr.Dataset, *, side: Side = "probe") -> list[str]:
+    """State, in Markdown, the complexity of profiles and the agreement of models.
 
     Parameters
     ----------
     figures
         From :func:`freqlab.faithfulness.explanation_figures`.
     side
-        Which image is masked.
+        The masked image.
     """
-    told = []
-    for name in map(str, figures["model"].to_numpy()):
+    texts = []
+    for name in names_of(figures, "model"):
         part = figures["mean_complexity"].sel(model=name, side=side)
-        kinds = ", ".join(
-            f"{_interval(part.sel(comparison=kind))} of {kind} pairs"
+        kinds = " and ".join(
+            f"{_figure(part.sel(comparison=kind))} of {kind} pairs"
             for kind in ("genuine", "impostor")
         )
-        told.append(f"**{as_markdown(name)}**: complexity {kinds}.")
-    for couple in figures["couple"].to_numpy() if "agreement" in figures else ():
-        alike = figures["agreement"].sel(couple=couple, side=side)
+        texts.append(f"**{as_markdown(name)}**: complexity {kinds}.")
+    for couple in names_of(figures, "couple") if "agreement" in figures else ():
+        agreement = figures["agreement"].sel(couple=couple, side=side)
         kinds = " and ".join(
-            f"{_interval(alike.sel(kind=kind))} ({kind})" for kind in ("directed", "absolute")
+            f"{_figure(agreement.sel(kind=kind))} ({kind})" for kind in ("directed", "absolute")
         )
-        told.append(
-            f"{as_markdown(couple)} agree on the profile of a pair with a rank correlation of "
+        texts.append(
+            f"Mean rank correlation of the profiles of {as_markdown(couple)} for the same pair: "
             f"{kinds}."
         )
-    return told
+    return texts
 
 
-def _interval(values: xr.DataArray) -> str:
-    numbers: npt.NDArray[np.float64] = values.to_numpy()
-    value, lower, upper = numbers
-    return f"{value:.2f} [{lower:.2f}, {upper:.2f}]"
+def _figure(values: xr.DataArray) -> str:
+    """Format a figure with its interval."""
+    return with_bounds(values, ".2f") or "not available"

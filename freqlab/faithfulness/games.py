@@ -1,8 +1,8 @@
-"""Tests of an explanation, on any function of sets of bands. Pure arrays.
+"""Cooperative games of bands, areas, complexity and agreement of profiles, on plain arrays.
 
-The score of a pair with a set of bands removed is a cooperative game of the bands. A *value* is a
-function of positions of pairs ``(job,)`` and of removed bands ``(job, band)`` that returns the
-scores ``(job,)``, such as :meth:`freqlab.edits.pair_sets.PairSets.similarity` or a formula.
+The score of a pair with a set of bands removed is a cooperative game of the bands. A *value
+function* takes positions of pairs ``(job,)`` and removed bands ``(job, band)`` and returns the
+scores ``(job,)``, for example :meth:`freqlab.edits.pair_sets.PairSets.similarity`.
 """
 
 from __future__ import annotations
@@ -50,11 +50,11 @@ class SmallestSets(NamedTuple):
     """Result of :func:`smallest_sets`."""
 
     size: npt.NDArray[np.int64]
-    """Bands in the set ``(pair,)``; -1 where none was found."""
+    """Number of bands in the set ``(pair,)``; -1 where no set was found."""
     members: npt.NDArray[np.bool_]
     """``(pair, band)``."""
     proven: npt.NDArray[np.bool_]
-    """Whether no smaller set exists, for all smaller ones were tried ``(pair,)``."""
+    """Whether all smaller sets were tried, so that none exists ``(pair,)``."""
 
 
 def area_under(values: Floats) -> Floats:
@@ -82,15 +82,15 @@ def complexity(influence: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         share = h / np.nansum(h, axis=-1, keepdims=True)
         terms = np.where(share > 0, share * np.log(share), np.where(np.isnan(share), np.nan, 0))
-        found = -np.nansum(terms, axis=-1) / np.log(n)
-    return np.where((n > 1) & (np.nansum(h, axis=-1) > 0), found, np.nan)
+        evenness = -np.nansum(terms, axis=-1) / np.log(n)
+    return np.where((n > 1) & (np.nansum(h, axis=-1) > 0), evenness, np.nan)
 
 
 def rank_agreement(one: Floats, other: Floats) -> Floats:
     """Compute Spearman's rank correlation of profiles along the last axis.
 
     Bands that are NaN in either profile are ignored. The result is NaN where a profile is
-    constant, or fewer than three bands are left.
+    constant, or fewer than three bands remain.
     """
     from scipy.stats import rankdata
 
@@ -100,50 +100,50 @@ def rank_agreement(one: Floats, other: Floats) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         a, b = (v - np.nansum(v, axis=-1, keepdims=True) / n for v in (a, b))
         norms = np.sqrt(np.nansum(a**2, axis=-1) * np.nansum(b**2, axis=-1))
-        found = np.nansum(a * b, axis=-1) / norms
-    return np.where((n[..., 0] > 2) & (norms > 0), found, np.nan)
+        correlation = np.nansum(a * b, axis=-1) / norms
+    return np.where((n[..., 0] > 2) & (norms > 0), correlation, np.nan)
 
 
-def random_orders(held: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray[np.int64]:
-    """Draw random orders of the bands a model has, ``(order, held band)``.
+def random_orders(present: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw random orders of the bands with coefficients, ``(order, band)``.
 
-    Every second order is the reverse of the one before it, so it keeps the sets that the other
-    removes.
+    Every second order is the reverse of the previous order, so the sets that it keeps are those
+    that the other order removes.
     """
     rng = np.random.default_rng(seed)
-    bands = np.flatnonzero(held)
+    bands = np.flatnonzero(present)
     couples = [rng.permutation(bands) for _ in range((n + 1) // 2)]
-    both = [order for one in couples for order in (one, one[::-1])]
-    return np.array(both[:n], np.int64).reshape(n, len(bands))
+    orders = [order for drawn in couples for order in (drawn, drawn[::-1])]
+    return np.array(orders[:n], np.int64).reshape(n, len(bands))
 
 
 def ranks_of(order: npt.NDArray[np.integer], n_bands: int) -> npt.NDArray[np.int64]:
-    """Rank of each band in orders ``(..., held band)``; bands that are in no order come last."""
+    """Return the rank of each band in orders ``(..., band)``; bands in no order come last."""
     ranks = np.full((*order.shape[:-1], n_bands), order.shape[-1], np.int64)
     places = np.broadcast_to(np.arange(order.shape[-1]), order.shape)
     np.put_along_axis(ranks, order, places, axis=-1)
     return ranks
 
 
-def keep_one(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
-    """Compute what each band contributes alone: score with it only, minus score with no band.
+def keep_one(value: Value, n_pairs: int, present: npt.NDArray[np.bool_]) -> Floats:
+    """Compute the contribution of each band alone: score with only it, minus score with no band.
 
     Returns
     -------
     numpy.ndarray
         ``(pair, band)``; NaN for bands without coefficients.
     """
-    alone = [held & (np.arange(len(held)) != band) for band in np.flatnonzero(held)]
-    scores = _every(value, n_pairs, np.array([held, *alone]))
-    found = np.full((n_pairs, len(held)), np.nan)
-    found[:, held] = scores[:, 1:] - scores[:, :1]
-    return found
+    alone = [present & (np.arange(len(present)) != band) for band in np.flatnonzero(present)]
+    scores = _all_scores(value, n_pairs, np.array([present, *alone]))
+    contributions = np.full((n_pairs, len(present)), np.nan)
+    contributions[:, present] = scores[:, 1:] - scores[:, :1]
+    return contributions
 
 
 def shapley_values(
     value: Value,
     n_pairs: int,
-    held: npt.NDArray[np.bool_],
+    present: npt.NDArray[np.bool_],
     *,
     tolerance: float = 0.01,
     most: int = 64,
@@ -152,11 +152,11 @@ def shapley_values(
 ) -> Shapley:
     """Estimate Shapley values of bands from sampled orders.
 
-    The bands are restored one by one, in random orders and their reverses (antithetic sampling);
-    the mean change by each band is its value. The standard error comes from the couples of orders.
-    Sampling stops when the largest standard error of a pair and band is at most `tolerance`, or
-    `most` orders are used (Castro, Gomez and Tejada 2009; couples and stopping rule are our
-    choice).
+    The bands are restored one by one, in random orders and their reverses (antithetic sampling).
+    The value of a band is the mean change of the score when it is restored. The standard error is
+    computed over couples of an order and its reverse. Sampling stops when the largest standard
+    error of a pair and band is at most `tolerance`, or `most` orders are used (Castro, Gomez and
+    Tejada 2009; the couples and the stopping rule are our choice).
 
     Parameters
     ----------
@@ -164,10 +164,10 @@ def shapley_values(
         Value function of the game.
     n_pairs
         Number of pairs.
-    held
+    present
         Whether each band has coefficients ``(band,)``.
     tolerance
-        Standard error to reach, in units of the score.
+        Standard error at which sampling stops, in units of the score.
     most, at_least
         Largest and smallest number of orders, even numbers of 4 or more.
     seed
@@ -182,22 +182,24 @@ def shapley_values(
     for name, number in (("most", most), ("at_least", at_least)):
         check_number(name, number, at_least=4, whole=True)
         if number % 2:
-            raise ParameterError(f"{name}={number!r} must be even: orders come with their reverse")
-    orders = random_orders(held, most, seed)
-    n_held = int(held.sum())
+            raise ParameterError(
+                f"{name}={number!r} must be even, because each order is used with its reverse"
+            )
+    orders = random_orders(present, most, seed)
+    n_present = int(present.sum())
     couples: list[Floats] = []
     while True:
         first = 2 * len(couples)
-        some = orders[first : min(most, max(at_least, first + 4))]
-        steps = np.arange(n_held + 1)
-        sets = ranks_of(some, len(held))[:, None, :] >= steps[:, None]  # removed: not yet restored
-        sets &= held
-        scores = _every(value, n_pairs, sets.reshape(-1, len(held)))
-        gains = np.diff(scores.reshape(n_pairs, len(some), n_held + 1), axis=2)
-        for k in range(0, len(some), 2):
-            of_couple = np.zeros((2, n_pairs, len(held)))
+        batch = orders[first : min(most, max(at_least, first + 4))]
+        steps = np.arange(n_present + 1)
+        not_restored = ranks_of(batch, len(present))[:, None, :] >= steps[:, None]
+        sets = not_restored & present
+        scores = _all_scores(value, n_pairs, sets.reshape(-1, len(present)))
+        gains = np.diff(scores.reshape(n_pairs, len(batch), n_present + 1), axis=2)
+        for k in range(0, len(batch), 2):
+            of_couple = np.zeros((2, n_pairs, len(present)))
             for j in (0, 1):
-                of_couple[j][:, some[k + j]] = gains[:, k + j]
+                of_couple[j][:, batch[k + j]] = gains[:, k + j]
             couples.append(of_couple.mean(axis=0))
         drawn = np.stack(couples)
         error = drawn.std(axis=0, ddof=1) / np.sqrt(len(couples))
@@ -205,73 +207,76 @@ def shapley_values(
             return Shapley(drawn.mean(axis=0), error, 2 * len(couples))
 
 
-def pair_interactions(value: Value, n_pairs: int, held: npt.NDArray[np.bool_]) -> Floats:
+def pair_interactions(value: Value, n_pairs: int, present: npt.NDArray[np.bool_]) -> Floats:
     """Compute the effect of removing two bands beyond the sum of removing each.
 
     Returns
     -------
     numpy.ndarray
-        ``(pair, band, band)``, symmetric: positive where each compensates for the other, negative
-        where one is useless without the other; NaN on the diagonal and for bands without
-        coefficients.
+        ``(pair, band, band)``, symmetric: positive where one band compensates for the loss of the
+        other, negative where one band is only effective with the other; NaN on the diagonal and
+        for bands without coefficients.
     """
-    bands = np.flatnonzero(held)
-    n, unit = len(held), np.eye(len(held), dtype=bool)
-    both = list(itertools.combinations(bands.tolist(), 2))
-    sets = [np.zeros(n, bool), *unit[bands], *(unit[b] | unit[c] for b, c in both)]
-    scores = _every(value, n_pairs, np.array(sets))
+    bands = np.flatnonzero(present)
+    n, unit = len(present), np.eye(len(present), dtype=bool)
+    couples = list(itertools.combinations(bands.tolist(), 2))
+    sets = [np.zeros(n, bool), *unit[bands], *(unit[b] | unit[c] for b, c in couples)]
+    scores = _all_scores(value, n_pairs, np.array(sets))
     without = np.full((n_pairs, n), np.nan)
     without[:, bands] = scores[:, 1 : 1 + len(bands)]
-    found = np.full((n_pairs, n, n), np.nan)
-    for k, (b, c) in enumerate(both):
-        more = without[:, b] + without[:, c] - scores[:, 0] - scores[:, 1 + len(bands) + k]
-        found[:, b, c] = found[:, c, b] = more
-    return found
+    interactions = np.full((n_pairs, n, n), np.nan)
+    for k, (b, c) in enumerate(couples):
+        excess = without[:, b] + without[:, c] - scores[:, 0] - scores[:, 1 + len(bands) + k]
+        interactions[:, b, c] = interactions[:, c, b] = excess
+    return interactions
 
 
 def smallest_sets(
-    margin: Value, n_pairs: int, held: npt.NDArray[np.bool_], *, most: int = 5
+    margin: Value, n_pairs: int, present: npt.NDArray[np.bool_], *, most: int = 5
 ) -> SmallestSets:
     """Find the smallest set of bands for which a margin is not negative.
 
-    All sets of up to two bands are tried. Beyond that, the best set found for the pair grows by
-    the band that helps most, so a set of four or more bands need not be the smallest.
+    All sets of up to two bands are tried. Larger sets are built from the best set of the pair by
+    adding the band that increases the margin most, so a set of four or more bands is not
+    necessarily the smallest.
 
     Parameters
     ----------
     margin
-        Margin of pairs and *chosen* bands; 0 or more where the set has the desired effect.
+        Margin of pairs and *selected* bands; 0 or more where the set has the desired effect.
     n_pairs
         Number of pairs.
-    held
+    present
         Whether each band has coefficients ``(band,)``.
     most
         Number of bands in the largest set that is tried.
     """
-    n, bands, unit = len(held), np.flatnonzero(held), np.eye(len(held), dtype=bool)
+    n, bands, unit = len(present), np.flatnonzero(present), np.eye(len(present), dtype=bool)
     size = np.full(n_pairs, -1)
     members = np.zeros((n_pairs, n), bool)
     best = np.zeros((n_pairs, n), bool)
     for level in range(min(most, len(bands)) + 1):
-        left = np.flatnonzero(size < 0)
-        if not len(left):
+        open_pairs = np.flatnonzero(size < 0)
+        if not len(open_pairs):
             break
         if level <= _TRIED:
             sets = [unit[list(c)].any(axis=0) for c in itertools.combinations(bands, level)]
-            tried = np.broadcast_to(np.array(sets).reshape(-1, n), (len(left), len(sets), n))
+            tried = np.broadcast_to(np.array(sets).reshape(-1, n), (len(open_pairs), len(sets), n))
         else:
-            tried = np.stack([[best[p] | unit[b] for b in bands if not best[p, b]] for p in left])
+            tried = np.stack(
+                [[best[p] | unit[b] for b in bands if not best[p, b]] for p in open_pairs]
+            )
         n_tried = tried.shape[1]
-        margins = margin(np.repeat(left, n_tried), tried.reshape(-1, n)).reshape(-1, n_tried)
+        margins = margin(np.repeat(open_pairs, n_tried), tried.reshape(-1, n)).reshape(-1, n_tried)
         at = margins.argmax(axis=1)
-        best[left] = tried[np.arange(len(left)), at]
+        best[open_pairs] = tried[np.arange(len(open_pairs)), at]
         done = margins.max(axis=1) >= 0
-        size[left[done]] = level
-        members[left[done]] = best[left[done]]
+        size[open_pairs[done]] = level
+        members[open_pairs[done]] = best[open_pairs[done]]
     return SmallestSets(size, members, (size >= 0) & (size <= _TRIED + 1))
 
 
-def _every(value: Value, n_pairs: int, sets: npt.NDArray[np.bool_]) -> Floats:
+def _all_scores(value: Value, n_pairs: int, sets: npt.NDArray[np.bool_]) -> Floats:
     """Compute the scores of all pairs with each of the sets removed, ``(pair, set)``."""
     pairs = np.repeat(np.arange(n_pairs), len(sets))
     return value(pairs, np.tile(sets, (n_pairs, 1))).reshape(n_pairs, len(sets))

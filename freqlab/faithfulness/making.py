@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any, Unpack
+from dataclasses import dataclass
+from typing import Any, Unpack, cast
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from freqlab.bands.radial import Bands, parse_bands
+from freqlab.errors import StoreError
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
+from freqlab.faithfulness.card_contents import trust_card
 from freqlab.faithfulness.deletion import deletion_curves, deletion_errors
-from freqlab.faithfulness.report import trust_card
 from freqlab.faithfulness.sanity import planted_bands, sanity_checks
 from freqlab.faithfulness.stability import explanation_figures, profile_stability
-from freqlab.faithfulness.trust_cards import save_trust_card
+from freqlab.faithfulness.trust_cards import save_trust_card, trust_cards_of
 from freqlab.faithfulness.views import band_views, sample_pairs
 from freqlab.literals import Side
 from freqlab.models.spec import Model
@@ -58,20 +60,25 @@ def study(
 ) -> xr.DataTree:
     """Test the explanations of models and store the results in the run, or open stored ones.
 
-    The trust card of each model is saved with the run when the study is made.
+    The trust card of each model is saved in the run when the study is made, and also when it is
+    opened and the run has no card of the model.
 
     Parameters
     ----------
     faces
         The faces.
     pairs
-        Pairs to test; by default two photographs of each of some people.
+        Pairs to test; by default pairs are drawn with two photographs per person.
     models, store, bands, run
         As for :func:`freqlab.influence`.
-    sides, side
-        Masked images in deletion and insertion, and in all other tests.
-    n_pairs, n_sample
-        Number of pairs in deletion and insertion (None for all), and in all other tests.
+    sides
+        Masked images in deletion and insertion.
+    side
+        Masked image in all other tests, ``"probe"`` or ``"reference"``.
+    n_pairs
+        Number of pairs in deletion and insertion; None for all.
+    n_sample
+        Number of pairs in all other tests.
     n_random
         Number of random orders.
     most_permutations, tolerance, most_bands
@@ -80,8 +87,8 @@ def study(
         As for :func:`freqlab.faithfulness.sanity_checks` and
         :func:`freqlab.faithfulness.planted_bands`.
     fmr
-        False match rate of the threshold. Where it is not resolved, ten times the rate is tried,
-        and so on.
+        False match rate of the threshold. A rate that is not resolved is raised tenfold until it
+        is.
     n_draws, seed
         Bootstrap draws over people, and the seed of all random draws.
 
@@ -101,72 +108,9 @@ def study(
         If the store cannot be read or written.
     """
     check_fmr(fmr)
-    parsed = parse_bands(bands) if isinstance(bands, str) else bands
-    progress = run.get("progress", True)
-
-    def make(loaded: list[Model]) -> Nodes:
-        tested = _drawn(faces, n_pairs, seed) if pairs is None else _some(pairs, n_pairs, seed)
-        masked = list(dict.fromkeys([side, *sides]))
-        result = influence(
-            faces, tested, models=loaded, bands=parsed, sides=masked, store=store, **run
-        ).load()
-        names = [model.name for model in loaded]
-        rate = resolved_rate(result, names, fmr)
-        sample = sample_pairs(result, n_sample, seed=seed)
-        drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
-        shown: dict[str, Any] = {"side": side, "progress": progress, **drawn}
-        curves = deletion_curves(
-            result, loaded, fmr=rate, n_random=n_random, seed=seed, progress=progress
-        )
-        views = band_views(
-            sample,
-            loaded,
-            fmr=rate,
-            tolerance=tolerance,
-            most_permutations=most_permutations,
-            most_bands=most_bands,
-            **shown,
-        )
-        checks = sanity_checks(sample, loaded, depths=depths, **shown)
-        steady = profile_stability(sample, loaded, **shown)
-        errors = deletion_errors(curves, **drawn)
-        template = loaded[0].template.name
-        planted = _planted(store, result, sample, parsed, contrasts, template, seed)
-        figures = explanation_figures(result, **drawn)
-        for name in names:
-            card = trust_card(
-                errors, views, checks, planted, steady, figures, model=name, side=side
-            )
-            save_trust_card(store, card)
-        counted = (result, curves, views, checks, steady)
-        ends = [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")]
-        attrs = {
-            "result": result.attrs["name"],
-            "forward_passes": sum(int(one.attrs["forward_passes"]) for one in counted),
-            "fmr_used": rate,
-            "n_people": len(np.unique(np.concatenate(ends))),
-            "n_sampled": int(sample.sizes["pair"]),
-            "pairs_are": "drawn" if pairs is None else "of the list",
-        }
-        return {
-            "/": xr.Dataset(attrs=attrs),
-            "errors": errors,
-            "views": views,
-            "checks": checks,
-            "planted": planted,
-            "stability": steady,
-            "figures": figures,
-        }
-
-    return study_of(
-        "faithfulness",
-        faces,
-        make,
-        models=models,
+    settings = _Settings(
         store=store,
-        run=run,
-        pairs=pairs,
-        bands=parsed.key,
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
         sides=list(sides),
         side=side,
         n_pairs=n_pairs,
@@ -181,6 +125,125 @@ def study(
         n_draws=n_draws,
         seed=seed,
     )
+    study = study_of(
+        "faithfulness",
+        faces,
+        lambda loaded: _nodes(faces, pairs, loaded, settings, run),
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        **settings.options,
+    )
+    _save_cards(store, study)
+    return study
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Settings:
+    """Arguments of :func:`study`."""
+
+    store: str | os.PathLike[str]
+    bands: Bands
+    sides: list[Side]
+    side: Side
+    n_pairs: int | None
+    n_sample: int
+    n_random: int
+    most_permutations: int
+    tolerance: float
+    most_bands: int
+    depths: list[float]
+    contrasts: list[float]
+    fmr: float
+    n_draws: int
+    seed: int
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """All settings except the store, as JSON values."""
+        options = {name: value for name, value in vars(self).items() if name != "store"}
+        return options | {"bands": self.bands.key}
+
+
+def _nodes(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    settings: _Settings,
+    run: RunOptions,
+) -> Nodes:
+    """Run all tests and return the nodes of the study."""
+    seed, store, names = settings.seed, settings.store, [model.name for model in models]
+    tested = (
+        _drawn(faces, settings.n_pairs, seed)
+        if pairs is None
+        else _some(pairs, settings.n_pairs, seed)
+    )
+    sides = list(dict.fromkeys([settings.side, *settings.sides]))
+    result = influence(
+        faces, tested, models=models, bands=settings.bands, sides=sides, store=store, **run
+    ).load()
+    rate = resolved_rate(result, names, settings.fmr)
+    sample = sample_pairs(result, settings.n_sample, seed=seed)
+    progress = run.get("progress", True)
+    draws: dict[str, Any] = {"n_draws": settings.n_draws, "seed": seed}
+    options: dict[str, Any] = {"side": settings.side, "progress": progress, **draws}
+    curves = deletion_curves(
+        result, models, fmr=rate, n_random=settings.n_random, seed=seed, progress=progress
+    )
+    views = band_views(
+        sample,
+        models,
+        fmr=rate,
+        tolerance=settings.tolerance,
+        most_permutations=settings.most_permutations,
+        most_bands=settings.most_bands,
+        **options,
+    )
+    checks = sanity_checks(sample, models, depths=settings.depths, **options)
+    stability = profile_stability(sample, models, **options)
+    computed = (result, curves, views, checks, stability)
+    ends = [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")]
+    attrs = {
+        "result": result.attrs["name"],
+        "forward_passes": sum(int(data.attrs["forward_passes"]) for data in computed),
+        "fmr_used": rate,
+        "n_people": len(np.unique(np.concatenate(ends))),
+        "n_sampled": int(sample.sizes["pair"]),
+        "pairs_are": "drawn" if pairs is None else "of the list",
+    }
+    return {
+        "/": xr.Dataset(attrs=attrs),
+        "errors": deletion_errors(curves, **draws),
+        "views": views,
+        "checks": checks,
+        "planted": _planted(result, sample, models[0].template.name, settings),
+        "stability": stability,
+        "figures": explanation_figures(result, **draws),
+    }
+
+
+def _save_cards(store: str | os.PathLike[str], study: xr.DataTree) -> None:
+    """Save the trust cards of a study that was made, or those that a stored study lacks."""
+    opened = bool(study.attrs["was_kept"])
+    cards = trust_cards_of(store) if opened else {}
+    parts = ("errors", "views", "checks", "planted", "stability", "figures")
+    made = {name: study.attrs[name] for name in ("created_at", "freqlab_version")}
+    for model in map(str, study.attrs["models"]):
+        if "properties" in cards.get(model, {}):
+            continue
+        card = trust_card(
+            *(study[part].to_dataset() for part in parts),
+            model=model,
+            side=cast(Side, str(study.attrs["side"])),
+        )
+        try:
+            save_trust_card(store, card | made)
+        except StoreError:
+            if not opened:
+                raise
+            return  # a stored study can be opened from a run that cannot be written
 
 
 def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> float:
@@ -204,6 +267,7 @@ def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> floa
 
 
 def _some(pairs: pd.DataFrame, n_pairs: int | None, seed: int) -> pd.DataFrame:
+    """Draw some of the given pairs; all if `n_pairs` is None or too large."""
     if n_pairs is None or n_pairs >= len(pairs):
         return pairs
     return pairs.sample(n_pairs, random_state=seed)
@@ -223,24 +287,18 @@ def _drawn(faces: Faces, n_pairs: int | None, seed: int) -> pd.DataFrame:
 
 
 def _planted(
-    store: str | os.PathLike[str],
-    result: xr.Dataset,
-    sample: xr.Dataset,
-    bands: Bands,
-    contrasts: Sequence[float],
-    template: str,
-    seed: int,
+    result: xr.Dataset, sample: xr.Dataset, template: str, settings: _Settings
 ) -> xr.Dataset:
     """Plant bands in crops of the sample, and of other probes if these are too few."""
     ends = [sample["probe"], sample["reference"], result["probe"]]
     names = list(dict.fromkeys(str(face) for end in ends for face in end.to_numpy()))
-    crops = open_run(store)[f"crops/{template}"]["crop"]
+    crops = open_run(settings.store)[f"crops/{template}"]["crop"]
     pixels = crops.sel(face=names[:_N_PLANTED]).to_numpy()
     return planted_bands(
         pixels,
-        bands,
-        contrasts=contrasts,
+        settings.bands,
+        contrasts=settings.contrasts,
         n_people=len(pixels) // 2,
         template=template,
-        seed=seed,
+        seed=settings.seed,
     )

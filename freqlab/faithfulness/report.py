@@ -1,36 +1,62 @@
-"""Findings of the tests of an explanation as tables, sentences and a trust card."""
+"""Results of deletion and insertion, and smallest sets of bands, as tables and sentences."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import make_attrs, names_of
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
+from freqlab.literals import Measure, Side
 from freqlab.results.selection import part_of
+from freqlab.statistics.resampling import estimates_of
 from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
+    "FEWEST_PEOPLE",
+    "ROUNDING",
+    "amplitude_advantages",
     "area_table",
+    "compared_baselines",
     "decision_table",
     "describe_amplitude",
     "describe_deletion",
-    "trust_card",
+    "describe_flat_panels",
+    "describe_omitted_rows",
+    "error_rates_differ",
+    "errors_occur",
+    "few_people",
+    "flat_panels",
+    "interval_sign",
     "verdict_table",
 ]
 
-_ESTIMATES = ("value", "lower", "upper")
+FEWEST_PEOPLE = 20
+"""Number of people below which no comparison is stated in words."""
+
+ROUNDING = 1e-9
+"""Largest difference of curves and areas that are equal except for rounding."""
+
+_COMPARISONS = ("genuine", "impostor")
+_MEASURES: dict[Measure, str] = {"error": "errors", "similarity": "similarity"}
 _MARKS = {1: "+", -1: "\N{MINUS SIGN}", 0: "="}
-_VERDICTS = {1: "beats", -1: "is beaten by", 0: "cannot be told from"}
+_VERDICTS = {1: "outperforms", -1: "is outperformed by", 0: "cannot be distinguished from"}
+_OMITTED = "n_omitted"
+_NBSP = "\u00a0"
 
 
 def area_table(
-    errors: xr.Dataset, *, model: str, side: str = "probe", measure: str = "error"
+    errors: xr.Dataset,
+    *,
+    model: str,
+    side: Side = "probe",
+    measure: Measure = "error",
+    omit_zero: bool = False,
 ) -> pd.DataFrame:
     """Tabulate areas under the curves, and the advantage of influence over each baseline.
 
@@ -42,6 +68,9 @@ def area_table(
         Part of the data to describe.
     measure
         ``"error"`` or ``"similarity"``.
+    omit_zero
+        Whether to omit the rows of a kind of pairs and protocol if the areas of all orders are
+        zero. :func:`describe_omitted_rows` states their number.
 
     Returns
     -------
@@ -51,48 +80,59 @@ def area_table(
     """
     data = part_of(errors, model=model, side=side, measure=measure)
     rows = {}
-    for comparison in ("genuine", "impostor"):
-        for protocol in PROTOCOLS:
-            here = data.sel(comparison=comparison, protocol=protocol)
-            for order in here["order"].to_numpy():
-                row = {"area": _plain(here["area"].sel(order=order))}
-                if order in BASELINES:
-                    row["advantage of influence"] = signed(here["advantage"].sel(baseline=order), 3)
-                    other = float(here["differs"].sel(baseline=order))
-                    row["pairs in another order"] = f"{100 * other:.0f}\u00a0%"
-                if order == "random" and np.isfinite(float(here["spread"])):
-                    row["area"] += f" (spread {float(here['spread']):.3f})"
-                rows[comparison, protocol, str(order)] = row
-    table = pd.DataFrame.from_dict(rows, orient="index").fillna("")
-    table.index = pd.MultiIndex.from_tuples(rows, names=["pairs", "protocol", "order"])
-    return table
+    n_omitted = 0
+    for comparison, protocol, panel in _panels(data):
+        orders = names_of(panel, "order")
+        if omit_zero and (np.abs(panel["area"].fillna(0)) <= ROUNDING).all():
+            n_omitted += len(orders)
+            continue
+        for order in orders:
+            rows[comparison, protocol, order] = _area_row(panel, order)
+    levels = ["pairs", "protocol", "order"]
+    return _frame(rows, levels, n_omitted, ["area", "advantage of influence"])
+
+
+def _area_row(panel: xr.Dataset, order: str) -> dict[str, str]:
+    """Return the cells of one order in the table of areas."""
+    row = {"area": with_bounds(panel["area"].sel(order=order), ".3f") or "not available"}
+    if order in BASELINES:
+        row["advantage of influence"] = signed(panel["advantage"].sel(baseline=order), 3)
+        differs = float(panel["differs"].sel(baseline=order))
+        row["pairs with a different order"] = f"{100 * differs:.0f}{_NBSP}%"
+    if order == "random" and np.isfinite(float(panel["spread"])):
+        row["area"] += f" (spread {float(panel['spread']):.3f})"
+    return row
 
 
 def describe_deletion(
-    errors: xr.Dataset, *, model: str, side: str = "probe", measure: str = "error"
+    errors: xr.Dataset, *, model: str, side: Side = "probe", measure: Measure = "error"
 ) -> str:
-    """State which baselines the order of influence beats, and which it does not.
+    """State which baselines the order of influence outperforms, and which it does not.
+
+    No comparison is stated for fewer than :data:`FEWEST_PEOPLE` people.
 
     Parameters
     ----------
     errors, model, side, measure
         As for :func:`area_table`.
     """
-    check_name("measure", measure, ["error", "similarity"])
+    check_name("measure", measure, _MEASURES)
     data = part_of(errors, model=model, side=side)
-    texts = []
-    for comparison in ("genuine", "impostor"):
-        if int(data["n_pairs"].sel(comparison=comparison)) == 0:
-            continue
-        for protocol in PROTOCOLS:
-            here = data.sel(comparison=comparison, protocol=protocol)
-            texts.append(f"{protocol}, {comparison} pairs: {_against(here, measure)}")
-    what = "errors" if measure == "error" else "similarity"
-    return f"By {what}, {side} masked, the order of influence: {'; '.join(texts)}."
+    if few_people(data):
+        return f"The orders are not compared: {_too_few(data)}."
+    texts = [
+        f"{protocol}, {comparison} pairs: {compared_baselines(panel, measure)}"
+        for comparison, protocol, panel in _panels(data)
+        if int(panel["n_pairs"])
+    ]
+    return (
+        f"Measured by {_MEASURES[measure]}, {side} masked, the order of influence: "
+        f"{'; '.join(texts)}."
+    )
 
 
 def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """Tabulate where the order of influence beats a baseline and where it does not.
+    """Tabulate where the order of influence outperforms a baseline and where it does not.
 
     Parameters
     ----------
@@ -109,30 +149,29 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
         ``=`` where it contains zero, ``none`` where no error occurs in any order.
     """
     rows = {}
-    for side in errors["side"].to_numpy():
-        data = part_of(errors, model=model, side=str(side))
-        for comparison in ("genuine", "impostor"):
-            if int(data["n_pairs"].sel(comparison=comparison)) == 0:
+    for side in names_of(errors, "side"):
+        for comparison, protocol, panel in _panels(part_of(errors, model=model, side=side)):
+            if int(panel["n_pairs"]) == 0:
                 continue
-            for protocol in PROTOCOLS:
-                here = data.sel(comparison=comparison, protocol=protocol)
-                rows[str(side), comparison, protocol] = {
-                    ("errors" if measure == "error" else "similarity", name): (
-                        _MARKS[_sign(here["advantage"].sel(baseline=name, measure=measure))]
-                        if _is_telling(here, measure)
-                        else "none"
-                    )
-                    for measure in ("error", "similarity")
-                    for name in BASELINES
-                }
+            rows[side, comparison, protocol] = {
+                (text, baseline): (
+                    _MARKS[interval_sign(panel["advantage"].sel(baseline=baseline, measure=name))]
+                    if name != "error" or errors_occur(panel)
+                    else "none"
+                )
+                for name, text in _MEASURES.items()
+                for baseline in BASELINES
+            }
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows, names=["masked", "pairs", "protocol"])
     table.columns = table.columns.set_names(["measured by", "against"])
     return table
 
 
-def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -> str:
-    """State whether influence ranks bands better than their amplitude, which uses no model.
+def describe_amplitude(errors: xr.Dataset, *, model: str, side: Side = "probe") -> str:
+    """State whether influence ranks bands better than their amplitude, which needs no model.
+
+    No comparison is stated for fewer than :data:`FEWEST_PEOPLE` people.
 
     Parameters
     ----------
@@ -141,28 +180,59 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: str = "probe") -
     model, side
         Part of the data to describe.
     """
-    data = part_of(errors, model=model, side=side).sel(baseline="amplitude", measure="error")
-    texts, verdicts = [], []
-    for comparison in ("genuine", "impostor"):
-        if not data["curve"].sel(comparison=comparison).fillna(0).any():
-            continue  # without errors nothing can be compared
-        for protocol in PROTOCOLS:
-            gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
-            verdicts.append(_verdict(gain))
-            texts.append(f"{protocol}, {comparison} pairs: {verdicts[-1]} it ({signed(gain, 3)})")
-    if not texts:
-        return "No error occurs in any order, so that influence cannot be held against amplitude."
-    n_beaten = verdicts.count(_VERDICTS[1])
-    told = "**Influence beats the order of amplitude**"
-    if n_beaten == 0:
-        told = "**Influence does not beat the order of amplitude**"
-    elif n_beaten < len(verdicts):
-        told = "**Influence beats the order of amplitude in part only**"
-    return f"{told}, {side} masked, by errors. {'; '.join(texts)}."
+    data = part_of(errors, model=model, side=side)
+    advantages = amplitude_advantages(errors, model=model, side=side)
+    if not advantages:
+        return (
+            "The error rates do not differ between the orders, so influence cannot be compared "
+            "with amplitude."
+        )
+    if few_people(data):
+        texts = [
+            f"{protocol}, {comparison} pairs {signed(gain, 3)}"
+            for (protocol, comparison), gain in advantages.items()
+        ]
+        return (
+            f"Influence is not compared with amplitude: {_too_few(data)}. Its advantage, {side} "
+            f"masked, by errors: {'; '.join(texts)}."
+        )
+    signs = [interval_sign(gain) for gain in advantages.values()]
+    texts = [
+        f"{protocol}, {comparison} pairs: {_VERDICTS[sign]} it ({signed(gain, 3)})"
+        for sign, ((protocol, comparison), gain) in zip(signs, advantages.items(), strict=True)
+    ]
+    statement = "Influence outperforms the order of amplitude"
+    if 1 not in signs:
+        statement = "Influence does not outperform the order of amplitude"
+    elif min(signs) < 1:
+        statement += " only in part"
+    return f"**{statement}**, {side} masked, by errors. {'; '.join(texts)}."
 
 
-def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:
-    """Tabulate how many bands carry a decision: smallest sets that change it or suffice for it.
+def amplitude_advantages(
+    errors: xr.Dataset, *, model: str, side: Side = "probe"
+) -> dict[tuple[str, str], xr.DataArray]:
+    """Select advantages over the order of amplitude, by errors, where orders differ.
+
+    Parameters
+    ----------
+    errors, model, side
+        As for :func:`describe_amplitude`.
+
+    Returns
+    -------
+    dict
+        By protocol and kind of pairs; advantages along ``estimate``.
+    """
+    return {
+        (protocol, comparison): panel["advantage"].sel(baseline="amplitude", measure="error")
+        for comparison, protocol, panel in _panels(part_of(errors, model=model, side=side))
+        if error_rates_differ(panel)
+    }
+
+
+def decision_table(views: xr.Dataset, *, model: str, omit_zero: bool = False) -> pd.DataFrame:
+    """Tabulate sizes of the smallest sets of bands that change or preserve a decision.
 
     Parameters
     ----------
@@ -170,193 +240,171 @@ def decision_table(views: xr.Dataset, *, model: str) -> pd.DataFrame:
         From :func:`freqlab.faithfulness.band_views`.
     model
         Name of the model.
+    omit_zero
+        Whether to omit rows without pairs. :func:`describe_omitted_rows` states their number.
     """
     data = part_of(views, model=model)
     rows = {}
-    for name, what in (("flip", "turns the decision when removed"), ("suffice", "keeps it alone")):
-        for kind in (True, False):
-            chosen = data["genuine"].to_numpy() == kind
+    n_omitted = 0
+    for name, effect in (
+        ("flip", "changes the decision when removed"),
+        ("suffice", "preserves the decision alone"),
+    ):
+        for comparison in _COMPARISONS:
+            chosen = data["genuine"].to_numpy() == (comparison == "genuine")
+            if omit_zero and not chosen.any():
+                n_omitted += 1
+                continue
             size = data[f"{name}_size"].to_numpy()[chosen]
             row = {"pairs": str(len(size))}
             for n in range(int(views.attrs["most_bands"]) + 1):
                 row[f"{n} bands" if n != 1 else "1 band"] = str(int((size == n).sum()))
             row["none found"] = str(int((size < 0).sum()))
-            rows["genuine" if kind else "impostor", what] = row
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(rows, names=["pairs", "the smallest set that"])
-    return table
+            rows[comparison, effect] = row
+    return _frame(rows, ["pairs", "the smallest set that"], n_omitted, ["pairs"])
 
 
-def trust_card(
-    errors: xr.Dataset,
-    views: xr.Dataset,
-    checks: xr.Dataset,
-    planted: xr.Dataset,
-    stability: xr.Dataset,
-    figures: xr.Dataset,
-    *,
-    model: str,
-    side: str = "probe",
-) -> dict[str, Any]:
-    """Collect all test results on the explanations of one model.
+def describe_omitted_rows(table: pd.DataFrame) -> str:
+    """State how many rows a table omits because they are zero; empty if there are none.
+
+    Parameters
+    ----------
+    table
+        From :func:`area_table` or :func:`decision_table`, with ``omit_zero``.
+    """
+    n = int(table.attrs.get(_OMITTED, 0))
+    if n == 0:
+        return ""
+    if n == 1:
+        return "One row is omitted because all its values are zero."
+    return f"{n} rows are omitted because all their values are zero."
+
+
+def flat_panels(errors: xr.Dataset, *, measure: Measure = "error") -> xr.DataArray:
+    """Return which panels show no difference: the curves of all orders are zero or identical.
 
     Parameters
     ----------
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
-    views
-        From :func:`freqlab.faithfulness.band_views`.
-    checks
-        From :func:`freqlab.faithfulness.sanity_checks`.
-    planted
-        From :func:`freqlab.faithfulness.planted_bands`.
-    stability
-        From :func:`freqlab.faithfulness.profile_stability`.
-    figures
-        From :func:`freqlab.faithfulness.explanation_figures`.
-    model, side
-        Part of the data to describe.
+    measure
+        ``"error"`` or ``"similarity"``.
 
     Returns
     -------
-    dict
-        Plain JSON values: ``model``, ``side``, settings, and ``rows``, each with ``test``,
-        ``found`` as text, ``figures`` (value, lower, upper) and ``reading``.
+    xarray.DataArray
+        ``flat(model, side, protocol, comparison)``: True where the curves of all orders agree
+        within 1e-9, or there are no pairs.
     """
-    data = part_of(errors, model=model, side=side)
-    rows: list[dict[str, Any]] = []
-
-    def add(test: str, values: xr.DataArray, text: str, reading: str) -> None:
-        numbers = [float(v) for v in np.atleast_1d(values.to_numpy())]
-        kept = [round(v, 6) if np.isfinite(v) else None for v in numbers]
-        figures_of_row = dict(zip(_ESTIMATES, kept, strict=False))
-        rows.append({"test": test, "found": text, "figures": figures_of_row, "reading": reading})
-
-    for comparison, what in (("genuine", "FNMR"), ("impostor", "FMR")):
-        if int(data["n_pairs"].sel(comparison=comparison)) == 0:
-            continue
-        for protocol in PROTOCOLS:
-            here = data.sel(comparison=comparison, protocol=protocol)
-            area = here["area"].sel(order="influence", measure="error")
-            better = "larger" if protocol == "deletion" else "smaller"
-            gains = [
-                f"{signed(here['advantage'].sel(baseline=name, measure='error'), 3)} over {name}"
-                for name in BASELINES
-                if here["curve"].sel(measure="error").fillna(0).any()
-            ]
-            add(
-                f"{protocol}, {comparison} pairs: area under {what}", area,
-                "; ".join([_plain(area), *gains]),
-                f"{better} is better; by errors {_against(here, 'error')}; by similarity "
-                f"{_against(here, 'similarity')}",
-            )  # fmt: skip
-    part = part_of(views, model=model)
-    for view in part["view"].to_numpy():
-        agreement = part["agreement"].sel(view=view, kind="directed")
-        text = f"rank correlation {_plain(agreement)}"
-        add(f"agreement with: {_view_text(str(view))}", agreement, text, _strength(agreement))
-    share = part["interaction_share"]
-    text = f"{_plain(share)} of the mean influence"
-    add("interaction of two bands", share, text, "0 where bands add up")
-    sane = part_of(checks, model=model)
-    for kind in ("directed", "absolute", "per_contrast"):
-        left = sane["randomised"].sel(kind=kind).isel(depth=-1)
-        text = "not a module: not tested"
-        if np.isfinite(float(left.sel(estimate="value"))):
-            text = f"rank correlation {_plain(left)}"
-        reading = "0 if it depends on the weights alone"
-        if kind == "absolute":
-            reading += "; band energy keeps some"
-        share_text = f"{100 * float(checks['depth'][-1]):g} % of layers random"
-        add(f"{share_text}: {kind.replace('_', ' ')}", left, text, reading)
-    other = sane["shuffled"].sel(kind="directed")
-    add(
-        "another person as partner", other, f"rank correlation {_plain(other)}",
-        "the less, the more a profile is of the pair",
-    )  # fmt: skip
-    least = sane["least_identical"]
-    negative = float(least) < -1e-4
-    add(
-        "a picture with itself: least influence", least, f"{float(least):.1e}",
-        "FAULT: negative" if negative else "as it must: not negative",
-    )  # fmt: skip
-    for contrast in planted["contrast"].to_numpy():
-        hit = planted["accuracy"].sel(contrast=contrast).mean()
-        text = (
-            f"found in {100 * float(hit):.0f} %, by chance {100 * float(planted['chance']):.0f} %"
-        )
-        add(f"planted band, {contrast:g} grey levels", hit, text, "100 % where it can be seen")
-    steady = part_of(stability, model=model)
-    for name in steady["perturbation"].to_numpy():
-        kept_rank = steady["correlation"].sel(perturbation=name)
-        text = f"rank correlation {_plain(kept_rank)}"
-        add(f"stability: {name}", kept_rank, text, _strength(kept_rank))
-    mean = figures["mean_complexity"].sel(model=model, side=side)
-    for comparison in ("genuine", "impostor"):
-        value = mean.sel(comparison=comparison)
-        if np.isfinite(float(value.sel(estimate="value"))):
-            reading = "0: one band has all; 1: all have the same"
-            add(f"complexity, {comparison} pairs", value, _plain(value), reading)
-    if "agreement" in figures:
-        for couple in figures["couple"].to_numpy():
-            alike = figures["agreement"].sel(couple=couple, side=side, kind="directed")
-            text = f"rank correlation {_plain(alike)}"
-            add(f"agreement of models: {couple}", alike, text, "models may rightly differ")
-    made = make_attrs()
-    return {
-        "model": model,
-        "side": side,
-        "fmr": float(errors.attrs["fmr"]),
-        "threshold": float(data["threshold"]) if np.isfinite(data["threshold"]) else None,
-        "bands": names_of(views, "band"),
-        "unit": str(views["frequency"].attrs["units"]),
-        "pairs": {str(c): int(data["n_pairs"].sel(comparison=c)) for c in ("genuine", "impostor")},
-        "pairs_of_the_sample": int(views.sizes["pair"]),
-        "seed": int(errors.attrs["seed"]),
-        "created_at": made["created_at"],
-        "freqlab_version": made["freqlab_version"],
-        "method": json.loads(made["method"]),
-        "rows": rows,
-    }
+    curves = part_of(errors, measure=measure)["curve"]
+    flat = (_range_of_orders(curves) <= ROUNDING).transpose("model", "side", "protocol", ...)
+    return flat.rename("flat").drop_vars("measure").assign_attrs(long_name="all curves identical")
 
 
-def _against(part: xr.Dataset, measure: str) -> str:
-    """State the baselines that influence beats or not, for one protocol and kind of pairs."""
-    if not _is_telling(part, measure):
-        return "no error occurs in any order, so that nothing is told"
-    found: dict[str, list[str]] = {}
+def describe_flat_panels(
+    errors: xr.Dataset, *, model: str, side: Side | None = None, measure: Measure = "error"
+) -> str:
+    """State in one sentence which panels show no difference; empty if there are none.
+
+    Parameters
+    ----------
+    errors, model, measure
+        As for :func:`area_table`.
+    side
+        The masked image; all sides by default.
+    """
+    sides = names_of(errors, "side") if side is None else [side]
+    curves = part_of(errors, model=model, measure=measure)["curve"]
+    reasons: dict[str, list[str]] = {}
+    for comparison in _COMPARISONS:
+        for masked in sides:
+            protocols: dict[str, list[str]] = {}
+            for protocol in PROTOCOLS:
+                curve = curves.sel(comparison=comparison, side=masked, protocol=protocol)
+                if float(_range_of_orders(curve)) > ROUNDING:
+                    continue
+                zero = bool((np.abs(curve.fillna(0)) <= ROUNDING).all())
+                reason = "zero in all orders" if zero else "the same in all orders"
+                protocols.setdefault(reason, []).append(protocol)
+            for reason, names in protocols.items():
+                text = f"{join(names)}, {comparison} pairs, {masked} masked"
+                reasons.setdefault(reason, []).append(text)
+    if not reasons:
+        return ""
+    texts = [f"{'; '.join(panels)} ({reason})" for reason, panels in reasons.items()]
+    return f"Panels without differences are omitted: {'; '.join(texts)}."
+
+
+def _range_of_orders(curves: xr.DataArray) -> xr.DataArray:
+    """Compute the largest difference between the curves of any two orders at any step."""
+    return (curves.max("order") - curves.min("order")).fillna(0).max("step")
+
+
+def compared_baselines(panel: xr.Dataset, measure: Measure) -> str:
+    """State the baselines that influence outperforms or not, in one panel.
+
+    Parameters
+    ----------
+    panel
+        Errors of one model, side, protocol and kind of pairs.
+    measure
+        ``"error"`` or ``"similarity"``.
+    """
+    if few_people(panel):
+        return f"not compared on fewer than {FEWEST_PEOPLE} people"
+    if measure == "error" and not errors_occur(panel):
+        return "no error occurs in any order, so orders cannot be compared"
+    baselines: dict[int, list[str]] = {}
     for name in BASELINES:
-        gain = part["advantage"].sel(baseline=name, measure=measure)
-        found.setdefault(_verdict(gain), []).append(name)
-    return join([f"{verdict} {join(names)}" for verdict, names in found.items()])
+        sign = interval_sign(panel["advantage"].sel(baseline=name, measure=measure))
+        baselines.setdefault(sign, []).append(name)
+    return join([f"{_VERDICTS[sign]} {join(names)}" for sign, names in baselines.items()])
 
 
-def _is_telling(part: xr.Dataset, measure: str) -> bool:
-    """Whether orders can be compared at all: errors must occur."""
-    return measure != "error" or bool(part["curve"].sel(measure="error").fillna(0).any())
+def errors_occur(panel: xr.Dataset) -> bool:
+    """Whether an error occurs in any order; otherwise orders cannot be compared by errors."""
+    return bool(panel["curve"].sel(measure="error").fillna(0).any())
 
 
-def _view_text(name: str) -> str:
-    return {"keep one": "each band alone", "Shapley": "Shapley values"}.get(name, name)
+def error_rates_differ(panel: xr.Dataset) -> bool:
+    """Whether the error rates of any two orders differ at any step."""
+    return float(_range_of_orders(panel["curve"].sel(measure="error"))) > ROUNDING
 
 
-def _strength(values: xr.DataArray) -> str:
-    value = float(values.sel(estimate="value"))
-    if not np.isfinite(value):
-        return "not known"
-    return "high" if value >= 0.8 else "moderate" if value >= 0.5 else "low"
+def few_people(errors: xr.Dataset) -> bool:
+    """Whether fewer than :data:`FEWEST_PEOPLE` people are tested."""
+    return int(errors.attrs.get("n_people", FEWEST_PEOPLE)) < FEWEST_PEOPLE
 
 
-def _verdict(values: xr.DataArray) -> str:
-    """State whether an advantage is clear, given its interval."""
-    return _VERDICTS[_sign(values)]
-
-
-def _sign(values: xr.DataArray) -> int:
+def interval_sign(values: xr.DataArray) -> int:
     """Return 1 or -1 if an interval lies above or below zero, 0 if it contains zero."""
-    _, lower, upper = (float(values.sel(estimate=e)) for e in _ESTIMATES)
-    return int(lower > 0) - int(upper < 0)
+    _, lower, upper = (float(estimate) for estimate in estimates_of(values))
+    return int(lower > ROUNDING) - int(upper < -ROUNDING)
 
 
-def _plain(values: xr.DataArray) -> str:
-    return with_bounds(values, ".3f") or "not known"
+def _too_few(errors: xr.Dataset) -> str:
+    """State the number of people, as the reason why nothing is compared."""
+    return f"{int(errors.attrs['n_people'])} people are tested, fewer than {FEWEST_PEOPLE}"
+
+
+def _panels(data: xr.Dataset) -> Iterator[tuple[str, str, xr.Dataset]]:
+    """Select each kind of pairs and protocol of one model and side."""
+    for comparison in _COMPARISONS:
+        for protocol in PROTOCOLS:
+            yield comparison, protocol, data.sel(comparison=comparison, protocol=protocol)
+
+
+def _frame(
+    rows: Mapping[Any, dict[str, str]],
+    levels: list[str],
+    n_omitted: int,
+    columns: list[str],
+) -> pd.DataFrame:
+    """Make a table of rows; with `columns` only if there are none."""
+    if rows:
+        table = pd.DataFrame.from_dict(dict(rows), orient="index").fillna("")
+        table.index = pd.MultiIndex.from_tuples(rows, names=levels)
+    else:
+        table = pd.DataFrame(columns=columns)
+    table.attrs[_OMITTED] = n_omitted
+    return table

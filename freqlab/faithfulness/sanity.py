@@ -3,7 +3,8 @@
 Weights are randomised from the last layer to the first (the cascade of Adebayo et al. 2018,
 *Sanity checks for saliency maps*); the entries of each tensor are shuffled, which keeps their
 distribution. The remaining correlation of a profile is reported, not required to vanish: a random
-head nearly keeps cosines, and absolute influence follows the energy of the bands in any network.
+last layer nearly preserves cosines, and absolute influence follows the energy of the bands in any
+network.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +26,7 @@ from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.faithfulness.games import rank_agreement
+from freqlab.literals import Side
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
 from freqlab.results.quantities import MIN_REMOVED_RMS
@@ -44,8 +47,8 @@ _NAMES = {
     "shuffled": ("rank correlation with another partner", "1"),
     "least_identical": ("least influence in a picture paired with itself", "cosine similarity"),
     "depth": ("share of layers randomised", "1"),
-    "accuracy": ("share of planted bands found", "1"),
-    "chance": ("share found by chance", "1"),
+    "accuracy": ("share of planted bands identified", "1"),
+    "chance": ("share identified by chance", "1"),
     "contrast": ("contrast of the signature", "grey levels"),
 }
 
@@ -62,26 +65,26 @@ def randomised(model: Model, share: float, *, crops: Crops | None = None, seed: 
     Parameters
     ----------
     model
-        A model whose network is a module of PyTorch.
+        A model whose network is a PyTorch module.
     share
-        Share of its layers, 0..1, counted from the last; at least one layer, the head.
+        Share of the layers, 0..1, counted from the last; at least the last layer is shuffled.
     crops
-        Crops ``(n, height, width, 3)`` on which the running statistics of the batch
-        normalisation are estimated again. With the statistics of the original weights, random
-        weights overflow.
+        Crops ``(n, height, width, 3)`` on which the running statistics of batch
+        normalisation are estimated again. Random weights overflow with the statistics of the
+        original weights.
     seed
         Seed of the shuffling.
 
     Raises
     ------
     ParameterError
-        If the network is not a module with weights, so that nothing can be randomised.
+        If the network is not a PyTorch module with weights.
     """
     check_number("share", share, at_least=0)
     if not _layers(model.network):
         raise ParameterError(
-            f"model {model.name!r} has no weights that could be randomised; it must be a module of "
-            f"PyTorch"
+            f"model {model.name!r} has no weights that could be randomised; its network must be a "
+            f"PyTorch module with weights"
         )
     network: torch.nn.Module = copy.deepcopy(model.network)  # type: ignore[assignment]
     layers = _layers(network)
@@ -99,37 +102,35 @@ def randomised(model: Model, share: float, *, crops: Crops | None = None, seed: 
 
 def _estimate_again(model: Model, network: torch.nn.Module, crops: Crops) -> None:
     """Estimate the running statistics of batch normalisation on crops."""
-    normalising = [
-        m for m in network.modules() if isinstance(m, torch.nn.modules.batchnorm._BatchNorm)
-    ]
+    kind = torch.nn.modules.batchnorm._BatchNorm
+    normalising = [module for module in network.modules() if isinstance(module, kind)]
     if not normalising or len(crops) < 2:
         return
     network.eval()
-    momenta = [one.momentum for one in normalising]
-    for one in normalising:
-        one.reset_running_stats()
-        one.momentum = None  # the plain mean
-        one.train()
+    momenta = [module.momentum for module in normalising]
+    for module in normalising:
+        module.reset_running_stats()
+        module.momentum = None  # cumulative mean
+        module.train()
     images = torch.from_numpy(np.ascontiguousarray(crops)).to(model.device)
     network(model.prepare(images.permute(0, 3, 1, 2).float().contiguous()).to(model.dtype))
-    for one, momentum in zip(normalising, momenta, strict=True):
-        one.momentum = momentum
+    for module, momentum in zip(normalising, momenta, strict=True):
+        module.momentum = momentum
     network.eval()
 
 
 def _layers(network: object) -> list[torch.nn.Module]:
-    """Modules with direct weights, in order of declaration."""
+    """Modules with weights of their own, in order of declaration."""
     if not isinstance(network, torch.nn.Module):
         return []
-    every = network.modules()
-    return [one for one in every if next(one.parameters(recurse=False), None) is not None]
+    return [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
 
 
 def sanity_checks(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
-    side: str = "probe",
+    side: Side = "probe",
     depths: Sequence[float] = (0.0, 0.25, 0.5, 0.75, 1.0),
     n_draws: int = 1000,
     level: float = 0.95,
@@ -148,22 +149,23 @@ def sanity_checks(
     side
         The image that is masked: ``"probe"`` or ``"reference"``.
     depths
-        Shares of the layers that are randomised, counted from the last; 0 is the head alone.
+        Shares of the layers that are randomised, counted from the last; 0 randomises the last
+        layer only.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage, seed; the seed also applies to the weights and
         partners.
     batch_size, progress
-        Images per forward pass; whether bars are written to standard error.
+        Images per forward pass; whether progress bars are written to standard error.
 
     Returns
     -------
     xarray.Dataset
         Mean rank correlations with the original profile, along ``kind`` (directed, absolute, per
-        contrast removed) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
+        removed contrast) and ``estimate``: ``randomised(model, depth, kind, estimate)``, NaN for a
         model that is not a module, or whose random weights overflow; and
         ``shuffled(model, kind, estimate)``, with another pair's partner.
         ``least_identical(model)``: the smallest directed influence in pairs of an image with
-        itself, which is not negative up to rounding.
+        itself, which is not negative except for rounding.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -174,44 +176,23 @@ def sanity_checks(
     random = np.full((len(models), len(depths), len(KINDS), 3), np.nan)
     shuffled = np.full((len(models), len(KINDS), 3), np.nan)
     identical = np.full(len(models), np.nan)
-    order = np.random.default_rng(seed).permutation(n_pairs)
-    other_of = np.empty(n_pairs, np.int64)
-    other_of[order] = np.roll(order, 1)
+    partners = _other_partners(codes[0 if side == "reference" else 1], seed)
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     passes = 0
     for m, model in enumerate(models):
-        sets = PairSets(result, model, batch_size=batch_size, progress=progress)
-        masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
-        contrast = sets.data["removed_rms"].sel(side=side).transpose("pair", "band").to_numpy()
-        own = _profile(sets.sets, sets.crops, masked, sets.intact[masked], sets.intact[partner])
-        another = sets.intact[partner[other_of]]
-        swapped = _profile(sets.sets, sets.crops, masked, sets.intact[masked], another)
-        same_person = codes[0 if side == "reference" else 1]
-        swapped[same_person[other_of] == same_person] = np.nan
-        shuffled[m] = mean_with_interval(_alike(own, swapped, contrast), codes, draws, level)
-        with_itself = _profile(
-            sets.sets, sets.crops, masked, sets.intact[masked], sets.intact[masked]
-        )
-        identical[m] = np.nanmin(with_itself)
-        passes += sets.sets.forward_passes
+        pairs = _Pairs.of(PairSets(result, model, **options), side, partners)
+        shuffled[m] = mean_with_interval(_with_other_partners(pairs), codes, draws, level)
+        identical[m] = _least_identical(pairs)
+        passes += pairs.sets.sets.forward_passes
         if not _layers(model.network):
             continue
         for d, depth in enumerate(depths):
-            weak = randomised(model, depth, crops=sets.crops[:_CALIBRATING], seed=seed)
-            fresh = BandSets(
-                weak,
-                sets.bands,
-                store=str(result.attrs["store"]),
-                batch_size=batch_size,
-                progress=progress,
-            )
-            none = np.zeros((len(sets.crops), len(sets.held)), bool)
-            try:
-                intact = fresh.embed(sets.crops, np.arange(len(sets.crops)), none)
-                found = _profile(fresh, sets.crops, masked, intact[masked], intact[partner])
-            except ModelError:  # a network without normalisation may overflow
-                continue
-            random[m, d] = mean_with_interval(_alike(own, found, contrast), codes, draws, level)
-            passes += fresh.forward_passes
+            weak = randomised(model, depth, crops=pairs.sets.crops[:_CALIBRATING], seed=seed)
+            fresh = BandSets(weak, pairs.sets.bands, store=str(result.attrs["store"]), **options)
+            agreement = _with_random_weights(pairs, fresh)
+            if agreement is not None:
+                random[m, d] = mean_with_interval(agreement, codes, draws, level)
+                passes += fresh.forward_passes
     return named(
         xr.Dataset(
             {
@@ -231,6 +212,89 @@ def sanity_checks(
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Pairs:
+    """The pairs of one model, and their profiles with the trained network."""
+
+    sets: PairSets
+    masked: npt.NDArray[np.integer]
+    """Row of the masked crop of each pair ``(pair,)``."""
+    partner: npt.NDArray[np.integer]
+    """Row of the other crop of each pair ``(pair,)``."""
+    other_partner: npt.NDArray[np.integer]
+    """Position of another pair for each pair, -1 if its partner is the same person ``(pair,)``."""
+    contrast: npt.NDArray[np.floating]
+    """RMS of each band of the masked crops ``(pair, band)``."""
+    profiles: Floats
+    """Directed influence ``(pair, band)``."""
+
+    @classmethod
+    def of(cls, sets: PairSets, side: str, other_partner: npt.NDArray[np.integer]) -> _Pairs:
+        """Compute the profiles of the pairs, with one image masked."""
+        masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
+        contrast = sets.data["removed_rms"].sel(side=side).transpose("pair", "band").to_numpy()
+        intact = sets.intact
+        profiles = _profile(sets.sets, sets.crops, masked, intact[masked], intact[partner])
+        return cls(sets, masked, partner, other_partner, contrast, profiles)
+
+
+def _other_partners(people: npt.NDArray[np.int64], seed: int) -> npt.NDArray[np.int64]:
+    """Draw another pair for each pair; -1 where its partner is the same person.
+
+    Parameters
+    ----------
+    people
+        Number of the partner's subject in each pair ``(pair,)``.
+    seed
+        Seed of the random draw.
+    """
+    order = np.random.default_rng(seed).permutation(len(people))
+    other = np.empty(len(people), np.int64)
+    other[order] = np.roll(order, 1)
+    return np.where(people[other] == people, -1, other)
+
+
+def _with_other_partners(pairs: _Pairs) -> Floats:
+    """Correlate profiles with those of the same image and another pair's partner, by kind."""
+    sets, masked = pairs.sets, pairs.masked
+    partners = sets.intact[pairs.partner[pairs.other_partner]]
+    profiles = _profile(sets.sets, sets.crops, masked, sets.intact[masked], partners)
+    profiles[pairs.other_partner < 0] = np.nan
+    return _agreement(pairs.profiles, profiles, pairs.contrast)
+
+
+def _least_identical(pairs: _Pairs) -> float:
+    """Compute the smallest influence in pairs of an image with itself."""
+    intact = pairs.sets.intact[pairs.masked]
+    profiles = _profile(pairs.sets.sets, pairs.sets.crops, pairs.masked, intact, intact)
+    return float(np.nanmin(profiles))
+
+
+def _with_random_weights(pairs: _Pairs, sets: BandSets) -> Floats | None:
+    """Correlate profiles with those of a randomised network, by kind.
+
+    Parameters
+    ----------
+    pairs
+        The pairs with the trained network.
+    sets
+        Sets of bands of the randomised network.
+
+    Returns
+    -------
+    numpy.ndarray or None
+        ``(pair, kind)``; None if the network overflows, as one without normalisation may.
+    """
+    crops = pairs.sets.crops
+    none = np.zeros((len(crops), len(pairs.sets.held)), bool)
+    try:
+        intact = sets.embed(crops, np.arange(len(crops)), none)
+        profiles = _profile(sets, crops, pairs.masked, intact[pairs.masked], intact[pairs.partner])
+    except ModelError:
+        return None
+    return _agreement(pairs.profiles, profiles, pairs.contrast)
+
+
 def _profile(
     sets: BandSets,
     crops: Crops,
@@ -238,21 +302,21 @@ def _profile(
     intact: npt.NDArray[np.float32],
     partner: npt.NDArray[np.float32],
 ) -> Floats:
-    """Directed influence of each band of the masked images against partners ``(pair, band)``."""
+    """Directed influence of each band of the masked images, by pair with a partner."""
     bands = np.flatnonzero(sets.held)
-    one_each = np.tile(np.eye(len(sets.held), dtype=bool)[bands], (len(masked), 1))
-    found = sets.embed(crops, np.repeat(masked, len(bands)), one_each)
-    without = cosine(found.reshape(len(masked), len(bands), -1), partner[:, None])
+    removed = np.tile(np.eye(len(sets.held), dtype=bool)[bands], (len(masked), 1))
+    embedded = sets.embed(crops, np.repeat(masked, len(bands)), removed)
+    without = cosine(embedded.reshape(len(masked), len(bands), -1), partner[:, None])
     profile = np.full((len(masked), len(sets.held)), np.nan)
     profile[:, bands] = cosine(intact, partner)[:, None] - without
     return profile
 
 
-def _alike(own: Floats, other: Floats, contrast: npt.NDArray[np.floating]) -> Floats:
-    """Rank correlation of two profiles of each pair, in every kind ``(pair, kind)``."""
-    enough = np.where(contrast >= MIN_REMOVED_RMS, contrast, np.nan)
-    turns = (lambda h: h, np.abs, lambda h: h / enough)
-    return np.stack([rank_agreement(turn(own), turn(other)) for turn in turns], axis=1)
+def _agreement(own: Floats, other: Floats, contrast: npt.NDArray[np.floating]) -> Floats:
+    """Rank correlation of two profiles of each pair, by kind of profile ``(pair, kind)``."""
+    divisor = np.where(contrast >= MIN_REMOVED_RMS, contrast, np.nan)
+    kinds = (lambda h: h, np.abs, lambda h: h / divisor)
+    return np.stack([rank_agreement(kind(own), kind(other)) for kind in kinds], axis=1)
 
 
 class _Reader(torch.nn.Module):
@@ -282,8 +346,8 @@ def planted_bands(
     Two faces that share only a signature, noise in a single band, match for an embedder that reads
     the signature with matched filters. The embedder also reads all bands with an equal number of
     random filters, whose responses to faces are `distraction` times the response to the signature.
-    The band found is the band of the largest absolute influence, probe masked; chance level is one
-    over the number of bands.
+    The identified band is the one with the largest absolute influence, with the probe masked. The
+    chance level is one over the number of bands.
 
     Parameters
     ----------
@@ -305,7 +369,7 @@ def planted_bands(
     Returns
     -------
     xarray.Dataset
-        ``accuracy(contrast, band)``: share of people whose band is found; ``chance``.
+        ``accuracy(contrast, band)``: share of people whose band is identified; ``chance``.
 
     Raises
     ------
@@ -321,10 +385,10 @@ def planted_bands(
     height, width = crops.shape[1:3]
     faces = crops[: 2 * n_people].astype(np.float32)
     labels = bands.label_map(height, width)
-    held = np.isin(np.arange(len(bands)), labels)
+    present = np.isin(np.arange(len(bands)), labels)
     flat = np.zeros((n_people, height, width, 3), np.float32)
     accuracy = np.full((len(contrasts), len(bands)), np.nan)
-    for band in np.flatnonzero(held):
+    for band in np.flatnonzero(present):
         only = np.where(labels == band, 0, -2)
         rng = np.random.default_rng([seed, int(band)])
         unit = rng.normal(size=flat.shape).astype(np.float32)
@@ -350,8 +414,8 @@ def planted_bands(
     return named(
         xr.Dataset(
             {
-                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band found"}),
-                "chance": ((), 1 / held.sum()),
+                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band identified"}),
+                "chance": ((), 1 / present.sum()),
             },
             coords={
                 "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),

@@ -14,6 +14,7 @@ from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import check_name
 from freqlab.faithfulness.games import complexity, rank_agreement
 from freqlab.images.degradation import Degradation
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
@@ -83,21 +84,21 @@ PERTURBATIONS: dict[str, Callable[[Pixels], Pixels]] = {
     f"resampled by {_SHRUNK:g}": _resampled,
     f"turned {_ANGLE:g} degrees, enlarged 2 %": _misaligned,
 }
-"""Small changes of a crop: name and function of an 8-bit RGB crop."""
+"""Small changes of a crop: names, and functions of an 8-bit RGB crop."""
 
 
 def profile_stability(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
-    """Compare profiles of pairs with a slightly changed masked image to the original profiles.
+    """Compare the profiles of pairs before and after small changes of the masked image.
 
     Parameters
     ----------
@@ -110,7 +111,7 @@ def profile_stability(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
-        Images per forward pass; whether bars are written to standard error.
+        Images per forward pass; whether progress bars are written to standard error.
 
     Returns
     -------
@@ -124,7 +125,7 @@ def profile_stability(
     result = with_axes(result)
     codes = subject_codes(result)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    found = np.full((3, len(models), len(PERTURBATIONS), 3), np.nan)
+    means = np.full((3, len(models), len(PERTURBATIONS), 3), np.nan)
     passes = 0
     for m, model in enumerate(models):
         sets = PairSets(result, model, batch_size=batch_size, progress=progress)
@@ -133,29 +134,29 @@ def profile_stability(
         own = sets.data["influence"].sel(side=side).transpose("pair", "band").to_numpy()
         own = own[:, bands].astype(float)
         similarity = sets.data["similarity"].to_numpy()
-        changes = np.concatenate(
+        removed = np.concatenate(
             [np.zeros((1, len(sets.held)), bool), np.eye(len(sets.held), dtype=bool)[bands]]
         )
         faces, row = np.unique(masked, return_inverse=True)
         for k, change in enumerate(PERTURBATIONS.values()):
             crops = np.stack([change(crop) for crop in sets.crops[faces]])
-            which = np.repeat(np.arange(len(faces)), len(changes))
-            embedded = sets.sets.embed(crops, which, np.tile(changes, (len(faces), 1)))
-            embedded = embedded.reshape(len(faces), len(changes), -1)[row]
+            which = np.repeat(np.arange(len(faces)), len(removed))
+            embedded = sets.sets.embed(crops, which, np.tile(removed, (len(faces), 1)))
+            embedded = embedded.reshape(len(faces), len(removed), -1)[row]
             scores = cosine(embedded, sets.intact[partner][:, None])
             other = (scores[:, :1] - scores[:, 1:]).astype(float)
             with np.errstate(invalid="ignore", divide="ignore"):
-                moved = np.abs(other - own).sum(axis=1) / np.abs(own).sum(axis=1)
-            values = (rank_agreement(own, other), moved, np.abs(scores[:, 0] - similarity))
-            found[:, m, k] = mean_with_interval(np.stack(values, axis=1), codes, draws, level)
+                relative = np.abs(other - own).sum(axis=1) / np.abs(own).sum(axis=1)
+            values = (rank_agreement(own, other), relative, np.abs(scores[:, 0] - similarity))
+            means[:, m, k] = mean_with_interval(np.stack(values, axis=1), codes, draws, level)
         passes += sets.sets.forward_passes
     dims = ("model", "perturbation", "estimate")
     return named(
         xr.Dataset(
             {
-                "correlation": (dims, found[0]),
-                "change": (dims, found[1]),
-                "similarity_change": (dims, found[2]),
+                "correlation": (dims, means[0]),
+                "change": (dims, means[1]),
+                "similarity_change": (dims, means[2]),
             },
             coords={
                 "model": [model.name for model in models],
@@ -183,8 +184,9 @@ def explanation_figures(
     Returns
     -------
     xarray.Dataset
-        ``complexity(model, pair, side)``, entropy of a pair's absolute influence over that of an
-        even spread, 0 to 1, and its mean ``mean_complexity(comparison, model, side, estimate)``;
+        ``complexity(model, pair, side)``, the entropy of a pair's absolute influence divided by
+        that of equal influence in all bands, 0 to 1, and its mean
+        ``mean_complexity(comparison, model, side, estimate)``;
         ``agreement(couple, side, kind, estimate)``, mean rank correlation of two models' profiles
         of a pair, if there are several models.
     """
@@ -193,16 +195,16 @@ def explanation_figures(
     codes, genuine = subject_codes(result), result["genuine"].to_numpy()
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
     influence = result["influence"].transpose("pair", "model", "side", "band").to_numpy()
-    spread = complexity(influence.astype(float))
+    evenness = complexity(influence.astype(float))
     means = [
-        mean_with_interval(spread[chosen], codes[:, chosen], draws, level)
+        mean_with_interval(evenness[chosen], codes[:, chosen], draws, level)
         for chosen in (genuine, ~genuine)
     ]
     models = names_of(result, "model")
-    found = named(
+    figures = named(
         xr.Dataset(
             {
-                "complexity": (("pair", "model", "side"), spread),
+                "complexity": (("pair", "model", "side"), evenness),
                 "mean_complexity": (("comparison", "model", "side", "estimate"), np.stack(means)),
             },
             coords={
@@ -216,17 +218,17 @@ def explanation_figures(
     )
     couples = list(itertools.combinations(range(len(models)), 2))
     if couples:
-        alike = [
+        agreement = [
             [
-                rank_agreement(turn(influence[:, a]), turn(influence[:, b]))
-                for turn in (np.asarray, np.abs)
+                rank_agreement(kind(influence[:, a]), kind(influence[:, b]))
+                for kind in (np.asarray, np.abs)
             ]
             for a, b in couples
         ]
-        values = np.array(alike).transpose(2, 0, 3, 1)  # (pair, couple, side, kind)
-        found["agreement"] = (
+        values = np.array(agreement).transpose(2, 0, 3, 1)  # (pair, couple, side, kind)
+        figures["agreement"] = (
             ("couple", "side", "kind", "estimate"),
             mean_with_interval(values, codes, draws, level),
         )
-        found = found.assign_coords(couple=[f"{models[a]} and {models[b]}" for a, b in couples])
-    return found
+        figures = figures.assign_coords(couple=[f"{models[a]} and {models[b]}" for a, b in couples])
+    return figures

@@ -12,15 +12,22 @@ import zarr
 
 from freqlab.attrs import from_json
 from freqlab.errors import ParameterError
+from freqlab.faithfulness.card_contents import NOT_PASSED, NOT_TESTED, PASSED
 from freqlab.store import journal
 from freqlab.store.chunks import disk_faults, groups_of, open_root, place_of
 from freqlab.store.forgetting import settle
 from freqlab.store.locking import locked
 from freqlab.store.run_store import node_name
 
-__all__ = ["save_trust_card", "trust_table"]
+__all__ = ["compact_trust_table", "save_trust_card", "trust_cards_of", "trust_table"]
 
 _NODE = "trust"
+_SIGNS = {
+    PASSED: "\N{CHECK MARK}",
+    NOT_PASSED: "\N{BALLOT X}",
+    NOT_TESTED: "\N{EN DASH}",
+}
+_UNTESTED = {"found": "no results", "reading": "the report 'faithfulness' runs the tests"}
 
 
 def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> None:
@@ -36,13 +43,13 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
     Raises
     ------
     ParameterError
-        If it is not a trust card.
+        If `card` is not a trust card.
     StoreError
         If there is no run.
     """
     if "model" not in card or "rows" not in card:
         raise ParameterError(
-            "card must be one of fl.faithfulness.trust_card, with 'model' and 'rows'"
+            "card must be a trust card from fl.faithfulness.trust_card, with 'model' and 'rows'"
         )
     url = place_of(store)
     with disk_faults(url), locked(url) as lock:
@@ -56,10 +63,34 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
             journal.make_group(root, path, attributes)
 
 
+def trust_cards_of(store: str | os.PathLike[str]) -> dict[str, dict[str, Any]]:
+    """Return the trust cards of a run by model.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    node = open_root(place_of(store)).get(_NODE)
+    cards: dict[str, dict[str, Any]] = {}
+    if isinstance(node, zarr.Group):
+        for group in groups_of(node).values():
+            if "card" not in group.attrs:  # an earlier version was interrupted here
+                continue
+            card: Any = from_json(group.attrs["card"])
+            cards[str(card["model"])] = card
+    return cards
+
+
 def trust_table(
     store: str | os.PathLike[str], *, models: Sequence[str] | None = None
 ) -> pd.DataFrame:
-    """Tabulate the trust cards of a run: tests of its explanations, and their findings.
+    """Tabulate all test results in the trust cards of a run.
 
     Parameters
     ----------
@@ -71,44 +102,85 @@ def trust_table(
     Returns
     -------
     pandas.DataFrame
-        Rows by model and test, with the finding and how to read it. A model, or a run, that was
-        not tested has one row that says so.
+        Rows by model and test, with the result (``found``) and its interpretation (``reading``).
+        A model, or a run, without a card has one row that states this.
 
     Raises
     ------
     StoreError
         If there is no run.
     """
-    url = place_of(store)
-    root = open_root(url)
-    node = root.get(_NODE)
-    cards: dict[str, Any] = {}
-    if isinstance(node, zarr.Group):
-        for group in groups_of(node).values():
-            if "card" not in group.attrs:  # an earlier version that was killed early
-                continue
-            card: Any = from_json(group.attrs["card"])
-            cards[str(card["model"])] = card
+    cards = trust_cards_of(store)
     rows = {}
     for model in cards if models is None else models:
         if model not in cards:
-            rows[model, "not tested yet"] = _untested()
+            rows[model, "not tested yet"] = _UNTESTED
             continue
         card = cards[model]
-        about = (
-            f"{card['pairs']['genuine']:,} genuine and {card['pairs']['impostor']:,} impostor "
-            f"pairs, FMR {card['fmr']:g}"
-        )
+        about = f"{_pairs_text(card)}, FMR {card['fmr']:g}"
         when = f"{card['side']} masked, {len(card['bands'])} bands, {card['created_at'][:10]}"
         rows[model, "tested on"] = {"found": about, "reading": when}
         for row in card["rows"]:
             rows[model, str(row["test"])] = {"found": row["found"], "reading": row["reading"]}
     if not rows:
-        rows["any model", "not tested yet"] = _untested()
+        rows["any model", "not tested yet"] = _UNTESTED
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows, names=["model", "test"])
     return table
 
 
-def _untested() -> dict[str, str]:
-    return {"found": "nothing is known", "reading": "the report 'faithfulness' tests it"}
+def compact_trust_table(
+    store: str | os.PathLike[str], *, models: Sequence[str] | None = None
+) -> pd.DataFrame:
+    """Tabulate the verdicts of the trust cards of a run, one row per tested property.
+
+    :func:`freqlab.faithfulness.describe_criteria` states when a property is passed;
+    :func:`trust_table` has all test results.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    models
+        Names of models; by default all models with a card.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A column per model. Cells contain a sign, the verdict in words and the figure with its
+        interval, or the reason why the property is not tested.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    cards = trust_cards_of(store)
+    names = list(cards) if models is None else list(models)
+    columns = {name: _column(cards[name]) for name in names if name in cards}
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+    rows = rows or ["all properties"]
+    cells = {}
+    for name in names or ["any model"]:
+        earlier = name in cards and "properties" not in cards[name]
+        missing = "no verdicts: card of an earlier version" if earlier else NOT_TESTED
+        column = columns.get(name, {})
+        cells[name] = [column.get(row, f"{_SIGNS[NOT_TESTED]} {missing}") for row in rows]
+    table = pd.DataFrame(cells, index=pd.Index(rows, name="tested property"))
+    return table.rename_axis("model", axis="columns")
+
+
+def _column(card: Mapping[str, Any]) -> dict[str, str]:
+    """Return the cells of one model in the compact table."""
+    people = f", {card['people']:,} people" if card.get("people") else ""
+    cells = {"tested on": f"{_pairs_text(card)}{people}; {card['side']} masked"}
+    for row in card.get("properties", []):
+        text = f"{_SIGNS[row['verdict']]} {row['verdict']}"
+        cells[row["property"]] = f"{text}: {row['text']}" if row["text"] else text
+    return cells
+
+
+def _pairs_text(card: Mapping[str, Any]) -> str:
+    """State the numbers of pairs of a card."""
+    pairs = card["pairs"]
+    return f"{pairs['genuine']:,} genuine and {pairs['impostor']:,} impostor pairs"

@@ -1,13 +1,14 @@
 """Other views of the same bands, each compared with the exact influence.
 
 The contribution of a band alone, its Shapley value, the interaction of two bands, the smallest set
-that carries a decision, and influence when a band is replaced by a filling instead of removed.
-Computed on a sample of pairs, since each pair takes many forward passes.
+of bands that determines a decision, and influence when a band is replaced by a filling instead of
+removed. They are computed on a sample of pairs, since each pair requires many forward passes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ from freqlab.faithfulness.games import (
     shapley_values,
     smallest_sets,
 )
+from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of, with_axes
 from freqlab.statistics.resampling import (
@@ -50,12 +52,14 @@ _NAMES = {
 VIEWS = ("keep one", "Shapley", *(f"filled by {fill}" for fill in FILLS))
 
 Floats = npt.NDArray[np.float64]
+Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]
+"""Dimensions and values of the variables of one model."""
 
 
 def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
     """Sample pairs of a result, half of them genuine if there are enough.
 
-    Pairs that could not be compared are left out.
+    Pairs without a similarity are excluded.
 
     Parameters
     ----------
@@ -82,7 +86,7 @@ def band_views(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
-    side: str = "probe",
+    side: Side = "probe",
     fmr: float = 1e-3,
     tolerance: float = 0.01,
     most_permutations: int = 32,
@@ -99,7 +103,7 @@ def band_views(
     ----------
     result
         From :func:`freqlab.influence`, with the store that keeps its crops; all its pairs are
-        used, so pass a sample (:func:`freqlab.faithfulness.sample_pairs`).
+        used, so select a sample first (:func:`freqlab.faithfulness.sample_pairs`).
     models
         The models of the result, loaded.
     side
@@ -113,7 +117,7 @@ def band_views(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage, seed; the seed also applies to orders and noise.
     batch_size, progress
-        Images per forward pass; whether bars are written to standard error.
+        Images per forward pass; whether progress bars are written to standard error.
 
     Returns
     -------
@@ -123,53 +127,36 @@ def band_views(
         ``shapley_error``; ``interaction(..., band, other)``, the effect of removing both beyond
         the sum. ``agreement(model, view, kind, estimate)``: mean rank correlation with influence,
         directed and absolute; ``interaction_share(model, estimate)``: mean |interaction| of a
-        pair over its mean |influence|. ``flip_size``, ``suffice_size`` ``(model, pair)``: bands
-        in the smallest set whose removal changes the decision, or which alone keeps it; -1 if no
-        set was found; with ``_proven`` and ``_set(..., band)``. ``permutations(model)``,
-        ``gap(model, pair)``: s(all) - s(none), the sum of the Shapley values.
+        pair over its mean |influence|. ``flip_size``, ``suffice_size`` ``(model, pair)``: number
+        of bands in the smallest set whose removal changes the decision, or which alone preserves
+        it; -1 if no set was found. ``flip_set``, ``suffice_set`` ``(model, pair, band)``: these
+        sets; ``flip_proven``, ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
+        ``permutations(model)``: number of orders; ``gap(model, pair)``: s(all) - s(none), the sum
+        of the Shapley values.
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
     result = with_axes(result)
     codes = subject_codes(result)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
-    found: list[dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]] = []
+    search = _Search(side, tolerance, most_permutations, most_bands, seed)
+    of_models: list[Variables] = []
     passes = 0
     for model in models:
         sets = PairSets(result, model, batch_size=batch_size, progress=progress)
         threshold = threshold_of(result, model=model.name, fmr=fmr)
-        one = _views(sets, side, tolerance, most_permutations, seed)
-        one |= _decisions(sets, side, threshold, most_bands)
-        influence = one["influence"][1]
-        views = one["value"][1]
-        agreement = np.stack(
-            [
-                rank_agreement(turn(views), turn(influence)[:, None])
-                for turn in (np.asarray, np.abs)
-            ],
-            axis=-1,
-        )
-        mixed = np.abs(one["interaction"][1].astype(float))
-        share = np.nanmean(mixed, axis=(1, 2)) / np.nanmean(np.abs(influence), axis=1)
-        one["agreement"] = (
-            ("view", "kind", "estimate"),
-            mean_with_interval(agreement, codes, draws, level),
-        )
-        one["interaction_share"] = (
-            ("estimate",),
-            mean_with_interval(share, codes, draws, level),
-        )
-        one["threshold"] = ((), np.array(threshold))
-        found.append(one)
+        variables = _views(sets, search) | _decisions(sets, search, threshold)
+        variables |= _means(variables, codes, draws, level)
+        variables["threshold"] = ((), np.array(threshold))
+        of_models.append(variables)
         passes += sets.sets.forward_passes
-    data = {
-        name: (("model", *found[0][name][0]), np.stack([one[name][1] for one in found]))
-        for name in found[0]
-    }
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
     return named(
         xr.Dataset(
-            data,
+            {
+                name: (("model", *dims), np.stack([one[name][1] for one in of_models]))
+                for name, (dims, _) in of_models[0].items()
+            },
             coords={
                 "model": [model.name for model in models],
                 "view": list(VIEWS),
@@ -190,29 +177,76 @@ def band_views(
     )
 
 
-def _views(
-    sets: PairSets, side: str, tolerance: float, most: int, seed: int
-) -> dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]:
+@dataclass(frozen=True)
+class _Search:
+    """Masked image, and limits of the search for Shapley values and smallest sets."""
+
+    side: str
+    tolerance: float
+    most_permutations: int
+    most_bands: int
+    seed: int
+
+
+def _means(
+    variables: Variables,
+    codes: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.int64],
+    level: float,
+) -> Variables:
+    """Compute mean agreement of the views with influence, and the mean share of interactions.
+
+    Parameters
+    ----------
+    variables
+        From :func:`_views`.
+    codes, draws, level
+        As for :func:`freqlab.statistics.resampling.mean_with_interval`.
+    """
+    influence = variables["influence"][1].astype(float)
+    views = variables["value"][1].astype(float)
+    interaction = np.abs(variables["interaction"][1].astype(float))
+    agreement = np.stack(
+        [rank_agreement(kind(views), kind(influence)[:, None]) for kind in (np.asarray, np.abs)],
+        axis=-1,
+    )
+    share = np.nanmean(interaction, axis=(1, 2)) / np.nanmean(np.abs(influence), axis=1)
+    return {
+        "agreement": (
+            ("view", "kind", "estimate"),
+            mean_with_interval(agreement, codes, draws, level),
+        ),
+        "interaction_share": (("estimate",), mean_with_interval(share, codes, draws, level)),
+    }
+
+
+def _views(sets: PairSets, search: _Search) -> Variables:
     """Compute every view for one model."""
-    n_pairs, held = sets.ends.shape[1], sets.held
+    n_pairs, present, side = sets.ends.shape[1], sets.held, search.side
 
     def value(pairs: npt.NDArray[np.int64], removed: npt.NDArray[np.bool_]) -> Floats:
         return sets.similarity(pairs, removed, side)
 
-    everything = np.arange(n_pairs)
-    whole = value(everything, np.zeros((n_pairs, len(held)), bool))
-    nothing = value(everything, np.tile(held, (n_pairs, 1)))
-    influence = np.full((n_pairs, len(held)), np.nan)
-    for band in np.flatnonzero(held):
-        removed = np.zeros((n_pairs, len(held)), bool)
+    every_pair = np.arange(n_pairs)
+    whole = value(every_pair, np.zeros((n_pairs, len(present)), bool))
+    nothing = value(every_pair, np.tile(present, (n_pairs, 1)))
+    influence = np.full((n_pairs, len(present)), np.nan)
+    for band in np.flatnonzero(present):
+        removed = np.zeros((n_pairs, len(present)), bool)
         removed[:, band] = True
-        influence[:, band] = whole - value(everything, removed)
+        influence[:, band] = whole - value(every_pair, removed)
     shapley = shapley_values(
-        value, n_pairs, held, tolerance=tolerance, most=most, at_least=min(8, most), seed=seed
+        value,
+        n_pairs,
+        present,
+        tolerance=search.tolerance,
+        most=search.most_permutations,
+        at_least=min(8, search.most_permutations),
+        seed=search.seed,
     )
-    known = np.where(held, 1.0, np.nan)
-    views = [keep_one(value, n_pairs, held), shapley.values * known]
-    views += [_filled(sets, side, whole, fill, seed) for fill in FILLS]
+    known = np.where(present, 1.0, np.nan)
+    views = [keep_one(value, n_pairs, present), shapley.values * known]
+    views += [_filled(sets, search, whole, fill) for fill in FILLS]
     of_band = ("pair", "band")
     return {
         "influence": (of_band, influence),
@@ -220,55 +254,53 @@ def _views(
         "shapley_error": (of_band, shapley.standard_error * known),
         "permutations": ((), np.array(shapley.n_permutations)),
         "gap": (("pair",), whole - nothing),
-        "interaction": (("pair", "band", "other"), pair_interactions(value, n_pairs, held)),
+        "interaction": (("pair", "band", "other"), pair_interactions(value, n_pairs, present)),
     }
 
 
-def _filled(sets: PairSets, side: str, whole: Floats, fill: str, seed: int) -> Floats:
+def _filled(sets: PairSets, search: _Search, whole: Floats, fill: str) -> Floats:
     """Compute the influence of each band when it is replaced by a filling ``(pair, band)``."""
-    masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
+    masked, partner = sets.ends if search.side == "probe" else sets.ends[::-1]
     crops = sets.crops[masked]
     if fill == "swap":
         filling = sets.crops[partner]
     elif fill == "noise":
-        filling = noise_fill(crops, sets.sets.labels, len(sets.held), seed=seed)
+        filling = noise_fill(crops, sets.sets.labels, len(sets.held), seed=search.seed)
     else:
         filling = mean_amplitude_fill(crops, sets.crops)
     bands = np.flatnonzero(sets.held)
     removed = np.tile(np.eye(len(sets.held), dtype=bool)[bands], (len(crops), 1))
     which = np.repeat(np.arange(len(crops)), len(bands))
-    found = sets.sets.embed(crops, which, removed, fill=filling)
-    scores = sets.compare(found, sets.intact[partner][which]).reshape(len(crops), -1)
+    embedded = sets.sets.embed(crops, which, removed, fill=filling)
+    scores = sets.compare(embedded, sets.intact[partner][which]).reshape(len(crops), -1)
     influence = np.full((len(crops), len(sets.held)), np.nan)
     influence[:, bands] = whole[:, None] - scores
     return influence
 
 
-def _decisions(
-    sets: PairSets, side: str, threshold: float, most: int
-) -> dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]]:
-    """Find the smallest sets that change, or alone keep, the decision of each pair."""
-    n_pairs, held = sets.ends.shape[1], sets.held
-    similarity = sets.similarity(np.arange(n_pairs), np.zeros((n_pairs, len(held)), bool), side)
+def _decisions(sets: PairSets, search: _Search, threshold: float) -> Variables:
+    """Find the smallest sets that change, or alone preserve, the decision of each pair."""
+    n_pairs, present, side = sets.ends.shape[1], sets.held, search.side
+    similarity = sets.similarity(np.arange(n_pairs), np.zeros((n_pairs, len(present)), bool), side)
     match = similarity >= threshold
-    found: dict[str, tuple[tuple[str, ...], npt.NDArray[np.generic]]] = {}
+    variables: Variables = {}
     for name in ("flip", "suffice"):
 
         def margin(
             pairs: npt.NDArray[np.int64], chosen: npt.NDArray[np.bool_], name: str = name
         ) -> Floats:
-            removed = chosen if name == "flip" else ~chosen & held
+            removed = chosen if name == "flip" else ~chosen & present
             scores = sets.similarity(pairs, removed, side)
-            wanted = match[pairs] == (name == "suffice")  # a match is wanted
+            match_desired = match[pairs] == (name == "suffice")
             below = np.nextafter(threshold, -np.inf) - scores
-            return np.where(wanted, scores - threshold, below)
+            return np.where(match_desired, scores - threshold, below)
 
         if np.isfinite(threshold):
-            size, members, proven = smallest_sets(margin, n_pairs, held, most=most)
+            size, members, proven = smallest_sets(margin, n_pairs, present, most=search.most_bands)
         else:
             size, proven = np.full(n_pairs, -1), np.zeros(n_pairs, bool)
-            members = np.zeros((n_pairs, len(held)), bool)
-        found[f"{name}_size"] = (("pair",), size)
-        found[f"{name}_set"] = (("pair", "band"), members)
-        found[f"{name}_proven"] = (("pair",), proven)
-    return found
+            members = np.zeros((n_pairs, len(present)), bool)
+        variables[f"{name}_size"] = (("pair",), size)
+        variables[f"{name}_set"] = (("pair", "band"), members)
+        variables[f"{name}_proven"] = (("pair",), proven)
+    return variables

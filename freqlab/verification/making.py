@@ -38,15 +38,15 @@ def study(
     faces, pairs, models, store, group, n_draws, seed
         As for :func:`freqlab.verify`.
     fmr
-        False match rate of the threshold at which findings are reported.
+        False match rate of the threshold at which results are reported.
     run
-        How to compute what is missing, as for :func:`freqlab.influence`.
+        Options of the computation, as for :func:`freqlab.influence`.
 
     Returns
     -------
     xarray.DataTree
         ``/figures``, as returned by :func:`freqlab.verify`. The attributes record the settings;
-        ``forward_passes`` and ``was_kept`` show whether this call computed anything.
+        ``forward_passes`` and ``was_kept`` state whether this call computed anything.
 
     Raises
     ------

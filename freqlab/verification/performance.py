@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import make_attrs, named, names_of
+from freqlab.attrs import make_attrs, names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.groups import ALL, MIXED, group_codes, group_labels
 from freqlab.faces.pairs import check_pairs
@@ -25,27 +26,18 @@ from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.run.calls import embed
 from freqlab.statistics.error_rates import (
-    FMRS,
     Comparisons,
     accuracy_by_folds,
     check_fmr,
     compare_all,
     compare_pairs,
-    comparisons_needed,
-    error_curve,
     impostor_thresholds,
     is_usable,
 )
-from freqlab.statistics.resampling import (
-    check_draws,
-    d_prime_interval,
-    draw_subjects,
-    eer_interval,
-    rate_interval,
-    rates_at,
-)
+from freqlab.statistics.resampling import check_draws, draw_subjects, rate_interval
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent, with_bounds
+from freqlab.verification.figures import failure_rates, figures_of, labelled
 
 __all__ = [
     "check_embeddings",
@@ -56,11 +48,8 @@ __all__ = [
     "verify",
 ]
 
-_ESTIMATES = ["value", "lower", "upper"]
-_CURVE_FMRS = np.logspace(-6, 0, 121)
-_BINS = np.linspace(-1, 1, 201)
 _N_EXTREMES = 12
-# up to about 80 bytes each in passing: 8 GB
+# each takes up to about 80 bytes of temporary memory: 8 GB
 _MOST_COMPARISONS = 100_000_000
 
 Floats = npt.NDArray[np.float64]
@@ -127,13 +116,8 @@ def verify(
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, codes = _groups(faces, group)
     folds = _folds(pairs)
-    n_comparisons = len(faces) * (len(faces) - 1) // 2
-    if pairs is None and n_comparisons > _MOST_COMPARISONS:
-        raise ParameterError(
-            f"all against all are {n_comparisons:,} comparisons of {len(faces):,} faces, more than "
-            f"the {_MOST_COMPARISONS:,} that are held at once; give pairs=, as fl.make_pairs draws "
-            f"them"
-        )
+    if pairs is None:
+        _check_memory(len(faces))
     tree = embed(
         faces,
         models=models,
@@ -149,41 +133,11 @@ def verify(
     )
     url = str(tree.attrs["store"])
     names = [str(name) for name in tree.attrs["models"]]
-    found = []
-    for name in names:
-        embeddings = open_embeddings(url, model=name).sel(face=faces.names).to_numpy()
-        whole = ~faces.degraded
-        thresholds, n_impostor = impostor_thresholds(
-            embeddings[whole], faces.subjects[whole], faces.sources[whole]
-        )
-        if positions is None:
-            listed = compare_all(embeddings, faces.subjects, faces.sources)
-        else:
-            listed = compare_pairs(embeddings, faces.subjects, positions)
-        one = figures_of(
-            listed,
-            thresholds=thresholds,
-            groups=groups,
-            codes=codes,
-            n_draws=n_draws,
-            level=level,
-            seed=seed,
-        )
-        one["impostor_comparisons"] = ((), n_impostor)
-        failed = ~is_usable(embeddings)
-        one["failure_to_acquire"] = (
-            ("group", "estimate"),
-            failure_rates(failed, listed.subjects, groups, codes, n_draws, level, seed),
-        )
-        _add_extremes(one, listed, np.array(faces.names, object))
-        if folds is not None and positions is not None:
-            _add_accuracy(one, embeddings, listed, positions, folds, n_draws, level, seed)
-        found.append(one)
-    if group is not None and not any(
-        int(one[name].sel(group=MIXED)) for one in found for name in ("n_genuine", "n_impostor")
-    ):
-        found = [one.drop_sel(group=MIXED) for one in found]
-    result = xr.concat(found, pd.Index(np.array(names, object), name="model"))
+    evaluation = _Evaluation(faces, positions, folds, groups, codes, n_draws, level, seed)
+    of_models = [_figures_of_model(url, name, evaluation) for name in names]
+    result = xr.concat(of_models, pd.Index(np.array(names, object), name="model"))
+    if group is not None and not _n_mixed(result):
+        result = result.drop_sel(group=MIXED)
     return labelled(result).assign_attrs(
         make_attrs(
             store=url,
@@ -198,6 +152,80 @@ def verify(
     )
 
 
+@dataclass(frozen=True)
+class _Evaluation:
+    """Comparisons, groups and bootstrap settings that are the same for all models."""
+
+    faces: Faces
+    positions: npt.NDArray[np.integer] | None
+    """Positions of the faces of each pair ``(pair, 2)``; None to compare all faces."""
+    folds: npt.NDArray[Any] | None
+    """Fold of each pair ``(pair,)``."""
+    groups: list[str]
+    codes: npt.NDArray[np.int64] | None
+    """Group of each face ``(face,)``."""
+    n_draws: int
+    level: float
+    seed: int
+
+
+def _n_mixed(figures: xr.Dataset) -> int:
+    """Number of comparisons in the mixed group, over all models."""
+    mixed = figures.sel(group=MIXED)
+    return int(mixed["n_genuine"].sum() + mixed["n_impostor"].sum())
+
+
+def _check_memory(n_faces: int) -> None:
+    """Refuse to compare all faces where the comparisons exceed the memory.
+
+    Raises
+    ------
+    ParameterError
+        If there are too many faces.
+    """
+    n_comparisons = n_faces * (n_faces - 1) // 2
+    if n_comparisons > _MOST_COMPARISONS:
+        raise ParameterError(
+            f"pairs=None compares all faces, {n_comparisons:,} comparisons of {n_faces:,} faces; "
+            f"at most {_MOST_COMPARISONS:,} fit in memory. Give pairs=, for example from "
+            f"fl.make_pairs"
+        )
+
+
+def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dataset:
+    """Compute the figures of one model from its stored embeddings."""
+    faces, positions = evaluation.faces, evaluation.positions
+    groups, codes = evaluation.groups, evaluation.codes
+    n_draws, level, seed = evaluation.n_draws, evaluation.level, evaluation.seed
+    embeddings = open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
+    untouched = ~faces.degraded
+    thresholds, n_impostor = impostor_thresholds(
+        embeddings[untouched], faces.subjects[untouched], faces.sources[untouched]
+    )
+    if positions is None:
+        comparisons = compare_all(embeddings, faces.subjects, faces.sources)
+    else:
+        comparisons = compare_pairs(embeddings, faces.subjects, positions)
+    figures = figures_of(
+        comparisons,
+        thresholds=thresholds,
+        groups=groups,
+        codes=codes,
+        n_draws=n_draws,
+        level=level,
+        seed=seed,
+    )
+    figures["impostor_comparisons"] = ((), n_impostor)
+    failed = ~is_usable(embeddings)
+    figures["failure_to_acquire"] = (
+        ("group", "estimate"),
+        failure_rates(failed, comparisons.subjects, groups, codes, n_draws, level, seed),
+    )
+    _add_extremes(figures, comparisons, np.array(faces.names, object))
+    _add_accuracy(figures, ~failed, comparisons, evaluation)
+    return figures
+
+
 def check_embeddings(
     embeddings: Mapping[str, npt.NDArray[np.floating]], faces: Faces
 ) -> dict[str, npt.NDArray[np.float32]]:
@@ -209,7 +237,7 @@ def check_embeddings(
         If there is no model, or a shape does not match.
     """
     if not embeddings:
-        raise ParameterError("embeddings={} must hold those of at least one model")
+        raise ParameterError("embeddings={} is empty; give the embeddings of at least one model")
     for name, values in embeddings.items():
         if np.ndim(values) != 2 or len(values) != len(faces):
             raise ParameterError(
@@ -217,97 +245,6 @@ def check_embeddings(
                 f"faces; expected (face, feature)"
             )
     return {name: np.asarray(values, np.float32) for name, values in embeddings.items()}
-
-
-def figures_of(
-    comparisons: Comparisons,
-    *,
-    thresholds: Sequence[float],
-    groups: Sequence[str] = (ALL,),
-    codes: npt.NDArray[np.integer] | None = None,
-    n_draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Compute verification figures from one model's comparisons.
-
-    Parameters
-    ----------
-    comparisons
-        The comparisons.
-    thresholds
-        Decision thresholds, one for each of :data:`freqlab.statistics.error_rates.FMRS`; NaN where
-        a threshold is not resolved.
-    groups
-        Names of the groups; the first group contains all comparisons.
-    codes
-        Group of each face, counted from 1; -1 for a face without a group.
-    n_draws, level, seed
-        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
-
-    Returns
-    -------
-    xarray.Dataset
-        As :func:`verify` describes, without the axis of models.
-    """
-    draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
-    edges = np.asarray(thresholds, float)
-    n_groups, n_rates = len(groups), len(edges)
-    eer, dprime = np.full((2, n_groups, 3), np.nan)
-    fmr, fnmr = np.full((2, n_groups, n_rates, 3), np.nan)
-    curve = np.full((n_groups, len(_CURVE_FMRS)), np.nan)
-    counts = np.zeros((3, n_groups), np.int64)
-    notes = np.full((n_groups, n_rates), "", object)
-    for g in range(n_groups):
-        part = (
-            comparisons if g == 0 else comparisons.select(_members(comparisons, codes, g, groups))
-        )
-        genuine, impostor = part.by_kind
-        subjects = np.unique(part.subjects[np.concatenate([part.reference, part.probe])])
-        counts[:, g] = len(genuine), len(impostor), len(subjects)
-        eer[g] = eer_interval(part, draws, level)
-        dprime[g] = d_prime_interval(part, draws, level)
-        for kind, scores, rates in ((True, genuine, fnmr), (False, impostor, fmr)):
-            observed = _observed(scores, edges, genuine=kind)
-            drawn = rates_at(part, edges, draws, genuine=kind)
-            of_kind = part.select(part.genuine == kind)
-            people = np.unique(of_kind.subjects[np.append(of_kind.reference, of_kind.probe)])
-            for k in range(n_rates):
-                interval = rate_interval(observed[k], drawn[:, k], len(people), level)
-                rates[g, k] = observed[k], *interval
-        for k, rate in enumerate(FMRS):
-            notes[g, k] = _note(edges[k], rate, len(impostor))
-            if notes[g, k]:
-                fmr[g, k] = np.nan
-            if np.isnan(edges[k]):
-                fnmr[g, k] = np.nan
-        curve[g] = _curve(genuine, impostor)
-    genuine, impostor = comparisons.by_kind
-    densities = [_density(scores) for scores in (genuine, impostor)]
-    of_rates = ("group", "fmr", "estimate")
-    return xr.Dataset(
-        {
-            "eer": (("group", "estimate"), eer),
-            "d_prime": (("group", "estimate"), dprime),
-            "threshold": ("fmr", edges),
-            "false_match_rate": (of_rates, fmr),
-            "false_non_match_rate": (of_rates, fnmr),
-            "curve": (("group", "curve_fmr"), curve),
-            "density": (("comparison", "score"), np.stack(densities)),
-            "n_genuine": ("group", counts[0]),
-            "n_impostor": ("group", counts[1]),
-            "n_subjects": ("group", counts[2]),
-            "note": (("group", "fmr"), notes),
-        },
-        coords={
-            "group": list(groups),
-            "fmr": list(FMRS),
-            "estimate": _ESTIMATES,
-            "curve_fmr": _CURVE_FMRS,
-            "comparison": ["genuine", "impostor"],
-            "score": (_BINS[1:] + _BINS[:-1]) / 2,
-        },
-    )
 
 
 def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
@@ -332,20 +269,20 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
     check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model)
-    at = data.sel(fmr=fmr, method="nearest")
     rows = {}
     for name in data["group"].to_numpy():
-        here, there = data.sel(group=name), at.sel(group=name)
+        figures = data.sel(group=name)
+        rates = figures.sel(fmr=fmr, method="nearest")
         rows[str(name)] = {
-            "genuine": f"{int(here['n_genuine']):,}",
-            "impostor": f"{int(here['n_impostor']):,}",
-            "subjects": f"{int(here['n_subjects']):,}",
-            "EER": percent(here["eer"]),
-            f"FMR at {fmr:g}": percent(there["false_match_rate"]) or "not resolved",
-            f"FNMR at {fmr:g}": percent(there["false_non_match_rate"])
-            or ("" if int(here["n_genuine"]) == 0 else "no threshold"),
-            "d'": with_bounds(here["d_prime"], ".2f"),
-            "failure to acquire": percent(here["failure_to_acquire"]),
+            "genuine": f"{int(figures['n_genuine']):,}",
+            "impostor": f"{int(figures['n_impostor']):,}",
+            "subjects": f"{int(figures['n_subjects']):,}",
+            "EER": percent(figures["eer"]),
+            f"FMR at {fmr:g}": percent(rates["false_match_rate"]) or "not resolved",
+            f"FNMR at {fmr:g}": percent(rates["false_non_match_rate"])
+            or ("" if int(figures["n_genuine"]) == 0 else "no threshold"),
+            "d'": with_bounds(figures["d_prime"], ".2f"),
+            "failure to acquire": percent(figures["failure_to_acquire"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
 
@@ -366,100 +303,11 @@ def _folds(pairs: pd.DataFrame | None) -> npt.NDArray[Any] | None:
         return None
     if pairs["fold"].isna().any():
         raise ParameterError(
-            f"{int(pairs['fold'].isna().sum())} of {len(pairs)} pairs have no fold; give each one, "
-            f"or leave the column out"
+            f"{int(pairs['fold'].isna().sum())} of {len(pairs)} pairs have no fold; the column "
+            f"'fold' must have a value for every pair, or be absent"
         )
     folds = pairs["fold"].to_numpy()
     return folds if len(np.unique(folds)) > 1 else None
-
-
-def _members(
-    comparisons: Comparisons,
-    codes: npt.NDArray[np.integer] | None,
-    g: int,
-    groups: Sequence[str],
-) -> npt.NDArray[np.bool_]:
-    if codes is None:
-        raise ParameterError("groups without the group of each face")
-    first, second = codes[comparisons.reference], codes[comparisons.probe]
-    if groups[g] == MIXED:
-        return np.asarray((first != second) | (first < 0))
-    return np.asarray((first == g) & (second == g))
-
-
-def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: bool) -> Floats:
-    if len(scores) == 0:
-        return np.full(len(thresholds), np.nan)
-    below = np.searchsorted(np.sort(scores.astype(float)), thresholds) / len(scores)
-    return np.where(np.isnan(thresholds), np.nan, below if genuine else 1 - below)
-
-
-def _note(threshold: float, rate: float, n_impostor: int) -> str:
-    """Reason why a false match rate is not resolved; empty if it is resolved."""
-    needed = comparisons_needed(rate)
-    if np.isnan(threshold):
-        return f"no threshold: it takes {needed:,} impostor comparisons of the face set"
-    if n_impostor < needed:
-        return f"{n_impostor:,} impostor comparisons; it takes {needed:,}"
-    return ""
-
-
-def _curve(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> Floats:
-    """False non-match rate at the lowest threshold that keeps each false match rate."""
-    if min(len(genuine), len(impostor)) == 0:
-        return np.full(len(_CURVE_FMRS), np.nan)
-    _, fmr, fnmr = error_curve(genuine, impostor)
-    at = np.searchsorted(-fmr, -_CURVE_FMRS * (1 + 1e-9))  # rates fall along the thresholds
-    resolved = _CURVE_FMRS * len(impostor) >= 10
-    return np.where(resolved | (_CURVE_FMRS == 1), fnmr[np.minimum(at, len(fnmr) - 1)], np.nan)
-
-
-def _density(scores: npt.NDArray[np.float32]) -> Floats:
-    if len(scores) == 0:
-        return np.full(len(_BINS) - 1, np.nan)
-    return np.histogram(scores, bins=_BINS, density=True)[0]
-
-
-def failure_rates(
-    failed: npt.NDArray[np.bool_],
-    subjects: npt.NDArray[np.int32],
-    groups: Sequence[str],
-    codes: npt.NDArray[np.integer] | None,
-    n_draws: int,
-    level: float,
-    seed: int,
-) -> Floats:
-    """Compute the share of faces without an embedding per group, with intervals over subjects.
-
-    Parameters
-    ----------
-    failed, subjects
-        Whether each face failed, and the number of its subject ``(face,)``.
-    groups, codes, n_draws, level, seed
-        As for :func:`figures_of`.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(group, 3)``: value, lower, upper; NaN for the mixed group.
-    """
-    n_subjects = int(subjects.max(initial=-1)) + 1
-    draws = draw_subjects(n_subjects, n_draws, seed).astype(float)
-    rates = np.full((len(groups), 3), np.nan)
-    for g in range(len(groups)):
-        if groups[g] == MIXED:
-            continue
-        here = np.ones(len(failed), bool) if g == 0 or codes is None else codes == g
-        if not here.any():
-            continue
-        lost = np.bincount(subjects[here], weights=failed[here], minlength=n_subjects)
-        total = np.bincount(subjects[here], minlength=n_subjects)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = (draws @ lost) / (draws @ total)
-        observed = float(failed[here].mean())
-        n_here = len(np.unique(subjects[here]))
-        rates[g] = observed, *rate_interval(observed, drawn, n_here, level)
-    return rates
 
 
 def _add_extremes(
@@ -483,59 +331,47 @@ def _add_extremes(
 
 def _add_accuracy(
     result: xr.Dataset,
-    embeddings: npt.NDArray[np.floating],
+    embedded: npt.NDArray[np.bool_],
     comparisons: Comparisons,
-    positions: npt.NDArray[np.integer],
-    folds: npt.NDArray[Any],
-    n_draws: int,
-    level: float,
-    seed: int,
+    evaluation: _Evaluation,
 ) -> None:
-    """Add the accuracy over the folds, with an interval at the thresholds of the folds."""
-    usable = is_usable(embeddings)[positions].all(axis=1)
-    scores = np.full(len(positions), np.nan)
+    """Add the accuracy over the folds, if there are any.
+
+    The interval is at the thresholds of the folds.
+
+    Parameters
+    ----------
+    result
+        Figures of one model, to which the accuracy is added.
+    embedded
+        Whether a face has an embedding ``(face,)``.
+    comparisons
+        Of the pairs with two embeddings.
+    evaluation
+        Pairs and folds.
+    """
+    positions, folds = evaluation.positions, evaluation.folds
+    if positions is None or folds is None:
+        return
+    usable = embedded[positions].all(axis=1)
+    scores = np.full(len(usable), np.nan)
     scores[usable] = comparisons.scores
     one, other = comparisons.subjects[positions].T
     genuine = one == other
-    found = accuracy_by_folds(scores, genuine, folds)
-    thresholds = found.thresholds[np.searchsorted(np.unique(folds), folds)]
-    right = ((scores >= thresholds) == genuine) & usable
-    of_fold = np.searchsorted(np.unique(folds), folds)
-    errors = np.empty(n_draws)
-    for d, counts in enumerate(draw_subjects(comparisons.n_subjects, n_draws, seed).astype(float)):
+    accuracy = accuracy_by_folds(scores, genuine, folds)
+    fold_numbers = np.searchsorted(np.unique(folds), folds)
+    correct = ((scores >= accuracy.thresholds[fold_numbers]) == genuine) & usable
+    draws = draw_subjects(comparisons.n_subjects, evaluation.n_draws, evaluation.seed)
+    errors = np.empty(len(draws))
+    for d, counts in enumerate(draws.astype(float)):
         weights = counts[one] * np.where(genuine, 1.0, counts[other])
-        total = np.bincount(of_fold, weights)
+        total = np.bincount(fold_numbers, weights)
         with np.errstate(invalid="ignore", divide="ignore"):
-            by_fold = np.bincount(of_fold, weights * ~right) / total
+            by_fold = np.bincount(fold_numbers, weights * ~correct) / total
         errors[d] = by_fold[total > 0].mean() if (total > 0).any() else np.nan
     n_subjects = len(np.unique(np.concatenate([one, other])))
-    lower, upper = rate_interval(1 - found.mean, errors, n_subjects, level)
-    result["accuracy"] = ("estimate", [found.mean, 1 - upper, 1 - lower])
-    result["accuracy_standard_error"] = ((), found.standard_error)
-    result["accuracy_by_fold"] = ("fold", found.by_fold)
-    result["fold_threshold"] = ("fold", found.thresholds)
-
-
-def labelled(result: xr.Dataset) -> xr.Dataset:
-    """Set the long name and unit of every variable."""
-    names = {
-        "eer": ("equal error rate", "1"),
-        "d_prime": ("d'", "1"),
-        "threshold": ("decision threshold", "cosine similarity"),
-        "false_match_rate": ("false match rate at the threshold", "1"),
-        "false_non_match_rate": ("false non-match rate at the threshold", "1"),
-        "failure_to_acquire": ("failure-to-acquire rate", "1"),
-        "curve": ("false non-match rate", "1"),
-        "density": ("probability density", "1"),
-        "n_genuine": ("genuine comparisons", "1"),
-        "n_impostor": ("impostor comparisons", "1"),
-        "n_subjects": ("subjects", "1"),
-        "impostor_comparisons": ("impostor comparisons behind the thresholds", "1"),
-        "accuracy": ("accuracy over the folds", "1"),
-        "accuracy_standard_error": ("standard error of the accuracy", "1"),
-        "extreme_similarity": ("cosine similarity", "1"),
-        "fmr": ("nominal false match rate", "1"),
-        "curve_fmr": ("false match rate", "1"),
-        "score": ("cosine similarity", "1"),
-    }
-    return named(result, names)
+    lower, upper = rate_interval(1 - accuracy.mean, errors, n_subjects, evaluation.level)
+    result["accuracy"] = ("estimate", [accuracy.mean, 1 - upper, 1 - lower])
+    result["accuracy_standard_error"] = ((), accuracy.standard_error)
+    result["accuracy_by_fold"] = ("fold", accuracy.by_fold)
+    result["fold_threshold"] = ("fold", accuracy.thresholds)

@@ -48,7 +48,7 @@ def summary(study: xr.DataTree) -> list[str]:
 
 
 def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:
-    """State, in Markdown, over which comparisons the figures are computed.
+    """State, in Markdown, on which comparisons the figures are based.
 
     Parameters
     ----------
@@ -58,11 +58,11 @@ def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list
         Name of the list.
     """
     if pairs is None:
-        return "All photographs are compared with all others, each pair once."
+        return "Every photograph is compared with every other photograph once."
     return (
-        f"Compared are the {len(pairs):,} pairs of {as_markdown(name)}, "
-        f"{int(pairs['genuine'].sum()):,} of them genuine; thresholds still come from all impostor "
-        f"comparisons of the set."
+        f"The figures are based on the {len(pairs):,} pairs of {as_markdown(name)}, "
+        f"{int(pairs['genuine'].sum()):,} of them genuine. The thresholds are set on all impostor "
+        f"comparisons of the face set."
     )
 
 
@@ -78,18 +78,18 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     -------
     pandas.DataFrame
         By model and false match rate: threshold, true match rate (1 - FNMR) and its interval;
-        rates that are not resolved are left out.
+        rates that are not resolved are omitted.
     """
-    rates = result.sel(group="all")
+    figures = result.sel(group="all")
     rows = {}
-    for name in rates["model"].to_numpy():
-        for rate in rates["fmr"].to_numpy():
-            here = rates.sel(model=name, fmr=rate)
-            if np.isnan(here["threshold"]):
+    for name in figures["model"].to_numpy():
+        for rate in figures["fmr"].to_numpy():
+            at_rate = figures.sel(model=name, fmr=rate)
+            if np.isnan(at_rate["threshold"]):
                 continue
-            value, upper, lower = 100 - 100 * here["false_non_match_rate"].to_numpy()
+            value, upper, lower = 100 - 100 * at_rate["false_non_match_rate"].to_numpy()
             rows[str(name), f"{rate:g}"] = {
-                "threshold": f"{float(here['threshold']):.3f}",
+                "threshold": f"{float(at_rate['threshold']):.3f}",
                 "true match rate": f"{value:.2f}{_NBSP}%",
                 "interval": f"{lower:.2f} to {upper:.2f}{_NBSP}%",
             }
@@ -100,13 +100,16 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
 
 
 def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
-    """State at which false match rates some model has no threshold; empty if there are none."""
+    """State the false match rates at which a model has no threshold; empty if there are none."""
     thresholds = result["threshold"].transpose("model", "fmr")
-    open_ones = np.isnan(thresholds.to_numpy()).any(axis=0)
-    rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[open_ones])
+    unresolved = np.isnan(thresholds.to_numpy()).any(axis=0)
+    rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[unresolved])
     if not rates:
         return ""
-    return f"Not resolved, because a rate takes ten expected errors: FMR {', '.join(rates)}."
+    return (
+        f"Not resolved: FMR {', '.join(rates)}. A false match rate is resolved where at least ten "
+        f"false matches are expected."
+    )
 
 
 def all_scores(
@@ -117,7 +120,7 @@ def all_scores(
     Raises
     ------
     StoreError, UnknownNameError
-        If there is no run, or it has no such model.
+        If there is no run, or the run has no such model.
     """
     intact = open_embeddings(store, model=model).sel(face=faces.names)
     return all_comparisons(intact.to_numpy(), faces.subjects, faces.sources)
@@ -135,7 +138,7 @@ def describe_scores(
     needed = comparisons_needed(fmr)
     if len(impostor) < needed:
         text += (
-            f" A threshold at FMR {fmr:g} takes {needed:,} impostor comparisons; there are "
-            f"{len(impostor):,}. No decision is stated below."
+            f" A threshold at FMR {fmr:g} requires {needed:,} impostor comparisons; there are "
+            f"{len(impostor):,}. No decisions are reported."
         )
     return text

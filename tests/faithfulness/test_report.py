@@ -8,7 +8,7 @@ from conftest import Deep, make_faces
 
 import freqlab as fl
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
-from freqlab.faithfulness import report
+from freqlab.faithfulness import card_contents
 
 
 @pytest.fixture(scope="module")
@@ -75,43 +75,149 @@ def test_a_card_is_kept_with_its_run(tested, tmp_path):
     assert one.loc[("other/deep", card["rows"][0]["test"]), "found"] == card["rows"][0]["found"]
     assert "trust" in fl.open_run(store).children
     assert "deep" in fl.open_run(store)["trust"].children
-    with pytest.raises(ParameterError, match="card must be one of fl.faithfulness.trust_card"):
+    with pytest.raises(
+        ParameterError, match="card must be a trust card from fl.faithfulness.trust_card"
+    ):
         fl.faithfulness.save_trust_card(store, {"a": 1})
     with pytest.raises(StoreError, match="no such folder"):
         fl.faithfulness.trust_table(tmp_path / "nowhere")
 
 
+def test_a_compact_card_has_a_row_per_property_and_a_column_per_model(tested, tmp_path):
+    store = tested["store"]
+    cards = {name: card_of(tested, name) for name in ("deep", "other/deep")}
+    for card in cards.values():
+        fl.faithfulness.save_trust_card(store, card)
+    table = fl.faithfulness.compact_trust_table(store)
+    assert table.columns.to_list() == list(cards)
+    assert len(table) == 1 + len(cards["deep"]["properties"]) <= 20
+    assert "8 genuine and 8 impostor pairs, 8 people" in table.loc["tested on", "deep"]
+    for name, card in cards.items():
+        for row in card["properties"]:
+            cell = table.loc[row["property"], name]
+            assert cell[0] in "\N{CHECK MARK}\N{BALLOT X}\N{EN DASH}"
+            assert cell[2:].startswith(row["verdict"])
+            assert row["text"] in cell
+    amplitude = "deletion, genuine pairs: advantage over amplitude"
+    assert "not tested: fewer than 20 people" in table.loc[amplitude, "deep"]
+    table = fl.faithfulness.compact_trust_table(store, models=["deep", "third"])
+    assert (table["third"] == "\N{EN DASH} not tested").all()
+    table = fl.faithfulness.compact_trust_table(store, models=["third"])
+    assert table.shape == (1, 1)
+    earlier = {name: value for name, value in cards["deep"].items() if name != "properties"}
+    fl.faithfulness.save_trust_card(store, earlier)
+    table = fl.faithfulness.compact_trust_table(store)
+    assert "card of an earlier version" in table.loc[amplitude, "deep"]
+
+
+def test_a_card_of_many_people_compares_with_amplitude(tested):
+    many = {**tested, "errors": tested["errors"].assign_attrs(n_people=20).copy(deep=True)}
+    many["errors"]["advantage"][...] = np.array([0.2, 0.1, 0.3])
+    row = card_of(many, "deep")["properties"][0]
+    assert row["property"] == "deletion, genuine pairs: advantage over amplitude"
+    assert (row["verdict"], row["text"]) == ("passed", "+0.200 [+0.100,\u00a0+0.300]")
+    many["errors"]["curve"][...] = 0.3
+    row = card_of(many, "deep")["properties"][0]
+    assert (row["verdict"], row["text"]) == ("not tested", "the same errors in all orders")
+    many["errors"]["curve"][...] = 0
+    row = card_of(many, "deep")["properties"][0]
+    assert (row["verdict"], row["text"]) == ("not tested", "no error occurs")
+
+
+def test_nothing_is_compared_on_few_people(tested):
+    assert tested["errors"].attrs["n_people"] == 8
+    said = fl.faithfulness.describe_deletion(tested["errors"], model="deep")
+    assert said == "The orders are not compared: 8 people are tested, fewer than 20."
+    said = fl.faithfulness.describe_amplitude(tested["errors"], model="deep")
+    assert said.startswith("Influence is not compared with amplitude: 8 people are tested")
+    gain = tested["errors"]["advantage"].sel(
+        model="deep", side="probe", protocol="deletion", comparison="genuine", measure="error",
+        baseline="amplitude", estimate="value",
+    )  # fmt: skip
+    assert f"deletion, genuine pairs {float(gain):+.3f} [" in said
+
+
+def test_flat_panels_are_those_in_which_orders_do_not_differ(tested):
+    errors = tested["errors"].copy(deep=True)
+    assert not fl.faithfulness.flat_panels(errors, measure="similarity").any()
+    rng = np.random.default_rng(0)
+    errors["curve"][...] = rng.random(errors["curve"].shape)
+    errors["curve"].loc[{"comparison": "impostor", "measure": "error", "model": "deep"}] = 0
+    insertion = {"comparison": "genuine", "protocol": "insertion", "model": "deep"}
+    errors["curve"].loc[insertion] = 0.3 + 1e-12 * rng.random(errors["curve"].loc[insertion].shape)
+    flat = fl.faithfulness.flat_panels(errors)
+    assert flat.dims == ("model", "side", "protocol", "comparison")
+    assert not flat.sel(model="other/deep").any()
+    assert flat.sel(model="deep", side="probe").to_numpy().tolist() == [[False, True], [True, True]]
+    said = fl.faithfulness.describe_flat_panels(errors, model="deep")
+    assert said == (
+        "Panels without differences are omitted: insertion, genuine pairs, probe masked (the same "
+        "in all orders); deletion and insertion, impostor pairs, probe masked (zero in all orders)."
+    )
+    assert fl.faithfulness.describe_flat_panels(errors, model="other/deep") == ""
+    with pytest.raises(UnknownNameError, match="measure 'errors'"):
+        fl.faithfulness.flat_panels(errors, measure="errors")
+
+
+def test_zero_rows_are_omitted_and_counted(tested):
+    errors, views = tested["errors"].copy(deep=True), tested["views"]
+    full = fl.faithfulness.area_table(errors, model="deep")
+    assert fl.faithfulness.describe_omitted_rows(full) == ""
+    errors["area"].loc[{"comparison": "impostor"}] = 0
+    table = fl.faithfulness.area_table(errors, model="deep", omit_zero=True)
+    assert table.equals(full.loc[["genuine"]])
+    said = fl.faithfulness.describe_omitted_rows(table)
+    assert said == "10 rows are omitted because all their values are zero."
+    errors["area"][...] = 0
+    assert len(fl.faithfulness.area_table(errors, model="deep", omit_zero=True)) == 0
+    genuine = views.sel(pair=views["genuine"].to_numpy())
+    full = fl.faithfulness.decision_table(genuine, model="deep")
+    table = fl.faithfulness.decision_table(genuine, model="deep", omit_zero=True)
+    assert len(full) == 4
+    assert table.equals(full.loc[["genuine"]])
+    assert "2 rows are omitted" in fl.faithfulness.describe_omitted_rows(table)
+
+
 @pytest.mark.parametrize(
     ("bounds", "verdict"),
     [
-        ((0.1, 0.05, 0.2), "beats"),
-        ((-0.1, -0.2, -0.05), "is beaten by"),
-        ((0.1, -0.05, 0.2), "cannot be told from"),
-        ((0.0, 0.0, 0.0), "cannot be told from"),
-        ((0.3, np.nan, np.nan), "cannot be told from"),
+        ((0.1, 0.05, 0.2), "outperforms"),
+        ((-0.1, -0.2, -0.05), "is outperformed by"),
+        ((0.1, -0.05, 0.2), "cannot be distinguished from"),
+        ((0.0, 0.0, 0.0), "cannot be distinguished from"),
+        ((0.3, np.nan, np.nan), "cannot be distinguished from"),
     ],
 )
 def test_a_verdict_follows_the_interval(tested, bounds, verdict):
     errors = tested["errors"].copy(deep=True)
+    errors = errors.assign_attrs(n_people=20)
     errors["advantage"][...] = np.array(bounds)
     errors["curve"][...] = 0.5
+    errors["curve"].loc[{"order": "influence"}] = 0.6
     said = fl.faithfulness.describe_deletion(errors, model="deep")
     assert said.count(f"{verdict} random, amplitude, low first and high first") == 4
     said = fl.faithfulness.describe_amplitude(errors, model="deep")
     assert said.count(f"pairs: {verdict} it") == 4
-    assert said.startswith("**Influence beats the order of amplitude**") == (verdict == "beats")
+    assert said.startswith("**Influence outperforms the order of amplitude**") == (
+        verdict == "outperforms"
+    )
     errors["advantage"].loc[{"comparison": "impostor"}] = np.array([0.1, 0.05, 0.2])
-    marks = {"beats": "+", "is beaten by": "\N{MINUS SIGN}", "cannot be told from": "="}
+    marks = {
+        "outperforms": "+",
+        "is outperformed by": "\N{MINUS SIGN}",
+        "cannot be distinguished from": "=",
+    }
     table = fl.faithfulness.verdict_table(errors, model="deep")
     assert (table.loc[("probe", "genuine")] == marks[verdict]).all(axis=None)
     assert (table.loc[("probe", "impostor")] == "+").all(axis=None)
     partly = fl.faithfulness.describe_amplitude(errors, model="deep")
-    assert ("in part only" in partly) == (verdict != "beats")
+    assert ("only in part" in partly) == (verdict != "outperforms")
 
 
 def test_nothing_is_told_where_no_error_occurs(tested):
     errors = tested["errors"].copy(deep=True)
     errors["curve"].loc[{"comparison": "impostor", "measure": "error"}] = 0
+    errors = errors.assign_attrs(n_people=20)
     said = fl.faithfulness.describe_deletion(errors, model="deep")
     assert said.count("impostor pairs: no error occurs in any order") == 2
     table = fl.faithfulness.verdict_table(errors, model="deep").xs("impostor", level="pairs")
@@ -136,10 +242,11 @@ def test_tables_hold_the_figures(tested):
     counted = table.drop(columns="pairs").astype(int).sum(axis=1)
     np.testing.assert_array_equal(counted, table["pairs"].astype(int))
     size = views["flip_size"].sel(model="deep").to_numpy()[views["genuine"].to_numpy()]
-    row = table.loc[("genuine", "turns the decision when removed")]
+    row = table.loc[("genuine", "changes the decision when removed")]
     assert int(row["1 band"]) == (size == 1).sum()
     assert (
-        report._strength(views["agreement"].isel(model=0, view=0, kind=0) * np.nan) == "not known"
+        card_contents._strength(views["agreement"].isel(model=0, view=0, kind=0) * np.nan)
+        == "not available"
     )
 
 

@@ -65,7 +65,7 @@ def test_what_is_not_resolved_is_nan_and_says_why(result):
     assert np.isnan(one["threshold"].sel(fmr=1e-3))
     assert np.isnan(one["false_match_rate"].sel(fmr=1e-3)).all()
     assert one["note"].sel(fmr=1e-3).item() == (
-        "no threshold: it takes 10,000 impostor comparisons of the face set"
+        "no threshold: 10,000 impostor comparisons of the face set are required"
     )
     assert one["note"].sel(fmr=0.1).item() == ""
 
@@ -137,7 +137,7 @@ def test_listed_pairs_with_folds(faces):
     assert found.attrs["comparisons"] == "the pairs given"
     few = found.sel(fmr=0.1, group="all")
     assert np.isfinite(few["threshold"])
-    assert few["note"].item() == "50 impostor comparisons; it takes 100"
+    assert few["note"].item() == "50 impostor comparisons; 100 are required"
     assert np.isnan(few["false_match_rate"]).all()
     assert np.isfinite(few["false_non_match_rate"].sel(estimate="value"))
     with pytest.raises(PairError, match="lack the column"):
@@ -209,7 +209,7 @@ def test_sentences_say_the_figures(result, faces):
     )
     assert f"At the threshold {float(one['threshold'].sel(fmr=0.1)):.3f}, set at FMR 1e-1" in text
     rare = fl.results.describe_verification(result, model="linear", fmr=1e-4)
-    assert "At FMR 1e-4 there is no threshold: it takes 100,000 impostor comparisons" in rare
+    assert "At FMR 1e-4 there is no threshold: 100,000 impostor comparisons" in rare
     pairs = fl.make_pairs(faces, n_pairs=60, folds=3)
     listed = fl.results.describe_verification(verify(faces, pairs), model="linear", fmr=0.1)
     assert "mean over 3 folds; standard error of the folds" in listed
@@ -241,7 +241,7 @@ def test_embedding_without_bands(faces, tmp_path):
 
 def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
     monkeypatch.setattr("freqlab.verification.performance._MOST_COMPARISONS", 100)
-    with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*give pairs="):
+    with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*Give pairs="):
         verify(faces)
     verify(faces, fl.make_pairs(faces, n_pairs=20))
 

@@ -1,0 +1,127 @@
+"""The study as a whole: its summary, and the trust cards that it saves."""
+
+import numpy as np
+import pytest
+import zarr
+from conftest import Deep, make_faces
+
+import freqlab as fl
+from freqlab.errors import StoreError
+from freqlab.faithfulness import making
+from freqlab.faithfulness.trust_cards import trust_cards_of
+
+PLAIN = "plain"
+COMPARING = ("outperforms", "better", "worse", "beats", "contains zero")
+
+
+def study_of(store):
+    models = [
+        fl.wrap_model(Deep(), name="deep", version="1"),
+        fl.wrap_model(lambda x: x.flatten(1), name=PLAIN, version="1"),
+    ]
+    return fl.faithfulness.study(
+        make_faces(6, 3), models=models, store=store, bands="rings:28", sides=["probe"],
+        n_pairs=8, n_sample=4, n_random=1, most_permutations=4, most_bands=2, depths=[0.0, 1.0],
+        contrasts=[8.0], fmr=0.1, n_draws=20, progress=False, device="cpu", compile=False,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return tmp_path_factory.mktemp("study") / "run.zarr"
+
+
+@pytest.fixture(scope="module")
+def study(store):
+    return study_of(store)
+
+
+def with_people(study, n_people, bounds):
+    """A study of so many people, with the same advantage over every baseline."""
+    other = study.copy(deep=True)
+    errors = other["errors"].to_dataset().assign_attrs(n_people=n_people)
+    errors["advantage"][...] = np.array(bounds)
+    errors["curve"].loc[{"order": "influence"}] = 0.5
+    errors["curve"].loc[{"order": "amplitude"}] = 0.4
+    other["errors"] = errors
+    other.attrs["n_people"] = n_people
+    return other
+
+
+def test_a_summary_of_few_people_compares_nothing(study):
+    texts = fl.faithfulness.summary(with_people(study, 19, (0.2, 0.1, 0.3)))
+    assert 3 <= len(texts) <= 7  # one more for the second model
+    assert "The orders are not compared, because 19 people are tested, fewer than 20." in texts
+    assert not any(word in text for text in texts for word in COMPARING)
+    assert texts[0].startswith("**deep**, probe masked:")
+    assert texts[0].count("+0.200 [+0.100,\u00a0+0.300]") == 4
+
+
+@pytest.mark.parametrize(
+    ("bounds", "statement"),
+    [
+        ((0.2, 0.1, 0.3), "the order of influence outperforms the order of amplitude"),
+        ((-0.2, -0.3, -0.1), "the order of amplitude outperforms the order of influence"),
+        ((0.2, -0.1, 0.3), "interval of the advantage of influence over amplitude contains zero"),
+        ((0.2, np.nan, np.nan), "advantage of influence over amplitude contains zero"),
+    ],
+)
+def test_a_summary_compares_by_the_interval(study, bounds, statement):
+    texts = fl.faithfulness.summary(with_people(study, 20, bounds))
+    assert 3 <= len(texts) <= 6
+    assert statement in texts[0]
+    assert ("outperforms" in texts[0]) == ("outperforms" in statement)
+    assert texts[0].count(" pairs in ") == 4
+
+
+def test_a_summary_has_the_numbers_of_the_study(study):
+    texts = " ".join(fl.faithfulness.summary(study))
+    kept = study["stability"]["correlation"].sel(model="deep").sel(estimate="value")
+    assert f"{float(kept.min()):.2f} [" in texts
+    shuffled = study["checks"]["shuffled"].sel(model=PLAIN, kind="directed").to_numpy()
+    value, lower, upper = shuffled
+    interval = f"{value:.2f} [{lower:.2f},\u00a0{upper:.2f}] with another partner"
+    assert f"{interval} ({PLAIN}; weights not randomised)" in texts
+
+
+def test_orders_with_equal_error_rates_are_not_compared(study):
+    other = with_people(study, 20, (0.2, 0.1, 0.3))
+    errors = other["errors"].to_dataset()
+    errors["curve"][...] = 0.5
+    other["errors"] = errors
+    assert "cannot be compared" in fl.faithfulness.summary(other)[0]
+    assert "do not differ" in fl.faithfulness.describe_amplitude(errors, model="deep")
+
+
+def test_cards_are_saved_with_the_study(study, store):
+    cards = trust_cards_of(store)
+    assert set(cards) == {"deep", PLAIN}
+    assert cards["deep"]["created_at"] == study.attrs["created_at"]
+    assert cards["deep"]["people"] == study["errors"].attrs["n_people"] > 1
+
+
+def test_missing_cards_are_saved_when_the_study_is_opened(study, store):
+    before = trust_cards_of(store)
+    group = zarr.open_group(store, path="trust/deep", mode="r+")
+    del group.attrs["card"]
+    assert set(trust_cards_of(store)) == {PLAIN}
+    assert study_of(store).attrs["was_kept"] == 1
+    assert trust_cards_of(store) == before
+
+
+def test_a_card_that_is_there_stays_when_the_study_is_opened(study, store, monkeypatch):
+    monkeypatch.setattr(making, "save_trust_card", None)
+    assert study_of(store).attrs["was_kept"] == 1
+
+
+def test_a_study_is_opened_from_a_run_that_cannot_be_written(study, store, monkeypatch):
+    def refuse(store, card):
+        raise StoreError("the run is read-only")
+
+    monkeypatch.setattr(making, "save_trust_card", refuse)
+    monkeypatch.setattr(making, "trust_cards_of", lambda store: {})
+    opened = study_of(store)
+    assert opened.attrs["was_kept"] == 1
+    opened.attrs["was_kept"] = 0
+    with pytest.raises(StoreError, match="read-only"):
+        making._save_cards(store, opened)
