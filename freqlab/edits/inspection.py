@@ -22,7 +22,7 @@ from freqlab.bands import spectrum
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
-from freqlab.literals import Precision, WhichFace
+from freqlab.literals import Kind, Operation, Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
@@ -73,9 +73,9 @@ class Edited(NamedTuple):
 
     pair: int
     model: str
-    side: str
+    side: Side
     bands: tuple[int, ...]
-    operation: str
+    operation: Operation
     similarity: float
     """Similarity of the untouched pair, from the network."""
     edited_similarity: float
@@ -134,7 +134,7 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
     return f"{', '.join(names)} {frequency_unit(result)}"
 
 
-def edit_text(result: xr.Dataset, bands: Sequence[int], operation: str) -> tuple[str, str]:
+def edit_text(result: xr.Dataset, bands: Sequence[int], operation: Operation) -> tuple[str, str]:
     """Name an edit by its operation and bands: "without" and "4-8 cycles/image"."""
     if not len(bands):
         return ("as it is" if operation == "remove" else "without any band"), ""
@@ -212,7 +212,7 @@ class Inspection:
             raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
         self.bands = bands_of(self.result)
         self.models = names_of(self.result, "model")
-        self.sides = names_of(self.result, "side")
+        self.sides = cast(list[Side], names_of(self.result, "side"))
         self.given = {"faces": faces is not None, "models": bool(models)}
         self._faces = faces
         self._device = device
@@ -263,8 +263,8 @@ class Inspection:
         pair: int,
         model: str,
         bands: Sequence[int],
-        side: str = "probe",
-        operation: str = "remove",
+        side: Side = "probe",
+        operation: Operation = "remove",
     ) -> Edited:
         """Edit a pair and compare it with the network.
 
@@ -323,8 +323,8 @@ class Inspection:
         pair: int,
         model: str,
         bands: Sequence[int],
-        side: str = "probe",
-        operation: str = "remove",
+        side: Side = "probe",
+        operation: Operation = "remove",
     ) -> dict[str, EditedFace]:
         """Edited faces of a pair; as :meth:`edit`, without the network.
 
@@ -364,7 +364,7 @@ class Inspection:
         data = select_pair(self.result, pair=pair, model=self.models[0], side=self.sides[0])
         return {role: str(data[role].item()) for role in ("probe", "reference")}
 
-    def _removals(self, bands: Sequence[int], operation: str) -> npt.NDArray[np.bool_]:
+    def _removals(self, bands: Sequence[int], operation: Operation) -> npt.NDArray[np.bool_]:
         check_name("operation", operation, OPERATIONS)
         n = len(self.bands)
         unknown = [band for band in bands if not 0 <= band < n]
@@ -431,7 +431,7 @@ class Inspection:
 
 
 def model_numbers(
-    result: xr.Dataset, *, pair: int, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, pair: int, side: Side = "probe", fmr: float = 1e-3
 ) -> pd.DataFrame:
     """Numbers of a pair for each model of a result.
 
@@ -475,7 +475,9 @@ def model_numbers(
     return table
 
 
-def band_numbers(result: xr.Dataset, *, pair: int, model: str, side: str = "probe") -> pd.DataFrame:
+def band_numbers(
+    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe"
+) -> pd.DataFrame:
     """Influence, similarity without the band, and contrast removed, for each band of a pair."""
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
@@ -530,9 +532,9 @@ def code_of(
     pair: int,
     models: Sequence[str],
     bands: Sequence[int],
-    side: str = "probe",
-    operation: str = "remove",
-    kind: str = "directed",
+    side: Side = "probe",
+    operation: Operation = "remove",
+    kind: Kind = "directed",
     fmr: float = 1e-3,
 ) -> str:
     """Python code that computes a view of the inspector again and saves its figure."""

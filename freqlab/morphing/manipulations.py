@@ -14,6 +14,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.literals import Side
 from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
 from freqlab.results.selection import part_of, with_axes
 from freqlab.statistics.resampling import check_draws
@@ -34,7 +35,7 @@ def manipulation(
     pristine: xr.Dataset,
     manipulated: xr.Dataset,
     *,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -113,7 +114,7 @@ def manipulation_by_kind(
     *,
     by: str,
     pristine: str,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -235,7 +236,7 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("band")
 
 
-def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
+def _part(result: xr.Dataset, label: str, side: Side) -> xr.Dataset:
     """Select one side, and add the two people of each pair.
 
     The people are the contributors of the pair's document if known, otherwise the subjects of its

@@ -9,6 +9,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.literals import Side
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import frequency_unit, select_part, with_axes
 from freqlab.statistics.resampling import check_draws
@@ -131,7 +132,7 @@ def compare(
     results: Sequence[xr.Dataset],
     *,
     names: Sequence[str] | None = None,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,

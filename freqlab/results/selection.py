@@ -13,6 +13,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
+from freqlab.literals import Side
 
 __all__ = [
     "ORDERS",
@@ -49,7 +50,7 @@ _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "
 
 
 def pairs_to_show(
-    result: xr.Dataset, *, model: str, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, model: str, side: Side = "probe", fmr: float = 1e-3
 ) -> dict[str, int]:
     """Choose typical pairs, difficult pairs, and pairs whose decision depends on one band.
 
@@ -309,7 +310,7 @@ def ordered_pairs(
     result: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
+    side: Side = "probe",
     order: str = "index",
     where: Mapping[str, object] | None = None,
     fmr: float = 1e-3,

@@ -7,6 +7,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     flips_decision,
     fmr_text,
@@ -16,6 +17,7 @@ from freqlab.results.selection import (
     threshold_of,
 )
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.statistics.resampling import ESTIMATES
 from freqlab.text.wording import join
 
 __all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
@@ -28,7 +30,7 @@ _MASKED = {
 
 
 def describe_pair(
-    result: xr.Dataset, *, pair: int, model: str, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe", fmr: float = 1e-3
 ) -> str:
     """Describe the decision on a pair, and the bands on which it depends.
 
@@ -96,7 +98,7 @@ def describe_pair(
 
 
 def describe_profile(
-    profile: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
+    profile: xr.Dataset, *, model: str, side: Side = "probe", comparison: Comparison = "genuine"
 ) -> str:
     """Describe the band with the strongest mean influence, and the share in the lowest bands.
 
@@ -213,7 +215,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
 
 
 def _interval(values: xr.DataArray, level: str = "") -> str:
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ESTIMATES)
     if not np.isfinite(value):
         return "not known"
     if not np.isfinite(lower):
