@@ -5,9 +5,10 @@ their difference: intervals can overlap although the difference is far from zero
 two rates share cancels in it. Here the difference is computed in each bootstrap draw of people,
 with the same draw for both rates, and the interval is that of the differences.
 
-The bootstrap is that of the rates. In simulations its interval contains the true difference at
-least as often as stated, and more often where each morph depends on two people, since a morph is
-weighted by the product of the counts of both contributors.
+The bootstrap is that of the rates. It weights a morph by the product of the counts of both
+contributors, so its intervals are conservative: in simulations with 20 to 40 people, 95 %
+intervals contained the true difference in 97 to 100 % of samples, and were about 1.6 times as wide
+as the spread of the estimates requires.
 """
 
 from __future__ import annotations
@@ -82,7 +83,8 @@ def points(difference: xr.DataArray, *, absolute: bool = False) -> str:
     Parameters
     ----------
     difference
-        Along ``estimate``: value, lower, upper; -1..1. No interval where its bounds are NaN.
+        Along ``estimate``: value, lower, upper; -1..1. No interval where its bounds are NaN;
+        empty text where the value is.
     absolute
         Whether to give the magnitude without a sign, for a sentence that states the direction:
         "18.3 points [5.0, 31.2]".
@@ -90,6 +92,8 @@ def points(difference: xr.DataArray, *, absolute: bool = False) -> str:
     value, lower, upper = (100 * float(one) for one in estimates_of(difference))
     if absolute and value < 0:
         value, lower, upper = -value, -upper, -lower
+    if np.isnan(value):
+        return ""
     form = ".1f" if absolute else "+.1f"
     text = f"{value:{form}} points"
     return text if np.isnan(lower) else f"{text} [{lower:{form}},\u00a0{upper:{form}}]"
