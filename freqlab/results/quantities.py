@@ -182,14 +182,14 @@ def means_by(
         check_name("quantities", name, [*QUANTITIES, *map(str, result.data_vars)])
     codes = subject_codes(result, people)
     draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
-    sizes = tuple(len(one.categories) for one in labels.values())
+    sizes = tuple(len(groups.categories) for groups in labels.values())
     groups = [
-        np.all([one.codes == k for one, k in zip(labels.values(), place, strict=True)], axis=0)
+        np.all([label.codes == k for label, k in zip(labels.values(), place, strict=True)], axis=0)
         for place in np.ndindex(sizes)
     ]
     means = xr.Dataset(
         coords={
-            **{axis: one.categories.to_numpy() for axis, one in labels.items()},
+            **{axis: label.categories.to_numpy() for axis, label in labels.items()},
             **{name: result[name] for name in (*_AXES, "frequency", "band_bounds")},
         },
         attrs={
@@ -199,12 +199,14 @@ def means_by(
     )
     for name in quantities:
         values = quantity(result, name)
-        found = np.stack([means_over_pairs(values[g], codes[:, g], draws) for g in groups], axis=1)
+        of_groups = np.stack(
+            [means_over_pairs(values[g], codes[:, g], draws) for g in groups], axis=1
+        )
         about = QUANTITIES.get(name)
         attrs = {"long_name": f"mean {about[0]}", "units": about[1]} if about else {}
         along = result["influence" if about else name].dims
         axes = ("draw", *labels, *(axis for axis in _AXES if axis in along))
-        means[name] = (axes, found.reshape(len(found), *sizes, *values.shape[1:]), attrs)
+        means[name] = (axes, of_groups.reshape(len(of_groups), *sizes, *values.shape[1:]), attrs)
     usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
     kept = [[usable[:, m] & g for m in range(usable.shape[1])] for g in groups]
     shape = (*sizes, usable.shape[1])
@@ -249,13 +251,13 @@ def with_differences(means: xr.Dataset, axis: str, base: int) -> xr.Dataset:
     axis, base
         Axis of the groups, and the position of the group whose mean is subtracted.
     """
-    found = means.copy()
+    extended = means.copy()
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
             attrs = {**values.attrs, "long_name": f"difference in {values.attrs['long_name']}"}
-            apart = values - values.isel({axis: base}, drop=True)
-            found[f"{name}_difference"] = apart.assign_attrs(attrs)
-    return found
+            difference = values - values.isel({axis: base}, drop=True)
+            extended[f"{name}_difference"] = difference.assign_attrs(attrs)
+    return extended
 
 
 def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
@@ -274,11 +276,11 @@ def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
         Variables with an axis ``draw`` have ``estimate`` as last axis instead; the others are
         unchanged.
     """
-    found = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
+    estimated = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
-            every = values.transpose("draw", ...)
-            array = every.to_numpy()
+            by_draw = values.transpose("draw", ...)
+            array = by_draw.to_numpy()
             estimates = with_interval(array[0], array[1:], level)
-            found[name] = ((*every.dims[1:], "estimate"), estimates, values.attrs)
-    return found.assign_attrs(level=level)
+            estimated[name] = ((*by_draw.dims[1:], "estimate"), estimates, values.attrs)
+    return estimated.assign_attrs(level=level)
