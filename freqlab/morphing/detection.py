@@ -47,10 +47,10 @@ APCERS = (0.05, 0.10)
 """APCER values at which the literature reports BPCER."""
 
 OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
-"""Scores of influence alone, except those of single bands."""
+"""Names of the scores of influence alone, except those of single bands."""
 
 BASELINES = ("similarity", "power spectrum", "supervised")
-"""Baselines with which the scores are compared."""
+"""Names of the baselines with which the scores are compared."""
 
 _LOW = 0.25  # share of the bands, from the lowest, that count as low in low/high
 _FEWEST_PEOPLE = 10
@@ -107,10 +107,10 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
           document and with the live photograph masked;
         - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
           shrunk (Ledoit and Wolf 2004);
-        - baselines: ``similarity``, more suspect if lower; ``power spectrum``, the Mahalanobis
-          distance of the log energies of the document's bands, which uses the image but no model;
+        - baselines: ``similarity``, with its sign reversed; ``power spectrum``, the Mahalanobis
+          distance of the log energies of the document's bands, which requires no model;
           ``supervised``, linear discriminant analysis of both profiles, fitted on bona fide and
-          attack pairs of other people: an upper bound, not a competitor.
+          attack pairs of other people, as an upper bound.
 
         Coordinates ``attack``, ``contributor_a``, ``contributor_b`` of each pair, ``fold`` of
         each person.
@@ -128,8 +128,8 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     n_people = len(names)
     if n_people < _FEWEST_PEOPLE or n_people < folds:
         raise ParameterError(
-            f"{n_people} people are too few to fit scores on some and test them on others; it "
-            f"takes {_FEWEST_PEOPLE} at least"
+            f"{n_people} people are too few to fit scores on some and test them on others; at "
+            f"least {max(_FEWEST_PEOPLE, folds)} are required"
         )
     fold = np.random.default_rng(seed).permutation(n_people) % folds
     of_pair = fold[pairs.people]
@@ -402,10 +402,10 @@ def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
     centroid = (absolute * pairs.centre).sum(axis=1) / total
     asymmetry = np.sqrt(np.square(pairs.document - pairs.live).sum(axis=1))
     both = np.concatenate([pairs.document, pairs.live], axis=1)
-    found: dict[str, _Scorer] = {
+    scorers: dict[str, _Scorer] = {
         f"band {name}": _away(pairs.document[:, b]) for b, name in enumerate(bands)
     }
-    found |= {
+    scorers |= {
         "low/high": _away(ratio),
         "centroid": _away(centroid),
         "asymmetry": _away(asymmetry),
@@ -414,7 +414,7 @@ def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
         "power spectrum": _mahalanobis(np.log(pairs.energy + _TINY)),
         "supervised": _supervised(both),
     }
-    return found
+    return scorers
 
 
 def _away(values: Floats) -> _Scorer:
@@ -464,7 +464,7 @@ def _supervised(values: Floats) -> _Scorer:
 
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
-    """Tabulate error rates of scores for one attack, the best first, with only the best band."""
+    """Tabulate error rates of the scores for one attack, lowest D-EER first, with the best band."""
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
     value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")

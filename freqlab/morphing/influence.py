@@ -1,8 +1,8 @@
 """Morphing attacks: vulnerability of models, and influence of frequencies under attack.
 
 The document is the reference, the live photograph the probe. The profiles show influence over
-bona fide and attack pairs (Huber et al. 2025, FX-MAD, report that it differs; how it is averaged
-and compared is our choice).
+bona fide and attack pairs. Huber et al. (2025, FX-MAD) report that the two differ; how influence is
+averaged and compared here is our choice.
 """
 
 from __future__ import annotations
@@ -165,11 +165,11 @@ def vulnerability(
     attack = pairs["attack"].astype(str).to_numpy()
     kinds = [k for k in dict.fromkeys(attack) if k not in (BONA_FIDE, CONTROL)]
     if not kinds:
-        raise ParameterError("pairs hold no attack; fl.morphing.make_pairs makes them")
+        raise ParameterError("pairs contain no attack; fl.morphing.make_pairs makes such pairs")
     if thresholds is not None and set(thresholds) != set(embeddings):
         raise ParameterError(
-            f"thresholds are of {sorted(thresholds)}, embeddings of {sorted(embeddings)}; give one "
-            f"for each model"
+            f"thresholds are given for {sorted(thresholds)} and embeddings for "
+            f"{sorted(embeddings)}; give one for each model"
         )
     subjects = np.unique(np.stack([pairs[f"contributor_{k}"].astype(str) for k in "ab"]))
     trials = _Trials(
@@ -203,7 +203,7 @@ def vulnerability(
 
 
 def _kinds(result: xr.Dataset) -> list[str]:
-    """Kinds of pairs in the result, bona fide first, the control second."""
+    """List the kinds of pairs in the result, bona fide first, the control second."""
     absent = [n for n in ("attack", "contributor_a", "contributor_b") if n not in result.coords]
     if absent:
         raise ParameterError(
@@ -217,7 +217,7 @@ def _kinds(result: xr.Dataset) -> list[str]:
 
 
 def _morphs(faces: Faces, pairs: pd.DataFrame, positions: npt.NDArray[np.int32]) -> pd.DataFrame:
-    """Rows of pairs by morph and by the contributor in the live photograph."""
+    """Tabulate the rows of attack pairs, with the morph and the subject of the live photograph."""
     live = faces.subjects[positions[:, 0]].astype(str)
     attacks = ~pairs["attack"].isin([BONA_FIDE, CONTROL]).to_numpy()
     table = pd.DataFrame(

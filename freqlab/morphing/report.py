@@ -1,4 +1,4 @@
-"""Findings of a morphing study as tables and sentences, generated from its numbers."""
+"""Thresholds, and results of a morphing study as tables and sentences."""
 
 from __future__ import annotations
 
@@ -346,7 +346,7 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each score, baselines last; columns ``all``, each attack, and the control,
-        where 50 % means that controls are not distinguished from bona fide documents.
+        where 50 % means that a score does not distinguish controls from bona fide documents.
     """
     rows = {}
     for score in (*OWN_SCORES, *BASELINES):
@@ -373,24 +373,25 @@ def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset
 def describe_documents(study: xr.DataTree) -> str:
     """State how many documents and live photographs there are, and where morphs come from."""
     kinds, attrs = as_frame(study["kinds"]), study.attrs
-    whence = {
-        "made here": "Morphs made here are named by the share of the second person (alpha), of its "
-        "texture where that differs; the rest come with the set.",
-        "given": "The morphs come with the set.",
+    source = {
+        "made here": "Morphs made here are named after the share of the second person (alpha), and "
+        "after the share of that person's texture where it differs; all others are part of the "
+        "set.",
+        "given": "The morphs are part of the set.",
     }[attrs["morphs_are"]]
     if attrs["morphs_from"] == "the table":
-        whence = "Morphs and controls are those of the table."
+        source = "Morphs and controls are those of the table."
     return (
         f"{int(kinds['documents']['bona fide']):,} bona fide documents and "
-        f"{int(attrs['n_live']):,} live photographs of {int(attrs['n_people']):,} people. {whence}"
+        f"{int(attrs['n_live']):,} live photographs of {int(attrs['n_people']):,} people. {source}"
     )
 
 
 def describe_morphing_pairs(study: xr.DataTree) -> str:
-    """State the number of pairs, and how many have a face that was not found."""
+    """State the number of pairs, and in how many a face was not detected."""
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."
-    return text + (f" {lost:,} pairs have a face that could not be found." if lost else "")
+    return text + (f" In {lost:,} of them, a face could not be detected." if lost else "")
 
 
 def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
@@ -399,6 +400,6 @@ def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
     return (
         f"**{as_markdown(faces.name)}**: images of {faces.table['subject'].nunique():,} people "
-        f"against the first pristine photograph of each; pairs by method: {counts}. "
+        f"compared with the first pristine photograph of each person; pairs by method: {counts}. "
         f"{as_markdown(faces.about, 5_000)}"
     )

@@ -103,7 +103,9 @@ def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[
     values = table[column].astype(str)
     if not (values == value).any():
         known = ", ".join(sorted(set(values))[:5])
-        raise ParameterError(f"{argument}={text!r}: no photograph has it; {column} holds {known}")
+        raise ParameterError(
+            f"{argument}={text!r}: no photograph has this value; {column} has the values {known}"
+        )
     return (values == value).to_numpy()
 
 
@@ -232,7 +234,7 @@ def make_faces(
         raise ParameterError("folder=None: these faces are files, so their morphs need a folder")
     missing = [column for column in ("a", "b") if column not in couples.columns]
     if missing or not len(couples):
-        raise ParameterError("couples must have columns 'a' and 'b', and one row or more")
+        raise ParameterError("couples must have columns 'a' and 'b' and at least one row")
     position = {name: i for i, name in enumerate(faces.names)}
     rows, mixes = [], []
     for a, b in zip(couples["a"], couples["b"], strict=True):
@@ -302,7 +304,7 @@ def _with_morphs(
     table["morph"] = table["morph"].astype(bool)
     repeated = table.index[table.index.duplicated()]
     if len(repeated):
-        raise ParameterError(f"the face set has a face named {repeated[0]!r} already")
+        raise ParameterError(f"the face set already has a face named {repeated[0]!r}")
     unknown = np.full((len(morphs), 5, 2), np.nan, np.float32)
     degradations = faces.degradations
     return dataclasses.replace(
@@ -360,7 +362,7 @@ def make_pairs(
     for argument, given in (("documents", documents), ("live", live)):
         unknown = sorted(set(map(str, given)) - set(names[whole]))
         if unknown:
-            raise ParameterError(f"{argument}: {unknown[0]!r} is no photograph of the set")
+            raise ParameterError(f"{argument}: {unknown[0]!r} is not a photograph of the set")
     both = set(documents) & set(live)
     if both:
         raise ParameterError(f"{sorted(both)[0]!r} is among the documents and the live photographs")
@@ -380,7 +382,9 @@ def make_pairs(
     ):
         for contributor in dict.fromkeys((a, b)):
             if contributor not in live_of:
-                raise PairError(f"morph {document!r}: no live photograph of {contributor!r}")
+                raise PairError(
+                    f"morph {document!r}: there is no live photograph of {contributor!r}"
+                )
             kind = CONTROL if a == b else tool
             rows += [(probe, document, a == b, kind, a, b) for probe in live_of[contributor]]
     header = ["probe", "reference", "genuine", "attack", "contributor_a", "contributor_b"]
@@ -391,7 +395,7 @@ def make_pairs(
             "there is no bona fide pair: no subject has a document and a live photograph"
         )
     if not kinds - {BONA_FIDE, CONTROL}:
-        raise PairError("there is no attack pair: the faces hold no morph of two people")
+        raise PairError("there is no attack pair: the faces include no morph of two people")
     pairs.index.name = "pair"
     return pairs
 
@@ -436,8 +440,8 @@ def _mixed(
     if one.shape != other.shape:
         raise ParameterError(
             f"{faces.names[mix.first]!r} is {one.shape[0]} x {one.shape[1]} and "
-            f"{faces.names[mix.second]!r} {other.shape[0]} x {other.shape[1]}; a morph takes "
-            f"images of one size"
+            f"{faces.names[mix.second]!r} {other.shape[0]} x {other.shape[1]}; a morph requires "
+            f"images of the same size"
         )
     keys = ((mix.first, False), (mix.second, mix.mirrored))
     for key, image in zip(keys, (one, other), strict=True):

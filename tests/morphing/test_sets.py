@@ -149,7 +149,7 @@ def test_documents_and_live_photographs_are_chosen(mixed, orl):
     assert len(live) == 9
     with pytest.raises(ParameterError, match="document='neutral' must be a column and its value"):
         fl.morphing.choose_documents(faces, document="neutral")
-    with pytest.raises(ParameterError, match="live='subject=s3': no photograph .* holds s1, s10"):
+    with pytest.raises(ParameterError, match="live='subject=s3': no photograph .* values s1, s10"):
         fl.morphing.choose_documents(faces, live="subject=s3")
     with pytest.raises(UnknownNameError, match="unknown column of live 'posture'"):
         fl.morphing.choose_documents(faces, live="posture=front")
