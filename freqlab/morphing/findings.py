@@ -70,7 +70,7 @@ def summary(study: xr.DataTree) -> list[str]:
     return sentences
 
 
-def describe_kind(name: str) -> str:
+def _kind_text(name: str) -> str:
     """Explain a kind of morph that is named by its shares; empty for other names.
 
     Returns
@@ -115,7 +115,7 @@ def _vulnerability(risk: xr.Dataset, edge: str, first: bool) -> str:
         f"At {edge}, {rate} of {n_morphs} match live photographs of both contributors (MMPMR; "
         f"{level})"
     )
-    meanings = {kind: describe_kind(kind) for kind in _attacks(risk)}
+    meanings = {kind: _kind_text(kind) for kind in _attacks(risk)}
     if len(meanings) > 1 or any(meanings.values()):
         kinds = [
             f"{as_markdown(kind)}{f' ({meaning})' if meaning else ''} "
@@ -147,21 +147,21 @@ def _differences(risk: xr.Dataset) -> str:
             f"each."
         )
     clear.sort(key=lambda finding: -finding[0])
-    told = [
+    texts = [
         f"MMPMR of {as_markdown(high)} is {text} above that of {as_markdown(low)}"
         for _, high, low, text in clear[:_MOST_DIFFERENCES]
     ]
-    if n == 1 and told:
-        return f"{told[0]}."
+    if n == 1 and texts:
+        return f"{texts[0]}."
     if n == 1:
         one, other, text = unclear[0]
         return (
             f"The interval of the paired difference in MMPMR, {as_markdown(one)} minus "
             f"{as_markdown(other)}, includes zero: {text}."
         )
-    if told:
+    if texts:
         return (
-            f"{join(told)}; the intervals of {len(clear)} of the {n} paired differences between "
+            f"{join(texts)}; the intervals of {len(clear)} of the {n} paired differences between "
             f"kinds of morph exclude zero, without adjustment for their number."
         )
     return (

@@ -1,7 +1,7 @@
 """Paired differences of error rates, and the condition under which they are put into words.
 
 Two rates of one study are measured on the same people, so overlap of their intervals is no test of
-their difference: intervals can overlap although the difference is far from zero, because what the
+their difference: intervals can overlap although their difference is far from zero, because what the
 two rates share cancels in it. Here the difference is computed in each bootstrap draw of people,
 with the same draw for both rates, and the interval is that of the differences.
 
@@ -52,17 +52,17 @@ def paired_difference(
         for a rate of zero (the rule of three). NaN where a rate is missing.
     """
     change = first - second
-    found = with_interval(change[0], change[1:], level)
+    estimates = with_interval(change[0], change[1:], level)
     drawn = change[1:]
     known = np.isfinite(drawn)
     largest = np.where(known, drawn, -np.inf).max(axis=0)
     smallest = np.where(known, drawn, np.inf).min(axis=0)
     constant = known.any(axis=0) & np.isfinite(change[0]) & (largest - smallest < _SPREAD)
     bound = np.broadcast_to(3 / np.maximum(np.asarray(n_people, float), 1), constant.shape)
-    value = found[..., 0]
-    found[..., 1] = np.where(constant, np.maximum(-1, value - bound), found[..., 1])
-    found[..., 2] = np.where(constant, np.minimum(1, value + bound), found[..., 2])
-    return found
+    value = estimates[..., 0]
+    estimates[..., 1] = np.where(constant, np.maximum(-1, value - bound), estimates[..., 1])
+    estimates[..., 2] = np.where(constant, np.minimum(1, value + bound), estimates[..., 2])
+    return estimates
 
 
 def excludes_zero(difference: xr.DataArray) -> bool:
@@ -72,6 +72,11 @@ def excludes_zero(difference: xr.DataArray) -> bool:
     ----------
     difference
         Along ``estimate``: value, lower, upper.
+
+    Returns
+    -------
+    bool
+        False where the bounds are NaN.
     """
     _, lower, upper = estimates_of(difference)
     return bool((lower > 0) | (upper < 0))
@@ -89,7 +94,7 @@ def points(difference: xr.DataArray, *, absolute: bool = False) -> str:
         Whether to give the magnitude without a sign, for a sentence that states the direction:
         "18.3 points [5.0, 31.2]".
     """
-    value, lower, upper = (100 * float(one) for one in estimates_of(difference))
+    value, lower, upper = (100 * float(bound) for bound in estimates_of(difference))
     if absolute and value < 0:
         value, lower, upper = -value, -upper, -lower
     if np.isnan(value):

@@ -83,13 +83,13 @@ def morph(
     if (points_a is None) != (points_b is None):
         raise ParameterError("give both points_a and points_b, or neither")
     if points_a is None or points_b is None:
-        found = []
+        landmarks = []
         for name, face in (("face_a", face_a), ("face_b", face_b)):
             points = face_points([face])[0]
             if np.isnan(points).any():
                 raise LandmarkError(f"no face was found in {name}; give points_a and points_b")
-            found.append(points)
-        points_a, points_b = found
+            landmarks.append(points)
+        points_a, points_b = landmarks
     return morph_by_points(face_a, face_b, points_a, points_b, alpha=alpha, texture=texture)
 
 
@@ -106,8 +106,9 @@ def face_points(images: list[Pixels]) -> npt.NDArray[np.float32]:
     numpy.ndarray
         ``(n, 115, 2)``, x and y in pixels; NaN where no face was found.
     """
-    found = pfld_landmarks(images, detect_faces(images).boxes)
-    return np.concatenate([found, np.stack([_forehead(points) for points in found])], axis=1)
+    landmarks = pfld_landmarks(images, detect_faces(images).boxes)
+    forehead = np.stack([_forehead(points) for points in landmarks])
+    return np.concatenate([landmarks, forehead], axis=1)
 
 
 def morph_by_points(
@@ -148,8 +149,8 @@ def morph_by_points(
     mixed = (1 - texture) * warped[0] + texture * warped[1]
     inside, edge = _mask(shape, height, width)
     background = _toned(warped[0], mixed, inside, edge)
-    made = inside[..., None] * mixed + (1 - inside[..., None]) * background
-    return np.rint(np.clip(made, 0, 255)).astype(np.uint8)
+    blended = inside[..., None] * mixed + (1 - inside[..., None]) * background
+    return np.rint(np.clip(blended, 0, 255)).astype(np.uint8)
 
 
 def _check_image(name: str, face: Pixels) -> None:

@@ -111,17 +111,17 @@ def thresholds(
         allowed = sorted(rate for rate in FMRS if rate >= fmr * (1 - 1e-6))
         whole = untouched(faces, pairs)
         for k, vectors in enumerate(checked.values()):
-            found, n_impostor = impostor_thresholds(
+            edges, n_impostor = impostor_thresholds(
                 vectors[whole], faces.subjects[whole], faces.sources[whole], allowed
             )
             counts[k] = n_impostor
-            resolved = np.flatnonzero(np.isfinite(found))
+            resolved = np.flatnonzero(np.isfinite(edges))
             if not len(resolved):
                 raise ParameterError(
                     f"{n_impostor} impostor comparisons of the photographs resolve no false match "
                     f"rate; give a threshold from a larger set"
                 )
-            thresholds[k], rates[k] = found[resolved[0]], allowed[resolved[0]]
+            thresholds[k], rates[k] = edges[resolved[0]], allowed[resolved[0]]
     computed = xr.Dataset(
         {
             "threshold": ("model", thresholds, {"units": "cosine similarity"}),
@@ -319,16 +319,16 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
     """
     kinds = _attacks(errors)
     bands = [s for s in names_of(errors, "score_name") if s.startswith("band ")]
-    found = errors["d_eer"].sel(score_name=bands)
+    d_eer = errors["d_eer"].sel(score_name=bands)
     rows = {}
     for kind in kinds:
-        value = found.sel(attack=kind, estimate="value").to_numpy()
+        value = d_eer.sel(attack=kind, estimate="value").to_numpy()
         if not np.isfinite(value).any():
             continue
         pick = bands[int(np.nanargmin(value))]
         row = {}
         for other in kinds:
-            text = percent(found.sel(score_name=pick, attack=other), 1)
+            text = percent(d_eer.sel(score_name=pick, attack=other), 1)
             row[other] = f"{text} (chosen here)" if other == kind else text
         rows[f"chosen on {kind}: {pick}"] = row
     return pd.DataFrame.from_dict(rows, orient="index")
