@@ -226,7 +226,8 @@ def test_a_network_that_is_not_known_or_another_is_refused(run):
         inspection.edit(pair=0, model="linear", bands=[1])
     assert inspection.faces(pair=0, model="linear", bands=[1])  # needs no network
     other = fl.wrap_model(Linear(seed=1), name="linear")
-    with pytest.raises(ParameterError, match="'linear' differs from that of the result: checkpoint"):
+    said = "'linear' differs from that of the result: checkpoint"
+    with pytest.raises(ParameterError, match=said):
         fl.edits.Inspection(result, models=[other])
     with pytest.raises(UnknownNameError, match="model 'mobilefacenet'; allowed: linear"):
         fl.edits.Inspection(result, models=["mobilefacenet"])
