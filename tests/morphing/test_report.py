@@ -175,6 +175,24 @@ def test_vulnerability_is_written_in_per_cent():
         fl.morphing.vulnerability_table(risk, model="x")
 
 
+def test_differences_in_mmpmr_are_those_of_the_morphs_of_each_couple():
+    """Kinds over the same couples: by draw, the weighted mean of the differences of the couples."""
+    most, few = np.arange(24) < 18, np.arange(24) % 4 == 0
+    risk = risk_of({"gan": few, "warp": most}).sel(model="m").isel(fmr=0)
+    names = sorted(f"p{k}" for k in range(24))
+    place = np.array([names.index(f"p{k}") for k in range(24)])
+    counts = np.random.default_rng(0).multinomial(24, np.full(24, 1 / 24), size=200)
+    weights = counts[:, place] * counts[:, np.roll(place, -1)]
+    drawn = weights @ (most.astype(float) - few) / weights.sum(axis=1)
+    found = risk["mmpmr_difference"].sel(attack="warp", other_attack="gan")
+    expected = [most.mean() - few.mean(), *np.quantile(drawn, [0.025, 0.975])]
+    np.testing.assert_allclose(found, expected)
+    turned = risk["mmpmr_difference"].sel(attack="gan", other_attack="warp")
+    np.testing.assert_allclose(turned, -np.array(expected)[[0, 2, 1]])
+    assert np.isnan(risk["mmpmr_difference"].sel(attack="gan", other_attack="gan")).all()
+    assert risk["n_people"].to_numpy().tolist() == [24, 24, 24]
+
+
 def test_the_best_score_is_compared_by_paired_differences():
     """Intervals that overlap do not matter; the interval of the difference does."""
     errors = errors_of(
