@@ -19,7 +19,7 @@ bands = fl.rings(width=4)
 pairs = fl.make_pairs(faces, n_pairs=200, seed=0)
 result = fl.influence(faces, pairs, models=models, bands=bands, store=store)
 shown = fl.results.pairs_to_show(result, model="mobilefacenet")
-pair = shown["A genuine pair whose decision hangs on one band"]
+pair = shown["A genuine pair whose decision depends on one band"]
 
 # %% heat_plot
 # Both faces, the plane of frequencies, and influence over frequency, raw and per contrast

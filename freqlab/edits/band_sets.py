@@ -1,10 +1,10 @@
 """Embeddings of crops with arbitrary sets of bands removed, each computed once and stored.
 
-Influence removes one band at a time; the tests of an explanation remove many. A request is a list
-of jobs, each a crop and a set of bands. Jobs without a stored embedding go through
-:func:`freqlab.engine.removals.block_parts` in batches, like all others, and are stored by their
-content (model, crop, set, fill). A different order of removal, pairing or study that needs the same
-set therefore costs no forward pass.
+Influence removes one band at a time; tests of an explanation remove several. A request is a list of
+jobs, each consisting of a crop and a set of bands. Jobs without a stored embedding are computed in
+batches by :func:`freqlab.engine.removals.block_parts`, and stored under their content (model, crop,
+set, fill). The same set needs no further forward pass in another order of removal, another pair or
+another study.
 """
 
 from __future__ import annotations
@@ -208,8 +208,8 @@ class BandSets:
         array, known = group["embedding"], group["key"]
         if array.shape[1] != embeddings.shape[1]:
             raise ParameterError(
-                f"model {self.model.name!r} returns {embeddings.shape[1]} features and the store "
-                f"holds {array.shape[1]} under its name; use another name or store"
+                f"model {self.model.name!r} returns {embeddings.shape[1]} features, but the "
+                f"store has {array.shape[1]} under its name; use another name or store"
             )
         start = known.shape[0]
         with journal.growing(root, self._path, start):
@@ -257,9 +257,9 @@ class BandSets:
         )
         with bar, working() as workers:
             for some in _by_size(_blocks(which, removed, jobs)):
-                found = self._run(workers, crops, fill, which, removed, some)
+                embeddings = self._run(workers, crops, fill, which, removed, some)
                 order = [job for block in some for of_crop in block for job in of_crop]
-                self._append([keys[job] for job in order], found)
+                self._append([keys[job] for job in order], embeddings)
                 self.forward_passes += len(order)
                 bar.update(len(order))
 
@@ -286,11 +286,11 @@ class BandSets:
                 batch_size=self._batch_size,
             )
             work.append((parts, [workers.submit_for(self.model, self._embed, p) for p in parts]))
-        found = [
+        embeddings = [
             assemble(self.model, parts, [result.result() for result in results]).embeddings
             for parts, results in work
         ]
-        return np.concatenate([one.reshape(-1, one.shape[-1]) for one in found])
+        return np.concatenate([block.reshape(-1, block.shape[-1]) for block in embeddings])
 
 
 def _blocks(

@@ -1,7 +1,8 @@
-"""Embed edited versions of a crop: the only place where saliency runs a network.
+"""Embed edited versions of a crop, for saliency maps.
 
 Sets of bands have a separate engine, :mod:`freqlab.edits.band_sets`, which stores embeddings. The
-edits here (masks in space, smooth masks of the spectrum, bands within a window) never recur.
+edits here (masks in space, smooth masks of the spectrum, bands within a window) do not recur, so
+their embeddings are not stored.
 """
 
 from __future__ import annotations
@@ -48,8 +49,7 @@ def crop_tensor(
     expected = (*model.template.size, 3)
     if crop.shape != expected:
         raise ParameterError(
-            f"a crop of shape {crop.shape} does not fit model {model.name!r}, which takes "
-            f"{expected}"
+            f"crop has shape {crop.shape}, but model {model.name!r} requires {expected}"
         )
     return torch.from_numpy(np.ascontiguousarray(crop, dtype=np.float32)).permute(2, 0, 1)
 

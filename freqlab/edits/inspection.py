@@ -22,7 +22,7 @@ from freqlab.bands import spectrum
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
-from freqlab.literals import Precision, WhichFace
+from freqlab.literals import Kind, Operation, Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
@@ -60,7 +60,7 @@ __all__ = [
 ]
 
 OPERATIONS = ("remove", "keep")
-"""Edits: remove the chosen bands, or keep only these."""
+"""Operations on the chosen bands: remove them, or keep only them."""
 
 _LOADED = 2**28  # bytes; larger results are read as needed
 
@@ -73,9 +73,9 @@ class Edited(NamedTuple):
 
     pair: int
     model: str
-    side: str
+    side: Side
     bands: tuple[int, ...]
-    operation: str
+    operation: Operation
     similarity: float
     """Similarity of the untouched pair, from the network."""
     edited_similarity: float
@@ -111,11 +111,11 @@ def side_by_side(pictures: Mapping[str, EditedFace], what: str) -> Image:
         ``(height, width)`` or ``(height, width, 3)``; where both faces are edited, the probe on
         the left and the reference on the right.
     """
-    return np.concatenate([getattr(one, what) for one in pictures.values()], axis=1)
+    return np.concatenate([getattr(face, what) for face in pictures.values()], axis=1)
 
 
 def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
-    """Name chosen bands with their unit, neighbours merged: "0-8, 16-20 cycles/image"."""
+    """Name bands and their unit, adjacent bands merged: "0-8, 16-20 cycles/image"."""
     if not len(bands):
         return "no band"
     bounds = bands_of(result).bounds
@@ -134,7 +134,7 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
     return f"{', '.join(names)} {frequency_unit(result)}"
 
 
-def edit_text(result: xr.Dataset, bands: Sequence[int], operation: str) -> tuple[str, str]:
+def edit_text(result: xr.Dataset, bands: Sequence[int], operation: Operation) -> tuple[str, str]:
     """Name an edit by its operation and bands: "without" and "4-8 cycles/image"."""
     if not len(bands):
         return ("as it is" if operation == "remove" else "without any band"), ""
@@ -205,14 +205,14 @@ class Inspection:
         if isinstance(result, (str, os.PathLike)):
             result = open_influence(result, name)
         elif name is not None:
-            raise ParameterError(f"name={name!r} goes with the path of a run, not with a result")
+            raise ParameterError(f"name={name!r} is allowed only with the path of a run")
         whole = with_axes(result)
         self.result = whole.compute() if whole.nbytes <= _LOADED else whole
         if faces is not None and not isinstance(faces, Faces):
             raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
         self.bands = bands_of(self.result)
         self.models = names_of(self.result, "model")
-        self.sides = names_of(self.result, "side")
+        self.sides = cast(list[Side], names_of(self.result, "side"))
         self.given = {"faces": faces is not None, "models": bool(models)}
         self._faces = faces
         self._device = device
@@ -263,8 +263,8 @@ class Inspection:
         pair: int,
         model: str,
         bands: Sequence[int],
-        side: str = "probe",
-        operation: str = "remove",
+        side: Side = "probe",
+        operation: Operation = "remove",
     ) -> Edited:
         """Edit a pair and compare it with the network.
 
@@ -323,8 +323,8 @@ class Inspection:
         pair: int,
         model: str,
         bands: Sequence[int],
-        side: str = "probe",
-        operation: str = "remove",
+        side: Side = "probe",
+        operation: Operation = "remove",
     ) -> dict[str, EditedFace]:
         """Edited faces of a pair; as :meth:`edit`, without the network.
 
@@ -341,17 +341,17 @@ class Inspection:
         keep = spectrum.removal_masks(torch.from_numpy(self._removals(bands, operation)), labels)[0]
         chosen = torch.isin(labels, torch.tensor(sorted(set(bands)), dtype=labels.dtype))
         names = self._names(pair)
-        found = {}
+        faces = {}
         for role in _MASKED[side]:
             crop = self.crop(names[role], model=model).astype(np.float32)
             image = torch.from_numpy(crop).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
-            made = spectrum.apply_masks(image, torch.stack([keep, chosen]))
-            edited, alone = made.permute(0, 2, 3, 1).numpy()
-            found[role] = EditedFace(
+            masked = spectrum.apply_masks(image, torch.stack([keep, chosen]))
+            edited, alone = masked.permute(0, 2, 3, 1).numpy()
+            faces[role] = EditedFace(
                 crop, edited if len(bands) or operation == "keep" else crop, alone
             )
-        self._last = (key, found)
-        return found
+        self._last = (key, faces)
+        return faces
 
     def _labels(self, model: str) -> npt.NDArray[np.int64]:
         """Label map of the bands at the input size of a model."""
@@ -364,7 +364,7 @@ class Inspection:
         data = select_pair(self.result, pair=pair, model=self.models[0], side=self.sides[0])
         return {role: str(data[role].item()) for role in ("probe", "reference")}
 
-    def _removals(self, bands: Sequence[int], operation: str) -> npt.NDArray[np.bool_]:
+    def _removals(self, bands: Sequence[int], operation: Operation) -> npt.NDArray[np.bool_]:
         check_name("operation", operation, OPERATIONS)
         n = len(self.bands)
         unknown = [band for band in bands if not 0 <= band < n]
@@ -377,14 +377,13 @@ class Inspection:
     def _take(self, model: Model) -> None:
         """Add a network, if it is one of the result."""
         check_name("model", model.name, self.models)
-        was = about_model(self.result, model.name)
-        model = in_precision(model, cast(Precision, was["precision"]))
-        now = model.fingerprint()
-        for key, value in now.items():
-            if was.get(key) != value:
+        recorded = about_model(self.result, model.name)
+        model = in_precision(model, cast(Precision, recorded["precision"]))
+        for key, value in model.fingerprint().items():
+            if recorded.get(key) != value:
                 raise ParameterError(
-                    f"model {model.name!r} is not the one of the result: {key} is {value!r}, "
-                    f"and was {was.get(key)!r}"
+                    f"model {model.name!r} differs from that of the result: {key} is {value!r}, "
+                    f"and was {recorded.get(key)!r}"
                 )
         self._networks[model.name] = model
 
@@ -416,9 +415,9 @@ class Inspection:
     def _align(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
         """Align a face again, as a run does."""
         assert self._faces is not None
-        one = self._faces.select([list(self._faces.names).index(face)])
+        single = self._faces.select([list(self._faces.names).index(face)])
         run = embed(
-            one,
+            single,
             models=[self.network(model)],
             which_face=cast(WhichFace, self.result.attrs.get("which_face", "largest")),
             device=self._device,
@@ -426,12 +425,12 @@ class Inspection:
         )
         crop = open_crop(run.attrs["store"], face=face, template=template)
         if crop is None:
-            raise StoreError(f"face {face!r} of faces= could not be read or found")
+            raise StoreError(f"face {face!r} of faces= could not be read or detected")
         return crop
 
 
 def model_numbers(
-    result: xr.Dataset, *, pair: int, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, pair: int, side: Side = "probe", fmr: float = 1e-3
 ) -> pd.DataFrame:
     """Numbers of a pair for each model of a result.
 
@@ -466,7 +465,7 @@ def model_numbers(
             else names[strongest],
             "its influence": np.nan if strongest is None else float(influence[strongest]),
             "bands that change the decision": ", ".join(
-                name for name, one in zip(names, flips, strict=True) if one
+                name for name, is_flip in zip(names, flips, strict=True) if is_flip
             )
             or ("none" if decided else ""),
         }
@@ -475,7 +474,9 @@ def model_numbers(
     return table
 
 
-def band_numbers(result: xr.Dataset, *, pair: int, model: str, side: str = "probe") -> pd.DataFrame:
+def band_numbers(
+    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe"
+) -> pd.DataFrame:
     """Influence, similarity without the band, and contrast removed, for each band of a pair."""
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
@@ -530,19 +531,19 @@ def code_of(
     pair: int,
     models: Sequence[str],
     bands: Sequence[int],
-    side: str = "probe",
-    operation: str = "remove",
-    kind: str = "directed",
+    side: Side = "probe",
+    operation: Operation = "remove",
+    kind: Kind = "directed",
     fmr: float = 1e-3,
 ) -> str:
     """Python code that computes a view of the inspector again and saves its figure."""
     store = str(inspection.result.attrs.get("store", ""))
     name = inspection.result.attrs.get("name")
     if not store or store.startswith("memory:"):
-        opening = "# result: as fl.influence returned it; it was kept in memory only"
+        opening = "# result: the dataset that fl.influence returned; its run is in memory only"
     else:
         opening = f"result = fl.open_influence({store!r}, {name!r})"
-    given = "".join(f", {key}={key}" for key, one in inspection.given.items() if one)
+    given = "".join(f", {key}={key}" for key, is_given in inspection.given.items() if is_given)
     what = f"pair={pair}, bands={sorted(set(map(int, bands)))}, side={side!r}"
     what += f", operation={operation!r}"
     lines = [
@@ -567,14 +568,14 @@ def _embed(
     removals: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.float32]:
-    """Embed one crop on all cores but one, which is left to the browser and the server.
+    """Embed one crop on all cores except one, which remains free for the browser and the server.
 
-    Threads of one operation wait for each other, and wait long on cores that are in use.
+    The threads of an operation wait for each other, so one busy core would delay all of them.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
-        found = embed_block(network, crop[None], removals, labels, batch_size=1)
+        embedded = embed_block(network, crop[None], removals, labels, batch_size=1)
     finally:
         torch.set_num_threads(threads)
-    return found.embeddings[0, 0]
+    return embedded.embeddings[0, 0]

@@ -1,4 +1,4 @@
-"""Similarity of the pairs of a run with arbitrary sets of bands removed, for all tests."""
+"""Similarity of the pairs of a run with sets of bands removed, for tests of explanations."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class PairSets:
         """Rows in :attr:`crops` of the probe and reference of each pair ``(2, pair)``."""
         crops = open_crops(store, template=model.spec.template)
         if "crop" not in crops:
-            raise StoreError(f"run {store!r} keeps no crops, which sets of bands are taken from")
+            raise StoreError(f"run {store!r} keeps no crops, from which bands could be removed")
         self.crops = crops["crop"].sel(face=names).to_numpy()
         """``(face, height, width, 3)``, of all faces of the pairs."""
         self.intact = open_embeddings(store, model=model.name).sel(face=names).to_numpy()
@@ -109,8 +109,8 @@ class PairSets:
         """
         check_name("side", side, SIDES)
         pairs, removed = np.asarray(pairs), removed & self.held
-        found = self._known(pairs, removed, side)
-        jobs = np.flatnonzero(np.isnan(found) & self.usable[pairs])
+        similarity = self._known(pairs, removed, side)
+        jobs = np.flatnonzero(np.isnan(similarity) & self.usable[pairs])
         first = self.ends[0 if side != "reference" else 1][pairs[jobs]]
         jobs = jobs[np.argsort(first, kind="stable")]  # sets of one face are consecutive
         for start in range(0, len(jobs), _JOBS_AT_ONCE):
@@ -121,39 +121,39 @@ class PairSets:
                 else self.intact[end[pairs[some]]]
                 for name, end in zip(SIDES[:2], self.ends, strict=True)
             ]
-            found[some] = self.compare(*masked)
-        return found
+            similarity[some] = self.compare(*masked)
+        return similarity
 
     def compare(
         self, probe: npt.NDArray[np.floating], reference: npt.NDArray[np.floating]
     ) -> Floats:
         """Score of embeddings along their last axis."""
-        one, other = probe.astype(float), reference.astype(float)
-        return (one * other).sum(axis=-1) if self._score == "dot" else cosine(one, other)
+        first, second = probe.astype(float), reference.astype(float)
+        return (first * second).sum(axis=-1) if self._score == "dot" else cosine(first, second)
 
     def _embedded(
         self, faces: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.float32]:
-        found = self.intact[faces]
+        embeddings = self.intact[faces]
         some = removed.any(axis=1)
         if some.any():
-            found[some] = self.sets.embed(self.crops, faces[some], removed[some])
-        return found
+            embeddings[some] = self.sets.embed(self.crops, faces[some], removed[some])
+        return embeddings
 
     def _known(
         self, pairs: npt.NDArray[np.integer], removed: npt.NDArray[np.bool_], side: str
     ) -> Floats:
-        """Similarities that the result holds; NaN elsewhere."""
-        found = np.full(len(pairs), np.nan)
+        """Similarities that are in the result; NaN elsewhere."""
+        similarity = np.full(len(pairs), np.nan)
         if self._score == "dot":
-            return found
+            return similarity
         n_removed = removed.sum(axis=1)
-        similarity = self.data["similarity"].to_numpy().astype(float)
+        untouched = self.data["similarity"].to_numpy().astype(float)
         whole = n_removed == 0
-        found[whole] = similarity[pairs[whole]]
+        similarity[whole] = untouched[pairs[whole]]
         if side in self.data["side"].to_numpy():
             influence = self.data["influence"].sel(side=side).transpose("pair", "band").to_numpy()
-            one = np.flatnonzero(n_removed == 1)
-            band = removed[one].argmax(axis=1)
-            found[one] = similarity[pairs[one]] - influence[pairs[one], band]
-        return found
+            single = np.flatnonzero(n_removed == 1)
+            band = removed[single].argmax(axis=1)
+            similarity[single] = untouched[pairs[single]] - influence[pairs[single], band]
+        return similarity

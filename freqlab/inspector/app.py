@@ -436,9 +436,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             pair=self.pair,
             models=self.models,
             bands=self.selected,
-            side=self.side,
-            operation=self.operation,
-            kind=self.kind,
+            side=cast(Side, self.side),
+            operation=cast(Operation, self.operation),
+            kind=cast(Kind, self.kind),
             fmr=self.fmr,
         )
 
@@ -538,8 +538,8 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
                 pair=self.pair,
                 model=model,
                 bands=self.selected,
-                side=self.side,
-                operation=self.operation,
+                side=cast(Side, self.side),
+                operation=cast(Operation, self.operation),
             )
         return self._edited[model]
 
@@ -555,7 +555,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         return ordered_pairs(
             self.inspection.result,
             model=self.model,
-            side=self.side,
+            side=cast(Side, self.side),
             order=self.order,
             where=self.where,
             fmr=self.fmr,

@@ -1,4 +1,5 @@
 from .detection import detection_errors, detection_table, scores
+from .findings import summary
 from .influence import profiles, vulnerability
 from .labelled import manipulation_pairs
 from .making import study
@@ -18,7 +19,6 @@ from .report import (
     describe_threshold,
     detections,
     error_table,
-    summary,
     thresholds,
     vulnerability_table,
 )

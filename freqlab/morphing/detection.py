@@ -21,6 +21,7 @@ import xarray as xr
 from freqlab.attrs import names_of, with_object_text
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.morphing.paired import paired_difference
 from freqlab.results.selection import bands_of, with_axes
 from freqlab.statistics.resampling import (
     ESTIMATES,
@@ -46,10 +47,10 @@ APCERS = (0.05, 0.10)
 """APCER values at which the literature reports BPCER."""
 
 OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
-"""Scores of influence alone, except those of single bands."""
+"""Names of the scores of influence alone, except those of single bands."""
 
 BASELINES = ("similarity", "power spectrum", "supervised")
-"""Baselines with which the scores are compared."""
+"""Names of the baselines with which the scores are compared."""
 
 _LOW = 0.25  # share of the bands, from the lowest, that count as low in low/high
 _FEWEST_PEOPLE = 10
@@ -106,10 +107,10 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
           document and with the live photograph masked;
         - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
           shrunk (Ledoit and Wolf 2004);
-        - baselines: ``similarity``, more suspect if lower; ``power spectrum``, the Mahalanobis
-          distance of the log energies of the document's bands, which uses the image but no model;
+        - baselines: ``similarity``, with its sign reversed; ``power spectrum``, the Mahalanobis
+          distance of the log energies of the document's bands, which requires no model;
           ``supervised``, linear discriminant analysis of both profiles, fitted on bona fide and
-          attack pairs of other people: an upper bound, not a competitor.
+          attack pairs of other people, as an upper bound.
 
         Coordinates ``attack``, ``contributor_a``, ``contributor_b`` of each pair, ``fold`` of
         each person.
@@ -127,8 +128,8 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     n_people = len(names)
     if n_people < _FEWEST_PEOPLE or n_people < folds:
         raise ParameterError(
-            f"{n_people} people are too few to fit scores on some and test them on others; it "
-            f"takes {_FEWEST_PEOPLE} at least"
+            f"{n_people} people are too few to fit scores on some and test them on others; at "
+            f"least {max(_FEWEST_PEOPLE, folds)} are required"
         )
     fold = np.random.default_rng(seed).permutation(n_people) % folds
     of_pair = fold[pairs.people]
@@ -189,7 +190,11 @@ def detection_errors(
         Along ``score_name``, ``attack`` (all attacks pooled as ``"all"``, then each attack, and
         the control, if any, treated as an attack), ``estimate`` (value, lower, upper):
         ``d_eer``; ``curve(curve_apcer)``, BPCER over APCER; ``bpcer(apcer)``, at the threshold
-        that lets the share ``apcer`` of attacks pass; ``n_attack`` and ``n_bona_fide`` pairs.
+        at which the share ``apcer`` of attacks is accepted; ``n_attack`` and ``n_bona_fide``
+        pairs. ``d_eer_difference``, also along ``baseline``: D-EER of the score minus that of the
+        baseline, with the same draws of people for both; NaN for a baseline and itself.
+        ``n_people(attack)``: people in the attack pairs or in the bona fide pairs, whichever are
+        fewer.
 
     Raises
     ------
@@ -201,47 +206,45 @@ def detection_errors(
     codes = subject_codes(scores, ("contributor_a", "contributor_b"))
     draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
     weights = np.concatenate([np.ones((1, len(attack))), pair_weights(codes, draws)])
-    kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
-    shown = ["all", *kinds, *([CONTROL] if CONTROL in attack else [])]
+    of_kind = _pairs_of_attacks(attack)
     bona_fide = attack == BONA_FIDE
-    n_scores = scores.sizes["score_name"]
-    d_eer = np.full((n_scores, len(shown), 3), np.nan)
-    bpcer = np.full((n_scores, len(shown), len(APCERS), 3), np.nan)
-    counts = np.zeros((2, len(shown)), np.int64)
-    curve = np.full((n_scores, len(shown), len(_CURVE)), np.nan)
-    for s, values in enumerate(scores["score"].to_numpy()):
-        for a, kind in enumerate(shown):
-            of_kind = np.isin(attack, kinds) if kind == "all" else attack == kind
-            finite = np.isfinite(values)
-            counts[:, a] = (of_kind & finite).sum(), (bona_fide & finite).sum()
-            chosen = (of_kind | bona_fide) & finite
-            eer, at = detection_rates(values[chosen], of_kind[chosen], weights[:, chosen])
-            d_eer[s, a] = with_interval(eer[:1], eer[1:, None], level)[0]
-            bpcer[s, a] = with_interval(at[0], at[1:], level)
-            curve[s, a] = _curve(values[of_kind & finite], values[bona_fide & finite])
+    values = scores["score"].to_numpy()
+    shape = (len(values), len(of_kind))
+    d_eer = np.full((1 + n_draws, *shape), np.nan)
+    bpcer = np.full((*shape, len(APCERS), 3), np.nan)
+    curve = np.full((*shape, len(_CURVE)), np.nan)
+    for s, a in np.ndindex(shape):
+        finite = np.isfinite(values[s])
+        tested, rest = list(of_kind.values())[a] & finite, bona_fide & finite
+        chosen = tested | rest
+        d_eer[:, s, a], at = detection_rates(values[s, chosen], tested[chosen], weights[:, chosen])
+        bpcer[s, a] = with_interval(at[0], at[1:], level)
+        curve[s, a] = _curve(values[s, tested], values[s, rest])
+    scored = np.isfinite(values).any(axis=0)
+    n_people = [
+        min(len(np.unique(codes[:, some & scored])) for some in (tested, bona_fide))
+        for tested in of_kind.values()
+    ]
+    finite = np.isfinite(values[-1])
+    n_attack = [int((tested & finite).sum()) for tested in of_kind.values()]
+    n_bona_fide = [int((bona_fide & finite).sum())] * len(of_kind)
+    names = names_of(scores, "score_name")
+    of_each, rate = ("score_name", "attack"), {"long_name": "BPCER", "units": "1"}
+    estimates = with_interval(d_eer[0], d_eer[1:], level)
     computed = xr.Dataset(
         {
-            "d_eer": (
-                ("score_name", "attack", "estimate"),
-                d_eer,
-                {"long_name": "D-EER", "units": "1"},
-            ),
-            "bpcer": (
-                ("score_name", "attack", "apcer", "estimate"),
-                bpcer,
-                {"long_name": "BPCER", "units": "1"},
-            ),
-            "curve": (
-                ("score_name", "attack", "curve_apcer"),
-                curve,
-                {"long_name": "BPCER", "units": "1"},
-            ),
-            "n_attack": ("attack", counts[0], {"long_name": "attack pairs"}),
-            "n_bona_fide": ("attack", counts[1], {"long_name": "bona fide pairs"}),
+            "d_eer": ((*of_each, "estimate"), estimates, {**rate, "long_name": "D-EER"}),
+            "d_eer_difference": _differences(d_eer, names, n_people, level),
+            "bpcer": ((*of_each, "apcer", "estimate"), bpcer, rate),
+            "curve": ((*of_each, "curve_apcer"), curve, rate),
+            "n_attack": ("attack", n_attack, {"long_name": "attack pairs"}),
+            "n_bona_fide": ("attack", n_bona_fide, {"long_name": "bona fide pairs"}),
+            "n_people": ("attack", n_people, {"long_name": "people"}),
         },
         coords={
             "score_name": scores["score_name"],
-            "attack": np.array(shown, object),
+            "baseline": np.array(BASELINES, object),
+            "attack": np.array(list(of_kind), object),
             "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
             "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
             "estimate": list(ESTIMATES),
@@ -249,6 +252,36 @@ def detection_errors(
         attrs={**scores.attrs, "n_draws": n_draws, "level": level},
     )
     return with_object_text(computed)
+
+
+def _pairs_of_attacks(attack: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.bool_]]:
+    """Select the pairs of all attacks together, of each attack, and of the control, if any."""
+    kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
+    pairs = {"all": np.isin(attack, kinds), **{kind: attack == kind for kind in kinds}}
+    return {**pairs, CONTROL: attack == CONTROL} if CONTROL in attack else pairs
+
+
+def _differences(d_eer: Floats, names: list[str], n_people: list[int], level: float) -> xr.Variable:
+    """Compute the differences in D-EER of every score from every baseline.
+
+    Parameters
+    ----------
+    d_eer
+        ``(1 + draw, score, attack)``: as observed, then in each draw.
+    names
+        Names of the scores.
+    n_people
+        Number of people of each attack.
+    level
+        Coverage of the intervals.
+    """
+    rivals = [names.index(name) for name in BASELINES]
+    change = paired_difference(
+        d_eer[:, :, None], d_eer[:, None, rivals], n_people=n_people, level=level
+    )
+    change[rivals, range(len(rivals))] = np.nan
+    axes = ("score_name", "baseline", "attack", "estimate")
+    return xr.Variable(axes, change, {"long_name": "difference in D-EER", "units": "1"})
 
 
 def detection_rates(
@@ -369,10 +402,10 @@ def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
     centroid = (absolute * pairs.centre).sum(axis=1) / total
     asymmetry = np.sqrt(np.square(pairs.document - pairs.live).sum(axis=1))
     both = np.concatenate([pairs.document, pairs.live], axis=1)
-    found: dict[str, _Scorer] = {
+    scorers: dict[str, _Scorer] = {
         f"band {name}": _away(pairs.document[:, b]) for b, name in enumerate(bands)
     }
-    found |= {
+    scorers |= {
         "low/high": _away(ratio),
         "centroid": _away(centroid),
         "asymmetry": _away(asymmetry),
@@ -381,7 +414,7 @@ def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
         "power spectrum": _mahalanobis(np.log(pairs.energy + _TINY)),
         "supervised": _supervised(both),
     }
-    return found
+    return scorers
 
 
 def _away(values: Floats) -> _Scorer:
@@ -431,7 +464,7 @@ def _supervised(values: Floats) -> _Scorer:
 
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
-    """Tabulate error rates of scores for one attack, the best first, with only the best band."""
+    """Tabulate error rates of the scores for one attack, lowest D-EER first, with the best band."""
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
     value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")

@@ -1,13 +1,14 @@
 """Morphing attacks: vulnerability of models, and influence of frequencies under attack.
 
 The document is the reference, the live photograph the probe. The profiles show influence over
-bona fide and attack pairs (Huber et al. 2025, FX-MAD, report that it differs; how it is averaged
-and compared is our choice).
+bona fide and attack pairs. Huber et al. (2025, FX-MAD) report that the two differ; how influence is
+averaged and compared here is our choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
+from freqlab.morphing.paired import paired_difference
 from freqlab.morphing.sets import untouched
 from freqlab.results.quantities import (
     means_by,
@@ -34,8 +36,28 @@ from freqlab.verification.performance import check_embeddings
 __all__ = ["profiles", "vulnerability"]
 
 _PEOPLE = ("contributor_a", "contributor_b")
+_POOLED = "all"
 
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Trials:
+    """Bona fide pairs and morphs to be compared at thresholds, the same for every model."""
+
+    kinds: list[str]
+    """Names of the attacks."""
+    bona_fide: npt.NDArray[np.bool_]
+    """Whether each pair is bona fide ``(pair,)``."""
+    person: npt.NDArray[np.int64]
+    """Position of the first contributor of each pair in the subjects ``(pair,)``."""
+    morphs: pd.DataFrame
+    """From :func:`_morphs`."""
+    subjects: npt.NDArray[Any]
+    """Names of all contributors, sorted."""
+    draws: Floats
+    """Number of times each subject is drawn ``(draw, subject)``."""
+    level: float
 
 
 def profiles(
@@ -125,9 +147,12 @@ def vulnerability(
         Along ``model``, ``attack`` (each, then ``"all"``), ``fmr`` (NaN for a threshold carried
         over) and ``estimate``: ``mmpmr``, the share of morphs that match at least one live
         photograph of each contributor; ``prodavg_mmpmr``, the mean product of the shares of the
-        contributors' live photographs that match; ``false_non_match_rate`` of bona fide pairs;
-        ``threshold``;
-        ``impostor_comparisons(model)``; ``n_morphs(attack)``.
+        contributors' live photographs that match; ``false_non_match_rate`` of bona fide pairs,
+        without ``attack``. ``mmpmr_difference``, also along ``other_attack``: MMPMR of the attack
+        minus that of the other attack, with the same draws of people for both; NaN for an attack
+        and itself. ``threshold(model, fmr)``; ``impostor_comparisons(model)``;
+        ``n_morphs`` and ``n_people`` ``(model, attack)``: morphs compared with both contributors,
+        and their contributors.
 
     Raises
     ------
@@ -140,32 +165,36 @@ def vulnerability(
     attack = pairs["attack"].astype(str).to_numpy()
     kinds = [k for k in dict.fromkeys(attack) if k not in (BONA_FIDE, CONTROL)]
     if not kinds:
-        raise ParameterError("pairs hold no attack; fl.morphing.make_pairs makes them")
+        raise ParameterError("pairs contain no attack; fl.morphing.make_pairs makes such pairs")
     if thresholds is not None and set(thresholds) != set(embeddings):
         raise ParameterError(
-            f"thresholds are of {sorted(thresholds)}, embeddings of {sorted(embeddings)}; give one "
-            f"for each model"
+            f"thresholds are given for {sorted(thresholds)} and embeddings for "
+            f"{sorted(embeddings)}; give one for each model"
         )
-    morphs = _morphs(faces, pairs, positions)
     subjects = np.unique(np.stack([pairs[f"contributor_{k}"].astype(str) for k in "ab"]))
-    draws = draw_subjects(len(subjects), n_draws, seed).astype(float)
+    trials = _Trials(
+        kinds=kinds,
+        bona_fide=attack == BONA_FIDE,
+        person=np.searchsorted(subjects, pairs["contributor_a"].astype(str).to_numpy()),
+        morphs=_morphs(faces, pairs, positions),
+        subjects=subjects,
+        draws=draw_subjects(len(subjects), n_draws, seed).astype(float),
+        level=level,
+    )
     whole = untouched(faces, pairs)
-    parts = []
+    of_models = []
     for name, vectors in checked.items():
-        found, n_impostor = impostor_thresholds(
+        resolved, n_impostor = impostor_thresholds(
             vectors[whole], faces.subjects[whole], faces.sources[whole]
         )
-        edges, rates = np.array(found), np.array(FMRS)
+        edges, fmrs = np.array(resolved), np.array(FMRS)
         if thresholds is not None:
-            edges, rates = np.array([thresholds[name]]), np.array([np.nan])
-        similarity = cosines_of(vectors, positions)
-        parts.append(
-            _rates(similarity, attack, kinds, morphs, pairs, subjects, draws, edges, rates, level)
-        )
-        parts[-1]["impostor_comparisons"] = ((), n_impostor)
+            edges, fmrs = np.array([thresholds[name]]), np.array([np.nan])
+        rates = _rates(cosines_of(vectors, positions), trials, edges, fmrs)
+        rates["impostor_comparisons"] = ((), n_impostor)
+        of_models.append(rates)
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
-    found_rates = xr.concat(parts, axis)
-    return found_rates.assign_attrs(
+    return xr.concat(of_models, axis).assign_attrs(
         n_draws=n_draws,
         level=level,
         seed=seed,
@@ -174,7 +203,7 @@ def vulnerability(
 
 
 def _kinds(result: xr.Dataset) -> list[str]:
-    """Kinds of pairs in the result, bona fide first, the control second."""
+    """List the kinds of pairs in the result, bona fide first, the control second."""
     absent = [n for n in ("attack", "contributor_a", "contributor_b") if n not in result.coords]
     if absent:
         raise ParameterError(
@@ -182,13 +211,13 @@ def _kinds(result: xr.Dataset) -> list[str]:
         )
     kinds = list(dict.fromkeys(result["attack"].to_numpy().astype(str)))
     if BONA_FIDE not in kinds:
-        raise ParameterError("there is no bona fide pair to hold attacks against")
+        raise ParameterError("there is no bona fide pair with which attacks can be compared")
     first = [kind for kind in (BONA_FIDE, CONTROL) if kind in kinds]
     return [*first, *(kind for kind in kinds if kind not in first)]
 
 
 def _morphs(faces: Faces, pairs: pd.DataFrame, positions: npt.NDArray[np.int32]) -> pd.DataFrame:
-    """Rows of pairs by morph and by the contributor in the live photograph."""
+    """Tabulate the rows of attack pairs, with the morph and the subject of the live photograph."""
     live = faces.subjects[positions[:, 0]].astype(str)
     attacks = ~pairs["attack"].isin([BONA_FIDE, CONTROL]).to_numpy()
     table = pd.DataFrame(
@@ -205,81 +234,102 @@ def _morphs(faces: Faces, pairs: pd.DataFrame, positions: npt.NDArray[np.int32])
 
 
 def _rates(
-    similarity: npt.NDArray[np.float32],
-    attack: npt.NDArray[Any],
-    kinds: list[str],
-    morphs: pd.DataFrame,
-    pairs: pd.DataFrame,
-    subjects: npt.NDArray[Any],
-    draws: Floats,
-    edges: Floats,
-    rates: Floats,
-    level: float,
+    similarity: npt.NDArray[np.float32], trials: _Trials, edges: Floats, fmrs: Floats
 ) -> xr.Dataset:
-    """Compute the figures of one model."""
-    shown = [*kinds, "all"]
-    minmax, product = np.full((2, len(shown), len(edges), 3), np.nan)
+    """Compute the rates of one model at each threshold, and their differences between attacks."""
+    kinds = [*trials.kinds, _POOLED]
+    minmax, product = np.full((2, len(kinds), len(edges), 3), np.nan)
     fnmr = np.full((len(edges), 3), np.nan)
-    counts = np.zeros(len(shown), np.int64)
-    bona_fide = (attack == BONA_FIDE) & np.isfinite(similarity)
-    person = np.searchsorted(subjects, pairs["contributor_a"].astype(str).to_numpy())
-    morphs = morphs[np.isfinite(similarity[morphs["row"]])]
-    for f, edge in enumerate(edges):
-        if np.isnan(edge):
-            continue
-        refused = (similarity < edge)[bona_fide].astype(float)
-        fnmr[f] = _weighted(
-            refused, draws[:, person[bona_fide]], level, len(np.unique(person[bona_fide]))
-        )
-        match = morphs.assign(match=similarity[morphs["row"]] >= edge)
-        by_live = match.groupby(["morph", "attack", "a", "b", "live"])["match"].agg(["max", "mean"])
-        by_morph = by_live.groupby(level=["morph", "attack", "a", "b"]).agg(
-            {"max": "min", "mean": "prod"}
-        )
-        both = by_live.groupby(level=["morph", "attack", "a", "b"]).size() == 2
-        by_morph = by_morph[both].reset_index()  # MMPMR needs both contributors
-        a, b = (np.searchsorted(subjects, by_morph[k].to_numpy(str)) for k in "ab")
-        weights = draws[:, a] * draws[:, b]
-        for k, kind in enumerate(shown):
-            here = np.ones(len(by_morph), bool)
-            if kind != "all":
-                here = (by_morph["attack"] == kind).to_numpy()
-            counts[k] = int(np.sum(here))
-            for target, column in ((minmax, "max"), (product, "mean")):
-                values = by_morph.loc[here, column].to_numpy(float)
-                people = len(np.unique(np.concatenate([a[here], b[here]])))
-                target[k, f] = _weighted(values, weights[:, here], level, people)
+    differences = np.full((len(kinds), len(trials.kinds), len(edges), 3), np.nan)
+    n_morphs, n_people = np.zeros((2, len(kinds)), np.int64)
+    for f in np.flatnonzero(~np.isnan(edges)):
+        fnmr[f] = _rejected(similarity, trials, edges[f])
+        matched = _matched_morphs(similarity, trials, edges[f])
+        drawn = np.full((len(kinds), 1 + len(trials.draws)), np.nan)
+        for k, kind in enumerate(kinds):
+            of_kind = matched if kind == _POOLED else matched[matched["attack"] == kind]
+            a, b = of_kind["person_a"].to_numpy(), of_kind["person_b"].to_numpy()
+            n_morphs[k], n_people[k] = len(of_kind), len(np.union1d(a, b))
+            weights = trials.draws[:, a] * trials.draws[:, b]
+            for target, column in ((product, "mean"), (minmax, "max")):
+                values = of_kind[column].to_numpy(float)
+                drawn[k] = _drawn_rate(values, weights)
+                target[k, f] = _with_bounds(values, drawn[k], n_people[k], trials.level)
+        fewer = np.minimum(n_people[:, None], n_people[None, :-1])
+        first, second = drawn.T[:, :, None], drawn.T[:, None, :-1]
+        differences[:, :, f] = paired_difference(first, second, n_people=fewer, level=trials.level)
+    itself = np.arange(len(trials.kinds))
+    differences[itself, itself] = np.nan
+    axes = ("attack", "fmr", "estimate")
+    about = {"long_name": "MMPMR", "units": "1"}
+    change = {"long_name": "difference in MMPMR", "units": "1"}
+    rejected = {"long_name": "false non-match rate", "units": "1"}
     return xr.Dataset(
         {
-            "mmpmr": (("attack", "fmr", "estimate"), minmax, {"long_name": "MMPMR", "units": "1"}),
-            "prodavg_mmpmr": (
-                ("attack", "fmr", "estimate"),
-                product,
-                {"long_name": "MMPMR, product form", "units": "1"},
-            ),
-            "false_non_match_rate": (
-                ("fmr", "estimate"),
-                fnmr,
-                {"long_name": "false non-match rate", "units": "1"},
-            ),
+            "mmpmr": (axes, minmax, about),
+            "prodavg_mmpmr": (axes, product, {**about, "long_name": "MMPMR, product form"}),
+            "mmpmr_difference": (("attack", "other_attack", *axes[1:]), differences, change),
+            "false_non_match_rate": (axes[1:], fnmr, rejected),
             "threshold": ("fmr", edges, {"long_name": "threshold", "units": "cosine similarity"}),
-            "n_morphs": ("attack", counts, {"long_name": "morphs"}),
+            "n_morphs": ("attack", n_morphs, {"long_name": "morphs"}),
+            "n_people": ("attack", n_people, {"long_name": "people"}),
         },
         coords={
-            "attack": np.array(shown, object),
-            "fmr": ("fmr", rates, {"long_name": "nominal false match rate", "units": "1"}),
+            "attack": np.array(kinds, object),
+            "other_attack": np.array(trials.kinds, object),
+            "fmr": ("fmr", fmrs, {"long_name": "nominal false match rate", "units": "1"}),
             "estimate": list(ESTIMATES),
         },
     )
 
 
-def _weighted(values: Floats, weights: Floats, level: float, n_people: int) -> Floats:
-    """Compute a rate with its interval over draws."""
+def _rejected(similarity: npt.NDArray[np.float32], trials: _Trials, edge: float) -> Floats:
+    """Compute the false non-match rate of bona fide pairs, with its interval."""
+    usable = trials.bona_fide & np.isfinite(similarity)
+    person = trials.person[usable]
+    below = (similarity[usable] < edge).astype(float)
+    drawn = _drawn_rate(below, trials.draws[:, person])
+    return _with_bounds(below, drawn, len(np.unique(person)), trials.level)
+
+
+def _matched_morphs(
+    similarity: npt.NDArray[np.float32], trials: _Trials, edge: float
+) -> pd.DataFrame:
+    """Tabulate morphs compared with both contributors, and how they match at a threshold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each morph: ``attack``; ``max``, whether at least one live photograph of each
+        contributor matches; ``mean``, product over contributors of the shares of their live
+        photographs that match; ``person_a`` and ``person_b``, positions of the contributors.
+    """
+    morph = ["morph", "attack", "a", "b"]
+    rows = trials.morphs[np.isfinite(similarity[trials.morphs["row"]])]
+    rows = rows.assign(match=similarity[rows["row"]] >= edge)
+    by_live = rows.groupby([*morph, "live"])["match"].agg(["max", "mean"])
+    by_morph = by_live.groupby(level=morph).agg({"max": "min", "mean": "prod"})
+    complete = by_live.groupby(level=morph).size() == 2  # MMPMR needs both contributors
+    matched = by_morph[complete].reset_index()
+    people = {
+        f"person_{k}": np.searchsorted(trials.subjects, matched[k].to_numpy(str)) for k in "ab"
+    }
+    return matched.assign(**people)
+
+
+def _drawn_rate(values: Floats, weights: Floats) -> Floats:
+    """Compute a rate ``(1 + draw,)``: as observed, then in each draw; NaN without values."""
+    if len(values) == 0:
+        return np.full(1 + len(weights), np.nan)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.append(values.mean(), (weights @ values) / weights.sum(axis=1))
+
+
+def _with_bounds(values: Floats, drawn: Floats, n_people: int, level: float) -> Floats:
+    """Return the rate and its interval over draws ``(3,)``; NaN without values."""
     if len(values) == 0:
         return np.full(3, np.nan)
     if not values.any() or values.all():  # no draw can change this: use the rule of three
         bound = min(1.0, 3 / n_people)
         return np.array([0, 0, bound] if not values.any() else [1, 1 - bound, 1])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        drawn = (weights @ values) / weights.sum(axis=1)
-    return with_interval(np.array([values.mean()]), drawn[:, None], level)[0]
+    return with_interval(drawn[:1], drawn[1:, None], level)[0]

@@ -23,7 +23,7 @@ _SPELLED = {
 def manipulation_pairs(
     faces: Faces, *, label: str = "label", method: str | None = "method"
 ) -> pd.DataFrame:
-    """Pair an untouched photograph of each subject with its other images, manipulated and not.
+    """Pair a pristine photograph of each subject with its other images, manipulated or pristine.
 
     The reference is the first pristine photograph of the subject, the untouched side of every
     pair; probes are the subject's other pristine images and its manipulated images. An image made
@@ -52,7 +52,7 @@ def manipulation_pairs(
     UnknownNameError
         If there is no such column.
     ParameterError
-        If a label is not recognised, or a method is called ``pristine``.
+        If a label is not recognised, or the method of a manipulated image is ``pristine``.
     PairError
         If a subject has no pristine photograph, or there is no pair of one of the two kinds.
     """
@@ -65,7 +65,7 @@ def manipulation_pairs(
         methods = np.where(named == "", methods, named.to_numpy(object))
     methods[labels == PRISTINE] = PRISTINE
     if (methods[labels == MANIPULATED] == PRISTINE).any():
-        raise ParameterError(f"a manipulated image cannot be of the {method} {PRISTINE!r}")
+        raise ParameterError(f"a manipulated image cannot have the {method} {PRISTINE!r}")
     images = pd.DataFrame(
         {
             "source": faces.sources[~faces.degraded],
@@ -80,8 +80,8 @@ def manipulation_pairs(
     alone = images["subject"][reference.isna()].unique()
     if len(alone):
         raise PairError(
-            f"{len(alone)} subjects of {faces.name!r} have no pristine photograph to hold their "
-            f"manipulated ones against: {', '.join(alone[:3])}"
+            f"{len(alone)} subjects of {faces.name!r} have no pristine photograph with which their "
+            f"manipulated images can be compared: {', '.join(alone[:3])}"
         )
     pairs = images.assign(reference=reference, genuine=True)
     source_of = images.set_index("probe")["source"]
@@ -89,7 +89,7 @@ def manipulation_pairs(
     pairs = pairs[~of_itself].reset_index(drop=True)
     for kind, why in (
         (PRISTINE, "no subject has two pristine photographs"),
-        (MANIPULATED, "no image is labelled so, or all were made of the reference itself"),
+        (MANIPULATED, "no image has this label, or all were made from the reference itself"),
     ):
         if not (pairs["label"] == kind).any():
             raise PairError(f"there is no {kind} pair in {faces.name!r}: {why}")
@@ -102,8 +102,6 @@ def _labels(column: pd.Series, name: str) -> npt.NDArray[np.object_]:
     labels = spelled.map(_SPELLED)
     unknown = sorted(set(column.fillna("").astype(str)[labels.isna()]))
     if unknown:
-        allowed = ", ".join(map(repr, _SPELLED))
-        raise ParameterError(
-            f"the column {name!r} holds {', '.join(map(repr, unknown[:5]))}; allowed are {allowed}"
-        )
+        seen, allowed = (", ".join(map(repr, labels)) for labels in (unknown[:5], _SPELLED))
+        raise ParameterError(f"the column {name!r} contains {seen}; allowed are {allowed}")
     return labels.to_numpy(object)

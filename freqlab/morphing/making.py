@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Unpack
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import numpy.typing as npt
@@ -39,23 +41,53 @@ from freqlab.store.studies import Nodes, made_of
 __all__ = ["study"]
 
 
-class _Wanted(NamedTuple):
-    """Which documents, live photographs and morphs."""
+@dataclass(frozen=True)
+class _Morphs:
+    """Which photographs are documents and live, and which morphs are made of them."""
 
     document: str | None
     live: str | None
     n_live: int
-    morphs: Sequence[str]
+    kinds: Sequence[str]
+    """Shares of the second person, as :func:`freqlab.morphing.shares` parses them."""
     same: Sequence[str]
     n_couples: int | None
     control: bool
+    folder: Path
     seed: int
 
 
-class _Labelled(NamedTuple):
+@dataclass(frozen=True)
+class _Labelled:
+    """A set of pristine and manipulated images, and its columns."""
+
     faces: Faces | None
     label: str
     method: str | None
+
+
+class _Draws(TypedDict):
+    """Number of bootstrap draws over people, and their seed."""
+
+    n_draws: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Everything from which a study is computed, except its networks."""
+
+    faces: Faces
+    pairs: pd.DataFrame | None
+    store: str | os.PathLike[str]
+    morphs: _Morphs
+    labelled: _Labelled
+    bands: Bands
+    threshold: float | list[float] | None
+    fmr: float
+    folds: int
+    draws: _Draws
+    run: RunOptions
 
 
 def study(
@@ -130,117 +162,144 @@ def study(
         If the store cannot be read or written.
     """
     check_fmr(fmr)
-    parsed = parse_bands(bands) if isinstance(bands, str) else bands
-    wanted = _Wanted(document, live, n_live, morphs, same, n_couples, control, seed)
     place = Path(folder) if folder else Path(store).parent / "morphs" / faces.name
-    given = _Labelled(labelled, label, method)
-
-    def make(loaded: list[Model]) -> Nodes:
-        mixed, listed = _morphed(faces, wanted, place) if pairs is None else _only(faces, pairs)
-        sides: list[Side] = ["probe", "reference"]
-        result = influence(
-            mixed, listed, models=loaded, bands=parsed, sides=sides, store=store, **run
-        ).load()
-        # the whole set, not only the faces used here, if a threshold is to be set
-        photographs = faces if threshold is None else mixed
-        embed(photographs, models=loaded, store=store, **run)
-        names = [model.name for model in loaded]
-        edges = thresholds(
-            _vectors(store, photographs, names), photographs, listed, fmr=fmr, given=threshold
-        )
-        carried = {name: float(edges["threshold"].sel(model=name)) for name in names}
-        drawn: dict[str, Any] = {"n_draws": n_draws, "seed": seed}
-        nodes: dict[str, xr.Dataset | pd.DataFrame] = {
-            "kinds": _kinds(listed),
-            "thresholds": edges,
-            "vulnerability": vulnerability(
-                _vectors(store, mixed, names), mixed, listed, thresholds=carried, **drawn
-            ),
-            "profiles": profiles(result, **drawn),
-            "manipulation": manipulation_by_kind(
-                result, by="attack", pristine="bona fide", side="reference", **drawn
-            ),
-        }
-        for name in names:
-            found = scores(result, model=name, folds=folds, seed=seed)
-            nodes[f"scores/{node_name(name)}"] = found
-            nodes[f"detection/{node_name(name)}"] = detection_errors(found, **drawn)
-        nodes |= _labelled(given, loaded, parsed, _beside(store), run, drawn)
-        people = np.unique(listed[["contributor_a", "contributor_b"]].to_numpy(str))
-        attrs = {
-            "result": result.attrs["name"],
-            "forward_passes": result.attrs["forward_passes"],
-            "n_pairs": len(listed),
-            "n_lost": int(result["similarity"].isnull().any("model").sum()),
-            "n_live": int(listed["probe"].nunique()),
-            "n_people": len(people),
-            "morphs_are": "made here" if pairs is None and morphs else "given",
-            "morphs_from": "the table" if pairs is not None else str(place),
-            "shown_pairs": _shown(result),
-        }
-        return {**nodes, "/": xr.Dataset(attrs=attrs)}
-
+    made = _Morphs(document, live, n_live, morphs, same, n_couples, control, place, seed)
+    plan = _Plan(
+        faces=faces,
+        pairs=pairs,
+        store=store,
+        morphs=made,
+        labelled=_Labelled(labelled, label, method),
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
+        threshold=threshold,
+        fmr=fmr,
+        folds=folds,
+        draws={"n_draws": n_draws, "seed": seed},
+        run=run,
+    )
     return study_of(
         "morphing",
         faces,
-        make,
+        functools.partial(_nodes, plan),
         models=models,
         store=store,
         run=run,
         pairs=pairs,
-        document=document,
-        live=live,
-        most_live=n_live,
-        morphs=list(morphs),
-        same=list(same),
-        n_couples=n_couples,
-        control=control,
-        labelled=None
-        if labelled is None
-        else made_of(_beside(store), labelled, models=[])["faces"],
-        label=label,
-        method_column=method,
-        bands=parsed.key,
-        threshold=threshold,
-        fmr=fmr,
-        folds=folds,
-        n_draws=n_draws,
-        seed=seed,
+        **_options(plan),
     )
+
+
+def _options(plan: _Plan) -> dict[str, Any]:
+    """Return the arguments of a study as JSON values."""
+    morphs, labelled = plan.morphs, plan.labelled
+    about = None
+    if labelled.faces is not None:
+        about = made_of(_beside(plan.store), labelled.faces, models=[])["faces"]
+    return {
+        "document": morphs.document,
+        "live": morphs.live,
+        "most_live": morphs.n_live,
+        "morphs": list(morphs.kinds),
+        "same": list(morphs.same),
+        "n_couples": morphs.n_couples,
+        "control": morphs.control,
+        "labelled": about,
+        "label": labelled.label,
+        "method_column": labelled.method,
+        "bands": plan.bands.key,
+        "threshold": plan.threshold,
+        "fmr": plan.fmr,
+        "folds": plan.folds,
+        **plan.draws,
+    }
+
+
+def _nodes(plan: _Plan, loaded: list[Model]) -> Nodes:
+    """Compute the nodes of a study."""
+    pairs, store, draws = plan.pairs, plan.store, plan.draws
+    if pairs is None:
+        faces, pairs = _morphed(plan.faces, plan.morphs)
+    else:
+        faces = _faces_of(plan.faces, pairs)
+    sides: list[Side] = ["probe", "reference"]
+    result = influence(
+        faces, pairs, models=loaded, bands=plan.bands, sides=sides, store=store, **plan.run
+    ).load()
+    # A threshold is set on all photographs of the set, not only on those in the pairs.
+    photographs = plan.faces if plan.threshold is None else faces
+    embed(photographs, models=loaded, store=store, **plan.run)
+    names = [model.name for model in loaded]
+    edges = thresholds(
+        _vectors(store, photographs, names),
+        photographs,
+        pairs,
+        fmr=plan.fmr,
+        given=plan.threshold,
+    )
+    edge_of = {name: float(edges["threshold"].sel(model=name)) for name in names}
+    risk = vulnerability(_vectors(store, faces, names), faces, pairs, thresholds=edge_of, **draws)
+    nodes: dict[str, xr.Dataset | pd.DataFrame] = {
+        "kinds": _kinds(pairs),
+        "thresholds": edges,
+        "vulnerability": risk,
+        "profiles": profiles(result, **draws),
+        "manipulation": manipulation_by_kind(
+            result, by="attack", pristine="bona fide", side="reference", **draws
+        ),
+    }
+    for name in names:
+        scored = scores(result, model=name, folds=plan.folds, seed=draws["seed"])
+        nodes[f"scores/{node_name(name)}"] = scored
+        nodes[f"detection/{node_name(name)}"] = detection_errors(scored, **draws)
+    top = xr.Dataset(attrs=_attrs(plan, pairs, result))
+    return {**nodes, **_labelled_nodes(plan, loaded), "/": top}
+
+
+def _attrs(plan: _Plan, pairs: pd.DataFrame, result: xr.Dataset) -> dict[str, Any]:
+    """Return counts and sources of the pairs, and the pairs to show."""
+    people = np.unique(pairs[["contributor_a", "contributor_b"]].to_numpy(str))
+    return {
+        "result": result.attrs["name"],
+        "forward_passes": result.attrs["forward_passes"],
+        "n_pairs": len(pairs),
+        "n_lost": int(result["similarity"].isnull().any("model").sum()),
+        "n_live": int(pairs["probe"].nunique()),
+        "n_people": len(people),
+        "morphs_are": "made here" if plan.pairs is None and plan.morphs.kinds else "given",
+        "morphs_from": "the table" if plan.pairs is not None else str(plan.morphs.folder),
+        "shown_pairs": _shown(result),
+    }
 
 
 def _select(faces: Faces, names: Sequence[str]) -> Faces:
     return faces.select(np.flatnonzero(np.isin(faces.names, names)))
 
 
-def _only(faces: Faces, pairs: pd.DataFrame) -> tuple[Faces, pd.DataFrame]:
-    """Return the faces of a table of pairs, and the table."""
-    return _select(faces, [*pairs["probe"].astype(str), *pairs["reference"].astype(str)]), pairs
+def _faces_of(faces: Faces, pairs: pd.DataFrame) -> Faces:
+    """Select the faces of a table of pairs."""
+    return _select(faces, [*pairs["probe"].astype(str), *pairs["reference"].astype(str)])
 
 
-def _morphed(faces: Faces, wanted: _Wanted, folder: Path) -> tuple[Faces, pd.DataFrame]:
+def _morphed(faces: Faces, morphs: _Morphs) -> tuple[Faces, pd.DataFrame]:
     """Return documents, live photographs, morphs and controls, and their pairs."""
     documents, lives = choose_documents(
-        faces,
-        document=wanted.document,
-        live=wanted.live,
-        n_live=wanted.n_live,
+        faces, document=morphs.document, live=morphs.live, n_live=morphs.n_live
     )
-    come_along = [name for name, yes in zip(faces.names, is_morph(faces), strict=True) if yes]
-    who = couples(
+    given = [name for name, is_one in zip(faces.names, is_morph(faces), strict=True) if is_one]
+    contributors = couples(
         _select(faces, documents),
-        same=[one for one in wanted.same if one in faces.table],
-        n=wanted.n_couples,
-        seed=wanted.seed,
+        same=[column for column in morphs.same if column in faces.table],
+        n=morphs.n_couples,
+        seed=morphs.seed,
     )
-    mixed = _select(faces, [*documents, *lives, *come_along])
-    for kind in wanted.morphs:
+    every = _select(faces, [*documents, *lives, *given])
+    for kind in morphs.kinds:
         alpha, texture = shares(kind)
-        mixed = make_faces(mixed, who, folder=folder, alpha=alpha, texture=texture)
-    if wanted.control:
+        every = make_faces(every, contributors, folder=morphs.folder, alpha=alpha, texture=texture)
+    if morphs.control:
         mirrors = pd.DataFrame({"a": documents, "b": [None] * len(documents)})
-        mixed = make_faces(mixed, mirrors, folder=folder, alpha=0.5, tool="mirror")
-    return mixed, make_pairs(mixed, documents=documents, live=lives)
+        every = make_faces(every, mirrors, folder=morphs.folder, alpha=0.5, tool="mirror")
+    return every, make_pairs(every, documents=documents, live=lives)
 
 
 def _vectors(
@@ -267,26 +326,25 @@ def _shown(result: xr.Dataset) -> list[int]:
 
 
 def _beside(store: str | os.PathLike[str]) -> str:
+    """Return the path of the run of a labelled set."""
     return str(Path(store).with_name(f"{Path(store).stem}-labelled.zarr"))
 
 
-def _labelled(
-    given: _Labelled,
-    models: Sequence[Model],
-    bands: Bands,
-    store: str,
-    run: RunOptions,
-    drawn: dict[str, Any],
-) -> dict[str, xr.Dataset | pd.DataFrame]:
+def _labelled_nodes(plan: _Plan, models: Sequence[Model]) -> dict[str, xr.Dataset | pd.DataFrame]:
     """Compute the changes by each method of a labelled set, and count its pairs by method."""
-    if given.faces is None:
+    labelled = plan.labelled
+    if labelled.faces is None:
         return {}
-    pairs = manipulation_pairs(given.faces, label=given.label, method=given.method)
+    pairs = manipulation_pairs(labelled.faces, label=labelled.label, method=labelled.method)
     result = influence(
-        given.faces, pairs, models=models, bands=bands, sides=["probe"], store=store, **run
+        labelled.faces,
+        pairs,
+        models=models,
+        bands=plan.bands,
+        sides=["probe"],
+        store=_beside(plan.store),
+        **plan.run,
     ).load()
     counts = pairs.groupby("method", sort=False).size().to_frame("pairs")
-    return {
-        "labelled": manipulation_by_kind(result, by="method", pristine="pristine", **drawn),
-        "labelled_kinds": counts,
-    }
+    changes = manipulation_by_kind(result, by="method", pristine="pristine", **plan.draws)
+    return {"labelled": changes, "labelled_kinds": counts}

@@ -1,6 +1,6 @@
-"""Bands changed by a manipulation: pristine against manipulated images.
+"""Bands changed by a manipulation: manipulated images compared with pristine ones.
 
-Works from labels for any kind of manipulation: deepfakes, morphs, retouching, make-up filters.
+Only labels are needed, so this applies to any manipulation: deepfakes, morphs, retouching, filters.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.literals import Side
 from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
 from freqlab.results.selection import part_of, with_axes
 from freqlab.statistics.resampling import check_draws
@@ -34,7 +35,7 @@ def manipulation(
     pristine: xr.Dataset,
     manipulated: xr.Dataset,
     *,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -49,7 +50,7 @@ def manipulation(
     ----------
     pristine, manipulated
         From :func:`freqlab.influence`, or two selections of pairs of one result. One side is the
-        image under test, the other an untouched photograph.
+        image under test, the other a pristine photograph.
     side
         Side of the image under test: ``"probe"`` or ``"reference"``.
     n_draws, level, seed
@@ -79,7 +80,7 @@ def manipulation(
     for axis in ("band", "model"):
         if not np.array_equal(data["manipulated"][axis], whole[axis]):
             raise ParameterError(f"pristine and manipulated differ in their {axis}s")
-    sizes = {label: one.sizes["pair"] for label, one in data.items()}
+    sizes = {label: part.sizes["pair"] for label, part in data.items()}
     means = means_by(
         xr.concat(data.values(), "pair", coords="minimal", compat="override", join="override"),
         {"label": pd.Categorical(np.repeat(list(sizes), list(sizes.values())), list(sizes))},
@@ -102,7 +103,7 @@ def manipulation(
         attrs = {"long_name": f"{what} over its spread", "units": "1"}
         changes[f"{name}_effect"] = effect.assign_attrs(attrs)
         changes[f"{name}_rank"] = (("model", "band"), np.argsort(order, axis=1) + 1)
-    n_subjects = [len(np.unique([one[p].to_numpy() for p in _PEOPLE])) for one in data.values()]
+    n_subjects = [len(np.unique([part[p].to_numpy() for p in _PEOPLE])) for part in data.values()]
     return changes.assign(
         n_pairs=("label", list(sizes.values())), n_subjects=("label", n_subjects)
     ).assign_coords(label=list(sizes))
@@ -113,12 +114,12 @@ def manipulation_by_kind(
     *,
     by: str,
     pristine: str,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Compute :func:`manipulation` for every kind of pair against the pristine pairs.
+    """Compute :func:`manipulation` for each kind of pair, compared with the pristine pairs.
 
     Parameters
     ----------
@@ -144,13 +145,15 @@ def manipulation_by_kind(
         If the pairs have no such column, or only one kind.
     """
     if by not in result.coords or result[by].dims != ("pair",):
-        raise ParameterError(f"by={by!r} is no column of the pairs")
+        raise ParameterError(f"by={by!r} is not a column of the pairs")
     kind_of = result[by].to_numpy().astype(str)
     kinds = list(dict.fromkeys(kind_of))
     check_name("pristine", pristine, kinds)
     others = sorted((kind for kind in kinds if kind != pristine), key=lambda kind: kind != CONTROL)
     if not others:
-        raise ParameterError(f"all pairs are of the kind {pristine!r}; nothing is manipulated")
+        raise ParameterError(
+            f"all pairs have the {by} {pristine!r}; there are no manipulated pairs"
+        )
     whole = result.isel(pair=np.flatnonzero(kind_of == pristine))
     options: dict[str, Any] = {"side": side, "n_draws": n_draws, "level": level, "seed": seed}
     parts = [
@@ -191,17 +194,17 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     for kind in changes["kind"].to_numpy():
         data = changes.sel(model=model, kind=kind)
         name = f"{kind} ({int(data['n_pairs'].sel(label='manipulated')):,} pairs)"
-        for place in range(1, min(n_bands, data.sizes["band"]) + 1):
+        for rank in range(1, min(n_bands, data.sizes["band"]) + 1):
             row = {}
             for by, what in (("energy", "log energy"), ("directed", "influence")):
-                rank = data[f"{by}_rank"].to_numpy()
-                part = data.isel(band=int(np.flatnonzero(rank == place)[0]))
+                band = np.flatnonzero(data[f"{by}_rank"].to_numpy() == rank)[0]
+                part = data.isel(band=int(band))
                 effect = float(part[f"{by}_effect"].sel(estimate="value"))
                 row[f"band, by {what}"] = f"{part['band'].item()} ({effect:+.1f}\u00a0sd)"
                 row[f"change of {what}"] = signed(part[by], 3)
-            rows[name, place] = row
+            rows[name, rank] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "place"])
+    table.index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "rank"])
     return table
 
 
@@ -225,8 +228,8 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     data = part_of(changes, model=model)
     check_name("by", by, ["directed", "absolute", "energy"])
     rows = {}
-    for place in np.argsort(data[f"{by}_rank"].to_numpy()):
-        part = data.isel(band=int(place))
+    for band in np.argsort(data[f"{by}_rank"].to_numpy()):
+        part = data.isel(band=int(band))
         row = {}
         for name, what in (("energy", "log energy"), ("directed", "directed influence")):
             row[what] = signed(part[name], 4)
@@ -235,7 +238,7 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("band")
 
 
-def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
+def _part(result: xr.Dataset, label: str, side: Side) -> xr.Dataset:
     """Select one side, and add the two people of each pair.
 
     The people are the contributors of the pair's document if known, otherwise the subjects of its
@@ -244,7 +247,7 @@ def _part(result: xr.Dataset, label: str, side: str) -> xr.Dataset:
     result = with_axes(result)
     check_name("side", side, names_of(result, "side"))
     if result.sizes["pair"] == 0:
-        raise ParameterError(f"{label} holds no pair")
+        raise ParameterError(f"{label} has no pairs")
     columns = ["contributor_a", "contributor_b"]
     if not set(columns) <= set(result.coords):
         columns = ["probe_subject", "reference_subject"]

@@ -19,7 +19,7 @@ __all__ = ["LandmarkError", "face_points", "morph", "morph_by_points"]
 
 _FOREHEAD = 0.45  # height of the face above the temples, in distances from temple to chin
 _SOFT = 0.10  # width of the soft edge, in widths of the face
-_TONED = 0.12  # distance over which the background takes the face's tone, in sides of the face
+_TONED = 0.12  # distance over which colours of the background are shifted, in sides of the face
 _N_FOREHEAD = 9
 _FEWEST_POINTS = 5
 
@@ -73,7 +73,7 @@ def morph(
     if face_a.shape != face_b.shape:
         raise ParameterError(
             f"face_a is {face_a.shape[0]} x {face_a.shape[1]} and face_b {face_b.shape[0]} x "
-            f"{face_b.shape[1]}; a morph takes two images of one size, with the faces alike in it"
+            f"{face_b.shape[1]}; a morph requires images of the same size"
         )
     texture = alpha if texture is None else texture
     for name, share in (("alpha", alpha), ("texture", texture)):
@@ -81,15 +81,15 @@ def morph(
         if share > 1:
             raise ParameterError(f"{name}={share!r} must lie between 0 and 1")
     if (points_a is None) != (points_b is None):
-        raise ParameterError("points_a and points_b go together: give both, or neither")
+        raise ParameterError("give both points_a and points_b, or neither")
     if points_a is None or points_b is None:
-        found = []
+        landmarks = []
         for name, face in (("face_a", face_a), ("face_b", face_b)):
             points = face_points([face])[0]
             if np.isnan(points).any():
-                raise LandmarkError(f"{name}: no face was found in it; give points_a and points_b")
-            found.append(points)
-        points_a, points_b = found
+                raise LandmarkError(f"no face was found in {name}; give points_a and points_b")
+            landmarks.append(points)
+        points_a, points_b = landmarks
     return morph_by_points(face_a, face_b, points_a, points_b, alpha=alpha, texture=texture)
 
 
@@ -106,8 +106,9 @@ def face_points(images: list[Pixels]) -> npt.NDArray[np.float32]:
     numpy.ndarray
         ``(n, 115, 2)``, x and y in pixels; NaN where no face was found.
     """
-    found = pfld_landmarks(images, detect_faces(images).boxes)
-    return np.concatenate([found, np.stack([_forehead(points) for points in found])], axis=1)
+    landmarks = pfld_landmarks(images, detect_faces(images).boxes)
+    forehead = np.stack([_forehead(points) for points in landmarks])
+    return np.concatenate([landmarks, forehead], axis=1)
 
 
 def morph_by_points(
@@ -133,7 +134,7 @@ def morph_by_points(
                 f"{name} of shape {points.shape} must be (point, 2), {_FEWEST_POINTS} or more"
             )
         if not np.isfinite(points).all():
-            raise ParameterError(f"{name} must be finite; some are not")
+            raise ParameterError(f"{name} must be finite")
     if len(a) != len(b):
         raise ParameterError(
             f"{len(a)} points_a and {len(b)} points_b; both faces need the same points"
@@ -148,8 +149,8 @@ def morph_by_points(
     mixed = (1 - texture) * warped[0] + texture * warped[1]
     inside, edge = _mask(shape, height, width)
     background = _toned(warped[0], mixed, inside, edge)
-    made = inside[..., None] * mixed + (1 - inside[..., None]) * background
-    return np.rint(np.clip(made, 0, 255)).astype(np.uint8)
+    blended = inside[..., None] * mixed + (1 - inside[..., None]) * background
+    return np.rint(np.clip(blended, 0, 255)).astype(np.uint8)
 
 
 def _check_image(name: str, face: Pixels) -> None:
@@ -162,7 +163,7 @@ def _check_image(name: str, face: Pixels) -> None:
 
 
 def _forehead(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
-    """Half an ellipse above the temples, since the network's landmarks end at the brows."""
+    """Place points on half an ellipse above the temples; the network finds none above the brows."""
     jaw = points[CONTOUR]
     left, right, chin = jaw[0], jaw[-1], jaw[len(jaw) // 2]
     middle, across = (left + right) / 2, (right - left) / 2
@@ -172,7 +173,7 @@ def _forehead(points: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
 
 
 def _frame(height: int, width: int) -> Points:
-    """Fixed points around the image, well outside of it."""
+    """Return fixed points around the image, far outside it."""
     far = 0.5 * max(height, width)
     x = np.array([-far, (width - 1) / 2, width - 1 + far])
     y = np.array([-far, (height - 1) / 2, height - 1 + far])
@@ -202,7 +203,7 @@ def _warped(face: Pixels, source: Points, target: Points) -> npt.NDArray[np.floa
 def _mask(
     shape: Points, height: int, width: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return a mask, 1 within the face's hull and falling to 0 outside, and where it falls."""
+    """Return a mask, 1 within the convex hull of the face and falling to 0, and its soft edge."""
     from scipy.ndimage import distance_transform_edt
     from scipy.spatial import Delaunay
 
@@ -222,7 +223,7 @@ def _toned(
     inside: npt.NDArray[np.float64],
     edge: npt.NDArray[np.bool_],
 ) -> npt.NDArray[np.float64]:
-    """Shift the background's colours to those of the mixed face along the edge, fading outwards."""
+    """Shift the colours of the background to those of the face at its edge, fading outwards."""
     from scipy.ndimage import gaussian_filter
 
     width = _TONED * np.sqrt((inside > 0.5).sum())

@@ -1,4 +1,4 @@
-"""Findings of a morphing study as tables and sentences, generated from its numbers."""
+"""Thresholds, and results of a morphing study as tables and sentences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
 from freqlab.morphing.detection import BASELINES, OWN_SCORES
+from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
 from freqlab.morphing.sets import untouched
 from freqlab.statistics.error_rates import FMRS, check_fmr, impostor_thresholds
 from freqlab.store.run_store import node_name
@@ -24,6 +25,7 @@ from freqlab.verification.performance import check_embeddings
 
 __all__ = [
     "band_choice_table",
+    "best_score_sentences",
     "describe_best_score",
     "describe_documents",
     "describe_labelled",
@@ -31,13 +33,28 @@ __all__ = [
     "describe_threshold",
     "detections",
     "error_table",
-    "summary",
     "thresholds",
     "vulnerability_table",
 ]
 
 _POOLED = "all"
-_RIVALS = ("power spectrum", "similarity")
+_CHANCE = 0.5  # D-EER of a score that does not separate attacks from bona fide pairs
+_EER = (
+    "the error rate at the threshold at which the share of attacks accepted equals the share of "
+    "bona fide pairs rejected"
+)
+_RIVALS = {
+    "power spectrum": "energy of the document in each band, without a model",
+    "similarity": "of the untouched document and live photograph",
+}
+_SCORES = {
+    "low/high": "log ratio of the influence of the lowest quarter of the bands to that of the rest",
+    "centroid": "mean frequency of the absolute influence",
+    "asymmetry": "distance between the influence profiles of the document and of the live "
+    "photograph",
+    "mahalanobis": "distance of the influence profiles from their bona fide mean, scaled by their "
+    "covariance",
+}
 
 
 def thresholds(
@@ -94,17 +111,17 @@ def thresholds(
         allowed = sorted(rate for rate in FMRS if rate >= fmr * (1 - 1e-6))
         whole = untouched(faces, pairs)
         for k, vectors in enumerate(checked.values()):
-            found, n_impostor = impostor_thresholds(
+            edges, n_impostor = impostor_thresholds(
                 vectors[whole], faces.subjects[whole], faces.sources[whole], allowed
             )
             counts[k] = n_impostor
-            resolved = np.flatnonzero(np.isfinite(found))
+            resolved = np.flatnonzero(np.isfinite(edges))
             if not len(resolved):
                 raise ParameterError(
                     f"{n_impostor} impostor comparisons of the photographs resolve no false match "
                     f"rate; give a threshold from a larger set"
                 )
-            thresholds[k], rates[k] = found[resolved[0]], allowed[resolved[0]]
+            thresholds[k], rates[k] = edges[resolved[0]], allowed[resolved[0]]
     computed = xr.Dataset(
         {
             "threshold": ("model", thresholds, {"units": "cosine similarity"}),
@@ -133,12 +150,11 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
     rate, asked = float(data["fmr"]), float(thresholds.attrs["fmr"])
     if np.isnan(rate):
         return f"{text}, carried over from a larger set."
-    text += (
-        f" at FMR {rate:g}, over {int(data['impostor_comparisons']):,} impostor comparisons of "
-        f"the photographs"
+    few = f" (too few to resolve FMR {asked:g})" if rate > asked * (1 + 1e-6) else ""
+    return (
+        f"{text}, set at FMR {rate:g} on {int(data['impostor_comparisons']):,} impostor "
+        f"comparisons of the photographs{few}."
     )
-    few = f" (FMR {asked:g} is not resolved by so few)" if rate > asked * (1 + 1e-6) else ""
-    return f"{text}{few}."
 
 
 def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = None) -> pd.DataFrame:
@@ -181,12 +197,12 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
             "product form": percent(part["prodavg_mmpmr"], 1),
         }
     refused = percent(data["false_non_match_rate"], 1)
-    rows["bona fide refused"] = {"morphs": "", "MMPMR": refused, "product form": ""}
+    rows["bona fide rejected"] = {"morphs": "", "MMPMR": refused, "product form": ""}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attack")
 
 
 def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
-    """State which score of influence alone is best, and how it compares with the baselines.
+    """State which score of influence alone is best, and its differences from the baselines.
 
     Parameters
     ----------
@@ -198,9 +214,30 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     Returns
     -------
     str
-        The score with the lowest D-EER among :data:`OWN_SCORES`, and whether it is better than,
-        worse than or, where the intervals overlap, not distinguishable from the power spectrum
-        and the similarity.
+        Markdown: the score with the lowest D-EER among :data:`OWN_SCORES`, what limits this
+        finding, and the paired differences of its D-EER from those of the power spectrum and the
+        similarity. A difference is put into words only if its interval excludes zero, and it is
+        based on at least :data:`FEWEST_PEOPLE` people.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such attack.
+    """
+    return " ".join(best_score_sentences(errors, attack=attack))
+
+
+def best_score_sentences(
+    errors: xr.Dataset, *, attack: str = _POOLED, define: bool = False
+) -> list[str]:
+    """Return the sentences of :func:`describe_best_score`.
+
+    Parameters
+    ----------
+    errors, attack
+        As for :func:`describe_best_score`.
+    define
+        Whether to define the terms.
 
     Raises
     ------
@@ -208,27 +245,61 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
         If there is no such attack.
     """
     check_name("attack", attack, names_of(errors, "attack"))
-    data = errors["d_eer"].sel(attack=attack)
-    value = data.sel(score_name=list(OWN_SCORES), estimate="value").to_numpy()
+    data = errors.sel(attack=attack)
+    value = data["d_eer"].sel(score_name=list(OWN_SCORES), estimate="value").to_numpy()
     if not np.isfinite(value).any():
-        return "No score could be tried: there are no attacks, or no bona fide pairs."
-    best = data.sel(score_name=OWN_SCORES[int(np.nanargmin(value))])
-    told = []
-    for baseline in _RIVALS:
-        other = data.sel(score_name=baseline)
-        if float(best.sel(estimate="upper")) < float(other.sel(estimate="lower")):
-            told.append(f"it beats the {baseline} ({percent(other, 1)})")
-        elif float(best.sel(estimate="lower")) > float(other.sel(estimate="upper")):
-            told.append(f"it is beaten by the {baseline} ({percent(other, 1)})")
-        else:
-            told.append(
-                f"it cannot be told from the {baseline} ({percent(other, 1)}; the intervals "
-                f"overlap)"
-            )
-    return (
-        f"The best of the {len(OWN_SCORES)} scores of influence alone, chosen on these attacks, "
-        f"is **{best['score_name'].item()}**, D-EER {percent(best, 1)}; {join(told)}."
+        return ["No score could be tested: there are no attacks, or no bona fide pairs."]
+    best = OWN_SCORES[int(np.nanargmin(value))]
+    rate = percent(data["d_eer"].sel(score_name=best), 1)
+    what = f" ({_EER})" if define else ""
+    finding = (
+        f"The score of influence alone with the lowest observed D-EER{what} is **{best}** "
+        f"({_SCORES[best]}), {rate}; it was chosen among {len(OWN_SCORES)} on these attacks, so "
+        f"this rate is optimistic"
     )
+    control = _control_doubt(errors, best)
+    return [f"{finding}{control}.", _against_baselines(data, best, define)]
+
+
+def _control_doubt(errors: xr.Dataset, score: str) -> str:
+    """State whether a score also detects controls, after a semicolon; empty if it does not."""
+    if CONTROL not in errors["attack"]:
+        return "; there are no controls to show whether it detects the morph or the warp"
+    rate = errors["d_eer"].sel(attack=CONTROL, score_name=score)
+    if not float(rate.sel(estimate="upper")) < _CHANCE:
+        return ""
+    return (
+        f"; it also separates controls, which are bona fide documents that were warped, from "
+        f"untouched documents (D-EER {percent(rate, 1)}, where 50 % is chance), so it detects the "
+        f"warp at least in part"
+    )
+
+
+def _against_baselines(data: xr.Dataset, score: str, define: bool) -> str:
+    """State the paired differences in D-EER of a score from the baselines."""
+    people = int(data["n_people"])
+    if people < FEWEST_PEOPLE:
+        return (
+            f"It is not compared with the baselines, since {people} people are fewer than "
+            f"{FEWEST_PEOPLE}."
+        )
+    clear, unclear = [], []
+    for baseline, meaning in _RIVALS.items():
+        name = f"the {baseline} ({meaning})" if define else f"the {baseline}"
+        change = data["d_eer_difference"].sel(score_name=score, baseline=baseline)
+        if excludes_zero(change):
+            sign = "below" if float(change.sel(estimate="value")) < 0 else "above"
+            clear.append(f"{points(change, absolute=True)} {sign} that of {name}")
+        elif points(change):
+            unclear.append(f"{name}: {points(change)}")
+    texts = [f"its D-EER is {join(clear)}"] if clear else []
+    if unclear:
+        which = (
+            "interval of its difference" if len(unclear) == 1 else "intervals of its differences"
+        )
+        texts.append(f"zero lies within the {which} from {join(unclear)}")
+    text = "; ".join(texts) or "its differences from the baselines are not known"
+    return f"{text[0].upper()}{text[1:]}."
 
 
 def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
@@ -248,16 +319,16 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
     """
     kinds = _attacks(errors)
     bands = [s for s in names_of(errors, "score_name") if s.startswith("band ")]
-    found = errors["d_eer"].sel(score_name=bands)
+    d_eer = errors["d_eer"].sel(score_name=bands)
     rows = {}
     for kind in kinds:
-        value = found.sel(attack=kind, estimate="value").to_numpy()
+        value = d_eer.sel(attack=kind, estimate="value").to_numpy()
         if not np.isfinite(value).any():
             continue
         pick = bands[int(np.nanargmin(value))]
         row = {}
         for other in kinds:
-            text = percent(found.sel(score_name=pick, attack=other), 1)
+            text = percent(d_eer.sel(score_name=pick, attack=other), 1)
             row[other] = f"{text} (chosen here)" if other == kind else text
         rows[f"chosen on {kind}: {pick}"] = row
     return pd.DataFrame.from_dict(rows, orient="index")
@@ -275,7 +346,7 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each score, baselines last; columns ``all``, each attack, and the control,
-        where 50 % means that controls are not distinguished from bona fide documents.
+        where 50 % means that a score does not distinguish controls from bona fide documents.
     """
     rows = {}
     for score in (*OWN_SCORES, *BASELINES):
@@ -292,23 +363,6 @@ def _attacks(errors: xr.Dataset) -> list[str]:
     return [name for name in names if name not in (_POOLED, CONTROL)]
 
 
-def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown: morphs that pass, and the best score of influence.
-
-    Parameters
-    ----------
-    study
-        From :func:`freqlab.morphing.study`.
-    """
-    found, risk = [], study["vulnerability"].to_dataset()
-    for name, _, errors in detections(study):
-        table = vulnerability_table(risk, model=name)
-        rates = "; ".join(f"{as_markdown(kind)} {rate}" for kind, rate in table["MMPMR"].items())
-        found.append(f"{as_markdown(name)}: MMPMR: {rates}.")
-        found.append(f"{as_markdown(name)}: {describe_best_score(errors)}")
-    return found
-
-
 def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset]]:
     """Iterate over the models of a study, with their scores and errors."""
     for name in study.attrs["models"]:
@@ -319,24 +373,25 @@ def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset
 def describe_documents(study: xr.DataTree) -> str:
     """State how many documents and live photographs there are, and where morphs come from."""
     kinds, attrs = as_frame(study["kinds"]), study.attrs
-    whence = {
-        "made here": "Morphs made here are named by the share of the second person (alpha), of its "
-        "texture where that differs; the rest come with the set.",
-        "given": "The morphs come with the set.",
+    source = {
+        "made here": "Morphs made here are named after the share of the second person (alpha), and "
+        "after the share of that person's texture where it differs; all others are part of the "
+        "set.",
+        "given": "The morphs are part of the set.",
     }[attrs["morphs_are"]]
     if attrs["morphs_from"] == "the table":
-        whence = "Morphs and controls are those of the table."
+        source = "Morphs and controls are those of the table."
     return (
         f"{int(kinds['documents']['bona fide']):,} bona fide documents and "
-        f"{int(attrs['n_live']):,} live photographs of {int(attrs['n_people']):,} people. {whence}"
+        f"{int(attrs['n_live']):,} live photographs of {int(attrs['n_people']):,} people. {source}"
     )
 
 
 def describe_morphing_pairs(study: xr.DataTree) -> str:
-    """State the number of pairs, and how many have a face that was not found."""
+    """State the number of pairs, and in how many a face was not detected."""
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."
-    return text + (f" {lost:,} pairs have a face that could not be found." if lost else "")
+    return text + (f" In {lost:,} of them, a face could not be detected." if lost else "")
 
 
 def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
@@ -345,6 +400,6 @@ def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
     return (
         f"**{as_markdown(faces.name)}**: images of {faces.table['subject'].nunique():,} people "
-        f"against the first pristine photograph of each; pairs by method: {counts}. "
+        f"compared with the first pristine photograph of each person; pairs by method: {counts}. "
         f"{as_markdown(faces.about, 5_000)}"
     )

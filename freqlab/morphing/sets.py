@@ -103,7 +103,9 @@ def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[
     values = table[column].astype(str)
     if not (values == value).any():
         known = ", ".join(sorted(set(values))[:5])
-        raise ParameterError(f"{argument}={text!r}: no photograph has it; {column} holds {known}")
+        raise ParameterError(
+            f"{argument}={text!r}: no photograph has this value; {column} has the values {known}"
+        )
     return (values == value).to_numpy()
 
 
@@ -226,69 +228,91 @@ def make_faces(
     texture = alpha if texture is None else texture
     if tool is None:
         tool = f"alpha{alpha:g}" + (f"-texture{texture:g}" if texture != alpha else "")
-    if faces.images is None and folder is None:
+    if faces.images is not None:
+        folder = None
+    elif folder is None:
         raise ParameterError("folder=None: these faces are files, so their morphs need a folder")
     missing = [column for column in ("a", "b") if column not in couples.columns]
     if missing or not len(couples):
-        raise ParameterError("couples must have columns 'a' and 'b', and one row or more")
+        raise ParameterError("couples must have columns 'a' and 'b' and at least one row")
     position = {name: i for i, name in enumerate(faces.names)}
-    made, mixes = [], []
+    rows, mixes = [], []
     for a, b in zip(couples["a"], couples["b"], strict=True):
         mirrored = b is None or b == "" or b != b
-        for name in (a,) if mirrored else (a, b):
-            if str(name) not in position:
+        names = [str(a), str(a if mirrored else b)]
+        for name in names:
+            if name not in position:
                 raise ParameterError(f"couples: {name!r} is not a face of {faces.name!r}")
-        i, j = position[str(a)], position[str(a if mirrored else b)]
-        subjects = [str(faces.subjects[k]) for k in (i, j)]
-        name = f"{a}+{_MIRRORED if mirrored else b}@{tool}"
-        row: dict[str, Any] = {
-            "face": name,
-            "subject": subjects[0] if subjects[0] == subjects[1] else "+".join(subjects),
-            "morph": True,
-            "contributor_a": subjects[0],
-            "contributor_b": subjects[1],
-            "tool": tool,
-        }
-        if folder is not None:
-            row["path"] = str(Path(folder) / f"{name.replace('/', '_')}.png")
-        made.append(row)
+        i, j = (position[name] for name in names)
+        rows.append(_row(faces, i, j, f"{a}+{_MIRRORED if mirrored else b}@{tool}", tool, folder))
         mixes.append(_Mix(i, j, mirrored, alpha, texture))
-    images = []
+    paths = None if folder is None else [Path(row["path"]) for row in rows]
+    return _with_morphs(faces, rows, _images(faces, mixes, paths, progress))
+
+
+def _row(
+    faces: Faces, i: int, j: int, name: str, tool: str, folder: str | os.PathLike[str] | None
+) -> dict[str, Any]:
+    """Describe a morph of two faces as a row of the table of faces."""
+    first, second = str(faces.subjects[i]), str(faces.subjects[j])
+    row: dict[str, Any] = {
+        "face": name,
+        "subject": first if first == second else f"{first}+{second}",
+        "morph": True,
+        "contributor_a": first,
+        "contributor_b": second,
+        "tool": tool,
+    }
+    if folder is not None:
+        row["path"] = str(Path(folder) / f"{name.replace('/', '_')}.png")
+    return row
+
+
+def _images(
+    faces: Faces, mixes: Sequence[_Mix], paths: Sequence[Path] | None, progress: bool
+) -> list[npt.NDArray[np.uint8]]:
+    """Make morphs in parallel and return their pixels; empty if they are written to files."""
     points: dict[tuple[int, bool], npt.NDArray[np.float32]] = {}
+    images: list[npt.NDArray[np.uint8]] = []
     with (
         working() as workers,
         tqdm(total=len(mixes), desc="morphing", unit="morph", disable=not progress) as bar,
     ):
-        done: list[Future[Any]]
-        if folder is None:
-            done = [workers.share(_mixed, faces, mix, points) for mix in mixes]
+        jobs: list[Future[Any]]
+        if paths is None:
+            jobs = [workers.share(_mixed, faces, mix, points) for mix in mixes]
         else:
-            places = [Path(row["path"]) for row in made]
-            done = [
+            jobs = [
                 workers.share(_on_disk, faces, mix, points, path)
-                for mix, path in zip(mixes, places, strict=True)
+                for mix, path in zip(mixes, paths, strict=True)
             ]
-        for one in done:
-            images.append(one.result())
+        for job in jobs:
+            made = job.result()
+            if paths is None:
+                images.append(made)
             bar.update()
-    table = faces.table.copy()
-    absent: dict[str, Any] = {c: v for c, v in _NO_MORPH.items() if c not in table}
-    table = table.assign(**absent)
-    added = pd.DataFrame(made).set_index("face")
-    both = pd.concat([table, added])
-    both["morph"] = both["morph"].astype(bool)
-    taken = both.index[both.index.duplicated()]
-    if len(taken):
-        raise ParameterError(f"the face set has a face named {taken[0]!r} already")
-    unknown = np.full((len(added), 5, 2), np.nan, np.float32)
+    return images
+
+
+def _with_morphs(
+    faces: Faces, rows: list[dict[str, Any]], images: Sequence[npt.NDArray[np.uint8]]
+) -> Faces:
+    """Append morphs to a face set."""
+    absent: dict[str, Any] = {c: v for c, v in _NO_MORPH.items() if c not in faces.table}
+    morphs = pd.DataFrame(rows).set_index("face")
+    table = pd.concat([faces.table.assign(**absent), morphs])
+    table["morph"] = table["morph"].astype(bool)
+    repeated = table.index[table.index.duplicated()]
+    if len(repeated):
+        raise ParameterError(f"the face set already has a face named {repeated[0]!r}")
+    unknown = np.full((len(morphs), 5, 2), np.nan, np.float32)
+    degradations = faces.degradations
     return dataclasses.replace(
         faces,
-        table=both,
+        table=table,
         images=None if faces.images is None else [*faces.images, *images],
         landmarks=None if faces.landmarks is None else np.concatenate([faces.landmarks, unknown]),
-        degradations=None
-        if faces.degradations is None
-        else [*faces.degradations, *([None] * len(added))],
+        degradations=None if degradations is None else [*degradations, *([None] * len(morphs))],
     )
 
 
@@ -338,7 +362,7 @@ def make_pairs(
     for argument, given in (("documents", documents), ("live", live)):
         unknown = sorted(set(map(str, given)) - set(names[whole]))
         if unknown:
-            raise ParameterError(f"{argument}: {unknown[0]!r} is no photograph of the set")
+            raise ParameterError(f"{argument}: {unknown[0]!r} is not a photograph of the set")
     both = set(documents) & set(live)
     if both:
         raise ParameterError(f"{sorted(both)[0]!r} is among the documents and the live photographs")
@@ -358,7 +382,9 @@ def make_pairs(
     ):
         for contributor in dict.fromkeys((a, b)):
             if contributor not in live_of:
-                raise PairError(f"morph {document!r}: no live photograph of {contributor!r}")
+                raise PairError(
+                    f"morph {document!r}: there is no live photograph of {contributor!r}"
+                )
             kind = CONTROL if a == b else tool
             rows += [(probe, document, a == b, kind, a, b) for probe in live_of[contributor]]
     header = ["probe", "reference", "genuine", "attack", "contributor_a", "contributor_b"]
@@ -369,7 +395,7 @@ def make_pairs(
             "there is no bona fide pair: no subject has a document and a live photograph"
         )
     if not kinds - {BONA_FIDE, CONTROL}:
-        raise PairError("there is no attack pair: the faces hold no morph of two people")
+        raise PairError("there is no attack pair: the faces include no morph of two people")
     pairs.index.name = "pair"
     return pairs
 
@@ -414,8 +440,8 @@ def _mixed(
     if one.shape != other.shape:
         raise ParameterError(
             f"{faces.names[mix.first]!r} is {one.shape[0]} x {one.shape[1]} and "
-            f"{faces.names[mix.second]!r} {other.shape[0]} x {other.shape[1]}; a morph takes "
-            f"images of one size"
+            f"{faces.names[mix.second]!r} {other.shape[0]} x {other.shape[1]}; a morph requires "
+            f"images of the same size"
         )
     keys = ((mix.first, False), (mix.second, mix.mirrored))
     for key, image in zip(keys, (one, other), strict=True):

@@ -1,5 +1,6 @@
 from .findings import summary
 from .profiles import compare, mean_profile
+from .quantities import means_by
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
 from .tables import profile_table
@@ -10,6 +11,7 @@ __all__ = [
     "describe_profile",
     "describe_verification",
     "mean_profile",
+    "means_by",
     "pairs_to_show",
     "profile_table",
     "summary",

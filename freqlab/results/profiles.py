@@ -9,6 +9,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.literals import Side
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import frequency_unit, select_part, with_axes
 from freqlab.statistics.resampling import check_draws
@@ -19,7 +20,7 @@ __all__ = ["compare", "influence_spread", "mean_profile"]
 def mean_profile(
     result: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
-    """Mean influence per band over genuine and over impostor pairs, with intervals.
+    """Mean influence per band over genuine pairs and over impostor pairs, with intervals.
 
     Comparisons share people, so the percentile interval comes from a bootstrap over subjects:
     subjects are drawn with replacement; the weight of a genuine pair is the count of its subject,
@@ -64,7 +65,7 @@ def influence_spread(
     n_most: int = 5000,
     seed: int = 0,
 ) -> xr.Dataset:
-    """Distribution of the influence of each band over genuine and over impostor pairs.
+    """Distribution of the influence of each band over genuine pairs and over impostor pairs.
 
     Parameters
     ----------
@@ -99,7 +100,7 @@ def influence_spread(
     usable = data["similarity"].notnull().to_numpy()
     random = np.random.default_rng(seed)
     quantiles = [(1 - level) / 2, 0.5, (1 + level) / 2]
-    found = np.full((2, 2, 3, data.sizes["band"]), np.nan)
+    quantiles_of = np.full((2, 2, 3, data.sizes["band"]), np.nan)
     n_pairs = []
     for c, of_kind in enumerate((genuine, ~genuine)):
         rows = np.flatnonzero(of_kind & usable)
@@ -107,10 +108,12 @@ def influence_spread(
             rows = np.sort(random.choice(rows, n_most, replace=False))
         n_pairs.append(len(rows))
         influence = data["influence"].isel(pair=rows).transpose("pair", "band").to_numpy()
-        held = np.isfinite(influence).any(axis=0)
+        has_values = np.isfinite(influence).any(axis=0)
         for k, values in enumerate((influence, np.abs(influence))):
             if len(rows):
-                found[k, c, :, held] = np.nanquantile(values[:, held], quantiles, axis=0).T
+                quantiles_of[k, c, :, has_values] = np.nanquantile(
+                    values[:, has_values], quantiles, axis=0
+                ).T
     spread = xr.Dataset(
         coords={
             "comparison": ["genuine", "impostor"],
@@ -122,7 +125,7 @@ def influence_spread(
     units = str(result["influence"].attrs["units"])
     for k, name in enumerate(("directed", "absolute")):
         attrs = {"long_name": f"{name} influence", "units": units}
-        spread[name] = (("comparison", "estimate", "band"), found[k], attrs)
+        spread[name] = (("comparison", "estimate", "band"), quantiles_of[k], attrs)
     spread["n_pairs"] = ("comparison", n_pairs, {"long_name": "pairs"})
     return spread
 
@@ -131,7 +134,7 @@ def compare(
     results: Sequence[xr.Dataset],
     *,
     names: Sequence[str] | None = None,
-    side: str = "probe",
+    side: Side = "probe",
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -174,7 +177,8 @@ def compare(
         same = np.array_equal(result["band"], first["band"])
         if not same or frequency_unit(result) != frequency_unit(first):
             raise ParameterError(
-                f"result {name!r} has other bands than {names[0]!r}; compare results of the same"
+                f"the bands of result {name!r} differ from those of {names[0]!r}; all results "
+                f"must have the same bands"
             )
         profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
         check_name("side", side, names_of(profile, "side"))
@@ -186,7 +190,9 @@ def compare(
             parts.append(part.drop_vars(["side", "model"]))
             labels.append((name, str(model)))
     if len(set(labels)) < len(labels):
-        raise ParameterError(f"names={list(names)!r}: two results of one model need two names")
+        raise ParameterError(
+            f"names={list(names)!r}: results of the same model need different names"
+        )
     compared = xr.concat(parts, "run", coords="minimal", compat="override", join="exact")
     compared.attrs = {"n_draws": n_draws, "level": level, "seed": seed, "side": side}
     face_sets, models = (np.array(column, object) for column in zip(*labels, strict=True))

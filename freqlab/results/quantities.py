@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.errors import check_number
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import (
     ESTIMATES,
@@ -138,10 +138,13 @@ def means_by(
     result
         From :func:`freqlab.influence`.
     labels
-        Group of each pair, by axis of the means. Pairs without a label enter no mean. With several
-        axes, every combination of their categories is a group.
+        Group of each pair, by name of the axis of the means, such as ``{"glasses":
+        pandas.Categorical([...])}``. Pairs without a label are excluded. With several axes, every
+        combination of their categories is a group.
     quantities
-        Names of :data:`QUANTITIES`, or of variables of the result.
+        Names of quantities: ``"directed"`` and ``"absolute"`` influence, ``"per_contrast"``
+        (influence per contrast removed), ``"energy"`` and ``"log_energy"`` of the masked side in
+        the band; or names of variables of the result.
     people
         Columns with the names of the two people whose counts determine the weight of a pair.
     n_draws, seed
@@ -150,29 +153,43 @@ def means_by(
     Returns
     -------
     xarray.Dataset
-        Each quantity ``(draw, *labels, model, side, band)``, where ``draw`` 0 is as observed and
-        the others are bootstrap draws. NaN are left out of the means; draws are NaN for a group
-        with pairs of one person only, since nothing follows for other people. ``n_pairs`` and
-        ``n_subjects`` ``(*labels, model)`` count pairs with a similarity.
+        Each quantity ``(draw, *labels, model, side, band)``: ``draw`` 0 holds the observed means,
+        the others those of the bootstrap draws. NaN are excluded from the means. The draws are NaN
+        for a group with pairs of a single person, from which no other person can be inferred.
+        ``n_pairs`` and ``n_subjects`` ``(*labels, model)`` count pairs with a similarity.
 
     Raises
     ------
     ParameterError
-        If a number is out of range, or the result lacks a requested variable.
+        If a number is out of range, the labels do not match the pairs, or the result lacks a
+        requested column or variable.
+
+    Examples
+    --------
+    >>> kind = pd.Categorical(result["genuine"].to_numpy())
+    >>> means = fl.results.means_by(result, {"genuine": kind}, n_draws=200)
+    >>> drawn = means["directed"].isel(draw=slice(1, None))
+    >>> drawn.quantile([0.025, 0.975], "draw")  # percentile intervals
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
     result = with_axes(result)
+    _check_labels(result, labels)
+    for column in people:
+        check_name("people", column, _pair_columns(result))
+    quantities = list(quantities)
+    for name in quantities:
+        check_name("quantities", name, [*QUANTITIES, *map(str, result.data_vars)])
     codes = subject_codes(result, people)
     draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
-    sizes = tuple(len(one.categories) for one in labels.values())
+    sizes = tuple(len(groups.categories) for groups in labels.values())
     groups = [
-        np.all([one.codes == k for one, k in zip(labels.values(), place, strict=True)], axis=0)
+        np.all([label.codes == k for label, k in zip(labels.values(), place, strict=True)], axis=0)
         for place in np.ndindex(sizes)
     ]
     means = xr.Dataset(
         coords={
-            **{axis: one.categories.to_numpy() for axis, one in labels.items()},
+            **{axis: label.categories.to_numpy() for axis, label in labels.items()},
             **{name: result[name] for name in (*_AXES, "frequency", "band_bounds")},
         },
         attrs={
@@ -182,12 +199,14 @@ def means_by(
     )
     for name in quantities:
         values = quantity(result, name)
-        found = np.stack([means_over_pairs(values[g], codes[:, g], draws) for g in groups], axis=1)
+        of_groups = np.stack(
+            [means_over_pairs(values[g], codes[:, g], draws) for g in groups], axis=1
+        )
         about = QUANTITIES.get(name)
         attrs = {"long_name": f"mean {about[0]}", "units": about[1]} if about else {}
         along = result["influence" if about else name].dims
         axes = ("draw", *labels, *(axis for axis in _AXES if axis in along))
-        means[name] = (axes, found.reshape(len(found), *sizes, *values.shape[1:]), attrs)
+        means[name] = (axes, of_groups.reshape(len(of_groups), *sizes, *values.shape[1:]), attrs)
     usable = result["similarity"].notnull().transpose("pair", "model").to_numpy()
     kept = [[usable[:, m] & g for m in range(usable.shape[1])] for g in groups]
     shape = (*sizes, usable.shape[1])
@@ -200,6 +219,28 @@ def means_by(
     return means
 
 
+def _check_labels(result: xr.Dataset, labels: Mapping[str, pd.Categorical[Any]]) -> None:
+    """Refuse labels that are not one group, or none, for each pair."""
+    if not labels:
+        raise ParameterError("labels are empty; give at least one axis with the group of each pair")
+    n_pairs = result.sizes["pair"]
+    for axis, groups in labels.items():
+        if axis in (*result.dims, "draw"):
+            raise ParameterError(f"labels: the axis {axis!r} has the name of an axis of the result")
+        if not isinstance(groups, pd.Categorical):
+            raise ParameterError(
+                f"labels[{axis!r}] is a {type(groups).__name__}; it must be a pandas.Categorical"
+            )
+        if len(groups) != n_pairs:
+            raise ParameterError(
+                f"labels[{axis!r}] has {len(groups)} labels, and the result {n_pairs} pairs"
+            )
+
+
+def _pair_columns(result: xr.Dataset) -> list[str]:
+    return [str(name) for name, values in result.coords.items() if values.dims == ("pair",)]
+
+
 def with_differences(means: xr.Dataset, axis: str, base: int) -> xr.Dataset:
     """Add the difference of each mean from that of one group, by draw, as ``..._difference``.
 
@@ -210,13 +251,13 @@ def with_differences(means: xr.Dataset, axis: str, base: int) -> xr.Dataset:
     axis, base
         Axis of the groups, and the position of the group whose mean is subtracted.
     """
-    found = means.copy()
+    extended = means.copy()
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
             attrs = {**values.attrs, "long_name": f"difference in {values.attrs['long_name']}"}
-            apart = values - values.isel({axis: base}, drop=True)
-            found[f"{name}_difference"] = apart.assign_attrs(attrs)
-    return found
+            difference = values - values.isel({axis: base}, drop=True)
+            extended[f"{name}_difference"] = difference.assign_attrs(attrs)
+    return extended
 
 
 def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
@@ -235,11 +276,11 @@ def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
         Variables with an axis ``draw`` have ``estimate`` as last axis instead; the others are
         unchanged.
     """
-    found = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
+    estimated = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
-            every = values.transpose("draw", ...)
-            array = every.to_numpy()
+            by_draw = values.transpose("draw", ...)
+            array = by_draw.to_numpy()
             estimates = with_interval(array[0], array[1:], level)
-            found[name] = ((*every.dims[1:], "estimate"), estimates, values.attrs)
-    return found.assign_attrs(level=level)
+            estimated[name] = ((*by_draw.dims[1:], "estimate"), estimates, values.attrs)
+    return estimated.assign_attrs(level=level)

@@ -13,6 +13,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
+from freqlab.literals import Side
 
 __all__ = [
     "ORDERS",
@@ -49,7 +50,7 @@ _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "
 
 
 def pairs_to_show(
-    result: xr.Dataset, *, model: str, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, model: str, side: Side = "probe", fmr: float = 1e-3
 ) -> dict[str, int]:
     """Choose typical pairs, difficult pairs, and pairs whose decision depends on one band.
 
@@ -93,8 +94,8 @@ def pairs_to_show(
     choose("The least similar genuine pair", genuine, similarity)
     choose("The most similar impostor pair", ~genuine, -similarity)
     strongest = np.nanmax(np.abs(np.nan_to_num(influence)), axis=1)
-    choose("A genuine pair whose decision hangs on one band", genuine & flips, -strongest)
-    choose("An impostor pair whose decision hangs on one band", ~genuine & flips, -strongest)
+    choose("A genuine pair whose decision depends on one band", genuine & flips, -strongest)
+    choose("An impostor pair whose decision depends on one band", ~genuine & flips, -strongest)
     return chosen
 
 
@@ -175,11 +176,11 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
     check_name("model", model, names_of(result, "model"))
     rates = result["fmr"].to_numpy()
     check_number("fmr", fmr, above=0)
-    at = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
-    if len(at) == 0:
+    place = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
+    if len(place) == 0:
         allowed = ", ".join(fmr_text(rate) for rate in rates)
         raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
-    return float(result["threshold"].sel(model=model).to_numpy()[at[0]])
+    return float(result["threshold"].sel(model=model).to_numpy()[place[0]])
 
 
 def fmr_text(rate: float) -> str:
@@ -199,11 +200,11 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
     if not isinstance(data, xr.Dataset) or variable not in data:
         maker = "influence" if variable == "influence" else "results.mean_profile"
         raise ParameterError(
-            f"a dataset of fl.{maker} is needed, with the variable {variable!r}; "
-            f"this is a {type(data).__name__}"
+            f"a dataset of fl.{maker} is needed, with the variable {variable!r}; got a "
+            f"{type(data).__name__}"
         )
-    gone = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
-    for name in gone:
+    dropped = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
+    for name in dropped:
         along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
         data = data.assign({v: data[v].expand_dims(name) for v in along})
     return data
@@ -309,7 +310,7 @@ def ordered_pairs(
     result: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
+    side: Side = "probe",
     order: str = "index",
     where: Mapping[str, object] | None = None,
     fmr: float = 1e-3,

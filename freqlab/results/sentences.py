@@ -7,6 +7,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     flips_decision,
     fmr_text,
@@ -16,11 +17,12 @@ from freqlab.results.selection import (
     threshold_of,
 )
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.statistics.resampling import ESTIMATES
 from freqlab.text.wording import join
 
 __all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
 
-_MASKED = {
+_FROM = {
     "probe": "from the probe",
     "reference": "from the reference",
     "both": "from both images",
@@ -28,7 +30,7 @@ _MASKED = {
 
 
 def describe_pair(
-    result: xr.Dataset, *, pair: int, model: str, side: str = "probe", fmr: float = 1e-3
+    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe", fmr: float = 1e-3
 ) -> str:
     """Describe the decision on a pair, and the bands on which it depends.
 
@@ -48,8 +50,8 @@ def describe_pair(
     Returns
     -------
     str
-        Such as "A match at FMR 1e-3 (similarity 0.41, threshold 0.30); without the band 8 to 12
-        cycles/image it would not be."
+        Such as "A match at FMR 1e-3 (similarity 0.41, threshold 0.30); it becomes a non-match if
+        the band 8 to 12 cycles/image is removed from the probe."
 
     Raises
     ------
@@ -61,12 +63,12 @@ def describe_pair(
     similarity = float(data["similarity"])
     influence = data["influence"].to_numpy()
     if not np.isfinite(similarity):
-        return "Not compared: one of the two faces could not be read or found."
+        return "Not compared: one of the two faces could not be read or detected."
     if not np.isfinite(influence).any():
-        return f"Similarity {similarity:.2f}; no band could be taken {_MASKED[side]}."
+        return f"Similarity {similarity:.2f}; no band could be removed {_FROM[side]}."
     strongest = int(np.nanargmax(np.abs(influence)))
     effect = (
-        f"the strongest is {band_text(result, strongest)}, whose removal {_MASKED[side]} "
+        f"the strongest is {band_text(result, strongest)}, whose removal {_FROM[side]} "
         f"{'lowers' if influence[strongest] > 0 else 'raises'} the similarity by "
         f"{abs(influence[strongest]):.2f}"
     )
@@ -74,9 +76,8 @@ def describe_pair(
         why = _unresolved(result, data, fmr)
         return f"Similarity {similarity:.2f}; {why}. Of the bands, {effect}."
     match = similarity >= threshold
-    verdict = "A match" if match else "No match"
-    if bool(data["genuine"]) != match:
-        verdict += ", wrongly," if match else ", though it is one person,"
+    kind = "match" if match else "non-match"
+    verdict = f"A {kind}" if bool(data["genuine"]) == match else f"A false {kind}"
     digits = 4 if f"{similarity:.2f}" == f"{threshold:.2f}" else 2
     start = (
         f"{verdict} at FMR {fmr_text(fmr)} "
@@ -84,19 +85,19 @@ def describe_pair(
     )
     flips = np.flatnonzero(flips_decision(similarity, influence, threshold))
     if len(flips) == 0:
-        return f"{start}; no single band taken {_MASKED[side]} changes that: {effect}."
+        return f"{start}; removing a single band {_FROM[side]} does not change this: {effect}."
     strength = np.abs(influence[flips])
     flips = flips[np.argsort(-strength)]
     bands = join([band_text(result, int(i)) for i in flips[:3]], "or")
     n_more = len(flips) - 3
     more = f" (and {n_more} more band{'s' if n_more > 1 else ''})" if n_more > 0 else ""
     any_one = "any one of " if len(flips) > 1 else ""
-    outcome = "it would not be" if match else "it would be one"
-    return f"{start}; without {any_one}{bands}{more}, taken {_MASKED[side]}, {outcome}."
+    outcome = "a non-match" if match else "a match"
+    return f"{start}; it becomes {outcome} if {any_one}{bands}{more} is removed {_FROM[side]}."
 
 
 def describe_profile(
-    profile: xr.Dataset, *, model: str, side: str = "probe", comparison: str = "genuine"
+    profile: xr.Dataset, *, model: str, side: Side = "probe", comparison: Comparison = "genuine"
 ) -> str:
     """Describe the band with the strongest mean influence, and the share in the lowest bands.
 
@@ -111,13 +112,13 @@ def describe_profile(
     -------
     str
         Mean and interval of the strongest band, and the lowest band edge below which at least
-        three quarters of the summed absolute influence lie.
+        three quarters of the summed absolute influence are found.
     """
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = select_part(profile, model=model, side=side).sel(comparison=comparison)
     directed = data["directed"].transpose("estimate", "band").to_numpy()
     if not np.isfinite(directed[0]).any():
-        return f"There is no {comparison} pair to average over."
+        return f"There are no {comparison} pairs to average over."
     top = int(np.nanargmax(np.abs(directed[0])))
     mean, lower, upper = directed[:, top]
     absolute = np.nan_to_num(data["absolute"].sel(estimate="value").to_numpy())
@@ -130,10 +131,10 @@ def describe_profile(
     if mean < 0:
         does, low, high = "raises", -upper, -lower
     return (
-        f"Over {comparison} pairs, taking out {band_text(profile, top)} {_MASKED[side]} changes "
-        f"the similarity most: it {does} it by {abs(mean):.3f} on average ({level} interval "
+        f"Over {comparison} pairs, removing {band_text(profile, top)} {_FROM[side]} changes the "
+        f"similarity most: it {does} it by {abs(mean):.3f} on average ({level} interval "
         f"{low:.3f} to {high:.3f}). {100 * share[last]:.0f} % of the summed absolute influence "
-        f"lies {where}."
+        f"is {where}."
     )
 
 
@@ -150,8 +151,8 @@ def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:
     """Reason why there is no decision, and the rates at which there is one."""
     n, needed = int(data["impostor_comparisons"]), comparisons_needed(fmr)
     text = (
-        f"no decision, for FMR {fmr_text(fmr)} takes {needed:,} impostor comparisons and there "
-        f"are {n:,}"
+        f"no decision, because FMR {fmr_text(fmr)} requires {needed:,} impostor comparisons and "
+        f"there are {n:,}"
     )
     resolved = result["fmr"].to_numpy()[np.isfinite(data["threshold"].to_numpy())]
     if len(resolved):
@@ -195,7 +196,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     if np.isfinite(float(at["threshold"])):
         text += (
             f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
-            f"{int(data['impostor_comparisons']):,} impostor comparisons, the model refuses "
+            f"{int(data['impostor_comparisons']):,} impostor comparisons, the model rejects "
             f"{_interval(at['false_non_match_rate'])} of the genuine comparisons."
         )
     else:
@@ -213,9 +214,9 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
 
 
 def _interval(values: xr.DataArray, level: str = "") -> str:
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ESTIMATES)
     if not np.isfinite(value):
-        return "not known"
+        return "not available"
     if not np.isfinite(lower):
         return f"{value:.2f} %"
     what = f"{level}: " if level else ""

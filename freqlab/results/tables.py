@@ -6,11 +6,13 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.errors import check_name
+from freqlab.literals import Side
+from freqlab.statistics.resampling import ESTIMATES
 
 __all__ = ["profile_table"]
 
 
-def profile_table(profile: xr.Dataset, *, model: str, side: str = "probe") -> pd.DataFrame:
+def profile_table(profile: xr.Dataset, *, model: str, side: Side = "probe") -> pd.DataFrame:
     """Mean directed influence of each band with intervals, for genuine and impostor pairs.
 
     Parameters
@@ -32,7 +34,7 @@ def profile_table(profile: xr.Dataset, *, model: str, side: str = "probe") -> pd
     columns = {
         (comparison, estimate): part.sel(comparison=comparison, estimate=estimate).to_series()
         for comparison in ("genuine", "impostor")
-        for estimate in ("value", "lower", "upper")
+        for estimate in ESTIMATES
     }
     table = pd.DataFrame(columns)
     table.index.name = f"band ({profile['frequency'].attrs['units']})"

@@ -191,7 +191,7 @@ def test_opened_by_path(run):
     path, model = run[0].attrs["store"], run[2]
     inspection = fl.edits.Inspection(path, models=[model])
     assert inspection.edit(pair=0, model="linear", bands=[3]).edited_similarity < 1
-    with pytest.raises(ParameterError, match="name='x' goes with the path"):
+    with pytest.raises(ParameterError, match="name='x' is allowed only with the path"):
         fl.edits.Inspection(run[0], name="x")
     with pytest.raises(UnknownNameError, match="result 'x'"):
         fl.edits.Inspection(path, name="x")
@@ -226,7 +226,8 @@ def test_a_network_that_is_not_known_or_another_is_refused(run):
         inspection.edit(pair=0, model="linear", bands=[1])
     assert inspection.faces(pair=0, model="linear", bands=[1])  # needs no network
     other = fl.wrap_model(Linear(seed=1), name="linear")
-    with pytest.raises(ParameterError, match="'linear' is not the one of the result: checkpoint"):
+    said = "'linear' differs from that of the result: checkpoint"
+    with pytest.raises(ParameterError, match=said):
         fl.edits.Inspection(result, models=[other])
     with pytest.raises(UnknownNameError, match="model 'mobilefacenet'; allowed: linear"):
         fl.edits.Inspection(result, models=["mobilefacenet"])

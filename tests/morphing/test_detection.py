@@ -47,6 +47,25 @@ def test_a_planted_attack_is_detected_by_its_bands_score_without_error():
     assert fl.morphing.detection_table(errors).index[0] in ("band b5", "supervised", "mahalanobis")
 
 
+def test_differences_from_baselines_are_paired_by_draw():
+    scores = fl.morphing.scores(made_result(planted=5), model="m")
+    errors = fl.morphing.detection_errors(scores, n_draws=50)
+    value = errors["d_eer"].sel(estimate="value")
+    change = errors["d_eer_difference"]
+    for baseline in ("similarity", "power spectrum", "supervised"):
+        found = change.sel(baseline=baseline, estimate="value")
+        expected = value - value.sel(score_name=baseline)
+        others = [n for n in errors["score_name"].to_numpy() if n != baseline]
+        np.testing.assert_allclose(found.sel(score_name=others), expected.sel(score_name=others))
+        assert np.isnan(found.sel(score_name=baseline)).all()
+    planted = change.sel(score_name="band b5", baseline="similarity", attack="tool")
+    assert float(planted.sel(estimate="upper")) < 0
+    # without error in any draw, the draws of the difference are those of the baseline
+    other = errors["d_eer"].sel(score_name="similarity", attack="tool").to_numpy()
+    np.testing.assert_allclose(planted, -other[[0, 2, 1]])
+    assert errors["n_people"].to_numpy().tolist() == [40, 40]
+
+
 def test_without_a_difference_no_score_detects():
     values = []
     for seed in range(4):

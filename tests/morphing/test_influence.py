@@ -108,7 +108,7 @@ def test_what_is_not_allowed_is_told(study):
         fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"n": 0.3})
     with pytest.raises(ParameterError, match=r"shape \(3, 512\)"):
         fl.morphing.vulnerability({"m": vectors[:3]}, faces, pairs)
-    with pytest.raises(ParameterError, match="hold no attack"):
+    with pytest.raises(ParameterError, match="contain no attack"):
         fl.morphing.vulnerability({"m": vectors}, faces, pairs[pairs["attack"] == "bona fide"])
     with pytest.raises(ParameterError, match="fl.morphing.make_pairs"):
         fl.morphing.profiles(result.drop_vars("attack"))

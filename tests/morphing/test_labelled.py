@@ -58,9 +58,17 @@ def test_columns_may_be_called_otherwise():
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"a3": ("a", "altered", "swap")}, ParameterError, "'label' holds 'altered'; allowed are"),
-        ({"a3": ("a", None, "swap")}, ParameterError, "'label' holds ''; allowed are 'pristine'"),
-        ({"a3": ("a", "fake", "pristine")}, ParameterError, "cannot be of the method 'pristine'"),
+        (
+            {"a3": ("a", "altered", "swap")},
+            ParameterError,
+            "'label' contains 'altered'; allowed are",
+        ),
+        (
+            {"a3": ("a", None, "swap")},
+            ParameterError,
+            "'label' contains ''; allowed are 'pristine'",
+        ),
+        ({"a3": ("a", "fake", "pristine")}, ParameterError, "cannot have the method 'pristine'"),
         ({"b2": ("b", "fake", "x")}, PairError, "1 subjects .* no pristine photograph .*: b"),
         ({"a2": ("a", "fake", "x")}, PairError, "no pristine pair .* two pristine photographs"),
     ],
@@ -82,5 +90,5 @@ def test_an_image_made_of_the_reference_is_left_out():
     pairs = fl.morphing.manipulation_pairs(faces)
     assert pairs["probe"].tolist() == ["a2", "b1", "a4"]
     faces.table["source"] = ["", "", "a1", "b2", "", "b2", "a1"]
-    with pytest.raises(PairError, match="no manipulated pair .* made of the reference itself"):
+    with pytest.raises(PairError, match="no manipulated pair .* made from the reference itself"):
         fl.morphing.manipulation_pairs(faces)

@@ -85,7 +85,7 @@ def test_what_is_not_allowed_is_told(both):
     pristine, manipulated = both
     with pytest.raises(UnknownNameError, match="unknown side 'both'"):
         fl.morphing.manipulation(pristine, manipulated, side="both")
-    with pytest.raises(ParameterError, match="manipulated holds no pair"):
+    with pytest.raises(ParameterError, match="manipulated has no pairs"):
         fl.morphing.manipulation(pristine, manipulated.isel(pair=[]))
     with pytest.raises(ParameterError, match="differ in their bands"):
         fl.morphing.manipulation(pristine, manipulated.isel(band=slice(1, None)))
@@ -113,7 +113,7 @@ def test_each_kind_is_held_against_the_pristine_ones(everything):
     # of ten subjects, the one image each that was not made of the reference
     kinds = ["gain (10 pairs)", "loss (10 pairs)"]
     assert table.index.to_list() == [(kind, place) for kind in kinds for place in (1, 2)]
-    named = table["band, by log energy"].xs(1, level="place")
+    named = table["band, by log energy"].xs(1, level="rank")
     assert named["gain (10 pairs)"].startswith("24-32 (+")
     assert named["loss (10 pairs)"].startswith("8-16 (-")
     change = changes["energy"].sel(kind="gain", model="linear").isel(band=3)
@@ -149,10 +149,10 @@ def test_effects_are_drawn_with_a_line_for_each_kind(everything, quantity):
 
 
 def test_kinds_that_are_not_there_are_told(everything):
-    with pytest.raises(ParameterError, match="by='attack' is no column"):
+    with pytest.raises(ParameterError, match="by='attack' is not a column"):
         fl.morphing.manipulation_by_kind(everything, by="attack", pristine="bona fide")
     with pytest.raises(UnknownNameError, match="unknown pristine 'real'"):
         fl.morphing.manipulation_by_kind(everything, by="method", pristine="real")
     whole = everything.sel(pair=(everything["method"] == "pristine").to_numpy())
-    with pytest.raises(ParameterError, match="nothing is manipulated"):
+    with pytest.raises(ParameterError, match="there are no manipulated pairs"):
         fl.morphing.manipulation_by_kind(whole, by="method", pristine="pristine")

@@ -1,5 +1,6 @@
-"""Tables and sentences from figures set by hand; thresholds by brute force."""
+"""Tables and sentences of constructed results; thresholds by brute force."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -11,26 +12,75 @@ import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
 
 NBSP = "\u00a0"
-SCORES = [
-    *("band 0-8", "band 8-16", "low/high", "centroid", "asymmetry", "mahalanobis"),
-    *("similarity", "power spectrum", "supervised"),
-]
+OWN = ["low/high", "centroid", "asymmetry", "mahalanobis"]
+RIVALS = ["similarity", "power spectrum", "supervised"]
 
 
-def errors_of(attacks, **rates):
-    """D-EER by score: for each attack the value, or value, lower and upper, in per cent."""
-    d_eer = np.full((len(SCORES), len(attacks), 3), 50.0)
-    for name, row in rates.items():
-        place = SCORES.index(name.replace("__", "/").replace("_", " "))
-        for a, rate in enumerate(row):
-            d_eer[place, a] = rate
-    return xr.Dataset(
-        {"d_eer": (("score_name", "attack", "estimate"), d_eer / 100)},
-        coords={
-            "score_name": SCORES,
-            "attack": attacks,
-            "estimate": ["value", "lower", "upper"],
+def errors_of(attacks, n_people=40, differences=None, **rates):
+    """Errors of a small result, with D-EER and its differences replaced, in per cent.
+
+    Parameters
+    ----------
+    attacks
+        Names; ``"all"`` is added.
+    n_people
+        Number of people to state.
+    differences
+        Value, lower and upper for a score and a baseline, the same for all attacks.
+    rates
+        For each score the value, or value, lower and upper, of ``"all"`` and of each attack; 50 for
+        the others.
+    """
+    kinds = np.repeat(["bona fide", *attacks], 12)
+    rng = np.random.default_rng(0)
+    people = np.array([f"p{i % 12}" for i in range(len(kinds))], object)
+    result = fl.testing.result(
+        rng.normal(size=(1, len(kinds), 2, 2)),
+        columns={
+            "attack": kinds.astype(object), "contributor_a": people, "contributor_b": people,
         },
+    )  # fmt: skip
+    scores = fl.morphing.scores(result, model="m", folds=3)
+    errors = fl.morphing.detection_errors(scores, n_draws=2).copy(deep=True)
+    errors["d_eer"][:] = 0.5
+    for name, row in rates.items():
+        score = name.replace("__", "/").replace("_", " ")
+        for attack, rate in zip(errors["attack"].to_numpy(), row, strict=True):
+            errors["d_eer"].loc[{"score_name": score, "attack": attack}] = np.divide(rate, 100)
+    errors["d_eer_difference"][:] = np.nan
+    for (score, baseline), change in (differences or {}).items():
+        errors["d_eer_difference"].loc[{"score_name": score, "baseline": baseline}] = (
+            np.array(change) / 100
+        )
+    errors["n_people"][:] = n_people
+    return errors
+
+
+def risk_of(matching, n_people=24):
+    """Vulnerability of model ``m`` to morphs of which these, by kind, match both contributors.
+
+    Each person has one document and one live photograph, and a morph of every kind with the next
+    person. The embedding of a person is a unit vector of its own.
+    """
+    faces = fl.testing.faces(n_people, 2, size=8)
+    rows, vectors = {}, list(np.repeat(np.eye(n_people + 1)[:n_people], 2, axis=0))
+    for kind, matched in matching.items():
+        for k in range(n_people):
+            a, b = k, (k + 1) % n_people
+            rows[f"{kind}{k}"] = (f"p{a}+p{b}", True, f"p{a}", f"p{b}", kind)
+            mixture = np.zeros(n_people + 1)
+            mixture[[a, b] if matched[k] else [a, n_people]] = 1
+            vectors.append(mixture)
+    columns = ["subject", "morph", "contributor_a", "contributor_b", "tool"]
+    morphs = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
+    whole = faces.table.assign(morph=False, contributor_a="", contributor_b="", tool="")
+    images = [*faces.images, *[faces.images[0]] * len(rows)]
+    table = pd.concat([whole, morphs]).rename_axis("face")
+    mixed = fl.Faces(table, images=images, aligned="arcface")
+    pairs = fl.morphing.make_pairs(mixed)
+    given = {"m": 0.5}
+    return fl.morphing.vulnerability(
+        {"m": np.array(vectors)}, mixed, pairs, thresholds=given, n_draws=200
     )
 
 
@@ -78,11 +128,11 @@ def test_the_sentence_says_which_rate_and_why(photographs):
     found = fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=1e-5)
     said = fl.morphing.describe_threshold(found, model="m")
     assert said.endswith(
-        "at FMR 0.01, over 1,829 impostor comparisons of the photographs (FMR 1e-05 is not "
-        "resolved by so few)."
+        "set at FMR 0.01 on 1,829 impostor comparisons of the photographs (too few to resolve FMR "
+        "1e-05)."
     )
     at_once = fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=1e-2)
-    assert "not resolved" not in fl.morphing.describe_threshold(at_once, model="m")
+    assert "too few" not in fl.morphing.describe_threshold(at_once, model="m")
     given = fl.morphing.thresholds({"m": vectors}, faces, pairs, given=0.321)
     said = fl.morphing.describe_threshold(given, model="m")
     assert said == "threshold 0.321, carried over from a larger set."
@@ -105,75 +155,255 @@ def test_thresholds_that_cannot_be_set_are_told(photographs):
 
 
 def test_vulnerability_is_written_in_per_cent():
-    mmpmr = [[[0.25, 0.1, 0.4]], [[0.5, 0.3, 0.7]]]
-    risk = xr.Dataset(
-        {
-            "mmpmr": (("attack", "fmr", "estimate"), mmpmr),
-            "prodavg_mmpmr": (("attack", "fmr", "estimate"), np.array(mmpmr) / 2),
-            "false_non_match_rate": (("fmr", "estimate"), [[0.01, 0.0, 0.02]]),
-            "n_morphs": ("attack", [1200, 2400]),
-        },
-        coords={"attack": ["gan", "all"], "fmr": [1e-3], "estimate": ["value", "lower", "upper"]},
-    ).expand_dims(model=["m"])
-    risk["n_morphs"] = risk["n_morphs"].isel(model=0)
+    risk = risk_of({"gan": np.arange(24) < 6, "warp": np.arange(24) < 18})
     table = fl.morphing.vulnerability_table(risk, model="m")
-    assert table.index.tolist() == ["gan", "all attacks", "bona fide refused"]
-    assert table["morphs"].tolist() == ["1,200", "2,400", ""]
-    assert table["MMPMR"].tolist() == [
-        f"25.0{NBSP}% [10.0,{NBSP}40.0]", f"50.0{NBSP}% [30.0,{NBSP}70.0]",
-        f"1.0{NBSP}% [0.0,{NBSP}2.0]",
-    ]  # fmt: skip
-    assert table["product form"].tolist()[0] == f"12.5{NBSP}% [5.0,{NBSP}20.0]"
+    assert table.index.tolist() == ["gan", "warp", "all attacks", "bona fide rejected"]
+    assert table["morphs"].tolist() == ["24", "24", "48", ""]
+    written = table["MMPMR"].str.split(f"{NBSP}%").str[0].tolist()
+    assert written == ["25.0", "75.0", "50.0", "0.0"]
+    _, lower, upper = 100 * risk["mmpmr"].sel(model="m", attack="gan").isel(fmr=0).to_numpy()
+    assert table["MMPMR"].iloc[0] == f"25.0{NBSP}% [{lower:.1f},{NBSP}{upper:.1f}]"
+    assert table["product form"].tolist() == [*table["MMPMR"].tolist()[:3], ""]
     pd.testing.assert_frame_equal(fl.morphing.vulnerability_table(risk, model="m", fmr=1e-3), table)
-    two = xr.concat([risk, risk.assign_coords(fmr=[1e-2])], "fmr", data_vars="minimal")
+    rates = [risk.assign_coords(fmr=[rate]) for rate in (1e-3, 1e-2)]
+    two = xr.concat(rates, "fmr", data_vars="minimal")
     with pytest.raises(ParameterError, match=r"fmr=None must be one of 0.001, 0.01"):
         fl.morphing.vulnerability_table(two, model="m")
-    assert (
-        fl.morphing.vulnerability_table(two, model="m", fmr=1e-2)["MMPMR"]
-        .iloc[0]
-        .startswith("25.0")
-    )
+    at = fl.morphing.vulnerability_table(two, model="m", fmr=1e-2)
+    assert at["MMPMR"].iloc[0].startswith("25.0")
     with pytest.raises(UnknownNameError, match="unknown model"):
         fl.morphing.vulnerability_table(risk, model="x")
 
 
-def test_the_best_score_is_held_against_both_baselines():
+def test_differences_in_mmpmr_are_those_of_the_morphs_of_each_couple():
+    """Kinds over the same couples: by draw, the weighted mean of the differences of the couples."""
+    most, few = np.arange(24) < 18, np.arange(24) % 4 == 0
+    risk = risk_of({"gan": few, "warp": most}).sel(model="m").isel(fmr=0)
+    names = sorted(f"p{k}" for k in range(24))
+    place = np.array([names.index(f"p{k}") for k in range(24)])
+    counts = np.random.default_rng(0).multinomial(24, np.full(24, 1 / 24), size=200)
+    weights = counts[:, place] * counts[:, np.roll(place, -1)]
+    drawn = weights @ (most.astype(float) - few) / weights.sum(axis=1)
+    found = risk["mmpmr_difference"].sel(attack="warp", other_attack="gan")
+    expected = [most.mean() - few.mean(), *np.quantile(drawn, [0.025, 0.975])]
+    np.testing.assert_allclose(found, expected)
+    turned = risk["mmpmr_difference"].sel(attack="gan", other_attack="warp")
+    np.testing.assert_allclose(turned, -np.array(expected)[[0, 2, 1]])
+    assert np.isnan(risk["mmpmr_difference"].sel(attack="gan", other_attack="gan")).all()
+    assert risk["n_people"].to_numpy().tolist() == [24, 24, 24]
+
+
+def test_the_best_score_is_compared_by_paired_differences():
+    """Intervals that overlap do not matter; the interval of the difference does."""
     errors = errors_of(
-        ["all", "gan"],
-        mahalanobis=[(20, 15, 25), (40, 30, 50)],
-        similarity=[(35, 30, 40), (20, 10, 25)],
-        power_spectrum=[(10, 5, 14), (35, 30, 45)],
-        supervised=[(1, 0, 2)] * 2,
+        ["gan", "control"],
+        differences={
+            ("mahalanobis", "similarity"): (-18.3, -31, -5),
+            ("mahalanobis", "power spectrum"): (10, -2, 22),
+        },
+        mahalanobis=[(27.5, 15, 40), (40, 30, 50), (45, 30, 60)],
+        similarity=[(45.8, 30, 60), (20, 10, 25), 50],
     )
     said = fl.morphing.describe_best_score(errors).replace(NBSP, " ")
-    assert "is **mahalanobis**, D-EER 20.0 % [15.0, 25.0]" in said
-    assert "it is beaten by the power spectrum (10.0 % [5.0, 14.0])" in said
-    assert "and it beats the similarity (35.0 % [30.0, 40.0])" in said
-    said = fl.morphing.describe_best_score(errors, attack="gan")
-    assert "cannot be told from the power spectrum" in said
-    assert "is beaten by the similarity" in said
+    assert "is **mahalanobis** (distance of the influence profiles" in said
+    assert "27.5 % [15.0, 40.0]; it was chosen among 4 on these attacks" in said
+    assert "this rate is optimistic. Its D-EER is" in said
+    assert said.endswith(
+        "Its D-EER is 18.3 points [5.0, 31.0] below that of the similarity; zero lies within the "
+        "interval of its difference from the power spectrum: +10.0 points [-2.0, +22.0]."
+    )
     with pytest.raises(UnknownNameError, match="unknown attack"):
         fl.morphing.describe_best_score(errors, attack="wax")
-    assert "No score could be tried" in fl.morphing.describe_best_score(errors * np.nan)
+    assert "No score could be tested" in fl.morphing.describe_best_score(errors * np.nan)
+
+
+def test_doubts_stand_beside_the_best_score():
+    rates = {"centroid": [(20, 15, 25), (20, 15, 25), (30, 20, 44)]}
+    said = fl.morphing.describe_best_score(errors_of(["gan", "control"], **rates))
+    assert "it also separates controls" in said
+    assert f"(D-EER 30.0{NBSP}% [20.0,{NBSP}44.0], where 50 % is chance)" in said
+    assert said.endswith("Its differences from the baselines are not known.")
+    without = {"centroid": rates["centroid"][:2]}
+    said = fl.morphing.describe_best_score(errors_of(["gan"], **without))
+    assert "there are no controls" in said
+    change = {("centroid", "similarity"): (-10, -15, -5)}
+    few = errors_of(["gan"], n_people=19, differences=change, **without)
+    said = fl.morphing.describe_best_score(few)
+    assert said.endswith("not compared with the baselines, since 19 people are fewer than 20.")
+    assert "below" not in said
 
 
 def test_a_band_is_chosen_on_one_attack_and_tried_on_the_others():
-    errors = errors_of(["all", "gan", "warp", "control"])
-    rates = {"band 0-8": (10, 40), "band 8-16": (30, 20)}
+    errors = errors_of(["gan", "warp", "control"])
+    rates = {"band 0-4": (10, 40), "band 4-8": (30, 20)}
     for name, row in rates.items():
         for attack, rate in zip(("gan", "warp"), row, strict=True):
             errors["d_eer"].loc[{"score_name": name, "attack": attack}] = rate / 100
     errors["d_eer"].loc[{"estimate": ["lower", "upper"]}] = np.nan
     table = fl.morphing.band_choice_table(errors)
-    assert table.index.tolist() == ["chosen on gan: band 0-8", "chosen on warp: band 8-16"]
+    assert table.index.tolist() == ["chosen on gan: band 0-4", "chosen on warp: band 4-8"]
     assert table["gan"].tolist() == [f"10.0{NBSP}% (chosen here)", f"30.0{NBSP}%"]
     assert table["warp"].tolist() == [f"40.0{NBSP}%", f"20.0{NBSP}% (chosen here)"]
 
 
 def test_errors_per_attack_have_a_row_for_each_score_but_bands():
-    errors = errors_of(["all", "gan", "control"], similarity=[(30, 20, 40), 10, 50])
+    errors = errors_of(["gan", "control"], similarity=[(30, 20, 40), 10, 50])
     table = fl.morphing.error_table(errors)
-    assert table.index.tolist() == SCORES[2:]
+    assert table.index.tolist() == [*OWN, *RIVALS]
     assert table.columns.tolist() == ["all", "gan", "control"]
     assert table.loc["similarity", "all"] == f"30.0{NBSP}% [20.0,{NBSP}40.0]"
     assert table.loc["centroid", "control"] == f"50.0{NBSP}% [50.0,{NBSP}50.0]"
+
+
+@functools.cache
+def profiles():
+    return fl.testing.morph_profiles().assign_coords(model=["m"])
+
+
+def study_of(risk, errors, n_people=24):
+    """A study of model ``m`` with these nodes, and with profiles of synthetic faces."""
+    names = risk["model"].to_numpy()
+    edges = xr.Dataset(
+        {
+            "threshold": ("model", [0.5] * len(names)),
+            "fmr": ("model", [1e-2] * len(names)),
+            "impostor_comparisons": ("model", [1829] * len(names)),
+        },
+        coords={"model": names},
+        attrs={"fmr": 1e-3},
+    )
+    nodes = {"vulnerability": risk, "thresholds": edges, "profiles": profiles()}
+    for name in names:
+        nodes |= {f"scores/{name}": xr.Dataset(), f"detection/{name}": errors}
+    top = xr.Dataset(attrs={"models": list(names), "n_people": n_people})
+    return xr.DataTree.from_dict({"/": top, **nodes})
+
+
+HALF, MOST = np.arange(24) < 6, np.arange(24) < 22
+
+
+def test_the_summary_is_a_few_sentences_with_numbers_and_doubts():
+    risk = risk_of({"alpha0.5": MOST, "alpha0-texture0.5": HALF})
+    errors = errors_of(
+        ["alpha0.5", "control"],
+        differences={("centroid", rival): (-10, -15, -5) for rival in RIVALS[:2]},
+        centroid=[(20, 15, 25), (20, 15, 25), (30, 20, 44)],
+    )
+    said = [text.replace(NBSP, " ") for text in fl.morphing.summary(study_of(risk, errors))]
+    assert len(said) == 5
+    assert said[0].startswith(
+        "m: At threshold 0.500, set at FMR 0.01 on 1,829 impostor comparisons of the photographs "
+        "(too few to resolve FMR 0.001), 58.3 % ["
+    )
+    for text in (
+        "of 48 morphs match live photographs of both contributors (MMPMR; 95 % intervals over",
+        "alpha0.5 (warped to the mean shape of faces A and B, texture half of each) 91.7 % [",
+        "alpha0-texture0.5 (warped to the shape of face A, texture half of each) 25.0 % [",
+        "0.0 % [0.0, 12.5] of the bona fide pairs, which show one person twice, are rejected.",
+    ):
+        assert text in said[0]
+    change = risk["mmpmr_difference"].sel(
+        model="m", attack="alpha0.5", other_attack="alpha0-texture0.5"
+    )
+    _, lower, upper = 100 * change.isel(fmr=0).to_numpy()
+    assert lower > 0
+    assert said[1] == (
+        f"m: MMPMR of alpha0.5 is 66.7 points [{lower:.1f}, {upper:.1f}] above that of "
+        f"alpha0-texture0.5."
+    )
+    assert "(the error rate at the threshold" in said[2]
+    assert "**centroid** (mean frequency of the absolute influence)" in said[2]
+    assert "it was chosen among 4 on these attacks, so this rate is optimistic" in said[2]
+    assert "it also separates controls" in said[2]
+    assert said[3] == (
+        "m: Its D-EER is 10.0 points [5.0, 15.0] below that of the power spectrum (energy of the "
+        "document in each band, without a model) and 10.0 points [5.0, 15.0] below that of the "
+        "similarity (of the untouched document and live photograph)."
+    )
+    assert "directed influence (the similarity minus the similarity without a band)" in said[4]
+
+
+def test_differences_whose_interval_includes_zero_are_not_put_into_words():
+    errors = errors_of(["gan"])
+    said = fl.morphing.summary(study_of(risk_of({"gan": MOST, "warp": MOST}), errors))
+    assert said[1].replace(NBSP, " ") == (
+        "m: The interval of the paired difference in MMPMR, gan minus warp, includes zero: "
+        "+0.0 points [-12.5, +12.5]."
+    )
+    alike = dict.fromkeys(("gan", "warp", "blend"), MOST)
+    said = fl.morphing.summary(study_of(risk_of(alike), errors))
+    assert said[1] == (
+        "m: The intervals of all 3 paired differences in MMPMR between kinds of morph include zero."
+    )
+    mixed = {"gan": MOST, "warp": MOST, "blend": HALF}
+    said = fl.morphing.summary(study_of(risk_of(mixed), errors))
+    assert "of gan is" in said[1]
+    assert "of warp is" in said[1]
+    assert "the intervals of 2 of the 3 paired differences" in said[1]
+    assert not any("above" in text for text in said[2:4])
+
+
+def test_fewer_than_twenty_people_are_not_compared():
+    risk = risk_of({"alpha0.5": np.ones(12, bool), "alpha0.3": np.zeros(12, bool)}, n_people=12)
+    errors = errors_of(
+        ["gan"], n_people=12, differences={("centroid", "similarity"): (-40, -50, -30)},
+        centroid=[5, 5],
+    )  # fmt: skip
+    said = fl.morphing.summary(study_of(risk, errors, n_people=12))
+    assert len(said) == 3
+    assert said[-1] == "No rates are compared, since 12 people are fewer than 20."
+    assert "a shape 30 % of the way from face A to face B, texture 30 % of face B" in said[0]
+    assert not any(word in " ".join(said) for word in ("above", "below"))
+
+
+def test_terms_are_defined_for_the_first_of_several_models():
+    risk = risk_of({"alpha0.5": MOST, "alpha0.3": HALF})
+    both = xr.concat([risk, risk.assign_coords(model=["n"])], "model", data_vars="minimal")
+    study = study_of(both, errors_of(["alpha0.5"], centroid=[20, 20]))
+    said = fl.morphing.summary(study)
+    assert [text.split(":")[0] for text in said] == ["m"] * 4 + ["n"] * 4
+    assert said[1].removeprefix("m") == said[5].removeprefix("n")
+    for term in ("which show one person twice", "the error rate at", "warped to"):
+        assert term in " ".join(said[:4])
+        assert term not in " ".join(said[4:])
+
+
+def test_the_largest_change_of_influence_stands_beside_that_of_controls():
+    """Attacks lack influence in the second band; controls do too, in half of the cases."""
+    kinds = np.repeat(["bona fide", "gan", "control"], 24)
+    people = np.tile([f"p{i}" for i in range(24)], 3).astype(object)
+    columns = {
+        "attack": kinds.astype(object), "contributor_a": people, "contributor_b": people,
+    }  # fmt: skip
+    values = np.random.default_rng(0).normal(0.1, 0.001, (1, 72, 2, 3))
+    values[0, kinds == "gan", 1, 1] -= 0.05
+    risk, errors = risk_of({"gan": MOST}), errors_of(["gan", "control"])
+    for shift, doubt in ((0.0, False), (0.05, True)):
+        values[0, kinds == "control", 1, 1] -= shift
+        result = fl.testing.result(values, columns=columns)
+        study = study_of(risk, errors)
+        study["profiles"] = xr.DataTree(fl.morphing.profiles(result, n_draws=100))
+        said = fl.morphing.summary(study)[-1].replace(NBSP, " ")
+        assert "of the band 4 to 8 cycles/image, removed from the document, is 0.0" in said
+        assert "below that of bona fide pairs for gan" in said
+        assert "largest in magnitude of 3 differences" in said
+        assert ("so the warp changes this band too" in said) == doubt
+
+
+def test_a_study_of_faces_with_morphs_is_summarised_from_its_run():
+    mixed = fl.testing.morphed_faces(20, 3)
+    options = {"models": [fl.testing.model()], "store": "memory://morphing-summary"}
+    options |= {"bands": "rings:28", "threshold": 0.6, "n_draws": 20, "progress": False}
+    study = fl.morphing.study(mixed, fl.morphing.make_pairs(mixed), **options)
+    assert set(study.children) >= {"kinds", "thresholds", "vulnerability", "profiles", "influence"}
+    said = fl.morphing.summary(study)
+    assert 3 <= len(said) <= 6
+    assert all(text.startswith("linear: ") for text in said)
+    again = fl.morphing.study(mixed, fl.morphing.make_pairs(mixed), **options)
+    assert again.attrs["forward_passes"] == 0
+    assert fl.morphing.summary(again) == said
+    kept = fl.morphing.study(
+        mixed, control=False, morphs=[], document=None, **(options | {"threshold": 0.7})
+    )
+    assert kept.attrs["morphs_are"] == "given"
+    assert kept["kinds"]["pairs"].sum() > 0

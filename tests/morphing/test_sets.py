@@ -65,14 +65,18 @@ def test_files_are_kept_only_if_they_were_made_alike(people, tmp_path):
     Image.open(path).verify()
 
 
-def test_faces_in_memory_give_morphs_in_memory(people):
+def test_faces_in_memory_give_morphs_in_memory(people, tmp_path):
     some = [0, 3]
     table = people.table.iloc[some].drop(columns="path")
     faces = fl.Faces(table, images=[people.image(i) for i in some])
     couples = pd.DataFrame({"a": ["s1/1"], "b": ["s2/1"]})
-    made = fl.morphing.make_faces(faces, couples, alpha=0.0, texture=0.5, progress=False)
+    options = {"alpha": 0.0, "texture": 0.5, "progress": False}
+    made = fl.morphing.make_faces(faces, couples, **options)
     assert made.names[-1] == "s1/1+s2/1@alpha0-texture0.5"
     assert made.images[-1].shape == made.images[0].shape
+    again = fl.morphing.make_faces(faces, couples, folder=tmp_path, **options)
+    np.testing.assert_array_equal(again.images[-1], made.images[-1])
+    assert not list(tmp_path.iterdir())
 
 
 def test_pairs_are_bona_fide_control_and_attack(mixed):
@@ -145,7 +149,7 @@ def test_documents_and_live_photographs_are_chosen(mixed, orl):
     assert len(live) == 9
     with pytest.raises(ParameterError, match="document='neutral' must be a column and its value"):
         fl.morphing.choose_documents(faces, document="neutral")
-    with pytest.raises(ParameterError, match="live='subject=s3': no photograph .* holds s1, s10"):
+    with pytest.raises(ParameterError, match="live='subject=s3': no photograph .* values s1, s10"):
         fl.morphing.choose_documents(faces, live="subject=s3")
     with pytest.raises(UnknownNameError, match="unknown column of live 'posture'"):
         fl.morphing.choose_documents(faces, live="posture=front")

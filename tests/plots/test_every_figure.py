@@ -25,7 +25,7 @@ FEWER = {
     "n_pairs=60": "n_pairs=12",
     '"dlib"': '"mobilefacenet-mask"',
     "width=4": "width=14",
-    '"A genuine pair whose decision hangs on one band"': '"A typical genuine pair"',
+    '"A genuine pair whose decision depends on one band"': '"A typical genuine pair"',
     "fmr=1e-2": "fmr=1e-1",
     "n=24": "n=12",
     "n_masks=800": "n_masks=40",

@@ -271,9 +271,9 @@ def test_profiles_of_several_runs_on_one_axis(demo):
     ax = plots.comparison_plot(compared)
     expected = whole["directed"].sel(comparison="genuine", estimate="value")
     np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
-    with pytest.raises(ParameterError, match="need two names"):
+    with pytest.raises(ParameterError, match="need different names"):
         fl.results.compare([demo, other])
-    with pytest.raises(ParameterError, match="other bands"):
+    with pytest.raises(ParameterError, match="the bands of result .* differ from those of"):
         fl.results.compare([demo, demo.isel(band=slice(5))], names=["a", "b"])
     with pytest.raises(ParameterError, match="1 names for 2 results"):
         fl.results.compare([demo, other], names=["a"])

@@ -363,7 +363,7 @@ def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
     assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text)) >= 6
     assert "Traceback" not in text
     assert "Warning" not in text
-    assert "at FMR 0.1, over 594 impostor comparisons" in text
+    assert "set at FMR 0.1 on 594 impostor comparisons" in text
     in_first_place = r"<th[^>]*>(\w+) \(24 pairs\)</th>\s*<th[^>]*>1</th>\s*<td[^>]*>([\d-]+) \("
     first = dict(re.findall(in_first_place, text))
     assert first == {"lost": "14-28", "boosted": "28-42"}
@@ -384,7 +384,7 @@ def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
     options |= {"faces": "more.csv", "out": "listed", "store": "runs/more.zarr"}
     text = fl.report("morphing", pairs="pairs.csv", **options).read_text()
     assert "Morphs and controls are those of the table" in text
-    assert "over 594 impostor comparisons" in text  # the documents of attacks are not among them
+    assert "on 594 impostor comparisons" in text  # the documents of attacks are not among them
     assert "Traceback" not in text
     assert "Warning" not in text
     assert re.search(rf"<th[^>]*>mine</th>\s*<td[^>]*>{len(morphs)}</td>", text)

@@ -99,7 +99,7 @@ def test_without_impostors_their_profile_is_missing(demo):
     profile = fl.results.mean_profile(genuine, n_draws=10)
     assert np.isnan(profile["directed"].sel(comparison="impostor")).all()
     sentence = fl.results.describe_profile(profile, model="mobilefacenet", comparison="impostor")
-    assert sentence == "There is no impostor pair to average over."
+    assert sentence == "There are no impostor pairs to average over."
 
 
 def test_per_contrast_needs_contrast(demo):

@@ -8,7 +8,8 @@ import pytest
 import xarray as xr
 from scipy import stats
 
-from freqlab.errors import ParameterError
+import freqlab as fl
+from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.results.quantities import (
     comparisons_of,
     means_by,
@@ -211,6 +212,37 @@ def test_a_group_without_pairs_is_missing(result):
     means = with_intervals(means_by(result, {"group": label}, n_draws=2), 0.9)
     assert np.isnan(means["directed"].sel(group="b")).all()
     assert means["n_pairs"].sel(group="b").to_numpy().tolist() == [0, 0]
+
+
+def test_means_by_own_labels_are_the_public_statistic():
+    """Labels of a user, such as pairs with and without glasses, give means and paired draws."""
+    influence = np.array([0.1, 0.2, 0.4, 0.6])[None, :, None, None]
+    result = fl.testing.result(influence)
+    label = pd.Categorical(["yes", "yes", "no", "no"], ["yes", "no"])
+    means = fl.results.means_by(result, {"glasses": label}, quantities=["directed"], n_draws=50)
+    observed = means["directed"].isel(draw=0).squeeze()
+    np.testing.assert_allclose(observed, [0.15, 0.5])
+    assert means["n_pairs"].squeeze().to_numpy().tolist() == [2, 2]
+    counts = np.random.default_rng(0).multinomial(4, [0.25] * 4, size=50)
+    with np.errstate(invalid="ignore"):
+        drawn = counts[:, :2] @ [0.1, 0.2] / counts[:, :2].sum(axis=1)
+    np.testing.assert_allclose(means["directed"].sel(glasses="yes").squeeze()[1:], drawn)
+
+
+def test_bad_labels(result, labels):
+    group = labels["group"]
+    for bad, said in (
+        ({}, "labels are empty"),
+        ({"band": group}, "the axis 'band' has the name of an axis"),
+        ({"group": list(group)}, "labels\\['group'\\] is a list; it must be a pandas.Categorical"),
+        ({"group": group[:3]}, "has 3 labels, and the result"),
+    ):
+        with pytest.raises(ParameterError, match=said):
+            means_by(result, bad)
+    with pytest.raises(UnknownNameError, match="unknown quantities 'direct'.*'directed'"):
+        means_by(result, labels, quantities=["direct"])
+    with pytest.raises(UnknownNameError, match="unknown people 'probe_subjects'"):
+        means_by(result, labels, people=("probe_subjects", "reference_subject"))
 
 
 def test_bad_numbers(result, labels):

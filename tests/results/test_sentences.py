@@ -29,68 +29,69 @@ def result_of(similarity, influence, threshold=0.3, genuine=True):
             [0.05, 0.2, 0],
             0.3,
             True,
-            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); without the band 8 to 16 "
-            "cycles/image, taken from the probe, it would not be.",
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); it becomes a non-match if "
+            "the band 8 to 16 cycles/image is removed from the probe.",
         ),
         (
             0.4,
             [0.15, 0.2, 0.11],
             0.3,
             True,
-            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); without any one of the band 8 "
-            "to 16 cycles/image, the band 0 to 8 cycles/image or everything beyond 16 "
-            "cycles/image, taken from the probe, it would not be.",
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); it becomes a non-match if any "
+            "one of the band 8 to 16 cycles/image, the band 0 to 8 cycles/image or everything "
+            "beyond 16 cycles/image is removed from the probe.",
         ),
         (
             0.9,
             [0.1, -0.2, 0],
             0.3,
             True,
-            "A match at FMR 1e-3 (similarity 0.90, threshold 0.30); no single band taken from the "
-            "probe changes that: the strongest is the band 8 to 16 cycles/image, whose removal "
-            "from the probe raises the similarity by 0.20.",
+            "A match at FMR 1e-3 (similarity 0.90, threshold 0.30); removing a single band "
+            "from the probe does not change this: the strongest is the band 8 to 16 "
+            "cycles/image, whose removal from the probe raises the similarity by 0.20.",
         ),
         (
             0.25,
             [-0.1, 0.2, np.nan],
             0.3,
             True,
-            "No match, though it is one person, at FMR 1e-3 (similarity 0.25, threshold 0.30); "
-            "without the band 0 to 8 cycles/image, taken from the probe, it would be one.",
+            "A false non-match at FMR 1e-3 (similarity 0.25, threshold 0.30); it becomes a match "
+            "if the band 0 to 8 cycles/image is removed from the probe.",
         ),
         (
             0.4,
             [0.05, np.nan, np.nan],
             0.3,
             True,
-            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); no single band taken from the "
-            "probe changes that: the strongest is the band 0 to 8 cycles/image, whose removal "
-            "from the probe lowers the similarity by 0.05.",
+            "A match at FMR 1e-3 (similarity 0.40, threshold 0.30); removing a single band "
+            "from the probe does not change this: the strongest is the band 0 to 8 "
+            "cycles/image, whose removal from the probe lowers the similarity by 0.05.",
         ),
         (
             0.35,
             [0.01, 0.02, 0],
             0.3,
             False,
-            "A match, wrongly, at FMR 1e-3 (similarity 0.35, threshold 0.30); no single band taken "
-            "from the probe changes that: the strongest is the band 8 to 16 cycles/image, whose "
-            "removal from the probe lowers the similarity by 0.02.",
+            "A false match at FMR 1e-3 (similarity 0.35, threshold 0.30); removing a single band "
+            "from the probe does not change this: the strongest is the band 8 to 16 "
+            "cycles/image, whose removal from the probe lowers the similarity by 0.02.",
         ),
         (
             0.35,
             [0.01, 0.02, 0],
             math.nan,
             True,
-            "Similarity 0.35; no decision, for FMR 1e-3 takes 10,000 impostor comparisons and "
-            "there are 4,900 (enough for FMR 1e-2). Of the bands, the strongest is the band 8 to "
-            "16 cycles/image, whose removal from the probe lowers the similarity by 0.02.",
+            "Similarity 0.35; no decision, because FMR 1e-3 requires 10,000 impostor comparisons "
+            "and there are 4,900 (enough for FMR 1e-2). Of the bands, the strongest is the "
+            "band 8 to 16 cycles/image, whose removal from the probe "
+            "lowers the similarity by 0.02.",
         ),
         (
             math.nan,
             [math.nan] * 3,
             0.3,
             True,
-            "Not compared: one of the two faces could not be read or found.",
+            "Not compared: one of the two faces could not be read or detected.",
         ),
     ],
 )
@@ -122,8 +123,10 @@ def test_the_sentence_agrees_with_the_numbers(demo):
         match = float(data["similarity"]) >= threshold
         without = data["similarity"].item() - data["influence"].to_numpy()
         crossing = int(((without >= threshold) != match).sum())
-        assert text.startswith("A match" if match else "No match")
-        assert ("no single band" in text) == (crossing == 0)
+        wrong = match != bool(data["genuine"])
+        kind = "match at" if match else "non-match at"
+        assert text.startswith(f"A {'false ' if wrong else ''}{kind}")
+        assert ("removing a single band" in text) == (crossing == 0)
 
 
 def test_unknown_names(demo):

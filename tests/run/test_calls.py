@@ -675,7 +675,7 @@ def test_without_crops_a_photograph_that_went_is_not_a_black_one(orl, tmp_path, 
     np.testing.assert_array_equal(missing, gone)
     pair = int(result["pair"][int(np.flatnonzero(gone)[0])])
     text = fl.results.describe_pair(result, pair=pair, model="linear", side="reference")
-    assert "no band could be taken from the reference" in text
+    assert "no band could be removed from the reference" in text
     # missed once more: the store still knows which photograph it was
     compute(faces, pairs, linear, bands="rings:28", store=store)
     assert fl.open_run(store)["faces"]["status"].sel(face="s1/1.pgm").item() == "no such file"

@@ -1,0 +1,210 @@
+"""Findings of a morphing study in a few sentences, each with its numbers, intervals and doubts.
+
+Two rates are compared in words only if the interval of their paired difference excludes zero, and
+only on enough people. A term is defined where it is first used.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import xarray as xr
+
+from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
+from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
+from freqlab.morphing.report import best_score_sentences, describe_threshold, detections
+from freqlab.results.sentences import band_text
+from freqlab.text.shown import as_markdown
+from freqlab.text.wording import join, percent, signed
+
+__all__ = ["summary"]
+
+_POOLED = "all"
+_MOST_DIFFERENCES = 3  # spelled out; the others are counted
+_MADE = re.compile(r"alpha(?P<shape>[\d.]+)(-texture(?P<texture>[\d.]+))?")
+
+
+def summary(study: xr.DataTree) -> list[str]:
+    """Summarise a study in a few Markdown sentences.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+
+    Returns
+    -------
+    list of str
+        For each model: the share of morphs that match both contributors, by kind of morph; the
+        paired differences between the kinds; the best score of influence alone, with what limits
+        this finding, and its paired differences from the baselines. For a study of one model, also
+        the band whose influence differs most between attack and bona fide pairs. Fewer than
+        :data:`FEWEST_PEOPLE` people are not compared, and a sentence states this.
+    """
+    risk = study["vulnerability"].to_dataset().isel(fmr=0)
+    edges = study["thresholds"].to_dataset()
+    n_people = int(study.attrs["n_people"])
+    enough = n_people >= FEWEST_PEOPLE
+    sentences = []
+    for k, (name, _, errors) in enumerate(detections(study)):
+        of_model, first = risk.sel(model=name), k == 0
+        start = f"{as_markdown(name)}: "
+        edge = describe_threshold(edges, model=name).removesuffix(".")
+        sentences.append(start + _vulnerability(of_model, edge, first))
+        if enough and len(_attacks(of_model)) > 1:
+            sentences.append(start + _differences(of_model))
+        best, compared = best_score_sentences(errors, define=first)
+        sentences.append(start + best)
+        if enough:
+            sentences.append(start + compared)
+    if not enough:
+        sentences.append(
+            f"No rates are compared, since {n_people} people are fewer than {FEWEST_PEOPLE}."
+        )
+    elif len(risk["model"]) == 1:
+        profiles = study["profiles"].to_dataset()
+        name = str(risk["model"].item(0))
+        sentences.append(f"{as_markdown(name)}: {_largest_change(profiles.sel(model=name))}")
+    return sentences
+
+
+def _kind_text(name: str) -> str:
+    """Explain a kind of morph that is named by its shares; empty for other names.
+
+    Returns
+    -------
+    str
+        Such as "warped to the shape of face A, texture half of each" for ``alpha0-texture0.5``.
+    """
+    made = _MADE.fullmatch(name)
+    if made is None:
+        return ""
+    shape = float(made["shape"])
+    texture = float(made["texture"] or shape)
+    warped = {
+        0.0: "the shape of face A",
+        0.5: "the mean shape of faces A and B",
+        1.0: "the shape of face B",
+    }.get(shape, f"a shape {100 * shape:g} % of the way from face A to face B")
+    mixed = {
+        0.0: "texture of face A",
+        0.5: "texture half of each",
+        1.0: "texture of face B",
+    }.get(texture, f"texture {100 * texture:g} % of face B")
+    return f"warped to {warped}, {mixed}"
+
+
+def _attacks(data: xr.Dataset) -> list[str]:
+    return [str(kind) for kind in data["other_attack"].to_numpy()]
+
+
+def _vulnerability(risk: xr.Dataset, edge: str, first: bool) -> str:
+    """State MMPMR pooled and by kind of morph, and the rejected bona fide pairs."""
+    pooled = risk.sel(attack=_POOLED)
+    n_morphs = f"{int(pooled['n_morphs']):,} morphs"
+    rate, rejected = percent(pooled["mmpmr"], 1), percent(risk["false_non_match_rate"], 1)
+    if not first:
+        return (
+            f"MMPMR {rate} of {n_morphs}, and {rejected} of the bona fide pairs rejected, at "
+            f"{edge}."
+        )
+    level = f"{100 * float(risk.attrs['level']):g} % intervals over people in brackets"
+    text = (
+        f"At {edge}, {rate} of {n_morphs} match live photographs of both contributors (MMPMR; "
+        f"{level})"
+    )
+    meanings = {kind: _kind_text(kind) for kind in _attacks(risk)}
+    if len(meanings) > 1 or any(meanings.values()):
+        kinds = [
+            f"{as_markdown(kind)}{f' ({meaning})' if meaning else ''} "
+            f"{percent(risk['mmpmr'].sel(attack=kind), 1)}"
+            for kind, meaning in meanings.items()
+        ]
+        text += f", by kind of morph {join(kinds)}"
+    return f"{text}; {rejected} of the bona fide pairs, which show one person twice, are rejected."
+
+
+def _differences(risk: xr.Dataset) -> str:
+    """State the paired differences in MMPMR between kinds of morph."""
+    clear, unclear = [], []
+    for one, other in itertools.combinations(_attacks(risk), 2):
+        people = min(int(risk["n_people"].sel(attack=kind)) for kind in (one, other))
+        change = risk["mmpmr_difference"].sel(attack=one, other_attack=other)
+        if people < FEWEST_PEOPLE:
+            continue
+        if not excludes_zero(change):
+            unclear.append((one, other, points(change)))
+            continue
+        high, low = (one, other) if float(change.sel(estimate="value")) > 0 else (other, one)
+        size = abs(float(change.sel(estimate="value")))
+        clear.append((size, high, low, points(change, absolute=True)))
+    n = len(clear) + len(unclear)
+    if n == 0:
+        return (
+            f"Kinds of morph are not compared, since no two of them have {FEWEST_PEOPLE} people "
+            f"each."
+        )
+    clear.sort(key=lambda finding: -finding[0])
+    texts = [
+        f"MMPMR of {as_markdown(high)} is {text} above that of {as_markdown(low)}"
+        for _, high, low, text in clear[:_MOST_DIFFERENCES]
+    ]
+    if n == 1 and texts:
+        return f"{texts[0]}."
+    if n == 1:
+        one, other, text = unclear[0]
+        return (
+            f"The interval of the paired difference in MMPMR, {as_markdown(one)} minus "
+            f"{as_markdown(other)}, includes zero: {text}."
+        )
+    if texts:
+        return (
+            f"{join(texts)}; the intervals of {len(clear)} of the {n} paired differences between "
+            f"kinds of morph exclude zero, without adjustment for their number."
+        )
+    return (
+        f"The intervals of all {n} paired differences in MMPMR between kinds of morph include zero."
+    )
+
+
+def _largest_change(profiles: xr.Dataset) -> str:
+    """State the band whose influence differs most from bona fide pairs, the document masked."""
+    changes = profiles["directed_difference"].sel(side="reference")
+    kinds = [kind for kind in changes["attack"].to_numpy() if kind not in (BONA_FIDE, CONTROL)]
+    attacks = changes.sel(attack=kinds).transpose("attack", "band", "estimate")
+    size = np.abs(attacks.sel(estimate="value").to_numpy())
+    if not np.isfinite(size).any():
+        return "Influence cannot be compared: there is no band with coefficients."
+    a, b = np.unravel_index(int(np.nanargmax(size)), size.shape)
+    change = attacks[a, b]
+    n = int(np.isfinite(size).sum())
+    where = f"{band_text(profiles, int(b))}, removed from the document"
+    if not excludes_zero(change):
+        return (
+            f"Of {n} differences in mean directed influence (the similarity minus the similarity "
+            f"without a band) between attack and bona fide pairs, the largest in magnitude, "
+            f"{signed(change, 4)} for {as_markdown(kinds[a])} in {where}, has an interval that "
+            f"includes zero."
+        )
+    sign = "above" if float(change.sel(estimate="value")) > 0 else "below"
+    magnitude = change if sign == "above" else _negated(change)
+    text = (
+        f"Mean directed influence (the similarity minus the similarity without a band) of "
+        f"{where}, is {signed(magnitude, 4).replace('+', '')} {sign} that of bona fide pairs for "
+        f"{as_markdown(kinds[a])}; this is the largest in magnitude of {n} differences by band "
+        f"and kind of morph, and was chosen for that"
+    )
+    if CONTROL in profiles["attack"]:
+        control = changes.sel(attack=CONTROL).isel(band=int(b))
+        text += f"; for controls the difference is {signed(control, 4)} there"
+        if excludes_zero(control):
+            text += ", so the warp changes this band too"
+    return f"{text}."
+
+
+def _negated(change: xr.DataArray) -> xr.DataArray:
+    """Change the sign of a difference, and exchange the bounds of its interval."""
+    swapped = -change.sel(estimate=["value", "upper", "lower"])
+    return swapped.assign_coords(estimate=["value", "lower", "upper"])

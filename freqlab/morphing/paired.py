@@ -1,0 +1,104 @@
+"""Paired differences of error rates, and the condition under which they are put into words.
+
+Two rates of one study are measured on the same people, so overlap of their intervals is no test of
+their difference: intervals can overlap although their difference is far from zero, because what the
+two rates share cancels in it. Here the difference is computed in each bootstrap draw of people,
+with the same draw for both rates, and the interval is that of the differences.
+
+The bootstrap is that of the rates. It weights a morph by the product of the counts of both
+contributors, so its intervals are conservative: in simulations with 20 to 40 people, 95 %
+intervals contained the true difference in 97 to 100 % of samples, and were about 1.6 times as wide
+as the spread of the estimates requires.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import xarray as xr
+
+from freqlab.statistics.resampling import estimates_of, with_interval
+
+__all__ = ["FEWEST_PEOPLE", "excludes_zero", "paired_difference", "points"]
+
+FEWEST_PEOPLE = 20
+"""Number of people below which two rates are not compared in words (our choice)."""
+
+_SPREAD = 1e-12  # range of the drawn differences below which they are equal up to rounding
+
+Floats = npt.NDArray[np.float64]
+
+
+def paired_difference(
+    first: Floats, second: Floats, *, n_people: npt.ArrayLike, level: float
+) -> Floats:
+    """Compute the difference of two rates and its interval over people.
+
+    Parameters
+    ----------
+    first, second
+        Rates ``(1 + draw, ...)``, 0..1: as observed, then in each bootstrap draw, the same draws in
+        both.
+    n_people
+        Number of people on whom each difference is based, of a shape that broadcasts to ``(...)``.
+    level
+        Coverage of the interval.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(..., 3)``: ``first - second`` as observed, and the bounds of its percentile interval.
+        Where it is the same in every draw, a distance of 3 / number of people to either side, as
+        for a rate of zero (the rule of three). NaN where a rate is missing.
+    """
+    change = first - second
+    estimates = with_interval(change[0], change[1:], level)
+    drawn = change[1:]
+    known = np.isfinite(drawn)
+    largest = np.where(known, drawn, -np.inf).max(axis=0)
+    smallest = np.where(known, drawn, np.inf).min(axis=0)
+    constant = known.any(axis=0) & np.isfinite(change[0]) & (largest - smallest < _SPREAD)
+    bound = np.broadcast_to(3 / np.maximum(np.asarray(n_people, float), 1), constant.shape)
+    value = estimates[..., 0]
+    estimates[..., 1] = np.where(constant, np.maximum(-1, value - bound), estimates[..., 1])
+    estimates[..., 2] = np.where(constant, np.minimum(1, value + bound), estimates[..., 2])
+    return estimates
+
+
+def excludes_zero(difference: xr.DataArray) -> bool:
+    """Whether the interval of a difference lies above or below zero.
+
+    Parameters
+    ----------
+    difference
+        Along ``estimate``: value, lower, upper.
+
+    Returns
+    -------
+    bool
+        False where the bounds are NaN.
+    """
+    _, lower, upper = estimates_of(difference)
+    return bool((lower > 0) | (upper < 0))
+
+
+def points(difference: xr.DataArray, *, absolute: bool = False) -> str:
+    """Format a difference of rates in percentage points: "+18.3 points [+5.0, +31.2]".
+
+    Parameters
+    ----------
+    difference
+        Along ``estimate``: value, lower, upper; -1..1. No interval where its bounds are NaN;
+        empty text where the value is.
+    absolute
+        Whether to give the magnitude without a sign, for a sentence that states the direction:
+        "18.3 points [5.0, 31.2]".
+    """
+    value, lower, upper = (100 * float(bound) for bound in estimates_of(difference))
+    if absolute and value < 0:
+        value, lower, upper = -value, -upper, -lower
+    if np.isnan(value):
+        return ""
+    form = ".1f" if absolute else "+.1f"
+    text = f"{value:{form}} points"
+    return text if np.isnan(lower) else f"{text} [{lower:{form}},\u00a0{upper:{form}}]"
