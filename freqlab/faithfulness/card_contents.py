@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import xarray as xr
@@ -32,7 +32,9 @@ from freqlab.text.wording import signed, with_bounds
 
 __all__ = ["NOT_PASSED", "NOT_TESTED", "PASSED", "describe_criteria", "trust_card"]
 
-PASSED, NOT_PASSED, NOT_TESTED = "passed", "not passed", "not tested"
+PASSED: Final = "passed"
+NOT_PASSED: Final = "not passed"
+NOT_TESTED: Final = "not tested"
 """Verdicts on a property."""
 
 _HIGH, _MODERATE = 0.8, 0.5  # rank correlations

@@ -329,7 +329,7 @@ def _with_bounds(values: Floats, drawn: Floats, n_people: int, level: float) -> 
     """Return the rate and its interval over draws ``(3,)``; NaN without values."""
     if len(values) == 0:
         return np.full(3, np.nan)
-    if not values.any() or values.all():  # no draw can change this: use the rule of three
+    if not values.any() or (values == 1).all():  # no draw can change this: use the rule of three
         bound = min(1.0, 3 / n_people)
         return np.array([0, 0, bound] if not values.any() else [1, 1 - bound, 1])
     return with_interval(drawn[:1], drawn[1:, None], level)[0]

@@ -9,7 +9,6 @@ from freqlab.literals import Side
 from freqlab.results.selection import (
     flips_decision,
     fmr_text,
-    frequency_unit,
     select_part,
     threshold_of,
 )
@@ -92,15 +91,15 @@ def _dependent(result: xr.Dataset, *, model: str, side: str, fmr: float) -> str:
     if not np.isfinite(threshold) or not known.any():
         return ""
     influence = data["influence"].transpose("pair", "band").to_numpy()
-    changes = flips_decision(similarity, influence, threshold).any(axis=1)
+    changes = np.any(flips_decision(similarity, influence, threshold), axis=1)
     parts = []
     for name, wanted in (("genuine", True), ("impostor", False)):
         chosen = known & (result["genuine"].to_numpy() == wanted)
         if chosen.any():
             parts.append(f"{int(changes[chosen].sum()):,} of {int(chosen.sum()):,} {name} pairs")
     return (
-        f"At FMR {fmr_text(fmr)} the decision changes when a single band is removed for "
-        f"{' and '.join(parts)}; frequencies in {frequency_unit(result)}."
+        f"Removing a single band changes the decision at FMR {fmr_text(fmr)} for "
+        f"{' and '.join(parts)}."
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 import freqlab as fl
 from freqlab import plots
 from freqlab.errors import ParameterError
+from freqlab.morphing import influence
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,14 @@ def test_vulnerability_is_that_of_brute_force(study):
     ]  # fmt: skip
     fnmr = risk["false_non_match_rate"].isel(model=0, fmr=0)
     assert float(fnmr.sel(estimate="value")) == pytest.approx(np.mean(refused))
+
+
+def test_a_product_of_shares_is_not_rounded_up_to_one():
+    """Every morph matches half of the live photographs: the rule of three does not apply."""
+    halves, drawn = np.full(6, 0.5), np.full(21, 0.5)
+    assert influence._with_bounds(halves, drawn, 12, 0.95).tolist() == [0.5, 0.5, 0.5]
+    ones = influence._with_bounds(np.ones(6), np.ones(21), 12, 0.95)
+    assert ones.tolist() == [1, 0.75, 1]
 
 
 def test_thresholds_rest_on_photographs_alone(study):
