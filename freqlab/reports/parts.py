@@ -13,7 +13,8 @@ import xarray as xr
 
 from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces
-from freqlab.faithfulness.trust_cards import trust_table
+from freqlab.faithfulness.card_contents import describe_criteria
+from freqlab.faithfulness.trust_cards import compact_trust_table, trust_table
 from freqlab.plots.saliency import plane_plot, saliency_plot
 from freqlab.reports.figures import (
     grid,
@@ -44,6 +45,7 @@ __all__ = [
     "show_by_model",
     "show_faces",
     "show_findings",
+    "show_full_trust_card",
     "show_how_it_was_made",
     "show_largest",
     "show_list",
@@ -281,6 +283,13 @@ def show_trust_link() -> None:
 
 
 def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
-    """Show which tests the explanations of a run have passed."""
+    """Show which tests the explanations of a run have passed, at a glance and in full."""
+    store = str(source.attrs["store"])
+    show(describe_criteria())
+    show_table(compact_trust_table(store, models=models), "Trust card", align="left")
+
+
+def show_full_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
+    """Show every row of the trust card of a run."""
     table = trust_table(str(source.attrs["store"]), models=models)
-    _display(styled(table).set_properties(subset=None, **_LEFT))
+    show_table(table, "Trust card in full", align="left")
