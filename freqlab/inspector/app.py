@@ -38,6 +38,7 @@ from freqlab.inspector.widgets import Downloads
 from freqlab.literals import Kind, Operation, Side
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
+from freqlab.plots.common import MAX_WIDTH
 from freqlab.plots.inspection import inspection_plot
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import (
@@ -418,13 +419,13 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         if kind == "csv":
             rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
             return csv_of(rows, index=False).encode(), "text/csv"
-        n = len(edits)
-        figure = Figure(figsize=(11.4, 6.4 * n))
+        n, influence = len(edits), cast(Kind, self.kind)
+        figure = Figure(figsize=(MAX_WIDTH, 6.4 * n))
         for k, edited in enumerate(edits):
             bottom = (n - 1 - k) / n
             ax = figure.add_axes((0.02, bottom + 0.09 / n, 0.95, 0.80 / n))
             spread = self.spread(edited.model)
-            inspection_plot(result, edited, kind=self.kind, fmr=self.fmr, spread=spread, ax=ax)
+            inspection_plot(result, edited, kind=influence, fmr=self.fmr, spread=spread, ax=ax)
         target = io.BytesIO()
         figure.savefig(target, format=kind, dpi=150)
         return target.getvalue(), "image/png" if kind == "png" else "image/svg+xml"

@@ -29,9 +29,10 @@ from freqlab.plots.common import (
     DIVERGING,
     NO_DATA,
     SEQUENTIAL,
+    drawn_bounds,
     largest_absolute,
 )
-from freqlab.plots.influence import drawn_bounds, full_plane
+from freqlab.plots.influence import full_plane
 from freqlab.results.selection import (
     bands_of,
     crop_geometry,
@@ -100,7 +101,7 @@ def drawing_of(
     relative = np.nan_to_num(values) / largest
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
     unit = frequency_unit(result)
-    bounds = drawn_bounds(result, model)
+    bounds = drawn_bounds(result)
     comparisons: tuple[Comparison, ...] = ("genuine", "impostor")
     ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in comparisons}
     bands = [
@@ -125,7 +126,7 @@ def drawing_of(
         "spread": [_spread_of(spread, c, found) for c, found in ranges.items()],
         "x": {
             "label": f"{result['frequency'].attrs['long_name']} ({unit})",
-            **_axis(float(bounds.min()), float(bounds.max()), 8),
+            **_frequency_axis(result),
         },
         "y": {
             "label": f"{y_attrs['long_name']} ({y_attrs['units']})",
@@ -195,6 +196,16 @@ def _axis(low: float, high: float, n: int) -> dict[str, Any]:
         if low <= t <= high
     ]
     return {"min": low, "max": high, "ticks": [{"at": float(t), "text": f"{t:.4g}"} for t in ticks]}
+
+
+def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
+    """The range and ticks of the frequency axis, and its break before the band ``rest``, if any."""
+    bounds = drawn_bounds(result)
+    last, end = result["band_bounds"].to_numpy()[-1]
+    if not np.isinf(end):
+        return {**_axis(float(bounds.min()), float(end), 8), "break": None}
+    axis = _axis(float(bounds.min()), float(last), 8)
+    return {**axis, "max": float(bounds.max()), "break": [float(last), float(bounds[-1, 0])]}
 
 
 def _nyquist(result: xr.Dataset, model: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
@@ -14,12 +15,13 @@ from matplotlib.figure import Figure
 
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.decoding import decode_photograph
-from freqlab.plots.common import shortened
+from freqlab.plots.common import MAX_WIDTH, shortened
 from freqlab.store.reading import open_crops
 
 __all__ = ["contact_sheet"]
 
 _MOST_SHOWN = 600
+_LETTER = 4.8  # mean width of a letter of 8 points
 _THUMBNAIL = 240  # longer side of a photograph in pixels
 
 
@@ -30,7 +32,7 @@ def contact_sheet(
     show: str = "ok",
     faces: Sequence[str] | None = None,
     n: int = 60,
-    columns: int = 12,
+    columns: int = 10,
     seed: int = 0,
 ) -> Figure:
     """Crops of a run, or the photographs without a crop and the reasons for that.
@@ -82,13 +84,15 @@ def contact_sheet(
     n_places = len(chosen) * (2 if show == "several" else 1)
     columns += columns % 2 if show == "several" else 0  # a photograph and its crop in one row
     n_rows = max(1, math.ceil(n_places / columns))
-    tall = 1.22 if show == "ok" else 1.5
-    figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
+    tall = 1.3 if show == "ok" else 1.55
+    width = min(1.1 * columns, MAX_WIDTH)
+    n_letters = int(72 * width / columns / _LETTER)
+    figure = plt.figure(figsize=(width, tall * n_rows + 0.5), layout="constrained")
     used = shortened(template, 24)
     what = {
         "ok": f"crops of template {used}",
-        "failed": f"without a crop of {used}",
-        "several": f"in photographs of several, and the crop of {used} that was taken",
+        "failed": f"without a crop of template {used}",
+        "several": f"detected among others, and the crop of template {used} of the selected face",
     }[show]
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
     place = 0
@@ -101,11 +105,12 @@ def contact_sheet(
             else:
                 ax.imshow(image, interpolation="lanczos")
             ax.set(xticks=[], yticks=[])
-            title = shortened(names[position], 16) if i == 0 else "taken"
+            title = shortened(names[position], n_letters) if i == 0 else "selected"
             status = str(crops["status_text"].isel(face=position).item())
             if i == len(images) - 1 and status != "ok":
-                title = f"{title}\n{status}" if i == 0 else "none taken"
-            ax.set_title(title, fontsize=7, pad=2)
+                reason = textwrap.fill(status, n_letters)
+                title = f"{title}\n{reason}" if i == 0 else "none selected"
+            ax.set_title(title, fontsize=8, pad=2)
     return figure
 
 

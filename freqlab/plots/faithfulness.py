@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Measure, Protocol, Side
 from freqlab.plots.common import (
     CATEGORICAL,
     COMPARISON_COLOURS,
@@ -46,10 +47,10 @@ def deletion_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    protocol: str = "deletion",
-    comparison: str = "genuine",
-    measure: str = "error",
+    side: Side = "probe",
+    protocol: Protocol = "deletion",
+    comparison: Comparison = "genuine",
+    measure: Measure = "error",
     ax: Axes | None = None,
 ) -> Axes:
     """Errors or mean similarity as bands or parts are removed or inserted, for each order.
@@ -89,8 +90,8 @@ def accuracy_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    protocol: str = "deletion",
+    side: Side = "probe",
+    protocol: Protocol = "deletion",
     ax: Axes | None = None,
 ) -> Axes:
     """Accuracy, the mean over genuine and impostor pairs, as bands are removed or inserted.
@@ -125,7 +126,7 @@ def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str])
         )  # fmt: skip
 
 
-def _share_label(errors: xr.Dataset, protocol: str) -> str:
+def _share_label(errors: xr.Dataset, protocol: Protocol) -> str:
     done = "removed" if protocol == "deletion" else "put back"
     return f"share of {_PARTS[str(errors.attrs.get('domain', 'bands'))]} {done}"
 
@@ -134,8 +135,8 @@ def advantage_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    measure: str = "error",
+    side: Side = "probe",
+    measure: Measure = "error",
     ax: Axes | None = None,
 ) -> Axes:
     """Advantage of the order of influence over each baseline, with intervals; positive is better.
@@ -242,7 +243,7 @@ def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
 
 
 def interaction_plot(
-    views: xr.Dataset, *, model: str, comparison: str = "genuine", ax: Axes | None = None
+    views: xr.Dataset, *, model: str, comparison: Comparison = "genuine", ax: Axes | None = None
 ) -> Axes:
     """Interaction of two bands: effect of removing both beyond the sum, mean over pairs.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal, TypeAlias, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,16 +13,19 @@ from matplotlib.axes import Axes
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name
+from freqlab.literals import BandQuantity, Side
 from freqlab.plots.common import (
     CATEGORICAL,
     LEGEND,
     MARKERS,
     axis_label,
+    drawn_bounds,
+    frequency_axis,
     line_style,
     new_axes,
     shortened,
 )
-from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.plots.influence import face_plot, spectrum_plot
 from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
@@ -33,15 +37,15 @@ __all__ = [
     "score_histogram_plot",
 ]
 
-_KINDS = ("directed", "absolute", "per_contrast", "energy")
+ManipulatedQuantity: TypeAlias = Literal["energy", "directed", "absolute"]
 
 
 def attack_profile_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "reference",
-    kind: str = "directed",
+    side: Side = "reference",
+    kind: BandQuantity = "directed",
     difference: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -61,9 +65,9 @@ def attack_profile_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side)
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(profiles, model).mean(axis=1)
+    centre = drawn_bounds(profiles).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = names_of(profiles, "attack")
     for i, name in enumerate(attacks):
@@ -82,7 +86,7 @@ def attack_profile_plot(
         ax.axhline(0, color="0.3", lw=0.8)
     if difference:
         ax.margins(y=0.15)
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
     ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
@@ -151,7 +155,11 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
 
 
 def manipulation_plot(
-    changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
+    changes: xr.Dataset,
+    *,
+    model: str,
+    quantity: ManipulatedQuantity = "energy",
+    ax: Axes | None = None,
 ) -> Axes:
     """Change of each band by each kind of manipulation, with intervals.
 
@@ -167,12 +175,12 @@ def manipulation_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("quantity", quantity, ("energy", "directed", "absolute"))
+    check_name("quantity", quantity, get_args(ManipulatedQuantity))
     data = part_of(changes, model=model)
     if "kind" not in data.dims:
         data = data.expand_dims(kind=["manipulated"])
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(changes, model).mean(axis=1)
+    centre = drawn_bounds(changes).mean(axis=1)
     kinds = names_of(data, "kind")
     for i, name in enumerate(kinds, start=1):  # the first style means bona fide elsewhere
         part, style = data.sel(kind=name), line_style(i)
@@ -182,7 +190,7 @@ def manipulation_plot(
         label = f"{shortened(name, 28)} ({count:,} pairs)"
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, changes, model)
+    frequency_axis(ax, changes)
     what = "log energy" if quantity == "energy" else f"{quantity} influence"
     ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
     ax.set_title(what, loc="left", fontsize="medium")

@@ -16,6 +16,7 @@ from freqlab.plots.common import (
     DIVERGING,
     LEGEND,
     MARKERS,
+    MAX_WIDTH,
     NO_DATA,
     axis_label,
     largest_absolute,
@@ -139,7 +140,7 @@ def joint_plot(
     values = _map(maps, "influence", pair, "all").transpose("band", "row", "column")
     size = abs(values.fillna(0)).max(["row", "column"]).to_numpy()
     shown = np.sort(np.argsort(-size, kind="stable")[:n_bands])
-    ax = ax or new_axes(1.5 * len(shown) + 1.1, 2.2)
+    ax = ax or new_axes(min(1.5 * len(shown) + 1.1, MAX_WIDTH), 2.2)
     ax.set_axis_off()
     norm = Normalize(-largest_absolute(values.to_numpy()), largest_absolute(values.to_numpy()))
     places = {}
