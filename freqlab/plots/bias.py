@@ -105,8 +105,8 @@ def group_difference_plot(
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     alpha
-        Significance level: bands with an adjusted p-value at or below it have a larger, filled
-        symbol.
+        Significance level; bands with an adjusted p-value at or below it have larger, filled
+        symbols.
     ax
         Axes to draw on; new axes by default.
     """
@@ -135,7 +135,7 @@ def group_difference_plot(
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[f"{kind}_difference"]))
     baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, less {baseline}"
+    title = f"{side} masked, {comparison} pairs, difference from {baseline}"
     ax.set_title(title, loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="upper right")
     return ax
@@ -163,7 +163,7 @@ def group_heat_plot(
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(InfluenceQuantity))
     names = [n for n in names_of(data, "group") if n != profiles.attrs["baseline"]]
-    ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
+    ax = ax or new_axes(6.4, 1.5 + 0.32 * len(names))
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
     bounds = drawn_bounds(profiles)
@@ -185,7 +185,8 @@ def group_heat_plot(
     label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, less {baseline} · dot: adjusted p ≤ {alpha:g}"
+    title = f"{side} masked, {comparison} pairs, difference from {baseline}\n"
+    title += f"dots: adjusted p ≤ {alpha:g}"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 

@@ -1,7 +1,8 @@
 """Figures of cross-resolution verification: influence and errors over the probe's resolution.
 
-Frequency axes show the limit of the resolution: a solid line at N/2 cycles/image, the limit of N
-pixels along an axis, and a dashed line at sqrt(2) N/2, their limit in radius.
+Frequency axes show the Nyquist frequencies of a resolution of N pixels: a solid line at N/2
+cycles/image, the limit along the horizontal and vertical axes, and a dashed line at sqrt(2) N/2,
+the limit along the diagonals.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ _SUMMARIES = (
 )
 _LINE_STYLES: dict[ResolutionLimit, str] = {"axis": "-", "diagonal": "--"}
 _LINE_NAMES: dict[ResolutionLimit, str] = {"axis": "N/2", "diagonal": "√2 N/2"}
-_LEAST_LEAK = 1e-6  # smaller shares are drawn at this value
+_MIN_LEAK = 1e-6  # smaller shares are drawn at this value
 
 
 def resolution_heat_plot(
@@ -189,16 +190,16 @@ def resolution_strip_plot(
     model: str,
     kind: Kind = "directed",
 ) -> dict[str, Axes]:
-    """One probe at each resolution, above the heat plots of its pair.
+    """A probe at each resolution, above the influence of its pairs in the frequency plane.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.faces.degraded_pairs`.
     profiles
-        From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their lines.
+        From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their limits.
     pair
-        Label of an undegraded pair; its degraded pairs are looked up.
+        Label of an undegraded pair; its degraded pairs are shown as well.
     model
         Name of the model.
     kind
@@ -263,7 +264,7 @@ def resolution_strip_plot(
     units = result["influence"].attrs["units"]
     truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
     figure.suptitle(
-        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the largest "
+        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the maximum "
         f"({units})",
         fontsize="large",
     )
@@ -273,7 +274,7 @@ def resolution_strip_plot(
 def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict[float, int]:
     """Labels of an undegraded pair and its degraded pairs, by decreasing resolution."""
     if "whole_pair" not in result.coords or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.faces.degraded_pairs made")
+        raise ParameterError(f"pair={pair!r} is not a pair made by fl.faces.degraded_pairs")
     same = result["whole_pair"] == result["whole_pair"].sel(pair=pair)
     kinds = ["none", str(profiles.attrs["degradation"])]
     labels = result["pair"].to_numpy()[(same & result["degradation"].isin(kinds)).to_numpy()]
@@ -283,13 +284,13 @@ def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict
 
 
 def _small_labels(ax: Axes) -> None:
-    """Shorten the texts of a spectrum plot among many, as their common title has the rest."""
+    """Shorten the labels of a spectrum plot whose units are in the title of the figure."""
     ax.set_title("")
     ax.xaxis.label.set_fontsize("small")
     bar = ax.child_axes[0]
     bar.set_yticks([])
     largest = bar.get_ylabel().splitlines()[0]
-    bar.set_ylabel(largest.replace("relative to the largest, ", "± "))
+    bar.set_ylabel(largest.replace("relative to the maximum, ", "± "))
 
 
 def resolution_error_plot(
@@ -363,27 +364,26 @@ def resolution_leak_plot(
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     check_name("line", line, list(_LINE_STYLES))
     ax = ax or new_axes(6.4, 3.6)
-    x, shown = leaks["resolution"].to_numpy(), []
+    x = leaks["resolution"].to_numpy()
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
         colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
-            value, lower, upper = estimates_of(data[name].clip(min=_LEAST_LEAK))
-            there = np.isfinite(value)
-            ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
+            value, lower, upper = estimates_of(data[name].clip(min=_MIN_LEAK))
+            known = np.isfinite(value)
+            ax.fill_between(x[known], lower[known], upper[known], color=colour, alpha=0.12, lw=0)
             label = f"{shortened(kind, 28)}: {'influence' if style == '-' else 'energy'}"
             ax.plot(
-                x[there],
-                value[there],
+                x[known],
+                value[known],
                 style,
                 marker=marker,
                 color=colour,
                 ms=4,
                 label=label,
             )
-            shown.append(there.any())
     _resolution_axis(ax, leaks["resolution"])
-    ax.set(yscale="log", ylim=(_LEAST_LEAK / 2, 1.5))
+    ax.set(yscale="log", ylim=(_MIN_LEAK / 2, 1.5))
     ax.set_ylabel(f"share beyond {_LINE_NAMES[line]}\nof the probe, {comparison} pairs")
     ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
@@ -401,7 +401,7 @@ def resolution_summary_plot(
     model
         Name of the model.
     quantity
-        Variable of `profiles` without an axis of bands or lines, such as ``"low_gain"``.
+        Summary variable of `profiles` without a band axis, such as ``"low_gain"``.
     ax
         Axes to draw on; new axes by default.
     """
@@ -468,7 +468,7 @@ def _limit_legend(ax: Axes) -> None:
 
 
 def _resolution_limit(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
-    """Draw the limit of N pixels in the plane: the square, and its circumscribed circle."""
+    """Draw the limits of N pixels in the plane: a square, and its circumscribed circle."""
     lines = profiles["nyquist"].sel(model=model, resolution=resolution)
     axis, diagonal = float(lines.sel(line="axis")), float(lines.sel(line="diagonal"))
     (height, width), eye_distance = crop_geometry(profiles, model)

@@ -1,4 +1,4 @@
-"""Contact sheets: the aligned faces of a run, and those that failed."""
+"""Contact sheets of the aligned faces of a run, and of photographs that failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from freqlab.store.reading import open_crops
 
 __all__ = ["contact_sheet"]
 
-_MOST_SHOWN = 600
+_MAX_SHOWN = 600
 _LETTER = 4.8  # mean width of a letter of 8 points
 _THUMBNAIL = 240  # longer side of a photograph in pixels
 
@@ -35,7 +35,7 @@ def contact_sheet(
     columns: int = 10,
     seed: int = 0,
 ) -> Figure:
-    """Crops of a run, or the photographs without a crop and the reasons for that.
+    """Crops of a run, or photographs without a crop and the reason for each.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def contact_sheet(
     n
         Upper bound on the number of faces on the sheet.
     columns
-        Faces in a row.
+        Number of faces in a row.
     seed
         Seed of the sample.
 
@@ -77,7 +77,7 @@ def contact_sheet(
             raise ParameterError(f"faces {unknown[:3]} are not in the run")
         chosen = chosen[np.isin(names[chosen], list(map(str, faces)))]
     n_all = len(chosen)
-    n = min(n, _MOST_SHOWN)
+    n = min(n, _MAX_SHOWN)
     if len(chosen) > n:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
     pictures = [_pictures(crops.isel(face=position), show) for position in chosen]
@@ -127,7 +127,7 @@ def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]
 
 
 def _photograph(path: str) -> npt.NDArray[np.uint8] | None:
-    """Read a reduced photograph: a sheet may have hundreds."""
+    """Read a photograph at reduced size; a sheet may have hundreds."""
     from PIL import Image
 
     try:

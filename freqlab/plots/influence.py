@@ -72,8 +72,8 @@ def heat_plot(
     """Frequency heat plot of a pair (Huber & Damer 2025).
 
     The plot shows both faces; the plane of frequencies with each ring coloured by its absolute and
-    by its directed influence, divided by the largest absolute influence; influence over frequency
-    with its unit; and influence per contrast removed.
+    by its directed influence, divided by the largest absolute influence; directed influence over
+    frequency; and influence per contrast removed.
 
     Parameters
     ----------
@@ -174,7 +174,7 @@ def spectrum_plot(
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
     norm = Normalize(-1 if kind == "directed" else 0, 1)
     top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
-    # a step along x is one cycle per crop width, along y one cycle per crop height
+    # one column is one cycle per crop width, one row is one cycle per crop height
     across = bands.in_unit(1, width, eye_distance)
     down = across * width / height
     extent = (left * across, (left + width) * across, (top + height) * down, top * down)
@@ -189,7 +189,7 @@ def spectrum_plot(
         ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
     )
     units = result["influence"].attrs["units"]
-    bar.set_label(f"relative to the largest, {largest:.2g}\n({units})", fontsize="small")
+    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
     return ax
 
 
@@ -209,7 +209,7 @@ def strip_plot(
     result, pair, model, side
         As for :func:`heat_plot`.
     kind
-        ``"directed"``, ``"absolute"``, or ``"per_contrast"``: over the RMS contrast removed.
+        ``"directed"``, ``"absolute"``, or ``"per_contrast"``: divided by the RMS contrast removed.
     ax
         Axes to draw on; new axes by default.
     """
@@ -371,7 +371,7 @@ def contrast_plot(
 def face_plot(
     result: xr.Dataset, *, face: str, model: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Stored crop of a face, or a note if the store does not contain it.
+    """Stored crop of a face, or a note if the store has none.
 
     Parameters
     ----------
@@ -408,7 +408,7 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
 
 
 def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """Full plane of a symmetric half plane, zero frequency in the middle."""
+    """Full plane from the half plane of a real FFT, with zero frequency in the middle."""
     height = labels.shape[0]
     right = labels[:, 1 : (width + 1) // 2]
     mirrored = right[(-np.arange(height)) % height][:, ::-1]

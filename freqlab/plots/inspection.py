@@ -1,4 +1,4 @@
-"""Figures of one edited pair, as shown in the inspector."""
+"""Figures of a pair with edited bands, as shown in the inspector."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def inspection_plot(
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
-    """A pair with edited bands: faces, removed bands, plane and profile.
+    """A pair with edited bands: faces, removed content, frequency plane and profile.
 
     Parameters
     ----------
@@ -147,12 +147,12 @@ def inspection_plot(
     axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 30)}", fontsize="medium")
     alone, factor = stretched(side_by_side(edited.pictures, "alone"))
     axes["alone"].imshow(alone, interpolation="lanczos")
-    axes["alone"].set_title(f"these bands alone,\ncontrast × {factor:.3g}", fontsize="medium")
+    axes["alone"].set_title(f"selected bands only,\ncontrast × {factor:.3g}", fontsize="medium")
     difference = side_by_side(edited.pictures, "difference")
     top = max(float(difference.max()), 1.0)
     axes["difference"].imshow(difference, cmap=SEQUENTIAL, vmin=0, vmax=top)
     axes["difference"].set_title(
-        f"difference to the original,\n0 to {top:.3g} grey levels", fontsize="medium"
+        f"difference from the original,\n0 to {top:.3g} grey levels", fontsize="medium"
     )
     for name in names:
         axes[name].set(xticks=[], yticks=[])

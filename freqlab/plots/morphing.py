@@ -1,4 +1,4 @@
-"""Figures of morphing attacks and other manipulations: profiles, faces, detection, bands."""
+"""Figures of morphing attacks and other manipulations: profiles, faces, detection errors."""
 
 from __future__ import annotations
 
@@ -89,20 +89,24 @@ def attack_profile_plot(
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
-    ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
+    ax.set_title(
+        masked + (", difference from bona fide" if difference else ""),
+        loc="left",
+        fontsize="medium",
+    )
     ax.legend(**LEGEND, loc="lower right" if difference else "center right")
     return ax
 
 
 def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
-    """A morph between photographs of its contributors, with the heat plots of its pairs.
+    """A morph beside photographs of its contributors, with the influence of their pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`.
     pair
-        Label of an attack pair; the pair of the other contributor is looked up.
+        Label of an attack pair; the pair of the other contributor is shown as well.
     model
         Name of the model.
 
@@ -114,15 +118,17 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     Raises
     ------
     ParameterError
-        If it is not an attack pair.
+        If `pair` is not an attack pair.
     """
     check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.morphing.make_pairs made")
+        raise ParameterError(f"pair={pair!r} is not a pair made by fl.morphing.make_pairs")
     at = result.sel(pair=pair)
     a, b = str(at["contributor_a"].item()), str(at["contributor_b"].item())
     if a == b:
-        raise ParameterError(f"pair={pair!r} is no attack: its document shows one person")
+        raise ParameterError(
+            f"pair={pair!r} is not an attack pair: its document shows a single person"
+        )
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
     figure = plt.figure(figsize=(10.6, 3.0))
@@ -150,7 +156,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         ax.set_title(f"morph masked,\nagainst {shortened(person, 14)}", fontsize="small")
         bar = ax.child_axes[0]
         bar.set_yticks([])
-        bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
+        bar.set_ylabel(bar.get_ylabel().replace("relative to the maximum, ", "± "))
     return axes
 
 
@@ -161,7 +167,7 @@ def manipulation_plot(
     quantity: ManipulatedQuantity = "energy",
     ax: Axes | None = None,
 ) -> Axes:
-    """Change of each band by each kind of manipulation, with intervals.
+    """Change in each band caused by each kind of manipulation, with intervals.
 
     Parameters
     ----------
@@ -182,7 +188,9 @@ def manipulation_plot(
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(changes).mean(axis=1)
     kinds = names_of(data, "kind")
-    for i, name in enumerate(kinds, start=1):  # the first style means bona fide elsewhere
+    for i, name in enumerate(
+        kinds, start=1
+    ):  # the first style is that of bona fide in other figures
         part, style = data.sel(kind=name), line_style(i)
         value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
@@ -192,7 +200,7 @@ def manipulation_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, changes)
     what = "log energy" if quantity == "energy" else f"{quantity} influence"
-    ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
+    ax.set_ylabel(f"change in {what}\n(SD of pristine pairs)")
     ax.set_title(what, loc="left", fontsize="medium")
     ax.margins(y=0.15)
     ax.legend(**LEGEND, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
@@ -213,7 +221,7 @@ def detection_plot(
     errors
         From :func:`freqlab.morphing.detection_errors`.
     scores
-        Names of the scores; by default all but those of single bands.
+        Names of the scores; by default all except those of single bands.
     attack
         Name of the attack.
     ax
@@ -281,7 +289,7 @@ def score_histogram_plot(
             ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
                     color=colour, label=label)  # fmt: skip
-    ax.set_xlabel(f"{shortened(name, 28)} (farther right: less like bona fide)")
+    ax.set_xlabel(f"{shortened(name, 28)} (higher: less similar to bona fide)")
     ax.set_ylabel("probability density")
     ax.legend(**LEGEND)
     return ax

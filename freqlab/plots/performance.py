@@ -1,4 +1,4 @@
-"""Figures of verification performance: distributions, error curves, the worst comparisons."""
+"""Figures of verification performance: score distributions, DET curves, worst comparisons."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def score_plot(
     genuine, impostor
         Cosine similarities.
     thresholds
-        Names and values of thresholds to mark; NaN are left out.
+        Names and values of thresholds to mark; NaN values are skipped.
     ax
         Axes to draw on; new axes by default.
     """
@@ -186,7 +186,7 @@ def det_plot(
 def extremes_plot(
     result: xr.Dataset, *, model: str, comparison: Comparison = "genuine", n: int = 6
 ) -> dict[str, Axes]:
-    """Comparisons with the largest errors of a model, with their faces.
+    """Faces of the comparisons with the largest errors of a model.
 
     Parameters
     ----------

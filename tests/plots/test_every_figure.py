@@ -86,7 +86,7 @@ FROM_DATA = {
 # and where it is of data that the plot is not given, or of several: as text
 SAID = {
     "heat_plot": ["influence per contrast removed (cosine similarity per grey level)"],
-    "spectrum_plot": ["relative to the largest"],
+    "spectrum_plot": ["relative to the maximum"],
     "pair_profile_plot": ["directed influence (cosine similarity)"],
     "inspection_plot": ["directed influence (cosine similarity)"],
     "score_plot": ["cosine similarity", "probability density"],
@@ -102,13 +102,13 @@ SAID = {
     ],
     "manipulation_plot": [
         "spatial frequency (cycles/image)",
-        "change of log energy (sd of pristine pairs)",
+        "change in log energy (SD of pristine pairs)",
     ],
     "detection_plot": ["APCER (%)", "BPCER (%)"],
     "score_histogram_plot": ["mahalanobis", "probability density"],
     "deletion_plot": ["share of bands removed", "false non-match rate"],
     "accuracy_plot": ["share of bands removed", "accuracy"],
-    "advantage_plot": ["advantage of the order of influence (area, "],
+    "advantage_plot": ["advantage of the influence order (area under the "],
     "view_plot": ["rank correlation with influence"],
     "interaction_plot": ["band (cycles/image)", "interaction (cosine similarity)"],
     "randomisation_plot": ["share of layers randomised", "rank correlation"],
