@@ -181,7 +181,7 @@ def test_from_the_shell(photographs, tmp_path):
     out = tmp_path / "points.csv"
     arguments = ["landmarks", "--faces", root, "--out", str(out), "--which-face"]
     shown = CliRunner().invoke(app, [*arguments, "only"])
-    assert "3 without a face found" in shown.output, shown.output
+    assert "3 without a detected face" in shown.output, shown.output
     assert pd.read_csv(out, index_col="face")["nose_x"].isna().sum() == 3
     for command in ("run", "plan"):
         assert "which-face" in CliRunner().invoke(app, [command, "--help"]).output
