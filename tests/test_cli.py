@@ -60,7 +60,7 @@ def test_what_is_left_out_is_said_once(call, few, tmp_path):
     (folder / "s1" / "9.cr2").write_bytes(b"raw")
     (folder / "s1" / ".ipynb_checkpoints").mkdir()
     done = call("landmarks", "--faces", few, "--out", "points.csv")
-    assert "5 faces, 0 without" in done.stdout
+    assert "5 images, 0 without" in done.stdout
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("few: ")] == [
         "few: images left out, ending .cr2: 1 (a raw photograph of a camera: develop it first, "
@@ -80,7 +80,7 @@ def test_help_and_version(call):
 
 def test_landmarks(call, few):
     done = call("landmarks", "--faces", few, "--out", "points.csv")
-    assert "5 faces, 0 without" in done.output
+    assert "5 images, 0 without" in done.output
     table = pd.read_csv("points.csv", index_col="face")
     assert table.shape == (5, 10)
     shipped = pd.read_csv(fl.resources.resource("data/orl_landmarks.csv"), index_col="face")

@@ -1,7 +1,7 @@
-// The plane of frequencies and the profile of a pair; bands are chosen in either.
+// Frequency plane and profile of a pair; bands are selected in either.
 //
-// Traits: plane {height, width, labels: int16 of every coefficient, zero frequency in the middle,
-// -1 where there is no band}, drawing (what to draw: see widgets.py), selected [band].
+// Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
+// the middle, -1 for no band}, drawing (contents: see drawing.py), selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 560, HEIGHT = 250;
@@ -35,7 +35,7 @@ function between(a, b) {
 // The plane ------------------------------------------------------------------------------------
 
 function labelsOf(plane) {
-  const bytes = plane.labels; // a DataView; copied, for it need not be aligned to 16 bits
+  const bytes = plane.labels; // a DataView; copied, as it may not be aligned to 16 bits
   return new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
@@ -59,7 +59,7 @@ function drawPlane(model, canvas) {
     for (let x = 0; x < canvas.width; x++) {
       const label = labels[Math.floor(y / scale) * width + Math.floor(x / scale)];
       let colour = label < 0 ? none : colours[label];
-      // chosen bands are hatched, so that the choice does not hang on colour
+      // selected bands are hatched, so that the selection does not depend on colour
       if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
       image.data.set([...colour, 255], 4 * (y * canvas.width + x));
     }
@@ -251,7 +251,7 @@ function bandOf(target) {
 }
 
 function pointing(model, svg, state) {
-  let painting = null; // whether bands that the pointer is drawn over are chosen or let go
+  let painting = null; // whether dragging selects or deselects bands; null while not dragging
   svg.addEventListener("pointerdown", (event) => {
     const band = bandOf(event.target);
     if (band < 0) return;
@@ -295,7 +295,7 @@ function typing(model, svg, state) {
       return;
     }
     event.preventDefault();
-    event.stopPropagation(); // JupyterLab has its own meaning for most keys
+    event.stopPropagation(); // JupyterLab has shortcuts for most keys
   });
 }
 
