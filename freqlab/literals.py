@@ -14,12 +14,15 @@ __all__ = [
     "Domain",
     "InfluenceQuantity",
     "Kind",
+    "ManipulatedQuantity",
     "Measure",
     "Operation",
     "PixelsOf",
     "Precision",
     "Protocol",
     "ResolutionLimit",
+    "ResolutionSummary",
+    "SheetContent",
     "Side",
     "WhichFace",
 ]
@@ -36,6 +39,9 @@ InfluenceQuantity: TypeAlias = Literal["directed", "absolute", "per_contrast"]
 BandQuantity: TypeAlias = Literal["directed", "absolute", "per_contrast", "energy"]
 """Quantity of a mean profile: influence, or the energy of the bands."""
 
+ManipulatedQuantity: TypeAlias = Literal["energy", "directed", "absolute"]
+"""Quantity of each band that a manipulation changes: log energy, or influence."""
+
 Comparison: TypeAlias = Literal["genuine", "impostor"]
 """Pairs of the same person, or of two people."""
 
@@ -50,6 +56,21 @@ Measure: TypeAlias = Literal["error", "similarity"]
 
 ResolutionLimit: TypeAlias = Literal["axis", "diagonal"]
 """Nyquist frequency of N pixels: N/2 along an axis, or sqrt(2) N/2 along the diagonal."""
+
+ResolutionSummary: TypeAlias = Literal[
+    "low_share",
+    "low_gain",
+    "low_influence",
+    "low_influence_gain",
+    "low_effect",
+    "median_frequency",
+    "shift",
+    "halved",
+]
+"""Summary variable of the profiles over the resolution of the probe."""
+
+SheetContent: TypeAlias = Literal["ok", "failed", "several"]
+"""Faces on a contact sheet: with a crop, without one, or detected among several."""
 
 PixelsOf: TypeAlias = Literal["crop", "face"]
 """Whose width a resolution in pixels refers to."""

@@ -33,9 +33,9 @@ def info(
         named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
         say(f"{len(unknown):,} files were not written by freqlab and are not checked: {named}")
     checked = (
-        f"{store}: {damaged.attrs['chunks']:,} chunks read, {len(damaged):,} damaged parts; recomputed "
-        f"the thresholds of {damaged.attrs['thresholds']:,} results and a sample of the influence "
-        f"of {damaged.attrs['influence']:,}"
+        f"{store}: {damaged.attrs['chunks']:,} chunks read, {len(damaged):,} damaged parts; "
+        f"recomputed the thresholds of {damaged.attrs['thresholds']:,} results and a sample of the "
+        f"influence of {damaged.attrs['influence']:,}"
     )
     if damaged.attrs["not_covered"]:
         checked += (

@@ -22,7 +22,14 @@ from matplotlib.ticker import NullLocator
 
 from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
-from freqlab.literals import BandQuantity, Comparison, Kind, ResolutionLimit, Side
+from freqlab.literals import (
+    BandQuantity,
+    Comparison,
+    Kind,
+    ResolutionLimit,
+    ResolutionSummary,
+    Side,
+)
 from freqlab.plots.common import (
     CATEGORICAL,
     COMPARISON_COLOURS,
@@ -55,16 +62,6 @@ __all__ = [
     "resolution_summary_plot",
 ]
 
-_SUMMARIES = (
-    "low_share",
-    "low_gain",
-    "low_influence",
-    "low_influence_gain",
-    "low_effect",
-    "median_frequency",
-    "shift",
-    "halved",
-)
 _LINE_STYLES: dict[ResolutionLimit, str] = {"axis": "-", "diagonal": "--"}
 _LINE_NAMES: dict[ResolutionLimit, str] = {"axis": "N/2", "diagonal": "√2 N/2"}
 _MIN_LEAK = 1e-6  # smaller shares are drawn at this value
@@ -390,7 +387,11 @@ def resolution_leak_plot(
 
 
 def resolution_summary_plot(
-    profiles: xr.Dataset, *, model: str, quantity: str = "low_gain", ax: Axes | None = None
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    quantity: ResolutionSummary = "low_gain",
+    ax: Axes | None = None,
 ) -> Axes:
     """A summary quantity over the resolution, per side and kind of pair, with intervals.
 
@@ -405,7 +406,7 @@ def resolution_summary_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("quantity", quantity, _SUMMARIES)
+    check_name("quantity", quantity, get_args(ResolutionSummary))
     check_name("model", model, names_of(profiles, "model"))
     ax = ax or new_axes(6.4, 3.4)
     x = profiles["resolution"].to_numpy()

@@ -6,6 +6,7 @@ import math
 import os
 import textwrap
 from collections.abc import Sequence
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.decoding import decode_photograph
+from freqlab.literals import SheetContent
 from freqlab.plots.common import MAX_WIDTH, shortened
 from freqlab.store.reading import open_crops
 
@@ -29,7 +31,7 @@ def contact_sheet(
     store: str | os.PathLike[str],
     *,
     template: str = "arcface",
-    show: str = "ok",
+    show: SheetContent = "ok",
     faces: Sequence[str] | None = None,
     n: int = 60,
     columns: int = 10,
@@ -62,7 +64,7 @@ def contact_sheet(
     StoreError
         If the run has no crops of this template.
     """
-    check_name("show", show, ["ok", "failed", "several"])
+    check_name("show", show, get_args(SheetContent))
     check_number("n", n, at_least=1, whole=True)
     check_number("columns", columns, at_least=1, whole=True)
     crops = open_crops(store, template=template)
@@ -114,7 +116,7 @@ def contact_sheet(
     return figure
 
 
-def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]:
+def _pictures(face: xr.Dataset, show: SheetContent) -> list[npt.NDArray[np.uint8] | None]:
     """Pictures of a face: its crop, its photograph, or the photograph followed by the crop."""
     crop = photograph = None
     if "crop" in face and str(face["status_text"].item()) == "ok":

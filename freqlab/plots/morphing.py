@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name
-from freqlab.literals import BandQuantity, Side
+from freqlab.literals import BandQuantity, ManipulatedQuantity, Side
 from freqlab.plots.common import (
     CATEGORICAL,
     LEGEND,
@@ -36,8 +36,6 @@ __all__ = [
     "morph_plot",
     "score_histogram_plot",
 ]
-
-ManipulatedQuantity: TypeAlias = Literal["energy", "directed", "absolute"]
 
 
 def attack_profile_plot(
