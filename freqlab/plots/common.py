@@ -81,20 +81,21 @@ MAX_WIDTH = 11.0
 _PAD = 0.08  # inches around new axes
 _BREAK = 0.025  # width of the axis break before the band "rest", relative to all other bands
 _REST = 0.085  # width of the band "rest", relative to all other bands
+_TICKLESS = 0.04  # share of the axis before the break without ticks, for the label "rest"
 _SLASH = Path([(-2.2, -4.4), (2.2, 4.4)])  # in points
 
 
 class _LocatorBeforeBreak(AutoLocator):
-    """Ticks as usual, none of them beyond the axis break."""
+    """Automatic ticks up to the axis break."""
 
-    def __init__(self, last: float) -> None:
+    def __init__(self, highest: float) -> None:
         super().__init__()
-        self._last = last
+        self._highest = highest
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:
         """Locations of the ticks within an interval."""
-        ticks = super().tick_values(vmin, min(vmax, self._last))
-        return [tick for tick in ticks if tick <= self._last]
+        ticks = super().tick_values(vmin, min(vmax, self._highest))
+        return [tick for tick in ticks if tick <= self._highest]
 
 
 def axis_label(
@@ -225,7 +226,8 @@ def frequency_axis(ax: Axes, data: xr.Dataset) -> None:
             slash = PathPatch(_SLASH, lw=0.9, ec="0.15", transform=dots + place, zorder=2.9)
             ax.add_patch(slash)
             slash.set_clip_on(False)
-    ax.xaxis.set_major_locator(_LocatorBeforeBreak(float(last)))
+    highest = last - _TICKLESS * (last - bounds[0, 0])
+    ax.xaxis.set_major_locator(_LocatorBeforeBreak(float(highest)))
     ax.set_xticks([(left + right) / 2], ["rest"], minor=True)
     ax.tick_params(axis="x", which="minor", length=0, pad=7)  # in line with the other labels
 
