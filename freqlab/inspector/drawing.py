@@ -140,6 +140,13 @@ def drawing_of(
         "operation": operation,
         "title": f"{kind} influence, {masked} masked",
         "under": f"to ±{_nyquist(result, model):.3g} {unit}",
+        **_alternative_texts(kind, pair, model),
+    }
+
+
+def _alternative_texts(kind: Kind, pair: int, model: str) -> dict[str, str]:
+    """Alternative texts of the plane and of the profile."""
+    return {
         "alt": f"Frequency plane; each ring is coloured by its {kind} influence on pair {pair}, "
         f"model {model}. Click a ring to select its band.",
         "profile_alt": f"{kind.capitalize()} influence of each band on pair {pair}, model {model}. "

@@ -249,15 +249,7 @@ def resolution_strip_plot(
                 ax.set(xlabel="", xticklabels=[])
             if column == 1:
                 ax.set_ylabel(f"{side}\nmasked", fontsize="small")
-    beside = figure.add_subplot(grid[1, 0])
-    beside.set_axis_off()
-    beside.legend(
-        handles=_limit_handles(),
-        title="limit of the\nresolution",
-        loc="center left",
-        frameon=False,
-        fontsize="small",
-    )
+    _limit_key(figure.add_subplot(grid[1, 0]))
     units = result["influence"].attrs["units"]
     truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
     figure.suptitle(
@@ -452,6 +444,18 @@ def _limit_handles() -> list[Line2D]:
         Line2D([], [], color="black", ls=style, lw=1.2, label=_LINE_NAMES[line])
         for line, style in _LINE_STYLES.items()
     ]
+
+
+def _limit_key(ax: Axes) -> None:
+    """Fill empty axes with the legend of the two limits."""
+    ax.set_axis_off()
+    ax.legend(
+        handles=_limit_handles(),
+        title="limit of the\nresolution",
+        loc="center left",
+        frameon=False,
+        fontsize="small",
+    )
 
 
 def _limit_legend(ax: Axes) -> None:
