@@ -60,7 +60,7 @@ def test_what_is_left_out_is_said_once(call, few, tmp_path):
     (folder / "s1" / "9.cr2").write_bytes(b"raw")
     (folder / "s1" / ".ipynb_checkpoints").mkdir()
     done = call("landmarks", "--faces", few, "--out", "points.csv")
-    assert "5 faces, 0 without" in done.stdout
+    assert "5 images, 0 without" in done.stdout
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("few: ")] == [
         "few: images left out, ending .cr2: 1 (a raw photograph of a camera: develop it first, "
@@ -80,7 +80,7 @@ def test_help_and_version(call):
 
 def test_landmarks(call, few):
     done = call("landmarks", "--faces", few, "--out", "points.csv")
-    assert "5 faces, 0 without" in done.output
+    assert "5 images, 0 without" in done.output
     table = pd.read_csv("points.csv", index_col="face")
     assert table.shape == (5, 10)
     shipped = pd.read_csv(fl.resources.resource("data/orl_landmarks.csv"), index_col="face")
@@ -182,7 +182,7 @@ def test_models_with_options(call, few, tmp_path):
 def test_datasets(call):
     done = call("datasets")
     assert done.exit_code == 0
-    for part in ("lfw", "cfp-fp", "scface", "Name/Name_0001.jpg", "Nothing is ever downloaded"):
+    for part in ("lfw", "cfp-fp", "scface", "Name/Name_0001.jpg", "freqlab downloads nothing"):
         assert part in done.output
 
 
@@ -195,7 +195,7 @@ def test_a_list_of_pairs(call, few, tmp_path):
     done = call(*options)
     assert done.exit_code == 0, done.output
     assert fl.open_influence("r.zarr")["genuine"].to_numpy().tolist() == [True, False]
-    with pytest.raises(FreqlabError, match="--pairs already lists the pairs"):
+    with pytest.raises(FreqlabError, match="--pairs lists the pairs"):
         call(*options, "--n-pairs", 3)
 
 
@@ -247,7 +247,7 @@ def test_options_of_lists(call, few, tmp_path):
     (tmp_path / "pairs.txt").write_text("s1/1.pgm s1/2.pgm 1\ns2/1.pgm s2/2.pgm 1\n")
     words = ("plan", "--faces", few, "--model", "mobilefacenet", "--calibrate", 0)
     for option in (("--missing", "drop"), ("--strict",), ("--fold", 1), ("--format", "lines")):
-        with pytest.raises(FreqlabError, match=f"{option[0]} says how --pairs is read"):
+        with pytest.raises(FreqlabError, match=f"{option[0]} applies only together with --pairs"):
             call(*words, *option)
     with pytest.raises(FreqlabError, match="fold=.*has no folds"):
         call(*words, "--pairs", "pairs.txt", "--fold", 1)

@@ -1,4 +1,4 @@
-"""The application that every module of commands adds its commands to."""
+"""The Typer application to which the other modules add their commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands about known face sets and models, and compiled networks."""
+"""Commands about known face sets, known models and compiled networks."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ def datasets() -> None:
     import freqlab as fl
 
     print_table(fl.datasets.known(), lines=True)
-    say("Nothing is ever downloaded. Load a set with --faces NAME --root FOLDER.")
+    say("freqlab downloads nothing. Load a set with --faces NAME --root FOLDER.")
 
 
 @app.command()
 def models() -> None:
-    """List the models known by name, and where their weights are or how to get them."""
+    """List the models known by name, with the location or source of their weights."""
     import freqlab as fl
 
     print_table(fl.models.known())
     say(
-        "Also: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>   FILE.onnx\n"
-        "      FILE.pt,trust=true (TorchScript, torch.export: programs, run only if trusted)\n"
-        "      any of these with ,name=... ,mean=... ,std=... ,template=... added"
+        "Other models: timm:<architecture>,checkpoint=FILE   timm:hf_hub:<owner>/<model>\n"
+        "              FILE.onnx\n"
+        "              FILE.pt,trust=true (TorchScript or torch.export; such files contain\n"
+        "              programs, which are executed only if trusted)\n"
+        "Options of each: ,name=... ,mean=... ,std=... ,template=..."
     )
 
 
@@ -40,7 +42,7 @@ def compile_networks(
     batch_size: BatchOption = None,
     precision: PrecisionOption = "float32",
 ) -> None:
-    """Compile networks ahead of runs, about half a minute each, and keep them in the cache."""
+    """Compile networks in advance and cache them; this takes about half a minute per network."""
     from freqlab.engine.compilation import compile_ahead
     from freqlab.models.loading import load_model
     from freqlab.models.precision import in_precision
@@ -53,7 +55,7 @@ def compile_networks(
 @app.command()
 def cache(
     clear: Annotated[
-        bool, typer.Option("--clear", help="Remove all compiled networks from it.")
+        bool, typer.Option("--clear", help="Remove all compiled networks from the cache.")
     ] = False,
 ) -> None:
     """List the compiled networks in the cache; each contains a copy of its weights."""
@@ -66,16 +68,16 @@ def cache(
 
     folder = cache_folder()
     if folder is None:
-        say(f"No compiled networks are kept ({CACHE_VARIABLE}=off, or there is no home directory).")
+        say(f"Compiled networks are not cached ({CACHE_VARIABLE}=off, or no home directory).")
         return
     if clear:
         say(f"{folder}: removed {clear_packages():,} compiled network(s)")
         return
-    found = packages()
-    for package in found:
+    compiled = packages()
+    for package in compiled:
         batch, precision = package.facts["input"][0], package.facts["precision"]
         say(
             f"{package.path.name}: {package.model}, {precision}, batches of {batch}, "
             f"{package.facts['device']}, {package.n_bytes / 1e6:.1f} MB"
         )
-    say(f"{folder}: {len(found):,} compiled network(s)")
+    say(f"{folder}: {len(compiled):,} compiled network(s)")

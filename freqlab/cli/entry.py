@@ -1,4 +1,4 @@
-"""The entry point: runs the application and reports errors in one message."""
+"""The entry point: runs the application and reports an error in one message."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from freqlab.text.shown import visible
 
 __all__ = ["ADVISED", "for_shell", "main"]
 
-# Arguments that errors advise, which are options of the same name here.
+# Arguments named in messages that are options of the same name on the command line.
 ADVISED = (
     *("root", "aligned", "outside", "landmarks", "upscale", "keep_crops", "faces", "repair"),
     *("pairs", "format", "columns", "fold", "missing", "repeated", "strict", "cluster"),
 )
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
+def _version(requested: bool) -> None:
+    if requested:
         from freqlab import __version__
 
         say(f"freqlab {__version__}")
@@ -45,22 +45,22 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; errors of freqlab end it with status 2 and one message.
+    """Run the command line; an error of freqlab exits with status 2 and one message.
 
-    Where nobody reads what it writes any more (``freqlab datasets | head -1``) it ends without a
-    word, with the status 141 of a program that is ended by such a pipe.
+    If standard output is a closed pipe (``freqlab datasets | head -1``), exit silently with status
+    141, which shells report for SIGPIPE.
     """
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    shown = warnings.showwarning
+    show_by_default = warnings.showwarning
 
     def show(
-        message: Warning | str, category: type[Warning], filename: str, *where: Any, **file: Any
+        message: Warning | str, category: type[Warning], filename: str, *line: Any, **file: Any
     ) -> None:
         if category is UserWarning and Path(filename).is_relative_to(Path(__file__).parents[1]):
             with contextlib.suppress(OSError):
                 typer.echo(f"freqlab: {visible(for_shell(str(message), command))}", err=True)
         else:
-            shown(message, category, filename, *where, **file)
+            show_by_default(message, category, filename, *line, **file)
 
     try:
         warnings.showwarning = show
@@ -72,12 +72,12 @@ def main() -> None:
         status = 2
         with contextlib.suppress(OSError):
             say(f"freqlab: {for_shell(str(error), command)}", err=True)
-    except OSError as error:  # of the output itself; what concerns a file or a store is named so
+    except OSError as error:  # of standard output; errors of files are raised as FreqlabError
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
             raise
         status = unwritten(error)
     finally:
-        warnings.showwarning = shown
+        warnings.showwarning = show_by_default
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -90,7 +90,7 @@ def main() -> None:
 
 
 def for_shell(text: str, command: str) -> str:
-    """A message whose advice names options of the shell in the place of arguments."""
+    """Replace the names of arguments in a message by the options of a command."""
 
     def option(match: re.Match[str]) -> str:
         name, value = match["name"], (match["text"] or match["value"] or "")
@@ -99,6 +99,6 @@ def for_shell(text: str, command: str) -> str:
         flag = "--" + name.replace("_", "-")
         return flag if value in ("", "True") else f"{flag} {value}"
 
-    # not within a call such as fl.influence(..., repair=True)
+    # not in a call such as fl.influence(..., repair=True)
     name = rf"(?<![\w.(])(?<!\.\.\., )(?P<name>{'|'.join(ADVISED)})="
     return re.sub(name + r"(?:'(?P<text>[\w=,-]+)'|(?P<value>True|False))?", option, text)

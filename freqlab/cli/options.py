@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options of the commands."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ __all__ = [
     "AlignedOption",
     "BandsOption",
     "BatchOption",
+    "CalibrateOption",
+    "ClusterOption",
     "ColumnsOption",
     "CompileOption",
     "CropsOption",
     "DeviceOption",
+    "DryRunOption",
     "FacesOption",
     "FoldOption",
     "FormatOption",
@@ -24,9 +27,12 @@ __all__ = [
     "LandmarksOption",
     "MissingOption",
     "ModelsOption",
+    "NameOption",
     "OutsideOption",
     "PairsOption",
     "PrecisionOption",
+    "RefineOption",
+    "RepairOption",
     "RepeatedOption",
     "RootOption",
     "SampleOption",
@@ -35,7 +41,9 @@ __all__ = [
     "StrictOption",
     "UpscaleOption",
     "WhichFaceOption",
+    "WorkersOption",
 ]
+
 FacesOption = Annotated[
     str,
     typer.Option(
@@ -43,72 +51,110 @@ FacesOption = Annotated[
     ),
 ]
 RootOption = Annotated[
-    str | None, typer.Option("--root", help="Folder of a face set that is known by name.")
+    str | None, typer.Option("--root", help="Folder of a face set known by name.")
 ]
 AlignedOption = Annotated[
-    str | None, typer.Option("--aligned", help="Template that the images are already aligned to.")
+    str | None, typer.Option("--aligned", help="Template to which the images are already aligned.")
 ]
 OutsideOption = Annotated[
     bool,
-    typer.Option("--outside", help="Let a CSV file name images outside its folder (or --root)."),
+    typer.Option(
+        "--outside", help="Allow a CSV file to refer to images outside its folder (or --root)."
+    ),
 ]
 ModelsOption = Annotated[
     list[str],
     typer.Option(
         "--model",
-        help="Model name or path, options after a comma: elasticface,checkpoint=FILE. Repeatable.",
+        help="Model name or path, with options: elasticface,checkpoint=FILE. Repeatable.",
     ),
 ]
 BandsOption = Annotated[str, typer.Option(help="Frequency bands: rings:WIDTH or rings:WIDTH:UNIT.")]
 SidesOption = Annotated[
-    list[str] | None, typer.Option(help="Image of the pair to mask; all by default. Repeatable.")
+    list[str] | None,
+    typer.Option(help="Masked image: probe, reference or both; all by default. Repeatable."),
 ]
 ImpostorsOption = Annotated[float, typer.Option(help="Impostor pairs per genuine pair.")]
-SampleOption = Annotated[int | None, typer.Option(help="Number of pairs to sample.")]
+SampleOption = Annotated[
+    int | None, typer.Option(help="Number of pairs to sample; all by default.")
+]
 SeedOption = Annotated[int, typer.Option(help="Seed of the random draws.")]
 DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
-BatchOption = Annotated[int | None, typer.Option(help="Images per forward pass.")]
-CropsOption = Annotated[bool | None, typer.Option(help="Store the aligned crops.")]
+BatchOption = Annotated[int | None, typer.Option(help="Number of images per forward pass.")]
+CropsOption = Annotated[bool | None, typer.Option(help="Whether to store the aligned crops.")]
 UpscaleOption = Annotated[
     bool,
-    typer.Option("--upscale", help="Let aligned faces be enlarged for larger templates."),
+    typer.Option("--upscale", help="Allow aligned faces to be enlarged for larger templates."),
 ]
 WhichFaceOption = Annotated[
     WhichFace,
-    typer.Option("--which-face", help="Of several in a photograph: largest, central or only."),
+    typer.Option(
+        "--which-face",
+        help="Face to use if a photograph has several: largest, central, or only (none).",
+    ),
 ]
-PrecisionOption = Annotated[Precision, typer.Option(help="In which networks compute.")]
+PrecisionOption = Annotated[
+    Precision, typer.Option(help="Floating-point precision of the networks.")
+]
 CompileOption = Annotated[
     Literal["auto", "yes", "no", "once"],
-    typer.Option(help="Compile networks: auto (if it pays off), yes, no, once (auto, not cached)."),
+    typer.Option(
+        help="Compile networks: auto (if faster), yes, no, or once (as auto, not cached)."
+    ),
 ]
 LandmarksOption = Annotated[
-    Path | None, typer.Option(help="CSV table of landmarks, used instead of detection.")
+    Path | None, typer.Option(help="CSV table of landmarks to use instead of detection.")
 ]
 PairsOption = Annotated[
-    Path | None, typer.Option("--pairs", help="List of pairs, such as pairs.txt of LFW.")
+    Path | None,
+    typer.Option("--pairs", help="File that lists the pairs, such as pairs.txt of LFW."),
 ]
 FormatOption = Annotated[
-    str, typer.Option("--format", help="Format of --pairs, if it is not recognised.")
+    str, typer.Option("--format", help="Format of --pairs, if it is not detected.")
 ]
 ColumnsOption = Annotated[
     str | None,
     typer.Option("--columns", help="Columns of --pairs: probe=NAME,reference=NAME,genuine=NAME."),
 ]
 FoldOption = Annotated[
-    list[int] | None, typer.Option("--fold", help="Fold of --pairs to read. Repeatable.")
+    list[int] | None, typer.Option("--fold", help="Fold of --pairs to use. Repeatable.")
 ]
 MissingOption = Annotated[
-    str, typer.Option("--missing", help="Listed pairs whose faces are missing: raise or drop.")
+    str,
+    typer.Option("--missing", help="Action for listed pairs with missing faces: raise or drop."),
 ]
 RepeatedOption = Annotated[
-    str, typer.Option("--repeated", help="Pairs that are listed twice: raise or drop.")
+    str, typer.Option("--repeated", help="Action for pairs listed twice: raise or drop.")
 ]
 StrictOption = Annotated[
     bool,
     typer.Option(
         "--strict",
-        help="Reject a list that pairs a face with itself or contradicts the subjects, instead of "
-        "leaving such pairs out.",
+        help="Reject a list with pairs of a face with itself or labels that contradict the "
+        "subjects; by default such pairs are dropped.",
     ),
+]
+NameOption = Annotated[str | None, typer.Option(help="Name of the result in the store.")]
+RefineOption = Annotated[
+    float | None,
+    typer.Option(
+        help="Tolerance of refinement: split a group of four bands only if its influence on a pair "
+        "exceeds the tolerance."
+    ),
+]
+ClusterOption = Annotated[
+    str | None,
+    typer.Option(help="Dask cluster: scheduler address or file, local, or local:WORKERS."),
+]
+RepairOption = Annotated[
+    bool, typer.Option("--repair", help="Restore or recompute damaged parts of the store.")
+]
+DryRunOption = Annotated[
+    bool, typer.Option("--dry-run", help="With --repair: list the repairs without doing them.")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option(help="Number of workers; by default those of one process.")
+]
+CalibrateOption = Annotated[
+    float, typer.Option(help="Seconds to time the forward passes of each model; 0 for no timing.")
 ]

@@ -1,4 +1,4 @@
-"""What the commands write, and how they end when nobody reads it or a signal stops them."""
+"""Output of the commands; exit when standard output is closed or a signal arrives."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PIPE_CLOSED = 128 + 13  # as a shell reports SIGPIPE
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Write a text, in which names from data cannot steer the terminal."""
+    """Write a text; control characters, as in names from data, are escaped."""
     try:
         typer.echo(visible(text), err=err)
     except BrokenPipeError:
@@ -29,27 +29,27 @@ def say(text: str, *, err: bool = False) -> None:
         raise typer.Exit(PIPE_CLOSED) from None
 
 
-def print_table(known: Any, *, lines: bool = False) -> None:
-    """Print a table of known things, as wide as the terminal."""
+def print_table(table: Any, *, lines: bool = False) -> None:
+    """Print a table as wide as the terminal."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
 
     if sys.stdout is None:
         return
-    known = known.reset_index()
-    table = Table(*known.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_lines=lines)
-    for row in known.itertuples(index=False):
-        table.add_row(*(visible(str(value)) for value in row))
+    table = table.reset_index()
+    printed = Table(*table.columns, box=box.SIMPLE_HEAD, pad_edge=False, show_lines=lines)
+    for row in table.itertuples(index=False):
+        printed.add_row(*(visible(str(value)) for value in row))
     width = None if sys.stdout.isatty() else 160
     console = Console(highlight=False, markup=False, width=width, file=io.StringIO())
-    console.print(table)
+    console.print(printed)
     say(console.file.getvalue().rstrip("\n"))  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
 def stoppable() -> Iterator[None]:
-    """End with one line where Ctrl-C or a job queue's SIGTERM asks for it."""
+    """On Ctrl-C or SIGTERM, as job queues send it, exit with a message of one line."""
     stopped_by = signal.SIGINT
 
     def stop(number: int, frame: object) -> None:
@@ -57,20 +57,20 @@ def stoppable() -> Iterator[None]:
         stopped_by = signal.Signals(number)
         raise KeyboardInterrupt
 
-    of_main_thread = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, stop) if of_main_thread else None
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, stop) if in_main_thread else None
     try:
         yield
     except KeyboardInterrupt:
         say("freqlab: stopped; repeat the command to resume", err=True)
         raise typer.Exit(128 + stopped_by) from None
     finally:
-        if of_main_thread:
+        if in_main_thread:
             signal.signal(signal.SIGTERM, before)
 
 
 def unwritten(error: OSError) -> int:
-    """Say that the output cannot be written; return the status."""
+    """Report that the output cannot be written, and return the exit status."""
     mute()
     with contextlib.suppress(OSError):
         typer.echo(f"freqlab: the output cannot be written: {error.strerror}", err=True)
@@ -78,8 +78,8 @@ def unwritten(error: OSError) -> int:
 
 
 def mute() -> None:
-    """Throw away what is still to be written to standard output."""
+    """Discard the remaining output."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

@@ -13,10 +13,13 @@ from freqlab.cli.options import (
     AlignedOption,
     BandsOption,
     BatchOption,
+    CalibrateOption,
+    ClusterOption,
     ColumnsOption,
     CompileOption,
     CropsOption,
     DeviceOption,
+    DryRunOption,
     FacesOption,
     FoldOption,
     FormatOption,
@@ -24,9 +27,12 @@ from freqlab.cli.options import (
     LandmarksOption,
     MissingOption,
     ModelsOption,
+    NameOption,
     OutsideOption,
     PairsOption,
     PrecisionOption,
+    RefineOption,
+    RepairOption,
     RepeatedOption,
     RootOption,
     SampleOption,
@@ -35,6 +41,7 @@ from freqlab.cli.options import (
     StrictOption,
     UpscaleOption,
     WhichFaceOption,
+    WorkersOption,
 )
 from freqlab.cli.output import say, stoppable
 from freqlab.errors import LeftOutWarning, ParameterError
@@ -55,7 +62,7 @@ def run(
     impostors_per_genuine: ImpostorsOption = 1,
     n_pairs: SampleOption = None,
     seed: SeedOption = 0,
-    name: Annotated[str | None, typer.Option(help="Name of the result in the store.")] = None,
+    name: NameOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     keep_crops: CropsOption = None,
@@ -63,14 +70,8 @@ def run(
     which_face: WhichFaceOption = "largest",
     precision: PrecisionOption = "float32",
     compile: CompileOption = "auto",
-    refine: Annotated[
-        float | None,
-        typer.Option(help="Tolerance: split a broad band only where it moves a pair by more."),
-    ] = None,
-    cluster: Annotated[
-        str | None,
-        typer.Option(help="Dask cluster: address or file of a scheduler, local, or local:WORKERS."),
-    ] = None,
+    refine: RefineOption = None,
+    cluster: ClusterOption = None,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
     format: FormatOption = "auto",
@@ -80,22 +81,18 @@ def run(
     repeated: RepeatedOption = "raise",
     strict: StrictOption = False,
     outside: OutsideOption = False,
-    repair: Annotated[
-        bool, typer.Option("--repair", help="Recompute what is damaged in the store.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --repair: only list what would be done.")
-    ] = False,
+    repair: RepairOption = False,
+    dry_run: DryRunOption = False,
 ) -> None:
-    """Compute the influence of bands on pairs of faces, into a store."""
+    """Compute the influence of frequency bands on pairs of faces, and store it."""
     import freqlab as fl
 
     face_set = load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
     if dry_run:
-        _say_repair(store, face_set, repair)
+        _report_repair(store, face_set, repair)
         return
-    how = _how_listed(format, columns, fold, missing, repeated, strict)
-    table = _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed)
+    list_options = _list_options(format, columns, fold, missing, repeated, strict)
+    table = _pairs(face_set, pairs, list_options, n_pairs, impostors_per_genuine, seed)
     with stoppable():
         fl.influence(
             face_set,
@@ -123,7 +120,7 @@ def plan(
     faces: FacesOption,
     model: ModelsOption,
     store: Annotated[
-        str | None, typer.Option("--store", help="Existing run, whose contents count as done.")
+        str | None, typer.Option("--store", help="Existing run, whose contents are not recomputed.")
     ] = None,
     root: RootOption = None,
     aligned: AlignedOption = None,
@@ -138,13 +135,8 @@ def plan(
     upscale: UpscaleOption = False,
     which_face: WhichFaceOption = "largest",
     precision: PrecisionOption = "float32",
-    workers: Annotated[
-        int | None,
-        typer.Option(help="Number of workers; by default those of one process."),
-    ] = None,
-    calibrate: Annotated[
-        float, typer.Option(help="Seconds to time forward passes, per model; 0 for none.")
-    ] = 1,
+    workers: WorkersOption = None,
+    calibrate: CalibrateOption = 1,
     landmarks: LandmarksOption = None,
     pairs: PairsOption = None,
     format: FormatOption = "auto",
@@ -155,14 +147,14 @@ def plan(
     strict: StrictOption = False,
     outside: OutsideOption = False,
 ) -> None:
-    """Estimate what `run` with these options would compute, store and take; write nothing."""
+    """Estimate forward passes, storage and time of `run` with these options; write nothing."""
     import freqlab as fl
 
     face_set = load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
-    how = _how_listed(format, columns, fold, missing, repeated, strict)
+    list_options = _list_options(format, columns, fold, missing, repeated, strict)
     planned = fl.plan(
         face_set,
-        _pairs(face_set, pairs, how, n_pairs, impostors_per_genuine, seed),
+        _pairs(face_set, pairs, list_options, n_pairs, impostors_per_genuine, seed),
         models=model,
         bands=bands,
         sides=cast(list[Side], side) if side else fl.engine.SIDES,
@@ -188,7 +180,7 @@ def landmarks(
     which_face: WhichFaceOption = "largest",
     device: DeviceOption = "auto",
 ) -> None:
-    """Detect the five points of every face and write them as a table."""
+    """Detect the five landmarks of every face and write them to a CSV table."""
     from freqlab.faces.table import find_landmarks, landmark_table
     from freqlab.models.devices import resolve_device
     from freqlab.system.private import written_whole
@@ -197,27 +189,27 @@ def landmarks(
     if not out.absolute().parent.is_dir():
         raise ParameterError(f"--out {str(out)!r}: there is no folder {str(out.parent)!r}")
     face_set = load(faces, root=root, outside=outside)
-    found = find_landmarks(face_set, which_face=which_face, device=resolve_device(device))
-    table = landmark_table(face_set.names, found)
+    detected = find_landmarks(face_set, which_face=which_face, device=resolve_device(device))
+    table = landmark_table(face_set.names, detected)
     with written_whole(out) as file:
         file.write(csv_of(table, float_format="%.2f").encode())
     missing = int(table.isna().any(axis=1).sum())
-    say(f"{out}: {len(table)} faces, {missing} without a face found")
+    say(f"{out}: {len(table)} images, {missing} without a detected face")
 
 
 def load(source: str, **options: Any) -> Any:
-    """Load a face set, and say what was left out of it."""
+    """Load a face set, and report what was skipped."""
     import freqlab as fl
 
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", LeftOutWarning)  # its notes say the same
+        warnings.simplefilter("ignore", LeftOutWarning)  # the notes have the same text
         faces = fl.load_faces(source, **options)
     for note in faces.notes:
         say(f"{faces.name}: {note}", err=True)
     return faces
 
 
-def _how_listed(
+def _list_options(
     format: str,
     columns: str | None,
     fold: list[int] | None,
@@ -237,40 +229,40 @@ def _how_listed(
     return {key: value for key, (value, default) in given.items() if value != default}
 
 
-def _say_repair(store: str, faces: Any, repair: bool) -> None:
-    """Say what --repair would do."""
+def _report_repair(store: str, faces: Any, repair: bool) -> None:
+    """Report what --repair would do."""
     from freqlab.store.integrity import survey
     from freqlab.store.repair import plan_repair
 
     if not repair:
         raise ParameterError(
-            "--dry-run needs --repair; `freqlab plan` estimates what a run computes"
+            "--dry-run requires --repair; `freqlab plan` estimates what a run would compute"
         )
     steps = plan_repair(store, survey(store), faces)
     for step in steps:
         say(str(step))
-    say(f"{store}: {len(steps):,} damages; nothing was written")
+    say(f"{store}: {len(steps):,} damaged parts; nothing was written")
 
 
 def _pairs(
     faces: Any,
     listed: Path | None,
-    how: dict[str, Any],
+    list_options: dict[str, Any],
     n_pairs: int | None,
     impostors_per_genuine: float,
     seed: int,
 ) -> Any:
-    """The pairs of a list, or made of the faces."""
+    """Read the pairs from a list, or make them from the faces."""
     import freqlab as fl
 
     if listed is not None and (n_pairs is not None or impostors_per_genuine != 1):
         raise ParameterError(
-            "--pairs already lists the pairs; leave out --n-pairs and --impostors-per-genuine"
+            "--pairs lists the pairs; --n-pairs and --impostors-per-genuine are not allowed with it"
         )
     if listed is not None:
-        return fl.read_pairs(listed, faces, **how)
-    if how:
-        raise ParameterError(f"--{next(iter(how))} says how --pairs is read; there is no --pairs")
+        return fl.read_pairs(listed, faces, **list_options)
+    if list_options:
+        raise ParameterError(f"--{next(iter(list_options))} applies only together with --pairs")
     return fl.make_pairs(
         faces, impostors_per_genuine=impostors_per_genuine, n_pairs=n_pairs, seed=seed
     )

@@ -1,4 +1,4 @@
-"""Commands about a stored run: info, forget, unlock."""
+"""Commands for a stored run: info, forget, unlock."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from freqlab.cli.output import say, stoppable
 def info(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     verify: Annotated[
-        bool, typer.Option("--verify", help="Read everything and verify it against its checksums.")
+        bool, typer.Option("--verify", help="Read all data and compare them with their checksums.")
     ] = False,
 ) -> None:
     """Describe a run; with --verify check its integrity and exit with status 1 if damaged."""
@@ -25,28 +25,28 @@ def info(
         return
     from freqlab.store.integrity import Damage, check
 
-    found = check(store)
-    for row in found.itertuples(index=False):
+    damaged = check(store)
+    for row in damaged.itertuples(index=False):
         say(str(Damage(*row)))
-    unknown = found.attrs["unknown"]
+    unknown = damaged.attrs["unknown"]
     if unknown:
         named = ", ".join(unknown[:5]) + (", ..." if len(unknown) > 5 else "")
-        say(f"no run wrote {len(unknown):,} files, which are left alone: {named}")
+        say(f"{len(unknown):,} files were not written by freqlab and are not checked: {named}")
     checked = (
-        f"{store}: {found.attrs['chunks']:,} chunks read, {len(found):,} damages; thresholds of "
-        f"{found.attrs['thresholds']:,} results and a sample of the influence of "
-        f"{found.attrs['influence']:,} computed again"
+        f"{store}: {damaged.attrs['chunks']:,} chunks read, {len(damaged):,} damaged parts; "
+        f"recomputed the thresholds of {damaged.attrs['thresholds']:,} results and a sample of the "
+        f"influence of {damaged.attrs['influence']:,}"
     )
-    if found.attrs["not_covered"]:
+    if damaged.attrs["not_covered"]:
         checked += (
-            f"; {found.attrs['not_covered']:,} arrays are not covered by digests: of them, "
-            f"exchanged chunks cannot be told"
+            f"; {damaged.attrs['not_covered']:,} arrays have no digests, so exchanged chunks in "
+            f"them cannot be detected"
         )
-        if found.attrs["without_checksums"]:
-            checked += f", and in {found.attrs['without_checksums']:,} no changed value can"
+        if damaged.attrs["without_checksums"]:
+            checked += f", nor changed values in {damaged.attrs['without_checksums']:,} of them"
     say(checked)
-    if len(found):
-        say("To recompute them, repeat the command that made the run with --repair.")
+    if len(damaged):
+        say("To repair the run, repeat the command that created it with --repair.")
         raise typer.Exit(1)
 
 
@@ -57,16 +57,17 @@ def forget(
     people: Annotated[
         list[str] | None,
         typer.Option(
-            "--people", help="Column of the faces that names the people they were made from."
+            "--people",
+            help="Column of the faces that names the contributors of morphs. Repeatable.",
         ),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="Accept the remaining mentions of the person.")
+        bool, typer.Option("--accept", help="Accept remaining mentions of the person.")
     ] = False,
 ) -> None:
-    """Remove one person from a run: faces, crops, embeddings, and the pairs in every result.
+    """Remove a person from a run: faces, crops, embeddings, and the pairs in every result.
 
-    Exits with status 1 while anything in the run still names the person, and lists where.
+    Lists remaining mentions of the person in the run, and exits with status 1 if there are any.
     """
     import freqlab as fl
 
@@ -78,15 +79,15 @@ def forget(
     )
     photographs, mentions = removed["photographs"], removed["mentions"]
     if photographs:
-        say(f"Photographs of the person, which freqlab does not delete ({len(photographs):,}):")
+        say(f"Photographs of the person, not deleted by freqlab ({len(photographs):,}):")
         for path in photographs:
             say(f"  {path}")
     if mentions:
-        say("The person is still named, as a whole word, in")
+        say("The name of the person, as a whole word, remains in")
         for where, count in mentions.items():
             say(f"  {where}: {count:,}")
     if mentions and not accept:
-        say("Edit these and repeat the command, or pass --accept to keep them.")
+        say("Edit these and repeat the command, or pass --accept.")
         raise typer.Exit(1)
 
 
@@ -94,10 +95,11 @@ def forget(
 def unlock(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     force: Annotated[
-        bool, typer.Option("--force", help="Remove it even if the run that holds it is alive.")
+        bool,
+        typer.Option("--force", help="Remove the lock even if the process that holds it is alive."),
     ] = False,
 ) -> None:
-    """Remove the lock of a run whose process died, and print who held it."""
+    """Remove the lock of a run whose process has ended, and print the holder."""
     import freqlab as fl
 
     with stoppable():

@@ -1,4 +1,4 @@
-"""The band inspector: look into one decision, in JupyterLab or as a page of its own."""
+"""The band inspector: examine single decisions, in JupyterLab or as a web page."""
 
 from freqlab.errors import FreqlabError
 

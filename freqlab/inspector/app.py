@@ -1,4 +1,4 @@
-"""The inspector itself: state in traits, controls around it, one panel per model."""
+"""The inspector widget: its state in traits, its controls, and one panel per model."""
 
 from __future__ import annotations
 
@@ -38,6 +38,7 @@ from freqlab.inspector.widgets import Downloads
 from freqlab.literals import Kind, Operation, Side
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
+from freqlab.plots.common import MAX_WIDTH
 from freqlab.plots.inspection import inspection_plot
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import (
@@ -55,13 +56,17 @@ from freqlab.text.csv import csv_of
 __all__ = ["Inspector", "inspect"]
 
 _FILES = [
-    {"name": "png", "label": "Figure (PNG)", "hint": "What is shown, as a picture"},
-    {"name": "svg", "label": "Figure (SVG)", "hint": "What is shown, to print at any size"},
-    {"name": "csv", "label": "Numbers (CSV)", "hint": "All numbers of the pair, a row per model"},
-    {"name": "py", "label": "Code (Python)", "hint": "A program that computes this view again"},
+    {"name": "png", "label": "Figure (PNG)", "hint": "The current view as an image"},
+    {"name": "svg", "label": "Figure (SVG)", "hint": "The current view as a vector graphic"},
+    {"name": "csv", "label": "Numbers (CSV)", "hint": "All values of the pair, one row per model"},
+    {
+        "name": "py",
+        "label": "Code (Python)",
+        "hint": "Python code that reproduces the current view",
+    },
 ]
-_HINT = "none: drag here, or click rings or bars"
-_MOST_VALUES = 5000  # of a column, in a list to choose from
+_HINT = "none: drag the slider, or click rings or bars"
+_MAX_VALUES = 5000  # of a column, to list in a control
 
 
 def inspect(
@@ -76,87 +81,88 @@ def inspect(
     fmr: float | None = None,
     device: str = "auto",
 ) -> Inspector:
-    """Look into single decisions: take bands off a face and watch what the model says.
+    """Examine single decisions: remove bands from a face and compare the pair again.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`, or the path of a run.
     name
-        Of the result, if a path is given; the newest by default.
+        Name of the result if `result` is a path; the newest by default.
     faces
-        The faces of the run; needed only if it keeps no crops.
+        Faces of the run; required only if it has no crops.
     models
-        The networks, as :func:`freqlab.influence` takes them; needed only for those that are not
-        known by name.
+        Models, as for :func:`freqlab.influence`; required only for those not known by name.
     model, pair, side
-        What is shown first; by default the first of the result.
+        Initial view; by default the first of each in the result.
     fmr
-        False match rate of the threshold; by default 1e-3, or the smallest above it that the
+        False match rate of the threshold; by default 1e-3, or the smallest larger rate that the
         faces of the run resolve.
     device
-        Where networks run: ``"auto"``, ``"cpu"``, ``"cuda"``.
+        Device of the networks: ``"auto"``, ``"cpu"`` or ``"cuda"``.
 
     Returns
     -------
     Inspector
-        A widget; JupyterLab shows it where it is the last value of a cell.
+        Widget; JupyterLab displays it if it is the last value of a cell.
 
     Raises
     ------
     ParameterError
-        If an argument does not fit the result.
+        If an argument does not match the result.
     StoreError
-        If there is no such run.
+        If the run does not exist.
     """
     inspection = Inspection(result, name=name, faces=faces, models=models, device=device)
-    first: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}
-    return Inspector(inspection, **{key: one for key, one in first.items() if one is not None})
+    initial: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}
+    return Inspector(
+        inspection, **{key: value for key, value in initial.items() if value is not None}
+    )
 
 
 class Inspector(widgets.VBox):  # type: ignore[misc]
-    """The inspector of a result; its traits are what it shows, and may be set and observed.
+    """Inspector of a result; its traits are its state, and may be set and observed.
 
     Parameters
     ----------
     inspection
-        The result, with crops and networks.
+        The result, with its crops and networks.
     state
-        Traits to begin with.
+        Initial values of traits.
 
     Raises
     ------
     ParameterError
-        If the result has nothing of a given name.
+        If a value is not in the result.
     """
 
     pair = traitlets.Int()
     """Label of the pair."""
     model = traitlets.Unicode()
     other = traitlets.Unicode()
-    """A second model to compare with; none if empty."""
+    """Second model to compare with; empty for none."""
     side = traitlets.Unicode()
     kind = traitlets.Unicode("directed")
     """``"directed"`` or ``"absolute"`` influence."""
     operation = traitlets.Unicode("remove")
-    """``"remove"`` or ``"keep"`` the chosen bands."""
+    """``"remove"`` or ``"keep"`` the selected bands."""
     selected = traitlets.Tuple()
-    """Numbers of the chosen bands, increasing."""
+    """Numbers of the selected bands, ascending."""
     locked = traitlets.Bool(False)
-    """Whether the chosen bands stay when another pair is shown."""
+    """Whether the selection of bands is kept when the pair changes."""
     order = traitlets.Unicode("index")
-    """One of ``freqlab.edits.inspection.ORDERS``, in which previous and next walk."""
+    """Order of the pairs, one of :data:`freqlab.results.selection.ORDERS`."""
     where = traitlets.Dict()
-    """Values that the pairs have, by column."""
+    """Required values of the pairs, by column."""
     fmr = traitlets.Float()
     """False match rate of the threshold."""
     error = traitlets.Unicode()
-    """What went wrong last; empty if nothing did."""
+    """Message of the last error; empty if there was none."""
 
     def __init__(self, inspection: Inspection, **state: Any) -> None:
         self.inspection = inspection
         self._spreads: dict[tuple[str, str], xr.Dataset] = {}
-        self._syncing = self._turning = False
+        self._syncing = self._changing_pair = False
         self._edited: dict[str, Edited] = {}
         super().__init__()
         result = inspection.result
@@ -174,38 +180,35 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
         self._downloads = Downloads(files=_FILES)
         self._panels = [Panel(), Panel()]
-        self._beside = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
-        self._lay_out()
+        self._panel_row = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
+        self._arrange()
         self._sync()
         self._connect()
         self.observe(self._on_part, ["model", "other", "side", "kind", "fmr"])
         self.observe(self._on_pairs, ["order", "where"])
         self.observe(self._on_pair, "pair")
         self.observe(self._on_bands, ["selected", "operation"])
-        with self._shown():
+        with self._errors_shown():
             self._show_models()
 
     def __repr__(self) -> str:
         store = self.inspection.result.attrs.get("store")
         in_memory = not store or str(store).startswith("memory://")
-        page = (
-            "of a run that is kept, `freqlab inspect STORE`"
-            if in_memory
-            else (f"`freqlab inspect {store}`")
-        )
+        command = f"`freqlab inspect {'STORE' if in_memory else store}`"
+        saved = " for a run saved in STORE" if in_memory else ""
         return (
-            f"Inspector of pair {self.pair}, model {self.model!r}, side {self.side!r}. Widgets are "
-            f"shown by JupyterLab and its like (pip install 'freqlab[lab]'), as the last value of "
-            f"a cell; this front end shows none. {page[0].upper()}{page[1:]} opens the same as a "
-            f"page of its own. Here its traits work: .pair, .model, .side, .selected; .similarity "
-            f"is what the network says."
+            f"Inspector of pair {self.pair}, model {self.model!r}, side {self.side!r}. This front "
+            f"end does not display widgets. JupyterLab does, if the inspector is the last value of "
+            f"a cell (pip install 'freqlab[lab]'); {command} opens it as a web page{saved}. "
+            f"The traits .pair, .model, .side and .selected work without a display; .similarity "
+            f"is the similarity of the edited pair."
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """What is shown: the widget, and where there is none the text, all of it."""
+        """Return the widget, and the full text for front ends without widgets."""
         return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
 
-    # What may be set ---------------------------------------------------------------------------
+    # Validation of traits ----------------------------------------------------------------------
 
     @traitlets.validate("model", "other", "side", "kind", "operation", "order")
     def _check_name(self, proposal: Any) -> str:
@@ -242,7 +245,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         bands = sorted({int(band) for band in proposal["value"]})
         if any(not 0 <= band < n for band in bands):
             raise ParameterError(
-                f"selected={proposal['value']!r} must be numbers of bands, 0 to {n - 1}"
+                f"selected={proposal['value']!r} must contain band numbers from 0 to {n - 1}"
             )
         return tuple(bands)
 
@@ -252,68 +255,70 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             check_name("column", column, pair_columns(self.inspection.result))
         return dict(proposal["value"])
 
-    # The controls ------------------------------------------------------------------------------
+    # Controls ----------------------------------------------------------------------------------
 
-    def _lay_out(self) -> None:
-        """Arrange the controls and panels; what they show follows the traits."""
+    def _arrange(self) -> None:
+        """Arrange the controls and panels."""
         details = widgets.Accordion(
             children=[widgets.VBox([self._table, self._bands_table]), self._code],
-            titles=("Numbers of this pair", "Code that computes this view again"),
+            titles=("Values of this pair", "Code to reproduce this view"),
         )
         rows = self._controls.rows
-        self.children = [self._alert, *rows, self._beside, details, self._downloads]
+        self.children = [self._alert, *rows, self._panel_row, details, self._downloads]
         self.add_class("freqlab-inspector")
 
     def _connect(self) -> None:
-        """Let every control set its trait; an error in that is shown."""
+        """Connect every control to its trait."""
         controls = self._controls
         for trait, control in controls.by_trait.items():
-            self._when(control, functools.partial(setattr, self, trait))
-        self._when(controls.column, self._choose_column)
-        self._when(controls.value, self._choose_value)
-        self._when(controls.slider, self._choose_range, "index")
-        controls.previous.on_click(lambda _: self._do(lambda: self.step(-1)))
-        controls.next.on_click(lambda _: self._do(lambda: self.step(1)))
-        controls.clear.on_click(lambda _: self._do(lambda: setattr(self, "selected", ())))
+            self._on_change(control, functools.partial(setattr, self, trait))
+        self._on_change(controls.column, self._choose_column)
+        self._on_change(controls.value, self._choose_value)
+        self._on_change(controls.slider, self._choose_range, "index")
+        controls.previous.on_click(lambda _: self._run(lambda: self.step(-1)))
+        controls.next.on_click(lambda _: self._run(lambda: self.step(1)))
+        controls.clear.on_click(lambda _: self._run(lambda: setattr(self, "selected", ())))
         for panel in self._panels:
-            self._when(panel.picker, functools.partial(setattr, self, "selected"), "selected")
-        self._downloads.on_msg(lambda _, message, __: self._do(lambda: self._give(message)))
+            self._on_change(panel.picker, functools.partial(setattr, self, "selected"), "selected")
+        self._downloads.on_msg(lambda _, message, __: self._run(lambda: self._send_file(message)))
 
-    def _when(self, control: Any, action: Callable[[Any], object], trait: str = "value") -> None:
+    def _on_change(
+        self, control: Any, action: Callable[[Any], object], trait: str = "value"
+    ) -> None:
         def changed(change: Any) -> None:
             if not self._syncing:
-                self._do(lambda: action(change["new"]))
+                self._run(lambda: action(change["new"]))
 
         control.observe(changed, trait)
 
-    def _do(self, action: Callable[[], object]) -> None:
-        """Do what a control asks for; an error is shown, and the controls say how it is again."""
-        with self._shown():
+    def _run(self, action: Callable[[], object]) -> None:
+        """Run the action of a control, show its error if any, and update the controls."""
+        with self._errors_shown():
             action()
         self._sync()
 
     @contextlib.contextmanager
-    def _shown(self) -> Iterator[None]:
-        """Show an error in the inspector instead of losing it in the kernel's log."""
+    def _errors_shown(self) -> Iterator[None]:
+        """Show an error in the inspector; otherwise it is only in the log of the kernel."""
         try:
-            self._say("")
+            self._show_error("")
             yield
-        except Exception as error:  # whatever it is, it must be seen
+        except Exception as error:  # any error must be visible
             trace = "" if isinstance(error, FreqlabError) else traceback.format_exc()
-            self._say(explain(error), trace)
+            self._show_error(explain(error), trace)
 
-    def _say(self, text: str, trace: str = "") -> None:
+    def _show_error(self, text: str, trace: str = "") -> None:
         self.error = text
-        more = f"<pre>{html.escape(trace)}</pre>" if trace else ""
+        details = f"<pre>{html.escape(trace)}</pre>" if trace else ""
         self._alert.value = (
             f'<div class="freqlab-error" role="alert" style="border:2px solid currentColor;'
-            f'padding:4px 8px"><b>Error:</b> {html.escape(text)}{more}</div>'
+            f'padding:4px 8px"><b>Error:</b> {html.escape(text)}{details}</div>'
             if text
             else ""
         )
 
     def _sync(self) -> None:
-        """Make the controls say what the traits say."""
+        """Set the controls to the values of the traits."""
         controls = self._controls
         self._syncing = True
         try:
@@ -326,32 +331,31 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             shown = controls.slider.index
             if shown != ends and (self.selected or shown[0] != shown[1]):
                 controls.slider.index = ends
-            chosen = chosen_text(self.inspection.result, self.selected)
-            controls.chosen.value = chosen if self.selected else _HINT
+            bands = chosen_text(self.inspection.result, self.selected)
+            controls.chosen.value = bands if self.selected else _HINT
             for panel in self._panels:
                 panel.picker.selected = list(self.selected)
             at = np.flatnonzero(self._pairs == self.pair)
-            place = f"{at[0] + 1:,} of {len(self._pairs):,}" if len(at) else "not among"
-            if not len(at):
-                place += f" the {len(self._pairs):,} chosen"
-            controls.position.value = place
+            n = f"{len(self._pairs):,}"
+            position = f"{at[0] + 1:,} of {n}" if len(at) else f"not one of the {n} selected"
+            controls.position.value = position
             controls.value.layout.display = None if controls.column.value else "none"
             controls.next.disabled = controls.previous.disabled = len(self._pairs) == 0
         finally:
             self._syncing = False
 
-    # What the controls do ----------------------------------------------------------------------
+    # Actions of the controls -------------------------------------------------------------------
 
     def step(self, n: int) -> None:
-        """Go `n` pairs on in the order chosen, and round from the last to the first.
+        """Advance by `n` pairs in the selected order; the first pair follows the last.
 
         Raises
         ------
         ParameterError
-            If no pair fits what was asked for.
+            If no pair matches the selection.
         """
         if not len(self._pairs):
-            raise ParameterError(f"no pair of the result fits {self._asked_for()}")
+            raise ParameterError(f"no pair of the result matches {self._criteria()}")
         at = np.flatnonzero(self._pairs == self.pair)
         start = int(at[0]) if len(at) else (-1 if n > 0 else 0)
         self.pair = int(self._pairs[(start + n) % len(self._pairs)])
@@ -362,10 +366,10 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             self.where = {}
             return
         values = column_values(self.inspection.result, column)
-        if len(values) > _MOST_VALUES:
+        if len(values) > _MAX_VALUES:
             raise ParameterError(
-                f"{column!r} has {len(values):,} values, too many to list; in a notebook set "
-                f"inspector.where = {{{column!r}: value}}"
+                f"column {column!r} has {len(values):,} values; at most {_MAX_VALUES:,} can be "
+                f"listed. In a notebook, set inspector.where = {{{column!r}: value}}"
             )
         self._syncing = True
         try:
@@ -382,16 +386,16 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     def _choose_range(self, ends: tuple[int, int]) -> None:
         self.selected = tuple(range(*ends))
 
-    def _give(self, message: dict[str, Any]) -> None:
-        """Make a file and send it to the browser."""
+    def _send_file(self, message: dict[str, Any]) -> None:
+        """Create a file and send it to the browser."""
         kind = str(message.get("file"))
         content, mime = self.file(kind)
         stem = f"pair{self.pair}-{'-'.join(self.models)}-{self.side}"
         safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
-        self._downloads.give(content, filename=f"{safe}.{kind}", mime=mime)
+        self._downloads.send_file(content, filename=f"{safe}.{kind}", mime=mime)
 
     def file(self, kind: str) -> tuple[bytes, str]:
-        """What is shown, as a file.
+        """Export the current view as a file.
 
         Parameters
         ----------
@@ -401,14 +405,14 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         Returns
         -------
         content : bytes
-            Of the file.
+            Content of the file.
         mime : str
-            Its type.
+            Media type of the file.
 
         Raises
         ------
         FreqlabError
-            If a network or crop is not to be had.
+            If a network or crop is not available.
         """
         check_name("file", kind, [one["name"] for one in _FILES])
         result = self.inspection.result
@@ -418,19 +422,19 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         if kind == "csv":
             rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
             return csv_of(rows, index=False).encode(), "text/csv"
-        n = len(edits)
-        figure = Figure(figsize=(11.4, 6.4 * n))
+        n, influence = len(edits), cast(Kind, self.kind)
+        figure = Figure(figsize=(MAX_WIDTH, 6.4 * n))
         for k, edited in enumerate(edits):
             bottom = (n - 1 - k) / n
             ax = figure.add_axes((0.02, bottom + 0.09 / n, 0.95, 0.80 / n))
             spread = self.spread(edited.model)
-            inspection_plot(result, edited, kind=self.kind, fmr=self.fmr, spread=spread, ax=ax)
+            inspection_plot(result, edited, kind=influence, fmr=self.fmr, spread=spread, ax=ax)
         target = io.BytesIO()
         figure.savefig(target, format=kind, dpi=150)
         return target.getvalue(), "image/png" if kind == "png" else "image/svg+xml"
 
     def code(self) -> str:
-        """Python code that computes this view again."""
+        """Python code that reproduces the current view."""
         return code_of(
             self.inspection,
             pair=self.pair,
@@ -444,15 +448,15 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
 
     @property
     def models(self) -> list[str]:
-        """The models shown: one, or two side by side."""
+        """The displayed models: one, or two side by side."""
         return [self.model] + ([self.other] if self.other not in ("", self.model) else [])
 
     @property
     def similarity(self) -> dict[str, float]:
-        """By model, the similarity of the pair as it is edited, from the network."""
+        """Similarity of the edited pair, computed by the network, by model."""
         return {model: self.edited(model).edited_similarity for model in self.models}
 
-    # What follows from a change ----------------------------------------------------------------
+    # Updates after a change --------------------------------------------------------------------
 
     def _on_part(self, change: Any) -> None:
         if change["name"] in ("model", "side", "fmr"):
@@ -463,27 +467,27 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._pairs = self._find_pairs()
         if not len(self._pairs):
             self._sync()
-            raise ParameterError(f"no pair of the result fits {self._asked_for()}")
+            raise ParameterError(f"no pair of the result matches {self._criteria()}")
         if self.pair == int(self._pairs[0]):
             self._sync()
         self.pair = int(self._pairs[0])
 
     def _on_pair(self, _: Any) -> None:
         if not self.locked and self.selected:
-            self._turning = True  # what follows from the choice, follows from the pair
+            self._changing_pair = True  # the new pair updates everything
             try:
                 self.selected = ()
             finally:
-                self._turning = False
+                self._changing_pair = False
         self._show_pair()
 
     def _on_bands(self, change: Any) -> None:
-        if not self._turning:
+        if not self._changing_pair:
             self._show_bands(operation=change["name"] == "operation")
 
     def _show_models(self) -> None:
-        self._beside.children = self._panels[: len(self.models)]
-        self._syncing = True  # new options set the value, too
+        self._panel_row.children = self._panels[: len(self.models)]
+        self._syncing = True  # setting options also sets the value
         self._controls.fmr.options = rates_of(self.inspection, self.model)
         self._syncing = False
         for panel, model in zip(self._panels, self.models, strict=False):
@@ -510,7 +514,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     def _show_bands(self, *, operation: bool = False) -> None:
         self._edited.clear()
         shown = list(zip(self._panels, self.models, strict=False))
-        for panel, model in shown:  # pictures first: they need no network
+        for panel, model in shown:  # pictures first, as they need no network
             panel.show_pictures(self._view(model))
         self._sync()
         for panel, model in shown:
@@ -532,7 +536,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         )
 
     def edited(self, model: str) -> Edited:
-        """The pair as it is edited, compared by the network of a model."""
+        """The edited pair, compared by the network of a model."""
         if model not in self._edited:
             self._edited[model] = self.inspection.edit(
                 pair=self.pair,
@@ -544,7 +548,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         return self._edited[model]
 
     def spread(self, model: str) -> xr.Dataset:
-        """The distribution of influence over the pairs, for the side shown."""
+        """Distribution of influence over the pairs, for the current side."""
         key = (model, self.side)
         if key not in self._spreads:
             result = self.inspection.result
@@ -561,13 +565,13 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             fmr=self.fmr,
         )
 
-    def _asked_for(self) -> str:
-        asked = [f"{column} = {value}" for column, value in self.where.items()]
+    def _criteria(self) -> str:
+        criteria = [f"{column} = {value}" for column, value in self.where.items()]
         if self.order != "index":
-            asked.append(f"{ORDERS[self.order]!r} at FMR {fmr_text(self.fmr)}")
-        return " and ".join(asked) or "the result"
+            criteria.append(f"{ORDERS[self.order]!r} at FMR {fmr_text(self.fmr)}")
+        return " and ".join(criteria) or "the result"
 
 
 def explain(error: Exception) -> str:
-    """An error as a user should read it: freqlab's own say all, others name their type."""
+    """Message of an error; errors that are not from freqlab are preceded by their type."""
     return str(error) if isinstance(error, FreqlabError) else f"{type(error).__name__}: {error}"

@@ -1,22 +1,23 @@
-"""The controls of the inspector: which pair, which model, which bands."""
+"""Controls of the inspector, which select the pair, the model and the bands."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import ipywidgets as widgets
 import numpy as np
 
 from freqlab.edits.inspection import Inspection
+from freqlab.literals import Kind
 from freqlab.results.selection import ORDERS, fmr_text, frequency_unit, pair_columns, threshold_of
 
 __all__ = ["KINDS", "Controls", "rates_of"]
 
-KINDS = ("directed", "absolute")
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 def rates_of(inspection: Inspection, model: str) -> list[tuple[str, float]]:
-    """The false match rates of a result to choose from, saying which its faces do not resolve."""
+    """Options for the false match rate; rates that the faces do not resolve are marked."""
     options = []
     for rate in map(float, inspection.result["fmr"].to_numpy()):
         resolved = np.isfinite(threshold_of(inspection.result, model=model, fmr=rate))
@@ -25,14 +26,14 @@ def rates_of(inspection: Inspection, model: str) -> list[tuple[str, float]]:
 
 
 class Controls:
-    """All controls, made once; the inspector connects them to its state.
+    """All controls; the inspector connects them to its state.
 
     Parameters
     ----------
     inspection
-        What can be chosen.
+        The result whose pairs, models and bands are offered.
     model
-        The model whose thresholds are listed first.
+        Model whose thresholds are listed initially.
     """
 
     def __init__(self, inspection: Inspection, model: str) -> None:
@@ -48,7 +49,7 @@ class Controls:
         self.position = widgets.Label(layout=widgets.Layout(margin="2px 16px 2px 2px"))
         self.order = _choice("Order", [(text, key) for key, text in ORDERS.items()])
         columns = [(column.replace("_", " "), column) for column in pair_columns(result)]
-        self.column = _choice("Among", [("all pairs", ""), *columns])
+        self.column = _choice("Pairs with", [("all pairs", ""), *columns])
         self.value = _choice("=", [])
         self.value.layout.display = "none"
         self.model = _choice("Model", inspection.models)
@@ -64,7 +65,7 @@ class Controls:
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),
             description=f"Bands ({frequency_unit(result)})",
-            readout=False,  # a choice may have gaps, which the slider cannot say
+            readout=False,  # a selection may have gaps, which the slider cannot show
             style={"description_width": "initial"},
             layout=widgets.Layout(width="480px"),
         )
@@ -72,24 +73,24 @@ class Controls:
         tight = widgets.Layout(width="auto")
         self.operation = widgets.ToggleButtons(
             options=[("remove", "remove"), ("keep only", "keep")],
-            tooltips=["Take the chosen bands out", "Take all other bands out"],
+            tooltips=["Remove the selected bands", "Remove all other bands"],
             style={"button_width": "90px"},
             layout=tight,
         )
-        self.clear = widgets.Button(description="Clear", tooltip="Choose no band", layout=tight)
+        self.clear = widgets.Button(description="Clear", tooltip="Deselect all bands", layout=tight)
         self.locked = widgets.Checkbox(
-            description="keep the choice when the pair changes", indent=False, layout=tight
+            description="keep the selection when the pair changes", indent=False, layout=tight
         )
 
     @property
     def by_trait(self) -> dict[str, Any]:
-        """The controls that show one trait of the inspector each, by its name."""
+        """Controls that show one trait of the inspector each, by the name of the trait."""
         names = ("pair", "model", "other", "side", "kind", "fmr", "order", "operation", "locked")
         return {name: getattr(self, name) for name in names}
 
     @property
     def rows(self) -> list[widgets.HBox]:
-        """The controls as they are laid out."""
+        """The controls in rows."""
         rows = (
             [self.previous, self.next, self.pair, self.position],
             [self.order, self.column, self.value],

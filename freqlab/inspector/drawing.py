@@ -1,4 +1,4 @@
-"""What the inspector draws, as plain values: numbers, colours, texts and pictures; no widget."""
+"""Contents of the inspector as plain values: numbers, colours, texts and pictures."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ from freqlab.plots.common import (
     DIVERGING,
     NO_DATA,
     SEQUENTIAL,
+    drawn_bounds,
     largest_absolute,
 )
-from freqlab.plots.influence import drawn_bounds, full_plane
+from freqlab.plots.influence import full_plane
 from freqlab.results.selection import (
     bands_of,
     crop_geometry,
@@ -54,12 +55,13 @@ __all__ = [
 
 
 def plane_of(result: xr.Dataset, *, model: str) -> dict[str, Any]:
-    """The band of every coefficient of a model's crops, zero frequency in the middle.
+    """Band of every Fourier coefficient of the crops of a model, zero frequency in the middle.
 
     Returns
     -------
     dict
-        ``height``, ``width``, and ``labels``, 16-bit little-endian, row by row, -1 for none.
+        ``height``, ``width``, and ``labels``: band numbers as 16-bit little-endian integers, row by
+        row; -1 for coefficients in no band.
     """
     (height, width), eye_distance = crop_geometry(result, model)
     half = bands_of(result).label_map(height, width, eye_distance=eye_distance)
@@ -77,20 +79,20 @@ def drawing_of(
     kind: Kind,
     operation: Operation,
 ) -> dict[str, Any]:
-    """Everything that the band picker draws for a pair.
+    """Data that the band picker draws for a pair.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence`.
     spread
-        Of its pairs, from :func:`freqlab.results.profiles.influence_spread`.
+        Distribution over the pairs, from :func:`freqlab.results.profiles.influence_spread`.
     pair, model, side
-        Which part of it.
+        Pair, model and masked side to select.
     kind
         ``"directed"`` or ``"absolute"``.
     operation
-        ``"remove"`` or ``"keep"``, which marks chosen bands with × or +.
+        ``"remove"`` or ``"keep"``; selected bands are marked with × or +.
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
@@ -100,7 +102,7 @@ def drawing_of(
     relative = np.nan_to_num(values) / largest
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
     unit = frequency_unit(result)
-    bounds = drawn_bounds(result, model)
+    bounds = drawn_bounds(result)
     comparisons: tuple[Comparison, ...] = ("genuine", "impostor")
     ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in comparisons}
     bands = [
@@ -114,55 +116,65 @@ def drawing_of(
         }
         for k, band in enumerate(bands_of(result).names)
     ]
-    all_values = np.concatenate([values, *(found.ravel() for found in ranges.values()), [0.0]])
+    all_values = np.concatenate(
+        [values, *(values_of.ravel() for values_of in ranges.values()), [0.0]]
+    )
     low, high = float(np.nanmin(all_values)), float(np.nanmax(all_values))
-    room = 0.06 * (high - low) or 0.05
+    margin = 0.06 * (high - low) or 0.05
     y_attrs = spread[kind].attrs
     ends = (-1, 0, 1) if kind == "directed" else (0, 1)
-    whose = "both images" if side == "both" else f"the {side}"
+    masked = "both images" if side == "both" else side
     return {
         "bands": bands,
-        "spread": [_spread_of(spread, c, found) for c, found in ranges.items()],
+        "spread": [_spread_of(spread, c, curves) for c, curves in ranges.items()],
         "x": {
             "label": f"{result['frequency'].attrs['long_name']} ({unit})",
-            **_axis(float(bounds.min()), float(bounds.max()), 8),
+            **_frequency_axis(result),
         },
         "y": {
             "label": f"{y_attrs['long_name']} ({y_attrs['units']})",
-            **_axis(low - room, high + room, 6),
+            **_axis(low - margin, high + margin, 6),
         },
         "scale": _scale(name, ends, largest),
         "no_data": to_hex(NO_DATA),
         "operation": operation,
-        "title": f"{kind} influence, {whose} masked",
+        "title": f"{kind} influence, {masked} masked",
         "under": f"to ±{_nyquist(result, model):.3g} {unit}",
-        "alt": f"Plane of spatial frequencies; rings coloured by the {kind} influence of pair "
-        f"{pair} at model {model}. Click a ring to choose its band.",
-        "profile_alt": f"Bands of pair {pair} at model {model}. Arrow keys walk, space chooses, "
-        f"shift chooses those between, escape lets all go.",
+        **_alternative_texts(kind, pair, model),
+    }
+
+
+def _alternative_texts(kind: Kind, pair: int, model: str) -> dict[str, str]:
+    """Alternative texts of the plane and of the profile."""
+    return {
+        "alt": f"Frequency plane; each ring is coloured by its {kind} influence on pair {pair}, "
+        f"model {model}. Click a ring to select its band.",
+        "profile_alt": f"{kind.capitalize()} influence of each band on pair {pair}, model {model}. "
+        f"Arrow keys move between bands, space selects a band, shift with an arrow key selects "
+        f"a range, escape clears the selection.",
     }
 
 
 def _band_text(
     kind: Kind, value: float, ranges: Mapping[Comparison, npt.NDArray[np.floating[Any]]], k: int
 ) -> str:
-    """Influence of a band in words, with the range over all pairs of each kind."""
-    said = f"{kind} influence {value:+.3f}" if np.isfinite(value) else "no data"
+    """Influence of a band as text, with its range over genuine and over impostor pairs."""
+    text = f"{kind} influence {value:+.3f}" if np.isfinite(value) else "no data"
     of_pairs = "; ".join(
-        f"{comparison} pairs {found[0, k]:+.3f} to {found[2, k]:+.3f}"
-        for comparison, found in ranges.items()
-        if np.isfinite(found[0, k])
+        f"{comparison} pairs {curves[0, k]:+.3f} to {curves[2, k]:+.3f}"
+        for comparison, curves in ranges.items()
+        if np.isfinite(curves[0, k])
     )
-    return said + (f" ({of_pairs})" if of_pairs else "")
+    return text + (f" ({of_pairs})" if of_pairs else "")
 
 
 def _spread_of(
-    spread: xr.Dataset, comparison: Comparison, found: npt.NDArray[np.floating[Any]]
+    spread: xr.Dataset, comparison: Comparison, values: npt.NDArray[np.floating[Any]]
 ) -> dict[str, Any]:
-    """The curves of all genuine or all impostor pairs: bounds and median over bands."""
+    """Bounds and median of influence over all genuine or all impostor pairs, by band."""
     n_pairs = int(spread["n_pairs"].sel(comparison=comparison))
     curves = {
-        estimate: [None if np.isnan(v) else float(v) for v in found[e]]
+        estimate: [None if np.isnan(v) else float(v) for v in values[e]]
         for e, estimate in enumerate(("lower", "median", "upper"))
     }
     return {
@@ -174,7 +186,7 @@ def _spread_of(
 
 
 def _scale(colour_map: str, ends: tuple[int, ...], largest: float) -> dict[str, Any]:
-    """The colour bar: its colours and its ticks, at shares of the largest |influence|."""
+    """The colour bar: its colours, and ticks relative to the largest absolute influence."""
     ticks = [
         {
             "at": (end - ends[0]) / (ends[-1] - ends[0]),
@@ -197,13 +209,23 @@ def _axis(low: float, high: float, n: int) -> dict[str, Any]:
     return {"min": low, "max": high, "ticks": [{"at": float(t), "text": f"{t:.4g}"} for t in ticks]}
 
 
+def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
+    """The range and ticks of the frequency axis, and its break before the band ``rest``, if any."""
+    bounds = drawn_bounds(result)
+    last, end = result["band_bounds"].to_numpy()[-1]
+    if not np.isinf(end):
+        return {**_axis(float(bounds.min()), float(end), 8), "break": None}
+    axis = _axis(float(bounds.min()), float(last), 8)
+    return {**axis, "max": float(bounds.max()), "break": [float(last), float(bounds[-1, 0])]}
+
+
 def _nyquist(result: xr.Dataset, model: str) -> float:
     (_, width), eye_distance = crop_geometry(result, model)
     return bands_of(result).in_unit(width // 2, width, eye_distance)
 
 
 def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, str | bytes]:
-    """An 8-bit image as the browser shows it, with its caption and alternative text."""
+    """An 8-bit image as PNG, with its caption and alternative text."""
     target = io.BytesIO()
     Image.fromarray(image).save(target, "PNG", compress_level=1)
     return {"png": target.getvalue(), "caption": caption, "alt": alt}
@@ -212,7 +234,7 @@ def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, s
 def original_pictures(
     crops: dict[str, npt.NDArray[np.uint8]], names: dict[str, str]
 ) -> list[dict[str, str | bytes]]:
-    """Both faces of a pair as they are."""
+    """Both original faces of a pair."""
     return [
         picture(crop, f"{role}\n{one_line(names[role], 22)}", f"The {role}, {names[role]}")
         for role, crop in crops.items()
@@ -226,33 +248,33 @@ def edit_pictures(
     bands: tuple[int, ...],
     operation: Operation,
 ) -> list[dict[str, str | bytes]]:
-    """The edited face, the chosen bands alone, and the difference."""
-    chosen = chosen_text(result, bands)
-    who = " and ".join(pictures)
+    """The edited face, the selected bands only, and the difference from the original."""
+    selected = chosen_text(result, bands)
+    faces = " and ".join(pictures)
     words, which = edit_text(result, bands, operation)
     image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
     alone, factor = stretched(side_by_side(pictures, "alone"))
     change = side_by_side(pictures, "difference")
     top = max(float(change.max()), 1.0)
     colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
-    stretch = f"contrast × {factor:.3g}" if bands else "none is chosen"
+    stretch = f"contrast × {factor:.3g}" if bands else "none selected"
     return [
-        picture(image, f"{who} {words}\n{which}", f"The {who} {words} {which}".rstrip()),
+        picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip()),
         picture(
             alone,
-            f"these bands alone,\n{stretch}",
-            f"{chosen} of the {who} alone, around mid grey, {stretch}",
+            f"selected bands only,\n{stretch}",
+            f"Only {selected} of the {faces}, on mid grey, {stretch}",
         ),
         picture(
             np.ascontiguousarray(colours),
-            f"what changed,\n0 (dark) to {top:.3g} grey levels",
-            f"How much each pixel of the {who} changed, dark 0 to bright {top:.3g} grey levels",
+            f"difference from the original,\n0 (dark) to {top:.3g} grey levels",
+            f"Change of each pixel of the {faces}, from 0 (dark) to {top:.3g} (bright) grey levels",
         ),
     ]
 
 
 def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
-    """What the model says to the pair before and after, as a line and a scale from -1 to 1."""
+    """Similarity and decision before and after the edit, as a sentence and on a scale."""
     data = select_pair(result, pair=edited.pair, model=edited.model, side=edited.side)
     threshold = threshold_of(result, model=edited.model, fmr=fmr)
     truth = "genuine" if bool(data["genuine"]) else "impostor"
@@ -263,7 +285,7 @@ def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
     limit = (
         f"threshold {threshold:.3f} at FMR {fmr_text(fmr)}"
         if np.isfinite(threshold)
-        else f"the run's faces do not resolve a threshold at FMR {fmr_text(fmr)}"
+        else f"the faces of the run do not resolve a threshold at FMR {fmr_text(fmr)}"
     )
     return (
         f'<div class="freqlab-verdict" role="status" style="line-height:1.5">'
@@ -276,7 +298,7 @@ def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
 
 
 def _scale_svg(edited: Edited, threshold: float) -> str:
-    """A line of similarities: before (hollow), after (filled), threshold (a bar)."""
+    """A scale of similarity with the value before (hollow) and after (filled), and threshold."""
     low = min(-0.2, edited.similarity, edited.edited_similarity)
 
     def x(value: float) -> float:

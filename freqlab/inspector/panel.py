@@ -1,4 +1,4 @@
-"""What the inspector shows of one model: verdict, pictures, bands to choose, a sentence."""
+"""The part of the inspector for one model: decision, pictures, bands and a description."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Panel", "View", "html_table"]
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at of one model: a pair, from one side, with bands taken off."""
+    """A view of one model: a pair, its masked side, and the selected bands."""
 
     inspection: Inspection
     model: str
@@ -37,7 +37,7 @@ class View:
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]
-    """What is shown of one model."""
+    """Widgets that show a view of one model."""
 
     def __init__(self) -> None:
         self.verdict, self.sentence = widgets.HTML(), widgets.HTML()
@@ -46,13 +46,15 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         super().__init__([self.verdict, self.pictures, self.picker, self.sentence], layout=layout)
 
     def show_pair(self, view: View, spread: xr.Dataset) -> None:
-        """Both faces, the bands and the sentence of a pair."""
+        """Show both faces, the bands and the description of a pair."""
         result, pair, model, side = view.inspection.result, view.pair, view.model, view.side
         data = select_pair(result, pair=pair, model=model, side=side)
         names = {role: str(data[role].item()) for role in ("probe", "reference")}
         self.show_drawing(view, spread)
-        said = describe_pair(result, pair=pair, model=model, side=side, fmr=view.fmr)
-        self.sentence.value = f'<p style="line-height:1.4;margin:4px 0">{html.escape(said)}</p>'
+        description = describe_pair(result, pair=pair, model=model, side=side, fmr=view.fmr)
+        self.sentence.value = (
+            f'<p style="line-height:1.4;margin:4px 0">{html.escape(description)}</p>'
+        )
         try:
             crops = {role: view.inspection.crop(face, model=model) for role, face in names.items()}
         except FreqlabError:
@@ -62,7 +64,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         self.pictures.originals = original_pictures(crops, names)
 
     def show_drawing(self, view: View, spread: xr.Dataset) -> None:
-        """The plane and the profile."""
+        """Draw the frequency plane and the profile."""
         self.picker.drawing = drawing_of(
             view.inspection.result,
             spread,
@@ -74,7 +76,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         )
 
     def show_pictures(self, view: View) -> None:
-        """The edited face; needs no network."""
+        """Show the edited faces; this needs no network."""
         faces = view.inspection.faces(
             pair=view.pair,
             model=view.model,
@@ -87,7 +89,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         )
 
     def show_verdict(self, view: View, edit: Callable[[], Edited]) -> None:
-        """What the network says to the edited pair, which `edit` embeds."""
+        """Show the decision on the edited pair, which `edit` computes with the network."""
         try:
             edited = edit()
         except FreqlabError:
@@ -97,7 +99,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
 
 
 def html_table(table: pd.DataFrame, caption: str) -> str:
-    """A table of numbers as HTML, with its caption."""
+    """Convert a table to HTML, with a caption."""
     styled = (
         table.reset_index()
         .style.hide(axis="index")

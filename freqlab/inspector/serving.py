@@ -1,4 +1,4 @@
-"""Serve the inspector as a page of its own, with Voilà: on this machine only, with a token."""
+"""Serve the inspector as a web page with Voilà, on the local interface and with a token."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ def write_notebook(
     faces: tuple[str, str | None, str | None, bool] | None = None,
     fmr: float | None = None,
 ) -> None:
-    """Write the notebook that the page shows: one cell that calls :func:`freqlab.inspect`.
+    """Write the notebook behind the page: one cell that calls :func:`freqlab.inspect`.
 
     Parameters
     ----------
     path
-        Of the notebook.
+        Path of the notebook.
     folder
-        In which it works: relative paths begin there.
+        Working directory of the notebook, to which relative paths refer.
     store, name, models, fmr
         As for :func:`freqlab.inspect`.
     faces
-        Name, root, template and ``outside``, as :func:`freqlab.load_faces` takes them.
+        Name, root, template and ``outside``, as for :func:`freqlab.load_faces`.
     """
     given = [repr(store)]
     lines = ["import os", "import freqlab as fl", "", f"os.chdir({str(folder)!r})"]
@@ -81,47 +81,47 @@ def serve(
 ) -> None:
     """Serve a notebook as a page until interrupted.
 
-    Only this machine can reach it, and only who has the token in the address. The token is on no
-    command line, where other users would see it: a browser is given a file that leads there and
-    that only this user can read. In what the server logs it is replaced.
+    The page is reachable only from this machine, with the token in its address. The token is not
+    on any command line, where other users could read it: the browser opens a file that redirects
+    to the page and is readable by this user only. In logs of the server the token is replaced.
 
     Parameters
     ----------
     notebook
-        As :func:`write_notebook` writes it.
+        From :func:`write_notebook`.
     port
-        Where to listen; the next free one if it is taken.
+        Port to listen on; the next free port if it is in use.
     open_browser
-        Whether a browser is opened.
+        Whether to open the page in a browser.
     say
-        Is given the address when the page can be reached.
+        Function that is called with the address once the page is available.
 
     Raises
     ------
     ParameterError
-        If the port is none.
+        If `port` is not a positive integer.
     FreqlabError
         If no port is free.
     """
     check_number("port", port, at_least=1, whole=True)
-    leading = contextlib.ExitStack()
+    redirects = contextlib.ExitStack()
 
     class Page(Voila):  # type: ignore[misc]
         @default("tornado_settings")
         def _quiet_settings(self) -> dict[str, Any]:
-            return {"ws_ping_timeout": 30_000}  # tornado warns of Jupyter's own, 90 seconds
+            return {"ws_ping_timeout": 30_000}  # Jupyter's default of 90 s makes tornado warn
 
         def launch_browser(self) -> None:
             token = self.identity_provider.token
             address = f"{self.connection_url}?token={token}"
             for logger in (self.log, *map(logging.getLogger, _LOGGERS)):
-                logger.addFilter(_Without(token))
+                logger.addFilter(_SecretFilter(token))
             say(address)
             if open_browser:
-                webbrowser.open(leading.enter_context(_leading_to(address)))
+                webbrowser.open(redirects.enter_context(_redirect_to(address)))
 
-    with with_a_home(), leading, _templates_found(), tempfile.TemporaryDirectory() as config:
-        # what a user has configured for other servers does not open this one
+    with with_a_home(), redirects, _template_path(), tempfile.TemporaryDirectory() as config:
+        # ignore the user's configuration of other servers, which could expose this one
         os.environ["JUPYTER_CONFIG_DIR"] = config
         try:
             Page.launch_instance(
@@ -135,44 +135,44 @@ def serve(
                     "--VoilaConfiguration.template=freqlab",
                     "--VoilaConfiguration.show_tracebacks=True",
                     "--VoilaConfiguration.kernel_spec_manager_class=freqlab.reports.kernels.OwnKernelSpecs",
-                    # the kernel talks to the server through files that only this user can open
+                    # kernel and server communicate through sockets that only this user can open
                     *(["--KernelManager.transport=ipc"] if os.name == "posix" else []),
                 ]
             )
         except SystemExit as stopped:
             if stopped.code:
-                raise FreqlabError(f"the page could not be served at port {port}") from stopped
+                raise FreqlabError(f"the page could not be served on port {port}") from stopped
 
 
-class _Without(logging.Filter):
-    """Replaces a secret in what is logged."""
+class _SecretFilter(logging.Filter):
+    """Logging filter that replaces a secret."""
 
     def __init__(self, secret: str) -> None:
         super().__init__()
         self._secret = secret
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Pass every record, without the secret."""
+        """Replace the secret in a record; every record passes."""
         record.msg, record.args = record.getMessage().replace(self._secret, "[secret]"), ()
         if record.exc_info:
-            told = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            record.exc_text = told.replace(self._secret, "[secret]")
+            text = "".join(traceback.format_exception(*record.exc_info)).rstrip()
+            record.exc_text = text.replace(self._secret, "[secret]")
         return True
 
 
 @contextlib.contextmanager
-def _leading_to(address: str) -> Any:
-    """The address of a page that leads on to another, in a file that only this user can read."""
+def _redirect_to(address: str) -> Any:
+    """URI of a file, readable by this user only, that redirects to an address."""
     folder = jupyter_runtime_dir()
     make_folder(folder)
-    number, name = tempfile.mkstemp(dir=folder, prefix="freqlab-", suffix=".html")
-    place = html.escape(address)
+    descriptor, name = tempfile.mkstemp(dir=folder, prefix="freqlab-", suffix=".html")
+    target = html.escape(address)
     try:
-        with os.fdopen(number, "w", encoding="utf-8") as file:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(
                 f'<!DOCTYPE html><meta charset="utf-8"><title>freqlab</title>'
-                f'<meta http-equiv="refresh" content="0; url={place}">'
-                f'<a href="{place}">The inspector</a>'
+                f'<meta http-equiv="refresh" content="0; url={target}">'
+                f'<a href="{target}">The inspector</a>'
             )
         yield Path(name).as_uri()
     finally:
@@ -180,8 +180,8 @@ def _leading_to(address: str) -> Any:
 
 
 @contextlib.contextmanager
-def _templates_found() -> Any:
-    """Let Voilà find our template beside its own."""
+def _template_path() -> Any:
+    """Add the template of freqlab to those that Voilà finds."""
     before = {name: os.environ.get(name) for name in ("JUPYTER_PATH", "JUPYTER_CONFIG_DIR")}
     others = before["JUPYTER_PATH"]
     os.environ["JUPYTER_PATH"] = os.pathsep.join([str(_TEMPLATES), *([others] if others else [])])

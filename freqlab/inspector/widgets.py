@@ -1,4 +1,4 @@
-"""The small widgets that ipywidgets lacks: bands to click, pictures with alt texts, files."""
+"""Widgets for selecting bands, for pictures with alternative texts, and for downloads."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _FRONTEND = Path(__file__).parent / "frontend"
 
 
 class BandPicker(anywidget.AnyWidget):
-    """The plane of frequencies and the profile of a pair, whose bands are chosen by click or key.
+    """Frequency plane and profile of a pair, in which bands are selected by pointer or keyboard.
 
-    In the profile, arrow keys walk through the bands, space or enter chooses one or lets it go,
-    shift with an arrow or a click chooses those between, escape lets all go.
+    In the profile, arrow keys move between bands, space or enter selects or deselects a band, shift
+    with an arrow key or a click selects a range, and escape clears the selection.
     """
 
     _esm = _FRONTEND / "band_picker.js"
@@ -26,13 +26,13 @@ class BandPicker(anywidget.AnyWidget):
     plane = traitlets.Dict().tag(sync=True)
     """``height``, ``width`` and ``labels``: see :func:`freqlab.inspector.drawing.plane_of`."""
     drawing = traitlets.Dict().tag(sync=True)
-    """What is drawn: see :func:`freqlab.inspector.drawing.drawing_of`."""
+    """Contents: see :func:`freqlab.inspector.drawing.drawing_of`."""
     selected = traitlets.List(traitlets.Int()).tag(sync=True)
-    """The chosen bands, increasing."""
+    """Numbers of the selected bands, ascending."""
 
 
 class Pictures(anywidget.AnyWidget):
-    """Pictures in a row: ``originals``, which stay with a pair, and ``edits``, which do not.
+    """Pictures in two rows: ``originals`` of the pair, and ``edits``, which change often.
 
     Each is a dict of ``png`` (bytes), ``caption`` and ``alt``.
     """
@@ -45,9 +45,9 @@ class Pictures(anywidget.AnyWidget):
 
 
 class Downloads(anywidget.AnyWidget):
-    """Buttons for files that are made when one is clicked, and kept by the browser.
+    """Buttons for files that are created on a click and downloaded by the browser.
 
-    ``files`` lists a dict of ``name``, ``label`` and ``hint`` for each; a click sends
+    ``files`` is a list of dicts with ``name``, ``label`` and ``hint``; a click sends
     ``{"file": name}``.
     """
 
@@ -55,6 +55,6 @@ class Downloads(anywidget.AnyWidget):
 
     files: traitlets.List[Any] = traitlets.List().tag(sync=True)
 
-    def give(self, content: bytes, *, filename: str, mime: str) -> None:
-        """Send a file to the browser, which keeps it as any download."""
+    def send_file(self, content: bytes, *, filename: str, mime: str) -> None:
+        """Send a file to the browser as a download."""
         self.send({"filename": filename, "type": mime}, [content])

@@ -5,7 +5,7 @@ Groups have the same colours in every figure, in the order of their names.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,17 +16,19 @@ from matplotlib.colors import Normalize
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import BandQuantity, Comparison, InfluenceQuantity, Side
 from freqlab.plots.common import (
     DIVERGING,
     LEGEND,
     NO_DATA,
     axis_label,
+    drawn_bounds,
+    frequency_axis,
     largest_absolute,
     line_style,
     new_axes,
     shortened,
 )
-from freqlab.plots.influence import drawn_bounds, frequency_axis
 from freqlab.results.selection import fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
@@ -39,16 +41,14 @@ __all__ = [
     "group_profile_plot",
 ]
 
-_KINDS = ("directed", "absolute", "per_contrast", "energy")
-
 
 def group_profile_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    comparison: str = "genuine",
-    kind: str = "directed",
+    side: Side = "probe",
+    comparison: Comparison = "genuine",
+    kind: BandQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Mean profiles of the groups over frequency, with confidence bands.
@@ -65,9 +65,9 @@ def group_profile_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(profiles, model).mean(axis=1)
+    centre = drawn_bounds(profiles).mean(axis=1)
     for name, style in _styles(profiles).items():
         part = data.sel(group=name)
         value, lower, upper = estimates_of(part[kind])
@@ -79,10 +79,10 @@ def group_profile_plot(
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93))
+    ax.legend(**LEGEND, loc="upper right")
     return ax
 
 
@@ -90,9 +90,9 @@ def group_difference_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    comparison: str = "genuine",
-    kind: str = "directed",
+    side: Side = "probe",
+    comparison: Comparison = "genuine",
+    kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
@@ -105,15 +105,15 @@ def group_difference_plot(
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     alpha
-        Significance level: bands with an adjusted p-value at or below it have a larger, filled
-        symbol.
+        Significance level; bands with an adjusted p-value at or below it have larger, filled
+        symbols.
     ax
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    check_name("kind", kind, _KINDS[:3])
+    check_name("kind", kind, get_args(InfluenceQuantity))
     ax = ax or new_axes(6.4, 3.6)
-    bounds = drawn_bounds(profiles, model)
+    bounds = drawn_bounds(profiles)
     styles = {n: s for n, s in _styles(profiles).items() if n != profiles.attrs["baseline"]}
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
     for i, (name, style) in enumerate(styles.items(), start=1):
@@ -132,12 +132,12 @@ def group_difference_plot(
             label=label,
         )  # fmt: skip
     ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[f"{kind}_difference"]))
     baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, less {baseline}"
+    title = f"{side} masked, {comparison} pairs, difference from {baseline}"
     ax.set_title(title, loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93))
+    ax.legend(**LEGEND, loc="upper right")
     return ax
 
 
@@ -145,9 +145,9 @@ def group_heat_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    comparison: str = "genuine",
-    kind: str = "directed",
+    side: Side = "probe",
+    comparison: Comparison = "genuine",
+    kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
     ax: Axes | None = None,
 ) -> Axes:
@@ -161,12 +161,12 @@ def group_heat_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    check_name("kind", kind, _KINDS[:3])
+    check_name("kind", kind, get_args(InfluenceQuantity))
     names = [n for n in names_of(data, "group") if n != profiles.attrs["baseline"]]
-    ax = ax or new_axes(6.4, 1.3 + 0.32 * len(names))
+    ax = ax or new_axes(6.4, 1.5 + 0.32 * len(names))
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
-    bounds = drawn_bounds(profiles, model)
+    bounds = drawn_bounds(profiles)
     largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
@@ -181,11 +181,12 @@ def group_heat_plot(
     ax.plot(bounds.mean(axis=1)[columns], rows + 0.5, "k.", ms=5)
     ax.set_yticks(np.arange(len(names)) + 0.5, [shortened(name, 24) for name in names])
     ax.invert_yaxis()
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, less {baseline} · dot: adjusted p ≤ {alpha:g}"
+    title = f"{side} masked, {comparison} pairs, difference from {baseline}\n"
+    title += f"dots: adjusted p ≤ {alpha:g}"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
@@ -229,7 +230,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
             ax.hlines(y, lower, upper, color=style["color"], lw=1.4)
             ax.plot(value, y, **style, ms=4.5, label=shortened(model, 28))
             for row in np.flatnonzero(np.isnan(value)):
-                ax.text(0.02, y[row], "not resolved", fontsize=7, color="0.4", va="center",
+                ax.text(0.02, y[row], "not resolved", fontsize=8, color="0.4", va="center",
                         transform=ax.get_yaxis_transform())  # fmt: skip
         name = f"{errors[quantity].attrs['long_name']}{at}"
         ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=40))

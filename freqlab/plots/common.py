@@ -1,4 +1,4 @@
-"""Shared parts of the figures: palette, labels from the data, new axes.
+"""Shared parts of the figures: palette, labels from the data, new axes, the frequency axis.
 
 Colours suit readers with colour-vision deficiency, and no figure relies on colour alone: lines in
 one figure differ in marker or dashes as well.
@@ -9,6 +9,10 @@ one figure differ in marker or dashes as well.
 - :data:`SEQUENTIAL`, for ordered values without a sign; :func:`ordered_colours` samples it.
 - :data:`DIVERGING`, with zero in the middle: blue supports a match, red opposes it.
 - :data:`NO_DATA`, for missing values.
+
+A frequency axis has the bands at their frequencies. The band ``rest``, the corners of the plane
+beyond the last ring, has a narrow place of its own behind an axis break: to scale it would take up
+to a third of the axis, and few coefficients are in it.
 """
 
 from __future__ import annotations
@@ -23,6 +27,10 @@ import seaborn as sns
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import PathPatch
+from matplotlib.path import Path
+from matplotlib.ticker import AutoLocator
+from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from freqlab.text.shown import one_line
 
@@ -33,9 +41,13 @@ __all__ = [
     "DIVERGING",
     "LEGEND",
     "MARKERS",
+    "MAX_WIDTH",
     "NO_DATA",
     "SEQUENTIAL",
     "axis_label",
+    "drawn_bounds",
+    "drawn_frequencies",
+    "frequency_axis",
     "largest_absolute",
     "line_style",
     "new_axes",
@@ -63,8 +75,27 @@ LEGEND: dict[str, Any] = {
     "framealpha": 0.8,
 }
 """Options of legends."""
+MAX_WIDTH = 11.0
+"""Widest figure in inches; wider ones are scaled down in reports, and their text with them."""
 
 _PAD = 0.08  # inches around new axes
+_BREAK = 0.025  # width of the axis break before the band "rest", relative to all other bands
+_REST = 0.085  # width of the band "rest", relative to all other bands
+_TICKLESS = 0.04  # share of the axis before the break without ticks, for the label "rest"
+_SLASH = Path([(-2.2, -4.4), (2.2, 4.4)])  # in points
+
+
+class _LocatorBeforeBreak(AutoLocator):
+    """Automatic ticks up to the axis break."""
+
+    def __init__(self, highest: float) -> None:
+        super().__init__()
+        self._highest = highest
+
+    def tick_values(self, vmin: float, vmax: float) -> list[float]:
+        """Locations of the ticks within an interval."""
+        ticks = super().tick_values(vmin, min(vmax, self._highest))
+        return [tick for tick in ticks if tick <= self._highest]
 
 
 def axis_label(
@@ -116,6 +147,89 @@ def ordered_colours(n: int) -> list[str]:
     """Colours of `n` ordered lines, from dark to light, all visible on white."""
     colours: list[str] = sns.color_palette(SEQUENTIAL, n + 1).as_hex()
     return colours[:n]
+
+
+def drawn_bounds(data: xr.Dataset) -> npt.NDArray[np.float64]:
+    """Band edges on a frequency axis; the band without an upper edge is behind the axis break.
+
+    Parameters
+    ----------
+    data
+        Dataset with ``band_bounds``.
+
+    Returns
+    -------
+    numpy.ndarray
+        Lower and upper edge of each band, shape ``(band, 2)``.
+    """
+    bounds = np.array(data["band_bounds"].to_numpy(), float)
+    last = bounds[-1, 0]
+    if np.isinf(bounds[-1, 1]):
+        scale = (last - bounds[0, 0]) or 1.0
+        bounds[-1] = last + np.array([_BREAK, _BREAK + _REST]) * scale
+    return bounds
+
+
+def drawn_frequencies(
+    frequencies: npt.NDArray[np.floating], data: xr.Dataset, *, corner: float
+) -> npt.NDArray[np.float64]:
+    """Places of frequencies on the axis that :func:`frequency_axis` makes.
+
+    Parameters
+    ----------
+    frequencies
+        Frequencies in the unit of the bands.
+    data
+        Dataset with ``band_bounds``.
+    corner
+        Highest frequency of the plane, the end of the band without an upper edge.
+
+    Returns
+    -------
+    numpy.ndarray
+        The frequencies themselves up to the axis break; those beyond it are spread over the
+        narrow place of the last band.
+    """
+    values = np.asarray(frequencies, float)
+    last, end = data["band_bounds"].to_numpy()[-1]
+    if not np.isinf(end):
+        return values
+    left, right = drawn_bounds(data)[-1]
+    within = np.interp(values, [last, max(corner, np.nextafter(last, np.inf))], [left, right])
+    return np.where(values > last, within, values)
+
+
+def frequency_axis(ax: Axes, data: xr.Dataset) -> None:
+    """Make the horizontal axis a frequency axis, with a break before the band ``rest``.
+
+    Call it after drawing the values: the break covers what is drawn across it.
+
+    Parameters
+    ----------
+    ax
+        Axes on which bands are drawn at :func:`drawn_bounds`.
+    data
+        Dataset with ``band_bounds`` and ``frequency``.
+    """
+    bounds = drawn_bounds(data)
+    ax.set_xlim(bounds.min(), bounds.max())
+    ax.set_xlabel(axis_label(data["frequency"]))
+    last, end = data["band_bounds"].to_numpy()[-1]
+    if not np.isinf(end):
+        return
+    left, right = bounds[-1]
+    ax.axvspan(last, left, -0.01, 1.01, color=ax.get_facecolor(), lw=0, zorder=2.8, clip_on=False)
+    dots = Affine2D().scale(1 / 72) + ax.figure.dpi_scale_trans
+    for x in (last, left):
+        for y in (0, 1):
+            place = ScaledTranslation(x, y, ax.get_xaxis_transform())  # type: ignore[arg-type]
+            slash = PathPatch(_SLASH, lw=0.9, ec="0.15", transform=dots + place, zorder=2.9)
+            ax.add_patch(slash)
+            slash.set_clip_on(False)
+    highest = last - _TICKLESS * (last - bounds[0, 0])
+    ax.xaxis.set_major_locator(_LocatorBeforeBreak(float(highest)))
+    ax.set_xticks([(left + right) / 2], ["rest"], minor=True)
+    ax.tick_params(axis="x", which="minor", length=0, pad=7)  # in line with the other labels
 
 
 def largest_absolute(values: npt.NDArray[np.floating]) -> float:

@@ -1,13 +1,14 @@
 """Figures of cross-resolution verification: influence and errors over the probe's resolution.
 
-Frequency axes show the limit of the resolution: a solid line at N/2 cycles/image, the limit of N
-pixels along an axis, and a dashed line at sqrt(2) N/2, their limit in radius.
+Frequency axes show the Nyquist frequencies of a resolution of N pixels: a solid line at N/2
+cycles/image, the limit along the horizontal and vertical axes, and a dashed line at sqrt(2) N/2,
+the limit along the diagonals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, get_args
 
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
@@ -21,21 +22,33 @@ from matplotlib.ticker import NullLocator
 
 from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
+from freqlab.literals import (
+    BandQuantity,
+    Comparison,
+    Kind,
+    ResolutionLimit,
+    ResolutionSummary,
+    Side,
+)
 from freqlab.plots.common import (
     CATEGORICAL,
     COMPARISON_COLOURS,
     DIVERGING,
     LEGEND,
     MARKERS,
+    MAX_WIDTH,
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    drawn_bounds,
+    drawn_frequencies,
+    frequency_axis,
     largest_absolute,
     new_axes,
     ordered_colours,
     shortened,
 )
-from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.plots.influence import face_plot, spectrum_plot
 from freqlab.results.selection import bands_of, crop_geometry, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
@@ -49,29 +62,18 @@ __all__ = [
     "resolution_summary_plot",
 ]
 
-_KINDS = ("directed", "absolute", "per_contrast", "energy")
-_SUMMARIES = (
-    "low_share",
-    "low_gain",
-    "low_influence",
-    "low_influence_gain",
-    "low_effect",
-    "median_frequency",
-    "shift",
-    "halved",
-)
-_LINE_STYLES = {"axis": "-", "diagonal": "--"}
-_LINE_NAMES = {"axis": "N/2", "diagonal": "√2 N/2"}
-_LEAST_LEAK = 1e-6  # smaller shares are drawn at this value
+_LINE_STYLES: dict[ResolutionLimit, str] = {"axis": "-", "diagonal": "--"}
+_LINE_NAMES: dict[ResolutionLimit, str] = {"axis": "N/2", "diagonal": "√2 N/2"}
+_MIN_LEAK = 1e-6  # smaller shares are drawn at this value
 
 
 def resolution_heat_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str,
-    comparison: str = "genuine",
-    kind: str = "absolute",
+    side: Side,
+    comparison: Comparison = "genuine",
+    kind: BandQuantity = "absolute",
     ax: Axes | None = None,
 ) -> Axes:
     """Mean influence of each band over the resolution of the probe.
@@ -88,10 +90,10 @@ def resolution_heat_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3)
     values = data[kind].sel(estimate="value").transpose("resolution", "band").to_numpy()
-    bounds = drawn_bounds(profiles, model)
+    bounds = drawn_bounds(profiles)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
     signed = kind in ("directed", "per_contrast")
     largest = largest_absolute(values)
@@ -106,8 +108,9 @@ def resolution_heat_plot(
     )
     lines = data["nyquist"]
     outline = [effects.withStroke(linewidth=2.6, foreground="white")]
+    corner = _corner(profiles, model)
     for line, style in _LINE_STYLES.items():
-        places = lines.sel(line=line).to_numpy()
+        places = drawn_frequencies(lines.sel(line=line).to_numpy(), profiles, corner=corner)
         y = np.repeat(np.arange(n + 1), 2)[1:-1]
         ax.plot(
             np.repeat(places, 2),
@@ -121,11 +124,11 @@ def resolution_heat_plot(
     ax.set_yticks(np.arange(n) + 0.5, [f"{value:g}" for value in data["resolution"].to_numpy()])
     ax.invert_yaxis()
     ax.set_ylabel(axis_label(profiles["resolution"], width=18))
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     label = axis_label(profiles[kind], width=28)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
-    _line_legend(ax)
+    _limit_legend(ax)
     return ax
 
 
@@ -133,9 +136,9 @@ def resolution_profile_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str,
-    comparison: str = "genuine",
-    kind: str = "directed",
+    side: Side,
+    comparison: Comparison = "genuine",
+    kind: BandQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Mean profiles over frequency with intervals, one per resolution of the probe.
@@ -148,9 +151,10 @@ def resolution_profile_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(profiles, model).mean(axis=1)
+    centre = drawn_bounds(profiles).mean(axis=1)
+    corner = _corner(profiles, model)
     resolutions = data["resolution"].to_numpy()
     colours = ordered_colours(len(resolutions))
     for i, (resolution, colour) in enumerate(zip(resolutions, colours, strict=True)):
@@ -161,16 +165,17 @@ def resolution_profile_plot(
         ax.plot(centre, value, color=colour, marker=MARKERS[i % 8], ms=3.5, lw=1.4, label=label)
         if i > 0:
             for line, style in _LINE_STYLES.items():
-                place = float(part["nyquist"].sel(line=line))
-                ax.axvline(place, color=colour, ls=style, lw=0.9, alpha=0.7, zorder=0)
+                frequency = part["nyquist"].sel(line=line).to_numpy()
+                place = drawn_frequencies(frequency, profiles, corner=corner)
+                ax.axvline(float(place), color=colour, ls=style, lw=0.9, alpha=0.7, zorder=0)
     ax.axhline(0, color="0.3", lw=0.8)
     if kind == "energy":
         ax.set_yscale("log")
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
-    ax.add_artist(ax.legend(**LEGEND, loc="upper right", bbox_to_anchor=(1, 0.93)))
-    _line_legend(ax)
+    ax.add_artist(ax.legend(**LEGEND, loc="upper right"))
+    _limit_legend(ax)
     return ax
 
 
@@ -180,18 +185,18 @@ def resolution_strip_plot(
     *,
     pair: int,
     model: str,
-    kind: str = "directed",
+    kind: Kind = "directed",
 ) -> dict[str, Axes]:
-    """One probe at each resolution, above the heat plots of its pair.
+    """A probe at each resolution, above the influence of its pairs in the frequency plane.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.faces.degraded_pairs`.
     profiles
-        From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their lines.
+        From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their limits.
     pair
-        Label of an undegraded pair; its degraded pairs are looked up.
+        Label of an undegraded pair; its degraded pairs are shown as well.
     model
         Name of the model.
     kind
@@ -208,21 +213,14 @@ def resolution_strip_plot(
     ParameterError
         If the result has no such undegraded pair.
     """
-    names = result.coords
-    if "whole_pair" not in names or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.faces.degraded_pairs made")
-    wanted = result["whole_pair"] == result["whole_pair"].sel(pair=pair)
-    kinds = ["none", str(profiles.attrs["degradation"])]
-    family = result["pair"].to_numpy()[(wanted & result["degradation"].isin(kinds)).to_numpy()]
-    native = float(profiles["resolution"].max())
-    of = {float(result["resolution"].sel(pair=p).fillna(native)): int(p) for p in family}
-    resolutions = sorted(of, reverse=True)
-    sides = [s for s in ("probe", "reference") if s in result["side"].to_numpy()]
-    n = len(resolutions)
-    figure = plt.figure(figsize=(1.62 * (n + 1), 1.58 * (1 + len(sides)) + 1.1))
+    pair_at = _degraded_pairs(result, profiles, pair)
+    single: tuple[Side, ...] = ("probe", "reference")
+    sides = [side for side in single if side in result["side"].to_numpy()]
+    n_columns, n_rows = len(pair_at) + 1, len(sides) + 1
+    figure = plt.figure(figsize=(min(1.62 * n_columns, MAX_WIDTH), 1.58 * n_rows + 1.1))
     grid = figure.add_gridspec(
-        1 + len(sides),
-        n + 1,
+        n_rows,
+        n_columns,
         left=0.06,
         right=0.955,
         top=0.83,
@@ -231,52 +229,57 @@ def resolution_strip_plot(
         hspace=0.34,
     )
     axes: dict[str, Axes] = {"reference": figure.add_subplot(grid[0, 0])}
-    reference = str(result["reference"].sel(pair=of[native]).item())
+    undegraded = next(iter(pair_at.values()))
+    reference = str(result["reference"].sel(pair=undegraded).item())
     face_plot(result, face=reference, model=model, ax=axes["reference"])
     axes["reference"].set_title(f"reference\n{shortened(reference, 20)}", fontsize="small")
-    data = result.sel(model=model)
-    for column, resolution in enumerate(resolutions, start=1):
-        label = of[resolution]
+    similarities = result["similarity"].sel(model=model)
+    for column, (resolution, label) in enumerate(pair_at.items(), start=1):
         name = f"{resolution:g}"
         axes[f"probe {name}"] = ax = figure.add_subplot(grid[0, column])
         face_plot(result, face=str(result["probe"].sel(pair=label).item()), model=model, ax=ax)
-        similarity = float(data["similarity"].sel(pair=label))
+        similarity = float(similarities.sel(pair=label))
         ax.set_title(f"probe, {name} px\nsimilarity {similarity:.2f}", fontsize="small")
         for row, side in enumerate(sides, start=1):
             axes[f"heat {side} {name}"] = ax = figure.add_subplot(grid[row, column])
             spectrum_plot(result, pair=label, model=model, side=side, kind=kind, ax=ax)
-            _end_of_resolution(ax, profiles, model, resolution)
-            ax.set_title("")
-            bar = ax.child_axes[0]
-            bar.set_yticks([])
-            largest = bar.get_ylabel().splitlines()[0]
-            bar.set_ylabel(largest.replace("relative to the largest, ", "± "))
-            ax.xaxis.label.set_fontsize("small")
+            _resolution_limit(ax, profiles, model, resolution)
+            _small_labels(ax)
             if row < len(sides):
                 ax.set(xlabel="", xticklabels=[])
             if column == 1:
                 ax.set_ylabel(f"{side}\nmasked", fontsize="small")
-    corner = figure.add_subplot(grid[1, 0])
-    corner.set_axis_off()
-    handles = [
-        Line2D([], [], color="black", ls=style, label=f"{_LINE_NAMES[line]}")
-        for line, style in _LINE_STYLES.items()
-    ]
-    corner.legend(
-        handles=handles,
-        title="end of the\nresolution",
-        loc="center left",
-        frameon=False,
-        fontsize=8,
-    )
+    _limit_key(figure.add_subplot(grid[1, 0]))
     units = result["influence"].attrs["units"]
-    truth = "Genuine" if bool(result["genuine"].sel(pair=of[native])) else "Impostor"
+    truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
     figure.suptitle(
-        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the largest "
+        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the maximum "
         f"({units})",
         fontsize="large",
     )
     return axes
+
+
+def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict[float, int]:
+    """Labels of an undegraded pair and its degraded pairs, by decreasing resolution."""
+    if "whole_pair" not in result.coords or pair not in result["pair"].to_numpy():
+        raise ParameterError(f"pair={pair!r} is not a pair made by fl.faces.degraded_pairs")
+    same = result["whole_pair"] == result["whole_pair"].sel(pair=pair)
+    kinds = ["none", str(profiles.attrs["degradation"])]
+    labels = result["pair"].to_numpy()[(same & result["degradation"].isin(kinds)).to_numpy()]
+    native = float(profiles["resolution"].max())
+    pair_at = {float(result["resolution"].sel(pair=p).fillna(native)): int(p) for p in labels}
+    return dict(sorted(pair_at.items(), reverse=True))
+
+
+def _small_labels(ax: Axes) -> None:
+    """Shorten the labels of a spectrum plot whose units are in the title of the figure."""
+    ax.set_title("")
+    ax.xaxis.label.set_fontsize("small")
+    bar = ax.child_axes[0]
+    bar.set_yticks([])
+    largest = bar.get_ylabel().splitlines()[0]
+    bar.set_ylabel(largest.replace("relative to the maximum, ", "± "))
 
 
 def resolution_error_plot(
@@ -329,8 +332,8 @@ def resolution_leak_plot(
     leaks: xr.Dataset,
     *,
     model: str,
-    comparison: str = "genuine",
-    line: str = "diagonal",
+    comparison: Comparison = "genuine",
+    line: ResolutionLimit = "diagonal",
     ax: Axes | None = None,
 ) -> Axes:
     """Influence and energy of the probe beyond the limit of its resolution, per kernel.
@@ -350,34 +353,37 @@ def resolution_leak_plot(
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     check_name("line", line, list(_LINE_STYLES))
     ax = ax or new_axes(6.4, 3.6)
-    x, shown = leaks["resolution"].to_numpy(), []
+    x = leaks["resolution"].to_numpy()
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
         colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
         data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
-            value, lower, upper = estimates_of(data[name].clip(min=_LEAST_LEAK))
-            there = np.isfinite(value)
-            ax.fill_between(x[there], lower[there], upper[there], color=colour, alpha=0.12, lw=0)
+            value, lower, upper = estimates_of(data[name].clip(min=_MIN_LEAK))
+            known = np.isfinite(value)
+            ax.fill_between(x[known], lower[known], upper[known], color=colour, alpha=0.12, lw=0)
             label = f"{shortened(kind, 28)}: {'influence' if style == '-' else 'energy'}"
             ax.plot(
-                x[there],
-                value[there],
+                x[known],
+                value[known],
                 style,
                 marker=marker,
                 color=colour,
                 ms=4,
                 label=label,
             )
-            shown.append(there.any())
     _resolution_axis(ax, leaks["resolution"])
-    ax.set(yscale="log", ylim=(_LEAST_LEAK / 2, 1.5))
+    ax.set(yscale="log", ylim=(_MIN_LEAK / 2, 1.5))
     ax.set_ylabel(f"share beyond {_LINE_NAMES[line]}\nof the probe, {comparison} pairs")
     ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
 
 def resolution_summary_plot(
-    profiles: xr.Dataset, *, model: str, quantity: str = "low_gain", ax: Axes | None = None
+    profiles: xr.Dataset,
+    *,
+    model: str,
+    quantity: ResolutionSummary = "low_gain",
+    ax: Axes | None = None,
 ) -> Axes:
     """A summary quantity over the resolution, per side and kind of pair, with intervals.
 
@@ -388,11 +394,11 @@ def resolution_summary_plot(
     model
         Name of the model.
     quantity
-        Variable of `profiles` without an axis of bands or lines, such as ``"low_gain"``.
+        Summary variable of `profiles` without a band axis, such as ``"low_gain"``.
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("quantity", quantity, _SUMMARIES)
+    check_name("quantity", quantity, get_args(ResolutionSummary))
     check_name("model", model, names_of(profiles, "model"))
     ax = ax or new_axes(6.4, 3.4)
     x = profiles["resolution"].to_numpy()
@@ -415,6 +421,12 @@ def resolution_summary_plot(
     return ax
 
 
+def _corner(profiles: xr.Dataset, model: str) -> float:
+    """Highest frequency of the plane of the crops, in the unit of the bands."""
+    (_, width), eye_distance = crop_geometry(profiles, model)
+    return bands_of(profiles).in_unit(np.sqrt(0.5) * width, width, eye_distance)
+
+
 def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
     """Make a logarithmic axis, decreasing to the right, with a tick at each resolution."""
     resolutions = resolution.to_numpy()
@@ -426,16 +438,32 @@ def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
     ax.set_xlabel(axis_label(resolution))
 
 
-def _line_legend(ax: Axes) -> None:
-    """Draw the legend of the two lines above the axes on the right."""
-    handles = [
-        Line2D([], [], color="0.2", ls=style, lw=1.2, label=_LINE_NAMES[line])
+def _limit_handles() -> list[Line2D]:
+    """Legend entries of the two limits of a resolution."""
+    return [
+        Line2D([], [], color="black", ls=style, lw=1.2, label=_LINE_NAMES[line])
         for line, style in _LINE_STYLES.items()
     ]
+
+
+def _limit_key(ax: Axes) -> None:
+    """Fill empty axes with the legend of the two limits."""
+    ax.set_axis_off()
     ax.legend(
-        handles=handles,
+        handles=_limit_handles(),
+        title="limit of the\nresolution",
+        loc="center left",
         frameon=False,
-        fontsize=7.5,
+        fontsize="small",
+    )
+
+
+def _limit_legend(ax: Axes) -> None:
+    """Draw the legend of the two limits above the axes on the right."""
+    ax.legend(
+        handles=_limit_handles(),
+        frameon=False,
+        fontsize=8,
         handlelength=1.7,
         ncols=2,
         loc="lower right",
@@ -444,8 +472,8 @@ def _line_legend(ax: Axes) -> None:
     )
 
 
-def _end_of_resolution(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
-    """Draw the limit of N pixels in the plane: the square, and its circumscribed circle."""
+def _resolution_limit(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
+    """Draw the limits of N pixels in the plane: a square, and its circumscribed circle."""
     lines = profiles["nyquist"].sel(model=model, resolution=resolution)
     axis, diagonal = float(lines.sel(line="axis")), float(lines.sel(line="diagonal"))
     (height, width), eye_distance = crop_geometry(profiles, model)

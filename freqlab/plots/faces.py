@@ -1,10 +1,12 @@
-"""Contact sheets: the aligned faces of a run, and those that failed."""
+"""Contact sheets of the aligned faces of a run, and of photographs that failed."""
 
 from __future__ import annotations
 
 import math
 import os
+import textwrap
 from collections.abc import Sequence
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +16,14 @@ from matplotlib.figure import Figure
 
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.decoding import decode_photograph
-from freqlab.plots.common import shortened
+from freqlab.literals import SheetContent
+from freqlab.plots.common import MAX_WIDTH, shortened
 from freqlab.store.reading import open_crops
 
 __all__ = ["contact_sheet"]
 
-_MOST_SHOWN = 600
+_MAX_SHOWN = 600
+_LETTER = 4.8  # mean width of a letter of 8 points
 _THUMBNAIL = 240  # longer side of a photograph in pixels
 
 
@@ -27,13 +31,13 @@ def contact_sheet(
     store: str | os.PathLike[str],
     *,
     template: str = "arcface",
-    show: str = "ok",
+    show: SheetContent = "ok",
     faces: Sequence[str] | None = None,
     n: int = 60,
-    columns: int = 12,
+    columns: int = 10,
     seed: int = 0,
 ) -> Figure:
-    """Crops of a run, or the photographs without a crop and the reasons for that.
+    """Crops of a run, or photographs without a crop and the reason for each.
 
     Parameters
     ----------
@@ -49,7 +53,7 @@ def contact_sheet(
     n
         Upper bound on the number of faces on the sheet.
     columns
-        Faces in a row.
+        Number of faces in a row.
     seed
         Seed of the sample.
 
@@ -60,7 +64,7 @@ def contact_sheet(
     StoreError
         If the run has no crops of this template.
     """
-    check_name("show", show, ["ok", "failed", "several"])
+    check_name("show", show, get_args(SheetContent))
     check_number("n", n, at_least=1, whole=True)
     check_number("columns", columns, at_least=1, whole=True)
     crops = open_crops(store, template=template)
@@ -75,20 +79,22 @@ def contact_sheet(
             raise ParameterError(f"faces {unknown[:3]} are not in the run")
         chosen = chosen[np.isin(names[chosen], list(map(str, faces)))]
     n_all = len(chosen)
-    n = min(n, _MOST_SHOWN)
+    n = min(n, _MAX_SHOWN)
     if len(chosen) > n:
         chosen = np.sort(np.random.default_rng(seed).choice(chosen, n, replace=False))
     pictures = [_pictures(crops.isel(face=position), show) for position in chosen]
     n_places = len(chosen) * (2 if show == "several" else 1)
     columns += columns % 2 if show == "several" else 0  # a photograph and its crop in one row
     n_rows = max(1, math.ceil(n_places / columns))
-    tall = 1.22 if show == "ok" else 1.5
-    figure = plt.figure(figsize=(1.05 * columns, tall * n_rows + 0.5), layout="constrained")
+    tall = 1.3 if show == "ok" else 1.55
+    width = min(1.1 * columns, MAX_WIDTH)
+    n_letters = int(72 * width / columns / _LETTER)
+    figure = plt.figure(figsize=(width, tall * n_rows + 0.5), layout="constrained")
     used = shortened(template, 24)
     what = {
         "ok": f"crops of template {used}",
-        "failed": f"without a crop of {used}",
-        "several": f"in photographs of several, and the crop of {used} that was taken",
+        "failed": f"without a crop of template {used}",
+        "several": f"detected among others, and the crop of template {used} of the selected face",
     }[show]
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
     place = 0
@@ -101,15 +107,16 @@ def contact_sheet(
             else:
                 ax.imshow(image, interpolation="lanczos")
             ax.set(xticks=[], yticks=[])
-            title = shortened(names[position], 16) if i == 0 else "taken"
+            title = shortened(names[position], n_letters) if i == 0 else "selected"
             status = str(crops["status_text"].isel(face=position).item())
             if i == len(images) - 1 and status != "ok":
-                title = f"{title}\n{status}" if i == 0 else "none taken"
-            ax.set_title(title, fontsize=7, pad=2)
+                reason = textwrap.fill(status, n_letters)
+                title = f"{title}\n{reason}" if i == 0 else "none selected"
+            ax.set_title(title, fontsize=8, pad=2)
     return figure
 
 
-def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]:
+def _pictures(face: xr.Dataset, show: SheetContent) -> list[npt.NDArray[np.uint8] | None]:
     """Pictures of a face: its crop, its photograph, or the photograph followed by the crop."""
     crop = photograph = None
     if "crop" in face and str(face["status_text"].item()) == "ok":
@@ -122,7 +129,7 @@ def _pictures(face: xr.Dataset, show: str) -> list[npt.NDArray[np.uint8] | None]
 
 
 def _photograph(path: str) -> npt.NDArray[np.uint8] | None:
-    """Read a reduced photograph: a sheet may have hundreds."""
+    """Read a photograph at reduced size; a sheet may have hundreds."""
     from PIL import Image
 
     try:

@@ -1,4 +1,4 @@
-"""Figures of the tests of an explanation."""
+"""Figures of tests of explanations: deletion curves, agreement, stability, planted bands."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from matplotlib.colors import Normalize
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison, Measure, Protocol, Side
 from freqlab.plots.common import (
     CATEGORICAL,
     COMPARISON_COLOURS,
@@ -46,13 +47,13 @@ def deletion_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    protocol: str = "deletion",
-    comparison: str = "genuine",
-    measure: str = "error",
+    side: Side = "probe",
+    protocol: Protocol = "deletion",
+    comparison: Comparison = "genuine",
+    measure: Measure = "error",
     ax: Axes | None = None,
 ) -> Axes:
-    """Errors or mean similarity as bands or parts are removed or inserted, for each order.
+    """Error rate or mean similarity as bands or cells are deleted or inserted, for each order.
 
     Parameters
     ----------
@@ -89,11 +90,11 @@ def accuracy_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    protocol: str = "deletion",
+    side: Side = "probe",
+    protocol: Protocol = "deletion",
     ax: Axes | None = None,
 ) -> Axes:
-    """Accuracy, the mean over genuine and impostor pairs, as bands are removed or inserted.
+    """Accuracy, the mean over genuine and impostor pairs, as bands are deleted or inserted.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def accuracy_plot(
 
 
 def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str]) -> None:
-    """Draw a line per order; the explained order is first, thicker and in the foreground."""
+    """Draw a line per order; the first, the order of influence, is thicker and in front."""
     for i, (name, label) in enumerate(labels.items()):
         ax.plot(
             data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
@@ -125,8 +126,8 @@ def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str])
         )  # fmt: skip
 
 
-def _share_label(errors: xr.Dataset, protocol: str) -> str:
-    done = "removed" if protocol == "deletion" else "put back"
+def _share_label(errors: xr.Dataset, protocol: Protocol) -> str:
+    done = "removed" if protocol == "deletion" else "restored"
     return f"share of {_PARTS[str(errors.attrs.get('domain', 'bands'))]} {done}"
 
 
@@ -134,11 +135,11 @@ def advantage_plot(
     errors: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    measure: str = "error",
+    side: Side = "probe",
+    measure: Measure = "error",
     ax: Axes | None = None,
 ) -> Axes:
-    """Advantage of the order of influence over each baseline, with intervals; positive is better.
+    """Advantage of the influence order over each baseline, with intervals; positive is better.
 
     Parameters
     ----------
@@ -167,10 +168,9 @@ def advantage_plot(
     ax.axvline(0, color="0.3", lw=0.8)
     ax.set_yticks(np.arange(len(baselines)), baselines)
     ax.invert_yaxis()
-    what = "errors" if measure == "error" else "similarity"
-    ax.set_xlabel(f"advantage of the order of influence (area, {what})")
+    ax.set_xlabel(f"advantage of the influence order\n(area under the {measure} curve)")
     ax.set_title(f"{side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.45, -0.2), ncols=2)
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2)
     return ax
 
 
@@ -210,12 +210,12 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ax = ax or new_axes(6.4, 2.8)
     for k, model in enumerate(models):
         _dots(ax, stability["correlation"].sel(model=model), k, len(models), model)
-    _ranks_axis(ax, names, f"{stability.attrs['side']} changed")
+    _ranks_axis(ax, names, f"{stability.attrs['side']} perturbed")
     return ax
 
 
 def _dots(ax: Axes, values: xr.DataArray, k: int, n: int, label: str) -> None:
-    """Draw values with intervals, one below the other."""
+    """Draw the values of one series with intervals, from top to bottom."""
     value, lower, upper = estimates_of(values)
     y = np.arange(len(value)) + 0.22 * (k - (n - 1) / 2)
     ax.hlines(y, lower, upper, color=CATEGORICAL[k % len(CATEGORICAL)], lw=1.3)
@@ -242,9 +242,9 @@ def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
 
 
 def interaction_plot(
-    views: xr.Dataset, *, model: str, comparison: str = "genuine", ax: Axes | None = None
+    views: xr.Dataset, *, model: str, comparison: Comparison = "genuine", ax: Axes | None = None
 ) -> Axes:
-    """Interaction of two bands: effect of removing both beyond the sum, mean over pairs.
+    """Interaction of two bands: joint effect minus the sum of both effects, mean over pairs.
 
     Parameters
     ----------
@@ -258,9 +258,9 @@ def interaction_plot(
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = part_of(views, model=model)
     chosen = data["genuine"].to_numpy() == (comparison == "genuine")
-    mixed = data["interaction"].isel(pair=chosen)
+    interaction = data["interaction"].isel(pair=chosen)
     ax = ax or new_axes(4.8, 4.0)
-    mean = mixed.mean("pair").transpose("band", "other").to_numpy()
+    mean = interaction.mean("pair").transpose("band", "other").to_numpy()
     largest = largest_absolute(mean)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(
@@ -283,7 +283,7 @@ def interaction_plot(
 
 
 def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
-    """Rank correlation with the original profile, over the share of randomised layers.
+    """Rank correlation with the profile of the trained model, over the share of random layers.
 
     Parameters
     ----------
@@ -314,7 +314,9 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
         )
     ax.axhline(0, color="0.3", lw=0.8)
     ax.set_ylim(min(-0.5, ax.get_ylim()[0]), 1.05)
-    ax.set_xlabel("share of layers randomised, from the last\none on (%); at 0 the head alone is")
+    ax.set_xlabel(
+        "share of layers randomised, from the last\nlayer backwards (%); at 0, only the head"
+    )
     ax.set_ylabel("rank correlation")
     ax.set_title(shortened(model, 40), loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="lower left")
@@ -324,7 +326,7 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
 def planted_plot(
     planted: xr.Dataset, *, unit: str = "cycles/image", ax: Axes | None = None
 ) -> Axes:
-    """Rate at which a planted band is found, by band and planted contrast.
+    """Rate at which the planted band is identified, by band and planted contrast.
 
     Parameters
     ----------
@@ -344,8 +346,12 @@ def planted_plot(
     ax.set_xticks(np.arange(len(names)) + 0.5, names, rotation=60, fontsize="small")
     ax.set_yticks(np.arange(len(contrasts)) + 0.5, [f"{c:g}" for c in contrasts])
     ax.set_xlabel(f"planted band ({unit})")
-    ax.set_ylabel("grey levels")
-    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label("found (%)", fontsize="small")
+    ax.set_ylabel("planted contrast\n(grey levels)")
+    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label("identified (%)", fontsize="small")
     chance = 100 * float(planted["chance"])
-    ax.set_title(f"planted band found; by chance {chance:.0f} %", loc="left", fontsize="medium")
+    ax.set_title(
+        f"identification rate of the planted band (chance: {chance:.0f} %)",
+        loc="left",
+        fontsize="medium",
+    )
     return ax

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import matplotlib.patheffects as effects
+from typing import get_args
+
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 
 from freqlab.errors import StoreError, check_name
+from freqlab.literals import Comparison, InfluenceQuantity, Kind, Side
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -19,6 +21,8 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    drawn_bounds,
+    frequency_axis,
     largest_absolute,
     line_style,
     new_axes,
@@ -41,9 +45,7 @@ from freqlab.store.reading import open_crop
 __all__ = [
     "comparison_plot",
     "contrast_plot",
-    "drawn_bounds",
     "face_plot",
-    "frequency_axis",
     "full_plane",
     "heat_plot",
     "profile_plot",
@@ -51,7 +53,6 @@ __all__ = [
     "strip_plot",
 ]
 
-_KINDS = ("directed", "absolute", "per_contrast")
 _KIND_NAMES = {
     "directed": "directed influence",
     "absolute": "absolute influence",
@@ -64,15 +65,15 @@ def heat_plot(
     *,
     pair: int,
     model: str,
-    side: str = "probe",
+    side: Side = "probe",
     fmr: float = 1e-3,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
     """Frequency heat plot of a pair (Huber & Damer 2025).
 
     The plot shows both faces; the plane of frequencies with each ring coloured by its absolute and
-    by its directed influence, divided by the largest absolute influence; influence over frequency
-    with its unit; and influence per contrast removed.
+    by its directed influence, divided by the largest absolute influence; directed influence over
+    frequency; and influence per contrast removed.
 
     Parameters
     ----------
@@ -118,7 +119,8 @@ def heat_plot(
         masked = side in (role, "both")
         name = shortened(str(data[role].item()), 24)
         axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="medium")
-    for kind in ("absolute", "directed"):
+    kinds: tuple[Kind, ...] = ("absolute", "directed")
+    for kind in kinds:
         spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
     strip_plot(result, pair=pair, model=model, side=side, ax=axes["strip"])
     strip_plot(
@@ -140,8 +142,8 @@ def spectrum_plot(
     *,
     pair: int,
     model: str,
-    side: str = "probe",
-    kind: str = "directed",
+    side: Side = "probe",
+    kind: Kind = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Plane of frequencies of the crops of a pair, each ring coloured by its influence.
@@ -158,7 +160,7 @@ def spectrum_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("kind", kind, _KINDS[:2])
+    check_name("kind", kind, get_args(Kind))
     ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy()
@@ -172,7 +174,7 @@ def spectrum_plot(
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
     norm = Normalize(-1 if kind == "directed" else 0, 1)
     top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
-    # a step along x is one cycle per crop width, along y one cycle per crop height
+    # one column is one cycle per crop width, one row is one cycle per crop height
     across = bands.in_unit(1, width, eye_distance)
     down = across * width / height
     extent = (left * across, (left + width) * across, (top + height) * down, top * down)
@@ -187,7 +189,7 @@ def spectrum_plot(
         ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
     )
     units = result["influence"].attrs["units"]
-    bar.set_label(f"relative to the largest, {largest:.2g}\n({units})", fontsize="small")
+    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
     return ax
 
 
@@ -196,8 +198,8 @@ def strip_plot(
     *,
     pair: int,
     model: str,
-    side: str = "probe",
-    kind: str = "directed",
+    side: Side = "probe",
+    kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Influence of each band of a pair over frequency, in its unit.
@@ -207,16 +209,16 @@ def strip_plot(
     result, pair, model, side
         As for :func:`heat_plot`.
     kind
-        ``"directed"``, ``"absolute"``, or ``"per_contrast"``: over the RMS contrast removed.
+        ``"directed"``, ``"absolute"``, or ``"per_contrast"``: divided by the RMS contrast removed.
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(InfluenceQuantity))
     ax = ax or new_axes(5, 3)
     data = select_pair(result, pair=pair, model=model, side=side)
     array = influence_per_contrast(data) if kind == "per_contrast" else data["influence"]
     values = np.abs(array.to_numpy()) if kind == "absolute" else array.to_numpy()
-    lower, upper = drawn_bounds(result, model).T
+    lower, upper = drawn_bounds(result).T
     largest = largest_absolute(values)
     colours = plt.get_cmap(DIVERGING)(0.5 + 0.5 * np.nan_to_num(values) / largest)
     if kind == "absolute":
@@ -231,7 +233,7 @@ def strip_plot(
         why = f"less than {MIN_REMOVED_RMS} grey levels removed"
     if absent.any():
         ax.set_title(f"grey: {why}", fontsize="small", loc="right")
-    frequency_axis(ax, result, model)
+    frequency_axis(ax, result)
     ax.set_ylabel(axis_label(array, name="absolute influence" if kind == "absolute" else None))
     return ax
 
@@ -240,8 +242,8 @@ def profile_plot(
     profile: xr.Dataset,
     *,
     model: str,
-    side: str = "probe",
-    kind: str = "directed",
+    side: Side = "probe",
+    kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Mean profiles of genuine and impostor pairs over frequency, with confidence bands.
@@ -262,11 +264,11 @@ def profile_plot(
     UnknownNameError
         If the profile has no such model, side or kind.
     """
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(InfluenceQuantity))
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
     ax = ax or new_axes(6, 3.4)
-    bounds = drawn_bounds(profile, model)
+    bounds = drawn_bounds(profile)
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
         values = data[kind].sel(comparison=comparison)
@@ -278,7 +280,7 @@ def profile_plot(
         ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
         ax.plot(centre, value, style, color=colour, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, profile, model)
+    frequency_axis(ax, profile)
     ax.set_ylabel(axis_label(profile[kind]))
     ax.set_title(f"{side} masked", loc="left", fontsize="medium")
     ax.legend(**LEGEND)
@@ -288,8 +290,8 @@ def profile_plot(
 def comparison_plot(
     compared: xr.Dataset,
     *,
-    comparison: str = "genuine",
-    kind: str = "directed",
+    comparison: Comparison = "genuine",
+    kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
     """Mean profiles of several runs on one axis, with their intervals.
@@ -305,7 +307,7 @@ def comparison_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     ax = ax or new_axes(7, 3.8)
     bounds = drawn_bounds(compared)
@@ -319,8 +321,7 @@ def comparison_plot(
         label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
         ax.plot(centre, value, **style, ms=4, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    ax.set_xlim(bounds.min(), bounds.max())
-    ax.set_xlabel(axis_label(compared["frequency"]))
+    frequency_axis(ax, compared)
     ax.set_ylabel(axis_label(compared[kind]))
     ax.set_title(
         f"{compared.attrs['side']} masked, {comparison} pairs", loc="left", fontsize="medium"
@@ -330,7 +331,7 @@ def comparison_plot(
 
 
 def contrast_plot(
-    result: xr.Dataset, *, model: str, side: str = "probe", ax: Axes | None = None
+    result: xr.Dataset, *, model: str, side: Side = "probe", ax: Axes | None = None
 ) -> Axes:
     """RMS contrast removed with each band: median and central 90 % of the pairs.
 
@@ -355,12 +356,12 @@ def contrast_plot(
     low, median, high = np.full((3, removed.shape[1]), np.nan)
     if len(kept):
         low, median, high = np.nanquantile(kept, [0.05, 0.5, 0.95], axis=0)
-    centre = drawn_bounds(result, model).mean(axis=1)
+    centre = drawn_bounds(result).mean(axis=1)
     ax.fill_between(centre, low, high, color="0.6", alpha=0.4, lw=0, label="90 % of pairs")
     ax.plot(centre, median, "-o", color="0.2", ms=4, label="median over pairs")
     ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
     ax.set_yscale("log")
-    frequency_axis(ax, result, model)
+    frequency_axis(ax, result)
     ax.set_ylabel(axis_label(result["removed_rms"]))
     ax.set_title(f"{side} masked", loc="left", fontsize="medium")
     ax.legend(**LEGEND)
@@ -370,7 +371,7 @@ def contrast_plot(
 def face_plot(
     result: xr.Dataset, *, face: str, model: str | None = None, ax: Axes | None = None
 ) -> Axes:
-    """Stored crop of a face, or a note if the store does not contain it.
+    """Stored crop of a face, or a note if the store has none.
 
     Parameters
     ----------
@@ -407,45 +408,8 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
 
 
 def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """Full plane of a symmetric half plane, zero frequency in the middle."""
+    """Full plane from the half plane of a real FFT, with zero frequency in the middle."""
     height = labels.shape[0]
     right = labels[:, 1 : (width + 1) // 2]
     mirrored = right[(-np.arange(height)) % height][:, ::-1]
     return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))
-
-
-def drawn_bounds(result: xr.Dataset, model: str | None = None) -> npt.NDArray[np.float64]:
-    """Band edges for drawing; a band without an upper edge ends at the corner of the plane.
-
-    Without a model, or in data without crop sizes, it ends at 1.41 times its lower edge.
-    """
-    bounds = np.array(result["band_bounds"].to_numpy(), float)
-    endless = np.isinf(bounds[:, 1])
-    lower = bounds[endless, 0]
-    corner = 0.0
-    if model is not None and "identity" in result.attrs:
-        (_, width), eye_distance = crop_geometry(result, model)
-        corner = bands_of(result).in_unit(np.sqrt(0.5) * width, width, eye_distance)
-    bounds[endless, 1] = np.where(corner > lower, corner, lower * np.sqrt(2))
-    return bounds
-
-
-def frequency_axis(ax: Axes, result: xr.Dataset, model: str) -> None:
-    """Make the horizontal axis a frequency axis, and mark the band beyond the last edge."""
-    bounds = drawn_bounds(result, model)
-    ax.set_xlim(bounds.min(), bounds.max())
-    ax.set_xlabel(axis_label(result["frequency"]))
-    if np.isinf(result["band_bounds"].to_numpy()[-1, 1]):
-        ax.axvline(bounds[-1, 0], color="0.5", lw=0.8, ls=":")
-        middle = bounds[-1].mean()
-        ax.text(
-            middle,
-            0.97,
-            "rest",
-            transform=ax.get_xaxis_transform(),
-            ha="center",
-            va="top",
-            color="0.3",
-            size="small",
-            path_effects=[effects.withStroke(linewidth=2.4, foreground="white")],
-        )

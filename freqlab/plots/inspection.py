@@ -1,6 +1,8 @@
-"""Figures of one edited pair, as shown in the inspector."""
+"""Figures of a pair with edited bands, as shown in the inspector."""
 
 from __future__ import annotations
+
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -9,21 +11,23 @@ from matplotlib.axes import Axes
 
 from freqlab.edits.inspection import Edited, edit_text, side_by_side, stretched
 from freqlab.errors import check_name
+from freqlab.literals import Kind, Side
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     LEGEND,
+    MAX_WIDTH,
     SEQUENTIAL,
     axis_label,
+    drawn_bounds,
+    frequency_axis,
     new_axes,
     shortened,
 )
-from freqlab.plots.influence import drawn_bounds, frequency_axis, spectrum_plot
+from freqlab.plots.influence import spectrum_plot
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import decision_text, fmr_text, select_pair, threshold_of
 
 __all__ = ["inspection_plot", "pair_profile_plot"]
-
-_KINDS = ("directed", "absolute")
 
 
 def pair_profile_plot(
@@ -31,8 +35,8 @@ def pair_profile_plot(
     *,
     pair: int,
     model: str,
-    side: str = "probe",
-    kind: str = "directed",
+    side: Side = "probe",
+    kind: Kind = "directed",
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -56,12 +60,12 @@ def pair_profile_plot(
     UnknownNameError, ParameterError
         If the result has no such pair, model or side.
     """
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(Kind))
     data = select_pair(result, pair=pair, model=model, side=side)
     if spread is None:
         spread = influence_spread(result, model=model, side=side)
     ax = ax or new_axes(7, 3.6)
-    bounds = drawn_bounds(result, model)
+    bounds = drawn_bounds(result)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
     for comparison, style, hatch in (("genuine", "-", ""), ("impostor", "--", "////")):
         lower, median, upper = spread[kind].sel(comparison=comparison).to_numpy()
@@ -87,7 +91,7 @@ def pair_profile_plot(
     centre = bounds.mean(axis=1)
     ax.plot(centre, values, "o-", color="0.1", ms=4.5, lw=1.2, label=f"pair {pair}")
     ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, result, model)
+    frequency_axis(ax, result)
     ax.set_ylabel(axis_label(spread[kind]))
     ax.legend(**LEGEND)
     return ax
@@ -97,12 +101,12 @@ def inspection_plot(
     result: xr.Dataset,
     edited: Edited,
     *,
-    kind: str = "directed",
+    kind: Kind = "directed",
     fmr: float = 1e-3,
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
-    """A pair with edited bands: faces, removed bands, plane and profile.
+    """A pair with edited bands: faces, removed content, frequency plane and profile.
 
     Parameters
     ----------
@@ -124,11 +128,11 @@ def inspection_plot(
     dict of str to matplotlib.axes.Axes
         ``probe``, ``reference``, ``edited``, ``alone``, ``difference``, ``plane``, ``profile``.
     """
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(Kind))
     part = {"pair": edited.pair, "model": edited.model, "side": edited.side}
     data = select_pair(result, **part)  # type: ignore[arg-type]
     if ax is None:
-        ax = plt.figure(figsize=(11.4, 6.6)).add_axes((0.02, 0.115, 0.95, 0.785))
+        ax = plt.figure(figsize=(MAX_WIDTH, 6.6)).add_axes((0.02, 0.115, 0.95, 0.785))
     ax.set_axis_off()
     names = ("probe", "reference", "edited", "alone", "difference")
     axes = {name: ax.inset_axes((0.203 * k, 0.53, 0.18, 0.36)) for k, name in enumerate(names)}
@@ -143,18 +147,18 @@ def inspection_plot(
     axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 30)}", fontsize="medium")
     alone, factor = stretched(side_by_side(edited.pictures, "alone"))
     axes["alone"].imshow(alone, interpolation="lanczos")
-    axes["alone"].set_title(f"these bands alone,\ncontrast × {factor:.3g}", fontsize="medium")
+    axes["alone"].set_title(f"selected bands only,\ncontrast × {factor:.3g}", fontsize="medium")
     difference = side_by_side(edited.pictures, "difference")
     top = max(float(difference.max()), 1.0)
     axes["difference"].imshow(difference, cmap=SEQUENTIAL, vmin=0, vmax=top)
     axes["difference"].set_title(
-        f"difference to the original,\n0 to {top:.3g} grey levels", fontsize="medium"
+        f"difference from the original,\n0 to {top:.3g} grey levels", fontsize="medium"
     )
     for name in names:
         axes[name].set(xticks=[], yticks=[])
     spectrum_plot(result, **part, kind=kind, ax=axes["plane"])  # type: ignore[arg-type]
     pair_profile_plot(result, **part, kind=kind, spread=spread, ax=axes["profile"])  # type: ignore[arg-type]
-    bounds = drawn_bounds(result, edited.model)
+    bounds = drawn_bounds(result)
     done = "removed" if edited.operation == "remove" else "kept"
     for k, band in enumerate(edited.bands):
         label = None if k else done

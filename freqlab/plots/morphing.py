@@ -1,8 +1,9 @@
-"""Figures of morphing attacks and other manipulations: profiles, faces, detection, bands."""
+"""Figures of morphing attacks and other manipulations: profiles, faces, detection errors."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -12,16 +13,19 @@ from matplotlib.axes import Axes
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name
+from freqlab.literals import BandQuantity, ManipulatedQuantity, Side
 from freqlab.plots.common import (
     CATEGORICAL,
     LEGEND,
     MARKERS,
     axis_label,
+    drawn_bounds,
+    frequency_axis,
     line_style,
     new_axes,
     shortened,
 )
-from freqlab.plots.influence import drawn_bounds, face_plot, frequency_axis, spectrum_plot
+from freqlab.plots.influence import face_plot, spectrum_plot
 from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
@@ -33,15 +37,13 @@ __all__ = [
     "score_histogram_plot",
 ]
 
-_KINDS = ("directed", "absolute", "per_contrast", "energy")
-
 
 def attack_profile_plot(
     profiles: xr.Dataset,
     *,
     model: str,
-    side: str = "reference",
-    kind: str = "directed",
+    side: Side = "reference",
+    kind: BandQuantity = "directed",
     difference: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
@@ -61,9 +63,9 @@ def attack_profile_plot(
         Axes to draw on; new axes by default.
     """
     data = part_of(profiles, model=model, side=side)
-    check_name("kind", kind, _KINDS)
+    check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(profiles, model).mean(axis=1)
+    centre = drawn_bounds(profiles).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = names_of(profiles, "attack")
     for i, name in enumerate(attacks):
@@ -82,23 +84,27 @@ def attack_profile_plot(
         ax.axhline(0, color="0.3", lw=0.8)
     if difference:
         ax.margins(y=0.15)
-    frequency_axis(ax, profiles, model)
+    frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
-    ax.set_title(masked + (", less bona fide" if difference else ""), loc="left", fontsize="medium")
+    ax.set_title(
+        masked + (", difference from bona fide" if difference else ""),
+        loc="left",
+        fontsize="medium",
+    )
     ax.legend(**LEGEND, loc="lower right" if difference else "center right")
     return ax
 
 
 def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
-    """A morph between photographs of its contributors, with the heat plots of its pairs.
+    """A morph beside photographs of its contributors, with the influence of their pairs.
 
     Parameters
     ----------
     result
         From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`.
     pair
-        Label of an attack pair; the pair of the other contributor is looked up.
+        Label of an attack pair; the pair of the other contributor is shown as well.
     model
         Name of the model.
 
@@ -110,15 +116,17 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     Raises
     ------
     ParameterError
-        If it is not an attack pair.
+        If `pair` is not an attack pair.
     """
     check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among pairs that fl.morphing.make_pairs made")
+        raise ParameterError(f"pair={pair!r} is not a pair made by fl.morphing.make_pairs")
     at = result.sel(pair=pair)
     a, b = str(at["contributor_a"].item()), str(at["contributor_b"].item())
     if a == b:
-        raise ParameterError(f"pair={pair!r} is no attack: its document shows one person")
+        raise ParameterError(
+            f"pair={pair!r} is not an attack pair: its document shows a single person"
+        )
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
     figure = plt.figure(figsize=(10.6, 3.0))
@@ -146,14 +154,18 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         ax.set_title(f"morph masked,\nagainst {shortened(person, 14)}", fontsize="small")
         bar = ax.child_axes[0]
         bar.set_yticks([])
-        bar.set_ylabel(bar.get_ylabel().replace("relative to the largest, ", "± "))
+        bar.set_ylabel(bar.get_ylabel().replace("relative to the maximum, ", "± "))
     return axes
 
 
 def manipulation_plot(
-    changes: xr.Dataset, *, model: str, quantity: str = "energy", ax: Axes | None = None
+    changes: xr.Dataset,
+    *,
+    model: str,
+    quantity: ManipulatedQuantity = "energy",
+    ax: Axes | None = None,
 ) -> Axes:
-    """Change of each band by each kind of manipulation, with intervals.
+    """Change in each band caused by each kind of manipulation, with intervals.
 
     Parameters
     ----------
@@ -167,14 +179,16 @@ def manipulation_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    check_name("quantity", quantity, ("energy", "directed", "absolute"))
+    check_name("quantity", quantity, get_args(ManipulatedQuantity))
     data = part_of(changes, model=model)
     if "kind" not in data.dims:
         data = data.expand_dims(kind=["manipulated"])
     ax = ax or new_axes(6.4, 3.6)
-    centre = drawn_bounds(changes, model).mean(axis=1)
+    centre = drawn_bounds(changes).mean(axis=1)
     kinds = names_of(data, "kind")
-    for i, name in enumerate(kinds, start=1):  # the first style means bona fide elsewhere
+    for i, name in enumerate(
+        kinds, start=1
+    ):  # the first style is that of bona fide in other figures
         part, style = data.sel(kind=name), line_style(i)
         value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
@@ -182,9 +196,9 @@ def manipulation_plot(
         label = f"{shortened(name, 28)} ({count:,} pairs)"
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, changes, model)
+    frequency_axis(ax, changes)
     what = "log energy" if quantity == "energy" else f"{quantity} influence"
-    ax.set_ylabel(f"change of {what}\n(sd of pristine pairs)")
+    ax.set_ylabel(f"change in {what}\n(SD of pristine pairs)")
     ax.set_title(what, loc="left", fontsize="medium")
     ax.margins(y=0.15)
     ax.legend(**LEGEND, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
@@ -205,7 +219,7 @@ def detection_plot(
     errors
         From :func:`freqlab.morphing.detection_errors`.
     scores
-        Names of the scores; by default all but those of single bands.
+        Names of the scores; by default all except those of single bands.
     attack
         Name of the attack.
     ax
@@ -273,7 +287,7 @@ def score_histogram_plot(
             ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
                     color=colour, label=label)  # fmt: skip
-    ax.set_xlabel(f"{shortened(name, 28)} (farther right: less like bona fide)")
+    ax.set_xlabel(f"{shortened(name, 28)} (higher: less similar to bona fide)")
     ax.set_ylabel("probability density")
     ax.legend(**LEGEND)
     return ax

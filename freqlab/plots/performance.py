@@ -1,7 +1,8 @@
-"""Figures of verification performance: distributions, error curves, the worst comparisons."""
+"""Figures of verification performance: score distributions, DET curves, worst comparisons."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
@@ -12,6 +13,7 @@ from matplotlib.axes import Axes
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.literals import Comparison
 from freqlab.plots.common import (
     CATEGORICAL,
     COMPARISON_COLOURS,
@@ -42,7 +44,7 @@ def score_plot(
     genuine, impostor
         Cosine similarities.
     thresholds
-        Names and values of thresholds to mark; NaN are left out.
+        Names and values of thresholds to mark; NaN values are skipped.
     ax
         Axes to draw on; new axes by default.
     """
@@ -182,9 +184,9 @@ def det_plot(
 
 
 def extremes_plot(
-    result: xr.Dataset, *, model: str, comparison: str = "genuine", n: int = 6
+    result: xr.Dataset, *, model: str, comparison: Comparison = "genuine", n: int = 6
 ) -> dict[str, Axes]:
-    """Comparisons with the largest errors of a model, with their faces.
+    """Faces of the comparisons with the largest errors of a model.
 
     Parameters
     ----------
@@ -207,14 +209,17 @@ def extremes_plot(
         comparison=check_name("comparison", comparison, list(COMPARISON_COLOURS))
     )
     n = min(n, int((data["extreme_probe"] != "").sum()))
-    figure = plt.figure(figsize=(1.7 * max(n, 1), 4.1), layout="constrained")
+    n_columns, n_blocks = min(n, 6), max(1, math.ceil(n / 6))
+    figure = plt.figure(figsize=(1.7 * max(n_columns, 1), 4.1 * n_blocks), layout="constrained")
     axes: dict[str, Axes] = {}
     store = str(result.attrs["store"])
     for rank in range(n):
         similarity = float(data["extreme_similarity"].isel(rank=rank))
         for row, side in enumerate(("probe", "reference")):
             face = str(data[f"extreme_{side}"].isel(rank=rank).item())
-            ax = figure.add_subplot(2, n, row * n + rank + 1)
+            block, column = divmod(rank, n_columns)
+            place = (2 * block + row) * n_columns + column + 1
+            ax = figure.add_subplot(2 * n_blocks, n_columns, place)
             crop = open_crop(store, face=face, template=crop_template(store, model=model))
             if crop is None:
                 ax.text(0.5, 0.5, "no crop", ha="center", va="center", transform=ax.transAxes)
@@ -223,7 +228,7 @@ def extremes_plot(
             ax.set(xticks=[], yticks=[])
             title = shortened(face, 22)
             ax.set_title(f"similarity {similarity:.2f}\n{title}" if row == 0 else title, fontsize=8)
-            if rank == 0:
+            if column == 0:
                 ax.set_ylabel(side)
             axes[f"{side}{rank}"] = ax
     return axes

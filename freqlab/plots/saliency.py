@@ -1,4 +1,4 @@
-"""Figures of methods related to band influence: maps in space and frequency, detectors."""
+"""Figures of related methods: saliency maps in space and frequency, attack detectors."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from freqlab.plots.common import (
     DIVERGING,
     LEGEND,
     MARKERS,
+    MAX_WIDTH,
     NO_DATA,
     axis_label,
     largest_absolute,
@@ -24,6 +25,7 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.results.selection import part_of
+from freqlab.statistics.resampling import estimates_of
 from freqlab.store.reading import crop_template, open_crop
 
 __all__ = ["detector_plot", "joint_plot", "plane_plot", "reliability_plot", "saliency_plot"]
@@ -34,7 +36,7 @@ _ARGUMENTS = ("all", "supporting", "opposing")
 def saliency_plot(
     maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
 ) -> Axes:
-    """A map in space over its face: blue supports a match, red opposes it.
+    """A spatial map over its face: blue supports a match, red opposes it.
 
     Parameters
     ----------
@@ -43,7 +45,7 @@ def saliency_plot(
     pair
         Label of the pair.
     argument
-        Sign of gradients: ``"supporting"`` or ``"opposing"`` alone, or ``"all"``.
+        Part of a signed map: ``"supporting"``, ``"opposing"``, or ``"all"`` for their sum.
     ax
         Axes to draw on; new axes by default.
 
@@ -54,8 +56,7 @@ def saliency_plot(
     """
     values = _map(maps, "map" if "map" in maps else "space", pair, argument)
     ax = ax or new_axes(3.6, 3.2)
-    one = maps.sel(pair=pair)
-    face = str(one[maps.attrs["side"]].item())
+    face = str(maps.sel(pair=pair)[maps.attrs["side"]].item())
     store, model = str(maps.attrs["store"]), str(maps.attrs["model"])
     crop = open_crop(store, face=face, template=crop_template(store, model=model))
     if crop is not None:
@@ -73,7 +74,7 @@ def saliency_plot(
 def plane_plot(
     maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
 ) -> Axes:
-    """A map of the plane of frequencies, zero in the middle.
+    """A map of the frequency plane, with zero frequency in the middle.
 
     Parameters
     ----------
@@ -112,7 +113,7 @@ def plane_plot(
 def joint_plot(
     maps: xr.Dataset, *, pair: int, n_bands: int = 6, ax: Axes | None = None
 ) -> dict[str, Axes]:
-    """Bands with the largest influence within a window, each as a map over the face.
+    """Influence of bands within a moving window over the face, for the strongest bands.
 
     Parameters
     ----------
@@ -139,16 +140,16 @@ def joint_plot(
     values = _map(maps, "influence", pair, "all").transpose("band", "row", "column")
     size = abs(values.fillna(0)).max(["row", "column"]).to_numpy()
     shown = np.sort(np.argsort(-size, kind="stable")[:n_bands])
-    ax = ax or new_axes(1.5 * len(shown) + 1.1, 2.2)
+    ax = ax or new_axes(min(1.5 * len(shown) + 1.1, MAX_WIDTH), 2.2)
     ax.set_axis_off()
     norm = Normalize(-largest_absolute(values.to_numpy()), largest_absolute(values.to_numpy()))
     places = {}
     for i, band in enumerate(shown):
-        one = values.isel(band=band)
-        name = str(one["band"].item())
-        # the width left beside the colour bar
+        of_band = values.isel(band=band)
+        name = str(of_band["band"].item())
+        # leave room for the colour bar
         inset = ax.inset_axes((i / len(shown) * 0.97, 0, 0.9 / len(shown), 0.95))
-        inset.imshow(one, cmap=DIVERGING, norm=norm)
+        inset.imshow(of_band, cmap=DIVERGING, norm=norm)
         inset.set_xticks([])
         inset.set_yticks([])
         inset.set_title(name, fontsize="small")
@@ -163,7 +164,7 @@ def joint_plot(
 
 
 def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> Axes:
-    """Reliability of maps by random masks over the number of masks, per pair, with the target.
+    """Reliability of maps from random masks over the number of masks, per pair; target dotted.
 
     Parameters
     ----------
@@ -179,29 +180,29 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
         If `maps` is empty.
     """
     if not maps:
-        raise ParameterError("maps={}: give at least one")
+        raise ParameterError("maps={} is empty; expected at least one dataset")
     ax = ax or new_axes(5.4, 3)
-    for i, (name, one) in enumerate(maps.items()):
-        values = one["reliability"].transpose("pair", "block").to_numpy()
+    for i, (name, dataset) in enumerate(maps.items()):
+        values = dataset["reliability"].transpose("pair", "block").to_numpy()
         for row, curve in enumerate(values):
             known = np.isfinite(curve)
             style = {**line_style(i), "ms": 3, "lw": 1, "alpha": 0.7}
             blocks = np.arange(1, known.sum() + 1)
-            drawn = np.minimum(blocks * 100, int(one["n_masks"][row]))
+            drawn = np.minimum(blocks * 100, int(dataset["n_masks"][row]))
             ax.plot(
                 drawn, curve[known], **style, label=shortened(str(name), 28) if row == 0 else None
             )
-        asked = float(one.attrs["reliability"])
-        ax.axhline(asked, color=CATEGORICAL[i], ls=":", lw=1)
+        target = float(dataset.attrs["reliability"])
+        ax.axhline(target, color=CATEGORICAL[i], ls=":", lw=1)
     ax.set_ylim(-0.03, 1.03)
-    ax.set_xlabel("masks")
-    ax.set_ylabel(axis_label(one["reliability"]))
+    ax.set_xlabel("number of masks")
+    ax.set_ylabel(axis_label(dataset["reliability"]))
     ax.legend(**LEGEND)
     return ax
 
 
 def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
-    """Area under the ROC curve of detectors per attack, with intervals; chance is dotted.
+    """Area under the ROC curve of detectors per attack, with intervals; chance level dotted.
 
     Parameters
     ----------
@@ -215,9 +216,8 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     attacks = names_of(part, "attack")
     detectors = names_of(part, "detector")
     for i, name in enumerate(detectors):
-        found = part["auc"].sel(detector=name).transpose("attack", "estimate").to_numpy()
+        value, lower, upper = estimates_of(part["auc"].sel(detector=name))
         place = np.arange(len(attacks)) + (i - (len(detectors) - 1) / 2) * 0.16
-        value, lower, upper = found.T
         spread = np.nan_to_num(np.stack([value - lower, upper - value])).clip(0)
         ax.errorbar(
             place,
@@ -231,23 +231,27 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         )
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
     ax.set_xticks(range(len(attacks)), [shortened(name, 28) for name in attacks])
-    ax.set_xlabel("attack, and its strength in grey levels")
+    ax.set_xlabel("attack (strength in grey levels)")
     ax.set_ylabel(axis_label(part["auc"]))
     ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=4)
     return ax
 
 
 def _map(maps: xr.Dataset, name: str, pair: int, argument: str) -> xr.DataArray:
-    """Map of one pair, for one argument or both together."""
+    """Map of a pair, for one argument or the sum of both."""
     check_name("argument", argument, _ARGUMENTS)
     if name not in maps:
-        raise ParameterError(f"maps hold no {name!r}; they hold {', '.join(map(str, maps))}")
+        raise ParameterError(
+            f"maps has no variable {name!r}; its variables: {', '.join(map(str, maps))}"
+        )
     if pair not in maps["pair"].to_numpy():
-        raise ParameterError(f"pair={pair!r} is not among the pairs of the maps")
+        raise ParameterError(f"pair={pair!r} is not a pair of the maps")
     values = maps[name].sel(pair=pair)
     if "argument" not in values.dims:
         if argument != "all":
-            raise ParameterError(f"argument={argument!r}: these maps have no arguments")
+            raise ParameterError(
+                f"argument={argument!r}: these maps have no signs; only 'all' is allowed"
+            )
         return values
     if argument != "all":
         return values.sel(argument=argument)

@@ -1,4 +1,4 @@
-"""CSV files as spreadsheets read and write them: any separator, no formulas."""
+"""CSV files compatible with spreadsheets: any separator, text that is not a formula."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pandas as pd
 __all__ = ["as_written", "csv_of", "read_table", "without_formulas"]
 
 SEPARATORS = (",", ";", "\t", "|")
-"""What may stand between the columns of a table that is read."""
+"""Column separators that are recognised in tables."""
 
 _MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 _DECIMAL_COMMA = r"\s*[-+]?\d*,?\d+(?:[eE][-+]?\d+)?\s*"
@@ -35,7 +35,7 @@ def csv_of(table: pd.DataFrame, **options: Any) -> str:
 
 
 def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
-    """Escape text of a table for CSV: a ``'`` is put before text that a spreadsheet would compute.
+    """Escape the text of a table for CSV: ``'`` precedes text that spreadsheets would evaluate.
 
     This applies to text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return, in
     the values, the index and the names of columns. Numbers stay unchanged.
@@ -59,9 +59,9 @@ def as_written(text: object) -> object:
 def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -> pd.DataFrame:
     """Read a table in which only an empty cell is a missing value.
 
-    The encoding is UTF-8, or that of the byte order mark. The separator of columns is the one that
-    gives the first line all `needed` columns, or otherwise most columns; a preceding line
-    ``sep=;`` is obeyed. If the separator is not a comma, numbers may have a decimal comma.
+    The encoding is UTF-8, or that of the byte order mark. The separator is the one with which the
+    first line has most of the `needed` columns, and then most columns; a preceding line such as
+    ``sep=;`` takes precedence. If the separator is not a comma, numbers may have a decimal comma.
 
     Parameters
     ----------
@@ -75,7 +75,7 @@ def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -
     Raises
     ------
     ValueError
-        If the file is not such a table.
+        If the file cannot be parsed as a table.
     OSError
         If the file cannot be read.
     """
@@ -84,10 +84,10 @@ def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), "utf-8")
     with path.open(encoding=encoding, newline="") as lines:
         first, skipped = lines.readline(), 0
-        told = re.fullmatch(r"sep=(.)\s*", first)
-        if told:
+        declared = re.fullmatch(r"sep=(.)\s*", first)
+        if declared:
             first, skipped = lines.readline(), 1
-    separator = told[1] if told else _separator(first, needed)
+    separator = declared[1] if declared else _separator(first, needed)
     options: dict[str, Any] = {
         "sep": separator,
         "encoding": encoding,
@@ -106,8 +106,8 @@ def read_table(path: Path, needed: Sequence[str], *, text: Iterable[str] = ()) -
     except pd.errors.ParserWarning:  # every line has one more field than the first
         table = pd.read_csv(path, names=[*names, _AFTER_LAST], **options)
         if table.pop(_AFTER_LAST).notna().any():
-            raise ValueError("the lines hold more columns than the first line names") from None
-    # pandas and spreadsheets write columns without a name, for an index or empty
+            raise ValueError("lines have more columns than the first line") from None
+    # unnamed columns, such as an index written by pandas, or empty columns of a spreadsheet
     table = table[[name for name in table.columns if not re.fullmatch(r"(Unnamed: \d+)?", name)]]
     for column in table.columns:
         if not pd.api.types.is_numeric_dtype(table[column]):

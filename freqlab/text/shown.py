@@ -17,7 +17,7 @@ _ITEM = "|".join(rf"(?<=^{'[0-9]' * n})[.)](?=\s|$)" for n in range(1, 10))
 _SPECIAL = re.compile(
     rf"""(?P<escaped>[`*\[\]~]|{_WORD_END}|^[#+\-=>])  # emphasis, code, links, lists, headings
     |(?P<entity>[<]|&(?=\#?\w)|(?<=[a-z]):(?=//)|(?<=\S)@(?=\S+\.\S)|(?<=\bwww)\.|{_ITEM})  # markup
-    |(?P<apart>[$\\])  # formulas, which are looked for when entities are resolved already
+    |(?P<apart>[$\\])  # formulas, which are detected after entities are resolved
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -39,7 +39,7 @@ def one_line(name: object, length: int = _LONGEST) -> str:
     name
         The name; converted to text.
     length
-        Upper bound on the characters, two thirds of which come from the end, where names differ.
+        Maximum number of characters; two thirds are from the end, where names differ most.
     """
     text = visible(" ".join(str(name).split()))
     if len(text) > length:
@@ -58,7 +58,7 @@ def as_markdown(name: object, length: int = _LONGEST) -> str:
     name
         The name; converted to text.
     length
-        Upper bound on the characters; larger for sentences.
+        Maximum number of characters; sentences need more.
     """
 
     def escape(match: re.Match[str]) -> str:

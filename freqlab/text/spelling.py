@@ -1,4 +1,4 @@
-"""Names that differ only in how they are spelled: Unicode form, slashes, spaces, letter case."""
+"""Names that differ only in spelling: Unicode form, slashes, spaces, letter case."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def difference(one: str, other: str) -> str:
     Returns
     -------
     str
-        Such as ``"letter case"`` or ``"Unicode form and spaces"``.
+        Text such as ``"letter case"`` or ``"Unicode form and spaces"``.
     """
     if one == other or _loose(one) != _loose(other):
         return ""

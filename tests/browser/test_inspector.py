@@ -277,7 +277,7 @@ def test_all_of_it_by_keyboard(notebook, run):
 @pytest.mark.slow
 def test_walk_with_a_locked_choice_and_compare_models(notebook, run):
     page = notebook
-    page.get_by_label("keep the choice").check()
+    page.get_by_label("keep the selection").check()
     page.get_by_label("Compare with").select_option(label="dlib")
     page.get_by_role("button", name="keep only").click()
     page.locator(BANDS).nth(1).click()
@@ -293,11 +293,11 @@ def test_walk_with_a_locked_choice_and_compare_models(notebook, run):
 @pytest.mark.slow
 def test_choose_pairs_by_metadata_and_by_what_is_surprising(notebook, run):
     page = notebook
-    page.get_by_label("Among").select_option(label="half")
+    page.get_by_label("Pairs with").select_option(label="half")
     page.get_by_label("=", exact=True).select_option(label="second")
     first = int(run["pair"].to_numpy()[(run["half"] == "second").to_numpy()][0])
     expect(page, run, pair=first, bands=[])
-    page.get_by_label("Among").select_option(label="all pairs")
+    page.get_by_label("Pairs with").select_option(label="all pairs")
     page.get_by_label("Order").select_option(label="largest influence")
     strongest = abs(run["influence"].sel(model="mobilefacenet", side="probe")).max("band")
     expect(page, run, pair=int(strongest.idxmax("pair")), bands=[])
@@ -316,7 +316,7 @@ def test_files_to_keep(notebook, run):
 
     name, content = download("Figure (PNG)")
     assert name == "pair0-mobilefacenet-probe.png"
-    assert Image.open(io.BytesIO(content)).size == (1710, 960)
+    assert Image.open(io.BytesIO(content)).size == (1650, 960)
     (SCREENSHOTS / name).write_bytes(content)
     name, content = download("Figure (SVG)")
     assert b"<svg" in content[:1000]

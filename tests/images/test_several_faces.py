@@ -164,7 +164,7 @@ def test_the_sheet_shows_them(photographs, tmp_path):
     figure = fl.plots.contact_sheet(store, show="several")
     titles = [ax.get_title() for ax in figure.axes]
     assert len(titles) == 6
-    assert titles[1::2] == ["taken"] * 3
+    assert titles[1::2] == ["selected"] * 3
     shapes = [ax.images[0].get_array().shape for ax in figure.axes[:2]]
     assert shapes[0][1:] == (240, 3)
     assert shapes[1] == (112, 112, 3)
@@ -173,7 +173,7 @@ def test_the_sheet_shows_them(photographs, tmp_path):
     only = tmp_path / "only.zarr"
     fl.embed(photographs, models=[model()], store=only, which_face="only", progress=False)
     titles = [ax.get_title() for ax in fl.plots.contact_sheet(only, show="several").axes]
-    assert titles[1::2] == ["none taken"] * 3
+    assert titles[1::2] == ["none selected"] * 3
 
 
 def test_from_the_shell(photographs, tmp_path):
@@ -181,7 +181,7 @@ def test_from_the_shell(photographs, tmp_path):
     out = tmp_path / "points.csv"
     arguments = ["landmarks", "--faces", root, "--out", str(out), "--which-face"]
     shown = CliRunner().invoke(app, [*arguments, "only"])
-    assert "3 without a face found" in shown.output, shown.output
+    assert "3 without a detected face" in shown.output, shown.output
     assert pd.read_csv(out, index_col="face")["nose_x"].isna().sum() == 3
     for command in ("run", "plan"):
         assert "which-face" in CliRunner().invoke(app, [command, "--help"]).output

@@ -117,9 +117,9 @@ def test_pairs_are_chosen_by_a_column_and_its_value(app, result):
 
 
 def test_two_models_stand_side_by_side(app, result):
-    assert len(app._beside.children) == 1
+    assert len(app._panel_row.children) == 1
     app._controls.other.value = "second"
-    assert len(app._beside.children) == 2
+    assert len(app._panel_row.children) == 2
     app._panels[1].picker.selected = [0]
     assert app.selected == (0,)
     for panel, model in zip(app._panels, ("first", "second"), strict=True):
@@ -128,7 +128,7 @@ def test_two_models_stand_side_by_side(app, result):
         expected = float(one["similarity"] - one["influence"][0])
         assert app.similarity[model] == pytest.approx(expected, abs=1e-5)
     app._controls.other.value = ""
-    assert len(app._beside.children) == 1
+    assert len(app._panel_row.children) == 1
 
 
 def test_sides_kinds_and_rates_can_be_chosen(app):
@@ -168,7 +168,9 @@ def test_an_error_in_a_button_is_shown_with_its_trace(app, monkeypatch):
 
 def test_no_pair_that_fits_is_said(app):
     app._controls.order.value = "flipped"
-    assert app.error.startswith("no pair of the result fits 'decision flipped by one band' at FMR")
+    assert app.error.startswith(
+        "no pair of the result matches 'decision flipped by one band' at FMR"
+    )
     assert app._controls.next.disabled
     app._controls.order.value = "index"
     assert app.error == ""
@@ -265,7 +267,7 @@ def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
     shown, _ = DisplayFormatter().format(app)
     for text in (repr(app), shown["text/plain"]):
         assert text.startswith("Inspector of pair 0, model 'first', side 'probe'.")
-        assert f"`freqlab inspect {result.attrs['store']}` opens the same" in text
+        assert f"`freqlab inspect {result.attrs['store']}` opens it as a web page" in text
         assert "JupyterLab" in text
         assert "children" not in text
     assert "application/vnd.jupyter.widget-view+json" in shown  # and where there is one, it is used

@@ -49,6 +49,24 @@ def test_the_drawing_says_what_the_numbers_say(demo, spread):
     assert all(low <= tick["at"] <= high for tick in drawing["y"]["ticks"])
 
 
+def test_the_rest_is_behind_an_axis_break(demo, spread):
+    drawing = drawing_of(demo, spread, pair=2, kind="directed", operation="remove", **PART)
+    axis, rest = drawing["x"], drawing["bands"][-1]
+    assert axis["break"] == [56, rest["lower"]]
+    assert 56 < rest["lower"] < rest["upper"] == axis["max"]
+    assert all(tick["at"] <= 56 for tick in axis["ticks"])
+    some = demo.isel(band=slice(5))
+    whole = drawing_of(
+        some,
+        spread.isel(band=slice(5)),
+        pair=2,
+        kind="directed",
+        operation="remove",
+        **PART,
+    )["x"]
+    assert (whole["break"], whole["max"]) == (None, 20)
+
+
 def test_absolute_influence_is_drawn_without_its_sign(demo, spread):
     drawing = drawing_of(demo, spread, pair=2, kind="absolute", operation="keep", **PART)
     assert min(band["value"] for band in drawing["bands"]) >= 0

@@ -147,7 +147,7 @@ def test_a_morph_stands_between_its_contributors(study):
     crops = fl.open_run(result.attrs["store"])["crops/arcface"]["crop"]
     morph = str(result["reference"].sel(pair=pair).item())
     np.testing.assert_array_equal(axes["morph"].images[0].get_array(), crops.sel(face=morph))
-    with pytest.raises(ParameterError, match="is no attack"):
+    with pytest.raises(ParameterError, match="is not an attack pair"):
         plots.morph_plot(result, pair=0, model="mobilefacenet")
 
 

@@ -143,7 +143,7 @@ def test_effects_are_drawn_with_a_line_for_each_kind(everything, quantity):
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert labels == ["gain (10 pairs)", "loss (10 pairs)"]
     assert ax.get_xlabel() == "spatial frequency (cycles/image)"
-    assert "sd of pristine pairs" in ax.get_ylabel()
+    assert "SD of pristine pairs" in ax.get_ylabel()
     one = fl.plots.manipulation_plot(changes.isel(kind=0, drop=True), model="linear")
     assert len(one.get_legend().get_texts()) == 1
 

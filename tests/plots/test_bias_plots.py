@@ -59,7 +59,7 @@ def test_differences_mark_what_is_significant(study):
     for k, name in enumerate(("blue", "green")):
         np.testing.assert_allclose(drawn[2 * k], shown[name][0])
         np.testing.assert_allclose(drawn[2 * k + 1], shown[name][1])
-    assert "less red" in ax.get_title(loc="left")
+    assert "difference from red" in ax.get_title(loc="left")
     has_labels(ax)
 
 

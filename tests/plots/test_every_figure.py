@@ -16,7 +16,7 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab import plots
-from freqlab.plots.common import axis_label
+from freqlab.plots.common import MAX_WIDTH, axis_label
 
 DOCS = Path(__file__).parents[2] / "docs"
 PUBLIC = [name for name in plots.__all__ if callable(getattr(plots, name))]
@@ -86,7 +86,7 @@ FROM_DATA = {
 # and where it is of data that the plot is not given, or of several: as text
 SAID = {
     "heat_plot": ["influence per contrast removed (cosine similarity per grey level)"],
-    "spectrum_plot": ["relative to the largest"],
+    "spectrum_plot": ["relative to the maximum"],
     "pair_profile_plot": ["directed influence (cosine similarity)"],
     "inspection_plot": ["directed influence (cosine similarity)"],
     "score_plot": ["cosine similarity", "probability density"],
@@ -102,13 +102,13 @@ SAID = {
     ],
     "manipulation_plot": [
         "spatial frequency (cycles/image)",
-        "change of log energy (sd of pristine pairs)",
+        "change in log energy (SD of pristine pairs)",
     ],
     "detection_plot": ["APCER (%)", "BPCER (%)"],
     "score_histogram_plot": ["mahalanobis", "probability density"],
     "deletion_plot": ["share of bands removed", "false non-match rate"],
     "accuracy_plot": ["share of bands removed", "accuracy"],
-    "advantage_plot": ["advantage of the order of influence (area, "],
+    "advantage_plot": ["advantage of the influence order (area under the "],
     "view_plot": ["rank correlation with influence"],
     "interaction_plot": ["band (cycles/image)", "interaction (cosine similarity)"],
     "randomisation_plot": ["share of layers randomised", "rank correlation"],
@@ -193,8 +193,9 @@ def check_readable(figure, monkeypatch):
     found = texts_of(figure, monkeypatch)
     assert found
     width, height = figure.canvas.get_width_height()
+    shown = min(1, MAX_WIDTH / figure.get_figwidth())  # reports scale wider figures down
     for text, size, box in found:
-        assert size >= 7, text
+        assert size * shown >= 8, text
         assert -1 <= box.x0 <= box.x1 <= width + 1, text
         assert -1 <= box.y0 <= box.y1 <= height + 1, text
     assert overlapping(found) == []

@@ -68,12 +68,43 @@ def test_strip_has_the_values_at_their_frequencies(demo, side):
     ax = plots.strip_plot(demo, pair=1, model=MODEL, side=side)
     bars = ax.patches[:15]
     np.testing.assert_allclose([b.get_height() for b in bars], influence_of(demo, 1, side))
-    np.testing.assert_allclose([b.get_x() for b in bars], 4 * np.arange(15))
-    assert bars[-1].get_x() + bars[-1].get_width() == pytest.approx(56 * np.sqrt(2))
+    np.testing.assert_allclose([b.get_x() for b in bars[:-1]], 4 * np.arange(14))
+    np.testing.assert_allclose(
+        [bars[-1].get_x(), bars[-1].get_x() + bars[-1].get_width()], common.drawn_bounds(demo)[-1]
+    )
     heights = np.array([b.get_height() for b in bars])
     for bar in (bars[int(heights.argmax())],):
         red, _, blue, _ = bar.get_facecolor()
         assert blue > red  # blue speaks for a match
+
+
+def test_the_rest_has_a_narrow_place_behind_a_break(demo):
+    ax = plots.strip_plot(demo, pair=1, model=MODEL)
+    (left, right), (first, end) = common.drawn_bounds(demo)[-1], ax.get_xlim()
+    assert 56 < left < right == end
+    assert right - left < 0.1 * (end - first)
+    assert all(tick <= 56 for tick in ax.get_xticks())
+    assert [text.get_text() for text in ax.get_xticklabels(minor=True)] == ["rest"]
+    assert left < ax.get_xticks(minor=True)[0] < right
+    gap = next(p for p in ax.patches if p.get_x() == 56 and p.get_width() == left - 56)
+    assert gap.get_facecolor() == ax.get_facecolor()
+    assert gap.get_zorder() > max(line.get_zorder() for line in ax.lines)
+
+
+def test_an_axis_without_the_rest_has_no_break(demo):
+    some = demo.isel(band=slice(5))
+    ax = plots.contrast_plot(some, model=MODEL)
+    assert ax.get_xlim() == (0, 20)
+    assert not ax.patches
+    assert not ax.get_xticklabels(minor=True)
+    np.testing.assert_array_equal(common.drawn_frequencies([1, 60], some, corner=79), [1, 60])
+
+
+def test_frequencies_in_the_rest_keep_their_order(demo):
+    left, right = common.drawn_bounds(demo)[-1]
+    places = common.drawn_frequencies([0, 30, 56, 60, 70, 79], demo, corner=79)
+    np.testing.assert_array_equal(places[:3], [0, 30, 56])
+    assert left < places[3] < places[4] < places[5] == right
 
 
 def test_the_title_names_the_threshold_that_was_asked_for(demo):

@@ -7,6 +7,7 @@ from matplotlib.patches import Circle, Rectangle
 import freqlab as fl
 from freqlab import plots
 from freqlab.errors import ParameterError, UnknownNameError
+from freqlab.plots.common import drawn_frequencies
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,8 @@ def test_the_heat_map_carries_the_means_and_both_lines(study, kind):
     drawn = [set(np.round(line.get_xdata(), 6)) for line in ax.lines]
     for line in ("axis", "diagonal"):
         ends = profiles["nyquist"].sel(model="linear", line=line).to_numpy()
-        assert set(np.round(ends, 6)) in drawn
+        places = drawn_frequencies(ends, profiles, corner=56 * np.sqrt(2))
+        assert set(np.round(places, 6)) in drawn
     assert [text.get_text() for text in ax.get_yticklabels()] == ["112", "56", "28", "14"]
     has_labels(ax)
     assert {text.get_text() for text in ax.get_legend().get_texts()} == {"N/2", "√2 N/2"}

@@ -39,11 +39,11 @@ def test_arguments_are_drawn_alone_or_together(gradients):
     np.testing.assert_allclose(alone[0] + alone[1], alone[2])
     with pytest.raises(UnknownNameError, match="opposing"):
         plots.plane_plot(maps, pair=3, argument="oposing")
-    with pytest.raises(ParameterError, match="no arguments"):
+    with pytest.raises(ParameterError, match="have no signs"):
         plots.plane_plot(maps.isel(argument=0, drop=True), pair=3, argument="opposing")
     with pytest.raises(ParameterError, match="pair=4"):
         plots.plane_plot(maps, pair=4)
-    with pytest.raises(ParameterError, match="hold no 'space'"):
+    with pytest.raises(ParameterError, match="no variable 'space'"):
         plots.saliency_plot(maps.drop_vars("space"), pair=3)
 
 

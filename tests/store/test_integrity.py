@@ -218,7 +218,7 @@ def test_the_command_line(store, monkeypatch, capsys):
 
     code, text = call("info", store, "--verify")
     assert code == 0
-    assert " 0 damages" in text
+    assert " 0 damaged parts" in text
     remove(store / "crops/arcface/crop/c/0/0/0/0")
     code, text = call("info", store, "--verify")
     assert code == 1

@@ -194,7 +194,7 @@ def test_strays_are_named_and_left(store, older, capsys, monkeypatch):
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert f"no run wrote {len(strays):,} files, which are left alone" in capsys.readouterr().out
+    assert f"{len(strays):,} files were not written by freqlab" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("older", [False, pytest.param(True, marks=pytest.mark.slow)])
@@ -252,13 +252,13 @@ def test_dry_run(store, capsys, monkeypatch, tmp_path):
     assert "put back from the run's own copy" in said.out
     assert "moved to" in said.out
     assert "set-aside" in said.out
-    assert "3 damages; nothing was written" in said.out
+    assert "3 damaged parts; nothing was written" in said.out
     assert {name: (store / name).read_bytes() for name in names_in(store)} == before
     plan = fl.store.repair_plan(store, faces_of())
     assert sorted(plan["remedy"]) == ["compute again", "not finished", "put back"]
     code, said = dry_run(store, capsys, monkeypatch, tmp_path, "--dry-run")
     assert code == 2
-    assert "--dry-run needs --repair" in said.err
+    assert "--dry-run requires --repair" in said.err
     assert len(fl.store.repair_plan(shutil.copytree(store, tmp_path / "x"), faces_of())) == 3
 
 

@@ -255,10 +255,10 @@ def test_the_token_of_the_inspector(served):
 def test_what_is_logged_has_no_token(caplog):
     import logging
 
-    from freqlab.inspector.serving import _Without
+    from freqlab.inspector.serving import _SecretFilter
 
     logger = logging.getLogger("freqlab-test-of-tokens")
-    logger.addFilter(_Without("abc123"))
+    logger.addFilter(_SecretFilter("abc123"))
     try:
         raise ValueError("GET /?token=abc123")
     except ValueError:

@@ -1,7 +1,7 @@
-// The plane of frequencies and the profile of a pair; bands are chosen in either.
+// Frequency plane and profile of a pair; bands are selected in either.
 //
-// Traits: plane {height, width, labels: int16 of every coefficient, zero frequency in the middle,
-// -1 where there is no band}, drawing (what to draw: see widgets.py), selected [band].
+// Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
+// the middle, -1 for no band}, drawing (contents: see drawing.py), selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDTH = 560, HEIGHT = 250;
@@ -35,7 +35,7 @@ function between(a, b) {
 // The plane ------------------------------------------------------------------------------------
 
 function labelsOf(plane) {
-  const bytes = plane.labels; // a DataView; copied, for it need not be aligned to 16 bits
+  const bytes = plane.labels; // a DataView; copied, as it may not be aligned to 16 bits
   return new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
@@ -59,7 +59,7 @@ function drawPlane(model, canvas) {
     for (let x = 0; x < canvas.width; x++) {
       const label = labels[Math.floor(y / scale) * width + Math.floor(x / scale)];
       let colour = label < 0 ? none : colours[label];
-      // chosen bands are hatched, so that the choice does not hang on colour
+      // selected bands are hatched, so that the selection does not depend on colour
       if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
       image.data.set([...colour, 255], 4 * (y * canvas.width + x));
     }
@@ -98,10 +98,44 @@ function scales(drawing) {
   };
 }
 
-function stairs(bands, values, to) {
-  return bands.flatMap((band, k) =>
-    values[k] === null ? [] : [[to.x(band.lower), to.y(values[k])], [to.x(band.upper), to.y(values[k])]]
+// The bands on either side of the axis break; all bands where there is none.
+function parts(drawing) {
+  const all = drawing.bands.map((_, k) => k);
+  return drawing.x.break ? [all.slice(0, -1), all.slice(-1)] : [all];
+}
+
+function stairs(bands, values, to, part) {
+  return part.flatMap((k) =>
+    values[k] === null
+      ? []
+      : [[to.x(bands[k].lower), to.y(values[k])], [to.x(bands[k].upper), to.y(values[k])]]
   );
+}
+
+// The ends of the horizontal axis, in pixels, on either side of the axis break.
+function spans(drawing, to) {
+  const { min, max } = drawing.x, ends = [min, ...(drawing.x.break ?? []), max].map(to.x);
+  return ends.length === 2 ? [ends] : [ends.slice(0, 2), ends.slice(2)];
+}
+
+function drawFrame(svg, drawing, to) {
+  const bottom = HEIGHT - FRAME.bottom, right = WIDTH - FRAME.right;
+  for (const [from, end] of spans(drawing, to)) {
+    for (const y of [FRAME.top, bottom]) {
+      svg.append(element("line", { x1: from, x2: end, y1: y, y2: y, class: "axis" }));
+    }
+  }
+  for (const x of [FRAME.left, right]) {
+    svg.append(element("line", { x1: x, x2: x, y1: FRAME.top, y2: bottom, class: "axis" }));
+  }
+  if (!drawing.x.break) return;
+  for (const x of drawing.x.break.map(to.x)) {
+    for (const y of [FRAME.top, bottom]) {
+      svg.append(element("line", { x1: x - 3, x2: x + 3, y1: y + 6, y2: y - 6, class: "axis" }));
+    }
+  }
+  const rest = drawing.bands.at(-1), middle = (to.x(rest.lower) + to.x(rest.upper)) / 2;
+  svg.append(element("text", { x: middle, y: bottom + 16, "text-anchor": "middle" }, rest.name));
 }
 
 function drawAxes(svg, drawing, to) {
@@ -114,10 +148,7 @@ function drawAxes(svg, drawing, to) {
     svg.append(element("line", { x1: FRAME.left - 4, x2: FRAME.left, y1: to.y(at), y2: to.y(at), class: "axis" }));
     svg.append(element("text", { x: FRAME.left - 7, y: to.y(at) + 4, "text-anchor": "end" }, text));
   }
-  svg.append(element("rect", {
-    x: FRAME.left, y: FRAME.top, width: WIDTH - FRAME.left - FRAME.right,
-    height: bottom - FRAME.top, class: "frame",
-  }));
+  drawFrame(svg, drawing, to);
   const middle = (FRAME.left + WIDTH - FRAME.right) / 2;
   svg.append(element("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, drawing.x.label));
   const up = (FRAME.top + bottom) / 2;
@@ -129,8 +160,11 @@ function drawAxes(svg, drawing, to) {
 function drawSpread(svg, drawing, to) {
   let left = FRAME.left;
   for (const kind of drawing.spread) {
-    const ends = [...stairs(drawing.bands, kind.lower, to), ...stairs(drawing.bands, kind.upper, to).reverse()];
-    svg.append(element("polygon", { points: ends.join(" "), fill: kind.colour, "fill-opacity": 0.2 }));
+    for (const part of parts(drawing)) {
+      const [lower, upper] = [kind.lower, kind.upper].map((values) => stairs(drawing.bands, values, to, part));
+      const points = [...lower, ...upper.reverse()].join(" ");
+      svg.append(element("polygon", { points, fill: kind.colour, "fill-opacity": 0.2 }));
+    }
     const legend = element("g", {});
     legend.append(element("line", {
       x1: left, x2: left + 24, y1: 13, y2: 13, stroke: kind.colour, "stroke-width": 2,
@@ -144,10 +178,12 @@ function drawSpread(svg, drawing, to) {
 
 function drawMedians(svg, drawing, to) {
   for (const kind of drawing.spread) {
-    svg.append(element("polyline", {
-      points: stairs(drawing.bands, kind.median, to).join(" "), class: "median",
-      stroke: kind.colour, "stroke-dasharray": kind.dash,
-    }));
+    for (const part of parts(drawing)) {
+      svg.append(element("polyline", {
+        points: stairs(drawing.bands, kind.median, to, part).join(" "), class: "median",
+        stroke: kind.colour, "stroke-dasharray": kind.dash,
+      }));
+    }
   }
 }
 
@@ -180,7 +216,9 @@ function drawBands(svg, model, drawing, to, state) {
     }
     svg.append(group);
   });
-  svg.append(element("line", { x1: FRAME.left, x2: WIDTH - FRAME.right, y1: zero, y2: zero, class: "axis" }));
+  for (const [x1, x2] of spans(drawing, to)) {
+    svg.append(element("line", { x1, x2, y1: zero, y2: zero, class: "axis" }));
+  }
 }
 
 function drawProfile(model, svg, state) {
@@ -213,7 +251,7 @@ function bandOf(target) {
 }
 
 function pointing(model, svg, state) {
-  let painting = null; // whether bands that the pointer is drawn over are chosen or let go
+  let painting = null; // whether dragging selects or deselects bands; null while not dragging
   svg.addEventListener("pointerdown", (event) => {
     const band = bandOf(event.target);
     if (band < 0) return;
@@ -257,7 +295,7 @@ function typing(model, svg, state) {
       return;
     }
     event.preventDefault();
-    event.stopPropagation(); // JupyterLab has its own meaning for most keys
+    event.stopPropagation(); // JupyterLab has shortcuts for most keys
   });
 }
 

@@ -1,7 +1,7 @@
-// Buttons that ask for a file and give it to the browser to keep.
+// Buttons that request a file and download it.
 //
-// Traits: files [{name, label, hint}]. A click sends {file: name}; the answer carries the file name,
-// its type and its bytes.
+// Traits: files [{name, label, hint}]. A click sends {file: name}; the reply has the file name, the
+// media type and the content.
 
 export default {
   render({ model, el }) {

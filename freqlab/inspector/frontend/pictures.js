@@ -1,6 +1,6 @@
 // Pictures in a row, each with a caption and an alternative text.
 //
-// Traits: originals and edits, lists of {png: bytes, caption, alt}; edits change often, and alone.
+// Traits: originals and edits, lists of {png: bytes, caption, alt}.
 
 function show(image, { png, alt }) {
   const url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
