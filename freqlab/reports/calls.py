@@ -7,6 +7,7 @@ import json
 import os
 import re
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ _ORDER = (
     "neighbours",
 )
 _INTERACTIVE, _PARAMETERS = "interactive", "parameters"
+_POLL = 1.0  # seconds
 
 
 class ReportError(FreqlabError, RuntimeError):
@@ -298,7 +300,7 @@ def _shown_as_made(folder: Path, names: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _alone(store: str | None, wait: float) -> Iterator[None]:
-    """Make no report on a store on which another process makes one.
+    """Make no report on a store that another report or run uses.
 
     Raises
     ------
@@ -312,27 +314,36 @@ def _alone(store: str | None, wait: float) -> Iterator[None]:
         yield
         return
     make_folder(Path(path).absolute().parent)
-    lock = filelock.FileLock(f"{os.path.realpath(path)}.report.lock")
-    if wait:
-        with contextlib.suppress(filelock.Timeout):
-            lock.acquire(timeout=0)
-        if not lock.is_locked:
-            sys.stderr.write(f"store {path!r} is used by another report; waiting {wait:g} s\n")
+    lock = filelock.FileLock(f"{os.path.realpath(path)}.report.lock", timeout=0)
+    until = time.monotonic() + wait
+    said = False
+    while used_by := _user_of(lock, path):
+        text = f"store {path!r} is used by {used_by}"
+        if time.monotonic() >= until:
+            raise StoreError(f"{text}; wait=SECONDS (--wait) waits for it")
+        if not said:
+            sys.stderr.write(f"{text}; waiting at most {wait:g} s\n")
+            said = True
+        time.sleep(min(_POLL, wait))
     try:
-        lock.acquire(timeout=wait)
-    except filelock.Timeout:
-        raise StoreError(
-            f"store {path!r} is used by another report; wait=SECONDS (--wait) waits for it"
-        ) from None
-    try:
-        with contextlib.suppress(OSError):  # no lock file yet: no run
-            if is_held(lock_file_of(path)) and not wait:
-                raise StoreError(
-                    f"store {path!r} is being written by a run; wait=SECONDS (--wait) waits for it"
-                )
         yield
     finally:
         lock.release()
+
+
+def _user_of(lock: Any, path: str) -> str:
+    """Take the lock of reports on a store; what uses the store instead, or empty."""
+    import filelock
+
+    try:
+        lock.acquire()
+    except filelock.Timeout:
+        return "another report"
+    with contextlib.suppress(OSError):  # no lock file: no run
+        if is_held(lock_file_of(path)):
+            lock.release()
+            return "a run that writes to it"
+    return ""
 
 
 def _papermill() -> Any:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 
 import nbformat
 import pytest
@@ -10,6 +11,7 @@ import freqlab as fl
 from freqlab.errors import StoreError
 from freqlab.reports import calls
 from freqlab.reports.unchanged import inputs_of, is_unchanged, recorded
+from freqlab.store.locking import locked
 
 
 @pytest.fixture
@@ -89,9 +91,30 @@ def test_two_reports_on_one_store(tmp_path):
     store = str(tmp_path / "run.zarr")
     with calls._alone(store, 0):
         for wait in (0, 0.2):
-            with pytest.raises(StoreError, match="by another report; wait=SECONDS"):
+            with pytest.raises(StoreError, match=r"used by another report; wait=SECONDS"):
                 calls._alone(store, wait).__enter__()
         with calls._alone(str(tmp_path / "other.zarr"), 0):
             pass
     with calls._alone(store, 0):
         pass
+
+
+def test_a_report_on_a_store_that_is_written(tmp_path):
+    store = str(tmp_path / "run.zarr")
+    fl.testing.influence(store=store)
+    with locked(store), pytest.raises(StoreError, match="used by a run that writes to it"):
+        calls._alone(store, 0).__enter__()
+    with calls._alone(store, 0):
+        pass
+
+
+def test_a_report_waits_for_another(tmp_path, capsys, monkeypatch):
+    store = str(tmp_path / "run.zarr")
+    monkeypatch.setattr(calls, "_POLL", 0.05)
+    other = calls._alone(store, 0)
+    other.__enter__()
+    ends = threading.Timer(0.3, other.__exit__, (None, None, None))
+    ends.start()
+    with calls._alone(store, 30):
+        assert not ends.is_alive() or ends.finished.is_set()
+    assert capsys.readouterr().err.count("waiting at most 30 s") == 1
