@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -73,8 +73,8 @@ def save(
     influence``; nothing is computed again. Therefore only one band can be removed at a time;
     :func:`freqlab.inspect` compares pairs without any set of bands.
 
-    The page contains photographs of faces, which are biometric data; its file is readable by its
-    owner only.
+    The page contains photographs of faces, which are biometric data. Its file is readable by its
+    owner only, and by the group of a folder that a group shares.
 
     Parameters
     ----------
@@ -114,8 +114,8 @@ def save(
     page = _checked_path(path)
     inspection = Inspection(result, faces=faces, models=models)
     model = check_name("model", inspection.models[0] if model is None else model, inspection.models)
-    side = check_name("side", inspection.sides[0] if side is None else side, inspection.sides)  # type: ignore[assignment]
-    assert side is not None
+    given = inspection.sides[0] if side is None else side
+    side = cast(Side, check_name("side", given, inspection.sides))
     if fmr is None:
         fmr = default_fmr(inspection.result, model=model)
     titles = _titles(inspection.result, pairs, model=model, side=side, fmr=fmr)
@@ -255,11 +255,20 @@ def _data(
         "fmr": fmr_text(fmr),
         "threshold": threshold if np.isfinite(threshold) else None,
         "bands": [band_text(result, band) for band in range(len(bands_of(result)))],
-        "names": [f"{name} {frequency_unit(result)}" for name in bands_of(result).names],
+        "names": _names(result),
         "faces": pictures.faces,
         "pairs": shown,
         "commands": _commands(result),
     }
+
+
+def _names(result: xr.Dataset) -> list[str]:
+    """Short names of the bands with their unit: "8-12 cycles/image"."""
+    bands, unit = bands_of(result), frequency_unit(result)
+    return [
+        f"{name} {unit}" if np.isfinite(upper) else f"{name} (beyond {lower:g} {unit})"
+        for name, (lower, upper) in zip(bands.names, bands.bounds, strict=True)
+    ]
 
 
 def _pair(result: xr.Dataset, label: int, *, model: str, side: Side, fmr: float) -> dict[str, Any]:

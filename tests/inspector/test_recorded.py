@@ -122,6 +122,8 @@ def test_pictures_are_crops_and_crops_without_each_band(result, faces, tmp_path,
     bands = fl.rings(8)
     labels = torch.from_numpy(bands.label_map(112, 112))
     assert len(data["bands"]) == len(bands)
+    assert data["names"][1] == "8-16 cycles/image"
+    assert data["names"][-1] == "rest (beyond 56 cycles/image)"
     for pair in data["pairs"]:
         for role in ("probe", "reference"):
             name = str(result[role].sel(pair=pair["pair"]).item())
