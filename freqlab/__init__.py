@@ -17,7 +17,8 @@ Subjects, each with ``study(...)`` and ``summary(study)``
 Tools
     ``plots``, ``results`` (profiles, selection, sentences), ``bands``, ``faces``, ``images``,
     ``datasets``, ``models``, ``store`` (reading, checks, forgetting), ``statistics``, ``edits``,
-    ``engine``, ``testing`` (small data for tests and documentation), ``errors``.
+    ``inspector`` (``save`` writes a static page), ``engine``, ``testing`` (small data for tests and
+    documentation), ``errors``.
 """
 
 import lazy_loader as _lazy

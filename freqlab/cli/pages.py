@@ -138,6 +138,7 @@ def inspect(
     from freqlab.system.homes import with_a_home
 
     with with_a_home():
+        from freqlab.inspector import Inspector  # noqa: F401  # an error names the missing extra
         from freqlab.inspector.serving import serve, write_notebook
 
     inspection = Inspection(store, name=name, models=model or ())  # says now what does not fit

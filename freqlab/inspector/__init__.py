@@ -1,12 +1,23 @@
-"""The band inspector: examine single decisions, in JupyterLab or as a web page."""
+"""Inspect single decisions: a widget for JupyterLab, a page with a kernel, and a static page.
+
+``inspect`` and ``Inspector`` compare an edited pair with the network; ``save`` writes a page that
+works from a file and shows recorded similarities.
+"""
+
+from typing import Any
+
+import lazy_loader as _lazy
 
 from freqlab.errors import FreqlabError
 
-try:
-    from freqlab.inspector.app import Inspector, inspect
-except ModuleNotFoundError as error:
-    raise FreqlabError(
-        f"the inspector needs {error.name}, which is not installed: pip install 'freqlab[lab]'"
-    ) from error
+# exports: see __init__.pyi; the widgets need packages that the static page does not need
+_exported, __dir__, __all__ = _lazy.attach_stub(__name__, __file__)
 
-__all__ = ["Inspector", "inspect"]
+
+def __getattr__(name: str) -> Any:
+    try:
+        return _exported(name)
+    except ModuleNotFoundError as error:
+        raise FreqlabError(
+            f"the inspector needs {error.name}, which is not installed: pip install 'freqlab[lab]'"
+        ) from error
