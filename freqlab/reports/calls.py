@@ -152,7 +152,7 @@ def reports(
     """
     papermill = _papermill()
     check_number("wait", wait, at_least=0)
-    given = {name: _settled(name, parameters, quick, names) for name in names}
+    given = {name: _settled(name, parameters, quick, names, out) for name in names}
     with _writing(out):
         folder = Path(os.fspath(out))
         make_folder(folder)
@@ -196,9 +196,13 @@ def _parameter_of(names: Sequence[str]) -> str:
 
 
 def _settled(
-    name: str, parameters: Mapping[str, Any], quick: bool, names: Sequence[str]
+    name: str,
+    parameters: Mapping[str, Any],
+    quick: bool,
+    names: Sequence[str],
+    out: str | os.PathLike[str],
 ) -> dict[str, Any]:
-    """Return the parameters of one report, checked, with those of a first look and its store.
+    """Return the parameters of one report, checked, with those of a first look and its places.
 
     Raises
     ------
@@ -216,6 +220,8 @@ def _settled(
     if "store" in declared and not settled.get("store"):
         faces = str(settled.get("faces", declared["faces"].default))
         settled["store"] = f"runs/{Path(faces).stem}.zarr"
+    if settled.get("interactive"):
+        settled["pages"] = os.fspath(out)
     return {key: list(v) if isinstance(v, tuple) else v for key, v in settled.items()}
 
 
