@@ -46,12 +46,12 @@ __all__ = [
 ]
 
 BEAT = 10.0  # seconds between a writer's signs of life
-SILENCE = 45.0  # a writer that gives none for so long is taken for dead
+SILENCE = 45.0  # seconds without a sign of life after which a writer is considered dead
 
 _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-_TRIES = 50  # to lock a file that is still there afterwards
-_LONGEST = 4096  # bytes of a lock file that are read
+_TRIES = 50  # attempts to lock a file that is not replaced meanwhile
+_LONGEST = 4096  # upper bound on the bytes read from a lock file
 
 
 class Lock:
@@ -160,7 +160,7 @@ class DiskLock(Lock):
         self._fd = self._folder = -1
 
     def _try(self) -> bool:
-        """Open the file and lock it; return False if it was replaced meanwhile."""
+        """Open the file and lock it; return False if it was replaced in the meantime."""
         fd, writable, created = self._open()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -178,13 +178,13 @@ class DiskLock(Lock):
                 raise NoLocksHereError from error
             raise StoreError(_unusable(self._store, self._path, error)) from error
         content = _read(fd)
-        if "beats" in content:  # of a writer to whom the file system gave no locks
+        if "beats" in content:  # the file of a writer without locks of the file system
             os.close(fd)
             raise NoLocksHereError
         if _is_elsewhere(content) and has_signs_of_life(self._path, SILENCE):
             os.close(fd)  # locks of this file system do not reach from machine to machine
             raise StoreError(refusal(self._store, holder_of(content)))
-        if not writable:  # of somebody who is dead: an own file says who writes
+        if not writable:  # left by a dead writer: replace it by a file that names this one
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
                 os.close(fd)
@@ -192,7 +192,7 @@ class DiskLock(Lock):
         self._fd, self._signed = fd, False
         if writable:
             about = json.dumps({"writer": self._writer, **about_this_process()}).encode()
-            with contextlib.suppress(OSError):  # a full disk: it is locked without a word, too
+            with contextlib.suppress(OSError):  # a full disk: the lock holds, without a name
                 os.ftruncate(fd, 0)
                 self._signed = os.pwrite(fd, about, 0) == len(about)
         if self._is_in_place():
@@ -214,7 +214,7 @@ class DiskLock(Lock):
             try:
                 fd = os.open(self._path, how, 0o600)
             except (FileNotFoundError, FileExistsError, PermissionError) as error:
-                # of the second attempt: why there is none, if there is none
+                # if the file does not exist, keep the reason of the second attempt
                 last = error if last is None or not isinstance(error, FileNotFoundError) else last
                 continue
             except OSError as error:
@@ -250,7 +250,7 @@ class DiskLock(Lock):
             return os.path.samestat(os.fstat(self._fd), os.stat(self._path, follow_symlinks=False))
         except FileNotFoundError:
             return False
-        except OSError:  # out of reach for a while: what is written says so itself
+        except OSError:  # not reachable for the moment: writing will raise an error itself
             return True
 
     def _show_life(self) -> None:

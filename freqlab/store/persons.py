@@ -45,7 +45,7 @@ _FIXED_TEXT = {
     *("created_at", "flag_meanings", "format", "freqlab_version", "method", "python_version"),
     *("forgetting", "forgetting_names", "mentioned", "sha256", "torch_version", "units"),
 }
-"""Attributes of which freqlab chooses every word, and those of a removal itself."""
+"""Attributes whose whole text freqlab chooses, and those that record a removal."""
 
 
 def people_columns(run: RunStore, given: Iterable[str] = ()) -> list[str]:
@@ -186,7 +186,7 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
     for path in own:
         if recipe_of(path) is not None:
             removed.append(path)
-        if path.parent in folders:  # a kill while they were written
+        if path.parent in folders:  # left by a process killed while writing
             removed += [f for f in path.parent.iterdir() if _is_partial(f, path.name)]
     for folder in sorted(folders):
         for path in sorted(folder.glob("*.png")):
@@ -200,14 +200,14 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
 
 
 def _is_partial(file: Path, name: str) -> bool:
-    """Whether a file is what :func:`freqlab.system.private.written_whole` left of one of a name."""
+    """Whether a file is an incomplete copy of :func:`freqlab.system.private.written_whole`."""
     return file.name.startswith(f".{name[:80]}.") and file.suffix == ".partial"
 
 
 def cut_leftovers(run: RunStore, nodes: Iterable[str]) -> None:
     """Cut off rows behind the last face, left by a run that was killed while it grew.
 
-    Nodes get one row per face, and chunks outside the grid of their array are removed.
+    Each node is cut to one row per face. Chunks outside the grid of their array are removed.
     """
     for path in nodes:
         for _, array in cast(zarr.Group, run.root[path]).arrays():
@@ -267,7 +267,7 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
     for path, node in _nodes(root):
         of_bytes = isinstance(node, zarr.Array) and is_twin(node)
         if of_bytes and path.endswith(twin_name("")) and path[: -len(twin_name(""))] in root:
-            continue  # the bytes of a text that is looked at, and the same
+            continue  # the bytes of a text that is searched itself
         if path:
             look(f"{path} (its name)", [path.rpartition("/")[2]], numbers=False)
         for key, value in (node.attrs if node is not None else {}).items():
@@ -314,16 +314,17 @@ def _documents_of(run: RunStore, subject: str, known: set[str]) -> npt.NDArray[n
                 continue
             documents = read(opened(group, "reference"))
             values = read(opened(group, column)).tolist()
-            if len(values) == len(documents):  # not so where a run was killed
+            if len(values) == len(documents):  # they differ if the run was killed
                 named = {v for v in set(values) if subject in _named_in(face_name(v), known)}
                 doomed[documents[[value in named for value in values]]] = True
     return doomed
 
 
 def _named_in(value: str, known: set[str]) -> set[str]:
-    """The names in a value: the value itself, or those of a list of subjects.
+    """Names in a value: the value itself and, if it is a list of subjects, its parts.
 
-    A value that is the name of a subject itself or has a comma is a list only of `known` subjects.
+    If the value is the name of a subject, or its separator is a comma, it is read as a list only
+    if all parts are `known` subjects.
     """
     found = {value}
     for separator in "+;|,":
@@ -336,7 +337,7 @@ def _named_in(value: str, known: set[str]) -> set[str]:
 
 
 def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
-    """Split a value into known subjects, whose names may hold the separator; else empty."""
+    """Split a value into known subjects, whose names may contain the separator; else empty."""
     parts = value.split(separator)[:_MOST_PARTS]
     lists: list[list[str] | None] = [[], *[None] * len(parts)]
     for stop in range(1, len(parts) + 1):
@@ -349,7 +350,7 @@ def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
 
 
 def _values(run: RunStore, column: str) -> list[str]:
-    """A column of the faces as text; whole numbers without a point, empty where missing."""
+    """A column of the faces as text; integers without a decimal point, empty where missing."""
     if column not in run.faces:
         return [""] * run.n_faces
     return [face_name(value) for value in read(opened(run.faces, column)).tolist()]
@@ -381,11 +382,11 @@ def _strings(value: Any) -> Iterator[str]:
 def _nodes(
     group: zarr.Group, path: str = ""
 ) -> Iterator[tuple[str, zarr.Group | zarr.Array[Any] | None]]:
-    """All groups and arrays, and names that are neither (None)."""
+    """Yield all groups and arrays, and None for names that are neither."""
     yield path, group
     for name in child_names(group.store, path):
         below = f"{path}/{name}".lstrip("/")
-        if name == "zarr.json" or below == NODE:  # the record, which is searched by itself
+        if name == "zarr.json" or below == NODE:  # the record is searched separately
             continue
         try:
             node = group[name]

@@ -21,9 +21,9 @@ from freqlab.store.layout import FAILED, FORGOTTEN
 
 __all__ = ["Rechecked", "recheck"]
 
-_MOST_FACES = 5000  # 12.5 million comparisons, a second
-_PAIRS = 16  # of each result and model
-_TOLERANCE = 2e-3  # of a cosine: beyond any rounding, other devices and batches included
+_MOST_FACES = 5000  # 12.5 million comparisons, about a second
+_PAIRS = 16  # sampled from each result and model
+_TOLERANCE = 2e-3  # of a cosine; larger than rounding across devices and batch sizes
 
 
 class Rechecked(NamedTuple):
@@ -31,10 +31,12 @@ class Rechecked(NamedTuple):
 
     Parameters
     ----------
-    thresholds, influence
-        Number of results whose thresholds, and a sample of whose influence, were computed again.
+    thresholds
+        Number of results whose thresholds were computed again.
+    influence
+        Number of results of which a sample of influence was computed again.
     differences
-        Node, array, and what is wrong.
+        Node, array and description of each difference.
     """
 
     thresholds: int
@@ -43,10 +45,10 @@ class Rechecked(NamedTuple):
 
 
 def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
-    """Compute thresholds and a sample of influence again, for results that are finished.
+    """Compute thresholds and a sample of influence again, for complete results.
 
-    Thresholds need all faces that a result was made of. These are known if they are all faces of
-    the run or its first ones, none was removed since, and there are at most 5,000.
+    Thresholds need all faces of a result. These are known if they are the first faces of the run
+    or all of them, none has been removed, and there are at most 5,000.
     """
     if "influence" not in root or "embeddings" not in root:
         return Rechecked(0, 0, [])
@@ -71,7 +73,7 @@ def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
 
 
 class _Run:
-    """The faces of a run, and thresholds that were computed already."""
+    """The faces of a run, and the thresholds computed so far."""
 
     def __init__(self, root: zarr.Group) -> None:
         self._root = root
@@ -95,7 +97,7 @@ class _Run:
                 self._failed[: len(status)] |= np.isin(status, FAILED)
 
     def node_of(self, model: str) -> zarr.Group | None:
-        """The node of a model's embeddings; None if it is not there any more."""
+        """Node with the embeddings of a model; None if it no longer exists."""
         for _, node in sound_groups(self._root, "embeddings"):
             identity = json.loads(str(node.attrs.get("identity", "{}")))
             whole = "intact" in node and journal.counts(self._root, f"{node.path}/intact")
@@ -104,7 +106,7 @@ class _Run:
         return None
 
     def rows_of(self, about: dict[str, Any]) -> int | None:
-        """How many of the run's first faces a result was made of; None if it was others."""
+        """Number of faces of a result if they are the first ones of the run; None otherwise."""
         n = int(about["n"])
         if n > min(len(self._sources), _MOST_FACES) or (self._status[:n] == FORGOTTEN).any():
             return None
@@ -121,7 +123,7 @@ class _Run:
         n: int,
         about: dict[str, Any],
     ) -> list[tuple[str, str, str]]:
-        """What is wrong with the thresholds of one model, in the result or beside it."""
+        """Differences in the thresholds of one model, in the result or with its embeddings."""
         key = (node.path, n)
         if key not in self._known:
             whole = np.flatnonzero(~self._degraded[:n])
@@ -170,7 +172,7 @@ def _sampled(
     identity: dict[str, Any],
     model: str,
 ) -> list[tuple[str, str, str]]:
-    """What is wrong with some pairs of a result."""
+    """Differences in a sample of the pairs of a result."""
     n_pairs = opened(result, "pair").shape[0]
     if not n_pairs:
         return []
@@ -197,7 +199,7 @@ def _sampled(
 
 
 def _differs(stored: Any, again: Any, which: Any = True) -> bool:
-    """Whether a value is another by more than rounding, where it can be computed again."""
+    """Whether a value that can be computed again differs by more than rounding."""
     with np.errstate(invalid="ignore"):
         same = np.abs(np.asarray(stored, float) - again) <= _TOLERANCE
     return bool((np.isfinite(again) & ~same & which).any())
@@ -206,7 +208,7 @@ def _differs(stored: Any, again: Any, which: Any = True) -> bool:
 def _banded(
     root: zarr.Group, node: zarr.Group, identity: dict[str, Any], model: str
 ) -> zarr.Group | None:
-    """The embeddings without bands that a result was made of; None if they are not there."""
+    """Embeddings of a result with bands removed; None if they do not exist."""
     eyes = identity["models"][model].get("eye_distance")
     for path, child in sound_groups(root, node.path):
         about = json.loads(str(child.attrs.get("identity", "{}")))

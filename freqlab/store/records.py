@@ -45,11 +45,11 @@ __all__ = [
 NODE = "digests"
 """Name of the group in a store."""
 
-_AT_ONCE = 32  # keys that are read together
+_AT_ONCE = 32  # keys read concurrently
 _DEPTHS = {"faces": 2, "embeddings": 4, "trust": 2, "studies": 6}  # of arrays; 3 elsewhere
 
 Entry = str | dict[str, Any] | None
-"""What a key may hold: a chunk with this digest, this description, or nothing."""
+"""Content of a key: the digest of a chunk, a description, or None if the key does not exist."""
 
 
 class Record(NamedTuple):
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     whole
         Whether every key of the store is recorded; records of older stores are partial.
     there
-        Whether there is a record at all.
+        Whether a record exists.
     lost
         Groups whose record is missing or damaged.
     faults
@@ -157,7 +157,7 @@ async def get(store: Store, key: str) -> bytes | None:
 
 
 async def get_many(store: Store, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
-    """Yield keys with their bytes, several read together."""
+    """Yield keys with their bytes, reading several concurrently."""
     waiting = list(keys)
     for start in range(0, len(waiting), _AT_ONCE):
         some = waiting[start : start + _AT_ONCE]
@@ -197,7 +197,7 @@ async def load_record(store: Store) -> Record:
     async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in nodes]):
         name = key.split("/")[1]
         if content is None and name not in listed:
-            continue  # a log that was just folded, or a record that is not begun yet
+            continue  # a log that was just folded, or a record that is still empty
         found = entries_of(content, name)
         if found is None:
             if name in listed:
@@ -278,7 +278,7 @@ async def fold(
     """Fold the entries of logs into the records of groups; return whether all could be folded."""
     index = await load_index(store)
     if index is None:
-        return False  # what stood in the record is not known: for repair
+        return False  # the content of the record is unknown; repair renews it
     by_node: dict[str, list[str]] = {}
     for key in noted:
         by_node.setdefault(parent_of(key), []).append(key)
@@ -288,7 +288,7 @@ async def fold(
         content = await get(store, place)
         before = entries_of(content, _name_of(node))
         if before is None and (content is not None or node in nodes):
-            all_folded = False  # it is damaged: for repair, too
+            all_folded = False  # damaged; repair renews it
             continue
         entries = {} if before is None else before["entries"]
         entries = await _folded(store, node, keys, entries, noted, sure, pending)
@@ -329,10 +329,10 @@ async def _folded(
     return {key: found for key, found in entries.items() if found != [None]}
 
 
-async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str]) -> None:
-    """Record the content of groups of a store, or of all, again; the caller has checked it.
+async def renew_record(store: Store, nodes: Collection[str] | None, excluded: set[str]) -> None:
+    """Record the content of some or all groups of a store again; the caller has checked it.
 
-    Keys that no run wrote are left out.
+    The keys in `excluded` are left out: damaged ones, and those that no run wrote.
     """
     index = await load_index(store)
     everything = nodes is None or index is None
@@ -341,7 +341,7 @@ async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str
     wanted = [
         key
         for key in keys
-        if key not in but
+        if key not in excluded
         and not key.endswith(".partial")
         and not key.startswith(f"{NODE}/")
         and (everything or parent_of(key) in (nodes or ()))

@@ -25,7 +25,7 @@ __all__ = ["column_of_call", "names_by_image", "recorded_chunk"]
 def column_of_call(
     faces: Faces, group: zarr.Group, name: str, names: npt.NDArray[Any], rows: slice
 ) -> npt.NDArray[Any] | None:
-    """Values from a call for a column of some of a run's faces; None if the call lacks them.
+    """Values of a column for some faces of a run, from a call; None if the call lacks a face.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def column_of_call(
     name
         The column.
     names
-        Names of the faces wanted, those of `rows` of the run.
+        Names of the wanted faces.
+    rows
+        Their rows in the run.
     """
     positions = {face: i for i, face in enumerate(faces.names)}
     at = [positions.get(str(face), -1) for face in names]
@@ -82,7 +84,7 @@ def recorded_chunk(
     values: npt.NDArray[Any] | int,
     rows: slice,
 ) -> tuple[Buffer, str] | None:
-    """The bytes of a chunk with these values, as its array writes them, and their digest."""
+    """Bytes of a chunk with these values, encoded as in its array, and their digest."""
     store = MemoryStore()
     sync(put(store, f"{path}/zarr.json", descriptions[path]))
     array: Any = zarr.open_array(store, path=path, mode="r+").with_config(ALL_CHUNKS)
@@ -94,7 +96,7 @@ def recorded_chunk(
 def names_by_image(
     group: zarr.Group, span: tuple[int, int], faces: Faces
 ) -> npt.NDArray[np.object_]:
-    """Names for rows that lost theirs, from the faces with the same images."""
+    """Names for rows whose names are lost, from the faces with the same images."""
     names = opened(group, "face")
     start, stop = span
     try:
