@@ -304,8 +304,8 @@ def _say_missing(name: str, table: pd.DataFrame, columns: list[str]) -> None:
         counts = ", ".join(f"{column} {int(missing[column].sum())}" for column in columns)
         examples = ", ".join(table.index[some][:3])
         warnings.warn(
-            f"{name}: {int(some.sum())} of {len(table)} images do not say all by their names, and "
-            f"the values are missing ({counts}): {examples}",
+            f"{name}: the file names of {int(some.sum())} of {len(table)} images lack some "
+            f"attributes, which are missing values ({counts}): {examples}",
             stacklevel=2,
         )
 

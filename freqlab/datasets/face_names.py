@@ -67,7 +67,7 @@ class _Difference(NamedTuple):
                 here = f"{what} {one!r}" if one else f"no {what}"
                 said.append(f"{here} ({repr(other) if other else 'none'} in {name!r})")
         if self.unpadded:
-            said.append(f"other zeros before numbers than those of {name!r}")
+            said.append(f"numbers with other leading zeros than in {name!r}")
         return join(said)
 
 
@@ -122,7 +122,7 @@ class FaceNames:
                 found[k] = candidates[0]
         if ambiguous:
             raise PairError(
-                f"{source}: {len(ambiguous)} names fit several faces of {self._faces.name!r}: "
+                f"{source}: {len(ambiguous)} names match several faces of {self._faces.name!r}: "
                 f"{'; '.join(ambiguous[:3])}"
             )
         alike = []
@@ -133,9 +133,9 @@ class FaceNames:
         if alike:
             k = alike[0]
             warnings.warn(
-                f"{source}: {len(alike)} of the {len(listed)} faces it names are those of "
-                f"{self._faces.name!r} but for capitals, blanks or folders, and are read so: "
-                f"{listed[k]} is {self._names[found[k]]}",
+                f"{source}: {len(alike)} of the {len(listed)} names match faces of "
+                f"{self._faces.name!r} except for letter case, spaces or folders: "
+                f"{listed[k]} is read as {self._names[found[k]]}",
                 stacklevel=5,
             )
         if 2 * int((found < 0).sum()) > len(listed):
@@ -205,8 +205,8 @@ class FaceNames:
         found[np.array(unknown)[read]] = places[read]
         k = int(np.flatnonzero(read)[0])
         warnings.warn(
-            f"{source}: its names have {difference.described(self._faces.name)}, and are read so: "
-            f"{listed[unknown[k]]} is {self._names[places[k]]}",
+            f"{source}: the names have {difference.described(self._faces.name)}: "
+            f"{listed[unknown[k]]} is read as {self._names[places[k]]}",
             stacklevel=6,
         )
 

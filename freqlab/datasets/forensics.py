@@ -143,8 +143,8 @@ def _frames_only(
         return places
     if _FRAMES not in folders:
         raise FaceSetError(
-            f"{root}: frames lie in folders of several names, {', '.join(folders)}; call those "
-            f"'{_FRAMES}' that are to be read"
+            f"{root}: frames are in folders with several names, {', '.join(folders)}; rename those "
+            f"to read to '{_FRAMES}'"
         )
     for place in places.values():
         if place.folder != _FRAMES:
@@ -187,10 +187,10 @@ def _sources(table: pd.DataFrame) -> list[str]:
 def _say_left_out(root: Path, left_out: Counter[str], strays: list[str]) -> None:
     said = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
     if strays:
-        said.append(f"{len(strays):,} whose names do not fit ({', '.join(strays[:3])})")
+        said.append(f"{len(strays):,} with other names ({', '.join(strays[:3])})")
     if said:
         warnings.warn(
-            f"{root}: images that are no frames are left out: {', '.join(said)}", stacklevel=4
+            f"{root}: images that are not frames are left out: {', '.join(said)}", stacklevel=4
         )
 
 
@@ -199,5 +199,5 @@ def _videos(root: Path) -> list[str]:
     videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEO_SUFFIXES]
     if videos:
         some = ", ".join(sorted(path.relative_to(root).as_posix() for path in videos)[:2])
-        return [f"{len(videos):,} videos ({some}), whose frames are to be extracted first"]
+        return [f"{len(videos):,} videos ({some}); extract their frames first"]
     return sorted(path.relative_to(root).as_posix() for path in root.glob("*"))[:3]

@@ -142,20 +142,20 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
     for kind, found in places.items():
         if len(found) > 1:
             raise FaceSetError(
-                f"{folder}: {kind} is there in {len(found)} copies, {', '.join(sorted(found))}; "
-                f"keep one of them below root="
+                f"{folder}: {kind} exists in {len(found)} copies, {', '.join(sorted(found))}; "
+                f"keep only one of them below root="
             )
     if _BONA_FIDE not in places:
         raise FaceSetError(
-            f"{folder}: no folder {_BONA_FIDE}; without bona fide photographs there is nothing to "
-            f"hold the morphs in {', '.join(places)} against"
+            f"{folder}: no folder {_BONA_FIDE}; the morphs in {', '.join(places)} need bona fide "
+            f"photographs to be compared with"
         )
     table = pd.DataFrame(rows).set_index("face")
     photographs = table[~table["morph"]]
     repeated = photographs.duplicated(["subject", "expression"], keep=False)
     if repeated.any():
         raise FaceSetError(
-            f"{folder}: photographs of one person with one expression: "
+            f"{folder}: several photographs of one person with the same expression: "
             f"{', '.join(photographs.index[repeated][:3])}"
         )
     return _faces(table, files, "mad22", aligned)

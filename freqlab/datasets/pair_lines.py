@@ -220,8 +220,8 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
     if shape is None:
         raise PairError(
             f"{source}: expected two images and a label on each line, as in 'a.jpg b.jpg 1' or "
-            f"'1 a.jpg b.jpg', separated by blanks, tabs, commas or semicolons (paths with blanks: "
-            f"by tabs or commas); it begins with {_begin(source)!r}"
+            f"'1 a.jpg b.jpg', separated by spaces, tabs, commas or semicolons (paths with spaces: "
+            f"by tabs or commas); the file begins with {_begin(source)!r}"
         )
     table = _fields(source, shape.separator, shape.width)
     if _is_count(" ".join(table.iloc[0].dropna()).split()):
@@ -235,7 +235,7 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
         lines = ", ".join(str(i) for i in table.index[bad][:3])
         raise PairError(
             f"{source}: {int(bad.sum())} lines have more or fewer than the {shape.width} fields of "
-            f"the others, the first in line(s) {lines}; paths with blanks need tabs, commas or "
+            f"the others, the first in line(s) {lines}; paths with spaces need tabs, commas or "
             f"quotes"
         )
     extra = [k for k in range(shape.width) if k not in roles]
@@ -246,8 +246,8 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
     if len(kept) < len(extra):
         nameless = ", ".join(str(k + 1) for k in extra if k not in kept)
         warnings.warn(
-            f"{source}: field {nameless} of its lines has no name and is left out; a first line "
-            f"that names the fields keeps it",
+            f"{source}: field {nameless} of the lines has no name and is left out; a header line "
+            f"with its name would keep it",
             stacklevel=4,
         )
     used = table[[*roles, *kept]].rename(columns={**roles, **{k: str(titles[k]) for k in kept}})
@@ -278,11 +278,11 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
         if len(table) and table.iloc[0].isna()[0] and table.iloc[0].notna().any():
             table = table.drop(columns=0).set_axis(range(table.shape[1] - 1), axis=1)
     except PairError as error:
-        raise PairError(f"{source} is no list in the format of LFW: {error}") from error
+        raise PairError(f"{source} is not a list in the format of LFW: {error}") from error
     if table.shape[1] > 4:
         line = table.index[table[table.columns[4]].notna()][0]
         raise PairError(
-            f"{source} is no list in the format of LFW: line {line} has more than four fields"
+            f"{source} is not a list in the format of LFW: line {line} has more than four fields"
         )
     table = table.reindex(columns=range(4)).set_axis(list("abcd"), axis=1)
     head = table.iloc[0].dropna().tolist() if len(table) else []

@@ -177,7 +177,7 @@ def read_pairs(
     if columns is not None and kind != "csv":
         raise ParameterError(f"columns= belongs to format='csv', not to {kind!r}")
     if source.is_dir() and kind not in ("cfp", "rfw"):
-        raise PairError(f"{source} is a folder; a list of the format {kind!r} is a file")
+        raise PairError(f"{source} is a folder; a list in the format {kind!r} must be a file")
     if kind == "csv":
         listed = read_csv_pairs(source, columns)
     elif kind == "lines":
@@ -193,7 +193,7 @@ def read_pairs(
         pairs = with_contributors(pairs, faces, source)
     again = _again(pairs)
     if repeated == "drop" and again.any():
-        text = f"{int(again.sum())} of {len(pairs)} pairs are listed again and left out"
+        text = f"{int(again.sum())} of {len(pairs)} pairs repeat earlier ones and are left out"
         warnings.warn(f"{source}: {text}", stacklevel=2)
         left_out = [*pairs.attrs.get(LEFT_OUT, []), text]
         pairs = pairs.loc[~again].reset_index(drop=True).rename_axis("pair")
@@ -214,8 +214,8 @@ def _format_of(source: Path, names: FaceNames) -> str:
         if _rfw_lists(source):
             return "rfw"
         raise PairError(
-            f"{source}: a folder of pairs holds Pair_list_F.txt and Split (CFP), or lists "
-            f"African_pairs.txt, ... (RFW); this one does neither. Name the list itself, or format="
+            f"{source}: expected a folder with Pair_list_F.txt and Split (CFP), or with the lists "
+            f"African_pairs.txt, ... (RFW); this folder has neither. Give the list, or format="
         )
     if source.suffix.lower() == ".bin":
         return "bin"
@@ -257,9 +257,10 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
             listed = [f"{name}_{number.zfill(4)}" for name, number, *_ in fields[1:] or fields]
             if names.share_known(listed) == 0:
                 raise PairError(
-                    f"{source}: its lines hold numbers alone, {' '.join(fields[-1])!r}, which name "
-                    f"no face of the set, as 'Name 1 4' (lfw) or as 'face face label' (lines); "
-                    f"numbers of templates (IJB) stand for several images each and are not read"
+                    f"{source}: the lines contain only numbers, {' '.join(fields[-1])!r}, which "
+                    f"match no face of the set, neither as 'Name 1 4' (lfw) nor as 'face face "
+                    f"label' (lines); template numbers (IJB) denote sets of images and are not "
+                    f"supported"
                 )
         return "lfw"
     images = [match for line in lines if (match := _IMAGE_LABEL.fullmatch(line.strip()))]
@@ -274,9 +275,9 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
         people = [line[0] for line in counted]
         if all(strip_image_suffix(name) == name for name in people) and of_images <= 0:
             raise PairError(
-                f"{source}: its lines are a name and a number, {' '.join(counted[0])!r}, and no "
-                f"face is called so: a list of people and of how many images there are of each "
-                f"says nothing of pairs"
+                f"{source}: the lines consist of a name and a number, {' '.join(counted[0])!r}, "
+                f"and no face has such a name: this is a list of people with their number of "
+                f"images, not a list of pairs"
             )
     if numbered:
         return "calfw"
@@ -325,13 +326,13 @@ def _lfw_folds(
     expected = np.tile(np.repeat([True, False], per_fold), n_folds)
     if n != len(expected):
         raise PairError(
-            f"{source}: its first line {' '.join(map(str, header))!r} announces {len(expected)} "
-            f"pairs; there are {n}"
+            f"{source}: the first line {' '.join(map(str, header))!r} announces {len(expected)} "
+            f"pairs; the file has {n}"
         )
     if (genuine != expected).any():
         raise PairError(
-            f"{source}: its first line announces folds of {per_fold} genuine and as many impostor "
-            f"pairs; line {int((genuine != expected).argmax()) + 2} is of the other kind"
+            f"{source}: the first line announces folds of {per_fold} genuine and {per_fold} "
+            f"impostor pairs; line {int((genuine != expected).argmax()) + 2} is of the other kind"
         )
     return None if len(header) == 1 else 1 + np.arange(n) // (2 * per_fold)
 
@@ -347,8 +348,8 @@ def _read_rfw(source: Path) -> pd.DataFrame:
         match = _RFW_LIST.fullmatch(path.name)
         if match is None:
             raise PairError(
-                f"{path}: a list of RFW is called African_pairs.txt, Asian_pairs.txt, "
-                f"Caucasian_pairs.txt or Indian_pairs.txt, which says the ethnicity"
+                f"{path}: a list of RFW must be named African_pairs.txt, Asian_pairs.txt, "
+                f"Caucasian_pairs.txt or Indian_pairs.txt, as its name gives the ethnicity"
             )
         listed = _read_lfw(path)
         for side in ("reference", "probe"):
@@ -377,8 +378,8 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     if differ.any():
         number = int(lines.index[2 * int(differ.argmax())]) + 1
         raise PairError(
-            f"{source}: the two lines of {int(differ.sum())} pairs have different labels, the "
-            f"first from line {number} on"
+            f"{source}: the two lines of {int(differ.sum())} pairs have different labels; the "
+            f"first of these pairs is at line {number}"
         )
     image = lines[0].to_numpy(object).reshape(-1, 2)
     genuine = label[:, 0].astype(np.int64) > 0
@@ -451,7 +452,7 @@ def _read_cfp_fold(file: Path, first: pd.Series[str], second: pd.Series[str]) ->
     columns = np.array(numbers, np.int64).reshape(-1, 2).T
     for side, listed in zip(columns, (first, second), strict=True):
         unknown = side[~np.isin(side, listed.index)]
-        bad += [f"number {number}, which the list of images lacks" for number in unknown]
+        bad += [f"number {number}, which is not in the list of images" for number in unknown]
     if bad:
         raise PairError(f"{file}: expected lines 'number,number'; found {', '.join(bad[:3])}")
     images = {"reference": first.loc[columns[0]], "probe": second.loc[columns[1]]}
@@ -488,9 +489,11 @@ def _of_folds(listed: pd.DataFrame, fold: int | Iterable[int], source: Path) -> 
         raise ParameterError(f"fold={fold!r}: {source} has no folds")
     wanted = list(fold) if isinstance(fold, Iterable) else [fold]
     known = sorted(set(listed["fold"]))
-    unknown = [one for one in wanted if one not in known]
+    unknown = [number for number in wanted if number not in known]
     if unknown or not wanted:
-        raise ParameterError(f"fold={fold!r} must be of the folds {', '.join(map(str, known))}")
+        raise ParameterError(
+            f"fold={fold!r} must be one or more of the folds {', '.join(map(str, known))}"
+        )
     return listed[listed["fold"].isin(wanted)]
 
 
@@ -507,13 +510,13 @@ def _matched(
     left_out = ""
     if not there.all():
         unknown = [str(name) for name in distinct[positions < 0]]
-        what = f"{len(unknown)} of the {len(distinct)} faces it names are not in {faces.name!r}"
+        what = f"{len(unknown)} of the {len(distinct)} faces named are not in {faces.name!r}"
         examples = f"{', '.join(unknown[:3])}; the set has {', '.join(faces.names[:3])}, ..."
         if missing == "raise" or not there.any():
             near = names.nearest(unknown[0])
-            remedy = "missing='drop' leaves their pairs out" if there.any() else "no pair is left"
+            remedy = "missing='drop' leaves their pairs out" if there.any() else "No pair remains"
             raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
-        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out, for {what}"
+        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out because {what}"
         warnings.warn(f"{source}: {left_out}: {examples}", stacklevel=3)
     rest = listed.iloc[np.flatnonzero(there)].drop(columns=["probe", "reference"])
     categories = pd.Index(faces.names)

@@ -141,7 +141,7 @@ def load_faces(
         faces = _with_landmarks(faces, existing_path(landmarks))
     if faces.left_out:
         warnings.warn(
-            f"faces {faces.name!r} lack {faces.left_out:,} of the photographs there are. "
+            f"faces {faces.name!r}: {faces.left_out:,} photographs were left out. "
             f"{'; '.join(faces.notes)}",
             LeftOutWarning,
             stacklevel=2,
@@ -161,7 +161,7 @@ def _with_landmarks(faces: Faces, file: Path) -> Faces:
     lacking = [name for name in faces.names if name not in table.index]
     if lacking:
         remarks.append(
-            f"{file.name}: {len(lacking):,} faces are not in it and will be detected: "
+            f"{file.name}: {len(lacking):,} faces have no landmarks in it and will be detected: "
             f"{some(lacking)}"
         )
     return dataclasses.replace(faces, landmarks=points, notes=(*faces.notes, *remarks))
@@ -199,13 +199,14 @@ def _load(
         return dataclasses.replace(faces, credit=known.citation)
     if _ADDRESS.match(text):
         raise FaceSetError(
-            f"faces {text!r}: nothing is ever downloaded: fetch it, and give the folder or file"
+            f"faces {text!r}: freqlab does not download face sets; download it, and give the "
+            f"folder or file"
         )
     path = existing_path(text)
     if path.is_dir():
         if any((path / name).is_file() for name in _OF_ZARR):
             raise FaceSetError(
-                f"faces {text!r} is a Zarr store, no faces: if it is a run, fl.open_run opens it"
+                f"faces {text!r} is a Zarr store, not a face set; open a run with fl.open_run"
             )
         return load_folder(path, aligned)
     if path.exists():

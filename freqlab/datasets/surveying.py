@@ -115,16 +115,16 @@ class Survey:
         notes = [f"images left out {why}: {_count(paths)}" for why, paths in self.strays.items()]
         kinds = self._by_kind()
         notes += [
-            f"images left out, ending {_ending(suffix)}: {n:,} ({why})"
+            f"images left out, extension {_extension(suffix)}: {n:,} ({why})"
             for suffix, n, why, image in kinds
             if image
         ]
         notes += [
-            f"folders not looked into {why}: {_count(paths)}" for why, paths in self.closed.items()
+            f"folders not searched {why}: {_count(paths)}" for why, paths in self.closed.items()
         ]
-        rest = [f"{n:,} {_ending(suffix)}" for suffix, n, _, image in kinds if not image]
+        rest = [f"{n:,} {_extension(suffix)}" for suffix, n, _, image in kinds if not image]
         if rest:
-            notes.append(f"left out, no images: {', '.join(rest)}")
+            notes.append(f"left out, not images: {', '.join(rest)}")
         if self.system:
             notes.append(f"left out, hidden or system files and folders: {_count(self.system)}")
         return (*notes, *self.remarks)
@@ -135,9 +135,11 @@ class Survey:
         if not first:
             with contextlib.suppress(OSError):
                 first = sorted(os.listdir(self.root), key=natural_key)[:_SHOWN]
-        about = [f"{n:,} {_ending(suffix)} ({why})" for suffix, n, why, _ in self._by_kind() if why]
+        about = [
+            f"{n:,} {_extension(suffix)} ({why})" for suffix, n, why, _ in self._by_kind() if why
+        ]
         closed = [
-            f"folders not looked into {why}: {len(paths):,}" for why, paths in self.closed.items()
+            f"folders not searched {why}: {len(paths):,}" for why, paths in self.closed.items()
         ]
         if self.system:
             closed.append(f"hidden or system files and folders left out: {len(self.system):,}")
@@ -150,9 +152,9 @@ class Survey:
             why, image, kind = why_unread(suffix), suffix in IMAGE_SUFFIXES, kind_of_suffix(suffix)
             if kind is None:  # the extension is unknown: look at the content of the first files
                 kinds = [kind_of_file(self.root / path) for path in paths]
-                kind = next((one for one in kinds if one.image), None)
+                kind = next((kind for kind in kinds if kind.image), None)
                 if kind is not None:
-                    why = f"{kind.what} by its content; give it the ending of one"
+                    why = f"{kind.what} by its content; rename it with that extension"
             if kind is not None:
                 image = image or kind.image
                 why = why or f"{kind.what}: {kind.advice}"
@@ -192,7 +194,7 @@ def survey(root: Path) -> Survey:
                 result.closed.setdefault(_LEADS_BACK, []).append(path)
             elif depth == _MAX_DEPTH:
                 result.closed.setdefault(
-                    f"as they lie deeper than {_MAX_DEPTH} folders", []
+                    f"as they are nested deeper than {_MAX_DEPTH} folders", []
                 ).append(path)
             else:
                 folders.append((f"{path}/", depth + 1))
@@ -261,7 +263,7 @@ def _hidden_by_windows(entry: os.DirEntry[str]) -> bool:
     return bool(getattr(about, "st_file_attributes", 0) & _WINDOWS_HIDDEN)
 
 
-def _ending(suffix: str) -> str:
+def _extension(suffix: str) -> str:
     return suffix or "(none)"
 
 

