@@ -185,12 +185,12 @@ def _sources(table: pd.DataFrame) -> list[str]:
 
 
 def _say_left_out(root: Path, left_out: Counter[str], strays: list[str]) -> None:
-    said = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
+    parts = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
     if strays:
-        said.append(f"{len(strays):,} with other names ({', '.join(strays[:3])})")
-    if said:
+        parts.append(f"{len(strays):,} with other names ({', '.join(strays[:3])})")
+    if parts:
         warnings.warn(
-            f"{root}: images that are not frames are left out: {', '.join(said)}", stacklevel=4
+            f"{root}: images that are not frames are left out: {', '.join(parts)}", stacklevel=4
         )
 
 

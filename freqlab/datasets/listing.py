@@ -292,15 +292,15 @@ def by_face(
     """
     known = Spellings(faces)
     given = [str(as_written(name)) for name in table[column]]
-    found = [known.find(name) for name in given]
-    strange = [name for name, face in zip(given, found, strict=True) if face is None]
+    matched = [known.find(name) for name in given]
+    strange = [name for name, face in zip(given, matched, strict=True) if face is None]
     if len(strange) == len(given):
         raise FaceSetError(
             f"{file}: none of its faces ({some(given)}) is in the set ({some(faces)})"
         )
     respelled = [
         (name, face)
-        for name, face in zip(given, found, strict=True)
+        for name, face in zip(given, matched, strict=True)
         if face is not None and face != name
     ]
     if respelled:
@@ -314,7 +314,7 @@ def by_face(
             f"{file.name}: {len(strange):,} of its {len(given):,} names match no face of the "
             f"set: {some(strange)}"
         )
-    indexed = table.drop(columns=column).set_index(pd.Index(found, dtype=object))
+    indexed = table.drop(columns=column).set_index(pd.Index(matched, dtype=object))
     indexed = indexed[indexed.index.notna()]
     if indexed.index.has_duplicates:
         twice = indexed.index[indexed.index.duplicated()][0]

@@ -139,10 +139,10 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
             hint = f" (is {spelled[near[0]]} meant?)"
             raise wrong_layout(files, _EXPECTED_COMPETITION + hint, bad)
     leave_out_strays(files, _EXPECTED_COMPETITION, bad)
-    for kind, found in places.items():
-        if len(found) > 1:
+    for kind, folders in places.items():
+        if len(folders) > 1:
             raise FaceSetError(
-                f"{folder}: {kind} exists in {len(found)} copies, {', '.join(sorted(found))}; "
+                f"{folder}: {kind} exists in {len(folders)} copies, {', '.join(sorted(folders))}; "
                 f"keep only one of them below root="
             )
     if _BONA_FIDE not in places:

@@ -70,15 +70,15 @@ class LineShape(NamedTuple):
 
 def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
     """Return the first lines of a text, without empty lines and lines that begin with ``# ``."""
-    found: list[str] = []
+    lines: list[str] = []
     with source.open(encoding="utf-8-sig", errors="replace") as file:
-        while len(found) < n:
+        while len(lines) < n:
             line = file.readline(_LONGEST_LINE)
             if not line:
                 break
-            if line.strip() and (found or not line.startswith("# ")):
-                found.append(line.rstrip("\r\n"))
-    return found
+            if line.strip() and (lines or not line.startswith("# ")):
+                lines.append(line.rstrip("\r\n"))
+    return lines
 
 
 def split_fields(line: str, separator: str) -> list[str]:
@@ -170,7 +170,7 @@ def _is_header(
         word, words = first[label].lower(), {row[label].lower() for row in below}
         if not re.search("[a-z]", word):
             return False
-        if word not in LABELS or not any(re.search("[a-z]", one) for one in words):
+        if word not in LABELS or not any(re.search("[a-z]", field) for field in words):
             return True
     return _are_names(below, names, known) and not any("/" in name for name in of_first)
 
@@ -196,9 +196,9 @@ def _look_like_images(names: Sequence[str]) -> bool:
 
 def _are_names(rows: list[list[str]], names: tuple[int, int], known: Known | None) -> bool:
     listed = [[row[k] for row in rows] for k in names]
-    if all(_look_like_images(one) for one in listed):
+    if all(_look_like_images(name) for name in listed):
         return True
-    return known is not None and all(known(one) > 0.5 for one in listed)
+    return known is not None and all(known(name) > 0.5 for name in listed)
 
 
 def _is_reversed(names: list[str]) -> bool:

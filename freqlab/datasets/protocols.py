@@ -338,8 +338,8 @@ def _lfw_folds(
 
 
 def _rfw_lists(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*_pairs.txt") if _RFW_LIST.fullmatch(path.name))
-    return sorted(found, key=lambda path: natural_key(path.name))
+    lists = (path for path in folder.rglob("*_pairs.txt") if _RFW_LIST.fullmatch(path.name))
+    return sorted(lists, key=lambda path: natural_key(path.name))
 
 
 def _read_rfw(source: Path) -> pd.DataFrame:

@@ -182,7 +182,9 @@ def known() -> pd.DataFrame:
         to obtain the set; freqlab downloads nothing), ``terms`` and ``citation``.
     """
     columns = ["name", "title", "layout", "get", "terms", "citation"]
-    rows = [{column: getattr(one, column) for column in columns} for one in _SETS.values()]
+    rows = [
+        {column: getattr(face_set, column) for column in columns} for face_set in _SETS.values()
+    ]
     return pd.DataFrame(rows, columns=columns).set_index("name")
 
 
@@ -428,4 +430,4 @@ _DECLARED = (
         load=load_faceforensics,
     ),
 )
-_SETS: dict[str, FaceSet] = {one.name: one for one in _DECLARED}
+_SETS: dict[str, FaceSet] = {face_set.name: face_set for face_set in _DECLARED}

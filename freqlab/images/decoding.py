@@ -330,7 +330,7 @@ def _scaled(values: npt.NDArray[Any], white: float | None) -> tuple[Pixels, str]
         wrong.
     """
     if not np.isfinite(values).all():
-        raise OSError("pixels that are no numbers (NaN or infinite)")
+        raise OSError("pixels that are not finite numbers (NaN or infinite)")
     black, source = 0.0, "by its header"
     if white is None or float(values.max()) > white or float(values.min()) < 0:
         (black, white), source = _used_range(values), "by what is used of it"

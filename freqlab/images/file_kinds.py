@@ -290,7 +290,7 @@ def why_not_opened(content: bytes) -> str:
     """Describe bytes that no image reader accepts, and what would help."""
     kind = kind_of_content(content[:_HEAD])
     if kind is None:
-        return "no image of a format that is read"
+        return "not an image in a supported format"
     if kind.image and kind.advice == _PHOTOGRAPH.advice:
         return f"{kind.what} that is damaged"
     return f"{kind.what}: {kind.advice}"

@@ -173,7 +173,9 @@ def files_of_checkpoint(path: Path) -> list[Path]:
         if not names or not all(isinstance(name, str) for name in names):
             raise ValueError("it names no files")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} is no index of weights in several files: {error}") from error
+        raise WeightsError(
+            f"{path} is not an index of weights in several files: {error}"
+        ) from error
     folder, files = path.parent, []
     for name in names:
         if Path(name).name != name or name in (".", ".."):
@@ -238,9 +240,9 @@ def read_checkpoint(path: str | Path, *, part: str | None = None) -> State:
         for file in files[1:]:
             state.update(read_checkpoint(file))
         return _chosen({"": state}, part, path)
-    told = what_it_is(path)
-    if told is not None:
-        raise WeightsError(f"{path} {told}")
+    description = what_it_is(path)
+    if description is not None:
+        raise WeightsError(f"{path} {description}")
     content = content_of(path)
     if content == "safetensors" or (path.suffix == ".safetensors" and not content):
         return _chosen({"": _read_safetensors(path)}, part, path)
@@ -354,17 +356,17 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
         If two prefixes hold a whole network each, as with a teacher and a student.
     """
     wanted = set(expected)
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name in state:
         parts = name.split(".")
         for cut in range(len(parts)):
             if ".".join(parts[cut:]) in wanted:
                 prefix = name[: len(name) - len(".".join(parts[cut:]))]
-                found[prefix] = found.get(prefix, 0) + 1
-    if not found:
+                counts[prefix] = counts.get(prefix, 0) + 1
+    if not counts:
         return ""
-    most = max(found.values())
-    best = [prefix for prefix, count in found.items() if count == most]
+    most = max(counts.values())
+    best = [prefix for prefix, count in counts.items() if count == most]
     if len(best) > 1 and most > len(wanted) / 2:
         plain = [prefix for prefix in best if not _AVERAGED.search(prefix)]
         if len(plain) != 1:
@@ -496,17 +498,17 @@ def _state_dict(content: Any, path: Path, part: str | None) -> State:
         raise UnsafePickleError(_refusal(path, f"a whole {type(content).__name__}"))
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dictionary")
-    found = dict(_mappings_of_tensors(content))
-    if found:
-        return _chosen(found, part, path)
+    states = dict(_mappings_of_tensors(content))
+    if states:
+        return _chosen(states, part, path)
     modules = [str(k) for k, v in content.items() if isinstance(v, _Inert) and k in _CONTAINERS]
     if modules:
         raise UnsafePickleError(
             _refusal(path, f"a whole {type(content[modules[0]]).__name__} as {modules[0]}")
         )
-    held = ", ".join(key for key in list(content)[:_SHOWN] if isinstance(key, str)) or "nothing"
+    entries = ", ".join(key for key in list(content)[:_SHOWN] if isinstance(key, str)) or "nothing"
     raise WeightsError(
-        f"{path} holds no state dictionary: it has the entries {held}; looked for "
+        f"{path} holds no state dictionary: it has the entries {entries}; looked for "
         f"{', '.join(_CONTAINERS)}"
     )
 
@@ -540,18 +542,18 @@ def _items(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
     return dict.items(mapping) if isinstance(mapping, dict) else mapping.items()
 
 
-def _chosen(found: Mapping[str, State], part: str | None, path: Path) -> State:
+def _chosen(states: Mapping[str, State], part: str | None, path: Path) -> State:
     """Return the mapping that holds the network: the one asked for, or the most likely one."""
     if part is not None:
-        return _part(found, part, path)
-    candidates = {name: state for name, state in found.items() if name}
+        return _part(states, part, path)
+    candidates = {name: state for name, state in states.items() if name}
     likely = [name for name in candidates if not _BESIDE.search(name)]
     if not likely:  # one mapping, or only named ones that lie beside a network
-        return found.get("") or next(iter(candidates.values()))
+        return states.get("") or next(iter(candidates.values()))
     ranked = sorted(likely, key=lambda name: (_rank(name), likely.index(name)))
     best = ranked[0]
-    if _rank(best) == len(_CONTAINERS) and "" in found:
-        return found[""]  # named mappings with other values, beside the network
+    if _rank(best) == len(_CONTAINERS) and "" in states:
+        return states[""]  # named mappings with other values, beside the network
     if _rank(best) == len(_CONTAINERS) and len(likely) > 1:
         raise WeightsError(
             f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: say which are the network's "
@@ -573,17 +575,17 @@ def _rank(name: str) -> int:
     return max(places, default=len(_CONTAINERS))
 
 
-def _part(found: Mapping[str, State], part: str, path: Path) -> State:
+def _part(states: Mapping[str, State], part: str, path: Path) -> State:
     """Return the mapping of a name, or the tensors whose names have this prefix."""
-    for name, state in found.items():
+    for name, state in states.items():
         if name and (name == part or name.endswith(f".{part}")):
             return state
-    for state in found.values():
+    for state in states.values():
         begun = {n: t for n, t in state.items() if n.startswith(f"{part.rstrip('.')}.")}
         if begun:
             return begun
-    beginnings = {n.partition(".")[0] for state in found.values() for n in state if "." in n}
-    allowed = sorted({name for name in found if name} | beginnings)
+    beginnings = {n.partition(".")[0] for state in states.values() for n in state if "." in n}
+    allowed = sorted({name for name in states if name} | beginnings)
     raise WeightsError(
         f"{path} has no part {part!r}; it has {', '.join(allowed[:20]) or 'no parts'}"
     )

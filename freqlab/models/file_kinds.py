@@ -90,7 +90,7 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
     shown = argument or os.fspath(path)
     try:
         real = Path(path).resolve(strict=True)
-        found = real.stat()
+        status = real.stat()
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WeightsNotFoundError(f"{shown}: no such file ({reason})") from error
@@ -101,7 +101,7 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
         stat.S_IFBLK: "a device",
         stat.S_IFSOCK: "a socket",
     }
-    kind = kinds.get(stat.S_IFMT(found.st_mode))
+    kind = kinds.get(stat.S_IFMT(status.st_mode))
     if (kind is None and real.is_relative_to("/proc")) or real.is_relative_to("/sys"):
         kind = "a file of the kernel's"
     if kind is not None:
@@ -147,9 +147,9 @@ def what_it_is(path: Path) -> str | None:
         return _describe_tar(path)
     if _tail(path)[-8:] == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
         return f"is the index of a TensorFlow checkpoint: {_EXPORT} (tf2onnx)"
-    for told in (_describe_text(head, path, size), _describe_protobuf(head, path)):
-        if told is not None:
-            return told
+    for description in (_describe_text(head, path, size), _describe_protobuf(head, path)):
+        if description is not None:
+            return description
     if path.suffix.lower() in _SUFFIXES:
         what, way = _SUFFIXES[path.suffix.lower()]
         return f"is {what}: {way}"
@@ -244,8 +244,8 @@ def _describe_text(head: bytes, path: Path, size: int) -> str | None:
     """Describe a text file; None for any other."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        told = re.search(rb"^size (\d{1,15})\s*$", start, re.MULTILINE)
-        of = f" of {int(told[1]):,} bytes" if told else ""
+        match = re.search(rb"^size (\d{1,15})\s*$", start, re.MULTILINE)
+        of = f" of {int(match[1]):,} bytes" if match else ""
         return (
             f"is a pointer of Git LFS, {size} bytes that stand for a file{of} which was not "
             f"fetched: run 'git lfs pull' in its repository, or download the file itself"
@@ -298,7 +298,7 @@ def _describe_json(path: Path, size: int) -> str:
 
 def _fields(data: bytes, most: int) -> list[tuple[int, int | bytes]]:
     """Leading fields of a protobuf message: number and value; the last may be cut off."""
-    found: list[tuple[int, int | bytes]] = []
+    fields: list[tuple[int, int | bytes]] = []
     at = 0
 
     def varint() -> int:
@@ -314,19 +314,19 @@ def _fields(data: bytes, most: int) -> list[tuple[int, int | bytes]]:
         raise IndexError
 
     try:
-        while at < len(data) and len(found) < most:
+        while at < len(data) and len(fields) < most:
             key = varint()
             if key & 7 == 0:
-                found.append((key >> 3, varint()))
+                fields.append((key >> 3, varint()))
             elif key & 7 == 2:
                 length = varint()
-                found.append((key >> 3, data[at : at + length]))
+                fields.append((key >> 3, data[at : at + length]))
                 at += length
             else:
                 break
     except IndexError:
         pass
-    return found
+    return fields
 
 
 def _looks_like_onnx(head: bytes) -> bool:

@@ -361,7 +361,7 @@ def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) ->
 
 def _digest_of_files(recipe: Recipe, weights: Path, pinned: str, *, name: str) -> str:
     """SHA-256 over all files of the weights; the first is checked against `pinned`."""
-    files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
+    files = [file for part in recipe.files_of(weights) for file in files_of_checkpoint(part)]
     digest = check_sha256(files[0], pinned, name=name)
     if len(files) == 1:
         return digest
@@ -456,15 +456,15 @@ def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path 
         return path if path.is_dir() else check_plain_file(path, argument=argument)
     if recipe.own_weights:
         return None
-    found = recipe.find()
-    if found is None and recipe.fetch is not None:
-        found = recipe.fetch()
-    if found is None or not found.exists():
+    weights_path = recipe.find()
+    if weights_path is None and recipe.fetch is not None:
+        weights_path = recipe.fetch()
+    if weights_path is None or not weights_path.exists():
         raise WeightsNotFoundError(
             f"the weights of {recipe.spec.name!r} ({recipe.spec.weights}) are not here: "
             f"{how_to_get(recipe)}"
         )
-    return found
+    return weights_path
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,9 @@ def read_graph(path: Path) -> Any:
         raise WeightsNotFoundError(
             f"{path} is read by onnx, which is not installed: pip install 'freqlab[onnx]'"
         ) from error
-    told = what_it_is(path)
-    if told is not None:
-        raise WeightsError(f"{path} is damaged, or no ONNX file: it {told}")
+    description = what_it_is(path)
+    if description is not None:
+        raise WeightsError(f"{path} is damaged, or no ONNX file: it {description}")
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the error of a damaged message has no public class
@@ -69,7 +69,7 @@ def external_files(model: Any, path: Path) -> list[Path]:
         If one is outside the file's folder, also through a link, is not a regular file, or ends
         before its tensors do. It is not opened in that case.
     """
-    found: dict[str, None] = {}
+    locations: dict[str, None] = {}
     for tensor in _external_tensors(model):
         about = {entry.key: entry.value for entry in tensor.external_data}
         location = about.get("location", "")
@@ -81,8 +81,8 @@ def external_files(model: Any, path: Path) -> list[Path]:
                 f"{path}: {location} beside it is truncated: tensor {tensor.name!r} ends at byte "
                 f"{end:,} of {size:,}"
             )
-        found[location] = None
-    return [path.parent / location for location in sorted(found)]
+        locations[location] = None
+    return [path.parent / location for location in sorted(locations)]
 
 
 def take_in(model: Any, path: Path) -> bool:

@@ -81,7 +81,7 @@ class _OnnxNetwork:
             array = array.transpose(0, 2, 3, 1)
         array = np.ascontiguousarray(array)
         n_images, batch = len(array), self._input.batch or len(array)
-        found = []
+        parts = []
         for start in range(0, n_images, batch):
             part = array[start : start + batch]
             missing = batch - len(part)
@@ -90,8 +90,8 @@ class _OnnxNetwork:
             features = np.asarray(self._run(part), np.float32)
             if len(features) != batch:
                 raise ModelError(f"the file returned {len(features)} embeddings for {batch} crops")
-            found.append(features[: batch - missing])
-        return torch.from_numpy(np.concatenate(found)).to(images.device)
+            parts.append(features[: batch - missing])
+        return torch.from_numpy(np.concatenate(parts)).to(images.device)
 
     def _run(self, part: npt.NDArray[np.float32]) -> Any:
         """Run the session once, stoppable by Ctrl-C: a graph may hold an endless loop."""
@@ -156,13 +156,13 @@ def onnx_recipe(
     itself = normalises_itself(graph)
     if preset is not None:
         check_name("preset", preset, PRESETS)
-    said = preset is not None or mean is not None or std is not None
+    is_given = preset is not None or mean is not None or std is not None
     if path.stem in _INSIGHTFACE_FILES and not itself:
         preset = preset or "insightface"
     about: dict[str, Any] = dict(PRESETS[preset]) if preset else {}
     if itself and not preset:
         about |= {"mean": 0.0, "std": 1.0}
-    if itself and said:
+    if itself and is_given:
         applied = {"mean": mean, "std": std}
         applied = {key: about[key] if value is None else value for key, value in applied.items()}
         shown = [f"{v:g}" if isinstance(v, (int, float)) else f"{v}" for v in applied.values()]
@@ -307,7 +307,7 @@ def _read_input(session: Any, path: Path, layout: str | None) -> _Input:
     images = [given for given in session.get_inputs() if len(given.shape) == 4]
     if len(images) != 1 or len(session.get_inputs()) != 1:
         shapes = ", ".join(f"{given.name} {given.shape}" for given in session.get_inputs())
-        raise WeightsError(f"{path} is no embedder of images: its inputs are {shapes}")
+        raise WeightsError(f"{path} does not embed images: its inputs are {shapes}")
     shape = images[0].shape
     fixed = [length if isinstance(length, int) and length > 0 else None for length in shape]
     if layout is None:

@@ -74,12 +74,12 @@ class _Program:
     def __call__(self, images: torch.Tensor) -> Any:
         if self._batch is None:
             return self._network(images.contiguous())
-        found = []
+        parts = []
         for part in images.split(self._batch):
             missing = self._batch - len(part)
             full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-            found.append(self._network(full.contiguous()))
-        return _joined(found, len(images))
+            parts.append(self._network(full.contiguous()))
+        return _joined(parts, len(images))
 
 
 def _joined(parts: Sequence[Any], n: int) -> Any:

@@ -191,9 +191,10 @@ def check_sha256(path: Path, expected: str, *, name: str) -> str:
     WeightsError
         If it differs.
     """
-    found = sha256_of(path)
-    if expected and found != expected.lower():
+    digest = sha256_of(path)
+    if expected and digest != expected.lower():
         raise WeightsError(
-            f"{path} is not the known weight file of {name!r}: SHA-256 {found}, expected {expected}"
+            f"{path} is not the known weight file of {name!r}: SHA-256 {digest}, "
+            f"expected {expected}"
         )
-    return found
+    return digest

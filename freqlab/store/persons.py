@@ -93,10 +93,10 @@ def rows_of(run: RunStore, subject: str, people: Iterable[str] = ()) -> npt.NDAr
     doomed = _documents_of(run, subject, known)
     while True:
         wanted = {subject, *names[doomed].tolist()}
-        found = np.any([[not wanted.isdisjoint(one) for one in column] for column in named], axis=0)
-        if not (found & ~doomed).any():
+        is_named = np.any([[not wanted.isdisjoint(v) for v in column] for column in named], axis=0)
+        if not (is_named & ~doomed).any():
             return np.flatnonzero(doomed).astype(np.int64)
-        doomed |= found
+        doomed |= is_named
 
 
 class Names:
@@ -140,22 +140,22 @@ class Names:
 
     def among(self, texts: Iterable[str]) -> list[str]:
         """The names that at least one of the texts holds."""
-        held = list(texts)
-        return [name for name in self.texts if any(Names([name]).held_by(text) for text in held)]
+        searched = list(texts)
+        return [name for name in self.texts if any(map(Names([name]).held_by, searched))]
 
 
 def names_of(run: RunStore, rows: npt.NDArray[np.int64], subject: str) -> set[str]:
     """Names of a person and their faces: subject, face names, paths, folders of faces."""
     status = read(opened(run.faces, "status"))
     rows = rows[status[rows] != FORGOTTEN]
-    found = {subject}
+    texts = {subject}
     for column in ("face", "path"):
         if column in run.faces:
-            found |= set(np.array(_values(run, column), object)[rows].tolist())
+            texts |= set(np.array(_values(run, column), object)[rows].tolist())
     folders = [name.rpartition("/")[0] for name in _values(run, "face")]
     own = {folders[row] for row in rows}
     others = {folders[i] for i in np.setdiff1d(np.arange(len(folders)), rows)}
-    return (found | (own - others if others else set())) - {""}
+    return (texts | (own - others if others else set())) - {""}
 
 
 class Images(NamedTuple):
@@ -256,12 +256,12 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
 
     Files set aside by a repair that cannot be searched are reported too, without text.
     """
-    found: dict[str, list[str]] = {}
+    mentioned: dict[str, list[str]] = {}
 
     def look(where: str, texts: Iterable[str], *, numbers: bool = True) -> None:
-        held = [text for text in texts if names.held_by(text, numbers=numbers)]
-        if held:
-            found.setdefault(where, []).extend(held)
+        matching = [text for text in texts if names.held_by(text, numbers=numbers)]
+        if matching:
+            mentioned.setdefault(where, []).extend(matching)
 
     look("the name of the run", [Path(url).name], numbers=False)
     for path, node in _nodes(root):
@@ -277,18 +277,18 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
             values = _decoded(read(node, ...)) if of_bytes else read(node, ...)
             values = values.ravel().astype(str)
             texts, counts = np.unique(values, return_counts=True)
-            held = [names.held_by(str(text)) for text in texts]
-            again = np.repeat(texts[held], counts[held]).tolist()
+            matches = [names.held_by(str(text)) for text in texts]
+            again = np.repeat(texts[matches], counts[matches]).tolist()
             if again:
-                found.setdefault(path, []).extend(again)
-    for where, said, numbers in recorded_texts(url, _texts_of_attributes):
-        look(where, said, numbers=numbers)
-    for where, told, numbers in set_aside_texts(url, root, _texts_of_attributes):
-        if told is None:
-            found.setdefault(where, []).append("")
+                mentioned.setdefault(path, []).extend(again)
+    for where, copied, numbers in recorded_texts(url, _texts_of_attributes):
+        look(where, copied, numbers=numbers)
+    for where, aside, numbers in set_aside_texts(url, root, _texts_of_attributes):
+        if aside is None:
+            mentioned.setdefault(where, []).append("")
         else:
-            look(where, told, numbers=numbers)
-    return found
+            look(where, aside, numbers=numbers)
+    return mentioned
 
 
 def _texts_of_attributes(attributes: dict[str, Any]) -> Iterator[str]:
@@ -326,14 +326,14 @@ def _named_in(value: str, known: set[str]) -> set[str]:
     If the value is the name of a subject, or its separator is a comma, it is read as a list only
     if all parts are `known` subjects.
     """
-    found = {value}
+    names = {value}
     for separator in "+;|,":
         if separator in value:
             parts = _known_parts(value, known, separator)
             if not parts and separator != "," and value not in known:
                 parts = [part.strip() for part in value.split(separator)]
-            found.update(parts)
-    return found
+            names.update(parts)
+    return names
 
 
 def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
@@ -371,12 +371,12 @@ def _strings(value: Any) -> Iterator[str]:
         else:
             yield value
     elif isinstance(value, dict):
-        for key, one in value.items():
+        for key, item in value.items():
             yield str(key)
-            yield from _strings(one)
+            yield from _strings(item)
     elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _strings(one)
+        for item in value:
+            yield from _strings(item)
 
 
 def _nodes(

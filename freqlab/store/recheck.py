@@ -24,6 +24,7 @@ __all__ = ["Rechecked", "recheck"]
 _MOST_FACES = 5000  # 12.5 million comparisons, about a second
 _PAIRS = 16  # sampled from each result and model
 _TOLERANCE = 2e-3  # of a cosine; larger than rounding across devices and batch sizes
+_DIFFERS = "differs from the value computed from the embeddings"
 
 
 class Rechecked(NamedTuple):
@@ -111,8 +112,8 @@ class _Run:
         if n > min(len(self._sources), _MOST_FACES) or (self._status[:n] == FORGOTTEN).any():
             return None
         members = list(zip(range(n), self._sources[:n].tolist(), strict=True))
-        found = hashlib.sha256(to_json(sorted(members)).encode()).hexdigest()
-        return n if found == about["sha256"] else None
+        digest = hashlib.sha256(to_json(sorted(members)).encode()).hexdigest()
+        return n if digest == about["sha256"] else None
 
     def thresholds(
         self,
@@ -132,21 +133,27 @@ class _Run:
                 embeddings, self._subjects[whole], self._sources[whole]
             )
         expected, comparisons = self._known[key]
-        found = []
+        differences = []
         stored = read(opened(result, "threshold"))[m]
         if not _alike(stored, expected):
-            found.append((path, "threshold", "is not what the embeddings give"))
+            differences.append((path, "threshold", _DIFFERS))
         if int(read(opened(result, "impostor_comparisons"))[m]) != comparisons:
-            found.append((path, "impostor_comparisons", "is not what the embeddings give"))
+            differences.append(
+                (
+                    path,
+                    "impostor_comparisons",
+                    _DIFFERS,
+                )
+            )
         failed = np.packbits(self._failed[:n]).tobytes()
         name = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
         kept: dict[str, Any] = from_json(node["intact"].attrs.get("thresholds", {}))
         if name in kept and list(kept[name]["fmr"]) == list(FMRS):
             values = [np.nan if t is None else t for t in kept[name]["threshold"]]
             if not _alike(values, expected) or int(kept[name]["comparisons"]) != comparisons:
-                what = "keeps thresholds that are not what the embeddings give"
-                found.append((f"{node.path}/intact", "", what))
-        return found
+                what = "keeps thresholds that differ from those of the embeddings"
+                differences.append((f"{node.path}/intact", "", what))
+        return differences
 
 
 def _origin(name: str, source_of: dict[str, str]) -> str:
@@ -157,9 +164,9 @@ def _origin(name: str, source_of: dict[str, str]) -> str:
     return name
 
 
-def _alike(found: Any, expected: Any) -> bool:
+def _alike(values: Any, expected: Any) -> bool:
     return np.allclose(
-        np.asarray(found, float), np.asarray(expected, float), rtol=0, atol=1e-4, equal_nan=True
+        np.asarray(values, float), np.asarray(expected, float), rtol=0, atol=1e-4, equal_nan=True
     )
 
 
@@ -185,17 +192,17 @@ def _sampled(
     removed = None if banded is None else _rows(opened(banded, "embedding"), rows)
     similarity = opened(result, "similarity").oindex[m, at]
     influence = np.asarray(opened(result, "influence").oindex[m, at])
-    found = set()
+    differences = set()
     for s, side in enumerate(identity["sides"]):
         masked = np.full((len(rows), 1, intact.shape[1]), np.nan, np.float32)
         masked = masked if removed is None else removed
         again = pair_influence(intact[first], masked[first], intact[second], masked[second], side)
         if _differs(similarity, again.similarity):
-            found.add((path, "similarity", "is not what the embeddings give"))
+            differences.add((path, "similarity", _DIFFERS))
         computed = ~np.isnan(influence[:, s]) | ("refine" not in identity)
         if removed is not None and _differs(influence[:, s], again.influence, computed):
-            found.add((path, "influence", "is not what the embeddings give"))
-    return sorted(found)
+            differences.add((path, "influence", _DIFFERS))
+    return sorted(differences)
 
 
 def _differs(stored: Any, again: Any, which: Any = True) -> bool:

@@ -98,11 +98,11 @@ def entry_of(key: str, content: bytes | None) -> Entry:
         return None
     if is_description(key):
         try:
-            found = json.loads(content)
+            document = json.loads(content)
         except ValueError:
-            found = None
-        if isinstance(found, dict):
-            return found
+            document = None
+        if isinstance(document, dict):
+            return document
     return digest(content)
 
 
@@ -150,10 +150,10 @@ def is_placed(key: str, entry: Entry = None) -> bool:
 async def get(store: Store, key: str) -> bytes | None:
     """Return the bytes of a key; None if it does not exist."""
     try:
-        found = await store.get(key, default_buffer_prototype())
+        buffer = await store.get(key, default_buffer_prototype())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-    return None if found is None else found.to_bytes()
+    return None if buffer is None else buffer.to_bytes()
 
 
 async def get_many(store: Store, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
@@ -198,8 +198,8 @@ async def load_record(store: Store) -> Record:
         name = key.split("/")[1]
         if content is None and name not in listed:
             continue  # a log that was just folded, or a record that is still empty
-        found = entries_of(content, name)
-        if found is None:
+        attributes = entries_of(content, name)
+        if attributes is None:
             if name in listed:
                 lost.append(listed[name])
             else:
@@ -207,10 +207,10 @@ async def load_record(store: Store) -> Record:
             continue
         if name.startswith("log-"):
             logs.append(name)
-            store_ids[name] = found["store"]
-            pending |= set(found["pending"])
-        for below, candidates in found["entries"].items():
-            whole_key = f"{found['node']}/{below}".strip("/")
+            store_ids[name] = attributes["store"]
+            pending |= set(attributes["pending"])
+        for below, candidates in attributes["entries"].items():
+            whole_key = f"{attributes['node']}/{below}".strip("/")
             known = accepted.setdefault(whole_key, [])
             known += [entry for entry in candidates if entry not in known]
             if name.startswith("of-"):
@@ -224,11 +224,11 @@ async def load_record(store: Store) -> Record:
 
 async def load_index(store: Store) -> dict[str, Any] | None:
     """Read the index of the record; None if it is missing or damaged."""
-    found = _attributes_of(await get(store, f"{NODE}/zarr.json"))
-    if found is None or set(found) != {"whole", "nodes", "sum"}:
+    attributes = _attributes_of(await get(store, f"{NODE}/zarr.json"))
+    if attributes is None or set(attributes) != {"whole", "nodes", "sum"}:
         return None
-    about = {"whole": found["whole"], "nodes": found["nodes"]}
-    return about if found.get("sum") == sum_of(about) else None
+    about = {"whole": attributes["whole"], "nodes": attributes["nodes"]}
+    return about if attributes.get("sum") == sum_of(about) else None
 
 
 async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
@@ -239,23 +239,24 @@ async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
 
 def entries_of(content: bytes | None, name: str) -> dict[str, Any] | None:
     """Entries of a record or a log; None if it is missing, damaged, or has another name."""
-    found = _attributes_of(content)
-    if found is None or not isinstance(found.get("entries"), dict):
+    attributes = _attributes_of(content)
+    if attributes is None or not isinstance(attributes.get("entries"), dict):
         return None
-    if name.startswith("of-") and name != _name_of(str(found.get("node"))):
+    if name.startswith("of-") and name != _name_of(str(attributes.get("node"))):
         return None
-    about = {key: found[key] for key in found if key != "sum"}
-    return found if found.get("sum") == sum_of(about) else None
+    about = {key: attributes[key] for key in attributes if key != "sum"}
+    return attributes if attributes.get("sum") == sum_of(about) else None
 
 
 def _attributes_of(content: bytes | None) -> dict[str, Any] | None:
     """Attributes of a group as :func:`as_group` describes it; None if it is another document."""
     try:
         document = json.loads(content or b"")
-        found = document["attributes"]
-        return found if isinstance(found, dict) and document == as_group(found) else None
+        attributes = document["attributes"]
     except (ValueError, KeyError, TypeError):
         return None
+    is_whole = isinstance(attributes, dict) and document == as_group(attributes)
+    return attributes if is_whole else None
 
 
 def _name_of(node: str) -> str:
@@ -266,10 +267,10 @@ def _name_of(node: str) -> str:
 def store_id_of(content: bytes | None) -> str | None:
     """Id that distinguishes a store from others, from its description; None in older stores."""
     try:
-        found = json.loads(content or b"{}").get("attributes", {}).get("store_id")
+        store_id = json.loads(content or b"{}").get("attributes", {}).get("store_id")
     except (ValueError, AttributeError):
         return None
-    return None if found is None else str(found)
+    return None if store_id is None else str(store_id)
 
 
 async def fold(
@@ -326,7 +327,7 @@ async def _folded(
         actual = entry_of(key, content)
         never_written = actual is None and len(candidates) == 1 and key in pending
         entries[key[start:]] = [actual] if actual in candidates or never_written else candidates
-    return {key: found for key, found in entries.items() if found != [None]}
+    return {key: accepted for key, accepted in entries.items() if accepted != [None]}
 
 
 async def renew_record(store: Store, nodes: Collection[str] | None, excluded: set[str]) -> None:
@@ -350,8 +351,8 @@ async def renew_record(store: Store, nodes: Collection[str] | None, excluded: se
         node = parent_of(key)
         start = len(node) + 1 if node else 0
         entries.setdefault(node, {})[key[start:]] = [entry_of(key, content)]
-    for node, found in entries.items():
-        about: dict[str, Any] = {"node": node, "entries": found}
+    for node, of_node in entries.items():
+        about: dict[str, Any] = {"node": node, "entries": of_node}
         await put(
             store, f"{NODE}/{_name_of(node)}/zarr.json", as_group({**about, "sum": sum_of(about)})
         )

@@ -56,7 +56,7 @@ def recorded_texts(url: str, texts_of: Attributes) -> Iterator[tuple[str, list[s
 
 
 async def _recorded(store: Store, texts_of: Attributes) -> list[tuple[str, list[str], bool]]:
-    found: list[tuple[str, list[str], bool]] = []
+    texts: list[tuple[str, list[str], bool]] = []
     record = await load_record(store)
     for key, accepted in record.accepted.items():
         copies = [entry for entry in accepted if isinstance(entry, dict)]
@@ -65,17 +65,17 @@ async def _recorded(store: Store, texts_of: Attributes) -> list[tuple[str, list[
         content = await get(store, key) if is_description(key) else b""
         where = _COPY_OF.format(key)
         if is_description(key) and content is None:
-            found.append((where, key.split("/"), False))
+            texts.append((where, key.split("/"), False))
         there = entry_of(key, content) if is_description(key) else None
         for copy in copies:
             if copy != there:
-                found.append((where, list(texts_of(copy.get("attributes") or {})), False))
+                texts.append((where, list(texts_of(copy.get("attributes") or {})), False))
     async for name in store.list_dir(NODE):
         if name.startswith(("of-", "log-")):
             content = await get(store, f"{NODE}/{name}/zarr.json")
             if content is not None and entries_of(content, name) is None:  # damaged
-                found.append((f"{NODE}/{name}", [content.decode("utf-8", "replace")], False))
-    return found
+                texts.append((f"{NODE}/{name}", [content.decode("utf-8", "replace")], False))
+    return texts
 
 
 def set_aside_texts(

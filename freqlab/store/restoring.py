@@ -58,8 +58,8 @@ def column_of_call(
         )
     if name == "degraded_by":
         given = faces.degradations or [None] * len(faces)
-        one = [given[position] for position in at]
-        return np.array(["" if d is None else d.declaration() for d in one], object)
+        degradations = [given[position] for position in at]
+        return np.array(["" if d is None else d.declaration() for d in degradations], object)
     if name in ("landmarks", "landmarks_given"):
         if faces.landmarks is None:
             return np.zeros(len(at), bool) if name == "landmarks_given" else None
@@ -110,8 +110,8 @@ def names_by_image(
         if name not in others:
             image = _digest_of_image(faces, position)
             by_digest.setdefault(image or "?", []).append(name)
-    found = []
+    restored = []
     for row, image in zip(range(start, stop), digests, strict=True):
         candidates = by_digest.get(image, [])
-        found.append(candidates.pop(0) if candidates else f"(lost {row})")
-    return np.array(found, object)
+        restored.append(candidates.pop(0) if candidates else f"(lost {row})")
+    return np.array(restored, object)

@@ -128,7 +128,7 @@ def test_frames_only_are_read_where_crops_lie_beside_them(tmp_path):
     for path in (BENCHMARK[0], BENCHMARK[6]):
         frames = tmp_path / path.format(c="c23")
         frames.parent.parent.rename(frames.parent.parent.with_name("faces"))
-    with pytest.raises(FaceSetError, match="several names, crops, faces; rename those to read to 'frames'"):
+    with pytest.raises(FaceSetError, match="names, crops, faces; rename those to read to 'frames'"):
         fl.load_faces("faceforensics", root=tmp_path)
     for path in (BENCHMARK[0], BENCHMARK[6]):
         crops = (tmp_path / path.format(c="c23").replace("frames", "crops")).parent.parent

@@ -237,7 +237,7 @@ def test_weights_in_several_files(tmp_path):
     with pytest.raises(WeightsError, match=r"names a file elsewhere, '\.\./a\.safetensors'"):
         fl.load_model("arcface", checkpoint=index)
     index.write_text("{}")
-    with pytest.raises(WeightsError, match="is no index of weights"):
+    with pytest.raises(WeightsError, match="is not an index of weights"):
         fl.load_model("arcface", checkpoint=index)
     index.rename(tmp_path / "index.json.txt")
 
