@@ -252,8 +252,8 @@ def load_scface(root: _Root, aligned: str | None = None) -> Faces:
     the turning head), ``001_cam1_1.jpg`` (camera 1 to 7, of which 6 and 7 are infrared, and one of
     three distances) and ``001_cam8.jpg`` (infrared mugshot). The published folders hold most
     images twice (``surveillance_cameras_all`` and one folder per distance; mugshots whole and
-    cropped). Of files with the same name, the first in order of paths is taken; for another copy,
-    give a folder further down.
+    cropped). Of files with the same name, the first in order of paths is read; for another copy,
+    give one of the subfolders.
 
     Columns ``camera`` (``mugshot``, ``cam1``, ..., ``cam8``), ``distance`` (4.2, 2.6 or 1.0
     metres; missing where undefined) and ``pose`` (``frontal``, ``L1``, ..., ``R4`` for

@@ -37,7 +37,7 @@ class _Affixes(NamedTuple):
     prefix: str = ""
     """Of the file's name."""
     suffix: str = ""
-    """Of the file's name, the ending of the image file left out."""
+    """Of the file's name, without the extension of the image file."""
 
     def core(self, name: str, unpadded: bool) -> str | None:
         """Return a name without these affixes; None if it lacks them."""
@@ -50,7 +50,7 @@ class _Affixes(NamedTuple):
 
 
 class _Difference(NamedTuple):
-    """A difference common to all names of a list, compared with those of the set."""
+    """A difference between the names of a list and of the set that is the same for all names."""
 
     listed: _Affixes
     faces: _Affixes
@@ -101,15 +101,15 @@ class FaceNames:
         return known / max(len(some), 1)
 
     def positions(self, listed: Sequence[str], source: Path) -> Positions:
-        """Find the positions of distinct names in the set; -1 where a name is not in it.
+        """Find the positions of distinct names in the set; -1 if a name is not in it.
 
-        Names that differ from those of the set only in capitals and blanks, or all by the same
+        Names that differ from those of the set only in letter case and spaces, or all by the same
         prefix or suffix, are matched with a warning.
 
         Raises
         ------
         PairError
-            If a name fits several faces.
+            If a name matches several faces.
         """
         matches = np.full(len(listed), -1, np.int64)
         ambiguous = []
@@ -167,7 +167,7 @@ class FaceNames:
         return candidates
 
     def _alike(self, name: str) -> int:
-        """Position of the only face whose name differs just in capitals and blanks; -1 if none."""
+        """Position of the only face whose name matches except for case and spaces; -1 if none."""
         if self._folded is None:
             self._folded = {}
             for i, stem in enumerate(self._stems):
@@ -254,7 +254,7 @@ class FaceNames:
 
 
 def _affixes(names: Sequence[str]) -> list[_Affixes]:
-    """Common beginnings and ends of all files' names, up to a blank, dot, hyphen or underscore."""
+    """Common prefixes and suffixes of all file names, up to a space, dot, hyphen or underscore."""
     files = [name.rsplit("/", 1)[-1] for name in names]
     begin, end = _common(files), _common([file[::-1] for file in files])[::-1]
     shortest = min(map(len, files))

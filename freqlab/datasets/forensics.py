@@ -51,8 +51,8 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     The reader accepts
     ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png`` and
     ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. If there is no
-    folder ``frames``, one of another name is taken. Masks, landmarks and other folders beside it
-    are left out, and a warning counts the images in them.
+    folder ``frames``, a folder with another name is used. Masks, landmarks and other folders
+    beside it are left out, and a warning counts the images in them.
 
     Faces are named by their path from ``original_sequences`` or ``manipulated_sequences`` on. The
     subject is the video that was shown or altered (``000`` of ``000_003``), and in

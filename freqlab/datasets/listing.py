@@ -224,8 +224,8 @@ def as_text(name: str) -> str:
 def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of faces in which only an empty cell is a missing value.
 
-    Columns are separated by commas, semicolons, tabs or bars, whichever gives the first line the
-    most columns of `needed` and `perhaps`.
+    Columns are separated by commas, semicolons, tabs or vertical bars: the one with which the first
+    line has most of the columns in `needed` and `perhaps`.
 
     Raises
     ------

@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 Known = Callable[[Sequence[str]], float]
-"""The share of some names that a face set knows."""
+"""Function that returns the share of some names that are in a face set."""
 
 SEPARATORS = ("\t", ";", "|", ",", " ")
-"""What stands between fields; the blank is any run of blanks and tabs."""
+"""Separators of fields; the space is any sequence of spaces and tabs."""
 
-_BY_ENDINGS = "endings"  # paths with blanks, split at the suffixes of image files
+_BY_ENDINGS = "endings"  # paths with spaces, split at the extensions of image files
 _ENDING = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
 _TWO_PATHS = re.compile(
@@ -42,8 +42,8 @@ _TWO_PATHS = re.compile(
     rf"(?:\s+(?P<after>\S+))?",
     re.IGNORECASE,
 )
-_ENOUGH = 0.8  # least share of lines that fit the form of a list
-_HALF = 0.5  # least share of lines with a label in a label field; other values are errors
+_ENOUGH = 0.8  # smallest share of lines that fit the form of a list
+_HALF = 0.5  # smallest share of lines with a label in a label field; other values are errors
 _SAMPLE = 100  # number of lines that determine the form of a list
 _LONGEST_LINE = 10_000
 _PROBES = {"probe", "query", "live", "selfie", "test"}
@@ -69,7 +69,7 @@ class LineShape(NamedTuple):
 
 
 def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
-    """Return the first lines of a text, without empty lines and lines that begin with ``# ``."""
+    """Return the first lines of a text, without empty lines and leading comments (``# ``)."""
     lines: list[str] = []
     with source.open(encoding="utf-8-sig", errors="replace") as file:
         while len(lines) < n:
@@ -82,7 +82,7 @@ def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
 
 
 def split_fields(line: str, separator: str) -> list[str]:
-    """Split one line into fields without outer blanks; empty fields at the end are dropped."""
+    """Split a line into fields without outer spaces; trailing empty fields are dropped."""
     if separator == _BY_ENDINGS:
         match = _TWO_PATHS.fullmatch(line.strip())
         return [] if match is None else [part for part in match.groups() if part is not None]

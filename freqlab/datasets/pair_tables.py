@@ -70,9 +70,9 @@ BFW_COLUMNS = (
     {"reference": "p1", "probe": "p2", "genuine": "label"},  # the published datatable
     {"reference": "image_a", "probe": "image_b", "genuine": "same"},
 )
-"""What the columns of BFW's tables stand for."""
+"""Columns of BFW's tables, by their role."""
 MORPH_COLUMNS = {"document": "reference", "live": "probe"}
-"""By which a table of documents and live photographs is known, and what they stand for."""
+"""Columns by which a table of documents and live photographs is recognised, with their roles."""
 
 _CONTRIBUTORS = ["contributor_a", "contributor_b"]
 _UNTOUCHED = ("", "bona fide", "bonafide", "bona_fide")
@@ -130,8 +130,8 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
 def read_morph_pairs(source: Path) -> pd.DataFrame:
     """Read a table of documents, live photographs, attacks and contributors.
 
-    Contributors are kept as in the table, missing where it has none; :func:`with_contributors`
-    checks them once the faces are known.
+    Contributors are kept as in the table; :func:`with_contributors` checks them when the faces are
+    known.
     """
     text = [*MORPH_COLUMNS, "attack", "contributors", *_CONTRIBUTORS]
     table = _table(source, text)

@@ -20,7 +20,7 @@ from freqlab.text.spelling import Spellings, difference
 __all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
 
 LEFT_OUT = "left_out"
-"""Attribute of a table of pairs that says what of a list was left out."""
+"""Attribute of a table of pairs that lists what was left out."""
 
 # Names that results use; a column of pairs cannot have one of them.
 _RESERVED = {

@@ -45,7 +45,7 @@ PEOPLE_COLUMNS = (
     *("contributor_a", "contributor_b", "contributors", "actors"),
     *("source_subject", "source_video", "target_subject", "target_video", "pristine_video"),
 )
-"""Columns of faces, and of pairs, that name the people whom an image was made of."""
+"""Columns of faces and of pairs that name the people from whose images an image was made."""
 
 _FACES_PER_BATCH = 32
 _PIXELS_PER_BATCH = 16_000_000
@@ -85,7 +85,7 @@ class Faces:
         RGB or grey images, uint8 ``(height, width[, 3])``, instead of paths.
     landmarks
         Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
-        :class:`freqlab.images.templates.Template`; NaN where they are to be detected.
+        :class:`freqlab.images.templates.Template`; NaN for faces to be detected.
     aligned
         Name of the template to which the images are already aligned. Models of that template
         use them unchanged; for others, crops are cut out of them.
@@ -101,8 +101,8 @@ class Faces:
     left_out
         Number of photographs of the set that are not among the faces; `notes` gives the reasons.
     names_people
-        Columns that name the people, or the faces, that a face was made of, besides ``source`` and
-        :data:`PEOPLE_COLUMNS`: :func:`freqlab.store.forget` removes these faces with the person.
+        Columns that name the people or faces from which a face was made, in addition to ``source``
+        and :data:`PEOPLE_COLUMNS`. :func:`freqlab.store.forget` removes such faces with the person.
 
     Raises
     ------

@@ -35,15 +35,15 @@ class ImageFile(NamedTuple):
     content: bytes
     """What the decoder needs."""
     orientation: int = 1
-    """How the photograph is to be turned when it is shown, 1 to 8, as EXIF counts."""
+    """EXIF orientation for display, 1 to 8."""
     depth: int | None = None
     """Bits per sample of the header of a PNG file."""
     colour: int | None = None
     """Colour type of the header of a PNG file."""
     significant_bits: int | None = None
-    """Bits that the pixels had before they were stored, by the ``sBIT`` chunk of a PNG file."""
+    """Original bits per sample, from the ``sBIT`` chunk of a PNG file."""
     unsound: bool = False
-    """Whether metadata was found that is broken."""
+    """Whether broken metadata was found."""
 
 
 def take_apart(content: bytes) -> ImageFile:

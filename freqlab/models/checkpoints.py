@@ -538,7 +538,7 @@ def _mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Stat
 
 
 def _items(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """Entries of a mapping, whatever attributes a file gave it."""
+    """Entries of a mapping; attributes that a file gave it are ignored."""
     return dict.items(mapping) if isinstance(mapping, dict) else mapping.items()
 
 

@@ -1,8 +1,8 @@
-"""Kind of a file that was given as a model, by its first bytes and not by its name.
+"""Kind of a file given as a model, from its first bytes and not from its name.
 
-Users may give any file: the pointer that Git LFS left, the page that a browser saved, the weights
-of another framework. Each is recognised by a few bytes; the message says what the file is and what
-to do about it. Only regular files are opened: opening a pipe would block forever.
+Users may give any file: a pointer of Git LFS, a page saved by a browser, the weights of another
+framework. Each kind is recognised by a few bytes; the message names it and says what to do. Only
+regular files are opened: opening a pipe would block forever.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
 
     Parameters
     ----------
-    The file; links are followed.
+    path
         The file; links are followed.
-    Text that names the file in errors; by default its path.
-        How errors name it, if not by its path alone.
+    argument
+        Text that names the file in errors; by default its path.
 
     Raises
     ------

@@ -68,7 +68,7 @@ class _Input(NamedTuple):
 
 
 class _OnnxNetwork:
-    """Runs a session on tensors, in batches of the file's size where that is fixed."""
+    """Runs a session on tensors, in batches of the size that the file fixes, if any."""
 
     def __init__(self, session: Any, source: _Input, output: str) -> None:
         self._session = session

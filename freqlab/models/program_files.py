@@ -57,7 +57,7 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
 
 
 class _Program:
-    """A network from a file, run in batches of the file's size where that is fixed.
+    """A network from a file, run in batches of the size that the file fixes, if any.
 
     Parameters
     ----------

@@ -117,7 +117,7 @@ def register(
     Warns
     -----
     UserWarning
-        If the name is taken; the new model then replaces the other.
+        If the name is already registered; the new model then replaces the other.
     """
     if not isinstance(spec, ModelSpec):
         raise ParameterError(f"spec={spec!r} must be a ModelSpec")

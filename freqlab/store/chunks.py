@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
-"""How arrays are opened for writing: a chunk that is not there is then always a loss."""
+"""Option for arrays opened for writing; a missing chunk then always means lost data."""
 
 RESUMABLE = (
     "Finished blocks are kept, and no unfinished block is marked as done; once the cause is "

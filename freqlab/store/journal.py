@@ -124,7 +124,7 @@ def recover(root: zarr.Group) -> None:
 
 @contextlib.contextmanager
 def making(root: zarr.Group, *paths: str) -> Iterator[None]:
-    """Make nodes, or arrays of nodes, which count once all of them are made.
+    """Make nodes, or arrays of nodes, which count only when all of them are complete.
 
     If the body raises, its remains do not count, and the next writer removes them.
 
@@ -151,7 +151,7 @@ def check_empty(root: zarr.Group, path: str) -> None:
     Raises
     ------
     StoreError
-        If it is not: then a description that was there is lost.
+        If it is not empty, which means that a description is lost.
     """
     there = child_names(root.store, path)
     if any(name != "zarr.json" and holds_files(root.store, f"{path}/{name}") for name in there):

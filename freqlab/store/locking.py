@@ -184,7 +184,7 @@ class _BeatingLock(Lock):
 
 
 def check_place(url: str | os.PathLike[str]) -> None:
-    """Refuse places that do not hold a store and where none may be made.
+    """Refuse a place that has no store and where no store can be created.
 
     Raises
     ------
