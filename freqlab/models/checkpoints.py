@@ -201,7 +201,7 @@ def check_archive(path: Path) -> None:
     if unpacked > max(_MOST_UNPACKED, _MOST_RATIO * size):
         raise WeightsError(
             f"{path} has {size:,} bytes and would unpack to {unpacked:,}: it was not read. Files "
-            f"of torch.save are not packed; save it anew where it comes from"
+            f"of torch.save are not compressed; save it again from its source"
         )
 
 
@@ -372,7 +372,7 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
         if len(plain) != 1:
             raise WeightsError(
                 f"{source} holds several networks of this kind, under "
-                f"{', '.join(map(repr, best))}; say which with part="
+                f"{', '.join(map(repr, best))}; select one with part="
             )
         _note_averaged(source, [prefix for prefix in best if prefix not in plain])
         best = plain
@@ -382,7 +382,7 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
 def _note_averaged(source: str | Path, parts: Sequence[str]) -> None:
     names = ", ".join(part.rstrip(".") for part in parts)
     note(
-        f"{Path(source).name} also holds averaged weights, under {names}; they are taken with "
+        f"{Path(source).name} also holds averaged weights, under {names}; select them with "
         f"part={parts[0].rstrip('.')}"
     )
 
@@ -556,7 +556,7 @@ def _chosen(states: Mapping[str, State], part: str | None, path: Path) -> State:
         return states[""]  # named mappings with other values, beside the network
     if _rank(best) == len(_CONTAINERS) and len(likely) > 1:
         raise WeightsError(
-            f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: say which are the network's "
+            f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: select those of the network "
             f"with part="
         )
     averaged = [

@@ -233,7 +233,7 @@ def _describe_tar(path: Path) -> str:
                 names.append(member.name)
                 member = archive.next()
     except (tarfile.TarError, OSError, ValueError):
-        return f"is a tar archive, cut off: {_FETCH}"
+        return f"is a truncated tar archive: {_FETCH}"
     if {"storages", "pickle"} <= {name.rpartition("/")[2] for name in names}:
         return "was saved by PyTorch 0.1, as a tar archive: load and save it again with PyTorch 1"
     weights = [name for name in names if name.lower().endswith(_WEIGHTS)]
@@ -290,9 +290,9 @@ def _describe_json(path: Path, size: int) -> str:
         if "modelTopology" in content:
             return f"is a TensorFlow.js model: {_EXPORT} (tf2onnx --tfjs)"
         if "architecture" in content or "model_type" in content:
-            return "is a network's configuration: give the folder it lies in, or its weights"
+            return "is the configuration of a network: give its folder, or the weights"
         if "error" in content or "message" in content:
-            return f"is the refusal of a server: {_FETCH}"
+            return f"is an error message of a server: {_FETCH}"
     return f"is JSON, not weights: {_FETCH}"
 
 

@@ -207,12 +207,12 @@ def _build_irnet(
             shapes_of(state),
         )
     has_middle = _has(state, r"body\.0\.res_layer\.5\.weight")
-    excitation_ratio = next(
+    excitation_layer = next(
         (name for name in ("5", "se_block") if _has(state, rf"res_layer\.{name}\.fc1\.weight")), ""
     )
     for asked, actual, what in (
         (middle_norm, has_middle, "a normalisation between their convolutions"),
-        (excitation, bool(excitation_ratio), "squeeze and excitation"),
+        (excitation, bool(excitation_layer), "squeeze and excitation"),
     ):
         if asked is not None and asked != actual:
             raise WeightsMismatchError(
@@ -222,7 +222,7 @@ def _build_irnet(
         depth,
         has_middle,
         _n_features(state, "output_layer.3.weight"),
-        excitation_ratio,
+        excitation_layer,
         _has(state, r"output_layer\.4\.weight"),
     )
     load_weights(network, state, source=weights)
@@ -261,12 +261,12 @@ def _settle_depth(
             return depth
     if not any(blocks):
         raise WeightsMismatchError(
-            f"{weights} does not hold such a network: it has none of its residual blocks",
+            f"{weights} does not hold such a network: its residual blocks are missing",
             shapes_of(state),
         )
     raise WeightsError(
-        f"{weights} has {' + '.join(map(str, blocks))} residual blocks, as none of the depths "
-        f"{', '.join(map(str, DEPTHS))} has"
+        f"{weights} has {' + '.join(map(str, blocks))} residual blocks, which fit none of the "
+        f"depths {', '.join(map(str, DEPTHS))}"
     )
 
 

@@ -142,8 +142,8 @@ def _beside(path: Path, location: str) -> Path:
     """Return a file that an ONNX file names, if it is in the same folder."""
     parts = PureWindowsPath(location)  # accepts both kinds of slashes
     outside = WeightsError(
-        f"{path} keeps tensors in {location!r}, outside its own folder, which was not opened; put "
-        f"the file itself beside it"
+        f"{path} keeps tensors in {location!r}, outside its folder, which was not opened; put the "
+        f"file itself into the folder"
     )
     if not location or "\0" in location:
         raise WeightsError(f"{path} keeps a tensor in a file without a name")
@@ -152,14 +152,14 @@ def _beside(path: Path, location: str) -> Path:
     file = path.parent / location
     if not os.path.lexists(file):
         raise WeightsNotFoundError(
-            f"{path} keeps tensors in the file {location!r}, which is not beside it: put it into "
-            f"{path.parent}, under this name"
+            f"{path} keeps tensors in the file {location!r}, which is missing: put it into "
+            f"{path.parent} under this name"
         )
     try:
         real = file.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise WeightsNotFoundError(
-            f"{path} keeps tensors in {location!r}, a link that leads nowhere"
+            f"{path} keeps tensors in {location!r}, a broken link"
         ) from error
     # a cache may keep model and data as links into one folder
     folders = {path.parent.resolve(), path.resolve().parent}
@@ -222,8 +222,8 @@ def check_graph(model: Any, path: Path) -> None:
     n_nodes = count(model.graph)
     if n_nodes > _MOST_NODES:
         raise WeightsError(
-            f"{path} writes out to {float(min(n_nodes, 10**100)):.3g} nodes by functions that call "
-            f"each other; more than {_MOST_NODES:,} are not run"
+            f"{path} expands to {float(min(n_nodes, 10**100)):.3g} nodes by nested function calls; "
+            f"the maximum is {_MOST_NODES:,}"
         )
 
 

@@ -168,9 +168,9 @@ def onnx_recipe(
         shown = [f"{v:g}" if isinstance(v, (int, float)) else f"{v}" for v in applied.values()]
         if shown != ["0", "1"]:
             note(
-                f"{path.name} begins with arithmetic on its input, as a graph does that normalises "
-                f"pixels 0..255 itself; it gets (pixel - {shown[0]}) / {shown[1]} all the same, as "
-                f"was said"
+                f"{path.name} begins with arithmetic on its input and so may normalise pixels "
+                f"0..255 itself; it nevertheless gets (pixel - {shown[0]}) / {shown[1]}, as "
+                f"specified"
             )
     elif not itself and not preset and (mean is None or std is None):
         raise ParameterError(
@@ -204,14 +204,14 @@ def _build(
     source = _read_input(session, weights, layout)
     if source.size not in (None, size):
         raise WeightsError(
-            f"{weights} takes images of {source.size}, the template gives {size}; give another "
-            f"template="
+            f"{weights} takes images of {source.size}, but crops of the template are {size}; give "
+            f"another template="
         )
     chosen = _choose_output(session, weights, output)
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     last = makers.get(chosen, "")
     if last in ("Softmax", "LogSoftmax") or _SCORES.fullmatch(chosen):
-        why = f"a {last} makes it" if "Softmax" in last else "by its name"
+        why = f"the output of a {last}" if "Softmax" in last else "by its name"
         note_head(f"output {chosen!r} of {weights.name} holds a classifier's scores ({why})")
     return _OnnxNetwork(session, source, chosen)
 
@@ -313,8 +313,8 @@ def _read_input(session: Any, path: Path, layout: str | None) -> _Input:
     if layout is None:
         if (fixed[1] == 3) == (fixed[3] == 3):
             raise ParameterError(
-                f"{path} takes images {shape}, which does not say where the channels are; give "
-                f"layout='NCHW' or 'NHWC'"
+                f"{path} takes images {shape}, in which the axis of the channels is ambiguous; "
+                f"give layout='NCHW' or 'NHWC'"
             )
         layout = "NCHW" if fixed[1] == 3 else "NHWC"
     if images[0].type not in ("tensor(float)",):

@@ -36,10 +36,10 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
     kind = is_program(path)
     if not trust:
         raise UntrustedModelError(
-            f"{path} is a {kind} file, which is a program: loading it runs what it says, and "
-            f"freqlab does not do so unasked. If you trust where it comes from, load it with "
-            f"trust=True; otherwise ask for an ONNX file, or for weights alone (safetensors, "
-            f"state_dict) and name the network"
+            f"{path} is a {kind} file, which is a program: loading it runs its code, and freqlab "
+            f"does so only on request. If you trust its source, load it with trust=True; otherwise "
+            f"ask for an ONNX file, or for weights alone (safetensors, state_dict) and name the "
+            f"network"
         )
     if not normalisation_given:
         raise ParameterError(unknown_normalisation(path))

@@ -129,7 +129,7 @@ def register(
         )
     if spec.name in _RECIPES:
         warnings.warn(
-            f"the name {spec.name!r} was taken by another model, which is replaced", stacklevel=2
+            f"the name {spec.name!r} belonged to another model, which is replaced", stacklevel=2
         )
     path = None if checkpoint is None else existing(checkpoint)
     _RECIPES[spec.name] = Recipe(

@@ -287,7 +287,7 @@ class Model:
             raise ModelError(
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
                 f"{len(prepared)} crops; expected ({len(prepared)}, feature)"
-                + (f": {chosen}; output= says another" if chosen is not None else "")
+                + (f": {chosen}; output= selects another" if chosen is not None else "")
             )
         if self.spec.features not in (None, features.shape[1]):
             raise ModelError(
@@ -312,7 +312,7 @@ class Model:
                 f"model {self.name!r} returned embeddings that are not finite, or too large"
             )
         if not bool((lengths > 0).all()):
-            raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
+            raise ModelError(f"model {self.name!r} returned an embedding of zeros only")
 
     def fingerprint(self) -> dict[str, Any]:
         """Values that must be equal for two embeddings of this name to be comparable."""

@@ -447,7 +447,7 @@ def test_a_replaced_photograph_is_not_taken(tmp_path, column, older, keep_crops)
         )
         np.testing.assert_array_equal(again["similarity"], anew["similarity"])
         return
-    with pytest.raises(StoreConflictError, match="p0/1|another image|given are not those"):
+    with pytest.raises(StoreConflictError, match="p0/1|another image|differ from those of the run"):
         compute(store, faces, repair=True)
     (tmp_path / "photos/1.png").write_bytes(original)
     compute(store, faces, repair=True)
@@ -471,7 +471,7 @@ def test_other_subjects_are_not_taken(store):
         aligned="arcface",
         name="synthetic",
     )
-    with pytest.raises(StoreConflictError, match="subjects of faces.*are not those"):
+    with pytest.raises(StoreConflictError, match="subjects of faces.*differ from those of the run"):
         compute(store, wrong, repair=True)
     compute(store, repair=True)
     assert len(fl.store.check(store)) == 0
