@@ -262,21 +262,12 @@ def result(
     if len(bands) != n_bands:
         raise ParameterError(f"values have {n_bands} bands, but bands are {len(bands)}")
     names = ["m", *(f"m{k}" for k in range(1, n_models))]
-    if probe_subject is None:
-        probe_subject = [f"p{i}" for i in range(n_pairs)]
-    subject = np.asarray(probe_subject, object)
-    other = subject if reference_subject is None else np.asarray(reference_subject, object)
-    numbers = np.arange(n_pairs).astype(str).astype(object)
-    of_pairs = {
-        "probe": "probe" + numbers,
-        "reference": "reference" + numbers,
-        "probe_subject": subject,
-        "reference_subject": other,
-        "genuine": (subject == other).astype(bool),
+    pair_columns = {
+        **_default_columns(n_pairs, probe_subject, reference_subject),
         **(columns or {}),
     }
     dims = ("model", "pair", "side", "band")
-    found = xr.Dataset(
+    dataset = xr.Dataset(
         {
             "influence": (dims, array),
             "removed_rms": (dims, np.broadcast_to(removed_rms, array.shape)),
@@ -289,27 +280,44 @@ def result(
             "band": np.array(bands.names, object),
             "frequency": ("band", bands.frequency),
             "band_bounds": (("band", "bound"), bands.bounds),
-            **{name: ("pair", np.asarray(column)) for name, column in of_pairs.items()},
+            **{name: ("pair", np.asarray(column)) for name, column in pair_columns.items()},
         },
-        attrs={
-            "identity": to_json(
-                {
-                    "bands": bands.declaration(),
-                    "models": {
-                        name: {"input_size": [_SIZE, _SIZE], "eye_distance": None} for name in names
-                    },
-                }
-            )
-        },
+        attrs={"identity": _identity(bands, names)},
     )
     if thresholds:
-        found = found.assign_coords(fmr=list(thresholds))
-        edges = np.tile(list(thresholds.values()), (n_models, 1))
-        found["threshold"] = (("model", "fmr"), edges)
-        enough = round(10 / min(thresholds))
-        found["impostor_comparisons"] = ("model", np.full(n_models, enough))
+        dataset = dataset.assign_coords(fmr=list(thresholds))
+        per_model = np.tile(list(thresholds.values()), (n_models, 1))
+        dataset["threshold"] = (("model", "fmr"), per_model)
+        n_comparisons = round(10 / min(thresholds))
+        dataset["impostor_comparisons"] = ("model", np.full(n_models, n_comparisons))
     frequency = dict.fromkeys(("frequency", "band_bounds"), ("spatial frequency", bands.unit))
-    return named(found, {**_NAMES, **frequency})
+    return named(dataset, {**_NAMES, **frequency})
+
+
+def _default_columns(
+    n_pairs: int,
+    probe_subject: Sequence[str] | npt.NDArray[Any] | None,
+    reference_subject: Sequence[str] | npt.NDArray[Any] | None,
+) -> dict[str, npt.NDArray[Any]]:
+    """Names, subjects and labels of the pairs of :func:`result`."""
+    if probe_subject is None:
+        probe_subject = [f"p{i}" for i in range(n_pairs)]
+    of_probe = np.asarray(probe_subject, object)
+    of_reference = of_probe if reference_subject is None else np.asarray(reference_subject, object)
+    numbers = np.arange(n_pairs).astype(str).astype(object)
+    return {
+        "probe": "probe" + numbers,
+        "reference": "reference" + numbers,
+        "probe_subject": of_probe,
+        "reference_subject": of_reference,
+        "genuine": (of_probe == of_reference).astype(bool),
+    }
+
+
+def _identity(bands: Bands, names: Sequence[str]) -> str:
+    """Declaration of the bands and models of :func:`result`, as a run stores it."""
+    about = {"input_size": [_SIZE, _SIZE], "eye_distance": None}
+    return to_json({"bands": bands.declaration(), "models": dict.fromkeys(names, about)})
 
 
 def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
@@ -345,10 +353,10 @@ def group_profiles(
     """
     people = faces(12, 2, seed, groups=_GROUPS)
     pairs = make_pairs(people, impostors_per_genuine=5, seed=0)
-    found = influence(people, pairs, sides=["probe", "reference"])
+    result = influence(people, pairs, sides=["probe", "reference"])
     labels = group_labels(people, "colour")
     return bias.profiles(
-        found, labels, baseline=baseline, n_draws=n_draws, n_permutations=n_permutations
+        result, labels, baseline=baseline, n_draws=n_draws, n_permutations=n_permutations
     )
 
 
@@ -369,8 +377,8 @@ def resolution_profiles(
     people = faces(4, 2, seed)
     lower = degrade(people, resolutions=list(resolutions))
     pairs = degraded_pairs(make_pairs(people, seed=0), lower)
-    found = influence(lower, pairs, bands="rings:14", sides=["probe", "reference"])
-    return resolution.profiles(found, n_draws=n_draws)
+    result = influence(lower, pairs, bands="rings:14", sides=["probe", "reference"])
+    return resolution.profiles(result, n_draws=n_draws)
 
 
 def morphed_faces(n_subjects: int = 6, per_subject: int = 3, seed: int = 0) -> Faces:
@@ -414,8 +422,8 @@ def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
         Seed of the pixels.
     """
     mixed = morphed_faces(seed=seed)
-    found = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])
-    return morphing.profiles(found, n_draws=n_draws)
+    result = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])
+    return morphing.profiles(result, n_draws=n_draws)
 
 
 def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> xr.Dataset:
@@ -429,9 +437,9 @@ def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> x
         Seed of the pixels.
     """
     network = model()
-    found = influence(faces(4, 2, seed), models=[network])
+    result = influence(faces(4, 2, seed), models=[network])
     return faithfulness.deletion_curves(
-        found, [network], fmr=fmr, n_random=n_random, progress=False
+        result, [network], fmr=fmr, n_random=n_random, progress=False
     )
 
 
@@ -445,8 +453,8 @@ def corrrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
     seed
         Seed of the pixels.
     """
-    found, network, pairs = _to_explain(seed)
-    return saliency.corrrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
+    result, network, pairs = _to_explain(seed)
+    return saliency.corrrise_maps(result, network, pairs=pairs, n_masks=n_masks, progress=False)
 
 
 def freqrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
@@ -459,8 +467,8 @@ def freqrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
     seed
         Seed of the pixels.
     """
-    found, network, pairs = _to_explain(seed)
-    return saliency.freqrise_maps(found, network, pairs=pairs, n_masks=n_masks, progress=False)
+    result, network, pairs = _to_explain(seed)
+    return saliency.freqrise_maps(result, network, pairs=pairs, n_masks=n_masks, progress=False)
 
 
 def gradient_maps(*, steps: int = 2, seed: int = 0) -> xr.Dataset:
@@ -473,8 +481,8 @@ def gradient_maps(*, steps: int = 2, seed: int = 0) -> xr.Dataset:
     seed
         Seed of the pixels.
     """
-    found, network, pairs = _to_explain(seed)
-    return saliency.gradient_maps(found, network, pairs=pairs, steps=steps, progress=False)
+    result, network, pairs = _to_explain(seed)
+    return saliency.gradient_maps(result, network, pairs=pairs, steps=steps, progress=False)
 
 
 def joint_maps(*, grid: int = 2, seed: int = 0) -> xr.Dataset:
@@ -487,13 +495,13 @@ def joint_maps(*, grid: int = 2, seed: int = 0) -> xr.Dataset:
     seed
         Seed of the pixels.
     """
-    found, network, pairs = _to_explain(seed)
-    return saliency.joint_maps(found, network, pairs=pairs, grid=grid, progress=False)
+    result, network, pairs = _to_explain(seed)
+    return saliency.joint_maps(result, network, pairs=pairs, grid=grid, progress=False)
 
 
 def _to_explain(seed: int) -> tuple[xr.Dataset, Model, list[int]]:
     """A result, its model, and the labels of a genuine and an impostor pair."""
     network = model()
-    found = influence(faces(3, 2, seed), models=[network])
-    genuine = found["genuine"].to_numpy()
-    return found, network, [int(np.argmax(genuine)), int(np.argmin(genuine))]
+    result = influence(faces(3, 2, seed), models=[network])
+    genuine = result["genuine"].to_numpy()
+    return result, network, [int(np.argmax(genuine)), int(np.argmin(genuine))]

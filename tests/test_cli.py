@@ -63,7 +63,7 @@ def test_what_is_left_out_is_said_once(call, few, tmp_path):
     assert "5 images, 0 without" in done.stdout
     lines = done.stderr.splitlines()
     assert [line for line in lines if line.startswith("few: ")] == [
-        "few: images left out, ending .cr2: 1 (a raw photograph of a camera: develop it first, "
+        "few: images left out, extension .cr2: 1 (a raw photograph of a camera: develop it first, "
         "into PNG, TIFF or JPEG)",
         "few: left out, hidden or system files and folders: 1 (s1/.ipynb_checkpoints)",
     ]
@@ -202,7 +202,7 @@ def test_a_list_of_pairs(call, few, tmp_path):
 LISTED = "probe,reference,genuine\ns1/1.pgm,s1/2.pgm,1\ns1/1.pgm,s2/1.pgm,0\n"
 OF_LISTS = [
     (LISTED + "s1/1.pgm,s9/1.pgm,0\n", "missing='drop'", ("--missing", "drop"), "1 of 3 pairs"),
-    (LISTED + "s1/2.pgm,s1/1.pgm,1\n", "repeated='drop'", ("--repeated", "drop"), "listed again"),
+    (LISTED + "s1/2.pgm,s1/1.pgm,1\n", "repeated='drop'", ("--repeated", "drop"), "repeat earlier"),
     (LISTED + "s1/1.pgm,s1/1.pgm,1\n", None, (), "1 of a face with itself"),
     (LISTED + "s1/1.pgm,s2/2.pgm,1\n", None, (), "1 labelled against the subjects"),
     (
@@ -299,7 +299,7 @@ def test_errors_and_warnings_of_the_shell_are_one_line(monkeypatch, capsys, few,
         cli.main()
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("freqlab: ")]
     assert len(said) == 2
-    assert "1 of 4 pairs are left out, for 1 of the 4 faces" in said[0]
+    assert "1 of 4 pairs are left out because 1 of the 4 faces" in said[0]
     assert "1 of a face with itself" in said[1]
     assert "; --strict refuses such a list" in said[1]
 

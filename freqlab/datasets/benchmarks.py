@@ -252,8 +252,8 @@ def load_scface(root: _Root, aligned: str | None = None) -> Faces:
     the turning head), ``001_cam1_1.jpg`` (camera 1 to 7, of which 6 and 7 are infrared, and one of
     three distances) and ``001_cam8.jpg`` (infrared mugshot). The published folders hold most
     images twice (``surveillance_cameras_all`` and one folder per distance; mugshots whole and
-    cropped). Of files with the same name, the first in order of paths is taken; for another copy,
-    give a folder further down.
+    cropped). Of files with the same name, the first in order of paths is read; for another copy,
+    give one of the subfolders.
 
     Columns ``camera`` (``mugshot``, ``cam1``, ..., ``cam8``), ``distance`` (4.2, 2.6 or 1.0
     metres; missing where undefined) and ``pose`` (``frontal``, ``L1``, ..., ``R4`` for
@@ -304,8 +304,8 @@ def _say_missing(name: str, table: pd.DataFrame, columns: list[str]) -> None:
         counts = ", ".join(f"{column} {int(missing[column].sum())}" for column in columns)
         examples = ", ".join(table.index[some][:3])
         warnings.warn(
-            f"{name}: {int(some.sum())} of {len(table)} images do not say all by their names, and "
-            f"the values are missing ({counts}): {examples}",
+            f"{name}: the file names of {int(some.sum())} of {len(table)} images lack some "
+            f"attributes, which are missing values ({counts}): {examples}",
             stacklevel=2,
         )
 

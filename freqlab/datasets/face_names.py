@@ -37,7 +37,7 @@ class _Affixes(NamedTuple):
     prefix: str = ""
     """Of the file's name."""
     suffix: str = ""
-    """Of the file's name, the ending of the image file left out."""
+    """Of the file's name, without the extension of the image file."""
 
     def core(self, name: str, unpadded: bool) -> str | None:
         """Return a name without these affixes; None if it lacks them."""
@@ -50,7 +50,7 @@ class _Affixes(NamedTuple):
 
 
 class _Difference(NamedTuple):
-    """A difference common to all names of a list, compared with those of the set."""
+    """A difference between the names of a list and of the set that is the same for all names."""
 
     listed: _Affixes
     faces: _Affixes
@@ -59,16 +59,16 @@ class _Difference(NamedTuple):
 
     def described(self, name: str) -> str:
         """Describe the difference from the names of the set `name`, in words."""
-        said = []
-        for what, one, other in zip(
+        differences = []
+        for what, own, of_set in zip(
             ("folders", "prefix", "suffix"), self.listed, self.faces, strict=True
         ):
-            if one != other:
-                here = f"{what} {one!r}" if one else f"no {what}"
-                said.append(f"{here} ({repr(other) if other else 'none'} in {name!r})")
+            if own != of_set:
+                here = f"{what} {own!r}" if own else f"no {what}"
+                differences.append(f"{here} ({repr(of_set) if of_set else 'none'} in {name!r})")
         if self.unpadded:
-            said.append(f"other zeros before numbers than those of {name!r}")
-        return join(said)
+            differences.append(f"numbers with other leading zeros than in {name!r}")
+        return join(differences)
 
 
 class FaceNames:
@@ -101,17 +101,17 @@ class FaceNames:
         return known / max(len(some), 1)
 
     def positions(self, listed: Sequence[str], source: Path) -> Positions:
-        """Find the positions of distinct names in the set; -1 where a name is not in it.
+        """Find the positions of distinct names in the set; -1 if a name is not in it.
 
-        Names that differ from those of the set only in capitals and blanks, or all by the same
+        Names that differ from those of the set only in letter case and spaces, or all by the same
         prefix or suffix, are matched with a warning.
 
         Raises
         ------
         PairError
-            If a name fits several faces.
+            If a name matches several faces.
         """
-        found = np.full(len(listed), -1, np.int64)
+        matches = np.full(len(listed), -1, np.int64)
         ambiguous = []
         for k, name in enumerate(listed):
             candidates = self._candidates(slashes(name))
@@ -119,28 +119,28 @@ class FaceNames:
                 some = ", ".join(self._names[i] for i in candidates[:3])
                 ambiguous.append(f"{name} ({some})")
             elif candidates:
-                found[k] = candidates[0]
+                matches[k] = candidates[0]
         if ambiguous:
             raise PairError(
-                f"{source}: {len(ambiguous)} names fit several faces of {self._faces.name!r}: "
+                f"{source}: {len(ambiguous)} names match several faces of {self._faces.name!r}: "
                 f"{'; '.join(ambiguous[:3])}"
             )
         alike = []
-        for k in np.flatnonzero(found < 0).tolist():
-            found[k] = self._alike(listed[k])
-            if found[k] >= 0:
+        for k in np.flatnonzero(matches < 0).tolist():
+            matches[k] = self._alike(listed[k])
+            if matches[k] >= 0:
                 alike.append(k)
         if alike:
             k = alike[0]
             warnings.warn(
-                f"{source}: {len(alike)} of the {len(listed)} faces it names are those of "
-                f"{self._faces.name!r} but for capitals, blanks or folders, and are read so: "
-                f"{listed[k]} is {self._names[found[k]]}",
+                f"{source}: {len(alike)} of the {len(listed)} names match faces of "
+                f"{self._faces.name!r} except for letter case, spaces or folders: "
+                f"{listed[k]} is read as {self._names[matches[k]]}",
                 stacklevel=5,
             )
-        if 2 * int((found < 0).sum()) > len(listed):
-            self._read_differing(listed, found, source)
-        return found
+        if 2 * int((matches < 0).sum()) > len(listed):
+            self._read_differing(listed, matches, source)
+        return matches
 
     def nearest(self, name: str) -> str:
         """Return a question with the nearest name; large sets compare names of one beginning."""
@@ -167,7 +167,7 @@ class FaceNames:
         return candidates
 
     def _alike(self, name: str) -> int:
-        """Position of the only face whose name differs just in capitals and blanks; -1 if none."""
+        """Position of the only face whose name matches except for case and spaces; -1 if none."""
         if self._folded is None:
             self._folded = {}
             for i, stem in enumerate(self._stems):
@@ -182,9 +182,9 @@ class FaceNames:
                 return candidates[0] if len(candidates) == 1 else -1
         return -1
 
-    def _read_differing(self, listed: Sequence[str], found: Positions, source: Path) -> None:
+    def _read_differing(self, listed: Sequence[str], positions: Positions, source: Path) -> None:
         """Match faces by a difference common to all unmatched names; writes into `found`."""
-        unknown = np.flatnonzero(found < 0).tolist()
+        unknown = np.flatnonzero(positions < 0).tolist()
         names = [strip_image_suffix(slashes(listed[k])) for k in unknown]
         difference = self._difference(names)
         if difference is None:
@@ -202,11 +202,11 @@ class FaceNames:
         people = len(set(subjects[places[read]])) > 1 or len(set(subjects)) == 1
         if 2 * read.sum() <= len(names) or len(set(places[read])) < read.sum() or not people:
             return
-        found[np.array(unknown)[read]] = places[read]
+        positions[np.array(unknown)[read]] = places[read]
         k = int(np.flatnonzero(read)[0])
         warnings.warn(
-            f"{source}: its names have {difference.described(self._faces.name)}, and are read so: "
-            f"{listed[unknown[k]]} is {self._names[places[k]]}",
+            f"{source}: the names have {difference.described(self._faces.name)}: "
+            f"{listed[unknown[k]]} is read as {self._names[places[k]]}",
             stacklevel=6,
         )
 
@@ -254,7 +254,7 @@ class FaceNames:
 
 
 def _affixes(names: Sequence[str]) -> list[_Affixes]:
-    """Common beginnings and ends of all files' names, up to a blank, dot, hyphen or underscore."""
+    """Common prefixes and suffixes of all file names, up to a space, dot, hyphen or underscore."""
     files = [name.rsplit("/", 1)[-1] for name in names]
     begin, end = _common(files), _common([file[::-1] for file in files])[::-1]
     shortest = min(map(len, files))

@@ -51,8 +51,8 @@ def load_faceforensics(root: str | os.PathLike[str] | None, aligned: str | None 
     The reader accepts
     ``original_sequences/<youtube|actors>/<compression>/frames/<video>/<frame>.png`` and
     ``manipulated_sequences/<method>/<compression>/frames/<video>/<frame>.png``. If there is no
-    folder ``frames``, one of another name is taken. Masks, landmarks and other folders beside it
-    are left out, and a warning counts the images in them.
+    folder ``frames``, a folder with another name is used. Masks, landmarks and other folders
+    beside it are left out, and a warning counts the images in them.
 
     Faces are named by their path from ``original_sequences`` or ``manipulated_sequences`` on. The
     subject is the video that was shown or altered (``000`` of ``000_003``), and in
@@ -143,8 +143,8 @@ def _frames_only(
         return places
     if _FRAMES not in folders:
         raise FaceSetError(
-            f"{root}: frames lie in folders of several names, {', '.join(folders)}; call those "
-            f"'{_FRAMES}' that are to be read"
+            f"{root}: frames are in folders with several names, {', '.join(folders)}; rename those "
+            f"to read to '{_FRAMES}'"
         )
     for place in places.values():
         if place.folder != _FRAMES:
@@ -185,12 +185,12 @@ def _sources(table: pd.DataFrame) -> list[str]:
 
 
 def _say_left_out(root: Path, left_out: Counter[str], strays: list[str]) -> None:
-    said = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
+    parts = [f"{count:,} in {name}" for name, count in sorted(left_out.items())]
     if strays:
-        said.append(f"{len(strays):,} whose names do not fit ({', '.join(strays[:3])})")
-    if said:
+        parts.append(f"{len(strays):,} with other names ({', '.join(strays[:3])})")
+    if parts:
         warnings.warn(
-            f"{root}: images that are no frames are left out: {', '.join(said)}", stacklevel=4
+            f"{root}: images that are not frames are left out: {', '.join(parts)}", stacklevel=4
         )
 
 
@@ -199,5 +199,5 @@ def _videos(root: Path) -> list[str]:
     videos = [path for path in root.rglob("*") if path.suffix.lower() in _VIDEO_SUFFIXES]
     if videos:
         some = ", ".join(sorted(path.relative_to(root).as_posix() for path in videos)[:2])
-        return [f"{len(videos):,} videos ({some}), whose frames are to be extracted first"]
+        return [f"{len(videos):,} videos ({some}); extract their frames first"]
     return sorted(path.relative_to(root).as_posix() for path in root.glob("*"))[:3]

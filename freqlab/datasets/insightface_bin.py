@@ -87,16 +87,16 @@ def load_bin(root: str | os.PathLike[str] | None, aligned: str | None = None) ->
         {"subject": _subjects(content)}, index=pd.Index(content.names, name="face", dtype=object)
     )
     try:
-        found = images[0].shape[:2]
+        image_size = images[0].shape[:2]
         faces = Faces(table, images=images, aligned=name, name=Path(root).stem)
     except OSError as error:
         raise FaceSetError(
             f"{os.fspath(root)} contains an entry that is not an image: {error}"
         ) from error
-    if found != size:
+    if image_size != size:
         raise FaceSetError(
-            f"{os.fspath(root)}: its images are {found[0]} x {found[1]} pixels; those of the "
-            f"template {name!r} are {size[0]} x {size[1]}"
+            f"{os.fspath(root)}: its images are {image_size[0]} x {image_size[1]} pixels; crops of "
+            f"the template {name!r} are {size[0]} x {size[1]}"
         )
     return faces
 

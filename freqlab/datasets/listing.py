@@ -63,7 +63,7 @@ def no_folder(path: Path) -> FaceSetError:
     given = f"root={os.fspath(path)!r}"
     if path.exists():
         kind = kind_of_file(path)
-        return FaceSetError(f"{given} is no folder: it is {kind.what}: {kind.advice}")
+        return FaceSetError(f"{given} is not a folder but {kind.what}: {kind.advice}")
     return FaceSetError(f"{given}: no such folder{spelled_hint(path)}")
 
 
@@ -138,14 +138,14 @@ def parse_names(
         first = keys[keys.duplicated()][0]
         twice = [path for path, key in zip(images, keys, strict=True) if key == first]
         raise FaceSetError(
-            f"{root}: {int(keys.duplicated().sum())} faces are there more than once, the first as "
-            f"{', '.join(twice[:3])}; let root= be the folder of one copy of the set"
+            f"{root}: {int(keys.duplicated().sum())} faces occur more than once, the first as "
+            f"{', '.join(twice[:3])}; set root= to one copy of the set"
         )
     if keys.has_duplicates:
         again = [path for path, more in zip(images, keys.duplicated(), strict=True) if more]
         files.remarks.append(
-            f"of images of one name the first is taken; {len(again):,} others are not read: "
-            f"{some(again)}"
+            f"several images have the same name: the first is read, {len(again):,} others are "
+            f"not: {some(again)}"
         )
     return table.loc[~keys.duplicated()]
 
@@ -180,16 +180,16 @@ def one_form(files: Survey | list[str], subjects: Iterable[object]) -> list[str]
     several = {form for form, spelled in composed.items() if len(spelled) > 1}
     if several:
         remarks.append(
-            f"{len(several):,} subject(s) are written in two forms of Unicode and taken for one "
-            f"person each: {some(sorted(several))}"
+            f"{len(several):,} subject(s) are spelled in two Unicode normal forms and treated as "
+            f"one person each: {some(sorted(several))}"
         )
         forms = ((text, unicodedata.normalize("NFC", text)) for text in texts)
         texts = [form if form in several else text for text, form in forms]
     alike = [sorted(spelled) for spelled in cased.values() if len(spelled) > 1]
     if alike:
         remarks.append(
-            f"{len(alike):,} subject(s) differ from another in letter case or spaces alone and "
-            f"are taken for different people: {some([' / '.join(names) for names in alike])}"
+            f"{len(alike):,} subject(s) differ from another only in letter case or spaces and "
+            f"are treated as different people: {some([' / '.join(names) for names in alike])}"
         )
     return texts
 
@@ -224,8 +224,8 @@ def as_text(name: str) -> str:
 def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> pd.DataFrame:
     """Read a table of faces in which only an empty cell is a missing value.
 
-    Columns are separated by commas, semicolons, tabs or bars, whichever gives the first line the
-    most columns of `needed` and `perhaps`.
+    Columns are separated by commas, semicolons, tabs or vertical bars: the one with which the first
+    line has most of the columns in `needed` and `perhaps`.
 
     Raises
     ------
@@ -236,7 +236,7 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
     if not path.exists():
         raise FaceSetError(f"{path}: no such CSV file{spelled_hint(path)}")
     if not path.is_file():
-        what = "a folder" if path.is_dir() else "no regular file"
+        what = "a folder" if path.is_dir() else "not a regular file"
         raise FaceSetError(f"{path} is {what}; a CSV file is expected")
     try:
         table = read_table(path, [*needed, *perhaps], text=_TEXT_COLUMNS)
@@ -248,7 +248,7 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
     if missing:
         kind = kind_of_file(path)
         if kind is not TEXT_FILE:
-            raise FaceSetError(f"{path} is no CSV file: it is {kind.what}: {kind.advice}")
+            raise FaceSetError(f"{path} is not a CSV file but {kind.what}: {kind.advice}")
         known = Spellings(table.columns)
         alike = [(column, known.find(column)) for column in missing]
         hint = "".join(
@@ -292,29 +292,29 @@ def by_face(
     """
     known = Spellings(faces)
     given = [str(as_written(name)) for name in table[column]]
-    found = [known.find(name) for name in given]
-    strange = [name for name, face in zip(given, found, strict=True) if face is None]
+    matched = [known.find(name) for name in given]
+    strange = [name for name, face in zip(given, matched, strict=True) if face is None]
     if len(strange) == len(given):
         raise FaceSetError(
             f"{file}: none of its faces ({some(given)}) is in the set ({some(faces)})"
         )
     respelled = [
         (name, face)
-        for name, face in zip(given, found, strict=True)
+        for name, face in zip(given, matched, strict=True)
         if face is not None and face != name
     ]
     if respelled:
         differ = " and ".join(dict.fromkeys(difference(*both) for both in respelled))
         remarks.append(
-            f"{file.name}: {len(respelled):,} of its {len(given):,} names differ from the faces' "
-            f"in {differ}: {shown(respelled[0][0])} is {shown(respelled[0][1])}"
+            f"{file.name}: {len(respelled):,} of its {len(given):,} names differ from the names of "
+            f"faces in {differ}: {shown(respelled[0][0])} is read as {shown(respelled[0][1])}"
         )
     if strange:
         remarks.append(
-            f"{file.name}: {len(strange):,} of its {len(given):,} names are of no face of the "
+            f"{file.name}: {len(strange):,} of its {len(given):,} names match no face of the "
             f"set: {some(strange)}"
         )
-    indexed = table.drop(columns=column).set_index(pd.Index(found, dtype=object))
+    indexed = table.drop(columns=column).set_index(pd.Index(matched, dtype=object))
     indexed = indexed[indexed.index.notna()]
     if indexed.index.has_duplicates:
         twice = indexed.index[indexed.index.duplicated()][0]

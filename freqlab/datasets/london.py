@@ -59,8 +59,8 @@ def load_frll(root: str | os.PathLike[str] | None, aligned: str | None = None) -
     - ``raw``, where ``_03`` is neutral and ``_08`` smiling, as distributed with the morphs;
     - ``morph_<tool>`` (``001_002.jpg``, ``001_03_002_03.jpg``), optionally followed by a size.
 
-    Of several sizes the one of the template is taken with ``aligned=``, otherwise the largest.
-    Other folders, including the set's side views, are not read. Faces are named by folder and
+    Of several sizes, the one of the template is read with ``aligned=``, otherwise the largest.
+    Other folders, including the side views of the set, are not read. Faces are named by folder and
     file.
 
     Columns: ``expression`` (``neutral``, ``smiling``; empty for morphs), ``morph`` (bool),
@@ -99,18 +99,18 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
     The reader accepts the folders ``BonaFide`` (``001_03.jpg`` neutral, ``001_08.jpg`` smiling) and
     ``FaceMorpher``, ``MIPGAN_I``, ``MIPGAN_II``, ``OpenCV`` and ``Webmorph``
     (``001_03-vs-002_03.jpg``), and ``MorDIFF``, which was published later
-    (``morph_001_03_and_002_03.png``); each optionally with the ending ``_aligned`` or ``_cropped``,
+    (``morph_001_03_and_002_03.png``); each optionally with the suffix ``_aligned`` or ``_cropped``,
     and in any folder below the root. The reader follows the published description of the layout;
     it was not tested on the real set.
 
     Faces are named by folder and file. Columns and subjects are those of :func:`load_frll`; the
-    tool is the name of the folder without its ending.
+    tool is the name of the folder without its suffix.
 
     Raises
     ------
     FaceSetError
-        If there is no folder of bona fide photographs, a folder or an image has another name, or a
-        folder occurs in two copies.
+        If the folder of bona fide photographs is missing, a folder or an image has an unexpected
+        name, or a folder exists in two copies.
     """
     folder = existing_folder(root, "mad22")
     files = survey(folder)
@@ -139,23 +139,23 @@ def load_mad22(root: str | os.PathLike[str] | None, aligned: str | None = None) 
             hint = f" (is {spelled[near[0]]} meant?)"
             raise wrong_layout(files, _EXPECTED_COMPETITION + hint, bad)
     leave_out_strays(files, _EXPECTED_COMPETITION, bad)
-    for kind, found in places.items():
-        if len(found) > 1:
+    for kind, folders in places.items():
+        if len(folders) > 1:
             raise FaceSetError(
-                f"{folder}: {kind} is there in {len(found)} copies, {', '.join(sorted(found))}; "
-                f"keep one of them below root="
+                f"{folder}: {kind} exists in {len(folders)} copies, {', '.join(sorted(folders))}; "
+                f"keep only one of them below root="
             )
     if _BONA_FIDE not in places:
         raise FaceSetError(
-            f"{folder}: no folder {_BONA_FIDE}; without bona fide photographs there is nothing to "
-            f"hold the morphs in {', '.join(places)} against"
+            f"{folder}: no folder {_BONA_FIDE}; the morphs in {', '.join(places)} need bona fide "
+            f"photographs to be compared with"
         )
     table = pd.DataFrame(rows).set_index("face")
     photographs = table[~table["morph"]]
     repeated = photographs.duplicated(["subject", "expression"], keep=False)
     if repeated.any():
         raise FaceSetError(
-            f"{folder}: photographs of one person with one expression: "
+            f"{folder}: several photographs of one person with the same expression: "
             f"{', '.join(photographs.index[repeated][:3])}"
         )
     return _faces(table, files, "mad22", aligned)

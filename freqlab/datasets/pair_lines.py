@@ -29,12 +29,12 @@ __all__ = [
 ]
 
 Known = Callable[[Sequence[str]], float]
-"""The share of some names that a face set knows."""
+"""Function that returns the share of some names that are in a face set."""
 
 SEPARATORS = ("\t", ";", "|", ",", " ")
-"""What stands between fields; the blank is any run of blanks and tabs."""
+"""Separators of fields; the space is any sequence of spaces and tabs."""
 
-_BY_ENDINGS = "endings"  # paths with blanks, split at the suffixes of image files
+_BY_ENDINGS = "endings"  # paths with spaces, split at the extensions of image files
 _ENDING = "|".join(re.escape(suffix) for suffix in IMAGE_SUFFIXES)
 _LABEL = "|".join(map(re.escape, sorted(LABELS, key=len, reverse=True)))
 _TWO_PATHS = re.compile(
@@ -42,8 +42,8 @@ _TWO_PATHS = re.compile(
     rf"(?:\s+(?P<after>\S+))?",
     re.IGNORECASE,
 )
-_ENOUGH = 0.8  # least share of lines that fit the form of a list
-_HALF = 0.5  # least share of lines with a label in a label field; other values are errors
+_ENOUGH = 0.8  # smallest share of lines that fit the form of a list
+_HALF = 0.5  # smallest share of lines with a label in a label field; other values are errors
 _SAMPLE = 100  # number of lines that determine the form of a list
 _LONGEST_LINE = 10_000
 _PROBES = {"probe", "query", "live", "selfie", "test"}
@@ -69,20 +69,20 @@ class LineShape(NamedTuple):
 
 
 def first_lines(source: Path, n: int = _SAMPLE) -> list[str]:
-    """Return the first lines of a text, without empty lines and lines that begin with ``# ``."""
-    found: list[str] = []
+    """Return the first lines of a text, without empty lines and leading comments (``# ``)."""
+    lines: list[str] = []
     with source.open(encoding="utf-8-sig", errors="replace") as file:
-        while len(found) < n:
+        while len(lines) < n:
             line = file.readline(_LONGEST_LINE)
             if not line:
                 break
-            if line.strip() and (found or not line.startswith("# ")):
-                found.append(line.rstrip("\r\n"))
-    return found
+            if line.strip() and (lines or not line.startswith("# ")):
+                lines.append(line.rstrip("\r\n"))
+    return lines
 
 
 def split_fields(line: str, separator: str) -> list[str]:
-    """Split one line into fields without outer blanks; empty fields at the end are dropped."""
+    """Split a line into fields without outer spaces; trailing empty fields are dropped."""
     if separator == _BY_ENDINGS:
         match = _TWO_PATHS.fullmatch(line.strip())
         return [] if match is None else [part for part in match.groups() if part is not None]
@@ -170,7 +170,7 @@ def _is_header(
         word, words = first[label].lower(), {row[label].lower() for row in below}
         if not re.search("[a-z]", word):
             return False
-        if word not in LABELS or not any(re.search("[a-z]", one) for one in words):
+        if word not in LABELS or not any(re.search("[a-z]", field) for field in words):
             return True
     return _are_names(below, names, known) and not any("/" in name for name in of_first)
 
@@ -196,9 +196,9 @@ def _look_like_images(names: Sequence[str]) -> bool:
 
 def _are_names(rows: list[list[str]], names: tuple[int, int], known: Known | None) -> bool:
     listed = [[row[k] for row in rows] for k in names]
-    if all(_look_like_images(one) for one in listed):
+    if all(_look_like_images(name) for name in listed):
         return True
-    return known is not None and all(known(one) > 0.5 for one in listed)
+    return known is not None and all(known(name) > 0.5 for name in listed)
 
 
 def _is_reversed(names: list[str]) -> bool:
@@ -220,8 +220,8 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
     if shape is None:
         raise PairError(
             f"{source}: expected two images and a label on each line, as in 'a.jpg b.jpg 1' or "
-            f"'1 a.jpg b.jpg', separated by blanks, tabs, commas or semicolons (paths with blanks: "
-            f"by tabs or commas); it begins with {_begin(source)!r}"
+            f"'1 a.jpg b.jpg', separated by spaces, tabs, commas or semicolons (paths with spaces: "
+            f"by tabs or commas); the file begins with {_begin(source)!r}"
         )
     table = _fields(source, shape.separator, shape.width)
     if _is_count(" ".join(table.iloc[0].dropna()).split()):
@@ -235,7 +235,7 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
         lines = ", ".join(str(i) for i in table.index[bad][:3])
         raise PairError(
             f"{source}: {int(bad.sum())} lines have more or fewer than the {shape.width} fields of "
-            f"the others, the first in line(s) {lines}; paths with blanks need tabs, commas or "
+            f"the others, the first in line(s) {lines}; paths with spaces need tabs, commas or "
             f"quotes"
         )
     extra = [k for k in range(shape.width) if k not in roles]
@@ -246,8 +246,8 @@ def read_lines(source: Path, shape: LineShape | None) -> pd.DataFrame:
     if len(kept) < len(extra):
         nameless = ", ".join(str(k + 1) for k in extra if k not in kept)
         warnings.warn(
-            f"{source}: field {nameless} of its lines has no name and is left out; a first line "
-            f"that names the fields keeps it",
+            f"{source}: field {nameless} of the lines has no name and is left out; a header line "
+            f"with its name would keep it",
             stacklevel=4,
         )
     used = table[[*roles, *kept]].rename(columns={**roles, **{k: str(titles[k]) for k in kept}})
@@ -278,11 +278,11 @@ def read_lfw_lines(source: Path, separator: str) -> tuple[pd.DataFrame, list[int
         if len(table) and table.iloc[0].isna()[0] and table.iloc[0].notna().any():
             table = table.drop(columns=0).set_axis(range(table.shape[1] - 1), axis=1)
     except PairError as error:
-        raise PairError(f"{source} is no list in the format of LFW: {error}") from error
+        raise PairError(f"{source} is not a list in the format of LFW: {error}") from error
     if table.shape[1] > 4:
         line = table.index[table[table.columns[4]].notna()][0]
         raise PairError(
-            f"{source} is no list in the format of LFW: line {line} has more than four fields"
+            f"{source} is not a list in the format of LFW: line {line} has more than four fields"
         )
     table = table.reindex(columns=range(4)).set_axis(list("abcd"), axis=1)
     head = table.iloc[0].dropna().tolist() if len(table) else []

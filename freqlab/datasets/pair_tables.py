@@ -70,9 +70,9 @@ BFW_COLUMNS = (
     {"reference": "p1", "probe": "p2", "genuine": "label"},  # the published datatable
     {"reference": "image_a", "probe": "image_b", "genuine": "same"},
 )
-"""What the columns of BFW's tables stand for."""
+"""Columns of BFW's tables, by their role."""
 MORPH_COLUMNS = {"document": "reference", "live": "probe"}
-"""By which a table of documents and live photographs is known, and what they stand for."""
+"""Columns by which a table of documents and live photographs is recognised, with their roles."""
 
 _CONTRIBUTORS = ["contributor_a", "contributor_b"]
 _UNTOUCHED = ("", "bona fide", "bonafide", "bona_fide")
@@ -121,8 +121,8 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
     lacking = [role for role in ("probe", "reference") if role not in names]
     if lacking:
         raise PairError(
-            f"{source}: no column is called {' or '.join(lacking)}; say which is meant by "
-            f"columns='{lacking[0]}=NAME'. It has {', '.join(map(str, table.columns))}"
+            f"{source}: there is no column {' or '.join(lacking)}; assign one with "
+            f"columns='{lacking[0]}=NAME'. The columns are {', '.join(map(str, table.columns))}"
         )
     return renamed(table, names, source)
 
@@ -130,8 +130,8 @@ def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFr
 def read_morph_pairs(source: Path) -> pd.DataFrame:
     """Read a table of documents, live photographs, attacks and contributors.
 
-    Contributors are kept as in the table, missing where it has none; :func:`with_contributors`
-    checks them once the faces are known.
+    Contributors are kept as in the table; :func:`with_contributors` checks them when the faces are
+    known.
     """
     text = [*MORPH_COLUMNS, "attack", "contributors", *_CONTRIBUTORS]
     table = _table(source, text)
@@ -145,8 +145,8 @@ def read_morph_pairs(source: Path) -> pd.DataFrame:
     if "contributors" in table.columns:
         if set(_CONTRIBUTORS) & set(table.columns):
             raise PairError(
-                f"{source}: contributors stand in the column contributors or in contributor_a and "
-                f"contributor_b, not in both"
+                f"{source}: contributors must be given either in the column contributors or in "
+                f"contributor_a and contributor_b, not in both"
             )
         parts = table["contributors"].fillna("").str.strip().str.split(r"\s*[+;]\s*", regex=True)
         wrong = parts.map(len) > len(_CONTRIBUTORS)
@@ -162,7 +162,7 @@ def read_morph_pairs(source: Path) -> pd.DataFrame:
     lowered = attack.str.lower()
     attack = attack.mask(lowered.isin(_UNTOUCHED), BONA_FIDE).mask(lowered == CONTROL, CONTROL)
     if (attack == _POOLED).any():
-        raise PairError(f"{source}: an attack cannot be called {_POOLED!r}, as all pooled are")
+        raise PairError(f"{source}: the attack name {_POOLED!r} is reserved for all attacks pooled")
     table = table.drop(columns=["genuine", *_CONTRIBUTORS], errors="ignore").assign(
         genuine=attack.isin([BONA_FIDE, CONTROL]),
         attack=attack,
@@ -204,18 +204,18 @@ def with_contributors(pairs: pd.DataFrame, faces: Faces, source: Path) -> pd.Dat
 
     refuse(
         one_person & ((a != of_document) | (b != of_document)),
-        "are no attack and yet have a contributor who is not the subject of the document",
+        "are not attacks but have a contributor who is not the subject of the document",
     )
     refuse(~one_person & ((a == "") | (b == "")), "are attacks and lack a contributor")
-    refuse(~one_person & (a == b), "are attacks with but one contributor (call them 'control')")
+    refuse(~one_person & (a == b), "are attacks with only one contributor (name them 'control')")
     refuse(
         (of_live != a) & (of_live != b),
-        "have a live photograph that shows neither contributor, by the subjects of the faces",
+        "have a live photograph whose subject is neither contributor",
     )
     refuse(
         ~one_person & (of_document == of_live),
-        "are attacks whose document has the live photograph's subject (a morph is nobody's "
-        "photograph: give it a subject of its own, such as 'a+b')",
+        "are attacks whose document has the subject of the live photograph (a morph needs a "
+        "subject of its own, such as 'a+b')",
     )
     return pairs
 

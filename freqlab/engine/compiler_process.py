@@ -58,18 +58,18 @@ def main(folder: Path) -> int:
         raise
 
 
-def why_different(found: torch.Tensor, expected: torch.Tensor, precision: str) -> str:
+def why_different(actual: torch.Tensor, expected: torch.Tensor, precision: str) -> str:
     """How embeddings of a compiled network differ from the original's; empty if they do not.
 
     Differences up to :data:`SAME_FLOAT32` and :data:`SAME_BFLOAT16` count as none.
     """
-    if found.shape != expected.shape:
-        return f"it returns shape {tuple(found.shape)}, not {tuple(expected.shape)}"
-    found, expected = found.double(), expected.double()
+    if actual.shape != expected.shape:
+        return f"it returns shape {tuple(actual.shape)}, not {tuple(expected.shape)}"
+    actual, expected = actual.double(), expected.double()
     if precision == "bfloat16":
-        cosine = torch.nn.functional.cosine_similarity(found, expected).min().item()
+        cosine = torch.nn.functional.cosine_similarity(actual, expected).min().item()
         return "" if cosine >= SAME_BFLOAT16 else f"cosine {cosine:.5f}"
-    units = [x / x.norm(dim=1, keepdim=True) for x in (found, expected)]
+    units = [x / x.norm(dim=1, keepdim=True) for x in (actual, expected)]
     difference = (units[0] - units[1]).abs().max().item()
     return "" if difference <= SAME_FLOAT32 else f"unit embeddings differ by {difference:.2g}"
 
@@ -101,9 +101,9 @@ def _compile(folder: Path, job: dict[str, Any]) -> Path:
         made = torch._inductor.aoti_compile_and_package(
             program, package_path=str(folder / "package.pt2"), inductor_configs=settings
         )
-        found = torch._inductor.aoti_load_package(made)(images)
-    if why := why_different(found, expected, job["precision"]):
-        raise ValueError(f"it embeds otherwise once it is compiled ({why})")
+        actual = torch._inductor.aoti_load_package(made)(images)
+    if why := why_different(actual, expected, job["precision"]):
+        raise ValueError(f"its embeddings differ when compiled ({why})")
     return Path(made)
 
 

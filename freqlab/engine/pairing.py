@@ -99,18 +99,18 @@ def cosines_without(
     numpy.ndarray
         ``(pair, band)``.
     """
-    found = np.empty((len(face), removed.shape[1]), np.float32)
+    cosines = np.empty((len(face), removed.shape[1]), np.float32)
     cuts = [0, *(np.flatnonzero(np.diff(face)) + 1).tolist(), len(face)]
     if _FEW * len(cuts) <= len(face):
         for lower, upper in itertools.pairwise(cuts):
             matrix = removed[face[lower]].T
-            np.matmul(partners[row[lower:upper]], matrix, out=found[lower:upper])
+            np.matmul(partners[row[lower:upper]], matrix, out=cosines[lower:upper])
     else:
         for lower in range(0, len(face), _IN_CACHE):
             part = slice(lower, lower + _IN_CACHE)
             product = np.matmul(removed[face[part]], partners[row[part]][:, :, None])
-            found[part] = product[..., 0]
-    return np.clip(found, -1, 1, out=found)
+            cosines[part] = product[..., 0]
+    return np.clip(cosines, -1, 1, out=cosines)
 
 
 def cosines_without_both(
@@ -133,9 +133,9 @@ def cosines_without_both(
     numpy.ndarray
         ``(pair, band)``.
     """
-    found = np.empty((len(probe), probes.shape[1]), np.float32)
+    cosines = np.empty((len(probe), probes.shape[1]), np.float32)
     for lower in range(0, len(probe), _IN_CACHE):
         part = slice(lower, lower + _IN_CACHE)
         a, b = probes[probe[part]], references[reference[part]]
-        np.einsum("pbd,pbd->pb", a, b, out=found[part])
-    return np.clip(found, -1, 1, out=found)
+        np.einsum("pbd,pbd->pb", a, b, out=cosines[part])
+    return np.clip(cosines, -1, 1, out=cosines)

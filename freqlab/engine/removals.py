@@ -263,10 +263,10 @@ class _Work(NamedTuple):
         prepared = _prepared(model, self.crops)
         filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
         masked, transform = self._masked(prepared, filling, model.channels_last)
-        found = torch.cat([self._forward(model, part) for part in masked.split(self.batch_size)])
-        model.check_features(found)
+        features = torch.cat([self._forward(model, part) for part in masked.split(self.batch_size)])
+        model.check_features(features)
         n_which = self.which.stop - self.which.start
-        embeddings = found.cpu().numpy().reshape(len(prepared), n_which, -1)
+        embeddings = features.cpu().numpy().reshape(len(prepared), n_which, -1)
         if transform is None:
             removed_rms = np.zeros((len(prepared), n_which), np.float32)
             return PartDone(embeddings, removed_rms, self.batch_size)
@@ -335,9 +335,9 @@ def _is_out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def _check_length(model: Model, expected: int, found: int) -> None:
-    if found != expected:
+def _check_length(model: Model, expected: int, length: int) -> None:
+    if length != expected:
         raise ModelError(
-            f"model {model.name!r} returned {found} features for one batch and "
+            f"model {model.name!r} returned {length} features for one batch and "
             f"{expected} for another"
         )

@@ -108,7 +108,7 @@ def _begin_thread(n_threads: int, stopping: Stopping) -> None:
 
 
 def in_this_thread(alone: threading.Lock) -> Workers:
-    """Workers that consist of the calling thread, on one core: each function is called at once.
+    """Workers that consist of the calling thread, on one core: functions are called immediately.
 
     `alone` is held while a network runs that several threads may not call concurrently.
     """

@@ -69,7 +69,7 @@ def degrade(
     -------
     Faces
         The faces given, and one row for each degraded face and resolution, named ``id@28`` (with
-        the kernel and other settings appended where they are not the default:
+        the kernel and other settings appended unless they are the default:
         ``id@28-lanczos``), with its metadata, and the columns ``source``, the face it is derived
         from, and ``resolution``, missing for faces that are not degraded. Two faces of one source
         are never paired.
@@ -77,8 +77,8 @@ def degrade(
     Raises
     ------
     ParameterError
-        If an argument is not allowed, a resolution is above the native size, ``"face"`` is asked
-        for without photographs, or a name is unknown or taken.
+        If an argument is not allowed, a resolution is above the native size, ``"face"`` is given
+        without photographs, or a name is unknown or already in use.
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")

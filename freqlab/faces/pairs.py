@@ -20,7 +20,7 @@ from freqlab.text.spelling import Spellings, difference
 __all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
 
 LEFT_OUT = "left_out"
-"""Attribute of a table of pairs that says what of a list was left out."""
+"""Attribute of a table of pairs that lists what was left out."""
 
 # Names that results use; a column of pairs cannot have one of them.
 _RESERVED = {
@@ -263,7 +263,7 @@ def leave_out_faults(
     index = pd.Index(faces.names)
     probe, reference = (_positions(pairs[side], index) for side in ("probe", "reference"))
     genuine = pairs["genuine"].to_numpy(bool)
-    subjects, sources = (pd.factorize(one)[0] for one in (faces.subjects, faces.sources))
+    subjects, sources = (pd.factorize(labels)[0] for labels in (faces.subjects, faces.sources))
     same = subjects[probe] == subjects[reference]
     itself = probe == reference
     one_source = ~itself & (sources[probe] == sources[reference])
@@ -271,7 +271,7 @@ def leave_out_faults(
     bad = itself | one_source | against
     if not bad.any() or bad.all():
         return pairs
-    said = []
+    parts = []
     for kind, what in (
         (itself, "of a face with itself"),
         (one_source, "of two faces made from one source"),
@@ -280,13 +280,13 @@ def leave_out_faults(
         if kind.any():
             k = int(kind.argmax())
             label = f", {'genuine' if genuine[k] else 'impostor'}" if kind is against else ""
-            said.append(
+            parts.append(
                 f"{int(kind.sum())} {what} ({index[reference[k]]} and {index[probe[k]]}{label})"
             )
     doubt = ""
     if 2 * against.sum() > len(pairs):
         doubt = ", which may be inverted in the list"
-    text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(said)}{doubt}"
+    text = f"{int(bad.sum())} of {len(pairs)} pairs are left out: {', '.join(parts)}{doubt}"
     warnings.warn(f"{source}: {text}; strict=True refuses such a list", stacklevel=3)
     left = pairs.loc[~bad].reset_index(drop=True).rename_axis("pair")
     left.attrs[LEFT_OUT] = [*pairs.attrs.get(LEFT_OUT, []), text]
@@ -380,20 +380,20 @@ def _deal(
     order = shuffled[np.argsort(-n_faces[shuffled], kind="stable")]
     load = [(0, k) for k in range(folds)]
     fold = np.empty(len(n_faces), np.int64)
-    for one in order:
+    for member in order:
         least, k = heapq.heappop(load)
-        fold[one] = k
-        heapq.heappush(load, (least + int(n_faces[one]), k))
+        fold[member] = k
+        heapq.heappush(load, (least + int(n_faces[member]), k))
     return fold
 
 
 def _genuine(rules: _Rules) -> npt.NDArray[np.int64]:
     """All allowed pairs ``(earlier, later)`` of one subject."""
-    found = [np.empty((0, 2), np.int64)]
+    parts = [np.empty((0, 2), np.int64)]
     for members in _members(rules.subject):
         i, j = np.triu_indices(len(members), 1)
-        found.append(np.column_stack([members[i], members[j]]))
-    pairs = np.concatenate(found)
+        parts.append(np.column_stack([members[i], members[j]]))
+    pairs = np.concatenate(parts)
     return pairs[rules.allow(pairs[:, 0], pairs[:, 1])]
 
 
@@ -441,9 +441,9 @@ def _pair_drawer(
     edges = np.cumsum(np.where(cell[order] < 0, 0, count - 1))
 
     def draw(size: int) -> npt.NDArray[np.int64]:
-        one = np.searchsorted(edges, rng.integers(0, edges[-1], size=size), side="right")
-        other = first[one] + (rng.random(size) * count[one]).astype(np.int64)
-        return np.asarray(order[np.stack([one, other])])
+        drawn = np.searchsorted(edges, rng.integers(0, edges[-1], size=size), side="right")
+        other = first[drawn] + (rng.random(size) * count[drawn]).astype(np.int64)
+        return np.asarray(order[np.stack([drawn, other])])
 
     return draw
 
@@ -452,13 +452,13 @@ def _impostor(rules: _Rules, n_wanted: int, rng: np.random.Generator) -> npt.NDA
     """Draw distinct allowed pairs ``(earlier, later)`` of two subjects."""
     n = len(rules.subject)
     if n_wanted > 0.25 * _most_impostors(rules):  # a large share: choose among all
-        found = [np.empty((0, 2), np.int64)]
+        parts = [np.empty((0, 2), np.int64)]
         for members in _members(rules.cell):
             i, j = np.triu_indices(len(members), 1)
             i, j = members[i], members[j]
             valid = (rules.subject[i] != rules.subject[j]) & rules.allow(i, j)
-            found.append(np.column_stack([i[valid], j[valid]]))
-        candidates = np.concatenate(found)
+            parts.append(np.column_stack([i[valid], j[valid]]))
+        candidates = np.concatenate(parts)
         candidates = candidates[np.lexsort((candidates[:, 1], candidates[:, 0]))]
         if n_wanted >= len(candidates):
             return candidates

@@ -45,7 +45,7 @@ PEOPLE_COLUMNS = (
     *("contributor_a", "contributor_b", "contributors", "actors"),
     *("source_subject", "source_video", "target_subject", "target_video", "pristine_video"),
 )
-"""Columns of faces, and of pairs, that name the people whom an image was made of."""
+"""Columns of faces and of pairs that name the people from whose images an image was made."""
 
 _FACES_PER_BATCH = 32
 _PIXELS_PER_BATCH = 16_000_000
@@ -85,7 +85,7 @@ class Faces:
         RGB or grey images, uint8 ``(height, width[, 3])``, instead of paths.
     landmarks
         Five points per face ``(n, 5, 2)`` in pixels of the photograph, in the order of
-        :class:`freqlab.images.templates.Template`; NaN where they are to be detected.
+        :class:`freqlab.images.templates.Template`; NaN for faces to be detected.
     aligned
         Name of the template to which the images are already aligned. Models of that template
         use them unchanged; for others, crops are cut out of them.
@@ -101,8 +101,8 @@ class Faces:
     left_out
         Number of photographs of the set that are not among the faces; `notes` gives the reasons.
     names_people
-        Columns that name the people, or the faces, that a face was made of, besides ``source`` and
-        :data:`PEOPLE_COLUMNS`: :func:`freqlab.store.forget` removes these faces with the person.
+        Columns that name the people or faces from which a face was made, in addition to ``source``
+        and :data:`PEOPLE_COLUMNS`. :func:`freqlab.store.forget` removes such faces with the person.
 
     Raises
     ------
@@ -177,14 +177,14 @@ class Faces:
         n_subjects = self.table["subject"].nunique()
         columns = [name for name in self.table.columns if name not in ("subject", "path")]
         about = f"; {', '.join(columns)}" if columns else ""
-        said = "".join(f"\n  {note}" for note in self.notes)
-        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{said}>"
+        notes = "".join(f"\n  {note}" for note in self.notes)
+        return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{notes}>"
 
     @property
     def about(self) -> str:
         """Credit and notes of the set in sentences, as shown in reports; empty if it has none."""
-        said = [self.credit, *(note[:1].upper() + note[1:] for note in self.notes)]
-        return " ".join(f"{sentence}." for sentence in said if sentence)
+        sentences = [self.credit, *(note[:1].upper() + note[1:] for note in self.notes)]
+        return " ".join(f"{sentence}." for sentence in sentences if sentence)
 
     @property
     def names(self) -> list[str]:
@@ -211,7 +211,7 @@ class Faces:
         given = {
             name: face_name(source) for name, source in zip(own, self.table["source"], strict=True)
         }
-        found = []
+        roots = []
         for name in own:
             root, seen = name, {name}
             while given.get(root, root) not in ("", root):
@@ -219,15 +219,15 @@ class Faces:
                 if root in seen:
                     raise ParameterError(f"the sources of faces form a cycle: {sorted(seen)[:3]}")
                 seen.add(root)
-            found.append(root)
-        return np.array(found, object)
+            roots.append(root)
+        return np.array(roots, object)
 
     @property
     def degraded(self) -> npt.NDArray[np.bool_]:
         """Whether each face is degraded between photograph and crop ``(n,)``."""
         if self.degradations is None:
             return np.zeros(len(self), bool)
-        return np.array([one is not None for one in self.degradations], bool)
+        return np.array([degradation is not None for degradation in self.degradations], bool)
 
     def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
         """The faces at these positions, in this order."""
@@ -378,14 +378,14 @@ def find_landmarks(
         ``(n, 5, 2)`` as given by :func:`freqlab.images.alignment.detect_faces`; NaN for faces
         that cannot be read or found.
     """
-    found = np.full((len(faces), 5, 2), np.nan, np.float32)
+    landmarks = np.full((len(faces), 5, 2), np.nan, np.float32)
     batch: dict[int, Photograph] = {}
 
     def detect() -> None:
         images = [photograph.pixels for photograph in batch.values()]
         points = detect_faces(images, which_face=which_face, device=device).landmarks
         for (i, photograph), its_points in zip(batch.items(), points, strict=True):
-            found[i] = (its_points + 0.5) * photograph.reduced - 0.5
+            landmarks[i] = (its_points + 0.5) * photograph.reduced - 0.5
         batch.clear()
 
     with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
@@ -398,7 +398,7 @@ def find_landmarks(
                 detect()
         if batch:
             detect()
-    return found
+    return landmarks
 
 
 def landmarks_of(table: pd.DataFrame) -> npt.NDArray[np.float32] | None:

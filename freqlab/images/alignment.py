@@ -24,8 +24,8 @@ from freqlab.literals import WhichFace
 __all__ = ["WHICH_FACE", "Detections", "cut", "detect_faces"]
 
 WHICH_FACE: tuple[WhichFace, ...] = ("largest", "central", "only")
-"""Which of several faces in a photograph is taken: the one with the largest box; the one whose
-box lies nearest to the middle; none, for the photograph must show one only."""
+"""Which of several faces in a photograph is selected: the one with the largest box; the one whose
+box is nearest to the centre; none, because the photograph must show a single face."""
 
 # Before detection, photographs are enlarged by a whole factor until their shorter side reaches
 # _MIN_SIDE pixels, and reduced until their longer side is below _MAX_SIDE.
@@ -48,8 +48,8 @@ class Detections(NamedTuple):
     boxes: npt.NDArray[np.float32]
     """Left, top, right, bottom ``(n, 4)``, in pixels."""
     counts: npt.NDArray[np.int16]
-    """How many faces were found in each photograph ``(n,)``: those that the detector is sure of
-    (probability of 0.9 or more), and the one that is taken."""
+    """Number of faces found in each photograph ``(n,)``: the detections with a probability of 0.9
+    or more, and the selected face."""
 
 
 def detect_faces(
@@ -63,11 +63,11 @@ def detect_faces(
 
     Parameters
     ----------
-    RGB photographs ``(height, width, 3)``; those of equal size run as one batch.
-        RGB photographs ``(height, width, 3)``; those of one size run as one batch.
-    Five points ``(n, 5, 2)`` that are already known: the face with the nearest points is
-        taken, and none if its points are elsewhere. Where they are NaN, and by default,
-        `which_face` determines the face.
+    images
+        RGB photographs ``(height, width, 3)``; those of equal size run as one batch.
+    near
+        Known points ``(n, 5, 2)``: the face with the nearest points is selected, or none if no
+        face is near them. If they are NaN or not given, `which_face` selects the face.
     which_face
         One of :data:`WHICH_FACE`. With ``"only"`` the points and the box are NaN if several faces
         are found.
@@ -88,8 +88,8 @@ def detect_faces(
     detector = _detector(_device_of_detector(device))
     for members in _batches([image.shape for image, _ in prepared]):
         batch = np.stack([prepared[i][0] for i in members])
-        found = zip(*detector.detect(batch, landmarks=True), strict=True)
-        for i, (its_boxes, its_scores, its_points) in zip(members, found, strict=True):
+        detected = zip(*detector.detect(batch, landmarks=True), strict=True)
+        for i, (its_boxes, its_scores, its_points) in zip(members, detected, strict=True):
             if its_boxes is None:
                 continue
             corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)

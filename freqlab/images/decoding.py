@@ -46,7 +46,7 @@ Pixels = npt.NDArray[np.uint8]
 
 _DEPTHS = (8, 10, 12, 14, 16, 24, 32)  # bits per sample of sensors and files
 _FEW = 0.001  # share of pixels that do not affect the range: hot pixels, a burnt-in clock
-_NARROW = 8  # a range of which less than one part in so many is used does not start at zero
+_NARROW = 8  # if less than 1 / 8 of a range is used, the range does not start at zero
 
 
 class Photograph(NamedTuple):
@@ -55,13 +55,13 @@ class Photograph(NamedTuple):
     pixels: Pixels
     """RGB ``(height, width, 3)``."""
     reduced: int = 1
-    """How many pixels of the file lie along a side of one of these."""
+    """Factor by which each side was reduced."""
     note: str = ""
-    """What was chosen in decoding it, ``"kind: detail"``, several after semicolons."""
+    """Decisions in decoding, each as ``"kind: detail"``, separated by semicolons."""
 
 
 def decode_image(content: bytes) -> Pixels:
-    """Decode an image file to RGB at full size, turned as its EXIF orientation says.
+    """Decode an image file to RGB at full size, rotated by its EXIF orientation.
 
     Raises
     ------
@@ -85,7 +85,7 @@ def decode_photograph(content: bytes) -> Photograph:
 
 
 def image_size(content: bytes) -> tuple[int, int]:
-    """Return width and height of an image file by its header, before it is turned.
+    """Return width and height of an image file from its header, before any rotation.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def _scaled(values: npt.NDArray[Any], white: float | None) -> tuple[Pixels, str]
         wrong.
     """
     if not np.isfinite(values).all():
-        raise OSError("pixels that are no numbers (NaN or infinite)")
+        raise OSError("pixels that are not finite numbers (NaN or infinite)")
     black, source = 0.0, "by its header"
     if white is None or float(values.max()) > white or float(values.min()) < 0:
         (black, white), source = _used_range(values), "by what is used of it"

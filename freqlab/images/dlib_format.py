@@ -26,10 +26,10 @@ def find_dlib_file(name: str) -> Path | None:
 
     The package is not imported, because it needs a removed part of setuptools.
     """
-    found = importlib.util.find_spec(_PACKAGE)
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec(_PACKAGE)
+    if package is None or not package.submodule_search_locations:
         return None
-    path = Path(found.submodule_search_locations[0], "models", name)
+    path = Path(package.submodule_search_locations[0], "models", name)
     return path if path.is_file() else None
 
 
@@ -106,10 +106,10 @@ class DlibReader:
     def seek(self, tag: bytes) -> None:
         """Move to the position after the next text equal to `tag`."""
         text = bytes([1, len(tag)]) + tag
-        found = self._content.find(text, self.position)
-        if found < 0:
+        index = self._content.find(text, self.position)
+        if index < 0:
             raise self.fault(f"it lacks a layer {tag.decode()!r}, or is truncated")
-        self.position = found + len(text)
+        self.position = index + len(text)
 
     def fault(self, what: str) -> WeightsError:
         """Make an error that names the file."""

@@ -127,8 +127,8 @@ def dlib_landmarks(image: npt.NDArray[np.uint8], landmarks: Floats) -> Floats | 
         part = rescale(part, factor, order=3, mode="edge", preserve_range=True)
     to_part = (middle - start + 0.5) * factor - 0.5
     box = np.rint(np.concatenate([to_part - half * factor, to_part + half * factor])).astype(int)
-    found = _predictor()(part, tuple(box.tolist()))
-    return np.asarray((found + 0.5) / factor - 0.5 + start)
+    points = _predictor()(part, tuple(box.tolist()))
+    return np.asarray((points + 0.5) / factor - 0.5 + start)
 
 
 def read_shape_predictor(path: str | Path) -> ShapePredictor:

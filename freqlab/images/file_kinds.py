@@ -47,14 +47,14 @@ FORMATS: dict[str, tuple[str, ...]] = {
     "DIB": (".dib",),
     "TGA": (".tga", ".icb", ".vda", ".vst"),  # last, because it has no signature
 }
-"""Formats of images that are read where Pillow can, by Pillow's names, with their endings.
+"""Supported image formats, as far as this Pillow reads them: Pillow's names, with extensions.
 
-``HEIF`` is read by the plug-in pillow-heif. Left out are vector graphics, documents, icons, videos
-and the formats of single programs.
+``HEIF`` is read by the plug-in pillow-heif. Vector graphics, documents, icons, videos and the
+formats of single programs are left out.
 """
 
 IMAGE_SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-"""Endings by which image files are told from the rest, in any case."""
+"""Extensions by which image files are recognised, in any letter case."""
 
 _HEAD = 1024
 _LONGEST_SUFFIX = 12
@@ -69,7 +69,7 @@ _REMEDIES = {
 
 @dataclass(frozen=True)
 class FileKind:
-    """Kind of a file, and what to do with it where faces are asked for.
+    """Kind of a file, and what to do with it if it was given as a face set.
 
     Parameters
     ----------
@@ -290,7 +290,7 @@ def why_not_opened(content: bytes) -> str:
     """Describe bytes that no image reader accepts, and what would help."""
     kind = kind_of_content(content[:_HEAD])
     if kind is None:
-        return "no image of a format that is read"
+        return "not an image in a supported format"
     if kind.image and kind.advice == _PHOTOGRAPH.advice:
         return f"{kind.what} that is damaged"
     return f"{kind.what}: {kind.advice}"
@@ -300,7 +300,7 @@ def kind_of_file(path: Path) -> FileKind:
     """Return the kind of an existing file, by its content or otherwise by its suffix."""
     try:
         if not stat.S_ISREG(path.stat().st_mode):  # opening a pipe would block forever
-            return FileKind("no regular file", "give a folder or a table")
+            return FileKind("not a regular file", "give a folder or a table")
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
     except OSError as error:

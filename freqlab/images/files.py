@@ -35,15 +35,15 @@ class ImageFile(NamedTuple):
     content: bytes
     """What the decoder needs."""
     orientation: int = 1
-    """How the photograph is to be turned when it is shown, 1 to 8, as EXIF counts."""
+    """EXIF orientation for display, 1 to 8."""
     depth: int | None = None
     """Bits per sample of the header of a PNG file."""
     colour: int | None = None
     """Colour type of the header of a PNG file."""
     significant_bits: int | None = None
-    """Bits that the pixels had before they were stored, by the ``sBIT`` chunk of a PNG file."""
+    """Original bits per sample, from the ``sBIT`` chunk of a PNG file."""
     unsound: bool = False
-    """Whether metadata was found that is broken."""
+    """Whether broken metadata was found."""
 
 
 def take_apart(content: bytes) -> ImageFile:
@@ -78,8 +78,8 @@ def exif_orientation(exif: bytes) -> int | None:
             tag, kind, _, value = struct.unpack_from(f"{order}HHI4s", exif, offset + 2 + 12 * i)
             if tag == 0x0112:
                 form = {3: "H2x", 4: "I"}.get(kind)
-                found = struct.unpack(f"{order}{form}", value)[0] if form else 1
-                return int(found) if 1 <= found <= 8 else 1
+                orientation = struct.unpack(f"{order}{form}", value)[0] if form else 1
+                return int(orientation) if 1 <= orientation <= 8 else 1
     except struct.error:
         return None
     return 0
@@ -87,11 +87,11 @@ def exif_orientation(exif: bytes) -> int | None:
 
 def _orientation(exif: bytes | None, xmp: bytes) -> tuple[int, bool]:
     """Orientation by EXIF, else by XMP; and whether the EXIF data is damaged."""
-    found = 0 if exif is None else exif_orientation(exif)
-    if found:
-        return found, False
-    said = _XMP_ORIENTATION.search(xmp)
-    return int(said.group(1)) if said else 1, found is None
+    orientation = 0 if exif is None else exif_orientation(exif)
+    if orientation:
+        return orientation, False
+    match = _XMP_ORIENTATION.search(xmp)
+    return int(match.group(1)) if match else 1, orientation is None
 
 
 def _png(content: bytes) -> ImageFile:
@@ -131,8 +131,8 @@ def _is_sound(content: bytes, at: int, end: int) -> bool:
 
 def _next_of_png(content: bytes, start: int) -> int:
     """Position of the next valid chunk that is kept; the end of the file if there is none."""
-    for found in re.finditer(b"PLTE|tRNS|IDAT|IEND|eXIf|sBIT", content[start:]):
-        at = start + found.start() - 4
+    for chunk in re.finditer(b"PLTE|tRNS|IDAT|IEND|eXIf|sBIT", content[start:]):
+        at = start + chunk.start() - 4
         with contextlib.suppress(struct.error):
             end = at + 12 + struct.unpack_from(">I", content, at)[0]
             if end <= len(content) and _is_sound(content, at, end):

@@ -113,12 +113,12 @@ class _ArrayFunction:
                 if self._arrays == "torch":
                     raise
                 try:
-                    found = self._on_array(images)
+                    features = self._on_array(images)
                 except Exception:  # noqa: S110  the first error is the one to report
                     pass
                 else:
                     self._arrays = "numpy"
-                    return found
+                    return features
                 raise
         return self._on_array(images)
 
@@ -132,5 +132,5 @@ class _ArrayFunction:
         if isinstance(features, Mapping):
             return {key: cls._as_tensor(features[key], images) for key in features}
         if isinstance(features, (tuple, list)) and any(isinstance(f, np.ndarray) for f in features):
-            return [cls._as_tensor(one, images) for one in features]
+            return [cls._as_tensor(feature, images) for feature in features]
         return features  # the model checks its type

@@ -173,7 +173,9 @@ def files_of_checkpoint(path: Path) -> list[Path]:
         if not names or not all(isinstance(name, str) for name in names):
             raise ValueError("it names no files")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(f"{path} is no index of weights in several files: {error}") from error
+        raise WeightsError(
+            f"{path} is not an index of weights in several files: {error}"
+        ) from error
     folder, files = path.parent, []
     for name in names:
         if Path(name).name != name or name in (".", ".."):
@@ -199,7 +201,7 @@ def check_archive(path: Path) -> None:
     if unpacked > max(_MOST_UNPACKED, _MOST_RATIO * size):
         raise WeightsError(
             f"{path} has {size:,} bytes and would unpack to {unpacked:,}: it was not read. Files "
-            f"of torch.save are not packed; save it anew where it comes from"
+            f"of torch.save are not compressed; save it again from its source"
         )
 
 
@@ -238,9 +240,9 @@ def read_checkpoint(path: str | Path, *, part: str | None = None) -> State:
         for file in files[1:]:
             state.update(read_checkpoint(file))
         return _chosen({"": state}, part, path)
-    told = what_it_is(path)
-    if told is not None:
-        raise WeightsError(f"{path} {told}")
+    description = what_it_is(path)
+    if description is not None:
+        raise WeightsError(f"{path} {description}")
     content = content_of(path)
     if content == "safetensors" or (path.suffix == ".safetensors" and not content):
         return _chosen({"": _read_safetensors(path)}, part, path)
@@ -354,23 +356,23 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
         If two prefixes hold a whole network each, as with a teacher and a student.
     """
     wanted = set(expected)
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     for name in state:
         parts = name.split(".")
         for cut in range(len(parts)):
             if ".".join(parts[cut:]) in wanted:
                 prefix = name[: len(name) - len(".".join(parts[cut:]))]
-                found[prefix] = found.get(prefix, 0) + 1
-    if not found:
+                counts[prefix] = counts.get(prefix, 0) + 1
+    if not counts:
         return ""
-    most = max(found.values())
-    best = [prefix for prefix, count in found.items() if count == most]
+    most = max(counts.values())
+    best = [prefix for prefix, count in counts.items() if count == most]
     if len(best) > 1 and most > len(wanted) / 2:
         plain = [prefix for prefix in best if not _AVERAGED.search(prefix)]
         if len(plain) != 1:
             raise WeightsError(
                 f"{source} holds several networks of this kind, under "
-                f"{', '.join(map(repr, best))}; say which with part="
+                f"{', '.join(map(repr, best))}; select one with part="
             )
         _note_averaged(source, [prefix for prefix in best if prefix not in plain])
         best = plain
@@ -380,7 +382,7 @@ def find_prefix(state: Iterable[str], expected: Iterable[str], *, source: str | 
 def _note_averaged(source: str | Path, parts: Sequence[str]) -> None:
     names = ", ".join(part.rstrip(".") for part in parts)
     note(
-        f"{Path(source).name} also holds averaged weights, under {names}; they are taken with "
+        f"{Path(source).name} also holds averaged weights, under {names}; select them with "
         f"part={parts[0].rstrip('.')}"
     )
 
@@ -496,17 +498,17 @@ def _state_dict(content: Any, path: Path, part: str | None) -> State:
         raise UnsafePickleError(_refusal(path, f"a whole {type(content).__name__}"))
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dictionary")
-    found = dict(_mappings_of_tensors(content))
-    if found:
-        return _chosen(found, part, path)
+    states = dict(_mappings_of_tensors(content))
+    if states:
+        return _chosen(states, part, path)
     modules = [str(k) for k, v in content.items() if isinstance(v, _Inert) and k in _CONTAINERS]
     if modules:
         raise UnsafePickleError(
             _refusal(path, f"a whole {type(content[modules[0]]).__name__} as {modules[0]}")
         )
-    held = ", ".join(key for key in list(content)[:_SHOWN] if isinstance(key, str)) or "nothing"
+    entries = ", ".join(key for key in list(content)[:_SHOWN] if isinstance(key, str)) or "nothing"
     raise WeightsError(
-        f"{path} holds no state dictionary: it has the entries {held}; looked for "
+        f"{path} holds no state dictionary: it has the entries {entries}; looked for "
         f"{', '.join(_CONTAINERS)}"
     )
 
@@ -536,25 +538,25 @@ def _mappings_of_tensors(content: Mapping[Any, Any]) -> Iterator[tuple[str, Stat
 
 
 def _items(mapping: Mapping[Any, Any]) -> Iterable[tuple[Any, Any]]:
-    """Entries of a mapping, whatever attributes a file gave it."""
+    """Entries of a mapping; attributes that a file gave it are ignored."""
     return dict.items(mapping) if isinstance(mapping, dict) else mapping.items()
 
 
-def _chosen(found: Mapping[str, State], part: str | None, path: Path) -> State:
+def _chosen(states: Mapping[str, State], part: str | None, path: Path) -> State:
     """Return the mapping that holds the network: the one asked for, or the most likely one."""
     if part is not None:
-        return _part(found, part, path)
-    candidates = {name: state for name, state in found.items() if name}
+        return _part(states, part, path)
+    candidates = {name: state for name, state in states.items() if name}
     likely = [name for name in candidates if not _BESIDE.search(name)]
     if not likely:  # one mapping, or only named ones that lie beside a network
-        return found.get("") or next(iter(candidates.values()))
+        return states.get("") or next(iter(candidates.values()))
     ranked = sorted(likely, key=lambda name: (_rank(name), likely.index(name)))
     best = ranked[0]
-    if _rank(best) == len(_CONTAINERS) and "" in found:
-        return found[""]  # named mappings with other values, beside the network
+    if _rank(best) == len(_CONTAINERS) and "" in states:
+        return states[""]  # named mappings with other values, beside the network
     if _rank(best) == len(_CONTAINERS) and len(likely) > 1:
         raise WeightsError(
-            f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: say which are the network's "
+            f"{path} holds tensors under {', '.join(likely[:_SHOWN])}: select those of the network "
             f"with part="
         )
     averaged = [
@@ -573,17 +575,17 @@ def _rank(name: str) -> int:
     return max(places, default=len(_CONTAINERS))
 
 
-def _part(found: Mapping[str, State], part: str, path: Path) -> State:
+def _part(states: Mapping[str, State], part: str, path: Path) -> State:
     """Return the mapping of a name, or the tensors whose names have this prefix."""
-    for name, state in found.items():
+    for name, state in states.items():
         if name and (name == part or name.endswith(f".{part}")):
             return state
-    for state in found.values():
+    for state in states.values():
         begun = {n: t for n, t in state.items() if n.startswith(f"{part.rstrip('.')}.")}
         if begun:
             return begun
-    beginnings = {n.partition(".")[0] for state in found.values() for n in state if "." in n}
-    allowed = sorted({name for name in found if name} | beginnings)
+    beginnings = {n.partition(".")[0] for state in states.values() for n in state if "." in n}
+    allowed = sorted({name for name in states if name} | beginnings)
     raise WeightsError(
         f"{path} has no part {part!r}; it has {', '.join(allowed[:20]) or 'no parts'}"
     )

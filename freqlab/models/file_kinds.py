@@ -1,8 +1,8 @@
-"""Kind of a file that was given as a model, by its first bytes and not by its name.
+"""Kind of a file given as a model, from its first bytes and not from its name.
 
-Users may give any file: the pointer that Git LFS left, the page that a browser saved, the weights
-of another framework. Each is recognised by a few bytes; the message says what the file is and what
-to do about it. Only regular files are opened: opening a pipe would block forever.
+Users may give any file: a pointer of Git LFS, a page saved by a browser, the weights of another
+framework. Each kind is recognised by a few bytes; the message names it and says what to do. Only
+regular files are opened: opening a pipe would block forever.
 """
 
 from __future__ import annotations
@@ -75,10 +75,10 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
 
     Parameters
     ----------
-    The file; links are followed.
+    path
         The file; links are followed.
-    Text that names the file in errors; by default its path.
-        How errors name it, if not by its path alone.
+    argument
+        Text that names the file in errors; by default its path.
 
     Raises
     ------
@@ -90,7 +90,7 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
     shown = argument or os.fspath(path)
     try:
         real = Path(path).resolve(strict=True)
-        found = real.stat()
+        status = real.stat()
     except (OSError, ValueError, RuntimeError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise WeightsNotFoundError(f"{shown}: no such file ({reason})") from error
@@ -101,7 +101,7 @@ def check_plain_file(path: str | os.PathLike[str], *, argument: str = "") -> Pat
         stat.S_IFBLK: "a device",
         stat.S_IFSOCK: "a socket",
     }
-    kind = kinds.get(stat.S_IFMT(found.st_mode))
+    kind = kinds.get(stat.S_IFMT(status.st_mode))
     if (kind is None and real.is_relative_to("/proc")) or real.is_relative_to("/sys"):
         kind = "a file of the kernel's"
     if kind is not None:
@@ -147,9 +147,9 @@ def what_it_is(path: Path) -> str | None:
         return _describe_tar(path)
     if _tail(path)[-8:] == b"\x57\xfb\x80\x8b\x24\x75\x47\xdb":
         return f"is the index of a TensorFlow checkpoint: {_EXPORT} (tf2onnx)"
-    for told in (_describe_text(head, path, size), _describe_protobuf(head, path)):
-        if told is not None:
-            return told
+    for description in (_describe_text(head, path, size), _describe_protobuf(head, path)):
+        if description is not None:
+            return description
     if path.suffix.lower() in _SUFFIXES:
         what, way = _SUFFIXES[path.suffix.lower()]
         return f"is {what}: {way}"
@@ -233,7 +233,7 @@ def _describe_tar(path: Path) -> str:
                 names.append(member.name)
                 member = archive.next()
     except (tarfile.TarError, OSError, ValueError):
-        return f"is a tar archive, cut off: {_FETCH}"
+        return f"is a truncated tar archive: {_FETCH}"
     if {"storages", "pickle"} <= {name.rpartition("/")[2] for name in names}:
         return "was saved by PyTorch 0.1, as a tar archive: load and save it again with PyTorch 1"
     weights = [name for name in names if name.lower().endswith(_WEIGHTS)]
@@ -244,8 +244,8 @@ def _describe_text(head: bytes, path: Path, size: int) -> str | None:
     """Describe a text file; None for any other."""
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if start.startswith(b"version https://git-lfs.github.com/spec/"):
-        told = re.search(rb"^size (\d{1,15})\s*$", start, re.MULTILINE)
-        of = f" of {int(told[1]):,} bytes" if told else ""
+        match = re.search(rb"^size (\d{1,15})\s*$", start, re.MULTILINE)
+        of = f" of {int(match[1]):,} bytes" if match else ""
         return (
             f"is a pointer of Git LFS, {size} bytes that stand for a file{of} which was not "
             f"fetched: run 'git lfs pull' in its repository, or download the file itself"
@@ -290,15 +290,15 @@ def _describe_json(path: Path, size: int) -> str:
         if "modelTopology" in content:
             return f"is a TensorFlow.js model: {_EXPORT} (tf2onnx --tfjs)"
         if "architecture" in content or "model_type" in content:
-            return "is a network's configuration: give the folder it lies in, or its weights"
+            return "is the configuration of a network: give its folder, or the weights"
         if "error" in content or "message" in content:
-            return f"is the refusal of a server: {_FETCH}"
+            return f"is an error message of a server: {_FETCH}"
     return f"is JSON, not weights: {_FETCH}"
 
 
 def _fields(data: bytes, most: int) -> list[tuple[int, int | bytes]]:
     """Leading fields of a protobuf message: number and value; the last may be cut off."""
-    found: list[tuple[int, int | bytes]] = []
+    fields: list[tuple[int, int | bytes]] = []
     at = 0
 
     def varint() -> int:
@@ -314,19 +314,19 @@ def _fields(data: bytes, most: int) -> list[tuple[int, int | bytes]]:
         raise IndexError
 
     try:
-        while at < len(data) and len(found) < most:
+        while at < len(data) and len(fields) < most:
             key = varint()
             if key & 7 == 0:
-                found.append((key >> 3, varint()))
+                fields.append((key >> 3, varint()))
             elif key & 7 == 2:
                 length = varint()
-                found.append((key >> 3, data[at : at + length]))
+                fields.append((key >> 3, data[at : at + length]))
                 at += length
             else:
                 break
     except IndexError:
         pass
-    return found
+    return fields
 
 
 def _looks_like_onnx(head: bytes) -> bool:

@@ -207,22 +207,22 @@ def _build_irnet(
             shapes_of(state),
         )
     has_middle = _has(state, r"body\.0\.res_layer\.5\.weight")
-    found = next(
+    excitation_layer = next(
         (name for name in ("5", "se_block") if _has(state, rf"res_layer\.{name}\.fc1\.weight")), ""
     )
-    for asked, held, what in (
+    for asked, actual, what in (
         (middle_norm, has_middle, "a normalisation between their convolutions"),
-        (excitation, bool(found), "squeeze and excitation"),
+        (excitation, bool(excitation_layer), "squeeze and excitation"),
     ):
-        if asked is not None and asked != held:
+        if asked is not None and asked != actual:
             raise WeightsMismatchError(
-                f"{weights} holds blocks {'with' if held else 'without'} {what}", shapes_of(state)
+                f"{weights} holds blocks {'with' if actual else 'without'} {what}", shapes_of(state)
             )
     network = IRNet(
         depth,
         has_middle,
         _n_features(state, "output_layer.3.weight"),
-        found,
+        excitation_layer,
         _has(state, r"output_layer\.4\.weight"),
     )
     load_weights(network, state, source=weights)
@@ -236,8 +236,8 @@ def _has(state: Mapping[str, torch.Tensor], pattern: str) -> bool:
 
 def _count(state: Mapping[str, torch.Tensor], pattern: str) -> int:
     """Number of blocks whose index occurs in the names of tensors."""
-    found = [match for name in state if (match := re.search(rf"(?:^|\.){pattern}", name))]
-    return 1 + max((int(match[1]) for match in found), default=-1)
+    matches = [match for name in state if (match := re.search(rf"(?:^|\.){pattern}", name))]
+    return 1 + max((int(match[1]) for match in matches), default=-1)
 
 
 def _n_features(state: Mapping[str, torch.Tensor], name: str) -> int:
@@ -261,12 +261,12 @@ def _settle_depth(
             return depth
     if not any(blocks):
         raise WeightsMismatchError(
-            f"{weights} does not hold such a network: it has none of its residual blocks",
+            f"{weights} does not hold such a network: its residual blocks are missing",
             shapes_of(state),
         )
     raise WeightsError(
-        f"{weights} has {' + '.join(map(str, blocks))} residual blocks, as none of the depths "
-        f"{', '.join(map(str, DEPTHS))} has"
+        f"{weights} has {' + '.join(map(str, blocks))} residual blocks, which fit none of the "
+        f"depths {', '.join(map(str, DEPTHS))}"
     )
 
 

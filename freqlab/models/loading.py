@@ -361,7 +361,7 @@ def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) ->
 
 def _digest_of_files(recipe: Recipe, weights: Path, pinned: str, *, name: str) -> str:
     """SHA-256 over all files of the weights; the first is checked against `pinned`."""
-    files = [file for one in recipe.files_of(weights) for file in files_of_checkpoint(one)]
+    files = [file for part in recipe.files_of(weights) for file in files_of_checkpoint(part)]
     digest = check_sha256(files[0], pinned, name=name)
     if len(files) == 1:
         return digest
@@ -407,11 +407,11 @@ def _recipe_of_file(path: Path, options: Mapping[str, Any]) -> tuple[Recipe, fro
         return recipe, frozenset({"trust"})
     state = read_checkpoint(path)
     likely = _looks_like(shapes_of(state))
-    could_be = f"it could be {likely}" if likely else "it is of no network known here"
+    could_be = f"could belong to {likely}" if likely else "match no known network"
     raise WeightsError(
-        f"{path} holds weights, but not the network they belong to, nor how its input is prepared: "
-        f"name it, as in load_model('<name>', checkpoint={os.fspath(path)!r}), or make it known "
-        f"with register. By its tensors {could_be}"
+        f"{path} holds weights, but neither their network nor the preparation of its input: name "
+        f"the network, as in load_model('<name>', checkpoint={os.fspath(path)!r}), or register "
+        f"it. Its tensors {could_be}"
     )
 
 
@@ -456,15 +456,15 @@ def _weights(recipe: Recipe, checkpoint: str | os.PathLike[str] | None) -> Path 
         return path if path.is_dir() else check_plain_file(path, argument=argument)
     if recipe.own_weights:
         return None
-    found = recipe.find()
-    if found is None and recipe.fetch is not None:
-        found = recipe.fetch()
-    if found is None or not found.exists():
+    weights_path = recipe.find()
+    if weights_path is None and recipe.fetch is not None:
+        weights_path = recipe.fetch()
+    if weights_path is None or not weights_path.exists():
         raise WeightsNotFoundError(
-            f"the weights of {recipe.spec.name!r} ({recipe.spec.weights}) are not here: "
+            f"the weights of {recipe.spec.name!r} ({recipe.spec.weights}) are not available: "
             f"{how_to_get(recipe)}"
         )
-    return found
+    return weights_path
 
 
 @dataclass(frozen=True)
@@ -491,7 +491,7 @@ def _network(key: _Key) -> tuple[Network, tuple[str, ...]]:
     except WeightsMismatchError as error:
         likely = _looks_like(error.shapes)
         named = key.source.partition(" ")[0]
-        hint = f". By its tensors it could be {likely}" if likely else ""
+        hint = f". Its tensors could belong to {likely}" if likely else ""
         hint = "" if named.startswith("timm:") and likely == "timm:<architecture>" else hint
         raise WeightsMismatchError(f"{error}{hint}", error.shapes) from error
     if isinstance(network, torch.nn.Module):

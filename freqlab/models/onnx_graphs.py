@@ -49,9 +49,9 @@ def read_graph(path: Path) -> Any:
         raise WeightsNotFoundError(
             f"{path} is read by onnx, which is not installed: pip install 'freqlab[onnx]'"
         ) from error
-    told = what_it_is(path)
-    if told is not None:
-        raise WeightsError(f"{path} is damaged, or no ONNX file: it {told}")
+    description = what_it_is(path)
+    if description is not None:
+        raise WeightsError(f"{path} is damaged, or no ONNX file: it {description}")
     try:
         return onnx.load(str(path), load_external_data=False)
     except Exception as error:  # the error of a damaged message has no public class
@@ -69,7 +69,7 @@ def external_files(model: Any, path: Path) -> list[Path]:
         If one is outside the file's folder, also through a link, is not a regular file, or ends
         before its tensors do. It is not opened in that case.
     """
-    found: dict[str, None] = {}
+    locations: dict[str, None] = {}
     for tensor in _external_tensors(model):
         about = {entry.key: entry.value for entry in tensor.external_data}
         location = about.get("location", "")
@@ -81,8 +81,8 @@ def external_files(model: Any, path: Path) -> list[Path]:
                 f"{path}: {location} beside it is truncated: tensor {tensor.name!r} ends at byte "
                 f"{end:,} of {size:,}"
             )
-        found[location] = None
-    return [path.parent / location for location in sorted(found)]
+        locations[location] = None
+    return [path.parent / location for location in sorted(locations)]
 
 
 def take_in(model: Any, path: Path) -> bool:
@@ -142,8 +142,8 @@ def _beside(path: Path, location: str) -> Path:
     """Return a file that an ONNX file names, if it is in the same folder."""
     parts = PureWindowsPath(location)  # accepts both kinds of slashes
     outside = WeightsError(
-        f"{path} keeps tensors in {location!r}, outside its own folder, which was not opened; put "
-        f"the file itself beside it"
+        f"{path} keeps tensors in {location!r}, outside its folder, which was not opened; put the "
+        f"file itself into the folder"
     )
     if not location or "\0" in location:
         raise WeightsError(f"{path} keeps a tensor in a file without a name")
@@ -152,14 +152,14 @@ def _beside(path: Path, location: str) -> Path:
     file = path.parent / location
     if not os.path.lexists(file):
         raise WeightsNotFoundError(
-            f"{path} keeps tensors in the file {location!r}, which is not beside it: put it into "
-            f"{path.parent}, under this name"
+            f"{path} keeps tensors in the file {location!r}, which is missing: put it into "
+            f"{path.parent} under this name"
         )
     try:
         real = file.resolve(strict=True)
     except (OSError, RuntimeError) as error:
         raise WeightsNotFoundError(
-            f"{path} keeps tensors in {location!r}, a link that leads nowhere"
+            f"{path} keeps tensors in {location!r}, a broken link"
         ) from error
     # a cache may keep model and data as links into one folder
     folders = {path.parent.resolve(), path.resolve().parent}
@@ -222,8 +222,8 @@ def check_graph(model: Any, path: Path) -> None:
     n_nodes = count(model.graph)
     if n_nodes > _MOST_NODES:
         raise WeightsError(
-            f"{path} writes out to {float(min(n_nodes, 10**100)):.3g} nodes by functions that call "
-            f"each other; more than {_MOST_NODES:,} are not run"
+            f"{path} expands to {float(min(n_nodes, 10**100)):.3g} nodes by nested function calls; "
+            f"the maximum is {_MOST_NODES:,}"
         )
 
 

@@ -68,7 +68,7 @@ class _Input(NamedTuple):
 
 
 class _OnnxNetwork:
-    """Runs a session on tensors, in batches of the file's size where that is fixed."""
+    """Runs a session on tensors, in batches of the size that the file fixes, if any."""
 
     def __init__(self, session: Any, source: _Input, output: str) -> None:
         self._session = session
@@ -81,7 +81,7 @@ class _OnnxNetwork:
             array = array.transpose(0, 2, 3, 1)
         array = np.ascontiguousarray(array)
         n_images, batch = len(array), self._input.batch or len(array)
-        found = []
+        parts = []
         for start in range(0, n_images, batch):
             part = array[start : start + batch]
             missing = batch - len(part)
@@ -90,8 +90,8 @@ class _OnnxNetwork:
             features = np.asarray(self._run(part), np.float32)
             if len(features) != batch:
                 raise ModelError(f"the file returned {len(features)} embeddings for {batch} crops")
-            found.append(features[: batch - missing])
-        return torch.from_numpy(np.concatenate(found)).to(images.device)
+            parts.append(features[: batch - missing])
+        return torch.from_numpy(np.concatenate(parts)).to(images.device)
 
     def _run(self, part: npt.NDArray[np.float32]) -> Any:
         """Run the session once, stoppable by Ctrl-C: a graph may hold an endless loop."""
@@ -156,21 +156,21 @@ def onnx_recipe(
     itself = normalises_itself(graph)
     if preset is not None:
         check_name("preset", preset, PRESETS)
-    said = preset is not None or mean is not None or std is not None
+    is_given = preset is not None or mean is not None or std is not None
     if path.stem in _INSIGHTFACE_FILES and not itself:
         preset = preset or "insightface"
     about: dict[str, Any] = dict(PRESETS[preset]) if preset else {}
     if itself and not preset:
         about |= {"mean": 0.0, "std": 1.0}
-    if itself and said:
+    if itself and is_given:
         applied = {"mean": mean, "std": std}
         applied = {key: about[key] if value is None else value for key, value in applied.items()}
         shown = [f"{v:g}" if isinstance(v, (int, float)) else f"{v}" for v in applied.values()]
         if shown != ["0", "1"]:
             note(
-                f"{path.name} begins with arithmetic on its input, as a graph does that normalises "
-                f"pixels 0..255 itself; it gets (pixel - {shown[0]}) / {shown[1]} all the same, as "
-                f"was said"
+                f"{path.name} begins with arithmetic on its input and so may normalise pixels "
+                f"0..255 itself; it nevertheless gets (pixel - {shown[0]}) / {shown[1]}, as "
+                f"specified"
             )
     elif not itself and not preset and (mean is None or std is None):
         raise ParameterError(
@@ -204,14 +204,14 @@ def _build(
     source = _read_input(session, weights, layout)
     if source.size not in (None, size):
         raise WeightsError(
-            f"{weights} takes images of {source.size}, the template gives {size}; give another "
-            f"template="
+            f"{weights} takes images of {source.size}, but crops of the template are {size}; give "
+            f"another template="
         )
     chosen = _choose_output(session, weights, output)
     makers = {name: node.op_type for node in graph.graph.node for name in node.output}
     last = makers.get(chosen, "")
     if last in ("Softmax", "LogSoftmax") or _SCORES.fullmatch(chosen):
-        why = f"a {last} makes it" if "Softmax" in last else "by its name"
+        why = f"the output of a {last}" if "Softmax" in last else "by its name"
         note_head(f"output {chosen!r} of {weights.name} holds a classifier's scores ({why})")
     return _OnnxNetwork(session, source, chosen)
 
@@ -307,14 +307,14 @@ def _read_input(session: Any, path: Path, layout: str | None) -> _Input:
     images = [given for given in session.get_inputs() if len(given.shape) == 4]
     if len(images) != 1 or len(session.get_inputs()) != 1:
         shapes = ", ".join(f"{given.name} {given.shape}" for given in session.get_inputs())
-        raise WeightsError(f"{path} is no embedder of images: its inputs are {shapes}")
+        raise WeightsError(f"{path} does not embed images: its inputs are {shapes}")
     shape = images[0].shape
     fixed = [length if isinstance(length, int) and length > 0 else None for length in shape]
     if layout is None:
         if (fixed[1] == 3) == (fixed[3] == 3):
             raise ParameterError(
-                f"{path} takes images {shape}, which does not say where the channels are; give "
-                f"layout='NCHW' or 'NHWC'"
+                f"{path} takes images {shape}, in which the axis of the channels is ambiguous; "
+                f"give layout='NCHW' or 'NHWC'"
             )
         layout = "NCHW" if fixed[1] == 3 else "NHWC"
     if images[0].type not in ("tensor(float)",):

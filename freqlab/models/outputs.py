@@ -53,7 +53,7 @@ def pick_output(
             + "; say which is the embedding, as in wrap_model(network, output='...')"
         )
     if isinstance(found, (tuple, list)):
-        forms = ", ".join(_form(one) for one in found[:_SHOWN]) or "none"
+        forms = ", ".join(_form(value) for value in found[:_SHOWN]) or "none"
         if isinstance(output, str) and hasattr(found, "_fields") and output in found._fields:
             return getattr(found, output), None
         index = 0 if output is None else output
@@ -61,13 +61,13 @@ def pick_output(
             raise ModelError(
                 f"model {name!r} returned {len(found)} outputs ({forms}), none of them {output!r}"
             )
-        said = output is not None or len(found) == 1
+        is_clear = output is not None or len(found) == 1
         kind = "list" if isinstance(found, list) else "tuple"
         taken = (
             f"the network returned a {kind} of {len(found)} outputs ({forms}); the first is taken "
             f"as the embedding"
         )
-        return found[index], None if said else taken
+        return found[index], None if is_clear else taken
     if output is not None and output != 0:
         raise ModelError(
             f"model {name!r} returned one output, {_form(found)}; output={output!r} does not apply"

@@ -97,7 +97,7 @@ def _fill(storage: torch.Tensor, file: BinaryIO, path: Path) -> None:
     if len(raw) < 8 or len(data) < n_bytes:
         raise WeightsError(f"{path} is truncated: it ends inside its tensors")
     if struct.unpack("<q", raw)[0] != storage.numel():
-        raise WeightsError(f"{path} announces a storage of another size than it holds")
+        raise WeightsError(f"{path} declares a storage size that differs from its content")
     if sys.byteorder == "big":
         raise WeightsError("reading pickled modules needs a little-endian machine")
     if n_bytes:
@@ -106,7 +106,7 @@ def _fill(storage: torch.Tensor, file: BinaryIO, path: Path) -> None:
 
 def _named_tensors(module: _Stub, prefix: str, *, depth: int = 0) -> Mapping[str, torch.Tensor]:
     if depth > _DEEPEST or module.times_met > _MOST_OFTEN:
-        raise WeightsError("its modules lie in one another without end")
+        raise WeightsError("its modules are nested too deeply or contain themselves")
     module.times_met += 1
     tensors: dict[str, torch.Tensor] = {}
     for name, tensor in (*module._parameters.items(), *module._buffers.items()):

@@ -36,10 +36,10 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
     kind = is_program(path)
     if not trust:
         raise UntrustedModelError(
-            f"{path} is a {kind} file, which is a program: loading it runs what it says, and "
-            f"freqlab does not do so unasked. If you trust where it comes from, load it with "
-            f"trust=True; otherwise ask for an ONNX file, or for weights alone (safetensors, "
-            f"state_dict) and name the network"
+            f"{path} is a {kind} file, which is a program: loading it runs its code, and freqlab "
+            f"does so only on request. If you trust its source, load it with trust=True; otherwise "
+            f"ask for an ONNX file, or for weights alone (safetensors, state_dict) and name the "
+            f"network"
         )
     if not normalisation_given:
         raise ParameterError(unknown_normalisation(path))
@@ -57,7 +57,7 @@ def program_recipe(path: Path, *, name: str, trust: bool, normalisation_given: b
 
 
 class _Program:
-    """A network from a file, run in batches of the file's size where that is fixed.
+    """A network from a file, run in batches of the size that the file fixes, if any.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ class _Program:
     def __call__(self, images: torch.Tensor) -> Any:
         if self._batch is None:
             return self._network(images.contiguous())
-        found = []
+        parts = []
         for part in images.split(self._batch):
             missing = self._batch - len(part)
             full = torch.cat([part, part[-1:].expand(missing, -1, -1, -1)])
-            found.append(self._network(full.contiguous()))
-        return _joined(found, len(images))
+            parts.append(self._network(full.contiguous()))
+        return _joined(parts, len(images))
 
 
 def _joined(parts: Sequence[Any], n: int) -> Any:

@@ -58,7 +58,7 @@ class Recipe:
         ``build(weights, device=..., **options)`` makes the network; `weights` is the path of the
         weight file, or None for a network that includes its weights. A module may stay on the CPU.
     find
-        Returns the location of the weights on this machine, or None if they are not there.
+        Returns the location of the weights on this machine, or None if they are missing.
     how_to_get
         Instructions for that case, in words.
     known_file
@@ -70,7 +70,7 @@ class Recipe:
     is_file
         Whether the recipe was made from a model file, which holds its weights.
     auto_device
-        Chooses the device that ``"auto"`` stands for.
+        Chooses the device for ``"auto"``.
     fetch
         Downloads the weights on first use and returns their path; None if freqlab does not.
     files_of
@@ -191,9 +191,10 @@ def check_sha256(path: Path, expected: str, *, name: str) -> str:
     WeightsError
         If it differs.
     """
-    found = sha256_of(path)
-    if expected and found != expected.lower():
+    digest = sha256_of(path)
+    if expected and digest != expected.lower():
         raise WeightsError(
-            f"{path} is not the known weight file of {name!r}: SHA-256 {found}, expected {expected}"
+            f"{path} is not the known weight file of {name!r}: SHA-256 {digest}, "
+            f"expected {expected}"
         )
-    return found
+    return digest

@@ -117,7 +117,7 @@ def register(
     Warns
     -----
     UserWarning
-        If the name is taken; the new model then replaces the other.
+        If the name is already registered; the new model then replaces the other.
     """
     if not isinstance(spec, ModelSpec):
         raise ParameterError(f"spec={spec!r} must be a ModelSpec")
@@ -129,7 +129,7 @@ def register(
         )
     if spec.name in _RECIPES:
         warnings.warn(
-            f"the name {spec.name!r} was taken by another model, which is replaced", stacklevel=2
+            f"the name {spec.name!r} belonged to another model, which is replaced", stacklevel=2
         )
     path = None if checkpoint is None else existing(checkpoint)
     _RECIPES[spec.name] = Recipe(

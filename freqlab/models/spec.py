@@ -287,7 +287,7 @@ class Model:
             raise ModelError(
                 f"model {self.name!r} returned shape {tuple(features.shape)} for "
                 f"{len(prepared)} crops; expected ({len(prepared)}, feature)"
-                + (f": {chosen}; output= says another" if chosen is not None else "")
+                + (f": {chosen}; output= selects another" if chosen is not None else "")
             )
         if self.spec.features not in (None, features.shape[1]):
             raise ModelError(
@@ -312,7 +312,7 @@ class Model:
                 f"model {self.name!r} returned embeddings that are not finite, or too large"
             )
         if not bool((lengths > 0).all()):
-            raise ModelError(f"model {self.name!r} returned an embedding of nothing but zeros")
+            raise ModelError(f"model {self.name!r} returned an embedding of zeros only")
 
     def fingerprint(self) -> dict[str, Any]:
         """Values that must be equal for two embeddings of this name to be comparable."""
@@ -366,12 +366,12 @@ _TRAINING: weakref.WeakKeyDictionary[torch.nn.Module, list[torch.nn.Module]] = (
 
 def _that_train(network: torch.nn.Module) -> list[torch.nn.Module]:
     """Parts of a module that behave differently in training; determined once."""
-    found = _TRAINING.get(network)
-    if found is None:
+    parts = _TRAINING.get(network)
+    if parts is None:
         kinds = ("norm", "drop", "path")
-        found = [m for m in network.modules() if any(k in type(m).__name__.lower() for k in kinds)]
-        _TRAINING[network] = [part for part in found if part is not network]
-    return found
+        parts = [m for m in network.modules() if any(k in type(m).__name__.lower() for k in kinds)]
+        _TRAINING[network] = [part for part in parts if part is not network]
+    return parts
 
 
 def _full_precision(device: str) -> contextlib.AbstractContextManager[Any]:
@@ -413,14 +413,14 @@ def _feed(digest: Any, name: str, value: Any) -> None:
         for key in value:
             _feed(digest, f"{name}.{key}", value[key])
     elif isinstance(value, (tuple, list)):
-        for position, one in enumerate(value):
-            _feed(digest, f"{name}.{position}", one)
+        for position, item in enumerate(value):
+            _feed(digest, f"{name}.{position}", item)
     elif isinstance(value, np.ndarray) and value.dtype != object:
         digest.update(f"{name} {value.shape} {value.dtype}".encode())
         digest.update(np.ascontiguousarray(value).tobytes())
     elif not isinstance(value, torch.Tensor):  # extra state of a module
-        told = value.getvalue() if hasattr(value, "getvalue") else f"{value!r}".encode()
-        digest.update(f"{name} ".encode() + told)
+        content = value.getvalue() if hasattr(value, "getvalue") else f"{value!r}".encode()
+        digest.update(f"{name} ".encode() + content)
     elif value.is_sparse:
         value = value.coalesce()
         _feed(digest, name, (value.indices(), value.values()))

@@ -85,5 +85,5 @@ def stoppable(function: Callable[[], Result], end: Callable[[], None]) -> Result
         raise
     if "error" in outcome:
         raise outcome["error"]
-    found: Result = outcome["result"]
-    return found
+    result: Result = outcome["result"]
+    return result

@@ -121,10 +121,10 @@ def create(
             if head is not None:
                 if counts_classes(len(head)):
                     note_head(
-                        f"the {len(head)} outputs of {architecture} are those of its head "
-                        f"{classifier!r}, by their number a classifier's scores. For the "
-                        f"{network.num_features} features before it say num_classes=0; if it was "
-                        f"trained to embed, num_classes={len(head)}: otherwise it is"
+                        f"the {len(head)} outputs of {architecture} come from its head "
+                        f"{classifier!r} (num_classes=0 gives the {network.num_features} features "
+                        f"before the head, num_classes={len(head)} accepts it as an embedding); by "
+                        f"their number they are the scores of a classifier"
                     )
                 return _create(name, len(head), model_args)
     return cast(nn.Module, network)

@@ -110,7 +110,7 @@ def begun(
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
             if settings.progress:
-                tqdm.write(f"{url}: removed a person, which was stopped before", sys.stderr)
+                tqdm.write(f"{url}: finished the interrupted removal of a person", sys.stderr)
         check_which_face(run_store.stored_faces, faces, settings.which_face)
         try:
             yield Run(
@@ -149,8 +149,8 @@ def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) ->
         beyond = overhang(template(run.faces.aligned or name), template(name))
         if beyond:
             run.say(
-                f"note: crops of template {name!r} reach up to {beyond} pixels beyond the aligned "
-                f"images; there their edge is repeated"
+                f"note: crops of template {name!r} extend up to {beyond} pixels beyond the aligned "
+                f"images, whose edge is repeated there"
             )
     details = {model.cycles_between_eyes for model in models}
     if with_bands and run.bands.unit == "cycles/image" and len(details) > 1:
@@ -199,5 +199,5 @@ def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
                 raise ParameterError(
                     f"the faces are aligned to {faces.aligned!r}, and model {model.name!r} takes "
                     f"crops of {model.spec.template!r}, which would enlarge them {factor:.2f} "
-                    f"times; say upscale=True if that is meant, or give the photographs"
+                    f"times; give upscale=True to allow this, or give the photographs"
                 )

@@ -176,8 +176,8 @@ def embed_on_cluster(
 
 def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
     """Note in the nodes of embeddings how they were computed, as soon as that is known."""
-    found = [sorted(set(values)) for values in zip(*origins, strict=True)]
-    noted = [values[0] if len(values) == 1 else str(values) for values in found]
+    distinct = [sorted(set(values)) for values in zip(*origins, strict=True)]
+    noted = [values[0] if len(values) == 1 else str(values) for values in distinct]
     for task in tasks:
         if len(task.pending):
             about = dict(zip(("device", "batch_size", "compiled"), noted, strict=True))
@@ -417,13 +417,13 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 def _open(job: Job) -> RunStore:
     """Open the store of a job, and check that it is the one that the call writes."""
     try:
-        found = open_root(job.url).attrs.asdict()
+        attrs = open_root(job.url).attrs.asdict()
     except StoreError as error:
         raise StoreError(
             f"a worker of the cluster does not see store {job.url!r}: {error}. It must lie where "
             f"all workers reach it under the same path"
         ) from error
-    store = RunStore(job.url) if found == job.attrs else None
+    store = RunStore(job.url) if attrs == job.attrs else None
     if store is None or store.n_faces != job.n_faces:
         raise StoreError(f"a worker of the cluster sees another store in {job.url!r}")
     return store

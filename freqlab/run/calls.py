@@ -242,7 +242,6 @@ def influence(
     )
     loaded = load_models(models, faces, settings)
     check_support(bands, [label_map(bands, model) for model in loaded])
-    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
     with (
         _connected(cluster, models, loaded, settings) as connection,
         begun(
@@ -253,19 +252,8 @@ def influence(
             repair=repair,
         ) as run,
     ):
-        refinement = None
-        if refine is not None:
-            broad = broad_run(run)
-            for model in loaded:
-                embed_faces(broad, model, masked)
-            broad_name = None if name is None else f"{name}-broad"
-            broad_name = write_influence(broad, loaded, pairs, positions, tuple(sides), broad_name)
-            refinement = choose_bands(run, loaded, broad_name, refine)
-        for model in loaded:
-            chosen = None if refinement is None else refinement.refined[model.name]
-            embed_faces(run, model, masked, chosen)
+        name = _compute(run, loaded, pairs, positions, tuple(sides), name, refine)
         failed = run.failed()
-        name = write_influence(run, loaded, pairs, positions, tuple(sides), name, refinement)
 
     result = open_influence(run.store.url, name)
     result.attrs["forward_passes"] = sum(run.forward_passes.values())
@@ -273,6 +261,31 @@ def influence(
     say_what_was_done(run, loaded, with_bands=True)
     _say_result(run, result, failed, positions)
     return result
+
+
+def _compute(
+    run: Run,
+    models: Sequence[Model],
+    pairs: pd.DataFrame,
+    positions: npt.NDArray[np.int32],
+    sides: tuple[Side, ...],
+    name: str | None,
+    tolerance: float | None,
+) -> str:
+    """Embed the faces and write the result, within a tolerance if given; return its name."""
+    masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
+    refinement = None
+    if tolerance is not None:
+        broad = broad_run(run)
+        for model in models:
+            embed_faces(broad, model, masked)
+        broad_name = None if name is None else f"{name}-broad"
+        broad_name = write_influence(broad, models, pairs, positions, sides, broad_name)
+        refinement = choose_bands(run, models, broad_name, tolerance)
+    for model in models:
+        chosen = None if refinement is None else refinement.refined[model.name]
+        embed_faces(run, model, masked, chosen)
+    return write_influence(run, models, pairs, positions, sides, name, refinement)
 
 
 def _connected(

@@ -68,8 +68,8 @@ class Run:
     def positions(self, rows: npt.NDArray[np.int64]) -> list[int]:
         """Convert rows of the store to positions in the faces of this call."""
         order = np.argsort(self.rows, kind="stable")
-        found = order[np.searchsorted(self.rows, rows, sorter=order)]
-        return [int(position) for position in found]
+        in_call = order[np.searchsorted(self.rows, rows, sorter=order)]
+        return [int(position) for position in in_call]
 
     def degradations(self, rows: npt.NDArray[np.int64]) -> list[Degradation | None]:
         """Degradations of the faces in these rows of the store."""
@@ -89,14 +89,14 @@ class Run:
     def _source_of_position(self) -> npt.NDArray[np.int64]:
         """Row of the source of each face of this call, or -1."""
         position = {name: i for i, name in enumerate(self.faces.names)}
-        found = np.full(len(self.faces), -1, np.int64)
+        source_rows = np.full(len(self.faces), -1, np.int64)
         sources = self.faces.table.get("source")
         if sources is None:
-            return found
+            return source_rows
         for i, (source, degraded) in enumerate(zip(sources, self.faces.degraded, strict=True)):
             if degraded and source in position:
-                found[i] = self.rows[position[source]]
-        return found
+                source_rows[i] = self.rows[position[source]]
+        return source_rows
 
     def batch_of(self, model: Model) -> int:
         """Images per forward pass of a model."""

@@ -135,9 +135,9 @@ def _check_same_photographs(
     if differs.any():
         names = [run.faces.names[i] for i in run.positions(rows[differs])]
         raise StoreConflictError(
-            f"store {store.url!r} was begun with other images of {', '.join(names[:3])} "
-            f"({len(names):,} faces): what is stored of them was made of those. Give them as they "
-            f"were, or use another store or another name"
+            f"store {store.url!r} was started with other images of {', '.join(names[:3])} "
+            f"({len(names):,} faces), from which its data were computed. Give the same images, or "
+            f"use another store or another name"
         )
 
 
@@ -181,7 +181,7 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
     if "crop" not in node:
         return _align_again(run, rows, model.template)
     crops = run.store.read_rows(node, "crop", rows)
-    exact = np.array([one is not None and one.exact for one in run.degradations(rows)])
+    exact = np.array([d is not None and d.exact for d in run.degradations(rows)])
     if not exact.any():
         return rows, crops
     made_again, unrounded = _align_again(run, rows[exact], model.template)
@@ -201,16 +201,16 @@ def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     if changed.any():
         names = [run.faces.names[i] for i in run.positions(rows[changed])]
         raise StoreConflictError(
-            f"store {store.url!r} was begun with other images of {', '.join(names[:3])}"
+            f"store {store.url!r} was started with other images of {', '.join(names[:3])}"
         )
     otherwise = here & (notes != about_faces["image_note"])
     if otherwise.any():
         first = int(np.flatnonzero(otherwise)[0])
         raise StoreConflictError(
-            f"store {store.url!r} keeps no crops and was begun with another decoding of "
+            f"store {store.url!r} keeps no crops and was started with another decoding of "
             f"{run.faces.names[run.positions(rows[[first]])[0]]} (then: "
-            f"{notes[first] or 'nothing to be said'}; now: {about_faces['image_note'][first]}); "
-            f"begin another store"
+            f"{notes[first] or 'no note'}; now: {about_faces['image_note'][first] or 'no note'}); "
+            f"use another store"
         )
     store.write_rows(store.faces, rows[~here], {}, about_faces["status"][~here])
     store.write_rows(store.crops(to.name), rows[~here], {}, status[~here])
@@ -258,10 +258,10 @@ def _align_block(
             else:
                 sharp |= _cut_images(run, rows, group, to, known, status)
             group.clear()  # otherwise it stays in memory while the next one is read
-    found = np.isfinite(known["landmarks"]).all(axis=(1, 2))
-    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & found & (to.cut_by == "box")
+    has_landmarks = np.isfinite(known["landmarks"]).all(axis=(1, 2))
+    spared = np.isin(status, (NO_FACE, BAD_LANDMARKS)) & has_landmarks & (to.cut_by == "box")
     known["status"] = np.where(spared, DONE, status).astype(np.int8)
-    exact = any(one is not None and one.exact for one in degradations)
+    exact = any(d is not None and d.exact for d in degradations)
     crops = np.zeros((len(rows), *to.size, 3), np.float32 if exact else np.uint8)
     for k, position in enumerate(run.positions(rows)):
         how = degradations[k]
@@ -319,7 +319,7 @@ def _photographs(
     n_pixels = 0
     for k in wanted:
         position = positions[k]
-        with ExitStack() as held:
+        with ExitStack() as reserved:
             try:
                 content = run.faces.content(position)
                 n_own = run.faces.pixels_of(position, content)
@@ -327,7 +327,7 @@ def _photographs(
                     yield group
                     group, n_pixels = {}, 0
                 if n_own > _PIXELS_TOGETHER:
-                    held.enter_context(PHOTOGRAPHS.of(n_own * _BYTES_PER_PIXEL))
+                    reserved.enter_context(PHOTOGRAPHS.of(n_own * _BYTES_PER_PIXEL))
                 photograph = run.faces.photograph(position, content)
             except OSError as error:
                 status[k] = _status_of(error)
@@ -366,10 +366,10 @@ def _in_a_line(error: OSError) -> str:
 def _check_size(run: Run, position: int, photograph: Photograph) -> None:
     if run.faces.aligned is None:
         return
-    size, found = template(run.faces.aligned).size, photograph.pixels.shape
-    if found[:2] != size:
+    size, shape = template(run.faces.aligned).size, photograph.pixels.shape
+    if shape[:2] != size:
         raise ParameterError(
-            f"face {run.faces.names[position]!r} is {found[0]} x {found[1]}, not a crop of "
+            f"face {run.faces.names[position]!r} is {shape[0]} x {shape[1]}, not a crop of "
             f"template {run.faces.aligned!r} ({size[0]} x {size[1]}); load the faces without "
             f"aligned="
         )
@@ -444,16 +444,16 @@ def _places(
     if missing:
         by = np.array([group[k].reduced for k in missing], np.float32)[:, None, None]
         unknown = np.isnan(landmarks[missing]).any(axis=(1, 2))
-        found = detect_faces(
+        detected = detect_faces(
             [group[k].pixels for k in missing],
             near=_scaled(landmarks[missing], 1 / by),
             which_face=run.settings.which_face,
             device=resolve_device(run.settings.device),
         )
-        boxes[missing] = _scaled(found.boxes, by[:, 0])
-        known["faces_found"][missing] = found.counts
+        boxes[missing] = _scaled(detected.boxes, by[:, 0])
+        known["faces_found"][missing] = detected.counts
         known["which_face"][missing] = np.where(unknown, run.settings.which_face, "")
-        points = _scaled(found.landmarks, by)
+        points = _scaled(detected.landmarks, by)
         landmarks[missing] = np.where(unknown[:, None, None], points, landmarks[missing])
     return landmarks, boxes
 

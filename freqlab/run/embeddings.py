@@ -231,8 +231,8 @@ class _Embedding:
             except ModelError as error:
                 run.say(f"note: {error}; it runs uncompiled")
         elif run.settings.compile == "auto" and self._total >= WORTH_LOADING:
-            found = workers.submit_for(model, functools.partial(from_cache, **given), model)
-            self._model = found.result() or model
+            cached = workers.submit_for(model, functools.partial(from_cache, **given), model)
+            self._model = cached.result() or model
 
     def _begin_compiling(self) -> None:
         """Start compiling the network in a separate process, once, while the work goes on."""

@@ -53,7 +53,7 @@ _ATTRS = {
     "threshold": {"long_name": "threshold", "units": "cosine similarity"},
     "refined": {
         "long_name": "band was computed",
-        "comment": "False: left out, for its broad band moved no pair by more than the tolerance",
+        "comment": "False: left out, as its broad band changed no pair by more than the tolerance",
     },
     "impostor_comparisons": {"long_name": "impostor comparisons behind the thresholds"},
 }
@@ -127,8 +127,8 @@ def _is_complete(store: RunStore, path: str, identity: Mapping[str, Any]) -> boo
     StoreConflictError
         If another result has its name.
     """
-    found = store.root.get(path)
-    if isinstance(found, zarr.Group) and not found.attrs.get("complete"):
+    node = store.root.get(path)
+    if isinstance(node, zarr.Group) and not node.attrs.get("complete"):
         journal.remove(store.root, path)
     return store.group(path, identity) is not None
 
@@ -388,16 +388,16 @@ class _Step:
 
 def _read(intact: Any, rows: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
     """Unmasked embeddings of faces, in order of their rows."""
-    found = np.empty((len(rows), intact.shape[1]), np.float32)
+    embeddings = np.empty((len(rows), intact.shape[1]), np.float32)
     for start in range(0, len(rows), _TILE):
         part = rows[start : start + _TILE]
         first, last = int(part[0]), int(part[-1])
         with reading(intact.path):
             if _DENSE * len(part) > last - first:
-                found[start : start + _TILE] = intact[first : last + 1][part - first]
+                embeddings[start : start + _TILE] = intact[first : last + 1][part - first]
             else:
-                found[start : start + _TILE] = intact.oindex[part]
-    return found
+                embeddings[start : start + _TILE] = intact.oindex[part]
+    return embeddings
 
 
 def _by_tile(

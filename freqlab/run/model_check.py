@@ -42,34 +42,36 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
             stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
-    found = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
+    embedding = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
     if stored is None:  # a model that fails on its first crop leaves nothing behind
-        _check_alone_and_among(run, model, labels, crop, found)
+        _check_alone_and_among(run, model, labels, crop, embedding)
         _check_against_stored(run, model, path)
         attrs = {"long_name": "embedding of the reference crop"}
         group = store.group(path, model.fingerprint())
         if group is None:
             with journal.making(store.root, path):
                 group = store.make_group(path, model.fingerprint())
-                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
+                store.write_array(group, "reference_embedding", embedding, ["feature"], attrs)
         else:  # it was lost, and the model is the same by its other embeddings
             array = f"{path}/reference_embedding"
             journal.remove(store.root, array)
             with journal.making(store.root, array):
-                store.write_array(group, "reference_embedding", found, ["feature"], attrs)
-    elif len(stored) != len(found) or not cosine(stored, found) >= _SAME_MODEL:
+                store.write_array(group, "reference_embedding", embedding, ["feature"], attrs)
+    elif len(stored) != len(embedding) or not cosine(stored, embedding) >= _SAME_MODEL:
         raise StoreConflictError(
-            f"store {store.url!r} holds embeddings of another model by the name of "
-            f"{model.name!r}: the same crop no longer gives the same embedding. Nothing was "
-            f"overwritten; use another name or store"
+            f"store {store.url!r} holds embeddings of another model named {model.name!r}: the same "
+            f"crop no longer gives the same embedding. Nothing was overwritten; use another name "
+            f"or store"
         )
-    head = head_of(model.network, len(found))
+    head = head_of(model.network, len(embedding))
     if head is not None:
-        note = f"its {len(found)} outputs are those of {head!r}, by its name a classifier's head"
+        note = (
+            f"its {len(embedding)} outputs come from {head!r}, by its name the head of a classifier"
+        )
         model.notes.extend([] if note in model.notes else [note])
     for note in model.notes:
         run.say(f"note: {model.name}: {note}")
-    return len(found)
+    return len(embedding)
 
 
 def _check_alone_and_among(
@@ -109,9 +111,9 @@ def _check_alone_and_among(
                 )
             if not cosine(embedded, alone) >= _SAME_MODEL:
                 raise ModelError(
-                    f"model {model.name!r} embeds a crop otherwise alone than among {size - 1} "
-                    f"others: it depends on chance, or on the batch, as a network in training mode "
-                    f"does; call eval() on it"
+                    f"model {model.name!r} gives different embeddings of a crop alone and in a "
+                    f"batch with {size - 1} others: its output is random or depends on the batch, "
+                    f"as in training mode; call eval() on the network"
                 )
 
 
@@ -141,8 +143,8 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
         return
     if not known or not len(done):
         raise StoreError(
-            f"{path}/reference_embedding in store {store.url!r} is lost, and there are no "
-            f"crops to tell whether model {model.name!r} is the one that it holds: use "
+            f"{path}/reference_embedding in store {store.url!r} is lost, and without crops it "
+            f"cannot be checked whether model {model.name!r} is the one of the store: use "
             f"another name or store"
         )
     none = np.zeros((1, len(run.bands)), bool)
@@ -150,14 +152,14 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
     pixels = np.concatenate(
         [store.read_rows(crops, "crop", done[i : i + 1]) for i in range(len(done))]
     )
-    found = embed_block(model, pixels, none, labels, batch_size=1)[0][:, 0]
+    computed = embed_block(model, pixels, none, labels, batch_size=1)[0][:, 0]
     stored = np.concatenate(
         [store.read_rows(intact, "embedding", done[i : i + 1]) for i in range(len(done))]
     )
-    if found.shape != stored.shape or not (cosine(stored, found) >= _SAME_MODEL).any():
+    if computed.shape != stored.shape or not (cosine(stored, computed) >= _SAME_MODEL).any():
         raise StoreConflictError(
-            f"store {store.url!r} holds embeddings of another model by the name of "
-            f"{model.name!r}. Nothing was overwritten; use another name or store"
+            f"store {store.url!r} holds embeddings of another model named {model.name!r}. Nothing "
+            f"was overwritten; use another name or store"
         )
 
 

@@ -183,7 +183,7 @@ def plan(
     """Estimate the work, storage and time of :func:`freqlab.influence`; nothing is written.
 
     The number of forward passes is exact, except for faces that turn out to be unreadable or are
-    not found. Faces that failed before are not counted. Bytes are those of the arrays before
+    not existing. Faces that failed before are not counted. Bytes are those of the arrays before
     compression, which makes results up to a fifth smaller; crops are counted at the compression
     of a sample. The time is that of a sample on this machine by one worker, divided by the number
     of workers; compiling and pairing are left out.
@@ -225,24 +225,12 @@ def plan(
     loaded = load_models(models, faces, settings)
     masked = None
     if pairs is not None:
-        masked = np.zeros(len(faces), bool)
         check_support(bands, [label_map(bands, model) for model in loaded])
-        positions = check_pairs(faces, pairs)
-        for column, side in enumerate(SIDES[:2]):
-            if side in sides or "both" in sides:
-                masked[positions[:, column]] = True
-    found = _Found(store, faces)
+        masked = _masked_faces(faces, pairs, sides)
+    existing = _Existing(store, faces)
     sample = faces.select(range(min(len(faces), _SAMPLE)))
     with begun(sample, loaded, None, bands=bands, settings=settings) as run:
-        plans: list[ModelPlan] = []
-        stored = {"faces": _FACE_BYTES * found.n_new, "crops": 0, "embeddings": 0, "influence": 0}
-        aligned: set[str] = set()
-        for model in loaded:
-            planned, added = _plan_model(found, run, model, masked, calibrate, aligned)
-            plans.append(planned)
-            for kind, n_bytes in added.items():
-                stored[kind] += n_bytes
-            aligned.add(model.spec.template)
+        plans, stored = _plan_models(existing, run, loaded, masked, calibrate)
         memory = _peak_memory() if calibrate else None
         streams = max(run.workers.streams_of(model) for model in loaded)
     n_pairs = 0 if pairs is None else len(pairs)
@@ -260,10 +248,22 @@ def plan(
     )
 
 
+def _masked_faces(
+    faces: Faces, pairs: pd.DataFrame, sides: Sequence[Side]
+) -> npt.NDArray[np.bool_]:
+    """Mask ``(face,)`` of the faces that are masked in some pair."""
+    masked = np.zeros(len(faces), bool)
+    positions = check_pairs(faces, pairs)
+    for column, side in enumerate(SIDES[:2]):
+        if side in sides or "both" in sides:
+            masked[positions[:, column]] = True
+    return masked
+
+
 _PAIR_BYTES = 17  # label, rows of both faces, genuine or not
 
 
-class _Found:
+class _Existing:
     """Content of a store for the faces of a call."""
 
     def __init__(self, store: str | os.PathLike[str] | None, faces: Faces) -> None:
@@ -358,8 +358,29 @@ def _measure(run: Run, model: Model, computed: npt.NDArray[np.bool_], seconds: f
     return _Measured(n_features, pass_seconds, align_seconds, crop_bytes)
 
 
+def _plan_models(
+    existing: _Existing,
+    run: Run,
+    models: Sequence[Model],
+    masked: npt.NDArray[np.bool_] | None,
+    calibrate: float,
+) -> tuple[list[ModelPlan], dict[str, int]]:
+    """Forward passes of each model, and bytes by kind of content."""
+    plans = []
+    face_bytes = _FACE_BYTES * existing.n_new
+    stored = {"faces": face_bytes, "crops": 0, "embeddings": 0, "influence": 0}
+    aligned: set[str] = set()
+    for model in models:
+        planned, added = _plan_model(existing, run, model, masked, calibrate, aligned)
+        plans.append(planned)
+        for kind, n_bytes in added.items():
+            stored[kind] += n_bytes
+        aligned.add(model.spec.template)
+    return plans, stored
+
+
 def _plan_model(
-    found: _Found,
+    existing: _Existing,
     run: Run,
     model: Model,
     masked: npt.NDArray[np.bool_] | None,
@@ -373,18 +394,18 @@ def _plan_model(
     name, n_all = model.spec.template, len(run.bands)
     computed = np.isin(np.arange(n_all), label_map(run.bands, model))
     measured = _measure(run, model, computed, calibrate)
-    crops = found.status(f"crops/{name}")
+    crops = existing.status(f"crops/{name}")
     tried_again = () if run.settings.which_face == "only" else (SEVERAL_FACES,)
     usable = ~np.isin(crops, sorted(set(FAILED) - set(tried_again)))
     path, n_bands = f"embeddings/{node_name(model.name)}", int(computed.sum())
-    intact = found.status(f"{path}/intact") == DONE
-    banded = found.status(f"{path}/{run.bands.key}") == DONE
+    intact = existing.status(f"{path}/intact") == DONE
+    banded = existing.status(f"{path}/{run.bands.key}") == DONE
     wanted = usable & (masked if masked is not None else np.zeros_like(usable))
     n_to_align = 0 if name in aligned else int((usable & (crops != DONE)).sum())
-    crop_bytes = measured.crop_bytes if found.keeps_crops(name, run.settings.keep_crops) else 0.0
+    crop_bytes = measured.crop_bytes if existing.keeps_crops(name, run.settings.keep_crops) else 0.0
     vector, of_bands = 4 * measured.n_features, 4 * n_all * (measured.n_features + 1)
-    blocks = found.new_blocks(intact, usable), found.new_blocks(banded, wanted)
-    in_embeddings = found.block_size * (vector * blocks[0] + of_bands * blocks[1])
+    blocks = existing.new_blocks(intact, usable), existing.new_blocks(banded, wanted)
+    in_embeddings = existing.block_size * (vector * blocks[0] + of_bands * blocks[1])
     planned = ModelPlan(
         name=model.name,
         forward_passes=int((usable & ~intact).sum()) + n_bands * int((wanted & ~banded).sum()),

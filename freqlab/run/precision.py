@@ -45,16 +45,16 @@ def measure_precision(
     sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
     profiles = []
     for which in (model.original, model):
-        found = embed_sample(run, which, sample, computed)
-        probe, reference = np.array(list(itertools.permutations(range(len(found.rows)), 2))).T
-        of_pair = (found.intact[probe], found.removed[probe])
-        partner = (found.intact[reference], found.removed[reference])
+        embedded = embed_sample(run, which, sample, computed)
+        probe, reference = np.array(list(itertools.permutations(range(len(embedded.rows)), 2))).T
+        of_pair = (embedded.intact[probe], embedded.removed[probe])
+        partner = (embedded.intact[reference], embedded.removed[reference])
         profiles.append(pair_influence(*of_pair, *partner, "probe").influence)
     correlations = [spearmanr(*both).statistic for both in zip(*profiles, strict=True)]
     error = {
         "largest_difference": round(float(np.abs(profiles[0] - profiles[1]).max()), 6),
         "rank_correlation": round(float(np.mean(correlations)), 4),
-        "faces": len(found.rows),
+        "faces": len(embedded.rows),
         "pairs": len(probe),
     }
     node.attrs["precision_error"] = to_json(error)

@@ -61,8 +61,8 @@ def choose_bands(run: Run, models: Sequence[Model], broad: str, tolerance: float
         refined[model.name] = np.repeat(largest > tolerance, _TOGETHER)[: len(run.bands)]
         n_refined = int(refined[model.name].sum())
         run.say(
-            f"{model.name}: {n_refined} of {len(run.bands)} bands are computed one by one, the "
-            f"others moved no pair by more than {tolerance:g}"
+            f"{model.name}: {n_refined} of {len(run.bands)} bands are computed one by one; the "
+            f"others change no pair by more than {tolerance:g}"
         )
     return Refinement(tolerance, broad, refined)
 
@@ -87,11 +87,11 @@ def measure_refinement(
         if not left_out.any() or not len(rows):
             refinement.errors[model.name] = {"largest_influence": 0.0, "pairs": len(rows)}
             continue
-        found = embed_sample(run, model, np.unique(rows), left_out)
-        here = np.isin(rows, found.rows).all(axis=1)
-        probe, reference = np.searchsorted(found.rows, rows[here]).T
-        of_pair = (found.intact[probe], found.removed[probe])
-        partner = (found.intact[reference], found.removed[reference])
+        embedded = embed_sample(run, model, np.unique(rows), left_out)
+        here = np.isin(rows, embedded.rows).all(axis=1)
+        probe, reference = np.searchsorted(embedded.rows, rows[here]).T
+        of_pair = (embedded.intact[probe], embedded.removed[probe])
+        partner = (embedded.intact[reference], embedded.removed[reference])
         largest = 0.0
         for side in sides:
             moved = pair_influence(*of_pair, *partner, side).influence
@@ -101,6 +101,6 @@ def measure_refinement(
             "pairs": int(here.sum()),
         }
         run.say(
-            f"{model.name}: the bands left out move {here.sum()} sample pairs by up to "
+            f"{model.name}: the bands left out change {here.sum()} sample pairs by up to "
             f"{largest:.4f}"
         )

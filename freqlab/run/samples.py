@@ -19,7 +19,7 @@ class Sample(NamedTuple):
     """Faces embedded separately from those of the run."""
 
     rows: npt.NDArray[np.int64]
-    """Those whose crops were available: a photograph may be gone by now ``(face,)``."""
+    """Faces whose crops were available ``(face,)``; a photograph may be missing by now."""
     intact: npt.NDArray[np.float32]
     """``(face, feature)``."""
     removed: npt.NDArray[np.float32]

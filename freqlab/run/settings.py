@@ -34,8 +34,8 @@ class Settings:
     precision
         Precision of the networks, one of :data:`freqlab.models.precision.PRECISIONS`.
     compile
-        Whether networks are compiled: ``True``, ``False``, ``"auto"`` where that pays, or
-        ``"once"``, like ``"auto"`` but not kept for later runs.
+        Whether networks are compiled: ``True``, ``False``, ``"auto"`` if the expected work is
+        long enough, or ``"once"``, like ``"auto"`` but not kept for later runs.
     progress
         Whether to write bars and messages to standard error.
 

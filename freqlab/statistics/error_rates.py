@@ -164,8 +164,8 @@ def impostor_thresholds(
             higher = np.flatnonzero(counts[holder + 1 :])
             wanted |= {holder, *(holder + 1 + higher[:1])}
     chosen = np.isin(np.arange(_FINE_BINS), list(wanted))
-    held = [scores[chosen[_fine_bin(scores)]] for scores in impostors()] if wanted else []
-    inside = np.sort(np.concatenate([np.empty(0, np.float32), *held]))
+    per_block = [scores[chosen[_fine_bin(scores)]] for scores in impostors()] if wanted else []
+    inside = np.sort(np.concatenate([np.empty(0, np.float32), *per_block]))
     bins = _fine_bin(inside)
     thresholds = []
     for fmr in fmrs:

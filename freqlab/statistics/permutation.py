@@ -55,11 +55,11 @@ def permuted_labels(
     value = (ones > 0).astype(np.int8)
     exchanged = np.tile(value, (n, 1))
     exchanged[:, whole] = rng.permuted(exchanged[:, whole], axis=1)
-    found = exchanged[:, of_face]
+    permuted = exchanged[:, of_face]
     for subject in np.flatnonzero(varies):
         faces = np.flatnonzero(of_face == subject)
-        found[:, faces] = rng.permuted(np.tile(labels[faces], (n, 1)), axis=1)
-    return Permuted(found, len(whole), int(varies.sum()))
+        permuted[:, faces] = rng.permuted(np.tile(labels[faces], (n, 1)), axis=1)
+    return Permuted(permuted, len(whole), int(varies.sum()))
 
 
 def permuted_differences(
@@ -85,7 +85,7 @@ def permuted_differences(
     filled, present = np.nan_to_num(values), np.isfinite(values)
     some = not present.all()
     here = present.astype(float)
-    found = np.full((len(labels), values.shape[1]), np.nan)
+    differences = np.full((len(labels), values.shape[1]), np.nan)
     step = max(1, _PER_STEP // max(1, len(values)))
     for start in range(0, len(labels), step):
         first, second = (labels[start : start + step][:, side] for side in ends)
@@ -95,8 +95,8 @@ def permuted_differences(
             count = member @ here if some else member.sum(axis=1, keepdims=True)
             with np.errstate(invalid="ignore", divide="ignore"):
                 means.append((member @ filled) / count)
-        found[start : start + step] = means[0] - means[1]
-    return found
+        differences[start : start + step] = means[0] - means[1]
+    return differences
 
 
 def p_values(observed: Floats, permuted: Floats) -> Floats:
@@ -122,9 +122,9 @@ def adjusted(p: Floats) -> Floats:
     from scipy import stats
 
     flat = p.reshape(-1, p.shape[-1])
-    found = np.full(flat.shape, np.nan)
-    for row, values in zip(found, flat, strict=True):
+    adjusted_rows = np.full(flat.shape, np.nan)
+    for row, values in zip(adjusted_rows, flat, strict=True):
         tested = np.isfinite(values)
         if tested.any():
             row[tested] = stats.false_discovery_control(values[tested], method="bh")
-    return found.reshape(p.shape)
+    return adjusted_rows.reshape(p.shape)

@@ -87,8 +87,8 @@ def pair_weights(
     The weight of a pair of one subject is the count of that subject. Parameters as for
     :func:`means_over_pairs`.
     """
-    one, other = subjects
-    return np.multiply(draws[:, one], np.where(one == other, 1.0, draws[:, other]))
+    first, second = subjects
+    return np.multiply(draws[:, first], np.where(first == second, 1.0, draws[:, second]))
 
 
 def means_over_pairs(
@@ -112,20 +112,20 @@ def means_over_pairs(
         are NaN if all pairs are of one subject, since nothing follows for other subjects.
     """
     shape = (1 + len(draws), *values.shape[1:])
-    found = np.full((shape[0], math.prod(shape[1:])), np.nan)
+    means = np.full((shape[0], math.prod(shape[1:])), np.nan)
     if len(values) == 0:
-        return found.reshape(shape)
-    flat = values.reshape(len(values), found.shape[1])
+        return means.reshape(shape)
+    flat = values.reshape(len(values), means.shape[1])
     filled, present = np.nan_to_num(flat), np.isfinite(flat).astype(float)
 
     def mean(weights: npt.NDArray[np.floating]) -> Floats:
         with np.errstate(invalid="ignore", divide="ignore"):
             return np.asarray((weights @ filled) / (weights @ present))
 
-    found[:1] = mean(np.ones((1, len(values))))
+    means[:1] = mean(np.ones((1, len(values))))
     if len(np.unique(subjects)) > 1:
-        found[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in _steps(draws)])
-    return found.reshape(shape)
+        means[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in _steps(draws)])
+    return means.reshape(shape)
 
 
 def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
@@ -145,19 +145,19 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
     numpy.ndarray
         ``(..., 3)``: value, lower, upper; bounds are NaN where every draw is NaN.
     """
-    found = np.full((observed.size, 3), np.nan)
-    found[:, 0] = observed.ravel()
+    estimates = np.full((observed.size, 3), np.nan)
+    estimates[:, 0] = observed.ravel()
     flat = drawn.reshape(len(drawn), -1)
-    some = np.isfinite(flat).any(axis=0) & np.isfinite(found[:, 0])
+    some = np.isfinite(flat).any(axis=0) & np.isfinite(estimates[:, 0])
     if some.any():
         tails = [(1 - level) / 2, (1 + level) / 2]
-        found[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
-    return found.reshape(*observed.shape, 3)
+        estimates[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
+    return estimates.reshape(*observed.shape, 3)
 
 
 def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
     """Split values from the lower and upper bounds of their intervals."""
-    value, lower, upper = (values.sel(estimate=one).to_numpy() for one in ESTIMATES)
+    value, lower, upper = (values.sel(estimate=estimate).to_numpy() for estimate in ESTIMATES)
     return value, lower, upper
 
 
@@ -243,9 +243,9 @@ def rates_at(
     """
     kind = comparisons.select(comparisons.genuine == genuine)
     usable = np.isfinite(thresholds)
-    found = np.full((len(draws), len(thresholds)), np.nan)
+    error_rates = np.full((len(draws), len(thresholds)), np.nan)
     if not usable.any() or len(kind.scores) == 0:
-        return found
+        return error_rates
     order = np.argsort(thresholds[usable])
     edges = thresholds[usable][order]
     # number of thresholds at or below each score, at which it is a match
@@ -255,12 +255,12 @@ def rates_at(
     erring = bins < len(edges) if genuine else bins > 0
     wrong = kind.select(erring)
     wrong_bins = bins[erring]
-    one, other = wrong.subjects[wrong.reference], wrong.subjects[wrong.probe]
+    first, second = wrong.subjects[wrong.reference], wrong.subjects[wrong.probe]
     rates = np.empty((len(draws), len(edges)))
     for d, counts in enumerate(draws.astype(float)):
-        weights = counts[one]
+        weights = counts[first]
         if not genuine:
-            weights = weights * counts[other]
+            weights = weights * counts[second]
         histogram = np.bincount(wrong_bins, weights=weights, minlength=len(edges) + 1)
         if genuine:  # non-matches at threshold k: fewer than k + 1 thresholds at or below
             rates[d] = np.cumsum(histogram)[:-1]
@@ -269,8 +269,8 @@ def rates_at(
     with np.errstate(invalid="ignore", divide="ignore"):
         rates /= total[:, None]
     columns = np.flatnonzero(usable)[order]
-    found[:, columns] = rates
-    return found
+    error_rates[:, columns] = rates
+    return error_rates
 
 
 def eer_interval(
@@ -303,7 +303,7 @@ def eer_interval(
     fnmr = rates_at(comparisons, grid, draws, genuine=True)
     fmr = rates_at(comparisons, grid, draws, genuine=False)
     difference = fnmr - fmr
-    found = np.full(len(draws), np.nan)
+    drawn = np.full(len(draws), np.nan)
     for d, gap in enumerate(difference):
         if not np.isfinite(gap).all():
             continue
@@ -311,8 +311,8 @@ def eer_interval(
         before = max(0, after - 1)
         step = gap[after] - gap[before]
         share = -gap[before] / step if step > 0 else 0.0
-        found[d] = fnmr[d, before] + np.clip(share, 0, 1) * (fnmr[d, after] - fnmr[d, before])
-    return value, *percentiles(found, level)
+        drawn[d] = fnmr[d, before] + np.clip(share, 0, 1) * (fnmr[d, after] - fnmr[d, before])
+    return value, *percentiles(drawn, level)
 
 
 def d_prime_interval(
@@ -362,12 +362,12 @@ def _total_weights(kind: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
 def _weighted_sums(kind: Comparisons, values: Floats, draws: npt.NDArray[np.integer]) -> Floats:
     """Weighted sum of values of comparisons of one kind in each draw ``(draw,)``."""
     n = kind.n_subjects
-    one, other = kind.subjects[kind.reference], kind.subjects[kind.probe]
+    first, second = kind.subjects[kind.reference], kind.subjects[kind.probe]
     if len(values) == 0:
         return np.zeros(len(draws))
-    if one[0] == other[0]:
-        return draws.astype(float) @ np.bincount(one, weights=values, minlength=n)
-    between = sparse.coo_array((values, (one, other)), shape=(n, n)).tocsr()
+    if first[0] == second[0]:
+        return draws.astype(float) @ np.bincount(first, weights=values, minlength=n)
+    between = sparse.coo_array((values, (first, second)), shape=(n, n)).tocsr()
     return np.concatenate([(part * (between @ part.T).T).sum(axis=1) for part in _steps(draws)])
 
 

@@ -20,8 +20,8 @@ def cosine(a: Numbers, b: Numbers) -> Numbers:
     with np.errstate(invalid="ignore", divide="ignore"):
         product = np.einsum("...d,...d->...", a, b)
         norms = np.sqrt(np.einsum("...d,...d->...", a, a) * np.einsum("...d,...d->...", b, b))
-        found: Numbers = np.clip(product / norms, -1, 1)
-    return found
+        cosines: Numbers = np.clip(product / norms, -1, 1)
+    return cosines
 
 
 def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
@@ -32,8 +32,8 @@ def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDA
     numpy.ndarray
         ``(n, m)``, in double precision; NaN for a zero vector.
     """
-    one, other = unit_length(a.astype(float)), unit_length(b.astype(float))
-    return np.asarray(np.clip(one @ other.T, -1, 1))
+    first, second = unit_length(a.astype(float)), unit_length(b.astype(float))
+    return np.asarray(np.clip(first @ second.T, -1, 1))
 
 
 def unit_length(vectors: Numbers) -> Numbers:

@@ -63,8 +63,8 @@ def kept(
     group = root.get(path)
     known = isinstance(group, zarr.Group) and journal.counts(root, path)
     if isinstance(group, zarr.Group) and known and group.attrs.get("about") == text:
-        found = {name: read(array) for name, array in arrays_of(group).items()}
-        return found, float(str(group.attrs["seconds"])), True
+        kept_arrays = {name: read(array) for name, array in arrays_of(group).items()}
+        return kept_arrays, float(str(group.attrs["seconds"])), True
     began = time.perf_counter()
     arrays = compute()
     seconds = time.perf_counter() - began

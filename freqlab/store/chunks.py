@@ -33,6 +33,7 @@ from freqlab.store.places import REMOTE_OPTIONS, is_remote, plain_store
 __all__ = [
     "ALL_CHUNKS",
     "REMOTE_OPTIONS",
+    "RESUMABLE",
     "arrays_of",
     "child_names",
     "chunk_block",
@@ -62,7 +63,13 @@ __all__ = [
 ]
 
 ALL_CHUNKS: ArrayConfigParams = {"write_empty_chunks": True}
-"""How arrays are opened for writing: a chunk that is not there is then always a loss."""
+"""Option for arrays opened for writing; a missing chunk then always means lost data."""
+
+RESUMABLE = (
+    "Finished blocks are kept, and no unfinished block is marked as done; once the cause is "
+    "removed, repeat the call to resume"
+)
+"""End of a message about a store that cannot be written at the moment."""
 
 _CONSOLIDATED = b"consolidated_metadata"
 _OF_DISKS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.ESTALE)
@@ -79,12 +86,12 @@ def place_of(url: object) -> str:
     """
     path = os.fspath(url) if isinstance(url, (str, os.PathLike)) else None
     if isinstance(path, str) and "\0" in path:
-        raise ParameterError(f"store={path!r}: no path may hold a NUL character")
+        raise ParameterError(f"store={path!r}: a path must not contain a NUL character")
     if not isinstance(path, str) or not path.strip():
         raise ParameterError(f"store={url!r} must be a path, such as 'runs/orl.zarr'")
     if not isinstance(url, str) and re.match(r"[a-z][a-z0-9]+:/[^/]", path):
         raise ParameterError(
-            f"store={path!r} is an address that became a path, which lost a slash; give it as text"
+            f"store={path!r} is a URL that lost a slash by conversion to a path; give it as text"
         )
     if path.startswith(("file:", "local:")):
         return str(LocalFileSystem._strip_protocol(path))
@@ -158,7 +165,7 @@ def reaching(url: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise StoreError(f"store {url!r} cannot be opened: {_why(error, url)}") from error
     except ImportError as error:
-        package = "'freqlab[s3]'" if url.startswith(("s3://", "s3a://")) else "what it names"
+        package = "'freqlab[s3]'" if url.startswith(("s3://", "s3a://")) else "that package"
         raise StoreError(
             f"store {url!r} needs a package that is not installed here ({error}): "
             f"pip install {package}"
@@ -195,8 +202,7 @@ def disk_faults(url: str) -> Iterator[None]:
         if isinstance(error, StoreError) or not (within or error.errno in _OF_DISKS):
             raise
         raise StoreError(
-            f"store {url!r} cannot be written: {error.strerror or error}. What was done is kept, "
-            f"and nothing counts as done that is not; once that is settled, the same call goes on"
+            f"store {url!r} cannot be written: {error.strerror or error}. {RESUMABLE}"
         ) from error
 
 
@@ -256,7 +262,7 @@ def reading(path: str) -> Iterator[None]:
 
 def _damaged(path: str, error: Exception) -> str:
     return (
-        f"{path!r} in the store is damaged ({error}): `freqlab info --verify` lists what is, "
+        f"{path!r} in the store is damaged ({error}): `freqlab info --verify` lists all damage, "
         f"`freqlab run --repair` and fl.influence(..., repair=True) compute it again"
     )
 
@@ -301,12 +307,12 @@ def nothing_else_named() -> Iterator[None]:
 
 def groups_of(group: zarr.Group) -> dict[str, zarr.Group]:
     """Groups in a group, by name."""
-    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Group)}
+    return {n: node for n, node in members_of(group).items() if isinstance(node, zarr.Group)}
 
 
 def arrays_of(group: zarr.Group) -> dict[str, zarr.Array[Any]]:
     """Arrays in a group, by name."""
-    return {n: one for n, one in members_of(group).items() if isinstance(one, zarr.Array)}
+    return {n: node for n, node in members_of(group).items() if isinstance(node, zarr.Array)}
 
 
 def remove_key(store: Any, key: str) -> None:
@@ -386,9 +392,9 @@ class _AsItLies(WrapperStore[Any]):
         text = value.to_bytes()
         if _CONSOLIDATED not in text:
             return value
-        found = json.loads(text)
-        found.pop(_CONSOLIDATED.decode(), None)
-        return prototype.buffer.from_bytes(json.dumps(found).encode())
+        document = json.loads(text)
+        document.pop(_CONSOLIDATED.decode(), None)
+        return prototype.buffer.from_bytes(json.dumps(document).encode())
 
 
 def has_consolidated(root: zarr.Group) -> bool:
@@ -396,8 +402,8 @@ def has_consolidated(root: zarr.Group) -> bool:
     inner: Any = root.store
     while isinstance(inner, WrapperStore):
         inner = inner._store
-    found = sync(inner.get(f"{root.path}/zarr.json".lstrip("/"), default_buffer_prototype()))
-    return found is not None and _CONSOLIDATED in found.to_bytes()
+    content = sync(inner.get(f"{root.path}/zarr.json".lstrip("/"), default_buffer_prototype()))
+    return content is not None and _CONSOLIDATED in content.to_bytes()
 
 
 async def _collect(keys: AsyncIterator[str]) -> list[str]:

@@ -52,9 +52,7 @@ def degradations_of(faces: Faces) -> npt.NDArray[np.object_]:
     """Degradation of each face as text; empty if it is not degraded."""
     if faces.degradations is None:
         return np.full(len(faces), "", object)
-    return np.array(
-        ["" if one is None else one.declaration() for one in faces.degradations], object
-    )
+    return np.array(["" if d is None else d.declaration() for d in faces.degradations], object)
 
 
 def is_missing(values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:

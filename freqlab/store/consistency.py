@@ -22,7 +22,7 @@ __all__ = ["contradictions", "face_nodes", "sound_groups"]
 
 def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     """Paths of the nodes with a face axis, except that of the faces themselves."""
-    found = []
+    paths = []
     for name in child_names(root.store, path):
         below = f"{path}/{name}".strip("/")
         if below in ("faces", "influence", NODE, STUDIES) or not journal.counts(root, below):
@@ -32,8 +32,8 @@ def face_nodes(root: zarr.Group, path: str = "") -> list[str]:
             group = root[below]
         if isinstance(group, zarr.Group):
             is_face_node = "status" in child_names(root.store, below)
-            found += [below] if is_face_node else face_nodes(root, below)
-    return found
+            paths += [below] if is_face_node else face_nodes(root, below)
+    return paths
 
 
 def sound_groups(root: zarr.Group, path: str) -> Iterator[tuple[str, zarr.Group]]:
@@ -91,20 +91,20 @@ def _lengths(
     """Rows that belong to no face, and arrays shorter than the rows that are done."""
     beyond = int((status[n_faces:] != PENDING).sum())
     if beyond:
-        what = f"has {beyond:,} rows done beyond the {n_faces:,} faces of the run"
+        what = f"marks {beyond:,} rows as done beyond the {n_faces:,} faces of the run"
         yield path, "", what
     done = np.flatnonzero(status[:n_faces] == DONE)
     needed = n_faces if path == "faces" else int(done[-1]) + 1 if len(done) else 0
     for name, array in arrays_of(node).items():
         if array.shape[0] < needed:
-            what = f"has {array.shape[0]:,} rows, {needed:,} faces are done or known"
+            what = f"has {array.shape[0]:,} rows for {needed:,} faces that are done or known"
             yield path, name, what
 
 
 def _names(faces: zarr.Group, n_faces: int) -> Iterator[tuple[str, str, str]]:
     names = read(opened(faces, "face"))[:n_faces]
     if len(np.unique(names.astype(str))) < len(names):
-        yield "faces", "face", "gives several faces one name"
+        yield "faces", "face", "gives several faces the same name"
 
 
 def _result(
@@ -117,7 +117,7 @@ def _result(
         for dim, length in zip(dims, array.shape, strict=False):
             known, first = lengths.setdefault(str(dim), (length, name))
             if known != length:
-                yield path, name, f"has {length:,} along {dim!r}, {first!r} has {known:,}"
+                yield path, name, f"has length {length:,} along {dim!r}, {first!r} has {known:,}"
                 return
     try:
         identity = json.loads(str(result.attrs["identity"]))
@@ -128,12 +128,13 @@ def _result(
         rows = [read(opened(result, side)) for side in ("probe", "reference")]
         stored = read(opened(result, "model")).tolist()
     except (KeyError, ValueError, TypeError, StoreError) as error:
-        yield path, "", f"lacks what a result has ({error})"
+        yield path, "", f"lacks a part of a result ({error})"
         return
     if stored != models:
-        yield path, "model", f"names {stored}, the result was made of {models}"
+        yield path, "model", f"names {stored}, but the result was computed with {models}"
     if lengths.get("pair", (0, ""))[0] != n_pairs:
-        yield path, "pair", f"has {lengths['pair'][0]:,} pairs, the result was made of {n_pairs:,}"
+        n_stored = lengths["pair"][0]
+        yield path, "pair", f"has {n_stored:,} pairs, but the result was computed for {n_pairs:,}"
     for side, faces in zip(("probe", "reference"), rows, strict=True):
         if len(faces) and not (faces.min() >= 0 and faces.max() < n_faces):
             yield path, side, f"names faces beyond the {n_faces:,} of the run"

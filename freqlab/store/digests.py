@@ -114,7 +114,8 @@ class _Log:
             self.store_id, self._asked = store_id_of(await get(store, "zarr.json")), True
         self._dirty.clear()
         confirmed = {
-            key: found if key in self.unsure else found[-1:] for key, found in self.entries.items()
+            key: candidates if key in self.unsure else candidates[-1:]
+            for key, candidates in self.entries.items()
         }
         attributes: dict[str, Any] = {
             "node": "",
@@ -130,8 +131,8 @@ class _Log:
         if len(confirmed) >= _PER_LOG or self._size >= _BYTES_PER_LOG:
             # entries recorded by other threads during this write are left to the next log
             self.entries = {
-                key: found
-                for key, found in self.entries.items()
+                key: candidates
+                for key, candidates in self.entries.items()
                 if key in self.unsure or key in self._dirty or key not in confirmed
             }
             self._index += 1
@@ -139,7 +140,7 @@ class _Log:
 
 def _any_description(entries: dict[str, list[Entry]]) -> bool:
     """Whether some of the entries are descriptions."""
-    return any(isinstance(found[-1], dict) for found in entries.values())
+    return any(isinstance(candidates[-1], dict) for candidates in entries.values())
 
 
 class TidyStore(WrapperStore[Store]):
@@ -168,7 +169,7 @@ class TidyStore(WrapperStore[Store]):
         return (Path(inner.root) / prefix / name / "zarr.json").exists()
 
 
-_HELD: ContextVar[dict[str, Buffer] | None] = ContextVar("held", default=None)
+_BUFFERED: ContextVar[dict[str, Buffer] | None] = ContextVar("buffered", default=None)
 
 
 class RecordingStore(TidyStore):
@@ -195,17 +196,17 @@ class RecordingStore(TidyStore):
         self, key: str, prototype: BufferPrototype, byte_range: ByteRequest | None = None
     ) -> Buffer | None:
         """Read a key, or the content that is about to be written there."""
-        held = _HELD.get()
-        if held is not None and byte_range is None and key in held:
-            return held[key]
+        buffered = _BUFFERED.get()
+        if buffered is not None and byte_range is None and key in buffered:
+            return buffered[key]
         return await self._store.get(key, prototype, byte_range)
 
     async def set(self, key: str, value: Buffer) -> None:
         """Note the new content, and write it."""
-        held = _HELD.get()
-        if held is not None and not is_description(key):
-            held.pop(key, None)
-            held[key] = value
+        buffered = _BUFFERED.get()
+        if buffered is not None and not is_description(key):
+            buffered.pop(key, None)
+            buffered[key] = value
             return
         if is_description(key):
             await self._check_not_lost(key)
@@ -252,15 +253,15 @@ class RecordingStore(TidyStore):
         if others and store_id_of(await get(self._store, "zarr.json")) is not None:
             raise StoreError(
                 f"store {self.url!r} has lost its digests (the group {NODE!r}); nothing was "
-                f"written. `freqlab run --repair` and fl.influence(..., repair=True) make them anew"
+                f"written. `freqlab run --repair` and fl.influence(..., repair=True) renew them"
             )
         await put_index(self._store, whole=not others, nodes=[])
 
     async def delete(self, key: str) -> None:
         """Note that a key is about to be removed, and remove it."""
-        held = _HELD.get()
-        if held is not None:
-            held.pop(key, None)
+        buffered = _BUFFERED.get()
+        if buffered is not None:
+            buffered.pop(key, None)
         if await self._store.exists(key):
             await self.note_removal([key])
             await self._store.delete(key)
@@ -271,11 +272,11 @@ class RecordingStore(TidyStore):
         below = f"{prefix.rstrip('/')}/" if prefix else ""
         keys = [key async for key in self._store.list_prefix(below)]
         record = await self._record()
-        held: dict[str, Entry] = {}
+        entries: dict[str, Entry] = {}
         if not record.whole:
             async for key, content in get_many(self._store, filter(is_description, keys)):
-                held[key] = entry_of(key, content)
-        foreign = [key for key in keys if not self._is_own(record, key, held.get(key))]
+                entries[key] = entry_of(key, content)
+        foreign = [key for key in keys if not self._is_own(record, key, entries.get(key))]
         if foreign:
             await self._move_aside(foreign)
         known = {*keys, *record.accepted, *self.log.all} - set(foreign)
@@ -345,8 +346,8 @@ class RecordingStore(TidyStore):
         there = set(filter(is_description, record.accepted))
         there = {key for key in there if None not in record.accepted[key]}
         expected = sorted(there - set(self.log.all))
-        found = await asyncio.gather(*(self._store.exists(key) for key in expected))
-        lost = [key for key, is_there in zip(expected, found, strict=True) if not is_there]
+        exist = await asyncio.gather(*(self._store.exists(key) for key in expected))
+        lost = [key for key, is_there in zip(expected, exist, strict=True) if not is_there]
         if lost:
             self._raise_lost(lost)
 
@@ -354,8 +355,8 @@ class RecordingStore(TidyStore):
         nodes = ", ".join(repr(key.rpartition("/")[0] or "the run itself") for key in keys[:3])
         raise StoreError(
             f"store {self.url!r} has lost its description (zarr.json) of {nodes}; nothing was "
-            f"written. `freqlab run --repair` and fl.influence(..., repair=True) put back what can "
-            f"be put back"
+            f"written. `freqlab run --repair` and fl.influence(..., repair=True) restore as much "
+            f"as possible"
         )
 
     async def _has_chunks(self, node: str) -> bool:
@@ -373,17 +374,17 @@ def in_one_piece(store: Store) -> Iterator[None]:
 
     Held chunks are read back as if they were written. An exception discards them.
     """
-    if not isinstance(store, RecordingStore) or _HELD.get() is not None:
+    if not isinstance(store, RecordingStore) or _BUFFERED.get() is not None:
         yield
         return
-    held: dict[str, Buffer] = {}
-    token = _HELD.set(held)
+    buffered: dict[str, Buffer] = {}
+    token = _BUFFERED.set(buffered)
     try:
         yield
     finally:
-        _HELD.reset(token)
-    if held:
-        sync(store._write(held))
+        _BUFFERED.reset(token)
+    if buffered:
+        sync(store._write(buffered))
 
 
 def aside(url: str) -> str:
@@ -477,10 +478,10 @@ async def _note_as_it_is(store: Store, log: _Log, chosen: Callable[[str], bool])
         return
     keys = {key async for key in store.list_prefix("") if not key.startswith(f"{NODE}/")}
     wanted = sorted(filter(chosen, keys | set(record.accepted)))
-    found = {key: entry_of(key, content) async for key, content in get_many(store, wanted)}
-    if found:
-        await log.note(store, found)
-        log.unsure -= set(found)
+    entries = {key: entry_of(key, content) async for key, content in get_many(store, wanted)}
+    if entries:
+        await log.note(store, entries)
+        log.unsure -= set(entries)
 
 
 async def _fold(store: Store, log: _Log | None) -> None:
@@ -493,7 +494,7 @@ async def _fold(store: Store, log: _Log | None) -> None:
         if now != log.store_id:
             if now is not None:
                 raise StoreError(
-                    "another store was put in the place of this one while it was written"
+                    "this store was replaced by another one while it was being written"
                 )
             return
     noted: dict[str, list[Entry]] = {}
@@ -502,11 +503,11 @@ async def _fold(store: Store, log: _Log | None) -> None:
     folded = []
     async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in logs]):
         name = key.split("/")[1]
-        found = entries_of(content, name)
-        if found is None:
+        attributes = entries_of(content, name)
+        if attributes is None:
             continue  # a damaged log stays, to be reported by a check
-        pending |= set(found["pending"])
-        for at, candidates in found["entries"].items():
+        pending |= set(attributes["pending"])
+        for at, candidates in attributes["entries"].items():
             known = noted.setdefault(at, [])
             known += [entry for entry in candidates if entry not in known]
             writers.setdefault(at, set()).add(name.rpartition("-")[0])

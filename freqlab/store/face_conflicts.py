@@ -70,10 +70,10 @@ def check_which_face(stored: StoredFaces, faces: Faces, which_face: WhichFace) -
     if len(wrong):
         names = ", ".join(faces.names[known[i]] for i in wrong[:3])
         raise StoreConflictError(
-            f"store {stored.url!r}: {len(wrong):,} of its faces were chosen among several in "
-            f"their photographs by which_face={str(rules[wrong[0]])!r} ({names}), and "
-            f"which_face={which_face!r} is given; nothing was overwritten. Give the same, or "
-            f"use another store"
+            f"store {stored.url!r}: {len(wrong):,} of its faces were selected from photographs of "
+            f"several faces by which_face={str(rules[wrong[0]])!r} ({names}), but "
+            f"which_face={which_face!r} is given; nothing was overwritten. Give the same value, "
+            f"or use another store"
         )
 
 
@@ -86,7 +86,7 @@ def check_columns(stored: StoredFaces, columns: Mapping[str, npt.NDArray[Any]]) 
             if is_text != (values.dtype == object):
                 raise StoreConflictError(
                     f"store {stored.url!r} holds {kinds[is_text]} in the column {name!r} of its "
-                    f"faces, {kinds[not is_text]} are given; nothing was written"
+                    f"faces, but {kinds[not is_text]} are given; nothing was written"
                 )
 
 
@@ -124,9 +124,9 @@ def check_degradations(
     if len(differs):
         first = differs[0]
         raise StoreConflictError(
-            f"store {stored.url!r} holds faces of the same name that are degraded otherwise "
+            f"store {stored.url!r} holds faces of the same name with another degradation "
             f"({len(differs)} of them); nothing was overwritten. {faces.names[known[first]]}: "
-            f"stored {kept[first] or 'not at all'}, given {given[first] or 'not at all'}"
+            f"stored {kept[first] or 'none'}, given {given[first] or 'none'}"
         )
 
 
@@ -143,8 +143,8 @@ def check_landmarks(
         differs = (np.abs(kept - given) > 0.01).any(axis=(1, 2))
     withheld = were_given & ~np.isfinite(given).all(axis=(1, 2))
     for wrong, fault in (
-        (differs, "were aligned by other landmarks than are given"),
-        (withheld, "were aligned by landmarks that were given, and none are given now"),
+        (differs, "were aligned by landmarks other than those given"),
+        (withheld, "were aligned by given landmarks, but none are given now"),
     ):
         if wrong.any():
             names = [faces.names[i] for i in known[wrong][:3]]
@@ -170,13 +170,13 @@ def check_images(
         if not digest or (unmoved and stamp == file_stamp(faces, int(i))):
             continue
         try:
-            found = hashlib.sha256(faces.content(int(i))).hexdigest()
+            given = hashlib.sha256(faces.content(int(i))).hexdigest()
         except OSError:
             continue  # removed since; what was computed from it stays valid
-        if found != digest:
+        if given != digest:
             raise StoreConflictError(
                 f"store {stored.url!r} holds another image of face {faces.names[i]!r} "
-                f"(SHA-256 stored {digest[:12]}, given {found[:12]}); nothing was "
+                f"(SHA-256 stored {digest[:12]}, given {given[:12]}); nothing was "
                 f"overwritten. Use another store or another name."
             )
 

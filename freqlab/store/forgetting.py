@@ -213,8 +213,8 @@ def _key(subject: str) -> str:
 
 def _remembered(root: zarr.Group) -> dict[str, dict[str, list[str]]]:
     """Remaining mentions of removed people, names and places, by the subject's digest."""
-    found: dict[str, dict[str, list[str]]] = json.loads(str(root.attrs.get("mentioned", "{}")))
-    return found
+    mentioned: dict[str, dict[str, list[str]]] = json.loads(str(root.attrs.get("mentioned", "{}")))
+    return mentioned
 
 
 def _known_with(
@@ -253,13 +253,13 @@ def _rows_of(
 
 def _face_nodes(root: zarr.Group, path: str = "") -> list[str]:
     """Paths of the nodes with a face axis, except that of the faces themselves."""
-    found = []
+    paths = []
     for name, group in groups_of(cast(zarr.Group, root[path]) if path else root).items():
         below = f"{path}/{name}".strip("/")
         if below in ("faces", "influence", STUDIES):
             continue
-        found += [below] if "status" in group else _face_nodes(root, below)
-    return found
+        paths += [below] if "status" in group else _face_nodes(root, below)
+    return paths
 
 
 def _blank(run: RunStore, node: zarr.Group, rows: npt.NDArray[np.int64]) -> None:

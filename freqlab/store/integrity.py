@@ -44,7 +44,12 @@ from freqlab.store.records import (
     parent_of,
 )
 
-__all__ = ["Damage", "Survey", "check", "check_chunks", "survey"]
+__all__ = ["HALF_REMOVED", "Damage", "Survey", "check", "check_chunks", "survey"]
+
+HALF_REMOVED = (
+    "the removal of a person is not finished; the next run that writes to the store finishes it"
+)
+"""What :class:`Damage` says of a run whose removal of a person was interrupted."""
 
 
 class Damage(NamedTuple):
@@ -59,7 +64,7 @@ class Damage(NamedTuple):
     chunk
         Position of the chunk in the array; None if the damage is not in a chunk.
     what
-        What is wrong, such as ``"is gone"``.
+        What is wrong, such as ``"is missing"``.
     """
 
     node: str
@@ -110,8 +115,8 @@ class Survey(NamedTuple):
 
     def attributes_of(self, path: str) -> dict[str, Any]:
         """Correct attributes of a node; empty if the node is unknown."""
-        found = self.descriptions.get(path, {}).get("attributes", {})
-        return found if isinstance(found, dict) else {}
+        attributes = self.descriptions.get(path, {}).get("attributes", {})
+        return attributes if isinstance(attributes, dict) else {}
 
 
 def check(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -146,11 +151,11 @@ def check(path: str | os.PathLike[str]) -> pd.DataFrame:
     StoreError
         If there is no run.
     """
-    found = survey(place_of(path))
-    table = pd.DataFrame([damage for damage, _ in found.damages], columns=list(Damage._fields))
-    table.attrs = {"partial_files": len(found.partial), "unknown": found.unknown}
-    table.attrs["unfinished"] = journal.said_unfinished(found.attributes_of(""))
-    table.attrs.update(found.counts)
+    result = survey(place_of(path))
+    table = pd.DataFrame([damage for damage, _ in result.damages], columns=list(Damage._fields))
+    table.attrs = {"partial_files": len(result.partial), "unknown": result.unknown}
+    table.attrs["unfinished"] = journal.said_unfinished(result.attributes_of(""))
+    table.attrs.update(result.counts)
     return table
 
 
@@ -209,7 +214,7 @@ class _Surveying:
     def __init__(self, url: str) -> None:
         self.url, self.store = url, plain_store(url, read_only=True)
         self.damages: dict[tuple[Any, ...], tuple[Damage, str]] = {}
-        self.held: dict[str, Entry] = {}
+        self.entries: dict[str, Entry] = {}
         names = ("chunks", "not_covered", "without_checksums", "thresholds", "influence")
         self.counts = dict.fromkeys(names, 0)
         self.descriptions: dict[str, dict[str, Any]] = {}
@@ -234,9 +239,9 @@ class _Surveying:
         self._count(keys)
         self._check_older(keys)
         self._check_contents()
-        found = list(self.damages.values())
+        damages = list(self.damages.values())
         return Survey(
-            found, unknown, partial, elsewhere, self.record, self.descriptions, self.counts
+            damages, unknown, partial, elsewhere, self.record, self.descriptions, self.counts
         )
 
     def add(
@@ -247,7 +252,7 @@ class _Surveying:
 
     def _void(self) -> Callable[[str], bool]:
         """Predicate of keys that do not count because their node is being made or removed."""
-        entry = self.held.get("zarr.json")
+        entry = self.entries.get("zarr.json")
         known = [e for e in self.record.accepted.get("zarr.json", []) if isinstance(e, dict)]
         if known and not (entry and holds(entry, known)):
             entry = known[-1]
@@ -261,28 +266,28 @@ class _Surveying:
         """Keys whose content differs from the record; all keys given are read."""
         wrong, accepted = [], self.record.accepted
         async for key, content in get_many(self.store, keys):
-            self.held[key] = entry_of(key, content)
-            if key in accepted and not holds(self.held[key], accepted[key]):
+            self.entries[key] = entry_of(key, content)
+            if key in accepted and not holds(self.entries[key], accepted[key]):
                 wrong.append(key)
         return wrong
 
     def _descriptions(self) -> dict[str, dict[str, Any]]:
         """Descriptions of all nodes by path: as recorded, else as stored."""
-        found = {}
+        documents = {}
         void = self._void()
-        for key in filter(is_description, {*self.held, *self.record.accepted}):
+        for key in filter(is_description, {*self.entries, *self.record.accepted}):
             if void(key):
                 continue
-            entry = self.held.get(key)
+            entry = self.entries.get(key)
             known = [e for e in self.record.accepted.get(key, []) if isinstance(e, dict)]
             document = entry if not known or holds(entry, known) else known[-1]
             if isinstance(document, dict):
-                found[key.rpartition("/")[0]] = document
-        return found
+                documents[key.rpartition("/")[0]] = document
+        return documents
 
     def _attributes(self, path: str) -> dict[str, Any]:
-        found = self.descriptions.get(path, {}).get("attributes", {})
-        return found if isinstance(found, dict) else {}
+        attributes = self.descriptions.get(path, {}).get("attributes", {})
+        return attributes if isinstance(attributes, dict) else {}
 
     def _kind(self, path: str) -> str:
         return str(self.descriptions.get(path, {}).get("node_type", ""))
@@ -305,20 +310,20 @@ class _Surveying:
 
     def _note_wrong(self, wrong: list[str]) -> dict[str, str]:
         """Note what is wrong with each key; return the keys that hold its content instead."""
-        places = {e: key for key, e in self.held.items() if isinstance(e, str)}
+        places = {e: key for key, e in self.entries.items() if isinstance(e, str)}
         owners: dict[str, str] = {}
         for key, accepted in self.record.accepted.items() if wrong else ():
             owners |= {e: key for e in accepted if isinstance(e, str)}
         elsewhere = {}
         for key in wrong:
-            accepted, entry = self.record.accepted[key], self.held[key]
+            accepted, entry = self.record.accepted[key], self.entries[key]
             if is_description(key):
                 what = f"its description (zarr.json) {_difference(entry, accepted)}"
                 self.add(*self._place(key.rpartition("/")[0]), None, what, key)
                 continue
-            what = "is gone" if entry is None else "is not what was written there"
+            what = "is missing" if entry is None else "differs from what was written"
             if isinstance(entry, str) and entry in owners:
-                what += f", but what was written to {owners[entry]}"
+                what += f"; it is the content of {owners[entry]}"
             for expected in accepted:
                 if isinstance(expected, str) and expected in places:
                     elsewhere[key] = places[expected]
@@ -351,14 +356,15 @@ class _Surveying:
 
     def _is_placed_here(self, key: str, path: str, at: tuple[int, ...] | None) -> bool:
         """Whether a key without a record may belong to a run; its description may be lost."""
-        if not is_placed(key, self.held[key]) or (at is None and not is_description(key)):
+        if not is_placed(key, self.entries[key]) or (at is None and not is_description(key)):
             return False
         if at is not None and path not in self.descriptions:
             above, _, name = path.rpartition("/")
-            self.add(above, name, None, "its description (zarr.json) is gone", f"{path}/zarr.json")
+            what = "its description (zarr.json) is missing"
+            self.add(above, name, None, what, f"{path}/zarr.json")
         elif at is not None:
             return bool(self._array_of(key))
-        elif not isinstance(self.held[key], dict):
+        elif not isinstance(self.entries[key], dict):
             place = _place_of_older(path)
             self.add(*place, None, "its description (zarr.json) cannot be read", key)
         return True
@@ -366,21 +372,22 @@ class _Surveying:
     def _check_record(self) -> None:
         attributes = self._attributes("")
         own = attributes.get("store_id")
-        others = {key for key in self.held if key != "zarr.json" and not key.endswith(".partial")}
+        others = {
+            key for key in self.entries if key != "zarr.json" and not key.endswith(".partial")
+        }
         if not self.record.there and own is not None and others:
-            self.add(NODE, "", None, "the digests of the run are gone", NODE)
+            self.add(NODE, "", None, "the digests of the run are missing", NODE)
         for node in self.record.lost:
-            self.add(node, "", None, "the digests of what is in it are gone, or damaged", NODE)
+            self.add(node, "", None, "the digests of its content are missing or damaged", NODE)
         for fault in self.record.faults:
-            self.add(fault, "", None, "the digests in it were changed, or cannot be read", NODE)
+            self.add(fault, "", None, "its digests were changed or cannot be read", NODE)
         for name, store_id in self.record.store_ids.items():
             if store_id not in (None, own):
                 self.add(
-                    f"{NODE}/{name}", "", None, "is of a run that wrote to another store", NODE
+                    f"{NODE}/{name}", "", None, "was written by a run with another store", NODE
                 )
         if "forgetting" in attributes:
-            what = "a person is half removed: whatever writes to the run next finishes that"
-            self.add("", "", None, what)
+            self.add("", "", None, HALF_REMOVED)
 
     def _count(self, keys: set[str]) -> None:
         arrays = {p: d for p, d in self.descriptions.items() if d.get("node_type") == "array"}
@@ -413,7 +420,7 @@ class _Surveying:
         parents = {p.rpartition("/")[0] for p in self.descriptions if p}
         for path in () if self.record.whole else sorted(parents - set(self.descriptions)):
             if is_placed(f"{path}/zarr.json"):
-                what = "its description (zarr.json) is gone"
+                what = "its description (zarr.json) is missing"
                 self.add(*_place_of_older(path), None, what, f"{path}/zarr.json")
 
     def _check_older_array(
@@ -436,7 +443,7 @@ class _Surveying:
                 continue
             if key not in keys:
                 if required is None or chunk[0] in required:
-                    self.add(above, name, chunk, "is gone", key)
+                    self.add(above, name, chunk, "is missing", key)
                 continue
             try:
                 array.get_block_selection(chunk)
@@ -481,9 +488,12 @@ class _Surveying:
         if "forgetting" in root.attrs:  # thresholds are those of all, embeddings of some
             return
         broken = {damage.node for damage, _ in self.damages.values()}
-        found = recheck(root, broken)
-        self.counts["thresholds"], self.counts["influence"] = found.thresholds, found.influence
-        for node, array, what in found.differences:
+        rechecked = recheck(root, broken)
+        self.counts["thresholds"], self.counts["influence"] = (
+            rechecked.thresholds,
+            rechecked.influence,
+        )
+        for node, array, what in rechecked.differences:
             self.add(node, array, None, what)
 
 
@@ -514,16 +524,16 @@ def _grid(document: dict[str, Any]) -> tuple[list[int], list[int]]:
         return [], []
 
 
-def _difference(found: Entry, accepted: list[Entry]) -> str:
+def _difference(entry: Entry, accepted: list[Entry]) -> str:
     """How a description differs from the accepted ones."""
-    if found is None:
-        return "is gone"
-    if not isinstance(found, dict):
+    if entry is None:
+        return "is missing"
+    if not isinstance(entry, dict):
         return "cannot be read"
     known = [e for e in accepted if isinstance(e, dict)]
     if not known:
-        return "was put there by no run"
-    return f"was edited: {_first_difference(known[-1], found)}"
+        return "was not written by a run"
+    return f"was edited: {_first_difference(known[-1], entry)}"
 
 
 def _first_difference(expected: Any, found: Any, at: str = "") -> str:
@@ -532,9 +542,9 @@ def _first_difference(expected: Any, found: Any, at: str = "") -> str:
             if expected.get(key) != found.get(key) or (key in expected) != (key in found):
                 below = f"{at}.{key}".lstrip(".")
                 if key not in found:
-                    return f"{below} is gone"
+                    return f"{below} is missing"
                 if key not in expected:
                     return f"{below} was added"
                 return _first_difference(expected[key], found[key], below)
     texts = [text if len(text) <= 60 else f"{text[:59]}…" for text in map(repr, (found, expected))]
-    return f"{at} is {texts[0]} in place of {texts[1]}"
+    return f"{at} is {texts[0]} instead of {texts[1]}"

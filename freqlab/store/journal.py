@@ -93,7 +93,7 @@ def void_below(attributes: Mapping[str, Any]) -> Callable[[str], bool]:
     """Return a predicate of paths that do not count, from the attributes of a store's root."""
     state = _said(attributes)
     void = (_ASIDE, *state["discard"], *(target for _, target in state["move"]))
-    below = tuple(f"{one}/" for one in void)
+    below = tuple(f"{node}/" for node in void)
     return lambda path: path in void or path.startswith(below)
 
 
@@ -124,7 +124,7 @@ def recover(root: zarr.Group) -> None:
 
 @contextlib.contextmanager
 def making(root: zarr.Group, *paths: str) -> Iterator[None]:
-    """Make nodes, or arrays of nodes, which count once all of them are made.
+    """Make nodes, or arrays of nodes, which count only when all of them are complete.
 
     If the body raises, its remains do not count, and the next writer removes them.
 
@@ -151,13 +151,13 @@ def check_empty(root: zarr.Group, path: str) -> None:
     Raises
     ------
     StoreError
-        If it is not: then a description that was there is lost.
+        If it is not empty, which means that a description is lost.
     """
     there = child_names(root.store, path)
     if any(name != "zarr.json" and holds_files(root.store, f"{path}/{name}") for name in there):
         raise StoreError(
-            f"{path!r} in the store is damaged (its description, zarr.json, is gone or empty): "
-            f"`freqlab info --verify` lists what is, `freqlab run --repair` and "
+            f"{path!r} in the store is damaged (its description, zarr.json, is missing or empty): "
+            f"`freqlab info --verify` lists all damage, `freqlab run --repair` and "
             f"fl.influence(..., repair=True) compute it again"
         )
 
@@ -234,10 +234,10 @@ def cut(node: zarr.Group, length: int) -> None:
 
 
 def _group(root: zarr.Group, path: str) -> zarr.Group:
-    found = root[path] if path else root
-    if not isinstance(found, zarr.Group):
+    node = root[path] if path else root
+    if not isinstance(node, zarr.Group):
         raise StoreError(f"{path} in the store is not a group")
-    return found
+    return node
 
 
 def _require_groups_above(root: zarr.Group, path: str) -> None:

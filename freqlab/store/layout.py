@@ -41,7 +41,7 @@ HOW_TO_OPEN = {
         "type string; programs without it read the same as UTF-8 bytes from <array>_utf8."
     )
 }
-"""What a run's own attributes tell whoever opens it with other software."""
+"""Attributes of a run with instructions for other software."""
 
 REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units": "grey levels"}
 

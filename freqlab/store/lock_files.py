@@ -46,12 +46,12 @@ __all__ = [
 ]
 
 BEAT = 10.0  # seconds between a writer's signs of life
-SILENCE = 45.0  # a writer that gives none for so long is taken for dead
+SILENCE = 45.0  # seconds without a sign of life after which a writer is considered dead
 
-_HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+_LOCKED = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL)
-_TRIES = 50  # to lock a file that is still there afterwards
-_LONGEST = 4096  # bytes of a lock file that are read
+_TRIES = 50  # attempts to lock a file that is not replaced meanwhile
+_LONGEST = 4096  # upper bound on the bytes read from a lock file
 
 
 class Lock:
@@ -76,7 +76,7 @@ class Holder(NamedTuple):
 
     def __str__(self) -> str:
         if self.process == "?":
-            return "it is not said whose"
+            return "unknown process"
         rest = f", user {self.user}" if self.user != "?" else ""
         return f"process {self.process} on {self.host}{rest}" + (
             f", since {self.since}" if self.since != "?" else ""
@@ -141,9 +141,8 @@ class DiskLock(Lock):
         if self._is_in_place():
             return
         raise StoreError(
-            f"the lock of store {self._store!r} was taken away from this run (`freqlab unlock`, or "
-            f"the file was removed); nothing more is written. The same call goes on where it "
-            f"stopped"
+            f"the lock of store {self._store!r} was removed (`freqlab unlock`, or its file was "
+            f"deleted); this run writes nothing more. Repeat the call to resume"
         )
 
     def release(self) -> None:
@@ -160,17 +159,17 @@ class DiskLock(Lock):
         self._fd = self._folder = -1
 
     def _try(self) -> bool:
-        """Open the file and lock it; return False if it was replaced meanwhile."""
+        """Open the file and lock it; return False if it was replaced in the meantime."""
         fd, writable, created = self._open()
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            found = holder_of(_read(fd))
+            holder = holder_of(_read(fd))
             os.close(fd)
             if error.errno == errno.ESTALE:
                 return False
-            if error.errno in _HELD:
-                raise StoreError(refusal(self._store, found)) from error
+            if error.errno in _LOCKED:
+                raise StoreError(refusal(self._store, holder)) from error
             if error.errno in _NO_LOCKS:
                 if created:
                     with contextlib.suppress(OSError):
@@ -178,13 +177,13 @@ class DiskLock(Lock):
                 raise NoLocksHereError from error
             raise StoreError(_unusable(self._store, self._path, error)) from error
         content = _read(fd)
-        if "beats" in content:  # of a writer to whom the file system gave no locks
+        if "beats" in content:  # the file of a writer without locks of the file system
             os.close(fd)
             raise NoLocksHereError
         if _is_elsewhere(content) and has_signs_of_life(self._path, SILENCE):
             os.close(fd)  # locks of this file system do not reach from machine to machine
             raise StoreError(refusal(self._store, holder_of(content)))
-        if not writable:  # of somebody who is dead: an own file says who writes
+        if not writable:  # left by a dead writer: replace it by a file that names this one
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
                 os.close(fd)
@@ -192,7 +191,7 @@ class DiskLock(Lock):
         self._fd, self._signed = fd, False
         if writable:
             about = json.dumps({"writer": self._writer, **about_this_process()}).encode()
-            with contextlib.suppress(OSError):  # a full disk: it is locked without a word, too
+            with contextlib.suppress(OSError):  # a full disk: the lock holds, without a name
                 os.ftruncate(fd, 0)
                 self._signed = os.pwrite(fd, about, 0) == len(about)
         if self._is_in_place():
@@ -214,7 +213,7 @@ class DiskLock(Lock):
             try:
                 fd = os.open(self._path, how, 0o600)
             except (FileNotFoundError, FileExistsError, PermissionError) as error:
-                # of the second attempt: why there is none, if there is none
+                # if the file does not exist, keep the reason of the second attempt
                 last = error if last is None or not isinstance(error, FileNotFoundError) else last
                 continue
             except OSError as error:
@@ -236,10 +235,10 @@ class DiskLock(Lock):
             self._folder = os.open(self._real, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            if self._folder >= 0 and error.errno in _HELD:
+            if self._folder >= 0 and error.errno in _LOCKED:
                 raise StoreError(
-                    f"store {self._store!r} is being written by another run, which reaches it by "
-                    f"another path; wait for it, or name another store"
+                    f"store {self._store!r} is being written by another run under another path; "
+                    f"wait for it, or use another store"
                 ) from error
 
     def _is_in_place(self) -> bool:
@@ -250,7 +249,7 @@ class DiskLock(Lock):
             return os.path.samestat(os.fstat(self._fd), os.stat(self._path, follow_symlinks=False))
         except FileNotFoundError:
             return False
-        except OSError:  # out of reach for a while: what is written says so itself
+        except OSError:  # not reachable for the moment: writing will raise an error itself
             return True
 
     def _show_life(self) -> None:
@@ -300,11 +299,11 @@ def refusal(store: str, holder: Holder) -> str:
     text = f"store {store!r} is being written by another run"
     if holder.process != "?":
         text += f" ({holder})"
-    text += "; wait for it, or name another store"
+    text += "; wait for it, or use another store"
     if holder.host != socket.gethostname():
         text += (
-            f". If it is dead, say because its machine went down, `freqlab unlock {store}` takes "
-            f"its lock away"
+            f". If that run is dead, for example because its machine went down, `freqlab unlock "
+            f"{store}` removes its lock"
         )
     return text
 
@@ -323,7 +322,7 @@ def is_held(path: str) -> bool:
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        if error.errno in _HELD:
+        if error.errno in _LOCKED:
             return True
         raise
     finally:
@@ -396,10 +395,10 @@ def share_lock_file(path: str, fd: int | None = None) -> None:
 
 def _read(fd: int) -> dict[str, Any]:
     try:
-        found = json.loads(os.pread(fd, _LONGEST, 0))
+        content = json.loads(os.pread(fd, _LONGEST, 0))
     except (OSError, ValueError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}
 
 
 def _is_elsewhere(content: dict[str, Any]) -> bool:
@@ -432,9 +431,9 @@ def _owner(path: str) -> str:
 
 def _check_plain(store: str, path: str, fd: int) -> None:
     """Refuse a lock file that is a link to another file."""
-    found = os.fstat(fd)
-    if not stat.S_ISREG(found.st_mode) or found.st_nlink > 1:
-        what = "has another name too" if stat.S_ISREG(found.st_mode) else "is no plain file"
+    about = os.fstat(fd)
+    if not stat.S_ISREG(about.st_mode) or about.st_nlink > 1:
+        what = "has another hard link" if stat.S_ISREG(about.st_mode) else "is not a regular file"
         raise StoreError(
             f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, {what}; "
             f"nothing was written to it. Remove it if no run is writing"
@@ -446,7 +445,7 @@ def _unusable(store: str, path: str, error: OSError) -> str:
     if error.errno == errno.ELOOP or os.path.islink(path):
         return (
             f"store {store!r} cannot be locked: {path!r}, where its lock file belongs, is a link; "
-            f"nothing was written to what it leads to. Remove it if no run is writing"
+            f"nothing was written to its target. Remove it if no run is writing"
         )
     if os.path.isdir(path):
         return (
@@ -455,7 +454,7 @@ def _unusable(store: str, path: str, error: OSError) -> str:
     if os.path.lexists(path):
         return (
             f"store {store!r} cannot be locked: its lock file {path!r} belongs to {_owner(path)} "
-            f"and cannot be used by {_user()} ({error.strerror}). If no run is writing, `freqlab "
-            f"unlock {store}` takes it away where you may, or ask them to"
+            f"and cannot be used by {_user()} ({error.strerror}). If no run is writing, remove it "
+            f"with `freqlab unlock {store}` if you have permission, or ask the owner to"
         )
     return f"store {store!r} cannot be written: {error.strerror}, for its lock file {path!r}"

@@ -71,13 +71,13 @@ class _BeatingLock(Lock):
         """Take the lock, if necessary from a writer that is dead."""
         seen, since = None, time.monotonic()
         while not (self._create() and self._is_kept(seen is not None)):
-            found = self._read()
-            if found is None:
+            current = self._read()
+            if current is None:
                 continue  # released just now
-            if seen is None or found["writer"] != seen["writer"]:
-                seen, since = found, time.monotonic()
-            elif found != seen:
-                raise StoreError(refusal(self._url, holder_of(found)))
+            if seen is None or current["writer"] != seen["writer"]:
+                seen, since = current, time.monotonic()
+            elif current != seen:
+                raise StoreError(refusal(self._url, holder_of(current)))
             elif time.monotonic() - since > SILENCE:
                 self._files.rm_file(self._path)
                 continue
@@ -99,7 +99,8 @@ class _BeatingLock(Lock):
         if not self._is_ours():
             raise StoreError(
                 f"store {self._url!r} was taken over by another run while this one was suspended "
-                f"or cut off; nothing more is written. The same call goes on where that run ends"
+                f"or disconnected; this run writes nothing more. Repeat the call when the other "
+                f"run has ended"
             )
         self._alive_at = time.time()
 
@@ -108,8 +109,8 @@ class _BeatingLock(Lock):
         self._released.set()
         self._thread.join()
         with contextlib.suppress(Exception):  # the next writer finds no sign of life
-            found = self._read()
-            if found is not None and found["writer"] == self._writer:
+            current = self._read()
+            if current is not None and current["writer"] == self._writer:
                 self._files.rm_file(self._path)
 
     def _content(self) -> bytes:
@@ -117,8 +118,8 @@ class _BeatingLock(Lock):
         return json.dumps(about).encode()
 
     def _is_ours(self) -> bool:
-        found = self._read()
-        return found is not None and found["writer"] == self._writer
+        current = self._read()
+        return current is not None and current["writer"] == self._writer
 
     def _create(self) -> bool:
         """Create the object, unless it exists."""
@@ -143,8 +144,8 @@ class _BeatingLock(Lock):
 
     def holder(self) -> Holder | None:
         """The holder of the lock; None if there is none."""
-        found = self._read()
-        return None if found is None else holder_of(found)
+        current = self._read()
+        return None if current is None else holder_of(current)
 
     def take_away(self, force: bool) -> None:
         """Remove the object of a writer that shows no sign of life, or with `force` of any.
@@ -164,18 +165,18 @@ class _BeatingLock(Lock):
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            found = json.loads(self._files.cat_file(self._path))
+            content = json.loads(self._files.cat_file(self._path))
         except FileNotFoundError:
             return None
         except ValueError:
-            found = {}
-        return {"writer": None, **found}
+            content = {}
+        return {"writer": None, **content}
 
     def _show_life(self) -> None:
         while not self._released.wait(BEAT):
             with contextlib.suppress(Exception):  # temporarily unreachable: tried again
-                found = self._read()
-                if found is None or found["writer"] != self._writer:
+                current = self._read()
+                if current is None or current["writer"] != self._writer:
                     return  # taken over: check() finds that too
                 self._beats += 1
                 self._files.pipe_file(self._path, self._content())
@@ -183,7 +184,7 @@ class _BeatingLock(Lock):
 
 
 def check_place(url: str | os.PathLike[str]) -> None:
-    """Refuse places that do not hold a store and where none may be made.
+    """Refuse a place that has no store and where no store can be created.
 
     Raises
     ------
@@ -204,13 +205,13 @@ def check_place(url: str | os.PathLike[str]) -> None:
             recorded = (place / NODE / "zarr.json").is_file()
             if entries and "zarr.json" not in entries and not recorded:
                 raise StoreError(f"store {path!r} is a folder, but not of a freqlab run")
-        above = next(one for one in place.absolute().parents if os.path.lexists(one))
+        above = next(parent for parent in place.absolute().parents if os.path.lexists(parent))
         if not above.is_dir():
-            raise StoreError(f"store {path!r} cannot lie below {str(above)!r}, which is no folder")
+            raise StoreError(f"store {path!r} cannot be in {str(above)!r}, which is not a folder")
         if os.path.lexists(path) and not place.is_dir():
-            what = "a link to nothing" if place.is_symlink() else "no folder, but a device or pipe"
+            what = "a broken link" if place.is_symlink() else "a device or pipe"
             raise StoreError(
-                f"store {path!r} is {what}; a run needs a folder, or a new name for it"
+                f"store {path!r} is {what}; give a folder, or a path that does not exist yet"
             )
 
 
@@ -289,14 +290,14 @@ def _unlock_on_disk(path: str, force: bool) -> Holder | None:
         content = content_of(file)
     holder = holder_of(content)
     if not force:
-        held = True  # unless the system reports otherwise
+        is_locked = True  # unless the system reports otherwise
         with contextlib.suppress(OSError):
-            held = is_held(file)
+            is_locked = is_held(file)
         beats = "beats" in content
         here = holder.host in (socket.gethostname(), "?")
-        if held and here and not beats:
+        if is_locked and here and not beats:
             raise StoreError(_alive(path, holder))
-        if (held or beats or not here) and has_signs_of_life(file, SILENCE):
+        if (is_locked or beats or not here) and has_signs_of_life(file, SILENCE):
             raise StoreError(_alive(path, holder))
     remove_lock_file(path, file)
     return holder
@@ -306,12 +307,12 @@ def _alive(store: str, holder: Holder) -> str:
     """Message that a lock is not removed because its holder is alive."""
     if holder.process == "?":
         return (
-            f"store {store!r} is locked, and its lock does not say by whom; `freqlab unlock "
-            f"{store} --force` takes it away all the same"
+            f"store {store!r} is locked by an unknown process; `freqlab unlock {store} --force` "
+            f"removes the lock anyway"
         )
     return (
         f"store {store!r} is being written by a run that is alive ({holder}); `freqlab unlock "
-        f"{store} --force` takes its lock away all the same, and that run then stops"
+        f"{store} --force` removes its lock anyway, and that run then stops"
     )
 
 
@@ -337,9 +338,9 @@ def _acquired_by_library(path: str, file: str) -> Any:
         lock.acquire()
     except filelock.Timeout as error:
         raise StoreError(refusal(path, holder_of({}))) from error
-    held: Any = Lock()
-    held.release = lock.release
-    return held
+    wrapper: Any = Lock()
+    wrapper.release = lock.release
+    return wrapper
 
 
 def _acquired_in_bucket(url: str) -> _BeatingLock:

@@ -45,7 +45,7 @@ _FIXED_TEXT = {
     *("created_at", "flag_meanings", "format", "freqlab_version", "method", "python_version"),
     *("forgetting", "forgetting_names", "mentioned", "sha256", "torch_version", "units"),
 }
-"""Attributes of which freqlab chooses every word, and those of a removal itself."""
+"""Attributes whose whole text freqlab chooses, and those that record a removal."""
 
 
 def people_columns(run: RunStore, given: Iterable[str] = ()) -> list[str]:
@@ -93,10 +93,10 @@ def rows_of(run: RunStore, subject: str, people: Iterable[str] = ()) -> npt.NDAr
     doomed = _documents_of(run, subject, known)
     while True:
         wanted = {subject, *names[doomed].tolist()}
-        found = np.any([[not wanted.isdisjoint(one) for one in column] for column in named], axis=0)
-        if not (found & ~doomed).any():
+        is_named = np.any([[not wanted.isdisjoint(v) for v in column] for column in named], axis=0)
+        if not (is_named & ~doomed).any():
             return np.flatnonzero(doomed).astype(np.int64)
-        doomed |= found
+        doomed |= is_named
 
 
 class Names:
@@ -140,22 +140,22 @@ class Names:
 
     def among(self, texts: Iterable[str]) -> list[str]:
         """The names that at least one of the texts holds."""
-        held = list(texts)
-        return [name for name in self.texts if any(Names([name]).held_by(text) for text in held)]
+        searched = list(texts)
+        return [name for name in self.texts if any(map(Names([name]).held_by, searched))]
 
 
 def names_of(run: RunStore, rows: npt.NDArray[np.int64], subject: str) -> set[str]:
     """Names of a person and their faces: subject, face names, paths, folders of faces."""
     status = read(opened(run.faces, "status"))
     rows = rows[status[rows] != FORGOTTEN]
-    found = {subject}
+    texts = {subject}
     for column in ("face", "path"):
         if column in run.faces:
-            found |= set(np.array(_values(run, column), object)[rows].tolist())
+            texts |= set(np.array(_values(run, column), object)[rows].tolist())
     folders = [name.rpartition("/")[0] for name in _values(run, "face")]
     own = {folders[row] for row in rows}
     others = {folders[i] for i in np.setdiff1d(np.arange(len(folders)), rows)}
-    return (found | (own - others if others else set())) - {""}
+    return (texts | (own - others if others else set())) - {""}
 
 
 class Images(NamedTuple):
@@ -186,7 +186,7 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
     for path in own:
         if recipe_of(path) is not None:
             removed.append(path)
-        if path.parent in folders:  # a kill while they were written
+        if path.parent in folders:  # left by a process killed while writing
             removed += [f for f in path.parent.iterdir() if _is_partial(f, path.name)]
     for folder in sorted(folders):
         for path in sorted(folder.glob("*.png")):
@@ -200,14 +200,14 @@ def remove_images(run: RunStore, rows: npt.NDArray[np.int64]) -> Images:
 
 
 def _is_partial(file: Path, name: str) -> bool:
-    """Whether a file is what :func:`freqlab.system.private.written_whole` left of one of a name."""
+    """Whether a file is an incomplete copy of :func:`freqlab.system.private.written_whole`."""
     return file.name.startswith(f".{name[:80]}.") and file.suffix == ".partial"
 
 
 def cut_leftovers(run: RunStore, nodes: Iterable[str]) -> None:
     """Cut off rows behind the last face, left by a run that was killed while it grew.
 
-    Nodes get one row per face, and chunks outside the grid of their array are removed.
+    Each node is cut to one row per face. Chunks outside the grid of their array are removed.
     """
     for path in nodes:
         for _, array in cast(zarr.Group, run.root[path]).arrays():
@@ -256,18 +256,18 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
 
     Files set aside by a repair that cannot be searched are reported too, without text.
     """
-    found: dict[str, list[str]] = {}
+    mentioned: dict[str, list[str]] = {}
 
     def look(where: str, texts: Iterable[str], *, numbers: bool = True) -> None:
-        held = [text for text in texts if names.held_by(text, numbers=numbers)]
-        if held:
-            found.setdefault(where, []).extend(held)
+        matching = [text for text in texts if names.held_by(text, numbers=numbers)]
+        if matching:
+            mentioned.setdefault(where, []).extend(matching)
 
     look("the name of the run", [Path(url).name], numbers=False)
     for path, node in _nodes(root):
         of_bytes = isinstance(node, zarr.Array) and is_twin(node)
         if of_bytes and path.endswith(twin_name("")) and path[: -len(twin_name(""))] in root:
-            continue  # the bytes of a text that is looked at, and the same
+            continue  # the bytes of a text that is searched itself
         if path:
             look(f"{path} (its name)", [path.rpartition("/")[2]], numbers=False)
         for key, value in (node.attrs if node is not None else {}).items():
@@ -277,18 +277,18 @@ def mentions(root: zarr.Group, url: str, names: Names) -> dict[str, list[str]]:
             values = _decoded(read(node, ...)) if of_bytes else read(node, ...)
             values = values.ravel().astype(str)
             texts, counts = np.unique(values, return_counts=True)
-            held = [names.held_by(str(text)) for text in texts]
-            again = np.repeat(texts[held], counts[held]).tolist()
+            matches = [names.held_by(str(text)) for text in texts]
+            again = np.repeat(texts[matches], counts[matches]).tolist()
             if again:
-                found.setdefault(path, []).extend(again)
-    for where, said, numbers in recorded_texts(url, _texts_of_attributes):
-        look(where, said, numbers=numbers)
-    for where, told, numbers in set_aside_texts(url, root, _texts_of_attributes):
-        if told is None:
-            found.setdefault(where, []).append("")
+                mentioned.setdefault(path, []).extend(again)
+    for where, copied, numbers in recorded_texts(url, _texts_of_attributes):
+        look(where, copied, numbers=numbers)
+    for where, aside, numbers in set_aside_texts(url, root, _texts_of_attributes):
+        if aside is None:
+            mentioned.setdefault(where, []).append("")
         else:
-            look(where, told, numbers=numbers)
-    return found
+            look(where, aside, numbers=numbers)
+    return mentioned
 
 
 def _texts_of_attributes(attributes: dict[str, Any]) -> Iterator[str]:
@@ -314,29 +314,30 @@ def _documents_of(run: RunStore, subject: str, known: set[str]) -> npt.NDArray[n
                 continue
             documents = read(opened(group, "reference"))
             values = read(opened(group, column)).tolist()
-            if len(values) == len(documents):  # not so where a run was killed
+            if len(values) == len(documents):  # they differ if the run was killed
                 named = {v for v in set(values) if subject in _named_in(face_name(v), known)}
                 doomed[documents[[value in named for value in values]]] = True
     return doomed
 
 
 def _named_in(value: str, known: set[str]) -> set[str]:
-    """The names in a value: the value itself, or those of a list of subjects.
+    """Names in a value: the value itself and, if it is a list of subjects, its parts.
 
-    A value that is the name of a subject itself or has a comma is a list only of `known` subjects.
+    If the value is the name of a subject, or its separator is a comma, it is read as a list only
+    if all parts are `known` subjects.
     """
-    found = {value}
+    names = {value}
     for separator in "+;|,":
         if separator in value:
             parts = _known_parts(value, known, separator)
             if not parts and separator != "," and value not in known:
                 parts = [part.strip() for part in value.split(separator)]
-            found.update(parts)
-    return found
+            names.update(parts)
+    return names
 
 
 def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
-    """Split a value into known subjects, whose names may hold the separator; else empty."""
+    """Split a value into known subjects, whose names may contain the separator; else empty."""
     parts = value.split(separator)[:_MOST_PARTS]
     lists: list[list[str] | None] = [[], *[None] * len(parts)]
     for stop in range(1, len(parts) + 1):
@@ -349,7 +350,7 @@ def _known_parts(value: str, known: set[str], separator: str) -> list[str]:
 
 
 def _values(run: RunStore, column: str) -> list[str]:
-    """A column of the faces as text; whole numbers without a point, empty where missing."""
+    """A column of the faces as text; integers without a decimal point, empty where missing."""
     if column not in run.faces:
         return [""] * run.n_faces
     return [face_name(value) for value in read(opened(run.faces, column)).tolist()]
@@ -370,22 +371,22 @@ def _strings(value: Any) -> Iterator[str]:
         else:
             yield value
     elif isinstance(value, dict):
-        for key, one in value.items():
+        for key, item in value.items():
             yield str(key)
-            yield from _strings(one)
+            yield from _strings(item)
     elif isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _strings(one)
+        for item in value:
+            yield from _strings(item)
 
 
 def _nodes(
     group: zarr.Group, path: str = ""
 ) -> Iterator[tuple[str, zarr.Group | zarr.Array[Any] | None]]:
-    """All groups and arrays, and names that are neither (None)."""
+    """Yield all groups and arrays, and None for names that are neither."""
     yield path, group
     for name in child_names(group.store, path):
         below = f"{path}/{name}".lstrip("/")
-        if name == "zarr.json" or below == NODE:  # the record, which is searched by itself
+        if name == "zarr.json" or below == NODE:  # the record is searched separately
             continue
         try:
             node = group[name]

@@ -32,8 +32,8 @@ _TAKEN = {
 
 def shows_several(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.bool_]:
     """Whether one face was chosen among several, or none for that reason ``(n,)``."""
-    found = (columns["faces_found"] > 1) & ~columns["landmarks_given"].astype(bool)
-    return np.asarray(found & np.isin(columns["status"], (DONE, SEVERAL_FACES)), bool)
+    several = (columns["faces_found"] > 1) & ~columns["landmarks_given"].astype(bool)
+    return np.asarray(several & np.isin(columns["status"], (DONE, SEVERAL_FACES)), bool)
 
 
 def photograph_notes(
@@ -50,7 +50,7 @@ def photograph_notes(
     """
     status, names = columns["status"], columns["face"]
     empty = np.full(len(status), "", object)
-    said, rules = columns.get("image_note", empty), columns.get("which_face", empty)
+    image_notes, rules = columns.get("image_note", empty), columns.get("which_face", empty)
     notes = []
     several = shows_several(columns) & (status == DONE)
     rules = np.where(rules == "", WHICH_FACE[0], rules)
@@ -59,10 +59,10 @@ def photograph_notes(
             notes.append(f"{_count(n)} several faces; {taken} (which_face={rule!r})")
     for code in sorted(set(status.tolist()) - {PENDING, DONE, FORGOTTEN}):
         failed = np.flatnonzero(status == code)
-        detail = f": {said[failed[0]]}" if said[failed[0]] else ""
+        detail = f": {image_notes[failed[0]]}" if image_notes[failed[0]] else ""
         first = f" (the first, {names[failed[0]]}{detail})" if examples else ""
         notes.append(f"{len(failed):,} failed, {FLAGS[code]}{first}")
-    kinds = [[note.split(": ")[0] for note in str(text).split("; ")] for text in said]
+    kinds = [[note.split(": ")[0] for note in str(text).split("; ")] for text in image_notes]
     for kind, text in _KINDS.items():
         if n := sum(kind in of_one for of_one in kinds):
             notes.append(f"{n:,} photograph{'s' if n > 1 else ''} {text}")

@@ -12,7 +12,7 @@ from freqlab.system.private import PrivateStore
 __all__ = ["REMOTE_OPTIONS", "is_remote", "plain_store"]
 
 REMOTE_OPTIONS: dict[str, Any] = {"use_listings_cache": False}
-"""For fsspec: what another process writes must be seen at once."""
+"""Options for fsspec: listings are not cached, so that writes of other processes are visible."""
 
 
 def is_remote(url: str) -> bool:

@@ -111,7 +111,7 @@ def write_twin(twin: zarr.Array[Any], rows: slice, values: npt.NDArray[Any]) -> 
     if encoded.shape[1] > before:
         step = twin.chunks[1]
         wide = -(-encoded.shape[1] // step) * step
-        if twin.shape[0]:  # first, for a chunk that is not there would be a loss
+        if twin.shape[0]:  # written before resizing, because a missing chunk counts as lost data
             longer(twin, (twin.shape[0], wide))[:, before:] = 0
         twin.resize((twin.shape[0], wide))
         encoded = utf8_rows(values, wide)

@@ -320,11 +320,11 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
 def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
     """Path of the embeddings of a model, and its identity."""
     nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
-    found = {}
+    by_name = {}
     for node in nodes:
         identity = json.loads(str(root[node].attrs["identity"]))
-        found[str(identity["name"])] = (node, identity)
-    return found[check_name("model", model, found)]
+        by_name[str(identity["name"])] = (node, identity)
+    return by_name[check_name("model", model, by_name)]
 
 
 def describe_photographs(
@@ -363,7 +363,7 @@ def describe_photographs(
         columns = {name: values[chosen] for name, values in columns.items()}
     notes = photograph_notes(columns, examples=False)
     return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes) or (
-        "Every photograph could be read, and no choice was made in it."
+        "All photographs could be read, and none required the selection of a face."
     )
 
 
@@ -429,7 +429,7 @@ def _short(checkpoint: str) -> str:
 
 def _result_text(url: str, path: str, group: zarr.Group) -> str:
     if not group.attrs.get("complete"):
-        return "not finished; the same call goes on with it"
+        return "not finished; repeat its call to resume"
     result = _open_result(url, path.split("/")[1])
     models = ", ".join(one_line(name) for name in result["model"].to_numpy())
     missing = int(result["similarity"].isnull().any("model").sum())
@@ -474,21 +474,21 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
     """
     if "forgetting" in root.attrs:
         raise StoreError(
-            f"run {url!r}: a person is being removed from it. If that was stopped, call `freqlab "
-            f"forget` (fl.store.forget) again with the same subject to finish; any run with this "
-            f"store finishes it, too"
+            f"run {url!r}: a person is being removed from it. If the removal was interrupted, "
+            f"`freqlab forget` (fl.store.forget) with the same subject finishes it, and so does "
+            f"any run with this store"
         )
 
 
 def _walk(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
     """All groups that count, with their paths."""
-    found = []
+    groups = []
     for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
         path = f"{above}/{name}".strip("/")
         if journal.counts(root, path):
-            found.append((path, child))
-            found.extend(_walk(root, path))
-    return found
+            groups.append((path, child))
+            groups.extend(_walk(root, path))
+    return groups
 
 
 def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:

@@ -21,9 +21,10 @@ from freqlab.store.layout import FAILED, FORGOTTEN
 
 __all__ = ["Rechecked", "recheck"]
 
-_MOST_FACES = 5000  # 12.5 million comparisons, a second
-_PAIRS = 16  # of each result and model
-_TOLERANCE = 2e-3  # of a cosine: beyond any rounding, other devices and batches included
+_MOST_FACES = 5000  # 12.5 million comparisons, about a second
+_PAIRS = 16  # sampled from each result and model
+_TOLERANCE = 2e-3  # of a cosine; larger than rounding across devices and batch sizes
+_DIFFERS = "differs from the value computed from the embeddings"
 
 
 class Rechecked(NamedTuple):
@@ -31,10 +32,12 @@ class Rechecked(NamedTuple):
 
     Parameters
     ----------
-    thresholds, influence
-        Number of results whose thresholds, and a sample of whose influence, were computed again.
+    thresholds
+        Number of results whose thresholds were computed again.
+    influence
+        Number of results of which a sample of influence was computed again.
     differences
-        Node, array, and what is wrong.
+        Node, array and description of each difference.
     """
 
     thresholds: int
@@ -43,10 +46,10 @@ class Rechecked(NamedTuple):
 
 
 def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
-    """Compute thresholds and a sample of influence again, for results that are finished.
+    """Compute thresholds and a sample of influence again, for complete results.
 
-    Thresholds need all faces that a result was made of. These are known if they are all faces of
-    the run or its first ones, none was removed since, and there are at most 5,000.
+    Thresholds need all faces of a result. These are known if they are the first faces of the run
+    or all of them, none has been removed, and there are at most 5,000.
     """
     if "influence" not in root or "embeddings" not in root:
         return Rechecked(0, 0, [])
@@ -71,7 +74,7 @@ def recheck(root: zarr.Group, broken: Collection[str]) -> Rechecked:
 
 
 class _Run:
-    """The faces of a run, and thresholds that were computed already."""
+    """The faces of a run, and the thresholds computed so far."""
 
     def __init__(self, root: zarr.Group) -> None:
         self._root = root
@@ -95,7 +98,7 @@ class _Run:
                 self._failed[: len(status)] |= np.isin(status, FAILED)
 
     def node_of(self, model: str) -> zarr.Group | None:
-        """The node of a model's embeddings; None if it is not there any more."""
+        """Node with the embeddings of a model; None if it no longer exists."""
         for _, node in sound_groups(self._root, "embeddings"):
             identity = json.loads(str(node.attrs.get("identity", "{}")))
             whole = "intact" in node and journal.counts(self._root, f"{node.path}/intact")
@@ -104,13 +107,13 @@ class _Run:
         return None
 
     def rows_of(self, about: dict[str, Any]) -> int | None:
-        """How many of the run's first faces a result was made of; None if it was others."""
+        """Number of faces of a result if they are the first ones of the run; None otherwise."""
         n = int(about["n"])
         if n > min(len(self._sources), _MOST_FACES) or (self._status[:n] == FORGOTTEN).any():
             return None
         members = list(zip(range(n), self._sources[:n].tolist(), strict=True))
-        found = hashlib.sha256(to_json(sorted(members)).encode()).hexdigest()
-        return n if found == about["sha256"] else None
+        digest = hashlib.sha256(to_json(sorted(members)).encode()).hexdigest()
+        return n if digest == about["sha256"] else None
 
     def thresholds(
         self,
@@ -121,7 +124,7 @@ class _Run:
         n: int,
         about: dict[str, Any],
     ) -> list[tuple[str, str, str]]:
-        """What is wrong with the thresholds of one model, in the result or beside it."""
+        """Differences in the thresholds of one model, in the result or with its embeddings."""
         key = (node.path, n)
         if key not in self._known:
             whole = np.flatnonzero(~self._degraded[:n])
@@ -130,21 +133,27 @@ class _Run:
                 embeddings, self._subjects[whole], self._sources[whole]
             )
         expected, comparisons = self._known[key]
-        found = []
+        differences = []
         stored = read(opened(result, "threshold"))[m]
         if not _alike(stored, expected):
-            found.append((path, "threshold", "is not what the embeddings give"))
+            differences.append((path, "threshold", _DIFFERS))
         if int(read(opened(result, "impostor_comparisons"))[m]) != comparisons:
-            found.append((path, "impostor_comparisons", "is not what the embeddings give"))
+            differences.append(
+                (
+                    path,
+                    "impostor_comparisons",
+                    _DIFFERS,
+                )
+            )
         failed = np.packbits(self._failed[:n]).tobytes()
         name = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
         kept: dict[str, Any] = from_json(node["intact"].attrs.get("thresholds", {}))
         if name in kept and list(kept[name]["fmr"]) == list(FMRS):
             values = [np.nan if t is None else t for t in kept[name]["threshold"]]
             if not _alike(values, expected) or int(kept[name]["comparisons"]) != comparisons:
-                what = "keeps thresholds that are not what the embeddings give"
-                found.append((f"{node.path}/intact", "", what))
-        return found
+                what = "keeps thresholds that differ from those of the embeddings"
+                differences.append((f"{node.path}/intact", "", what))
+        return differences
 
 
 def _origin(name: str, source_of: dict[str, str]) -> str:
@@ -155,9 +164,9 @@ def _origin(name: str, source_of: dict[str, str]) -> str:
     return name
 
 
-def _alike(found: Any, expected: Any) -> bool:
+def _alike(values: Any, expected: Any) -> bool:
     return np.allclose(
-        np.asarray(found, float), np.asarray(expected, float), rtol=0, atol=1e-4, equal_nan=True
+        np.asarray(values, float), np.asarray(expected, float), rtol=0, atol=1e-4, equal_nan=True
     )
 
 
@@ -170,7 +179,7 @@ def _sampled(
     identity: dict[str, Any],
     model: str,
 ) -> list[tuple[str, str, str]]:
-    """What is wrong with some pairs of a result."""
+    """Differences in a sample of the pairs of a result."""
     n_pairs = opened(result, "pair").shape[0]
     if not n_pairs:
         return []
@@ -183,21 +192,21 @@ def _sampled(
     removed = None if banded is None else _rows(opened(banded, "embedding"), rows)
     similarity = opened(result, "similarity").oindex[m, at]
     influence = np.asarray(opened(result, "influence").oindex[m, at])
-    found = set()
+    differences = set()
     for s, side in enumerate(identity["sides"]):
         masked = np.full((len(rows), 1, intact.shape[1]), np.nan, np.float32)
         masked = masked if removed is None else removed
         again = pair_influence(intact[first], masked[first], intact[second], masked[second], side)
         if _differs(similarity, again.similarity):
-            found.add((path, "similarity", "is not what the embeddings give"))
+            differences.add((path, "similarity", _DIFFERS))
         computed = ~np.isnan(influence[:, s]) | ("refine" not in identity)
         if removed is not None and _differs(influence[:, s], again.influence, computed):
-            found.add((path, "influence", "is not what the embeddings give"))
-    return sorted(found)
+            differences.add((path, "influence", _DIFFERS))
+    return sorted(differences)
 
 
 def _differs(stored: Any, again: Any, which: Any = True) -> bool:
-    """Whether a value is another by more than rounding, where it can be computed again."""
+    """Whether a value that can be computed again differs by more than rounding."""
     with np.errstate(invalid="ignore"):
         same = np.abs(np.asarray(stored, float) - again) <= _TOLERANCE
     return bool((np.isfinite(again) & ~same & which).any())
@@ -206,7 +215,7 @@ def _differs(stored: Any, again: Any, which: Any = True) -> bool:
 def _banded(
     root: zarr.Group, node: zarr.Group, identity: dict[str, Any], model: str
 ) -> zarr.Group | None:
-    """The embeddings without bands that a result was made of; None if they are not there."""
+    """Embeddings of a result with bands removed; None if they do not exist."""
     eyes = identity["models"][model].get("eye_distance")
     for path, child in sound_groups(root, node.path):
         about = json.loads(str(child.attrs.get("identity", "{}")))

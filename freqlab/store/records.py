@@ -45,11 +45,11 @@ __all__ = [
 NODE = "digests"
 """Name of the group in a store."""
 
-_AT_ONCE = 32  # keys that are read together
+_AT_ONCE = 32  # keys read concurrently
 _DEPTHS = {"faces": 2, "embeddings": 4, "trust": 2, "studies": 6}  # of arrays; 3 elsewhere
 
 Entry = str | dict[str, Any] | None
-"""What a key may hold: a chunk with this digest, this description, or nothing."""
+"""Content of a key: the digest of a chunk, a description, or None if the key does not exist."""
 
 
 class Record(NamedTuple):
@@ -62,7 +62,7 @@ class Record(NamedTuple):
     whole
         Whether every key of the store is recorded; records of older stores are partial.
     there
-        Whether there is a record at all.
+        Whether a record exists.
     lost
         Groups whose record is missing or damaged.
     faults
@@ -98,11 +98,11 @@ def entry_of(key: str, content: bytes | None) -> Entry:
         return None
     if is_description(key):
         try:
-            found = json.loads(content)
+            document = json.loads(content)
         except ValueError:
-            found = None
-        if isinstance(found, dict):
-            return found
+            document = None
+        if isinstance(document, dict):
+            return document
     return digest(content)
 
 
@@ -150,14 +150,14 @@ def is_placed(key: str, entry: Entry = None) -> bool:
 async def get(store: Store, key: str) -> bytes | None:
     """Return the bytes of a key; None if it does not exist."""
     try:
-        found = await store.get(key, default_buffer_prototype())
+        buffer = await store.get(key, default_buffer_prototype())
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         return None
-    return None if found is None else found.to_bytes()
+    return None if buffer is None else buffer.to_bytes()
 
 
 async def get_many(store: Store, keys: Iterable[str]) -> AsyncIterator[tuple[str, bytes | None]]:
-    """Yield keys with their bytes, several read together."""
+    """Yield keys with their bytes, reading several concurrently."""
     waiting = list(keys)
     for start in range(0, len(waiting), _AT_ONCE):
         some = waiting[start : start + _AT_ONCE]
@@ -197,9 +197,9 @@ async def load_record(store: Store) -> Record:
     async for key, content in get_many(store, [f"{NODE}/{name}/zarr.json" for name in nodes]):
         name = key.split("/")[1]
         if content is None and name not in listed:
-            continue  # a log that was just folded, or a record that is not begun yet
-        found = entries_of(content, name)
-        if found is None:
+            continue  # a log that was just folded, or a record that is still empty
+        attributes = entries_of(content, name)
+        if attributes is None:
             if name in listed:
                 lost.append(listed[name])
             else:
@@ -207,10 +207,10 @@ async def load_record(store: Store) -> Record:
             continue
         if name.startswith("log-"):
             logs.append(name)
-            store_ids[name] = found["store"]
-            pending |= set(found["pending"])
-        for below, candidates in found["entries"].items():
-            whole_key = f"{found['node']}/{below}".strip("/")
+            store_ids[name] = attributes["store"]
+            pending |= set(attributes["pending"])
+        for below, candidates in attributes["entries"].items():
+            whole_key = f"{attributes['node']}/{below}".strip("/")
             known = accepted.setdefault(whole_key, [])
             known += [entry for entry in candidates if entry not in known]
             if name.startswith("of-"):
@@ -224,11 +224,11 @@ async def load_record(store: Store) -> Record:
 
 async def load_index(store: Store) -> dict[str, Any] | None:
     """Read the index of the record; None if it is missing or damaged."""
-    found = _attributes_of(await get(store, f"{NODE}/zarr.json"))
-    if found is None or set(found) != {"whole", "nodes", "sum"}:
+    attributes = _attributes_of(await get(store, f"{NODE}/zarr.json"))
+    if attributes is None or set(attributes) != {"whole", "nodes", "sum"}:
         return None
-    about = {"whole": found["whole"], "nodes": found["nodes"]}
-    return about if found.get("sum") == sum_of(about) else None
+    about = {"whole": attributes["whole"], "nodes": attributes["nodes"]}
+    return about if attributes.get("sum") == sum_of(about) else None
 
 
 async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
@@ -239,23 +239,24 @@ async def put_index(store: Store, *, whole: bool, nodes: Iterable[str]) -> None:
 
 def entries_of(content: bytes | None, name: str) -> dict[str, Any] | None:
     """Entries of a record or a log; None if it is missing, damaged, or has another name."""
-    found = _attributes_of(content)
-    if found is None or not isinstance(found.get("entries"), dict):
+    attributes = _attributes_of(content)
+    if attributes is None or not isinstance(attributes.get("entries"), dict):
         return None
-    if name.startswith("of-") and name != _name_of(str(found.get("node"))):
+    if name.startswith("of-") and name != _name_of(str(attributes.get("node"))):
         return None
-    about = {key: found[key] for key in found if key != "sum"}
-    return found if found.get("sum") == sum_of(about) else None
+    about = {key: attributes[key] for key in attributes if key != "sum"}
+    return attributes if attributes.get("sum") == sum_of(about) else None
 
 
 def _attributes_of(content: bytes | None) -> dict[str, Any] | None:
     """Attributes of a group as :func:`as_group` describes it; None if it is another document."""
     try:
         document = json.loads(content or b"")
-        found = document["attributes"]
-        return found if isinstance(found, dict) and document == as_group(found) else None
+        attributes = document["attributes"]
     except (ValueError, KeyError, TypeError):
         return None
+    is_whole = isinstance(attributes, dict) and document == as_group(attributes)
+    return attributes if is_whole else None
 
 
 def _name_of(node: str) -> str:
@@ -266,10 +267,10 @@ def _name_of(node: str) -> str:
 def store_id_of(content: bytes | None) -> str | None:
     """Id that distinguishes a store from others, from its description; None in older stores."""
     try:
-        found = json.loads(content or b"{}").get("attributes", {}).get("store_id")
+        store_id = json.loads(content or b"{}").get("attributes", {}).get("store_id")
     except (ValueError, AttributeError):
         return None
-    return None if found is None else str(found)
+    return None if store_id is None else str(store_id)
 
 
 async def fold(
@@ -278,7 +279,7 @@ async def fold(
     """Fold the entries of logs into the records of groups; return whether all could be folded."""
     index = await load_index(store)
     if index is None:
-        return False  # what stood in the record is not known: for repair
+        return False  # the content of the record is unknown; repair renews it
     by_node: dict[str, list[str]] = {}
     for key in noted:
         by_node.setdefault(parent_of(key), []).append(key)
@@ -288,7 +289,7 @@ async def fold(
         content = await get(store, place)
         before = entries_of(content, _name_of(node))
         if before is None and (content is not None or node in nodes):
-            all_folded = False  # it is damaged: for repair, too
+            all_folded = False  # damaged; repair renews it
             continue
         entries = {} if before is None else before["entries"]
         entries = await _folded(store, node, keys, entries, noted, sure, pending)
@@ -326,13 +327,13 @@ async def _folded(
         actual = entry_of(key, content)
         never_written = actual is None and len(candidates) == 1 and key in pending
         entries[key[start:]] = [actual] if actual in candidates or never_written else candidates
-    return {key: found for key, found in entries.items() if found != [None]}
+    return {key: accepted for key, accepted in entries.items() if accepted != [None]}
 
 
-async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str]) -> None:
-    """Record the content of groups of a store, or of all, again; the caller has checked it.
+async def renew_record(store: Store, nodes: Collection[str] | None, excluded: set[str]) -> None:
+    """Record the content of some or all groups of a store again; the caller has checked it.
 
-    Keys that no run wrote are left out.
+    The keys in `excluded` are left out: damaged ones, and those that no run wrote.
     """
     index = await load_index(store)
     everything = nodes is None or index is None
@@ -341,7 +342,7 @@ async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str
     wanted = [
         key
         for key in keys
-        if key not in but
+        if key not in excluded
         and not key.endswith(".partial")
         and not key.startswith(f"{NODE}/")
         and (everything or parent_of(key) in (nodes or ()))
@@ -350,8 +351,8 @@ async def renew_record(store: Store, nodes: Collection[str] | None, but: set[str
         node = parent_of(key)
         start = len(node) + 1 if node else 0
         entries.setdefault(node, {})[key[start:]] = [entry_of(key, content)]
-    for node, found in entries.items():
-        about: dict[str, Any] = {"node": node, "entries": found}
+    for node, of_node in entries.items():
+        about: dict[str, Any] = {"node": node, "entries": of_node}
         await put(
             store, f"{NODE}/{_name_of(node)}/zarr.json", as_group({**about, "sum": sum_of(about)})
         )

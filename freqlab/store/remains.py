@@ -1,7 +1,7 @@
 """Search for a person outside the arrays of a run: copies of descriptions, files set aside.
 
-The record of a store (:mod:`freqlab.store.records`) holds a copy of each description. Repairing
-moves what it cannot use, and files that no run wrote, into a folder beside the store.
+The record of a store (:mod:`freqlab.store.records`) holds a copy of each description. A repair
+moves unusable data, and files that no run wrote, into a folder beside the store.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from freqlab.store.records import (
 __all__ = ["accept_edits", "recorded_texts", "set_aside_texts"]
 
 Attributes = Callable[[dict[str, Any]], Iterable[str]]
-"""The texts in attributes that freqlab did not choose."""
+"""Function that yields the texts in attributes that freqlab did not choose."""
 
 _COPY_OF = "digests (copy of {})"
 _UNSEARCHED = "{} (files that may show the person)"
 
 
 def recorded_texts(url: str, texts_of: Attributes) -> Iterator[tuple[str, list[str], bool]]:
-    """Texts in the copies of descriptions that differ from what stands in the store.
+    """Texts in the copies of descriptions that differ from the descriptions in the store.
 
-    The logs of the caller, who holds the lock, are folded into the record before.
+    The logs of the caller, who holds the lock, are folded into the record first.
 
     Yields
     ------
     str
-        What it is a copy of.
+        The place of the copy, with the key of the description.
     list of str
         Texts.
     bool
-        Whether numbers may be names in them.
+        Whether numbers in the texts may be names.
     """
     fold_now(url)
     yield from sync(_recorded(plain_store(url, read_only=True), texts_of))
 
 
 async def _recorded(store: Store, texts_of: Attributes) -> list[tuple[str, list[str], bool]]:
-    found: list[tuple[str, list[str], bool]] = []
+    texts: list[tuple[str, list[str], bool]] = []
     record = await load_record(store)
     for key, accepted in record.accepted.items():
         copies = [entry for entry in accepted if isinstance(entry, dict)]
@@ -65,32 +65,32 @@ async def _recorded(store: Store, texts_of: Attributes) -> list[tuple[str, list[
         content = await get(store, key) if is_description(key) else b""
         where = _COPY_OF.format(key)
         if is_description(key) and content is None:
-            found.append((where, key.split("/"), False))
+            texts.append((where, key.split("/"), False))
         there = entry_of(key, content) if is_description(key) else None
         for copy in copies:
             if copy != there:
-                found.append((where, list(texts_of(copy.get("attributes") or {})), False))
+                texts.append((where, list(texts_of(copy.get("attributes") or {})), False))
     async for name in store.list_dir(NODE):
         if name.startswith(("of-", "log-")):
             content = await get(store, f"{NODE}/{name}/zarr.json")
             if content is not None and entries_of(content, name) is None:  # damaged
-                found.append((f"{NODE}/{name}", [content.decode("utf-8", "replace")], False))
-    return found
+                texts.append((f"{NODE}/{name}", [content.decode("utf-8", "replace")], False))
+    return texts
 
 
 def set_aside_texts(
     url: str, root: zarr.Group, texts_of: Attributes
 ) -> Iterator[tuple[str, list[str] | None, bool]]:
-    """Texts in what was set aside beside a store; None for what cannot be searched.
+    """Texts in the files set aside beside a store; None for files that cannot be searched.
 
     Yields
     ------
     str
-        The file, or what stands for those that cannot be searched.
+        The file, or one name for all files that cannot be searched.
     list of str or None
         Texts.
     bool
-        Whether numbers may be names in them.
+        Whether numbers in the texts may be names.
     """
     place = aside(url)
     if not is_remote(place) and not Path(place).is_dir():
@@ -121,10 +121,10 @@ def accept_edits(url: str, places: Iterable[str]) -> None:
     Parameters
     ----------
     url
-        The store, of which the caller holds the lock.
+        The store; the caller holds its lock.
     places
-        Paths of arrays, of attributes (``node@attribute``), of names (``node (its name)``), and
-        of copies of descriptions, as they were reported.
+        Paths of arrays, attributes (``node@attribute``), names (``node (its name)``) and copies
+        of descriptions, as reported.
     """
     below, exact = [], []
     for place in places:
@@ -142,7 +142,7 @@ def accept_edits(url: str, places: Iterable[str]) -> None:
 
 
 def _texts_of_chunk(key: str, content: bytes, store: Store, root: zarr.Group) -> list[str] | None:
-    """The texts of a chunk of an array of text; None if it is none, or cannot be decoded."""
+    """Texts of a chunk of an array of text; None for other files, or if it cannot be decoded."""
     match = re.fullmatch(r"(?P<node>.+)/(?P<chunk>c(/\d+)+)~*", key)
     if match is None:
         return None
@@ -161,12 +161,12 @@ def _texts_of_chunk(key: str, content: bytes, store: Store, root: zarr.Group) ->
         if array.dtype.kind not in "TOUS":
             return None
         return sorted(set(map(str, array[...].ravel().tolist())))  # type: ignore[union-attr]
-    except Exception:  # a damaged chunk makes codecs raise whatever they raise
+    except Exception:  # codecs raise errors of any class for a damaged chunk
         return None
 
 
 def _as_plain_text(content: bytes) -> list[str] | None:
-    """The content of a file of text."""
+    """Content of a text file; None for binary files."""
     try:
         text = content.decode()
     except UnicodeDecodeError:

@@ -33,7 +33,7 @@ from freqlab.store.chunks import (
     remove_key,
 )
 from freqlab.store.digests import RecordingStore, aside, copy_keys, move_keys
-from freqlab.store.integrity import Damage, Survey, survey
+from freqlab.store.integrity import HALF_REMOVED, Damage, Survey, survey
 from freqlab.store.layout import DONE, KEPT_RESULTS, PENDING, STUDIES
 from freqlab.store.places import plain_store
 from freqlab.store.plain_text import twin_name
@@ -105,7 +105,7 @@ def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
     return pd.DataFrame([(*s.damage, s.remedy, s.how) for s in steps], columns=columns)
 
 
-def plan_repair(url: str, found: Survey, faces: Faces) -> list[Step]:
+def plan_repair(url: str, surveyed: Survey, faces: Faces) -> list[Step]:
     """Plan the repair of all damages found.
 
     Raises
@@ -113,7 +113,9 @@ def plan_repair(url: str, found: Survey, faces: Faces) -> list[Step]:
     StoreError
         If a damage cannot be repaired, or the call lacks faces that are needed.
     """
-    steps = [Step(damage, *_remedy(url, found, damage, key), key) for damage, key in found.damages]
+    steps = [
+        Step(damage, *_remedy(url, surveyed, damage, key), key) for damage, key in surveyed.damages
+    ]
     for step in steps:
         if step.remedy == READ_AGAIN:
             _check_given(url, step.damage, faces)
@@ -146,24 +148,24 @@ def repair_store(url: str, faces: Faces, *, say: Any = None) -> list[Damage]:
         return []
     try:
         _finish_what_was_begun(url)
-        found = survey(url)
+        surveyed = survey(url)
     except StoreError as error:
         if isinstance(error.__cause__, FileNotFoundError):
             return []  # nothing was begun, so nothing is damaged
         raise
     remove_partial_files(url)
-    steps = plan_repair(url, found, faces)
+    steps = plan_repair(url, surveyed, faces)
     for step in steps if say else ():
         say(f"{url}: {step}")
     done = [step.damage for step in steps]
     if any(step.remedy == PUT_BACK for step in steps):
-        _put_back(url, found, steps)
+        _put_back(url, surveyed, steps)
         _finish_what_was_begun(url)
-        found = survey(url)  # again, for parts that could not be read before
-        steps = plan_repair(url, found, faces)
+        surveyed = survey(url)  # again, for parts that could not be read before
+        steps = plan_repair(url, surveyed, faces)
         done += [step.damage for step in steps if step.damage not in done]
     if steps:
-        _Repair(url, found, faces).carry_out(steps)
+        _Repair(url, surveyed, faces).carry_out(steps)
     return done
 
 
@@ -183,31 +185,31 @@ def remove_partial_files(url: str) -> int:
     return len(files)
 
 
-def _remedy(url: str, found: Survey, damage: Damage, key: str) -> tuple[str, str]:
+def _remedy(url: str, surveyed: Survey, damage: Damage, key: str) -> tuple[str, str]:
     """Remedy of a damage, in a word and in a sentence."""
     kind = damage.node.split("/")[0]
-    recorded = [e for e in found.record.accepted.get(key, []) if isinstance(e, dict)]
+    recorded = [e for e in surveyed.record.accepted.get(key, []) if isinstance(e, dict)]
     if kind == NODE or key == NODE:
-        return RENEW, "digests are made anew, of what is there now"
+        return RENEW, "the digests are computed again from the present content"
     if is_description(key) and recorded:
-        return PUT_BACK, "it is put back from the run's own copy"
-    if key in found.elsewhere:
-        return PUT_BACK, f"its content is taken from {found.elsewhere[key]}"
+        return PUT_BACK, "it is restored from the copy in the run"
+    if key in surveyed.elsewhere:
+        return PUT_BACK, f"its content is taken from {surveyed.elsewhere[key]}"
     if damage.what.startswith(("was not written", "is an array that no run")):
         return SET_ASIDE, f"it is moved to {aside(url)!r}"
     if not key:
         return _remedy_of_contents(damage)
     if damage.node in ("", "faces"):
-        if "text_of" in found.attributes_of(f"faces/{damage.array}"):
-            return COMPUTE, "it is made again of the text that it repeats"
+        if "text_of" in surveyed.attributes_of(f"faces/{damage.array}"):
+            return COMPUTE, "it is made again from the text of which it is a copy"
         if damage.chunk is not None:
-            return READ_AGAIN, "it is taken from the faces of this call, and held against the rest"
+            return READ_AGAIN, "it is taken from the faces of this call and checked by its digest"
         raise StoreError(
-            f"store {url!r} cannot be repaired: {damage}; compute it anew in another store"
+            f"store {url!r} cannot be repaired: {damage}; compute the run again in another store"
         )
     if damage.chunk is None or kind in KEPT_RESULTS or kind not in _COMPUTED:
         doomed = _node_to_remove(damage.node)
-        return SET_ASIDE, f"{doomed} is moved to {aside(url)!r}; what is asked for is made anew"
+        return SET_ASIDE, f"{doomed} is moved to {aside(url)!r} and computed again when needed"
     if kind == "influence":
         how = (
             f"moved to {aside(url)!r}; the result counts as not finished until its call is repeated"
@@ -215,8 +217,8 @@ def _remedy(url: str, found: Survey, damage: Damage, key: str) -> tuple[str, str
         return UNFINISHED, f"the chunk is {how}"
     if damage.array == "reference_embedding":
         return COMPUTE, (
-            "it is made anew, and the model held against an embedding of the run; where there is "
-            f"none, the model's embeddings are moved to {aside(url)!r}"
+            "it is computed again, and the model is checked against an embedding of the run; if "
+            f"there is none, the embeddings of the model are moved to {aside(url)!r}"
         )
     return COMPUTE, "the chunk is removed, and its faces are computed again"
 
@@ -226,18 +228,18 @@ _COMPUTED = ("faces", "crops", "embeddings", "influence")
 
 def _remedy_of_contents(damage: Damage) -> tuple[str, str]:
     """Remedy if intact parts contradict each other."""
-    if "half removed" in damage.what or "was removed" in damage.what:
-        if "half removed" in damage.what:
-            return LEFT, "the run finishes it, as whatever writes to it does"
-        return LEFT, "only `freqlab forget` can settle that; call it again"
+    if damage.what == HALF_REMOVED:
+        return LEFT, "the next run that writes to the store finishes the removal"
+    if "was removed" in damage.what:
+        return LEFT, "only `freqlab forget` can repair that; call it again"
     if "beyond" in damage.what and not damage.node.startswith("influence/"):
         return COMPUTE, "those rows are emptied"
     if damage.node == "faces":
-        return LEFT, "nothing can settle that; compute anew in another store"
+        return LEFT, "it cannot be repaired; compute the run again in another store"
     if damage.node.startswith("influence/"):
         return UNFINISHED, "the result counts as not finished until its call is repeated"
     if "thresholds" in damage.what:
-        return DROP, "they are removed, and computed again when they are asked for"
+        return DROP, "they are removed, and computed again when needed"
     return COMPUTE, "the faces concerned are computed again"
 
 
@@ -276,20 +278,20 @@ def _span(array: zarr.Array[Any], damage: Damage) -> tuple[int, int]:
     return block * array.chunks[0], min((block + 1) * array.chunks[0], array.shape[0])
 
 
-def _put_back(url: str, found: Survey, steps: list[Step]) -> None:
+def _put_back(url: str, surveyed: Survey, steps: list[Step]) -> None:
     """Restore descriptions from the record, and misplaced chunks, to their places."""
     store = plain_store(url, read_only=False)
     contents: dict[str, bytes] = {}
     for step in steps:
         if step.remedy != PUT_BACK:
             continue
-        if step.key in found.elsewhere:
-            content = sync(get(store, found.elsewhere[step.key]))
+        if step.key in surveyed.elsewhere:
+            content = sync(get(store, surveyed.elsewhere[step.key]))
             if content is not None:
                 contents[step.key] = content
             continue
         path = step.key.rpartition("/")[0]
-        contents[step.key] = found.text_of(path)
+        contents[step.key] = surveyed.text_of(path)
     for key, content in contents.items():
         sync(store.set(key, default_buffer_prototype().buffer.from_bytes(content)))
 
@@ -297,8 +299,8 @@ def _put_back(url: str, found: Survey, steps: list[Step]) -> None:
 class _Repair:
     """State and steps of one repair."""
 
-    def __init__(self, url: str, found: Survey, faces: Faces) -> None:
-        self.url, self.found, self.faces = url, found, faces
+    def __init__(self, url: str, surveyed: Survey, faces: Faces) -> None:
+        self.url, self.surveyed, self.faces = url, surveyed, faces
         self.root = open_root(url, "r+")
         self.store = cast(RecordingStore, self.root.store)
 
@@ -334,12 +336,12 @@ class _Repair:
                 self._compute_again(step.damage)
 
     def _renew(self, steps: list[Step]) -> None:
-        record = self.found.record
+        record = self.surveyed.record
         if any(step.remedy == RENEW for step in steps):
             nodes = record.lost if record.there and not record.faults else None
             damaged = {step.key for step in steps}
             plain = self.store._store
-            sync(renew_record(plain, nodes, {*self.found.unknown, *damaged}))
+            sync(renew_record(plain, nodes, {*self.surveyed.unknown, *damaged}))
 
     def _to_read(self, steps: list[Step]) -> Iterator[Step]:
         return (step for step in steps if step.remedy == READ_AGAIN)
@@ -365,11 +367,11 @@ class _Repair:
         except StoreError:
             return None
         key = f"faces/{damage.array}/c/{'/'.join(map(str, cast(tuple[int, ...], damage.chunk)))}"
-        accepted = self.found.record.accepted.get(key, [])
+        accepted = self.surveyed.record.accepted.get(key, [])
         if values is None or not accepted:
             return None
         content = recorded_chunk(
-            self.found.descriptions, f"faces/{damage.array}", key, values, rows
+            self.surveyed.descriptions, f"faces/{damage.array}", key, values, rows
         )
         if content is not None and content[1] in accepted:
             return content[0]
@@ -377,10 +379,10 @@ class _Repair:
         if damage.array == "subject" or images:
             what = "photographs" if images else "subjects"
             raise StoreConflictError(
-                f"store {self.url!r}: the {what} of faces {rows.start} to {rows.stop - 1} (such as "
-                f"{self.faces.names[0]!r}) that are given are not those that the run was made of, "
-                f"by its digests; nothing was changed. Give them as they were, or compute anew in "
-                f"another store"
+                f"store {self.url!r}: according to its digests, the given {what} of faces "
+                f"{rows.start} to {rows.stop - 1} (such as {self.faces.names[0]!r}) differ from "
+                f"those of the run; nothing was changed. Give the original {what}, or compute the "
+                f"run again in another store"
             )
         return None
 
@@ -421,7 +423,7 @@ class _Repair:
     def _embedding_nodes(self) -> Iterator[str]:
         if "embeddings" in self.root:
             for model in groups_of(self._group("embeddings")).values():
-                yield from (one.path for one in groups_of(model).values() if "status" in one)
+                yield from (group.path for group in groups_of(model).values() if "status" in group)
 
     def _compute_again(self, damage: Damage) -> None:
         """Mark the faces of a damaged chunk to be done again; their other data are overwritten.
@@ -470,9 +472,9 @@ class _Repair:
         assert damage.chunk is not None
         key = f"{path}/{array.metadata.encode_chunk_key(damage.chunk)}"
         rows = slice(*_span(array, damage))
-        found = recorded_chunk(self.found.descriptions, path, key, values, rows)
-        if found is not None:
-            sync(self.store.set(key, found[0]))
+        chunk = recorded_chunk(self.surveyed.descriptions, path, key, values, rows)
+        if chunk is not None:
+            sync(self.store.set(key, chunk[0]))
 
     def _mark_pending(self, group: zarr.Group, damage: Damage) -> None:
         status = opened(group, "status")
@@ -492,9 +494,9 @@ class _Repair:
 
     def _below(self, path: str) -> list[str]:
         async def keys() -> list[str]:
-            found = {key async for key in self.store.list_prefix(f"{path}/")}
-            found |= {k for k in self.found.record.accepted if k.startswith(f"{path}/")}
-            return sorted(found, key=lambda key: key.count("/"))
+            keys = {key async for key in self.store.list_prefix(f"{path}/")}
+            keys |= {k for k in self.surveyed.record.accepted if k.startswith(f"{path}/")}
+            return sorted(keys, key=lambda key: key.count("/"))
 
         return sync(keys())
 

@@ -25,7 +25,7 @@ __all__ = ["column_of_call", "names_by_image", "recorded_chunk"]
 def column_of_call(
     faces: Faces, group: zarr.Group, name: str, names: npt.NDArray[Any], rows: slice
 ) -> npt.NDArray[Any] | None:
-    """Values from a call for a column of some of a run's faces; None if the call lacks them.
+    """Values of a column for some faces of a run, from a call; None if the call lacks a face.
 
     Parameters
     ----------
@@ -36,7 +36,9 @@ def column_of_call(
     name
         The column.
     names
-        Names of the faces wanted, those of `rows` of the run.
+        Names of the wanted faces.
+    rows
+        Their rows in the run.
     """
     positions = {face: i for i, face in enumerate(faces.names)}
     at = [positions.get(str(face), -1) for face in names]
@@ -56,8 +58,8 @@ def column_of_call(
         )
     if name == "degraded_by":
         given = faces.degradations or [None] * len(faces)
-        one = [given[position] for position in at]
-        return np.array(["" if d is None else d.declaration() for d in one], object)
+        degradations = [given[position] for position in at]
+        return np.array(["" if d is None else d.declaration() for d in degradations], object)
     if name in ("landmarks", "landmarks_given"):
         if faces.landmarks is None:
             return np.zeros(len(at), bool) if name == "landmarks_given" else None
@@ -82,7 +84,7 @@ def recorded_chunk(
     values: npt.NDArray[Any] | int,
     rows: slice,
 ) -> tuple[Buffer, str] | None:
-    """The bytes of a chunk with these values, as its array writes them, and their digest."""
+    """Bytes of a chunk with these values, encoded as in its array, and their digest."""
     store = MemoryStore()
     sync(put(store, f"{path}/zarr.json", descriptions[path]))
     array: Any = zarr.open_array(store, path=path, mode="r+").with_config(ALL_CHUNKS)
@@ -94,7 +96,7 @@ def recorded_chunk(
 def names_by_image(
     group: zarr.Group, span: tuple[int, int], faces: Faces
 ) -> npt.NDArray[np.object_]:
-    """Names for rows that lost theirs, from the faces with the same images."""
+    """Names for rows whose names are lost, from the faces with the same images."""
     names = opened(group, "face")
     start, stop = span
     try:
@@ -108,8 +110,8 @@ def names_by_image(
         if name not in others:
             image = _digest_of_image(faces, position)
             by_digest.setdefault(image or "?", []).append(name)
-    found = []
+    restored = []
     for row, image in zip(range(start, stop), digests, strict=True):
         candidates = by_digest.get(image, [])
-        found.append(candidates.pop(0) if candidates else f"(lost {row})")
-    return np.array(found, object)
+        restored.append(candidates.pop(0) if candidates else f"(lost {row})")
+    return np.array(restored, object)

@@ -38,6 +38,7 @@ from freqlab.faces.table import Faces
 from freqlab.store import journal
 from freqlab.store.chunks import (
     ALL_CHUNKS,
+    RESUMABLE,
     arrays_of,
     compressors,
     create_root,
@@ -121,8 +122,8 @@ class RunStore:
             "block_size": block_size,
             "store_id": uuid.uuid4().hex,
         }
-        found = open_root_if_there(self.url, "r+")
-        self.root = create_root(self.url, attrs) if found is None else found
+        root = open_root_if_there(self.url, "r+")
+        self.root = create_root(self.url, attrs) if root is None else root
         sync(cast(RecordingStore, self.root.store).check_descriptions())
         if "block_size" not in self.root.attrs:
             if "format" not in self.root.attrs and members_of(self.root):
@@ -343,8 +344,8 @@ class RunStore:
             )
         if self._identity() != self._place:
             raise StoreError(
-                f"another store was put in the place of {self.url!r} while a run was writing to "
-                f"it; the run ends here"
+                f"store {self.url!r} was replaced by another one while a run was writing to it; "
+                f"the run ends here"
             )
 
     def _identity(self) -> tuple[Any, ...]:
@@ -372,10 +373,7 @@ class RunStore:
         try:
             open_root(self.url)
         except StoreError as error:
-            raise StoreError(
-                f"{error}. What was done is kept, and nothing counts as done that is not; once "
-                f"that is settled, the same call goes on"
-            ) from error
+            raise StoreError(f"{error}. {RESUMABLE}") from error
 
     def blocks(self, rows: npt.NDArray[np.int64]) -> Iterator[npt.NDArray[np.int64]]:
         """Yield the indices into `rows` that belong to one block of faces, block by block."""

@@ -88,7 +88,7 @@ def made_of(
             b"" if faces.landmarks is None else np.asarray(faces.landmarks, np.float64).tobytes(),
             str(faces.aligned),
             json.dumps([faces.credit, list(faces.notes), faces.left_out]),
-            *("" if one is None else one.declaration() for one in faces.degradations or ()),
+            *("" if d is None else d.declaration() for d in faces.degradations or ()),
         ),
         "models": {model.name: model.fingerprint() for model in models},
         "pairs": None,
@@ -152,7 +152,9 @@ def kept_study(
         settle(url, lock)
         root = open_root(url, "r+")
         if "forgetting" in root.attrs:
-            raise StoreError(f"a person is being removed from run {url!r}: call that again first")
+            raise StoreError(
+                f"the removal of a person from run {url!r} is not finished: repeat it first"
+            )
         journal.remove(root, path)  # damaged, or another call was faster
         with journal.making(root, path):
             _write(root, path, nodes, attrs)
@@ -243,7 +245,7 @@ def as_frame(node: xr.Dataset | xr.DataTree | xr.DataArray) -> pd.DataFrame:
     ]
     index = arrays[0] if n == 1 else pd.MultiIndex.from_arrays(arrays, names=about["index"])
     frame = pd.DataFrame(dict(enumerate(values[n:])), index=index)
-    labels = [tuple(one) if isinstance(one, list) else one for one in about["columns"]]
+    labels = [tuple(label) if isinstance(label, list) else label for label in about["columns"]]
     if len(about["names"]) > 1:
         frame.columns = pd.MultiIndex.from_tuples(labels, names=about["names"])
     else:
@@ -269,10 +271,10 @@ def _counts(root: zarr.Group, path: str, text: str | None = None) -> bool:
 
 def _names(root: zarr.Group, subject: str) -> list[str]:
     above = root.get(f"{STUDIES}/{subject}")
-    found = groups_of(above) if isinstance(above, zarr.Group) else {}
+    groups = groups_of(above) if isinstance(above, zarr.Group) else {}
     made = {
         name: str(group.attrs.get(_MADE, ""))
-        for name, group in found.items()
+        for name, group in groups.items()
         if _counts(root, group.path)
     }
     return sorted(made, key=lambda name: (made[name], name))
@@ -354,16 +356,16 @@ def _chunks(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def _texts(name: str, values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.object_], bool]:
     """Convert values that are not numbers to text; to JSON if some are not text either."""
-    found = values.astype(object)
-    flat = found.ravel().tolist()
-    if all(isinstance(one, str) for one in flat):
-        return found, False
-    texts = np.empty(found.size, object)
+    objects = values.astype(object)
+    flat = objects.ravel().tolist()
+    if all(isinstance(value, str) for value in flat):
+        return objects, False
+    texts = np.empty(objects.size, object)
     try:
-        texts[:] = [json.dumps(one, default=_number) for one in flat]
+        texts[:] = [json.dumps(value, default=_number) for value in flat]
     except TypeError as error:
         raise ParameterError(f"{name!r} of a study cannot be kept: {error}") from error
-    return texts.reshape(found.shape), True
+    return texts.reshape(objects.shape), True
 
 
 def _number(value: Any) -> Any:
@@ -392,7 +394,7 @@ def _read_into(nodes: dict[str, xr.Dataset], group: zarr.Group, at: str) -> None
         values = read(array, ...)
         if attrs.pop(_JSON, 0):
             flat = np.empty(values.size, object)
-            flat[:] = [json.loads(one) for one in values.ravel().tolist()]
+            flat[:] = [json.loads(text) for text in values.ravel().tolist()]
             values = flat.reshape(values.shape)
         name = str(attrs.pop(_NAME, stored))
         dims = cast(tuple[str, ...], array.metadata.dimension_names or ())  # type: ignore[union-attr]
@@ -417,18 +419,18 @@ def _image_digests(store: str | os.PathLike[str], faces: Faces) -> list[str]:
         for name, path, size, changed, digest in zip(*stored, strict=False):
             if digest:
                 known[str(name)] = str(path), (int(size), int(changed)), str(digest)
-    found = []
+    digests = []
     for i, name in enumerate(faces.names):
         path, stamp, digest = known.get(name, ("", None, ""))
         unmoved = digest and path == str(faces.table["path"].iloc[i])
         if unmoved and stamp == file_stamp(faces, i):
-            found.append(digest)
+            digests.append(digest)
             continue
         try:
-            found.append(hashlib.sha256(faces.content(i)).hexdigest())
+            digests.append(hashlib.sha256(faces.content(i)).hexdigest())
         except OSError:
-            found.append(digest)  # removed since; what was computed from it stays valid
-    return found
+            digests.append(digest)  # removed since; what was computed from it stays valid
+    return digests
 
 
 def _of_table(table: pd.DataFrame) -> bytes:

@@ -31,7 +31,7 @@ def stray(name, root, path):
     """An image that does not fit the set is named and left out, and the set is what it was."""
     before = fl.load_faces(name, root=root)
     tree(root, path)
-    with pytest.warns(LeftOutWarning, match=f"lack 1 of.*names do not fit.*{path}"):
+    with pytest.warns(LeftOutWarning, match=f"1 photographs were .*names do not fit.*{path}"):
         faces = fl.load_faces(name, root=root)
     assert faces.names == before.names
     assert faces.left_out == 1
@@ -90,7 +90,7 @@ def test_lfw_in_another_layout(tmp_path):
 def test_two_copies_of_a_set_are_an_error(tmp_path):
     tree(tmp_path, *("raw/" + p for p in LFW), *("aligned/" + p for p in LFW[:2]))
     with pytest.raises(
-        FaceSetError, match="2 faces are there more than once.*aligned/Ann/Ann_0001.jpg, raw/Ann"
+        FaceSetError, match="2 faces occur more than once.*aligned/Ann/Ann_0001.jpg, raw/Ann"
     ):
         fl.load_faces("lfw", root=tmp_path)
     assert len(fl.load_faces("lfw", root=tmp_path / "raw")) == 3
@@ -194,7 +194,7 @@ def test_calfw_and_cplfw(tmp_path, name, images):
     stray(name, tmp_path, "aligned images/Ann.jpg")
     stray(name, tmp_path, f"aligned images/{images[0][:-4]}_0.png")
     tree(tmp_path, *(f"images/{image}" for image in images))
-    with pytest.raises(FaceSetError, match="3 faces are there more than once"):
+    with pytest.raises(FaceSetError, match="3 faces occur more than once"):
         fl.load_faces(name, root=tmp_path)
 
 
@@ -311,7 +311,7 @@ def test_one_odd_name_does_not_refuse_utkface(tmp_path, image, age, gender, ethn
 
 def test_agedb_with_missing_fields(tmp_path):
     tree(tmp_path, "0_MariaCallas_35_f.jpg", "1_MariaCallas__f.jpg", "2_Bo_Li_40_.jpg")
-    with pytest.warns(UserWarning, match=r"agedb: 2 of 3 .*\(age 1, gender 1\): 1_MariaCallas__f"):
+    with pytest.warns(UserWarning, match=r"agedb: .* 2 of 3 .*\(age 1, gender 1\): 1_Maria"):
         table = fl.load_faces("agedb", root=tmp_path).table
     assert table["subject"].tolist() == ["MariaCallas", "MariaCallas", "Bo_Li"]
     assert table["age"].fillna(-1).tolist() == [35, -1, 40]
@@ -353,7 +353,7 @@ def test_scface(tmp_path):
     assert table.loc["001_cam8.jpg", ["camera", "pose"]].tolist() == ["cam8", ""]
     assert "surveillance_cameras_all" in table.loc["001_cam1_1.jpg", "path"]
     assert "cropped" in table.loc["001_frontal.jpg", "path"]
-    assert any("2 others are not read" in note for note in faces.notes)
+    assert any("2 others are not" in note for note in faces.notes)
     stray("scface", tmp_path, "surveillance_cameras_all/001_cam1_4.jpg")
 
 

@@ -48,7 +48,7 @@ def test_other_layouts_are_told(set_folder, tmp_path):
         fl.load_faces("faceforensics", root=tmp_path / "bad")
     whole = fl.load_faces("faceforensics", root=set_folder)
     draw(set_folder / "manipulated_sequences/Deepfakes/c23/frames/000/0000.png")
-    with pytest.warns(UserWarning, match="left out: 1 whose names do not fit"):
+    with pytest.warns(UserWarning, match="left out: 1 with other names"):
         faces = fl.load_faces("faceforensics", root=set_folder)
     assert faces.names == whole.names
 
@@ -123,12 +123,12 @@ def test_as_benchmarks_lay_it_out(tmp_path, above, c):
 def test_frames_only_are_read_where_crops_lie_beside_them(tmp_path):
     lay_out(tmp_path, [BENCHMARK[0], BENCHMARK[6]])
     lay_out(tmp_path, [p.replace("frames", "crops") for p in (BENCHMARK[0], BENCHMARK[6])])
-    with pytest.warns(UserWarning, match="no frames are left out: 2 in crops"):
+    with pytest.warns(UserWarning, match="not frames are left out: 2 in crops"):
         assert len(fl.load_faces("faceforensics", root=tmp_path)) == 2
     for path in (BENCHMARK[0], BENCHMARK[6]):
         frames = tmp_path / path.format(c="c23")
         frames.parent.parent.rename(frames.parent.parent.with_name("faces"))
-    with pytest.raises(FaceSetError, match="several names, crops, faces; call those 'frames'"):
+    with pytest.raises(FaceSetError, match="names, crops, faces; rename those to read to 'frames'"):
         fl.load_faces("faceforensics", root=tmp_path)
     for path in (BENCHMARK[0], BENCHMARK[6]):
         crops = (tmp_path / path.format(c="c23").replace("frames", "crops")).parent.parent
@@ -147,13 +147,13 @@ def test_strays_among_frames(tmp_path):
     lay_out(tmp_path, BENCHMARK)
     draw(tmp_path / "original_sequences/youtube/c23/frames/000/cover.png")
     draw(tmp_path / "poster.png")
-    with pytest.warns(UserWarning, match=r"1 in no folder, 1 whose names .*000/cover.png"):
+    with pytest.warns(UserWarning, match=r"1 in no folder, 1 with other names .*000/cover.png"):
         assert len(fl.load_faces("faceforensics", root=tmp_path)) == len(BENCHMARK)
 
 
 def test_videos_and_masks_alone_are_told(tmp_path):
     lay_out(tmp_path / "videos", VIDEOS[:3])
-    with pytest.raises(FaceSetError, match=r"found 3 videos \(.*frames are to be extracted"):
+    with pytest.raises(FaceSetError, match=r"found 3 videos \(.*extract their frames"):
         fl.load_faces("faceforensics", root=tmp_path / "videos")
     lay_out(tmp_path / "masks", BESIDE[2:4])
     with pytest.raises(FaceSetError, match="found 1 images in mask"):

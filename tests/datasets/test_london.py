@@ -68,10 +68,10 @@ def test_folders_may_lie_deeper_and_be_aligned_copies(tmp_path):
         (("OpenCV/001_03-vs-002_03.jpg",), "no folder BonaFide; .*the morphs in OpenCV"),
         ((*BONA_FIDE, "WebMorf/001_03-vs-002_03.jpg"), r"is Webmorph meant.*\(1 of 5 images\)"),
         ((*BONA_FIDE[:1], "OpenCV/a.jpg", "OpenCV/b.jpg"), r"found OpenCV/a.jpg.*\(2 of 3 images"),
-        ((*BONA_FIDE, "BonaFide/001_03.png"), "one person with one expression"),
+        ((*BONA_FIDE, "BonaFide/001_03.png"), "one person with the same expression"),
         (
             (*BONA_FIDE, *("OpenCV" + c + "/001_03-vs-002_03.jpg" for c in ("", "_aligned"))),
-            "OpenCV is there in 2 copies, OpenCV, OpenCV_aligned",
+            "OpenCV exists in 2 copies, OpenCV, OpenCV_aligned",
         ),
         (("photos/001_03.jpg",), "expected a folder BonaFide.*found photos"),
     ],

@@ -190,13 +190,13 @@ def test_images_elsewhere_and_folders_that_cannot_be_entered_are_counted(tmp_pat
         return real(path)
 
     monkeypatch.setattr(os, "scandir", lambda path: scandir(f"{path}/"))
-    with pytest.warns(LeftOutWarning, match="lack 3 of"):
+    with pytest.warns(LeftOutWarning, match="3 photographs were left out"):
         faces = fl.load_faces(tmp_path)
     assert faces.names == ["Ann/1.png"]
     said = repr(faces)
-    assert "do not lie at subject/image: 2 (Bo/session/2.png, loose.png)" in said
-    assert "not looked into as they cannot be read (Permission denied): 1 (closed/)" in said
-    assert "not looked into as they lead back to a folder above: 1 (back)" in said
+    assert "paths are not subject/image: 2 (Bo/session/2.png, loose.png)" in said
+    assert "not searched as they cannot be read (Permission denied): 1 (closed/)" in said
+    assert "not searched as they lead back to a folder above: 1 (back)" in said
 
 
 def test_a_person_may_be_called_like_an_image(tmp_path):
@@ -215,7 +215,7 @@ def test_one_person_in_two_forms_of_unicode_is_one(tmp_path):
         save(tmp_path / name / f"{i}.png")
     faces = fl.load_faces(tmp_path)
     assert set(faces.subjects) == {JOSE["NFC"]}
-    assert "two forms of Unicode" in repr(faces)
+    assert "two Unicode normal forms" in repr(faces)
     pairs = fl.make_pairs(faces, impostors_per_genuine=0)
     assert pairs["genuine"].tolist() == [True]
 
@@ -241,7 +241,7 @@ def test_paths_of_a_table_that_are_spelled_otherwise(tmp_path, there, named, dif
     assert faces.image(0)[0, 0, 0] == 7
     assert faces.names[0] == named
     (note,) = faces.notes
-    assert note.startswith("1 path(s) differ from the files that they were taken for in ")
+    assert note.startswith("1 path(s) differ from the names of the files in ")
     assert differ in note
     points = dict(zip(LANDMARK_COLUMNS, range(10), strict=True))
     pd.DataFrame([{"face": there, **points}]).to_csv(tmp_path / "points.csv", index=False)
@@ -256,23 +256,23 @@ def test_letter_case_that_tells_files_apart_is_kept(tmp_path):
     (tmp_path / "set.csv").write_text("path,subject\na.png,x\nA.png,x\nA.PNG,y\n")
     faces = fl.load_faces(tmp_path / "set.csv")
     assert [faces.image(i)[0, 0, 0] for i in (0, 1)] == [1, 2]
-    assert any("not there: 1 of 3 files, such as 'A.PNG'" in note for note in faces.notes)
+    assert any("not found: 1 of 3 files, such as 'A.PNG'" in note for note in faces.notes)
 
 
 @pytest.mark.parametrize(
     ("named", "hint"),
     [
-        ("Ann/1.jpg", "the ending differs: '1.png' is there"),
+        ("Ann/1.jpg", "the extension differs: '1.png' exists"),
         ("Ann/11.png", "is '1.png' meant?"),
-        ("Anna/1.png", "there is no folder '.*Anna'; .* is there"),
-        (r"C:\faces\Ann\1.png", "a path of Windows: let root= be"),
+        ("Anna/1.png", "there is no folder '.*Anna'; .* exists"),
+        (r"C:\faces\Ann\1.png", "a Windows path: give root="),
     ],
 )
 def test_what_differs_in_files_that_are_not_there(tmp_path, named, hint):
     save(tmp_path / "Ann" / "1.png")
     (tmp_path / "set.csv").write_text(f"path,subject\n{named},a\n")
     (note,) = fl.load_faces(tmp_path / "set.csv").notes
-    assert re.search(f"not there: 1 of 1 files.*{hint}", note)
+    assert re.search(f"not found: 1 of 1 files.*{hint}", note)
 
 
 def test_files_of_a_table_that_cannot_be_read_are_counted(tmp_path):
@@ -280,8 +280,8 @@ def test_files_of_a_table_that_cannot_be_read_are_counted(tmp_path):
     for name in ("a.cr2", "b.CR2", "c.mp4", "d.jpg"):
         (tmp_path / name).write_bytes(b"")
     assert [note.partition(" (")[0] for note in fl.load_faces(tmp_path / "set.csv").notes] == [
-        "cannot be read, ending .cr2: 2",
-        "cannot be read, ending .mp4: 1",
+        "cannot be read, extension .cr2: 2",
+        "cannot be read, extension .mp4: 1",
     ]
 
 
@@ -340,8 +340,8 @@ def test_landmarks_of_faces_that_are_not_there_are_counted(tmp_path):
     table.assign(face=["x/2.png", "x/3.png"]).to_csv(tmp_path / "points.csv", index=False)
     faces = fl.load_faces(tmp_path / "faces", landmarks=tmp_path / "points.csv")
     assert faces.notes == (
-        "points.csv: 1 of its 2 names are of no face of the set: x/3.png",
-        "points.csv: 1 faces are not in it and will be detected: x/1.png",
+        "points.csv: 1 of its 2 names match no face of the set: x/3.png",
+        "points.csv: 1 faces have no landmarks in it and will be detected: x/1.png",
     )
     table.assign(face=["x/2.png", "X/2.png"]).to_csv(tmp_path / "points.csv", index=False)
     with pytest.raises(FaceSetError, match="'x/2.png' has more than one row"):
@@ -368,11 +368,11 @@ def test_a_home_is_found(tmp_path, monkeypatch):
 
 
 def test_other_things_that_are_no_faces(tmp_path):
-    with pytest.raises(FaceSetError, match="nothing is ever downloaded"):
+    with pytest.raises(FaceSetError, match="does not download face sets"):
         fl.load_faces("https://example.org/lfw.tgz")
     (tmp_path / "run.zarr").mkdir()
     (tmp_path / "run.zarr" / "zarr.json").write_text("{}")
-    with pytest.raises(FaceSetError, match="is a Zarr store, no faces"):
+    with pytest.raises(FaceSetError, match="is a Zarr store, not a face set"):
         fl.load_faces(tmp_path / "run.zarr")
     records = tmp_path / "faces_emore"
     records.mkdir()
@@ -382,5 +382,5 @@ def test_other_things_that_are_no_faces(tmp_path):
         fl.load_faces(records)
     (tmp_path / "lfw.tgz").write_bytes(b"\x1f\x8b")
     for name in ("lfw", "frll", "folder"):
-        with pytest.raises(FaceSetError, match="lfw.tgz' is no folder: it is an archive: unpack"):
+        with pytest.raises(FaceSetError, match="lfw.tgz' is not a folder but an archive: unpack"):
             fl.load_faces(name, root=tmp_path / "lfw.tgz")

@@ -130,7 +130,7 @@ def test_without_a_compiler_nothing_is_started_and_it_is_said_once(
 def test_what_embeds_otherwise_is_refused(linear, cache, counted, program):
     program("import sys, pathlib; (pathlib.Path(sys.argv[1]) / 'package.pt2').touch()")
     other = fl.wrap_model(Linear(seed=1), name="other")
-    with pytest.raises(ModelError, match=r"embeds otherwise once it is compiled \(unit emb"):
+    with pytest.raises(ModelError, match=r"embeddings differ when compiled \(unit emb"):
         compiled(other, **GIVEN, keep=False)
     assert is_compiled(compiled(linear, **GIVEN, keep=False))
     keep(other)

@@ -283,7 +283,7 @@ def test_floating_point_numbers(values, expected):
 def test_numbers_that_are_none_are_no_photograph():
     stream = io.BytesIO()
     tifffile.imwrite(stream, np.full((20, 30), np.nan, np.float32))
-    with pytest.raises(OSError, match="no numbers"):
+    with pytest.raises(OSError, match="not finite numbers"):
         decode_image(stream.getvalue())
 
 

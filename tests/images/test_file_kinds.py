@@ -91,7 +91,7 @@ def test_what_calls_a_program_or_is_no_photograph_is_never_opened(kind, monkeypa
             if hasattr(plugin, name):
                 monkeypatch.setattr(f"PIL.{module}.{name}._open", _never)
     assert not {"EPS", "WMF", "FPX", "MIC", "MPEG", "ICO"} & set(readable_formats())
-    with pytest.raises(OSError, match="PostScript|PDF|no image of a format"):
+    with pytest.raises(OSError, match="PostScript|PDF|not an image in a supported format"):
         decode_image(stream.getvalue())
 
 
@@ -152,7 +152,9 @@ def test_heic_without_its_plug_in_is_counted_and_the_plug_in_named(tmp_path, req
     for i in range(3):
         (place / f"{i}.HEIC").write_bytes(photograph)
     Image.fromarray(PIXELS).save(place / "4.png")
-    with pytest.warns(LeftOutWarning, match=r"lack 3 of.*heic: 3.*pip install 'freqlab\[heic\]'"):
+    with pytest.warns(
+        LeftOutWarning, match=r"3 photographs .*heic: 3.*pip install 'freqlab\[heic\]'"
+    ):
         faces = fl.load_faces(tmp_path / "photos")
     assert faces.names == ["Ann/4.png"]
     assert faces.left_out == 3
@@ -172,13 +174,13 @@ def test_what_is_left_out_is_counted_by_kind(tmp_path):
     for name in ("notes.txt", "clip.mp4", "more.txt"):
         (place / name).write_bytes(b"text")
     Image.fromarray(PIXELS).save(place / "subject01.centerlight", "GIF")
-    with pytest.warns(LeftOutWarning, match="lack 4 of"):
+    with pytest.warns(LeftOutWarning, match="4 photographs were left out"):
         faces = fl.load_faces(tmp_path)
     said = repr(faces)
-    assert "ending .cr2: 2 (a raw photograph of a camera" in said
-    assert "ending .jxl: 1 (a JPEG XL image: convert it" in said
-    assert "ending .centerlight: 1 (a GIF image by its content; give it the ending" in said
-    assert "no images: 1 .mp4, 2 .txt" in said
+    assert "extension .cr2: 2 (a raw photograph of a camera" in said
+    assert "extension .jxl: 1 (a JPEG XL image: convert it" in said
+    assert "extension .centerlight: 1 (a GIF image by its content; rename it" in said
+    assert "not images: 1 .mp4, 2 .txt" in said
     assert faces.names == ["Ann/1.png"]
 
 
@@ -254,10 +256,10 @@ def test_weights_are_told(tmp_path):
 def test_a_pipe_is_not_waited_for(tmp_path):
     for name in ("faces.csv", "odd.xyz"):
         os.mkfifo(tmp_path / name)
-    with pytest.raises(FaceSetError, match="no regular file; a CSV file is expected"):
+    with pytest.raises(FaceSetError, match="not a regular file; a CSV file is expected"):
         fl.load_faces(tmp_path / "faces.csv")
-    assert kind_of_file(tmp_path / "odd.xyz").what == "no regular file"
-    with pytest.raises(FaceSetError, match="no regular file"):
+    assert kind_of_file(tmp_path / "odd.xyz").what == "not a regular file"
+    with pytest.raises(FaceSetError, match="not a regular file"):
         fl.load_faces(tmp_path / "odd.xyz")
 
 

@@ -153,7 +153,7 @@ def test_a_network_in_training_mode_is_noticed(synthetic):
     def hidden(images):  # a function hides its module, which then cannot be put into evaluation
         return module(images)
 
-    with pytest.raises(ModelError, match=r"'hidden' embeds a crop otherwise.*call eval\(\)"):
+    with pytest.raises(ModelError, match=r"'hidden' gives different embeddings.*call eval\(\)"):
         fl.influence(synthetic, fl.make_pairs(synthetic), models=[hidden], progress=False)
     module.eval()
     fl.influence(synthetic, fl.make_pairs(synthetic), models=[hidden], progress=False)
@@ -255,7 +255,9 @@ def test_training_mode_is_found_at_any_batch_size(synthetic, batch_size, kind):
     for name, function in functions.items():
         module.train()
         model = fl.wrap_model(function, name=name, mean=127.5, std=127.5)
-        with pytest.raises(ModelError, match=r"embeds a crop otherwise alone.*call eval\(\)"):
+        with pytest.raises(
+            ModelError, match=r"different embeddings of a crop alone.*call eval\(\)"
+        ):
             fl.embed(synthetic, models=[model], batch_size=batch_size, progress=False)
         module.eval()
         fl.embed(synthetic, models=[model], batch_size=batch_size, progress=False)
@@ -313,6 +315,6 @@ def test_a_classifier_given_as_a_module_is_told(synthetic, capsys):
     torch.manual_seed(0)
     model = fl.wrap_model(Classifier(), name="c", mean=127.5, std=127.5)
     fl.embed(synthetic, models=[model])
-    assert "note: c: its 37 outputs are those of 'fc', by its name a classifier's head" in (
+    assert "note: c: its 37 outputs come from 'fc', by its name the head of a classifier" in (
         capsys.readouterr().err
     )

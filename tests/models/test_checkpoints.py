@@ -345,7 +345,7 @@ def test_averaged_copies(tmp_path, plain, averaged):
     with collected_notes() as notes:
         assert equal(read_checkpoint(tmp_path / "c.pt"), now)
     assert notes == [
-        f"c.pt also holds averaged weights, under {averaged}; they are taken with part={averaged}"
+        f"c.pt also holds averaged weights, under {averaged}; select them with part={averaged}"
     ]
     assert equal(read_checkpoint(tmp_path / "c.pt", part=averaged), mean)
     with pytest.raises(WeightsError, match=f"has no part 'best'; it has .*{averaged}"):
@@ -378,7 +378,7 @@ def test_one_of_several_networks(tmp_path):
     load_weights(target, read_checkpoint(tmp_path / "c.pt", part="student"), source="c.pt")
     assert equal(target.state_dict(), student)
     torch.save({"first": teacher, "second": student}, tmp_path / "d.pt")
-    with pytest.raises(WeightsError, match="under first, second: say which .* part="):
+    with pytest.raises(WeightsError, match="under first, second: select .* part="):
         read_checkpoint(tmp_path / "d.pt")
 
 

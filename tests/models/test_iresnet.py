@@ -122,10 +122,10 @@ def test_unknown_number_of_blocks(tmp_path):
 
 
 def test_the_right_family_is_named(small, tmp_path):
-    with pytest.raises(WeightsMismatchError, match="could be elasticface, arcface or magface"):
+    with pytest.raises(WeightsMismatchError, match="belong to elasticface, arcface or magface"):
         fl.load_model("adaface", checkpoint=small, device="cpu")
     torch.save(IRNet(18, middle_norm=False).state_dict(), tmp_path / "d.pt")
-    with pytest.raises(WeightsMismatchError, match="could be curricularface"):
+    with pytest.raises(WeightsMismatchError, match="could belong to curricularface"):
         fl.load_model("adaface", checkpoint=tmp_path / "d.pt", device="cpu")
 
 
@@ -185,13 +185,13 @@ def test_variants_are_named_as_what_they_are(tmp_path):
     plain, excited = tmp_path / "plain.pt", tmp_path / "excited.pt"
     torch.save(IRNet(50, middle_norm=False).state_dict(), plain)
     torch.save(IRNet(50, middle_norm=False, excitation="5").state_dict(), excited)
-    with pytest.raises(WeightsMismatchError, match="without squeeze and exc.*be curricularface"):
+    with pytest.raises(WeightsMismatchError, match="without squeeze and exc.*to curricularface"):
         fl.load_model("ir_se50", checkpoint=plain, device="cpu")
     with pytest.raises(WeightsError, match="depth 50, not 100"):
         fl.load_model("ir_se101", checkpoint=excited, device="cpu")
-    with pytest.raises(WeightsMismatchError, match="be ir_se50, ir_se101 or curricularface"):
+    with pytest.raises(WeightsMismatchError, match="belong to ir_se50, ir_se101 or curricularface"):
         fl.load_model("adaface", checkpoint=excited, device="cpu")
-    with pytest.raises(WeightsError, match="it could be ir_se50"):
+    with pytest.raises(WeightsError, match="could belong to ir_se50"):
         fl.load_model(excited)
     state = IRNet(18, middle_norm=True).state_dict()
     state["body.0.res_layer.7.weight"] = torch.zeros(64, 16, 1, 1)

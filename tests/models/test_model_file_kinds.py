@@ -69,7 +69,7 @@ KINDS = {
     "annex": (b"/annex/objects/MD5E-s8--abc.pt\n", "git annex get"),
     "page": (b"\n<!DOCTYPE html>\n<html><title>Google Drive</title>", "web page"),
     "xml": (b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>', "server's refusal"),
-    "refusal": (b'{"error": "Repository not found"}', "refusal of a server"),
+    "refusal": (b'{"error": "Repository not found"}', "error message of a server"),
     "text": (b"these are no weights\n", "is text, not weights.*'these are no weights'"),
     "script": ("# Modèle\nimport torch\n".encode(), "is text"),
     "hdf5": (b"\x89HDF\r\n\x1a\n" + bytes(64), "HDF5 file, as Keras.*ONNX"),
@@ -92,7 +92,7 @@ KINDS = {
     "engine": (b"ftrt" + bytes(60), "TensorRT engine"),
     "photograph": (b"\xff\xd8\xff\xe0" + bytes(40), "JPEG photograph: .*load_faces"),
     "onnx": (onnx_file(), r"is an ONNX file, a whole model.*rename it to end in \.onnx"),
-    "configuration": (b'{"architecture": "vit_tiny"}', "a network's configuration"),
+    "configuration": (b'{"architecture": "vit_tiny"}', "the configuration of a network"),
 }  # fmt: skip
 
 
@@ -237,7 +237,7 @@ def test_weights_in_several_files(tmp_path):
     with pytest.raises(WeightsError, match=r"names a file elsewhere, '\.\./a\.safetensors'"):
         fl.load_model("arcface", checkpoint=index)
     index.write_text("{}")
-    with pytest.raises(WeightsError, match="is no index of weights"):
+    with pytest.raises(WeightsError, match="is not an index of weights"):
         fl.load_model("arcface", checkpoint=index)
     index.rename(tmp_path / "index.json.txt")
 

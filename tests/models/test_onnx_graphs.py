@@ -111,14 +111,14 @@ def test_sparse_tensors_are_looked_at_too(tmp_path):
         [3],
     )
     path = save(tmp_path / "m.onnx", [helper.make_node("Add", ["f", "s"], ["y"])], sparse=[sparse])
-    with pytest.raises(WeightsNotFoundError, match=r"in the file 'absent\.data', which is not"):
+    with pytest.raises(WeightsNotFoundError, match=r"in the file 'absent\.data', which is missing"):
         fl.load_model(path, **OPTIONS)
 
 
 @pytest.mark.parametrize("place", PLACES)
 def test_a_missing_file_is_named(tmp_path, place):
     path = place(tmp_path / "m.onnx", outside("k", np.float32([1, 2, 3]), "weights/m.data"))
-    told = r"m\.onnx keeps tensors in the file 'weights/m\.data', which is not beside it: put it"
+    told = r"m\.onnx keeps tensors in the file 'weights/m\.data', which is missing: put it"
     with pytest.raises(WeightsNotFoundError, match=told):
         fl.load_model(path, **OPTIONS)
 
@@ -151,7 +151,7 @@ def test_data_elsewhere_are_not_opened(tmp_path, monkeypatch, way, used):
     path = save(folder / "m.onnx", [helper.make_node("Add", ["f", added], ["y"])], [tensor, own])
     begun = []
     monkeypatch.setattr("onnxruntime.InferenceSession", lambda *_, **__: begun.append(1))
-    with pytest.raises(WeightsError, match="outside its own folder|leads nowhere"):
+    with pytest.raises(WeightsError, match="outside its folder|a broken link"):
         fl.load_model(path, **OPTIONS)
     assert not begun  # before anything could open it
 
@@ -165,7 +165,7 @@ def test_data_that_are_no_file(tmp_path, what):
         (tmp_path / "m.data").mkdir()
     else:
         (tmp_path / "m.data").symlink_to("/dev/zero")
-    with pytest.raises(WeightsError, match="not a plain file|outside its own folder"):
+    with pytest.raises(WeightsError, match="not a plain file|outside its folder"):
         fl.load_model(path, **OPTIONS)
 
 
@@ -257,7 +257,7 @@ def test_functions_that_call_each_other(tmp_path):
         calls.append(helper.make_function("own", f"F{i}", ["a"], ["b"], nodes, opset))
     last = helper.make_node("F30", ["f"], ["y"], domain="own")
     path = save(tmp_path / "m.onnx", [last], functions=calls, opset=opset)
-    with pytest.raises(WeightsError, match="writes out to .*e.09 nodes by functions"):
+    with pytest.raises(WeightsError, match="expands to .*e.09 nodes by nested"):
         fl.load_model(path, **OPTIONS)
     again = helper.make_node("F", ["a"], ["b"], domain="own")
     itself = helper.make_function("own", "F", ["a"], ["b"], [again], opset)

@@ -230,7 +230,7 @@ def test_what_the_caller_says_is_obeyed_and_told(
     model = fl.load_model(path, device="cpu", **options)
     assert (model.spec.mean, model.spec.std) == (mean, std)
     same(model(images), expected(network, (images - mean) / std, 127.5, 128))
-    assert f"it gets (pixel - {mean}) / {std} all the same" in model.notes[0]
+    assert f"it nevertheless gets (pixel - {mean}) / {std}" in model.notes[0]
     fl.embed(synthetic, models=[model], store=tmp_path / "r.zarr")
     assert "note: m: m.onnx begins with arithmetic on its input" in capsys.readouterr().err
 
@@ -263,5 +263,6 @@ def test_tensors_beside_the_file_belong_to_it(tmp_path, network):
 
 def test_a_template_of_another_size(tmp_path, network):
     path = write(tmp_path / "m.onnx", network)
-    with pytest.raises(WeightsError, match=r"\(112, 112\), the template gives \(112, 96\)"):
+    given = r"\(112, 112\), but crops of the template are \(112, 96\)"
+    with pytest.raises(WeightsError, match=given):
         fl.load_model(path, preset="insightface", template="112x96")

@@ -206,7 +206,7 @@ def test_edgeface_that_does_not_fit(tmp_path):
     for wrong in (0, 1.5, "half"):
         with pytest.raises(ParameterError, match="gamma="):
             fl.load_model("edgeface-xxs", checkpoint=tmp_path / "half.pt", gamma=wrong)
-    with pytest.raises(WeightsMismatchError, match="could be edgeface-xxs or timm"):
+    with pytest.raises(WeightsMismatchError, match="could belong to edgeface-xxs or timm"):
         fl.load_model("edgeface-s", checkpoint=tmp_path / "whole.pt")
     with pytest.raises(
         WeightsNotFoundError, match=r"edgeface_xxs\.pt.*otroshi|otroshi.*edgeface_xxs\.pt"
@@ -239,10 +239,10 @@ def test_a_transformer_for_crops_that_are_not_square(tmp_path):
 def test_a_classifier_is_told(tmp_path, images, n_classes):
     network = timm.create_model("resnet10t", num_classes=n_classes)
     checkpoint = saved(network, tmp_path / "c.pt")
-    told = f"the {n_classes} outputs of resnet10t are those of its head 'fc'.*num_classes=0"
+    told = f"the {n_classes} outputs of resnet10t come from its head 'fc'.*num_classes=0"
     with pytest.warns(UserWarning, match=told):
         model = fl.load_model("timm:resnet10t", checkpoint=checkpoint, device="cpu")
-    assert "a classifier's scores" in model.notes[0]
+    assert "the scores of a classifier" in model.notes[0]
     torch.testing.assert_close(model(images), expected(network, images), atol=1e-4, rtol=1e-4)
     # said, it is what was said
     asked = fl.load_model("timm:resnet10t", checkpoint=checkpoint, num_classes=n_classes)

@@ -251,7 +251,7 @@ def test_a_store_refuses_the_same_name_degraded_otherwise(tmp_path, synthetic, l
     images = [np.asarray(image) for image in degraded.images]
     table = degraded.table.drop(columns=["source", "resolution"])
     plain = fl.Faces(table, images=images, aligned="arcface")
-    with pytest.raises(StoreConflictError, match="degraded otherwise"):
+    with pytest.raises(StoreConflictError, match="another degradation"):
         fl.embed(plain, models=[linear], store=store, progress=False)
 
 

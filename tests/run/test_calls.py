@@ -297,7 +297,7 @@ def test_the_same_grating_lies_in_the_same_band_of_every_template(monkeypatch):
 def test_aligned_faces_are_not_enlarged_unasked(synthetic):
     pairs = fl.make_pairs(synthetic).iloc[:3]
     large = of_size("large", "arcface-224", 224)
-    with pytest.raises(ParameterError, match=r"enlarge them 2\.00 times; say upscale=True"):
+    with pytest.raises(ParameterError, match=r"enlarge them 2\.00 times; give upscale=True"):
         compute(synthetic, pairs, large)
     with pytest.raises(ParameterError, match=r"enlarge them 1\.\d\d times"):
         compute(synthetic, pairs, "dlib")

@@ -222,7 +222,7 @@ def test_the_command_line(store, monkeypatch, capsys):
     remove(store / "crops/arcface/crop/c/0/0/0/0")
     code, text = call("info", store, "--verify")
     assert code == 1
-    assert "crops/arcface/crop, chunk 0/0/0/0: is gone" in text
+    assert "crops/arcface/crop, chunk 0/0/0/0: is missing" in text
     assert "--repair" in text
 
 

@@ -157,7 +157,7 @@ def test_a_path_that_no_text_gives_away(tmp_path, monkeypatch):
             if switch:
                 patch = stack.enter_context(switch())
                 patch.setattr(lock_files, "lock_file_of", lambda path: file)
-            with pytest.raises(StoreError, match="reaches it by another path"):
+            with pytest.raises(StoreError, match="by another run under another path"):
                 compute(other)
     finally:
         if bound.returncode == 0:
@@ -166,9 +166,9 @@ def test_a_path_that_no_text_gives_away(tmp_path, monkeypatch):
 
 def test_links_to_nothing_and_addresses_that_became_paths(tmp_path):
     (tmp_path / "run.zarr").symlink_to(tmp_path / "gone.zarr")
-    with pytest.raises(StoreError, match="a link to nothing"):
+    with pytest.raises(StoreError, match="a broken link"):
         compute(tmp_path / "run.zarr")
-    with pytest.raises(ParameterError, match="lost a slash; give it as text"):
+    with pytest.raises(ParameterError, match="lost a slash .* give it as text"):
         compute(Path("s3://bucket/run.zarr"))
 
 
@@ -256,9 +256,9 @@ def test_a_lock_that_is_a_link_is_not_followed(tmp_path):
     lock = tmp_path / "run.zarr.lock"
     for make, said in (
         (lambda: lock.symlink_to(precious), "is a link"),
-        (lambda: os.link(precious, lock), "has another name too"),
+        (lambda: os.link(precious, lock), "has another hard link"),
         (lambda: lock.symlink_to(tmp_path / "nothing"), "is a link"),
-        (lambda: os.mkfifo(lock), "is no plain file"),
+        (lambda: os.mkfifo(lock), "is not a regular file"),
         (lambda: lock.mkdir(), "is a folder"),
     ):
         make()
@@ -387,7 +387,7 @@ def test_who_lost_the_lock_writes_no_more(tmp_path):
             fl.store.unlock(store, force=True)
         return torch.nn.functional.avg_pool2d(images, 28).flatten(1)
 
-    with pytest.raises(StoreError, match="was taken away from this run"):
+    with pytest.raises(StoreError, match="the lock of store .* was removed"):
         compute(store, network=network, batch_size=4)
     done = compute(store, network=network)
     assert done.attrs["forward_passes"] > 0  # what was under way then did not count

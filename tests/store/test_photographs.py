@@ -73,7 +73,7 @@ def test_what_is_said_of_them(orl, tmp_path, capsys):
     for text in (
         "1 photograph partly transparent, put on white (255, 255, 255)",
         "1 photograph of more than 8 bits, brought to 8",
-        "1 failed, unreadable image (the first, f2: no image of a format that is read)",
+        "1 failed, unreadable image (the first, f2: not an image in a supported format)",
     ):
         assert text in said
         if "first" not in text:
