@@ -14,16 +14,23 @@ from freqlab.errors import ParameterError
 from freqlab.literals import Precision, WhichFace
 
 
+_NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="NAME...",
+        help="Reports to make: explore, verification, faithfulness, bias, cross-resolution, "
+        "morphing, neighbours, or all. Without a name, they are listed.",
+    ),
+]
+_ParametersOption = Annotated[
+    list[str] | None,
+    typer.Option("-p", help="Parameter of the notebook: key=value, as in bands=rings:8."),
+]
+
+
 @app.command(epilog="`freqlab report NAME --parameters` lists the parameters of a report.")
 def report(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="NAME...",
-            help="Reports to make: explore, verification, faithfulness, bias, cross-resolution, "
-            "morphing, neighbours, or all. Without a name, they are listed.",
-        ),
-    ] = None,
+    names: _NamesArgument = None,
     faces: Annotated[str | None, typer.Option("--faces", help="Face set.")] = None,
     model: Annotated[
         str | None, typer.Option("--model", help="Model name or path, options after a comma.")
@@ -38,10 +45,7 @@ def report(
     precision: Annotated[Precision | None, typer.Option(help="In which networks compute.")] = None,
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu or cuda.")] = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", help="Parameter of the notebook: key=value, as in bands=rings:8."),
-    ] = None,
+    parameter: _ParametersOption = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="A first look: fewer pairs and draws by default.")
     ] = False,
@@ -69,28 +73,34 @@ def report(
     if parameters:
         _list_parameters(chosen)
         return
-    given: dict[str, str | None] = {
-        "faces": faces,
-        "model": model,
-        "store": store,
-        "outside": "True" if outside else None,
-        "upscale": "True" if upscale else None,
-        "which_face": which_face,
-        "precision": precision,
-        "device": device,
-    }
-    texts = {key: value for key, value in given.items() if value is not None}
-    for text in parameter or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise ParameterError(f"-p {text!r}: expected key=value")
-        texts[key] = value
+    texts = _texts(
+        parameter or [],
+        faces=faces,
+        model=model,
+        store=store,
+        outside=outside,
+        upscale=upscale,
+        which_face=which_face,
+        precision=precision,
+        device=device,
+    )
     with stoppable():
         pages = reports(
             chosen, out=out, quick=quick, again=again, wait=wait, **text_parameters(chosen, texts)
         )
         printed = print_pages(pages) if pdf else []
     say("\n".join(str(path) for path in (*pages, *printed, out / "index.html")))
+
+
+def _texts(parameters: list[str], **options: str | bool | None) -> dict[str, str]:
+    """Parameters of a report as text, from the options that are given and from -p."""
+    texts = {key: str(value) for key, value in options.items() if value}
+    for text in parameters:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise ParameterError(f"-p {text!r}: expected key=value")
+        texts[key] = value
+    return texts
 
 
 def _list_parameters(names: list[str]) -> None:

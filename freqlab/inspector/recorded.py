@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ __all__ = ["save"]
 _FRONTEND = Path(__file__).parent / "frontend"
 _MOST_PAIRS = 12
 _GENERATOR = "fl.inspector.save of freqlab"
-_ROLES = ("probe", "reference")
+_ROLES: tuple[Side, ...] = ("probe", "reference")
 _DIGITS = (3, 4, 5, 6)
 
 
@@ -115,7 +115,7 @@ def save(
     inspection = Inspection(result, faces=faces, models=models)
     model = check_name("model", inspection.models[0] if model is None else model, inspection.models)
     given = inspection.sides[0] if side is None else side
-    side = cast(Side, check_name("side", given, inspection.sides))
+    side = check_name("side", given, inspection.sides)
     if fmr is None:
         fmr = default_fmr(inspection.result, model=model)
     titles = _titles(inspection.result, pairs, model=model, side=side, fmr=fmr)
@@ -326,7 +326,7 @@ class _Pictures:
         self._inspection, self._model = inspection, model
         self._places: dict[str, int] = {}
 
-    def add(self, pair: int, role: str, *, masked: bool) -> int:
+    def add(self, pair: int, role: Side, *, masked: bool) -> int:
         """Add the face of a pair, and return its place in ``faces``."""
         data = self._inspection.result["pair"].to_numpy()
         row = int(np.flatnonzero(data == pair)[0])
@@ -342,7 +342,7 @@ class _Pictures:
             ]
         return self._places[name]
 
-    def _removed(self, pair: int, role: str) -> Iterator[str]:
+    def _removed(self, pair: int, role: Side) -> Iterator[str]:
         for band in range(len(self._inspection.bands)):
             edited = self._inspection.faces(pair=pair, model=self._model, bands=[band], side=role)[
                 role
