@@ -13,7 +13,6 @@ from freqlab.cli.output import print_table, say, stoppable
 from freqlab.errors import ParameterError
 from freqlab.literals import Precision, WhichFace
 
-
 _NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
