@@ -14,7 +14,7 @@ all with a = 0.5.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,6 +33,7 @@ from freqlab.faces.table import Faces
 from freqlab.statistics.error_rates import (
     FMRS,
     Comparisons,
+    check_fmrs,
     compare_all,
     compare_pairs,
     comparisons_needed,
@@ -79,6 +80,7 @@ class _Rates:
     """FMR and FNMR of the groups of one model, as observed and in each bootstrap draw."""
 
     groups: list[str]
+    fmrs: tuple[float, ...]
     observed: Floats
     """``(rate, fmr, group)``, the rates in the order of :data:`_RATES`; NaN if not resolved."""
     drawn: Floats
@@ -94,6 +96,7 @@ def errors(
     pairs: pd.DataFrame | None = None,
     *,
     baseline: str | None = None,
+    fmrs: Sequence[float] = FMRS,
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -113,6 +116,8 @@ def errors(
         Comparisons over which the figures are computed; all against all by default.
     baseline
         Group with which the others are compared; by default the group with most subjects.
+    fmrs
+        False match rates at which thresholds are set, between 0 and 1.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
@@ -137,6 +142,7 @@ def errors(
         If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
+    rates_of = check_fmrs(fmrs)
     checked = check_embeddings(embeddings, faces)
     check_labels(labels, np.array(faces.names))
     names, codes = group_codes(labels.loc[faces.names])
@@ -151,7 +157,7 @@ def errors(
     undegraded, by_model = ~faces.degraded, []
     for vectors in checked.values():
         thresholds, n_impostor = impostor_thresholds(
-            vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded]
+            vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded], rates_of
         )
         if positions is None:
             comparisons = compare_all(vectors, faces.subjects, faces.sources)
@@ -159,7 +165,12 @@ def errors(
             comparisons = compare_pairs(vectors, faces.subjects, positions)
         settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
         figures = figures_of(
-            comparisons, thresholds=thresholds, groups=groups, codes=of_face, **settings
+            comparisons,
+            thresholds=thresholds,
+            fmrs=rates_of,
+            groups=groups,
+            codes=of_face,
+            **settings,
         )
         figures["failure_to_acquire"] = (
             ("group", "estimate"),
@@ -168,7 +179,9 @@ def errors(
             ),
         )
         figures["impostor_comparisons"] = ((), n_impostor)
-        rates = _rates(comparisons, thresholds, names, of_face, n_draws=n_draws, seed=seed)
+        rates = _rates(
+            comparisons, thresholds, rates_of, names, of_face, n_draws=n_draws, seed=seed
+        )
         differences = _differences(rates, figures, baseline, level)
         by_model.append(figures.merge(differences).merge(_fairness(rates, level)))
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
@@ -227,6 +240,7 @@ def _gini(rates: Floats) -> Floats:
 def _rates(
     comparisons: Comparisons,
     thresholds: list[float],
+    fmrs: tuple[float, ...],
     names: list[str],
     codes: npt.NDArray[np.int64],
     *,
@@ -236,8 +250,8 @@ def _rates(
     """Compute one model's rates of each group, with the same draws of subjects for all groups."""
     draws = draw_subjects(comparisons.n_subjects, n_draws, seed)
     edges = np.asarray(thresholds, float)
-    observed = np.full((2, len(FMRS), len(names)), np.nan)
-    drawn = np.full((2, n_draws, len(FMRS), len(names)), np.nan)
+    observed = np.full((2, len(fmrs), len(names)), np.nan)
+    drawn = np.full((2, n_draws, len(fmrs), len(names)), np.nan)
     n_people = np.zeros((2, len(names)), np.int64)
     first, second = codes[comparisons.reference], codes[comparisons.probe]
     everyone = np.ones((1, comparisons.n_subjects), np.int64)
@@ -250,11 +264,11 @@ def _rates(
             of_kind = part.select(part.genuine == is_genuine)
             faces = np.concatenate([of_kind.reference, of_kind.probe])
             n_people[k, g] = len(np.unique(of_kind.subjects[faces]))
-        unresolved = [len(impostor) < comparisons_needed(rate) for rate in FMRS]
+        unresolved = [len(impostor) < comparisons_needed(rate) for rate in fmrs]
         observed[0, unresolved, g] = np.nan
         if not len(genuine):
             observed[1, :, g] = np.nan
-    return _Rates(names, observed, drawn, n_people)
+    return _Rates(names, fmrs, observed, drawn, n_people)
 
 
 def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float) -> xr.Dataset:
@@ -279,10 +293,10 @@ def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float
 
 def _fairness(rates: _Rates, level: float) -> xr.Dataset:
     """Compute one model's fairness indices with their intervals and notes."""
-    values = np.full((len(_INDICES), len(FMRS), 3), np.nan)
-    notes = np.full((len(_INDICES), len(FMRS)), "", object)
-    compared = np.full(len(FMRS), "", object)
-    for f in range(len(FMRS)):
+    values = np.full((len(_INDICES), len(rates.fmrs), 3), np.nan)
+    notes = np.full((len(_INDICES), len(rates.fmrs)), "", object)
+    compared = np.full(len(rates.fmrs), "", object)
+    for f in range(len(rates.fmrs)):
         observed = rates.observed[:, f]
         resolved = np.flatnonzero(np.isfinite(observed).all(axis=0))
         compared[f] = ", ".join(rates.groups[g] for g in resolved)
@@ -315,7 +329,7 @@ def _fairness(rates: _Rates, level: float) -> xr.Dataset:
         coords={
             "index": list(_INDICES),
             "index_name": ("index", list(_INDICES.values())),
-            "fmr": list(FMRS),
+            "fmr": list(rates.fmrs),
             "estimate": list(ESTIMATES),
         },
     )

@@ -13,6 +13,7 @@ from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bias.group_names import with_group_labels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.literals import Comparison, Side
+from freqlab.results.selection import at_fmr
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 
@@ -206,7 +207,7 @@ def gap_points(
     check_name("side", side, names_of(stored, "side"))
     check_name("comparison", comparison, names_of(stored, "comparison"))
     at = stored.sel(side=side, comparison=comparison, estimate="value")
-    at = at.sel(fmr=float(study.attrs["fmr"]), method="nearest")
+    at = at_fmr(at, float(study.attrs["fmr"]))
     names = {"distance": "distance"} | GAPS
     columns = {
         column: at[name].transpose("model", "group").to_numpy().ravel()
@@ -271,8 +272,8 @@ def gaps_together(
     values = {
         "distance": data["distance"].sel(estimate="value", side=side, comparison=comparison),
         "EER gap": _gap(rates, "eer", base),
-        "FMR gap": _gap(rates, "false_match_rate", base).sel(fmr=fmr, method="nearest"),
-        "FNMR gap": _gap(rates, "false_non_match_rate", base).sel(fmr=fmr, method="nearest"),
+        "FMR gap": at_fmr(_gap(rates, "false_match_rate", base), fmr),
+        "FNMR gap": at_fmr(_gap(rates, "false_non_match_rate", base), fmr),
     }
     columns = {
         name: one.transpose("model", "group").to_numpy().ravel() for name, one in values.items()

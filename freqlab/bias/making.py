@@ -26,7 +26,7 @@ from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 
@@ -179,7 +179,13 @@ def _nodes(
     )
     embed(faces, models=models, store=store, **run)
     result = influence(
-        faces, explained, models=models, bands=settings.bands, sides=_SIDES, store=store, **run
+        *(faces, explained),
+        models=models,
+        bands=settings.bands,
+        sides=_SIDES,
+        store=store,
+        fmrs=rates_with(settings.fmr),
+        **run,
     ).load()
     by_group = profiles(result, labels, baseline=settings.baseline, **settings.permuted)
     baseline = str(by_group.attrs["baseline"])
@@ -187,7 +193,8 @@ def _nodes(
         model.name: open_embeddings(store, model=model.name).sel(face=faces.names).to_numpy()
         for model in models
     }
-    rates = errors(embeddings, faces, labels, pairs, baseline=baseline, **settings.drawn)
+    fmrs = rates_with(settings.fmr)
+    rates = errors(embeddings, faces, labels, pairs, baseline=baseline, fmrs=fmrs, **settings.drawn)
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {
         "groups": _counts(faces, labels),
         "profiles": by_group,

@@ -24,7 +24,7 @@ from freqlab.bias.group_names import group_markdown, people_text, too_few
 from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Kind, Side
-from freqlab.results.selection import frequency_unit, part_of
+from freqlab.results.selection import at_fmr, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
@@ -119,7 +119,7 @@ def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) ->
     """
     check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
-    at = errors.sel(model=model).sel(fmr=fmr, method="nearest")
+    at = at_fmr(errors.sel(model=model), fmr)
     if not np.isfinite(float(at["threshold"])):
         return (
             f"There is no threshold at FMR {fmr:g}: it takes {comparisons_needed(fmr):,} impostor "

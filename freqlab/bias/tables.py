@@ -12,7 +12,7 @@ from freqlab.bias.group_names import too_few
 from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
-from freqlab.results.selection import part_of
+from freqlab.results.selection import at_fmr, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.wording import signed, with_bounds
 
@@ -125,7 +125,7 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         Nominal false match rate of the threshold.
     """
     check_fmr(fmr)
-    at = errors.sel(fmr=fmr, method="nearest")
+    at = at_fmr(errors, fmr)
     rows = {}
     for index, name in zip(
         errors["index"].to_numpy(), errors["index_name"].to_numpy(), strict=True
@@ -168,7 +168,7 @@ def gaps_table(
         shown["distance"] = gaps["distance"].map("{:.3f}".format)
         return shown
     data = part_of(gaps["gaps"].to_dataset(), side=side, comparison=comparison)
-    data = data.sel(fmr=float(gaps.attrs["fmr"]), method="nearest")
+    data = at_fmr(data, float(gaps.attrs["fmr"]))
     rows = {}
     for model in names_of(data, "model"):
         for group, label in zip(

@@ -21,6 +21,7 @@ __all__ = [
     "DeviceOption",
     "DryRunOption",
     "FacesOption",
+    "FmrsOption",
     "FoldOption",
     "FormatOption",
     "ImpostorsOption",
@@ -108,6 +109,10 @@ LandmarksOption = Annotated[
 PairsOption = Annotated[
     Path | None,
     typer.Option("--pairs", help="File that lists the pairs, such as pairs.txt of LFW."),
+]
+FmrsOption = Annotated[
+    list[float] | None,
+    typer.Option("--fmr", help="Further false match rate of a threshold. Repeatable."),
 ]
 FormatOption = Annotated[
     str, typer.Option("--format", help="Format of --pairs, if it is not detected.")

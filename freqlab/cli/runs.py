@@ -21,6 +21,7 @@ from freqlab.cli.options import (
     DeviceOption,
     DryRunOption,
     FacesOption,
+    FmrsOption,
     FoldOption,
     FormatOption,
     ImpostorsOption,
@@ -63,6 +64,7 @@ def run(
     n_pairs: SampleOption = None,
     seed: SeedOption = 0,
     name: NameOption = None,
+    fmr: FmrsOption = None,
     device: DeviceOption = "auto",
     batch_size: BatchOption = None,
     keep_crops: CropsOption = None,
@@ -86,6 +88,7 @@ def run(
 ) -> None:
     """Compute the influence of frequency bands on pairs of faces, and store it."""
     import freqlab as fl
+    from freqlab.statistics.error_rates import FMRS
 
     face_set = load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
     if dry_run:
@@ -102,6 +105,7 @@ def run(
             sides=cast(list[Side], side) if side else fl.engine.SIDES,
             store=store,
             name=name,
+            fmrs=[*FMRS, *(fmr or [])],
             device=device,
             batch_size=batch_size,
             keep_crops=keep_crops,

@@ -26,13 +26,12 @@ from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.store.reading import open_run
 from freqlab.store.studies import Nodes
 
 __all__ = ["resolved_rate", "study"]
 
-_HIGHEST_RATE = 0.1
 _N_PLANTED = 12  # number of crops in which bands are planted
 
 
@@ -182,7 +181,13 @@ def _nodes(
     )
     sides = list(dict.fromkeys([settings.side, *settings.sides]))
     result = influence(
-        faces, tested, models=models, bands=settings.bands, sides=sides, store=store, **run
+        *(faces, tested),
+        models=models,
+        bands=settings.bands,
+        sides=sides,
+        store=store,
+        fmrs=rates_with(settings.fmr),
+        **run,
     ).load()
     rate = resolved_rate(result, names, settings.fmr)
     sample = sample_pairs(result, settings.n_sample, seed=seed)
@@ -256,14 +261,13 @@ def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> floa
     models
         Names of models.
     fmr
-        Requested rate; no rate above 0.1 is tried.
+        Requested rate; larger rates are those of the result.
     """
-    rate = fmr
-    while rate < _HIGHEST_RATE and any(
-        np.isnan(threshold_of(result, model=name, fmr=rate)) for name in models
-    ):
-        rate = rate * 10
-    return rate
+    larger = sorted(rate for rate in result["fmr"].to_numpy() if rate >= fmr * (1 - 1e-6))
+    for rate in larger:
+        if all(np.isfinite(threshold_of(result, model=name, fmr=rate)) for name in models):
+            return float(rate)
+    return float(larger[-1]) if larger else fmr
 
 
 def _some(pairs: pd.DataFrame, n_pairs: int | None, seed: int) -> pd.DataFrame:

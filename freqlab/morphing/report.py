@@ -16,7 +16,7 @@ from freqlab.faces.table import Faces
 from freqlab.morphing.detection import BASELINES, OWN_SCORES
 from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
 from freqlab.morphing.sets import untouched
-from freqlab.statistics.error_rates import FMRS, check_fmr, impostor_thresholds
+from freqlab.statistics.error_rates import check_fmr, impostor_thresholds, rates_with
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
@@ -108,7 +108,7 @@ def thresholds(
             )
         thresholds = carried
     else:
-        allowed = sorted(rate for rate in FMRS if rate >= fmr * (1 - 1e-6))
+        allowed = sorted(rate for rate in rates_with(fmr) if rate >= fmr * (1 - 1e-6))
         whole = untouched(faces, pairs)
         for k, vectors in enumerate(checked.values()):
             edges, n_impostor = impostor_thresholds(

@@ -29,7 +29,7 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.results.selection import fmr_text, part_of
+from freqlab.results.selection import at_fmr, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 
@@ -223,7 +223,7 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
         for m, model in enumerate(models):
             rate = errors[quantity].sel(model=model)
             if "fmr" in rate.dims:
-                rate = rate.sel(fmr=fmr, method="nearest")
+                rate = at_fmr(rate, fmr)
             value, lower, upper = estimates_of(100 * rate)
             y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
             style = {**line_style(m), "ls": "none"}

@@ -49,7 +49,7 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import face_plot, spectrum_plot
-from freqlab.results.selection import bands_of, crop_geometry, fmr_text, part_of
+from freqlab.results.selection import at_fmr, bands_of, crop_geometry, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 
@@ -307,7 +307,7 @@ def resolution_error_plot(
     known = names_of(errors, "model")
     for m, model in enumerate(known if models is None else models):
         data = errors.sel(model=check_name("model", model, known))
-        at = data.sel(fmr=fmr, method="nearest")
+        at = at_fmr(data, fmr)
         rates = {
             f"FNMR at FMR {fmr_text(fmr)}": at["false_non_match_rate"],
             "equal error rate": at["eer"],

@@ -23,7 +23,7 @@ from freqlab.plots.common import (
     new_axes,
     shortened,
 )
-from freqlab.results.selection import fmr_text
+from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.store.reading import crop_template, open_crop
 
@@ -113,7 +113,7 @@ def density_plot(
         shown |= np.nan_to_num(density) > 0
     if fmr is not None:
         check_fmr(fmr)
-        place = float(data["threshold"].sel(fmr=fmr, method="nearest"))
+        place = float(at_fmr(data["threshold"], fmr))
         if np.isfinite(place):
             ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr_text(fmr)}: {place:.3f}")
     if shown.any():

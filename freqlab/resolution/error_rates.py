@@ -6,7 +6,7 @@ probes are seen.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,13 @@ from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
 from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
-from freqlab.statistics.error_rates import compare_pairs, impostor_thresholds, is_usable
+from freqlab.statistics.error_rates import (
+    FMRS,
+    check_fmrs,
+    compare_pairs,
+    impostor_thresholds,
+    is_usable,
+)
 from freqlab.statistics.rate_differences import rate_differences
 from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
 from freqlab.verification.performance import check_embeddings, figures_of
@@ -39,6 +45,7 @@ def errors(
     *,
     degradation: str | None = None,
     native: int | None = None,
+    fmrs: Sequence[float] = FMRS,
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -61,6 +68,8 @@ def errors(
     native
         Width of the crop in pixels, which labels faces that are not degraded; by default that of
         the template to which the faces are aligned, or 112.
+    fmrs
+        False match rates at which thresholds are set, between 0 and 1.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
 
@@ -89,7 +98,10 @@ def errors(
     if pairs is None:
         levels = {float(native): levels.pop(np.inf), **levels}
     settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
-    by_model = [_of_model(vectors, faces, levels, **settings) for vectors in checked.values()]
+    rates = check_fmrs(fmrs)
+    by_model = [
+        _of_model(vectors, faces, levels, rates, **settings) for vectors in checked.values()
+    ]
     names = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
     errors = xr.concat(by_model, names)
     errors["resolution"].attrs.update(long_name="resolution of the probe", units="pixels")
@@ -105,6 +117,7 @@ def _of_model(
     vectors: npt.NDArray[np.float32],
     faces: Faces,
     levels: dict[float, npt.NDArray[np.int64]],
+    fmrs: tuple[float, ...],
     *,
     n_draws: int,
     level: float,
@@ -113,13 +126,13 @@ def _of_model(
     """Figures of one model at each resolution, the highest first."""
     undegraded = ~faces.degraded
     thresholds, n_impostor = impostor_thresholds(
-        vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded]
+        vectors[undegraded], faces.subjects[undegraded], faces.sources[undegraded], fmrs
     )
     edges, parts, drawn = np.asarray(thresholds, float), [], []
     for positions in levels.values():
         comparisons = compare_pairs(vectors, faces.subjects, positions)
         part = figures_of(
-            comparisons, thresholds=thresholds, n_draws=n_draws, level=level, seed=seed
+            comparisons, thresholds=thresholds, fmrs=fmrs, n_draws=n_draws, level=level, seed=seed
         )
         part = part.sel(group="all", drop=True).drop_vars(["threshold", "curve", "density"])
         failed = ~is_usable(vectors)[np.unique(positions[:, 0])]

@@ -23,7 +23,7 @@ from freqlab.resolution.error_rates import errors
 from freqlab.resolution.influence import leaks, profiles
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.store.reading import open_embeddings, pixels_across
 from freqlab.store.studies import Nodes
 
@@ -201,7 +201,15 @@ def _nodes(
         .to_numpy()
         for model in models
     }
-    rates = errors(embeddings, prepared.faces, prepared.compared, native=native, **settings.drawn)
+    fmrs = rates_with(settings.fmr)
+    rates = errors(
+        embeddings,
+        prepared.faces,
+        prepared.compared,
+        native=native,
+        fmrs=fmrs,
+        **settings.drawn,
+    )
     result = influence(
         prepared.faces,
         prepared.explained,
@@ -209,6 +217,7 @@ def _nodes(
         bands=settings.bands,
         sides=_SIDES,
         store=store,
+        fmrs=fmrs,
         **run,
     ).load()
     attrs: dict[str, Any] = {

@@ -13,7 +13,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
-from freqlab.results.selection import frequency_unit, part_of
+from freqlab.results.selection import at_fmr, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import estimates_of
 from freqlab.text.shown import as_markdown
@@ -181,7 +181,7 @@ def summary_table(
             at = errors.sel(model=model, resolution=resolution)
             row["EER"] = percent(at["eer"])
             row[f"FNMR at FMR {fmr:g}"] = (
-                percent(at["false_non_match_rate"].sel(fmr=fmr, method="nearest")) or "no threshold"
+                percent(at_fmr(at["false_non_match_rate"], fmr)) or "no threshold"
             )
         part = genuine.sel(resolution=resolution)
         ends = [float(part["nyquist"].sel(line=line)) for line in ("axis", "diagonal")]
@@ -344,7 +344,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
     data = errors.sel(model=model)
-    at = data.sel(fmr=fmr, method="nearest")
+    at = at_fmr(data, fmr)
     resolutions = [float(one) for one in errors["resolution"].to_numpy()]
     if np.isnan(float(at["threshold"])):
         rates = [f"{percent(data['eer'].sel(resolution=r))} at {r:g} pixels" for r in resolutions]

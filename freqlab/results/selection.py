@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from freqlab.literals import Side
 __all__ = [
     "ORDERS",
     "about_model",
+    "at_fmr",
     "bands_of",
     "column_values",
     "crop_geometry",
@@ -35,6 +36,8 @@ __all__ = [
     "threshold_of",
     "with_axes",
 ]
+
+Data = TypeVar("Data", xr.Dataset, xr.DataArray)
 
 ORDERS = {
     "index": "as in the result",
@@ -174,18 +177,33 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
     """
     result = with_axes(result)
     check_name("model", model, names_of(result, "model"))
-    rates = result["fmr"].to_numpy()
+    return float(at_fmr(result, fmr)["threshold"].sel(model=model))
+
+
+def at_fmr(data: Data, fmr: float) -> Data:
+    """Select one of the false match rates that data has.
+
+    Raises
+    ------
+    ParameterError
+        If the data has no such rate; the message lists those that it has.
+    """
+    return data.isel(fmr=_place_of_rate(data, fmr))
+
+
+def _place_of_rate(data: xr.Dataset | xr.DataArray, fmr: float) -> int:
+    rates = data["fmr"].to_numpy()
     check_number("fmr", fmr, above=0)
-    place = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
-    if len(place) == 0:
+    places = np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
+    if len(places) == 0:
         allowed = ", ".join(fmr_text(rate) for rate in rates)
         raise ParameterError(f"fmr={fmr!r} has no threshold in the result; allowed: {allowed}")
-    return float(result["threshold"].sel(model=model).to_numpy()[place[0]])
+    return int(places[0])
 
 
 def fmr_text(rate: float) -> str:
     """Format a false match rate in scientific notation: 1e-3."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
+    mantissa, exponent = f"{rate:.5e}".split("e")
     return f"{float(mantissa):g}e{int(exponent)}"
 
 

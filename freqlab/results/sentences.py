@@ -9,6 +9,7 @@ from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
+    at_fmr,
     flips_decision,
     fmr_text,
     frequency_unit,
@@ -192,7 +193,7 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
         f"Equal error rate {_interval(data['eer'], level)} over {genuine + impostor:,} "
         f"comparisons, {genuine:,} of them genuine."
     )
-    at = data.sel(fmr=fmr, method="nearest")
+    at = at_fmr(data, fmr)
     if np.isfinite(float(at["threshold"])):
         text += (
             f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "

@@ -34,6 +34,7 @@ from freqlab.run.influence import write_influence
 from freqlab.run.passes import embed_faces
 from freqlab.run.refinement import broad_run, choose_bands
 from freqlab.run.settings import Settings
+from freqlab.statistics.error_rates import FMRS, check_fmrs
 from freqlab.store.reading import open_influence, open_run
 
 if TYPE_CHECKING:
@@ -117,6 +118,7 @@ def influence(
     sides: Sequence[Side] = SIDES,
     store: str | os.PathLike[str] | None = None,
     name: str | None = None,
+    fmrs: Sequence[float] = FMRS,
     device: str = "auto",
     batch_size: int | None = None,
     keep_crops: bool | None = None,
@@ -154,6 +156,8 @@ def influence(
         Zarr group of the run; kept in memory if not given.
     name
         Name of the result in the store; by default a short hash of its inputs.
+    fmrs
+        False match rates at which thresholds are set, between 0 and 1.
     device
         Where models run: ``"auto"``, ``"cpu"``, ``"cuda"``.
     batch_size
@@ -228,6 +232,7 @@ def influence(
     bands = declared_bands(bands)
     positions = check_pairs(faces, pairs)
     _check_arguments(sides, name)
+    rates = check_fmrs(fmrs)
     if refine is not None:
         check_number("refine", refine, at_least=0)
     settings = Settings(
@@ -252,7 +257,7 @@ def influence(
             repair=repair,
         ) as run,
     ):
-        name = _compute(run, loaded, pairs, positions, tuple(sides), name, refine)
+        name = _compute(run, loaded, pairs, positions, tuple(sides), name, refine, rates)
         failed = run.failed()
 
     result = open_influence(run.store.url, name)
@@ -271,6 +276,7 @@ def _compute(
     sides: tuple[Side, ...],
     name: str | None,
     tolerance: float | None,
+    fmrs: tuple[float, ...],
 ) -> str:
     """Embed the faces and write the result, within a tolerance if given; return its name."""
     masked = np.unique(np.concatenate([positions[:, i] for i in _masked_columns(sides)]))
@@ -280,12 +286,12 @@ def _compute(
         for model in models:
             embed_faces(broad, model, masked)
         broad_name = None if name is None else f"{name}-broad"
-        broad_name = write_influence(broad, models, pairs, positions, sides, broad_name)
+        broad_name = write_influence(broad, models, pairs, positions, sides, broad_name, fmrs=fmrs)
         refinement = choose_bands(run, models, broad_name, tolerance)
     for model in models:
         chosen = None if refinement is None else refinement.refined[model.name]
         embed_faces(run, model, masked, chosen)
-    return write_influence(run, models, pairs, positions, sides, name, refinement)
+    return write_influence(run, models, pairs, positions, sides, name, refinement, fmrs)
 
 
 def _connected(

@@ -67,6 +67,7 @@ def write_influence(
     sides: tuple[Side, ...],
     name: str | None,
     refinement: Refinement | None = None,
+    fmrs: tuple[float, ...] = FMRS,
 ) -> str:
     """Write the node of a result unless it exists; return its name."""
     store = run.store
@@ -76,6 +77,8 @@ def write_influence(
         identity["refine"] = refinement.tolerance
     if run.settings.which_face != WHICH_FACE[0]:  # older results do not record it
         identity["which_face"] = run.settings.which_face
+    if fmrs != FMRS:
+        identity["fmrs"] = list(fmrs)
     if name is None:
         name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
     path = f"influence/{name}"
@@ -99,14 +102,14 @@ def write_influence(
         made["broad"] = refinement.broad
     with journal.making(store.root, path):
         group = journal.make_group(store.root, path, made)
-        _write_axes(store, group, models, run.bands, sides, columns)
+        _write_axes(store, group, models, run.bands, sides, columns, fmrs)
         _create_arrays(store, group, len(models), len(pairs), len(sides), len(run.bands))
         rows = np.stack([columns["probe"], columns["reference"]])
-        thresholds = np.full((len(models), len(FMRS)), np.nan)
+        thresholds = np.full((len(models), len(fmrs)), np.nan)
         n_impostors = np.zeros(len(models), np.int64)
         for m, model in enumerate(models):
             _pair_up(run, group, m, model, rows, sides)
-            thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"])
+            thresholds[m], n_impostors[m] = _thresholds(run, model, identity["faces"], fmrs)
         for variable, values, dims in (
             ("threshold", thresholds, ["model", "fmr"]),
             ("impostor_comparisons", n_impostors, ["model"]),
@@ -213,13 +216,14 @@ def _write_axes(
     bands: Bands,
     sides: tuple[Side, ...],
     columns: Mapping[str, npt.NDArray[Any]],
+    fmrs: tuple[float, ...],
 ) -> None:
     """Write all coordinates of a result."""
     frequency = {"long_name": "spatial frequency", "units": bands.unit}
     axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
         ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
         ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
-        ("fmr", np.array(FMRS), ["fmr"], {"long_name": "false match rate", "units": "1"}),
+        ("fmr", np.array(fmrs), ["fmr"], {"long_name": "false match rate", "units": "1"}),
         ("band", np.array(bands.names, object), ["band"], {**frequency, "long_name": "band"}),
         ("frequency", bands.frequency, ["band"], frequency),
         ("band_bounds", bands.bounds, ["band", "bound"], frequency),
@@ -420,7 +424,9 @@ def _wait(results: list[Future[int]]) -> int:
     return sum(result.result() for result in results)
 
 
-def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[float], int]:
+def _thresholds(
+    run: Run, model: Model, about: Mapping[str, Any], fmrs: tuple[float, ...]
+) -> tuple[list[float], int]:
     """Thresholds over all impostor comparisons of the faces of this call, and their number.
 
     Degraded faces are left out: thresholds are those of the original photographs. Of more than
@@ -430,9 +436,10 @@ def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[
     """
     node: Any = run.store.root[f"embeddings/{node_name(model.name)}/intact"]
     failed = np.packbits(run.failed()).tobytes()
-    key = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
+    rates = b"" if fmrs == FMRS else to_json(list(fmrs)).encode()
+    key = hashlib.sha256(to_json(about).encode() + failed + rates).hexdigest()[:16]
     kept: dict[str, Any] = from_json(node.attrs.get("thresholds", {}))
-    if key in kept and list(kept[key]["fmr"]) == list(FMRS):
+    if key in kept and list(kept[key]["fmr"]) == list(fmrs):
         values = [float("nan") if t is None else float(t) for t in kept[key]["threshold"]]
         return values, int(kept[key]["comparisons"])
     intact = node["embedding"]
@@ -442,9 +449,9 @@ def _thresholds(run: Run, model: Model, about: Mapping[str, Any]) -> tuple[list[
     with reading(intact.path):
         embeddings = np.asarray(intact.oindex[run.rows[whole]])
     thresholds, n_impostors = impostor_thresholds(
-        embeddings, run.faces.subjects[whole], run.faces.sources[whole]
+        embeddings, run.faces.subjects[whole], run.faces.sources[whole], fmrs
     )
     known = [t if np.isfinite(t) else None for t in thresholds]
-    kept[key] = {"fmr": list(FMRS), "threshold": known, "comparisons": n_impostors}
+    kept[key] = {"fmr": list(fmrs), "threshold": known, "comparisons": n_impostors}
     node.attrs["thresholds"] = json.dumps(dict(list(kept.items())[-_MOST_KEPT:]))
     return thresholds, n_impostors

@@ -28,7 +28,7 @@ from freqlab.run.studies import RunOptions, study_of
 from freqlab.saliency.advantages import compare_explanations, map_complexity
 from freqlab.saliency.compare import agreement, curves, windowed
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.store.studies import Nodes
 
 __all__ = ["study"]
@@ -240,7 +240,13 @@ def _sampled(
     """Compute the influence of the pairs of a study, and draw the pairs to explain."""
     chosen = _chosen(faces, pairs, options)
     result = influence(
-        faces, chosen, models=models, bands=bands, sides=[options.side], store=store, **run
+        *(faces, chosen),
+        models=models,
+        bands=bands,
+        sides=[options.side],
+        store=store,
+        fmrs=rates_with(options.fmr),
+        **run,
     ).load()
     (model,) = models
     drawn = sample_pairs(result, options.n_explained, seed=options.seed)

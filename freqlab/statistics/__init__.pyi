@@ -4,6 +4,7 @@ from .error_rates import (
     comparisons_needed,
     equal_error_rate,
     impostor_thresholds,
+    rates_with,
 )
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "comparisons_needed",
     "equal_error_rate",
     "impostor_thresholds",
+    "rates_with",
 ]

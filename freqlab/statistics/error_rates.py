@@ -19,6 +19,7 @@ __all__ = [
     "accuracy_by_folds",
     "all_comparisons",
     "check_fmr",
+    "check_fmrs",
     "compare_all",
     "compare_pairs",
     "comparisons_needed",
@@ -28,6 +29,7 @@ __all__ = [
     "error_curve",
     "impostor_thresholds",
     "is_usable",
+    "rates_with",
     "threshold_at_fmr",
 ]
 
@@ -287,17 +289,44 @@ def all_comparisons(
 
 
 def check_fmr(fmr: float) -> None:
-    """Refuse false match rates for which results hold no threshold.
+    """Refuse false match rates that are not between 0 and 1.
 
     Raises
     ------
     ParameterError
-        With the allowed rates in its message.
+        Naming the value.
     """
     check_number("fmr", fmr, above=0)
-    if not np.isclose(fmr, FMRS, rtol=1e-6).any():
-        allowed = ", ".join(f"{rate:g}" for rate in FMRS)
-        raise ParameterError(f"fmr={fmr!r} has no threshold in results; allowed: {allowed}")
+    if fmr >= 1:
+        raise ParameterError(f"fmr={fmr!r} must be below 1")
+
+
+def check_fmrs(fmrs: Sequence[float]) -> tuple[float, ...]:
+    """Return false match rates from the largest to the smallest, each once.
+
+    Raises
+    ------
+    ParameterError
+        If there is none, or one is not between 0 and 1.
+    """
+    if isinstance(fmrs, str) or not len(fmrs):
+        raise ParameterError(f"fmrs={fmrs!r} must hold at least one false match rate")
+    for fmr in fmrs:
+        check_fmr(fmr)
+    return tuple(sorted({float(fmr) for fmr in fmrs}, reverse=True))
+
+
+def rates_with(fmr: float) -> tuple[float, ...]:
+    """The false match rates of results, with a further one if it is not among them.
+
+    Raises
+    ------
+    ParameterError
+        If `fmr` is not between 0 and 1.
+    """
+    check_fmr(fmr)
+    known = bool(np.isclose(fmr, FMRS, rtol=1e-6).any())
+    return FMRS if known else check_fmrs([*FMRS, fmr])
 
 
 def comparisons_needed(rate: float) -> int:

@@ -90,7 +90,7 @@ class _Run:
         source_of = dict(zip(names, given, strict=True))
         self._sources = np.array([_origin(name, source_of) for name in names], object)
         self._degraded = column("degraded_by") != ""
-        self._known: dict[tuple[str, int], tuple[list[float], int]] = {}
+        self._known: dict[tuple[str, int, tuple[float, ...]], tuple[list[float], int]] = {}
         self._failed = np.isin(self._status, FAILED)
         if "crops" in root:
             for _, crops in sound_groups(root, "crops"):
@@ -125,12 +125,13 @@ class _Run:
         about: dict[str, Any],
     ) -> list[tuple[str, str, str]]:
         """Differences in the thresholds of one model, in the result or with its embeddings."""
-        key = (node.path, n)
+        fmrs = tuple(float(rate) for rate in read(opened(result, "fmr")))
+        key = (node.path, n, fmrs)
         if key not in self._known:
             whole = np.flatnonzero(~self._degraded[:n])
             embeddings = read(opened(cast(zarr.Group, node["intact"]), "embedding"))[whole]
             self._known[key] = impostor_thresholds(
-                embeddings, self._subjects[whole], self._sources[whole]
+                embeddings, self._subjects[whole], self._sources[whole], fmrs
             )
         expected, comparisons = self._known[key]
         differences = []
@@ -146,9 +147,10 @@ class _Run:
                 )
             )
         failed = np.packbits(self._failed[:n]).tobytes()
-        name = hashlib.sha256(to_json(about).encode() + failed).hexdigest()[:16]
+        rates = b"" if fmrs == FMRS else to_json(list(fmrs)).encode()
+        name = hashlib.sha256(to_json(about).encode() + failed + rates).hexdigest()[:16]
         kept: dict[str, Any] = from_json(node["intact"].attrs.get("thresholds", {}))
-        if name in kept and list(kept[name]["fmr"]) == list(FMRS):
+        if name in kept and list(kept[name]["fmr"]) == list(fmrs):
             values = [np.nan if t is None else t for t in kept[name]["threshold"]]
             if not _alike(values, expected) or int(kept[name]["comparisons"]) != comparisons:
                 what = "keeps thresholds that differ from those of the embeddings"

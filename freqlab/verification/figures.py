@@ -34,6 +34,7 @@ def figures_of(
     comparisons: Comparisons,
     *,
     thresholds: Sequence[float],
+    fmrs: Sequence[float] = FMRS,
     groups: Sequence[str] = (ALL,),
     codes: npt.NDArray[np.integer] | None = None,
     n_draws: int = 1000,
@@ -47,8 +48,9 @@ def figures_of(
     comparisons
         The comparisons.
     thresholds
-        Decision thresholds, one for each of :data:`freqlab.statistics.error_rates.FMRS`; NaN where
-        a threshold is not resolved.
+        Decision thresholds, one for each of `fmrs`; NaN where a threshold is not resolved.
+    fmrs
+        False match rates of the thresholds.
     groups
         Names of the groups; the first group contains all comparisons.
     codes
@@ -68,7 +70,7 @@ def figures_of(
         part = comparisons
         if g > 0:
             part = comparisons.select(_members(comparisons, codes, g, groups))
-        of_groups.append(_figures_of_group(part, edges, draws, level))
+        of_groups.append(_figures_of_group(part, edges, fmrs, draws, level))
     figures = _Figures(*(np.stack(values) for values in zip(*of_groups, strict=True)))
     of_rates = ("group", "fmr", "estimate")
     return xr.Dataset(
@@ -90,7 +92,7 @@ def figures_of(
         },
         coords={
             "group": list(groups),
-            "fmr": list(FMRS),
+            "fmr": list(fmrs),
             "estimate": list(ESTIMATES),
             "curve_fmr": _CURVE_FMRS,
             "comparison": ["genuine", "impostor"],
@@ -186,7 +188,11 @@ class _Figures(NamedTuple):
 
 
 def _figures_of_group(
-    comparisons: Comparisons, thresholds: Floats, draws: npt.NDArray[np.int64], level: float
+    comparisons: Comparisons,
+    thresholds: Floats,
+    fmrs: Sequence[float],
+    draws: npt.NDArray[np.int64],
+    level: float,
 ) -> _Figures:
     """Compute the figures of the comparisons of one group."""
     genuine, impostor = comparisons.by_kind
@@ -195,7 +201,7 @@ def _figures_of_group(
     fnmr = _rates(comparisons, thresholds, draws, level, genuine=True)
     fmr = _rates(comparisons, thresholds, draws, level, genuine=False)
     notes = np.array(
-        [_note(t, rate, len(impostor)) for t, rate in zip(thresholds, FMRS, strict=True)], object
+        [_note(t, rate, len(impostor)) for t, rate in zip(thresholds, fmrs, strict=True)], object
     )
     fmr[notes != ""] = np.nan
     fnmr[np.isnan(thresholds)] = np.nan

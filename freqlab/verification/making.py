@@ -12,7 +12,7 @@ import xarray as xr
 from freqlab.faces.table import Faces
 from freqlab.models.spec import Model
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.store.studies import Nodes
 from freqlab.verification.performance import verify
 
@@ -64,6 +64,7 @@ def study(
             models=loaded,
             store=store,
             group=group,
+            fmrs=rates_with(fmr),
             n_draws=n_draws,
             seed=seed,
             **run,

@@ -24,11 +24,14 @@ from freqlab.faces.table import Faces
 from freqlab.literals import Compile, Precision, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
+from freqlab.results.selection import at_fmr
 from freqlab.run.calls import embed
 from freqlab.statistics.error_rates import (
+    FMRS,
     Comparisons,
     accuracy_by_folds,
     check_fmr,
+    check_fmrs,
     compare_all,
     compare_pairs,
     impostor_thresholds,
@@ -62,6 +65,7 @@ def verify(
     models: Sequence[str | os.PathLike[str] | Model | Embedder],
     store: str | os.PathLike[str] | None = None,
     group: str | Sequence[str] | None = None,
+    fmrs: Sequence[float] = FMRS,
     n_draws: int = 1000,
     level: float = 0.95,
     seed: int = 0,
@@ -92,6 +96,8 @@ def verify(
     group
         Column of the faces, or several columns to cross. A comparison belongs to a group when both
         faces carry its value; the others form the group ``"mixed"``.
+    fmrs
+        False match rates at which thresholds are set, between 0 and 1.
     n_draws, level, seed
         Bootstrap draws, coverage of the intervals, seed of the draws.
 
@@ -113,6 +119,7 @@ def verify(
         If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
+    rates = check_fmrs(fmrs)
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, codes = _groups(faces, group)
     folds = _folds(pairs)
@@ -133,7 +140,7 @@ def verify(
     )
     url = str(tree.attrs["store"])
     names = [str(name) for name in tree.attrs["models"]]
-    evaluation = _Evaluation(faces, positions, folds, groups, codes, n_draws, level, seed)
+    evaluation = _Evaluation(faces, positions, folds, groups, codes, rates, n_draws, level, seed)
     of_models = [_figures_of_model(url, name, evaluation) for name in names]
     result = xr.concat(of_models, pd.Index(np.array(names, object), name="model"))
     if group is not None and not _n_mixed(result):
@@ -164,6 +171,7 @@ class _Evaluation:
     groups: list[str]
     codes: npt.NDArray[np.int64] | None
     """Group of each face ``(face,)``."""
+    fmrs: tuple[float, ...]
     n_draws: int
     level: float
     seed: int
@@ -200,7 +208,8 @@ def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dat
     embeddings = open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
     untouched = ~faces.degraded
     thresholds, n_impostor = impostor_thresholds(
-        embeddings[untouched], faces.subjects[untouched], faces.sources[untouched]
+        *(embeddings[untouched], faces.subjects[untouched], faces.sources[untouched]),
+        evaluation.fmrs,
     )
     if positions is None:
         comparisons = compare_all(embeddings, faces.subjects, faces.sources)
@@ -209,6 +218,7 @@ def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dat
     figures = figures_of(
         comparisons,
         thresholds=thresholds,
+        fmrs=evaluation.fmrs,
         groups=groups,
         codes=codes,
         n_draws=n_draws,
@@ -272,7 +282,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
     rows = {}
     for name in data["group"].to_numpy():
         figures = data.sel(group=name)
-        rates = figures.sel(fmr=fmr, method="nearest")
+        rates = at_fmr(figures, fmr)
         rows[str(name)] = {
             "genuine": f"{int(figures['n_genuine']):,}",
             "impostor": f"{int(figures['n_impostor']):,}",

@@ -4,8 +4,11 @@ from sklearn.metrics import roc_curve
 
 from freqlab.errors import ParameterError
 from freqlab.statistics.error_rates import (
+    FMRS,
     accuracy_by_folds,
     all_comparisons,
+    check_fmr,
+    check_fmrs,
     compare_all,
     compare_pairs,
     comparisons_needed,
@@ -14,6 +17,7 @@ from freqlab.statistics.error_rates import (
     error_curve,
     impostor_thresholds,
     is_usable,
+    rates_with,
     threshold_at_fmr,
 )
 
@@ -207,3 +211,15 @@ def test_a_fold_that_no_other_decides_has_no_accuracy():
     genuine = np.array([True, False, False, False])
     found = accuracy_by_folds(scores, genuine, np.array([1, 1, 2, 2]))
     assert np.isnan(found.by_fold[1])
+
+
+def test_rates_of_results_and_a_further_one():
+    assert rates_with(1e-3) == FMRS
+    assert rates_with(0.02) == (0.1, 0.02, 0.01, 1e-3, 1e-4, 1e-5, 1e-6)
+    assert check_fmrs([1e-3, 0.1, 1e-3]) == (0.1, 1e-3)
+    for fmr in (0, 1, 1.5, -0.1, np.nan, "0.1", True):
+        with pytest.raises(ParameterError, match="fmr="):
+            check_fmr(fmr)
+    for fmrs in ([], "0.1"):
+        with pytest.raises(ParameterError, match="at least one false match rate"):
+            check_fmrs(fmrs)

@@ -185,6 +185,19 @@ def test_a_result_travels_as_netcdf(result, tmp_path):
         assert opened["eer"].attrs["long_name"] == "equal error rate"
 
 
+def test_figures_at_any_false_match_rate(faces):
+    result = verify(faces, fmrs=[0.05, 0.3])
+    genuine, impostor = all_comparisons(embeddings_of(result, faces), faces.subjects, faces.sources)
+    assert result["fmr"].to_numpy().tolist() == [0.3, 0.05]
+    for rate in (0.3, 0.05):
+        at = result.isel(model=0).sel(group="all", fmr=rate, estimate="value")
+        threshold = float(at["threshold"])
+        assert float(at["false_match_rate"]) == pytest.approx((impostor >= threshold).mean())
+        assert float(at["false_non_match_rate"]) == pytest.approx((genuine < threshold).mean())
+    table = fl.verification.summary_table(result, model="linear", fmr=0.05)
+    assert "FNMR at 0.05" in table.columns
+
+
 def test_table_to_read(result):
     table = fl.verification.summary_table(result, model="linear", fmr=0.1)
     assert table.index.tolist() == ["all", "blue", "red", MIXED]
