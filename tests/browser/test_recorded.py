@@ -4,8 +4,6 @@ The page is driven in the Chromium of the system; without one the test is skippe
 FREQLAB_BROWSER=required. Screenshots are left in test-results/.
 """
 
-import os
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -19,23 +17,6 @@ SIZES = """() => [...document.querySelectorAll('main *')]
   .filter(e => e.checkVisibility())
   .filter(e => [...e.childNodes].some(n => n.nodeType === 3 && n.data.trim()))
   .map(e => parseFloat(getComputedStyle(e).fontSize))"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    names = ("chromium", "chromium-browser", "google-chrome")
-    found = next(filter(None, map(shutil.which, names)), None)
-    if found is None:
-        missing = "there is no Chromium here (apt install chromium)"
-        if os.environ.get("FREQLAB_BROWSER") == "required":
-            pytest.fail(f"{missing}, and FREQLAB_BROWSER=required")
-        pytest.skip(missing)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture
@@ -137,7 +118,7 @@ def test_a_saved_page(opened, run, tmp_path):
 
 def test_a_band_that_changes_a_decision_is_marked(opened, run, tmp_path):
     kinds = fl.results.pairs_to_show(run, model="linear", fmr=1e-1)
-    (pair, *_) = (label for kind, label in kinds.items() if "hangs on" in kind)
+    (pair, *_) = (label for kind, label in kinds.items() if "depends on" in kind)
     page = opened(fl.inspector.save(run, tmp_path / "page.html", fmr=1e-1, pairs=[pair]))
     assert page.locator("#chart .sign").count() > 0
     band = int(page.locator("#chart .band:has(.sign)").first.get_attribute("data-band"))

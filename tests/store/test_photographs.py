@@ -79,7 +79,7 @@ def test_what_is_said_of_them(orl, tmp_path, capsys):
         if "first" not in text:
             assert text in fl.store.describe_photographs(store)
             assert text in fl.store.describe_run(store)
-    assert fl.store.describe_photographs(store, faces=["f3"]).startswith("Every photograph")
+    assert fl.store.describe_photographs(store, faces=["f3"]).startswith("All photographs")
     found = fl.open_run(store)["faces"]
     assert found["status"].to_numpy().tolist() == ["ok", "ok", "unreadable image", "ok"]
     np.testing.assert_allclose(found["landmarks"][1], orl.landmarks[1], atol=1.5)
