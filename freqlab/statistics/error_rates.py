@@ -309,7 +309,7 @@ def check_fmrs(fmrs: Sequence[float]) -> tuple[float, ...]:
     ParameterError
         If there is none, or one is not between 0 and 1.
     """
-    if isinstance(fmrs, str) or not len(fmrs):
+    if np.ndim(fmrs) != 1 or not len(fmrs):
         raise ParameterError(f"fmrs={fmrs!r} must hold at least one false match rate")
     for fmr in fmrs:
         check_fmr(fmr)
