@@ -38,6 +38,7 @@ __all__ = [
 
 _KINDS: tuple[Kind, ...] = ("directed", "absolute")
 _CURVES: dict[Measure, str] = {"similarity": "similarity", "error": "error rate"}
+_COMPARED = ("random", "amplitude")  # baselines of the tables
 _MASKING = {"CorrRISE": "n_masks_space", "FreqRISE": "n_masks_plane"}
 
 
@@ -65,20 +66,20 @@ def explanation_table(
     check_name("measure", measure, MEASURES)
     advantage = compared["advantage"].sel(comparison=comparison, measure=measure)
     enough = _people_of(compared, comparison) >= FEWEST_PEOPLE
-    rows = {
-        name: {
-            (protocol, f"over {baseline}"): _change(
+    columns = [(protocol, baseline) for protocol in PROTOCOLS for baseline in _COMPARED]
+    names = names_of(compared, "explanation")
+    rows = [
+        [
+            _change(
                 advantage.sel(explanation=name, protocol=protocol, baseline=baseline),
                 interval=enough,
             )
-            for protocol in PROTOCOLS
-            for baseline in ("random", "amplitude")
-        }
-        for name in names_of(compared, "explanation")
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.columns = pd.MultiIndex.from_tuples(list(table.columns))
-    return table
+            for protocol, baseline in columns
+        ]
+        for name in names
+    ]
+    headings = [(protocol, f"over {baseline}") for protocol, baseline in columns]
+    return pd.DataFrame(rows, index=names, columns=pd.MultiIndex.from_tuples(headings))
 
 
 def explanation_tables(compared: xr.Dataset) -> dict[str, pd.DataFrame]:
@@ -172,14 +173,10 @@ def agreement_table(agreed: Mapping[str, xr.Dataset]) -> pd.DataFrame:
         enough = int(one.attrs["n_people"]) >= FEWEST_PEOPLE
         for first, second in itertools.combinations(names_of(one, "explanation"), 2):
             values = one["agreement"].sel(explanation=first, other=second)
-            rows.append(
-                {
-                    "explanations": f"{first} and {second}, over {over}",
-                    "pairs": int(one.attrs["n_pairs"]),
-                    **{kind: _change(values.sel(kind=kind), interval=enough) for kind in _KINDS},
-                }
-            )
-    return pd.DataFrame(rows).set_index("explanations").rename_axis(None)
+            correlations = [_change(values.sel(kind=kind), interval=enough) for kind in _KINDS]
+            rows.append([f"{first} and {second}, over {over}", one.attrs["n_pairs"], *correlations])
+    columns = ["explanations", "pairs", *_KINDS]
+    return pd.DataFrame(rows, columns=columns).set_index("explanations").rename_axis(None)
 
 
 def summary(study: xr.DataTree) -> list[str]:
