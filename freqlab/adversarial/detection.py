@@ -39,16 +39,22 @@ from freqlab.statistics.resampling import (
 )
 from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
-from freqlab.text.wording import percent, with_bounds
+from freqlab.text.wording import with_bounds
 
 __all__ = [
     "FEATURES",
+    "FEWEST_PEOPLE",
+    "check_attacks",
     "detection_errors",
     "detection_table",
+    "estimate_text",
     "features",
+    "is_interval",
     "scores",
 ]
 
+FEWEST_PEOPLE = 20
+"""Smallest number of people for which intervals are shown and methods are compared."""
 FEATURES = ("Krawtchouk", "Krawtchouk, secret", "power spectrum", "influence")
 """Features of the detectors; a secret key selects those of the second."""
 
@@ -127,7 +133,7 @@ def features(
     ParameterError
         If an argument is invalid.
     """
-    _check_attacks(attacks)
+    check_attacks(attacks)
     sets = PairSets(result, model, progress=progress)
     probes = _probes(sets)
     threshold = threshold_of(result, model=model.name, fmr=fmr)
@@ -175,8 +181,14 @@ def features(
     return named(computed.drop_vars("model", errors="ignore"), _NAMES)
 
 
-def _check_attacks(attacks: Attacks) -> None:
-    """Refuse attacks of an unknown kind or with a strength below one grey level."""
+def check_attacks(attacks: Attacks) -> None:
+    """Refuse attacks of an unknown kind or with a strength below one grey level.
+
+    Raises
+    ------
+    ParameterError
+        With the kind or the strength of the attack.
+    """
     if not attacks:
         raise ParameterError("attacks=[]: give at least one attack, such as ('PGD', 2)")
     for kind, strength in attacks:
@@ -383,8 +395,8 @@ def detection_errors(
     -------
     xarray.Dataset
         ``auc(labels, attack, detector, estimate)``; ``accuracy``, likewise, of decisions at a
-        score of 0, mean of natural and attacked faces; ``success(attack)``; ``n_pairs``, the number
-        of tested pairs.
+        score of 0, mean of natural and attacked faces; ``success(attack)``; ``n_pairs`` and
+        ``n_people``, the numbers of tested pairs and of their people.
     """
     check_draws(n_draws, level, seed)
     codes = subject_codes(scores)
@@ -416,6 +428,7 @@ def detection_errors(
             "accuracy": (axes, estimates["accuracy"], {"long_name": "accuracy", "units": "1"}),
             "success": scores["success"],
             "n_pairs": int(used.sum()),
+            "n_people": len(np.unique(codes[:, used])),
         },
         coords={
             "labels": scores["labels"],
@@ -431,27 +444,77 @@ def detection_errors(
 def detection_table(errors: xr.Dataset) -> pd.DataFrame:
     """Tabulate the AUC and the accuracy of each detector for each attack, with intervals.
 
+    Intervals are left out if there are fewer than 20 people, and where all bootstrap draws have the
+    same value.
+
     Parameters
     ----------
     errors
         From :func:`detection_errors`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each attack and detector, such as ``Krawtchouk, PGD 2``.
     """
+    enough = int(errors["n_people"]) >= FEWEST_PEOPLE
     rows = []
-    for attack in errors["attack"].to_numpy():
-        here = errors.sel(attack=attack)
-        success = float(here["success"])
-        row = {
-            ("", "attack"): str(attack),
-            ("", "success"): "" if np.isnan(success) else f"{100 * success:.0f}\u00a0%",
-        }
-        for detector in errors["detector"].to_numpy():
-            one = here.sel(detector=detector, labels="true")
-            row[(str(detector), "AUC")] = with_bounds(one["auc"], ".2f")
-            row[(str(detector), "accuracy")] = percent(one["accuracy"], 0)
+    for attack in names_of(errors, "attack"):
+        success = float(errors["success"].sel(attack=attack))
+        for detector in names_of(errors, "detector"):
+            one = errors.sel(attack=attack, detector=detector)
+            true = one.sel(labels="true")
+            row = {
+                "detector": f"{detector}, {attack}",
+                "success": "" if np.isnan(success) else f"{100 * success:.0f}\u00a0%",
+                "AUC": estimate_text(true["auc"], interval=enough),
+                "accuracy": estimate_text(
+                    100 * true["accuracy"], 0, unit="\u00a0%", interval=enough
+                ),
+            }
             if "shuffled" in errors["labels"]:
-                chance = float(here["auc"].sel(detector=detector, labels="shuffled")[0])
-                row[(str(detector), "AUC, shuffled")] = f"{chance:.2f}"
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table.columns = pd.MultiIndex.from_tuples(list(rows[0]))
-    return table.set_index(("", "attack")).rename_axis("attack")
+                chance = float(one["auc"].sel(labels="shuffled", estimate="value"))
+                row["AUC, shuffled labels"] = f"{chance:.2f}"
+            rows.append(row)
+    return pd.DataFrame(rows).set_index("detector").rename_axis(None)
+
+
+def is_interval(values: xr.DataArray) -> bool:
+    """Whether the bounds of an estimate are known and do not coincide up to rounding.
+
+    Bounds coincide where all bootstrap draws have the same value, as with two people.
+
+    Parameters
+    ----------
+    values
+        Value and bounds along ``estimate``.
+    """
+    lower, upper = (float(values.sel(estimate=bound)) for bound in ESTIMATES[1:])
+    return lower < upper and not np.isclose(lower, upper, rtol=1e-9, atol=1e-12)
+
+
+def estimate_text(
+    values: xr.DataArray, digits: int = 2, *, sign: str = "", unit: str = "", interval: bool = True
+) -> str:
+    """Format an estimate and its interval, if it has one; empty where the estimate is NaN.
+
+    Parameters
+    ----------
+    values
+        Value and bounds along ``estimate``.
+    digits
+        Number of decimals; up to two more are shown where the bounds are the same as written.
+    sign
+        ``"+"`` to show the sign of positive numbers.
+    unit
+        Text after the value.
+    interval
+        Whether to show the interval.
+    """
+    if not interval or not is_interval(values):
+        value = values.where(values["estimate"] == ESTIMATES[0])
+        return with_bounds(value, f"{sign}.{digits}f", unit=unit)
+    lower, upper = (float(values.sel(estimate=bound)) for bound in ESTIMATES[1:])
+    forms = [f"{sign}.{n}f" for n in range(digits, digits + 3)]
+    differing = [form for form in forms if f"{lower:{form}}" != f"{upper:{form}}"]
+    return with_bounds(values, differing[0] if differing else forms[-1], unit=unit)

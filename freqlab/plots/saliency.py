@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
@@ -38,6 +39,9 @@ def saliency_plot(
 ) -> Axes:
     """A spatial map over its face: blue supports a match, red opposes it.
 
+    Colours end at the 99th percentile of the magnitudes, so that a few pixels do not hide the
+    others.
+
     Parameters
     ----------
     maps
@@ -61,8 +65,8 @@ def saliency_plot(
     crop = open_crop(store, face=face, template=crop_template(store, model=model))
     if crop is not None:
         ax.imshow(crop.mean(axis=2), cmap="gray", vmin=0, vmax=255)
-    largest = largest_absolute(values.to_numpy())
-    strength = np.abs(values.to_numpy()) / largest
+    largest = _colour_range(values.to_numpy())
+    strength = np.minimum(np.abs(values.to_numpy()) / largest, 1)
     norm = Normalize(-largest, largest)
     ax.imshow(values, cmap=DIVERGING, norm=norm, alpha=0.15 + 0.75 * strength)
     ax.set_xticks([])
@@ -75,6 +79,9 @@ def plane_plot(
     maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
 ) -> Axes:
     """A map of the frequency plane, with zero frequency in the middle.
+
+    Colours end at the 99th percentile of the magnitudes, so that a few coefficients do not hide the
+    others.
 
     Parameters
     ----------
@@ -100,7 +107,7 @@ def plane_plot(
     # the left half is the right half rotated by 180 degrees
     mirrored = half[(-np.arange(height)) % height][:, 1:-1][:, ::-1]
     whole = np.fft.fftshift(np.concatenate([half, mirrored], axis=1))
-    largest = largest_absolute(whole)
+    largest = _colour_range(whole)
     norm = Normalize(-largest, largest)
     extent = (-width / 2 - 0.5, width / 2 - 0.5, height / 2 - 0.5, -height / 2 - 0.5)
     ax.imshow(whole, cmap=DIVERGING, norm=norm, extent=extent)
@@ -258,9 +265,24 @@ def _map(maps: xr.Dataset, name: str, pair: int, argument: str) -> xr.DataArray:
     return values.sum("argument", keep_attrs=True)
 
 
+def _colour_range(values: npt.NDArray[np.floating]) -> float:
+    """99th percentile of the finite magnitudes; the largest if it is zero."""
+    finite = np.abs(values[np.isfinite(values)])
+    percentile = float(np.percentile(finite, 99)) if len(finite) else 0.0
+    return percentile or largest_absolute(values)
+
+
 def _bar(ax: Axes, norm: Normalize, values: xr.DataArray) -> None:
     ax.set_facecolor(NO_DATA)
     bar = ax.figure.colorbar(
-        ScalarMappable(norm, plt.get_cmap(DIVERGING)), cax=ax.inset_axes((1.04, 0, 0.05, 1))
+        ScalarMappable(norm, plt.get_cmap(DIVERGING)),
+        cax=ax.inset_axes((1.04, 0, 0.05, 1)),
+        extend="both",
+        extendfrac=0.04,
     )
+    largest = float(norm.vmax or 1)
+    bar.set_ticks(
+        [-largest, 0, largest], labels=[f"\N{MINUS SIGN}{largest:.2g}", "0", f"{largest:.2g}"]
+    )
+    bar.ax.tick_params(labelsize="small")
     bar.set_label(axis_label(values, width=28), fontsize="small")

@@ -230,7 +230,7 @@ def _sizes(values: Sequence[int]) -> None:
         check_number("resolutions", value, at_least=2, whole=True)
 
 
-_MAY_BE_ZERO = ("n_joint", "n_control", "n_shown")
+_MAY_BE_ZERO = ("n_control", "n_shown")
 _CHECKS: dict[str, Callable[[Any], object]] = {
     "fmr": check_fmr,
     "bands": parse_bands,

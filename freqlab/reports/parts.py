@@ -226,17 +226,26 @@ def show_ways(
     pair
         Label of the pair.
     """
-    _, axes = plt.subplots(2, 4, figsize=(7.6, 4.0), layout="constrained")
+    _, axes = plt.subplots(2, 4, figsize=(7.4, 4.2), layout="compressed")
     for row, (drawn, random) in zip(
         axes, ((saliency_plot, space), (plane_plot, plane)), strict=True
     ):
         drawn(random, pair=pair, ax=row[0])
         for ax, argument in zip(row[1:], ("all", "supporting", "opposing"), strict=True):
             drawn(traced, pair=pair, argument=argument, ax=ax)
-    titles = ("CorrRISE", "integrated gradients", "supporting", "opposing")
+            ax.set_ylabel("")
+            ax.set_yticks([])
+        for ax in row:
+            ax.tick_params(labelsize="small")
+            for bar in ax.child_axes:
+                bar.set_ylabel("")
+    axes[1, 0].set_ylabel("vertical frequency\n(cycles/image)", fontsize="small")
+    for ax in axes[1]:
+        ax.set_xlabel("horizontal\n(cycles/image)", fontsize="small")
+    titles = ("CorrRISE", "integrated\ngradients", "supporting", "opposing")
     for ax, text in zip(axes[0], titles, strict=True):
-        ax.set_title(text)
-    axes[1, 0].set_title("FreqRISE")
+        ax.set_title(text, fontsize="medium")
+    axes[1, 0].set_title("FreqRISE", fontsize="medium")
     kind = "genuine" if bool(result["genuine"].sel(pair=pair)) else "impostor"
     head(f"Pair {pair}, {kind}")
     plt.show()

@@ -4,10 +4,12 @@ from .making import study
 from .maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .report import (
     agreement_table,
+    cost_table,
     describe_explanations,
     describe_reliability,
     describe_study,
     explanation_table,
+    explanation_tables,
     summary,
 )
 
@@ -16,11 +18,13 @@ __all__ = [
     "agreement_table",
     "compare_explanations",
     "corrrise_maps",
+    "cost_table",
     "curves",
     "describe_explanations",
     "describe_reliability",
     "describe_study",
     "explanation_table",
+    "explanation_tables",
     "freqrise_maps",
     "gradient_maps",
     "joint_maps",

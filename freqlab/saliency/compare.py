@@ -441,6 +441,7 @@ def agreement(
     xarray.Dataset
         ``agreement(kind, explanation, other, estimate)``: mean over pairs of Spearman's rank
         correlation, of the values (``directed``) and of their magnitudes (``absolute``).
+        Attributes ``n_pairs`` and ``n_people`` hold the numbers of pairs and of their people.
 
     Raises
     ------
@@ -474,7 +475,12 @@ def agreement(
             "other": list(maps),
             "estimate": list(ESTIMATES),
         },
-        attrs={"n_draws": n_draws, "level": level, "n_pairs": len(stacked)},
+        attrs={
+            "n_draws": n_draws,
+            "level": level,
+            "n_pairs": len(stacked),
+            "n_people": int(codes.max()) + 1,
+        },
     )
     return with_object_text(computed)
 

@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.adversarial.detection import detection_errors, features, scores
+from freqlab.adversarial.detection import check_attacks, detection_errors, features, scores
 from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands, parse_bands
-from freqlab.errors import ParameterError
+from freqlab.engine.pairing import SIDES
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.deletion import deletion_errors
@@ -28,11 +29,21 @@ from freqlab.run.studies import RunOptions, study_of
 from freqlab.saliency.advantages import compare_explanations, map_complexity
 from freqlab.saliency.compare import agreement, curves, windowed
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
+<<<<<<< HEAD
 from freqlab.statistics.error_rates import check_fmr, rates_with
+=======
+from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import check_draws, subject_codes
+>>>>>>> h-p4
 from freqlab.store.studies import Nodes
 
 __all__ = ["study"]
 
+_LEAST = {
+    **{"n_pairs": 2, "n_explained": 1, "n_joint": 1, "n_masks_space": 3, "n_masks_plane": 3},
+    **{"steps": 1, "grid": 1, "deletion_steps": 2, "folds": 2},
+}
+"""Smallest values of whole-number arguments."""
 _OF_PAIR = ("pair", "band", "probe_subject", "reference_subject", "genuine")
 
 
@@ -104,8 +115,8 @@ def study(
     store: str | os.PathLike[str],
     bands: Bands | str = "rings:4",
     side: Side = "probe",
-    n_pairs: int | None = 60,
-    n_explained: int = 10,
+    n_pairs: int | None = 100,
+    n_explained: int = 40,
     n_joint: int = 3,
     n_masks_space: int = 1000,
     n_masks_plane: int = 2000,
@@ -123,7 +134,11 @@ def study(
 ) -> xr.DataTree:
     """Compare explanations of the same pairs by several methods: agreement, faithfulness, cost.
 
-    The study is computed and stored in the run, or opened if it is stored already.
+    The study is computed and stored in the run, or opened if it is stored already. Explanations are
+    compared only for kinds of pairs with at least 20 people. The default of 40 explained pairs
+    reaches 20 people with one genuine pair each; fewer pairs, such as ``n_explained=10``, do not.
+    The cost of the maps grows with the number of explained pairs: 40 pairs take about 40 times the
+    seconds of :func:`freqlab.saliency.cost_table`.
 
     Parameters
     ----------
@@ -139,7 +154,8 @@ def study(
         The image that is masked or whose gradients are taken. Attacks always change the probes.
     n_pairs, n_explained, n_joint
         Number of pairs whose probes are attacked, None for all; number of these pairs that are
-        explained by every method; number of explained pairs with joint maps.
+        explained by every method, half of them genuine and of different people where possible;
+        number of explained pairs with joint maps.
     n_masks_space, n_masks_plane
         Largest numbers of masks of CorrRISE and FreqRISE.
     reliability
@@ -168,12 +184,10 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument is invalid.
+        If an argument is invalid; checked before anything is computed.
     StoreError
         If the store cannot be read or written.
     """
-    check_fmr(fmr)
-    _attacks_of(attacks)
     parsed = parse_bands(bands) if isinstance(bands, str) else bands
     options = _Options(
         bands=parsed.key,
@@ -195,7 +209,10 @@ def study(
         seed=seed,
     )
 
+    _check(options, pairs)
+
     def make(models: list[Model]) -> Nodes:
+        _check_grid(options.grid, models[0])
         return _nodes(_sampled(faces, pairs, models, parsed, store, options, run))
 
     return study_of(
@@ -208,6 +225,50 @@ def study(
         pairs=pairs,
         **dataclasses.asdict(options),
     )
+
+
+def _check(options: _Options, pairs: pd.DataFrame | None) -> None:
+    """Refuse arguments that are invalid for every model.
+
+    Raises
+    ------
+    ParameterError
+        With the argument, its value and what is allowed.
+    """
+    check_name("side", options.side, SIDES[:2])
+    check_fmr(options.fmr)
+    check_attacks(_attacks_of(options.attacks))
+    check_draws(options.n_draws, 0.95, options.seed)
+    for argument, least in _LEAST.items():
+        value = getattr(options, argument)
+        if argument != "n_pairs" or value is not None:
+            check_number(argument, value, at_least=least, whole=True)
+    check_number("reliability", options.reliability, above=0)
+    if options.reliability > 1:
+        raise ParameterError(f"reliability={options.reliability!r} must be above 0 and at most 1")
+    if options.n_pairs is not None and options.n_explained > options.n_pairs:
+        raise ParameterError(
+            f"n_explained={options.n_explained!r} must not exceed n_pairs={options.n_pairs!r}"
+        )
+    if pairs is not None and options.n_explained > len(pairs):
+        raise ParameterError(
+            f"n_explained={options.n_explained!r} must not exceed the number of pairs of the "
+            f"list, {len(pairs)}"
+        )
+    if options.n_joint > options.n_explained:
+        raise ParameterError(
+            f"n_joint={options.n_joint!r} must not exceed n_explained={options.n_explained!r}"
+        )
+
+
+def _check_grid(grid: int, model: Model) -> None:
+    """Refuse more windows along an axis than the crops of a model have pixels."""
+    pixels = min(model.template.size)
+    if grid > pixels:
+        raise ParameterError(
+            f"grid={grid!r} must not exceed the smaller side of the crops of model "
+            f"{model.name!r}, {pixels} pixels"
+        )
 
 
 def _nodes(sample: _Sample) -> Nodes:
@@ -249,7 +310,7 @@ def _sampled(
         **run,
     ).load()
     (model,) = models
-    drawn = sample_pairs(result, options.n_explained, seed=options.seed)
+    drawn = _to_explain(result, options.n_explained, options.seed)
     return _Sample(
         result,
         model,
@@ -330,7 +391,7 @@ def _attacks_of(texts: Sequence[str]) -> list[tuple[str, float]]:
     """Kind and strength of each attack, from texts such as ``"PGD:2"``."""
     attacks = []
     for text in texts:
-        kind, _, strength = text.partition(":")
+        kind, _, strength = str(text).partition(":")
         try:
             attacks.append((kind, float(strength)))
         except ValueError:
@@ -355,6 +416,29 @@ def _chosen(faces: Faces, pairs: pd.DataFrame | None, options: _Options) -> pd.D
     if n_pairs is None or n_pairs >= len(pairs):
         return pairs
     return pairs.groupby("genuine").sample(n_pairs // 2, random_state=seed).sort_index()
+
+
+def _to_explain(result: xr.Dataset, n: int, seed: int) -> xr.Dataset:
+    """Draw pairs to explain, half of them genuine if there are enough, of many different people.
+
+    Of pairs in random order, those come first that add the most people to the earlier ones.
+    """
+    usable = sample_pairs(result, result.sizes["pair"], seed=seed)  # all with a similarity
+    genuine, codes = usable["genuine"].to_numpy(), subject_codes(usable)
+    rng = np.random.default_rng(seed)
+    kinds = []
+    for kind in (True, False):
+        rows = rng.permutation(np.flatnonzero(genuine == kind))
+        seen: set[int] = set()
+        added = []
+        for row in rows:
+            people = {int(code) for code in codes[:, row]}
+            added.append(len(people - seen))
+            seen |= people
+        kinds.append(rows[np.argsort(-np.array(added, int), kind="stable")])
+    n_genuine = min(len(kinds[0]), max((n + 1) // 2, n - len(kinds[1])))
+    chosen = np.concatenate([kinds[0][:n_genuine], kinds[1][: n - n_genuine]])
+    return usable.isel(pair=np.sort(chosen))
 
 
 def _in_turn(sample: xr.Dataset) -> list[int]:

@@ -1,72 +1,131 @@
 """Findings of the saliency study as tables and sentences.
 
 A sentence compares explanations only by paired differences whose interval, from a bootstrap over
-people, excludes zero, and only with 20 people or more. Explanations with maps that missed the
-requested reliability are named and not ranked.
+people, excludes zero, and only with 20 people or more. Estimates of fewer people have no interval.
+Explanations with maps that missed the requested reliability are named and not ranked.
 """
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.adversarial.detection import FEWEST_PEOPLE, estimate_text, is_interval
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
+from freqlab.faithfulness.deletion import PROTOCOLS
 from freqlab.literals import Comparison, Kind, Measure
 from freqlab.saliency.advantages import COMPARISONS, MEASURES
 from freqlab.statistics.resampling import ESTIMATES
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, with_bounds
+from freqlab.text.wording import join
 
 __all__ = [
     "agreement_table",
+    "cost_table",
     "describe_explanations",
     "describe_reliability",
     "describe_study",
     "explanation_table",
+    "explanation_tables",
     "summary",
 ]
 
-_FEWEST_PEOPLE = 20
 _KINDS: tuple[Kind, ...] = ("directed", "absolute")
+_CURVES: dict[Measure, str] = {"similarity": "similarity", "error": "error rate"}
+_COMPARED = ("random", "amplitude")  # baselines of the tables
 _MASKING = {"CorrRISE": "n_masks_space", "FreqRISE": "n_masks_plane"}
 
 
-def explanation_table(compared: xr.Dataset, *, measure: Measure = "similarity") -> pd.DataFrame:
-    """Tabulate explanations: advantages over random order and amplitude, reliability and cost.
+def explanation_table(
+    compared: xr.Dataset, *, comparison: Comparison = "genuine", measure: Measure = "similarity"
+) -> pd.DataFrame:
+    """Tabulate the advantages of explanations over random order and the order of amplitude.
 
     Parameters
     ----------
     compared
         From :func:`freqlab.saliency.compare_explanations`.
+    comparison
+        Kind of pairs: ``"genuine"`` or ``"impostor"``.
     measure
         Quantity under whose curve the area is taken: ``"similarity"``, or ``"error"`` at the
         threshold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each explanation. Intervals are left out if there are fewer than 20 people.
     """
+    check_name("comparison", comparison, COMPARISONS)
     check_name("measure", measure, MEASURES)
-    rows = []
-    for name in compared["explanation"].to_numpy():
-        one = compared.sel(explanation=name, measure=measure)
-        row = {
-            ("", "explanation"): str(name),
-            ("", "of"): str(one["domain"].item()),
-            ("", "unreliable maps"): _of_all_maps(compared, str(name)),
-        }
-        for protocol in ("deletion", "insertion"):
-            for comparison in COMPARISONS:
-                for baseline in ("random", "amplitude"):
-                    gain = one["advantage"].sel(
-                        protocol=protocol, comparison=comparison, baseline=baseline
-                    )
-                    row[(f"{protocol}, {comparison}", f"over {baseline}")] = _change(gain)
-        row[("cost of a pair", "forward passes")] = f"{float(one['passes']):,.0f}"
-        row[("cost of a pair", "seconds")] = f"{float(one['seconds']):.2g}"
-        rows.append(row)
-    table = pd.DataFrame(rows)
-    table.columns = pd.MultiIndex.from_tuples(list(rows[0]))
-    return table.set_index(("", "explanation")).rename_axis("explanation")
+    advantage = compared["advantage"].sel(comparison=comparison, measure=measure)
+    enough = _people_of(compared, comparison) >= FEWEST_PEOPLE
+    columns = [(protocol, baseline) for protocol in PROTOCOLS for baseline in _COMPARED]
+    names = names_of(compared, "explanation")
+    rows = [
+        [
+            _change(
+                advantage.sel(explanation=name, protocol=protocol, baseline=baseline),
+                interval=enough,
+            )
+            for protocol, baseline in columns
+        ]
+        for name in names
+    ]
+    headings = [(protocol, f"over {baseline}") for protocol, baseline in columns]
+    return pd.DataFrame(rows, index=names, columns=pd.MultiIndex.from_tuples(headings))
+
+
+def explanation_tables(compared: xr.Dataset) -> dict[str, pd.DataFrame]:
+    """Tabulate advantages for the kinds of pairs that have at least 20 people, by caption.
+
+    Parameters
+    ----------
+    compared
+        From :func:`freqlab.saliency.compare_explanations`.
+
+    Returns
+    -------
+    dict
+        Tables as from :func:`freqlab.saliency.explanation_table`, by their caption; empty if there
+        are too few people.
+    """
+    return {
+        f"Advantage in area under the curve of the {_CURVES[measure]}, "
+        f"{_sample(compared, comparison)}, with {_level(compared)} intervals over people; positive "
+        f"where the explanation is better than the baseline": explanation_table(
+            compared, comparison=comparison, measure=measure
+        )
+        for measure in _CURVES
+        for comparison in COMPARISONS
+        if _people_of(compared, comparison) >= FEWEST_PEOPLE
+    }
+
+
+def cost_table(compared: xr.Dataset) -> pd.DataFrame:
+    """Tabulate the domain, the number of unreliable maps and the cost of each explanation.
+
+    Parameters
+    ----------
+    compared
+        From :func:`freqlab.saliency.compare_explanations`.
+    """
+    names = names_of(compared, "explanation")
+    return pd.DataFrame(
+        {
+            "domain": names_of(compared, "domain"),
+            "unreliable maps": [_of_all_maps(compared, name) for name in names],
+            "forward passes per pair": [f"{n:,.0f}" for n in compared["passes"].to_numpy()],
+            "seconds per pair": [f"{s:.2g}" for s in compared["seconds"].to_numpy()],
+        },
+        index=names,
+    )
 
 
 def describe_explanations(compared: xr.Dataset) -> str:
@@ -92,27 +151,32 @@ def describe_explanations(compared: xr.Dataset) -> str:
     return " ".join(sentences)
 
 
-def agreement_table(agreed: xr.Dataset, *, kind: Kind = "directed") -> pd.DataFrame:
-    """Tabulate rank correlations between explanations.
+def agreement_table(agreed: Mapping[str, xr.Dataset]) -> pd.DataFrame:
+    """Tabulate rank correlations between explanations, each two of them once.
+
+    Intervals are left out if there are fewer than 20 people.
 
     Parameters
     ----------
     agreed
-        From :func:`freqlab.saliency.agreement`.
-    kind
-        ``"directed"`` or ``"absolute"``.
+        From :func:`freqlab.saliency.agreement`, by what the correlation is over, such as
+        ``"bands"``.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Correlation of the values (``directed``) and of their magnitudes (``absolute``), and the
+        number of pairs.
     """
-    check_name("kind", kind, _KINDS)
-    values = agreed["agreement"].sel(kind=kind)
-    names = names_of(agreed, "explanation")
-    rows = [
-        [
-            "" if one == other else _change(values.sel(explanation=one, other=other))
-            for other in names
-        ]
-        for one in names
-    ]
-    return pd.DataFrame(rows, index=names, columns=names)
+    rows = []
+    for over, one in agreed.items():
+        enough = int(one.attrs["n_people"]) >= FEWEST_PEOPLE
+        for first, second in itertools.combinations(names_of(one, "explanation"), 2):
+            values = one["agreement"].sel(explanation=first, other=second)
+            correlations = [_change(values.sel(kind=kind), interval=enough) for kind in _KINDS]
+            rows.append([f"{first} and {second}, over {over}", one.attrs["n_pairs"], *correlations])
+    columns = ["explanations", "pairs", *_KINDS]
+    return pd.DataFrame(rows, columns=columns).set_index("explanations").rename_axis(None)
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -176,22 +240,32 @@ def _comparisons(compared: xr.Dataset) -> list[str]:
     """Compare explanations with baselines, and in frequency with in space, by kind of pairs."""
     sentences, too_few = [], []
     for comparison in COMPARISONS:
-        n_pairs = int(compared["n_pairs"].sel(comparison=comparison))
-        n_people = int(compared["n_people"].sel(comparison=comparison))
-        sample = (
-            f"{n_pairs:,} {comparison} pair{'s' if n_pairs != 1 else ''} of {n_people:,} "
-            f"{'people' if n_people != 1 else 'person'}"
-        )
-        if n_people >= _FEWEST_PEOPLE:
+        sample = _sample(compared, comparison)
+        if _people_of(compared, comparison) >= FEWEST_PEOPLE:
             sentences += _advantages(compared, comparison, sample)
-        elif n_pairs:
+        elif int(compared["n_pairs"].sel(comparison=comparison)):
             too_few.append(sample)
     if too_few:
         sentences.append(
             f"{join(too_few)}: too few to compare explanations; a comparison needs at least "
-            f"{_FEWEST_PEOPLE} people."
+            f"{FEWEST_PEOPLE} people."
         )
     return sentences
+
+
+def _people_of(compared: xr.Dataset, comparison: Comparison) -> int:
+    """Number of people in the pairs of a kind."""
+    return int(compared["n_people"].sel(comparison=comparison))
+
+
+def _sample(compared: xr.Dataset, comparison: Comparison) -> str:
+    """Number of pairs of a kind, and of their people: "20 genuine pairs of 20 people"."""
+    n_pairs = int(compared["n_pairs"].sel(comparison=comparison))
+    n_people = _people_of(compared, comparison)
+    return (
+        f"{n_pairs:,} {comparison} pair{'s' if n_pairs != 1 else ''} of {n_people:,} "
+        f"{'people' if n_people != 1 else 'person'}"
+    )
 
 
 def _advantages(compared: xr.Dataset, comparison: Comparison, sample: str) -> list[str]:
@@ -257,37 +331,44 @@ def _agreement_with_influence(study: xr.DataTree) -> str:
     """State the rank correlation of each method with band influence over bands."""
     agreed = study["agreement/bands"].to_dataset()
     values = agreed["agreement"].sel(kind="directed", other="influence")
-    maps = study["maps/gradient"].to_dataset()
-    people = np.unique([maps[f"{end}_subject"].to_numpy() for end in ("probe", "reference")])
+    n_pairs, n_people = int(agreed.attrs["n_pairs"]), int(agreed.attrs["n_people"])
+    enough = n_people >= FEWEST_PEOPLE
     texts = []
     for name in names_of(agreed, "explanation"):
         if name == "influence":
             continue
         missed = _n_missed(study, name) if name in _MASKING else 0
-        unreliable = f", with {missed:,} of {maps.sizes['pair']:,} maps unreliable"
-        correlation = _change(values.sel(explanation=name)) or "not defined"
+        unreliable = f", with {missed:,} of {n_pairs:,} maps unreliable"
+        correlation = _change(values.sel(explanation=name), interval=enough) or "not defined"
         texts.append(f"{name} {correlation}{unreliable if missed else ''}")
     return (
-        f"Mean rank correlation with band influence over the bands of {maps.sizes['pair']:,} pairs "
-        f"of {len(people):,} people: {'; '.join(texts)}."
+        f"Mean rank correlation with band influence over the bands of {n_pairs:,} pairs "
+        f"of {n_people:,} people{'' if enough else ' (too few for intervals)'}: "
+        f"{'; '.join(texts)}."
     )
 
 
 def _detection(errors: xr.Dataset) -> str:
     """State how well detectors separate natural faces from those of the most successful attack."""
+    n_faces, n_people = int(errors["n_pairs"]), int(errors["n_people"])
+    tested = f"on {n_faces:,} natural and as many attacked faces of {n_people:,} people"
+    if n_people < FEWEST_PEOPLE:
+        return (
+            f"Detection of attacked faces was tested {tested}: too few to compare detectors; a "
+            f"comparison needs at least {FEWEST_PEOPLE} people."
+        )
     success = errors["success"].fillna(-1).to_numpy()
     strongest = int(np.argmax(success))
     attack = names_of(errors, "attack")[strongest]
     auc = errors["auc"].sel(labels="true", attack=attack)
     texts = [
-        f"{name} {_estimate(auc.sel(detector=name)) or 'not defined'}"
+        f"{name} {estimate_text(auc.sel(detector=name)) or 'not defined'}"
         for name in names_of(errors, "detector")
     ]
     turned = f", which turns {100 * success[strongest]:.0f} % of the correct decisions"
     return (
-        f"Detection of {attack}{turned if success[strongest] >= 0 else ''}, on "
-        f"{int(errors['n_pairs']):,} natural and as many attacked faces of people outside the fit: "
-        f"the area under the ROC curve is {'; '.join(texts)}."
+        f"Detection of {attack}{turned if success[strongest] >= 0 else ''}, {tested} who are not "
+        f"in the fit: the area under the ROC curve (0.5 is chance) is {'; '.join(texts)}."
     )
 
 
@@ -302,48 +383,14 @@ def _level(data: xr.Dataset) -> str:
     return f"{100 * float(data.attrs['level']):g} %"
 
 
-def _bounds(values: xr.DataArray) -> tuple[float, float]:
-    """Bounds of the interval of an estimate."""
-    lower, upper = (float(values.sel(estimate=bound)) for bound in ESTIMATES[1:])
-    return lower, upper
-
-
-def _is_interval(lower: float, upper: float) -> bool:
-    """Whether two bounds are an interval: they are known, and do not coincide up to rounding.
-
-    Bounds coincide where all bootstrap draws have the same mean, as with two people.
-    """
-    return lower < upper and not np.isclose(lower, upper, rtol=1e-9, atol=1e-12)
-
-
 def _sign(values: xr.DataArray) -> int:
     """1 or -1 if the interval of an estimate lies above or below zero, else 0."""
-    lower, upper = _bounds(values)
-    if not _is_interval(lower, upper):
+    if not is_interval(values):
         return 0
+    lower, upper = (float(values.sel(estimate=bound)) for bound in ESTIMATES[1:])
     return int(lower > 0) - int(upper < 0)
 
 
-def _change(values: xr.DataArray, digits: int = 2) -> str:
-    """Format a change and its interval, with signs; parameters as for :func:`_estimate`."""
-    return _estimate(values, digits, "+")
-
-
-def _estimate(values: xr.DataArray, digits: int = 2, sign: str = "") -> str:
-    """Format an estimate and its interval, if it has one; empty where the estimate is NaN.
-
-    Parameters
-    ----------
-    values
-        Value and bounds along ``estimate``.
-    digits
-        Number of decimals; up to two more are shown where the bounds are the same as written.
-    sign
-        ``"+"`` to show the sign of positive numbers.
-    """
-    lower, upper = _bounds(values)
-    if not _is_interval(lower, upper):
-        return with_bounds(values.where(values["estimate"] == ESTIMATES[0]), f"{sign}.{digits}f")
-    forms = [f"{sign}.{n}f" for n in range(digits, digits + 3)]
-    differing = [form for form in forms if f"{lower:{form}}" != f"{upper:{form}}"]
-    return with_bounds(values, differing[0] if differing else forms[-1])
+def _change(values: xr.DataArray, digits: int = 2, *, interval: bool = True) -> str:
+    """Format a change and its interval, with signs; parameters as for `estimate_text`."""
+    return estimate_text(values, digits, sign="+", interval=interval)

@@ -6,6 +6,7 @@ import xarray as xr
 from sklearn.metrics import roc_auc_score
 
 import freqlab as fl
+from freqlab.adversarial.detection import FEATURES
 from freqlab.errors import ParameterError, UnknownNameError
 
 NAMES = ("krawtchouk", "secret", "spectrum", "influence")
@@ -112,8 +113,42 @@ def test_probes_of_the_demo_are_attacked_and_detected(demo):
     xr.testing.assert_equal(again, features)
     scores = fl.adversarial.scores(features, folds=2)
     table = fl.adversarial.detection_table(fl.adversarial.detection_errors(scores, n_draws=20))
-    assert table.index.tolist() == ["FGSM 4"]
-    assert ("power spectrum", "AUC") in table.columns
+    assert table.index.tolist() == [f"{name}, FGSM 4" for name in FEATURES]
+    assert table.columns.tolist() == ["success", "AUC", "accuracy", "AUC, shuffled labels"]
+
+
+@pytest.mark.parametrize("people", [19, 20])
+def test_intervals_are_shown_from_twenty_people_and_where_they_have_spread(people):
+    errors = xr.Dataset(
+        {
+            "auc": (
+                ("labels", "attack", "detector", "estimate"),
+                [[[[1.0, 1.0, 1.0], [0.9, 0.8, 0.95], [0.9996, 0.9992, 0.9999]]]],
+            ),
+            "accuracy": (
+                ("labels", "attack", "detector", "estimate"),
+                [[[[1.0, 1.0, 1.0], [0.8, 0.7, 0.9], [0.8, 0.8, 0.8]]]],
+            ),
+            "success": ("attack", [0.5]),
+            "n_people": people,
+        },
+        coords={
+            "labels": ["true"],
+            "attack": ["FGSM 4"],
+            "detector": ["a", "b", "c"],
+            "estimate": ["value", "lower", "upper"],
+        },
+    )
+    table = fl.adversarial.detection_table(errors)
+    assert table["success"].tolist() == ["50\u00a0%"] * 3
+    if people < 20:
+        assert table["AUC"].tolist() == ["1.00", "0.90", "1.00"]
+        assert table["accuracy"].tolist() == ["100\u00a0%", "80\u00a0%", "80\u00a0%"]
+    else:
+        with_bounds = ["1.00", "0.90 [0.80,\u00a00.95]", "1.000 [0.999,\u00a01.000]"]
+        assert table["AUC"].tolist() == with_bounds
+        assert table["accuracy"].tolist()[0] == "100\u00a0%"
+        assert table["accuracy"].tolist()[1].startswith("80\u00a0% [70")
 
 
 def test_wrong_arguments_are_named():

@@ -145,7 +145,13 @@ def test_agreement_is_spearmans(demo):
         kind="absolute", estimate="value", explanation="other", other="one"
     )
     assert float(two) == pytest.approx(np.mean(absolute))
-    assert fl.saliency.agreement_table(agreed).loc["one", "twice"].startswith("+1.00")
+    table = fl.saliency.agreement_table({"bands": agreed})
+    assert table.index.tolist() == [
+        "one and other, over bands", "one and twice, over bands", "other and twice, over bands",
+    ]  # fmt: skip
+    assert table.loc["one and twice, over bands", "directed"].startswith("+1.00")
+    assert table["pairs"].tolist() == [data.sizes["pair"]] * 3
+    assert ("[" in table["directed"].iloc[0]) == (agreed.attrs["n_people"] >= 20)
 
 
 def test_windows_average():

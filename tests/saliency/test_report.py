@@ -9,6 +9,7 @@ from conftest import make_faces
 
 import freqlab as fl
 from freqlab.errors import ParameterError
+from freqlab.saliency import making
 
 NAN = float("nan")
 COSTS = {"in bands": (15, 0.1), "in pixels": (300, 2.0), "other pixels": (300, 2.0)}
@@ -155,8 +156,8 @@ def test_unreliable_explanations_are_named_and_not_ranked():
     assert "in bands" not in compares
     assert "in frequency" not in compares
     assert "for 1 of 1 explanations" in compares
-    table = fl.saliency.explanation_table(compared)
-    assert table["", "unreliable maps"].tolist() == ["3 of 60", "60 of 60", ""]
+    table = fl.saliency.cost_table(compared)
+    assert table["unreliable maps"].tolist() == ["3 of 60", "60 of 60", ""]
     every = compared_of(middle, unreliable=dict.fromkeys(COSTS, 1))
     assert "so none is ranked" in fl.saliency.describe_explanations(every)
 
@@ -169,9 +170,9 @@ def test_bounds_without_spread_are_not_shown():
         for bound in ("lower", "upper")
     )
     np.testing.assert_allclose(lower, upper)
-    table = fl.saliency.explanation_table(compared)
+    table = fl.saliency.explanation_table(compared, comparison="impostor")
     for column in ("over random", "over amplitude"):
-        for text in table["deletion, impostor", column]:
+        for text in table["deletion", column]:
             assert re.fullmatch(r"[+-]0\.\d\d", text)
     same = compared_of({"in bands": 0.1, "other pixels": 0.1}, spread=0)
     text = fl.saliency.describe_explanations(same)
@@ -182,7 +183,7 @@ def test_bounds_without_spread_are_not_shown():
 def test_a_narrow_interval_is_shown_with_more_decimals():
     compared = compared_of({"in bands": 0.12}, spread=0.002)
     table = fl.saliency.explanation_table(compared)
-    text = table["deletion, genuine", "over amplitude"]["in bands"]
+    text = table["deletion", "over amplitude"]["in bands"]
     lower, upper = re.fullmatch(r"\+0\.1\d{2,3} \[(\S+),\xa0(\S+)\]", text).groups()
     assert 0.185 < float(lower) < float(upper) < 0.195
 
@@ -195,11 +196,19 @@ def test_a_summary_has_three_to_six_sentences_with_numbers(study):
         found[0],
     )
     assert found[1].startswith("Maps that missed the requested reliability of 0.9: 4 of 4 by Corr")
-    assert re.search(r"of 4 pairs of \d people: FreqRISE [+-]0\.\d\d.*, with 4 of 4 maps", found[2])
-    assert found[3].startswith("Detection of FGSM 2, which turns ")
+    assert re.search(
+        r"of 4 pairs of \d people \(too few for intervals\): FreqRISE [+-]0\.\d\d, with 4 of 4",
+        found[2],
+    )
+    assert "[" not in found[2]
+    assert found[3].startswith("Detection of attacked faces was tested on ")
+    assert "of 6 people: too few to compare detectors" in found[3]
     many = study.copy()
     many["explanations"] = xr.DataTree(compared_of({"in bands": 0.2}))
+    attacks = many["attacks"].to_dataset()
+    many["attacks"] = xr.DataTree(attacks.assign(n_people=20))
     found = fl.saliency.summary(many)
+    assert found[-1].startswith("Detection of FGSM 2, which turns ")
     assert len(found) == 6
     for sentence in found:
         assert re.search(r"\d", sentence)
@@ -234,5 +243,66 @@ def test_wrong_arguments_are_named(tmp_path):
     some = {"space": curves, "bands": curves.isel(pair=slice(3))}
     with pytest.raises(ParameterError, match="'bands' is of other pairs than 'space'"):
         fl.saliency.compare_explanations(some, {"a": (1, 1)})
-    with pytest.raises(ParameterError, match="'PGD' must be a kind and a strength"):
-        fl.saliency.study(make_faces(), model="m", store=tmp_path / "s", attacks=["PGD"])
+
+
+def test_tables_of_advantages_are_of_twenty_people_or_more():
+    tables = fl.saliency.explanation_tables(compared_of({"in bands": 0.2}, people=20))
+    assert len(tables) == 4
+    assert "curve of the error rate, 20 impostor pairs of 20 people" in list(tables)[3]
+    assert fl.saliency.explanation_tables(compared_of({"in bands": 0.2}, people=19)) == {}
+    few = fl.saliency.explanation_table(compared_of({"in bands": 0.2}, people=19))
+    assert not few.map(lambda text: "[" in text).any(axis=None)
+
+
+def test_explained_pairs_are_of_many_people(tmp_path):
+    """One genuine pair per person, although most pairs are of the first two people."""
+    subjects = np.array(["a"] * 5 + ["b"] * 5 + ["c", "d"], object)
+    result = fl.testing.result(
+        np.zeros((1, 24, 1, 1)),
+        probe_subject=np.concatenate([subjects, subjects]),
+        reference_subject=np.concatenate([subjects, np.roll(subjects, 5)]),
+    )
+    drawn = making._to_explain(result, 8, seed=0)
+    genuine = drawn.isel(pair=drawn["genuine"].to_numpy())
+    assert sorted(genuine["probe_subject"].values.tolist()) == ["a", "b", "c", "d"]
+    assert drawn.sizes["pair"] == 8
+    every = making._to_explain(result, 100, seed=0)
+    assert every["pair"].values.tolist() == result["pair"].values.tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"attacks": ["PGD"]}, "'PGD' must be a kind and a strength"),
+        ({"attacks": ["FGMS:2"]}, "unknown attack 'FGMS'"),
+        ({"attacks": ["PGD:0.5"]}, "strength=0.5"),
+        ({"attacks": []}, "at least one attack"),
+        ({"side": "both"}, "unknown side 'both'"),
+        ({"n_pairs": 30}, "n_explained=40 must not exceed n_pairs=30"),
+        ({"n_explained": 2}, "n_joint=3 must not exceed n_explained=2"),
+        ({"n_joint": 0}, "n_joint=0"),
+        ({"steps": 0}, "steps=0"),
+        ({"grid": 0}, "grid=0"),
+        ({"grid": 113}, "grid=113 must not exceed .* 112 pixels"),
+        ({"deletion_steps": 1}, "deletion_steps=1"),
+        ({"n_masks_plane": 2}, "n_masks_plane=2"),
+        ({"reliability": 0}, "reliability=0"),
+        ({"reliability": 1.5}, "reliability=1.5"),
+        ({"folds": 1}, "folds=1"),
+        ({"n_draws": 0}, "n_draws=0"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_arguments_of_a_study_are_checked_before_anything_is_computed(arguments, message, tmp_path):
+    store = tmp_path / "run.zarr"
+    faces, model = make_faces(), fl.testing.model()
+    with pytest.raises(ParameterError, match=message):
+        fl.saliency.study(faces, model=model, store=store, **arguments)
+    assert not store.exists()
+
+
+def test_more_pairs_than_listed_cannot_be_explained(tmp_path):
+    faces = make_faces()
+    pairs = fl.make_pairs(faces, n_pairs=12)
+    with pytest.raises(ParameterError, match=r"n_explained=40 .* pairs of the list, 12"):
+        fl.saliency.study(faces, pairs, model=fl.testing.model(), store=tmp_path / "run.zarr")
