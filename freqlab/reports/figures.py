@@ -57,7 +57,9 @@ def as_picture(figure: Figure) -> tuple[str, dict[str, Any]]:
         ``width`` and ``height`` in CSS pixels, and ``smallest_text`` in CSS pixels at that size.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight")
+    figure.savefig(
+        buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight", pad_inches=0.03
+    )
     data = buffer.getvalue()
     width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # of the IHDR chunk
     metadata = {

@@ -29,12 +29,8 @@ from freqlab.run.studies import RunOptions, study_of
 from freqlab.saliency.advantages import compare_explanations, map_complexity
 from freqlab.saliency.compare import agreement, curves, windowed
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
-<<<<<<< HEAD
 from freqlab.statistics.error_rates import check_fmr, rates_with
-=======
-from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import check_draws, subject_codes
->>>>>>> h-p4
 from freqlab.store.studies import Nodes
 
 __all__ = ["study"]
