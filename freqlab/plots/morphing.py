@@ -71,10 +71,10 @@ def vulnerability_plot(
     kinds = names_of(data, "attack")
     if len(kinds) == 2:  # a single kind, and all kinds
         kinds = [kind for kind in kinds if kind != _POOLED]
-    rates = [data["mmpmr"].sel(attack=kind) for kind in kinds]
+    shares = [data["mmpmr"].sel(attack=kind) for kind in kinds]
     names = ["all morphs" if kind == _POOLED else kind for kind in kinds]
     colours = ["0.3" if kind == _POOLED else CATEGORICAL[0] for kind in kinds]
-    _rate_dots(ax, [*rates, data["false_non_match_rate"]], [*colours, CATEGORICAL[1]])
+    _rate_dots(ax, [*shares, data["false_non_match_rate"]], [*colours, CATEGORICAL[1]])
     _name_rows(ax, [*names, "bona fide pairs rejected"])
     ax.set_xlim(-3, 103)
     ax.set_xlabel(axis_label(risk["mmpmr"], units="%"))
@@ -233,9 +233,9 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         )
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
-    figure = plt.figure(figsize=(7.6, 2.2))
+    figure = plt.figure(figsize=(7.6, 2.35))
     grid = figure.add_gridspec(
-        1, 6, width_ratios=[1, 0.24, 1, 1, 1, 1], left=0.015, right=0.92, top=0.8, bottom=0.26,
+        1, 6, width_ratios=[1, 0.24, 1, 1, 1, 1], left=0.025, right=0.92, top=0.82, bottom=0.32,
         wspace=0.12,
     )  # fmt: skip
     axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 3])}
