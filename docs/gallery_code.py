@@ -190,6 +190,10 @@ attacked = fl.influence(
     mixed, attacks, models=["mobilefacenet"], bands=bands, sides=sides, store=store
 ).load()
 scores = fl.morphing.scores(attacked, model="mobilefacenet")
+vectors = fl.open_embeddings(store, model="mobilefacenet").sel(face=mixed.names).to_numpy()
+risk = fl.morphing.vulnerability(
+    {"mobilefacenet": vectors}, mixed, attacks, thresholds={"mobilefacenet": 0.3}
+)
 
 # %% morph_plot
 # A morph between photographs of its contributors, and the heat plots of both pairs.
@@ -198,10 +202,6 @@ fl.plots.morph_plot(attacked, pair=int(attack), model="mobilefacenet")
 
 # %% vulnerability_plot
 # How many morphs match live photographs of both contributors.
-vectors = fl.open_embeddings(store, model="mobilefacenet").sel(face=mixed.names).to_numpy()
-risk = fl.morphing.vulnerability(
-    {"mobilefacenet": vectors}, mixed, attacks, thresholds={"mobilefacenet": 0.3}
-)
 fl.plots.vulnerability_plot(risk, model="mobilefacenet")
 
 # %% attack_profile_plot
