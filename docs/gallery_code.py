@@ -190,11 +190,19 @@ attacked = fl.influence(
     mixed, attacks, models=["mobilefacenet"], bands=bands, sides=sides, store=store
 ).load()
 scores = fl.morphing.scores(attacked, model="mobilefacenet")
+vectors = fl.open_embeddings(store, model="mobilefacenet").sel(face=mixed.names).to_numpy()
+risk = fl.morphing.vulnerability(
+    {"mobilefacenet": vectors}, mixed, attacks, thresholds={"mobilefacenet": 0.3}
+)
 
 # %% morph_plot
 # A morph between photographs of its contributors, and the heat plots of both pairs.
 attack = attacked["pair"].to_numpy()[attacked["attack"].to_numpy() != "bona fide"][0]
 fl.plots.morph_plot(attacked, pair=int(attack), model="mobilefacenet")
+
+# %% vulnerability_plot
+# How many morphs match live photographs of both contributors.
+fl.plots.vulnerability_plot(risk, model="mobilefacenet")
 
 # %% attack_profile_plot
 # Mean profiles of bona fide and attack pairs.
@@ -207,9 +215,14 @@ changes = fl.morphing.manipulation_by_kind(
 )
 fl.plots.manipulation_plot(changes, model="mobilefacenet")
 
+# %% d_eer_plot
+# How well scores of influence detect attacks, compared with baselines.
+detected_attacks = fl.morphing.detection_errors(scores)
+fl.plots.d_eer_plot(detected_attacks)
+
 # %% detection_plot
-# How well scores of influence tell attacks, beside baselines.
-fl.plots.detection_plot(fl.morphing.detection_errors(scores))
+# The same as a trade-off of both kinds of error.
+fl.plots.detection_plot(detected_attacks)
 
 # %% score_histogram_plot
 # How a score is distributed.

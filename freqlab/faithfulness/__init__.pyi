@@ -20,6 +20,7 @@ from .report import (
     describe_flat_panels,
     describe_omitted_rows,
     flat_panels,
+    varying_comparisons,
     verdict_table,
 )
 from .sanity import planted_bands, sanity_checks
@@ -58,5 +59,6 @@ __all__ = [
     "summary",
     "trust_card",
     "trust_table",
+    "varying_comparisons",
     "verdict_table",
 ]

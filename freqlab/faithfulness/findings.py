@@ -54,7 +54,7 @@ def summary(study: xr.DataTree) -> list[str]:
     errors = study["errors"].to_dataset()
     names = [str(name) for name in study.attrs["models"]]
     side, n_people = cast(Side, str(study.attrs["side"])), int(study.attrs["n_people"])
-    few = n_people < FEWEST_PEOPLE
+    few, n_sampled = n_people < FEWEST_PEOPLE, int(study.attrs["n_sampled"])
     texts = [_against_amplitude(errors, name, side, few=few) for name in names]
     if few:
         texts.append(
@@ -63,9 +63,9 @@ def summary(study: xr.DataTree) -> list[str]:
         )
     return [
         *texts,
-        _sanity(study["checks"].to_dataset(), names),
+        _sanity(study["checks"].to_dataset(), names, n_sampled),
         describe_planted(study["planted"].to_dataset()),
-        _stability(study["stability"].to_dataset(), names),
+        _stability(study["stability"].to_dataset(), names, n_sampled),
     ]
 
 
@@ -100,7 +100,7 @@ def _against_amplitude(errors: xr.Dataset, model: str, side: Side, *, few: bool)
     return f"{start} {'; '.join(clauses)} (differences of the areas under the error rates)."
 
 
-def _sanity(checks: xr.Dataset, models: Sequence[str]) -> str:
+def _sanity(checks: xr.Dataset, models: Sequence[str], n_pairs: int) -> str:
     """State the correlations with randomised weights and with another partner."""
     remaining = checks["randomised"].sel(kind="directed").isel(depth=-1)
     shuffled = checks["shuffled"].sel(kind="directed")
@@ -117,12 +117,12 @@ def _sanity(checks: xr.Dataset, models: Sequence[str]) -> str:
         else:
             texts.append(f"{other} ({as_markdown(name)}; weights not randomised)")
     return (
-        f"The mean rank correlation of the directed profiles with the original ones is "
-        f"{'; '.join(texts)}."
+        f"In a sample of {n_pairs} pairs, the mean rank correlation of the directed profiles with "
+        f"the original ones is {'; '.join(texts)}."
     )
 
 
-def _stability(stability: xr.Dataset, models: Sequence[str]) -> str:
+def _stability(stability: xr.Dataset, models: Sequence[str], n_pairs: int) -> str:
     """State the lowest and the highest correlation after small changes of the image."""
     changes = names_of(stability, "perturbation")
     texts = []
@@ -139,8 +139,8 @@ def _stability(stability: xr.Dataset, models: Sequence[str]) -> str:
         )
         texts.append(f"{lowest} to {highest} for {as_markdown(name)}")
     return (
-        f"After small changes of the {stability.attrs['side']}, the mean rank correlation with the "
-        f"original profiles ranges from {'; '.join(texts)}."
+        f"After small changes of the {stability.attrs['side']} in a sample of {n_pairs} pairs, the "
+        f"mean rank correlation with the original profiles ranges from {'; '.join(texts)}."
     )
 
 

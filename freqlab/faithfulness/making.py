@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Unpack, cast
+from typing import Any, TypeVar, Unpack, cast
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from freqlab.bands.radial import Bands, parse_bands
-from freqlab.errors import StoreError
+from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.card_contents import trust_card
@@ -27,11 +27,16 @@ from freqlab.results.selection import threshold_of
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr, rates_with
+from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_run
 from freqlab.store.studies import Nodes
 
 __all__ = ["resolved_rate", "study"]
 
+_SIDES: tuple[Side, ...] = ("probe", "reference", "both")
+_FEWEST_ORDERS = 4  # for Shapley values
+
+Item = TypeVar("Item")
 _N_PLANTED = 12  # number of crops in which bands are planted
 
 
@@ -71,7 +76,7 @@ def study(
     models, store, bands, run
         As for :func:`freqlab.influence`.
     sides
-        Masked images in deletion and insertion.
+        Masked images in deletion and insertion, of ``"probe"``, ``"reference"`` and ``"both"``.
     side
         Masked image in all other tests, ``"probe"`` or ``"reference"``.
     n_pairs
@@ -83,8 +88,8 @@ def study(
     most_permutations, tolerance, most_bands
         As for :func:`freqlab.faithfulness.band_views`.
     depths, contrasts
-        As for :func:`freqlab.faithfulness.sanity_checks` and
-        :func:`freqlab.faithfulness.planted_bands`.
+        As for :func:`freqlab.faithfulness.sanity_checks` (shares of the layers, 0..1) and
+        :func:`freqlab.faithfulness.planted_bands` (grey levels, above 0).
     fmr
         False match rate of the threshold. A rate that is not resolved is raised tenfold until it
         is.
@@ -102,15 +107,14 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument is invalid.
+        If an argument is invalid; all of them are checked before anything is computed.
     StoreError
         If the store cannot be read or written.
     """
-    check_fmr(fmr)
     settings = _Settings(
         store=store,
         bands=parse_bands(bands) if isinstance(bands, str) else bands,
-        sides=list(sides),
+        sides=_listed("sides", sides),
         side=side,
         n_pairs=n_pairs,
         n_sample=n_sample,
@@ -118,12 +122,13 @@ def study(
         most_permutations=most_permutations,
         tolerance=tolerance,
         most_bands=most_bands,
-        depths=list(depths),
-        contrasts=list(contrasts),
+        depths=_listed("depths", depths),
+        contrasts=_listed("contrasts", contrasts),
         fmr=fmr,
         n_draws=n_draws,
         seed=seed,
     )
+    settings.check()
     study = study_of(
         "faithfulness",
         faces,
@@ -163,6 +168,45 @@ class _Settings:
         """All settings except the store, as JSON values."""
         options = {name: value for name, value in vars(self).items() if name != "store"}
         return options | {"bands": self.bands.key}
+
+    def check(self) -> None:
+        """Refuse values that a test would refuse after others have been computed."""
+        check_fmr(self.fmr)
+        check_draws(self.n_draws, 0.95, self.seed)
+        for side in self.sides:
+            check_name("sides", side, _SIDES)
+        check_name("side", self.side, ["probe", "reference"])
+        if self.n_pairs is not None:
+            check_number("n_pairs", self.n_pairs, at_least=2, whole=True)
+        for name in ("n_sample", "n_random", "most_bands"):
+            check_number(name, getattr(self, name), at_least=1, whole=True)
+        check_number("tolerance", self.tolerance, at_least=0)
+        most = self.most_permutations
+        check_number("most_permutations", most, at_least=_FEWEST_ORDERS, whole=True)
+        if most % 2:
+            raise ParameterError(
+                f"most_permutations={most!r} must be even, because each order is used with its "
+                f"reverse"
+            )
+        for depth in self.depths:
+            check_number("depths", depth, at_least=0)
+            if depth > 1:
+                raise ParameterError(f"depths={depth!r} must be shares of the layers from 0 to 1")
+        for contrast in self.contrasts:
+            check_number("contrasts", contrast, above=0)
+
+
+def _listed(argument: str, values: Sequence[Item]) -> list[Item]:
+    """Return the values of an argument as a list; refuse text, no value, and repeated ones."""
+    if isinstance(values, str) or not np.iterable(values):
+        raise ParameterError(f"{argument}={values!r} must be a list")
+    listed = list(values)
+    if not listed:
+        raise ParameterError(f"{argument}={values!r} must have one value or more")
+    repeated = [value for k, value in enumerate(listed) if value in listed[:k]]
+    if repeated:
+        raise ParameterError(f"{argument}={values!r} must not repeat {repeated[0]!r}")
+    return listed
 
 
 def _nodes(

@@ -33,6 +33,7 @@ __all__ = [
     "few_people",
     "flat_panels",
     "interval_sign",
+    "varying_comparisons",
     "verdict_table",
 ]
 
@@ -299,6 +300,21 @@ def flat_panels(errors: xr.Dataset, *, measure: Measure = "error") -> xr.DataArr
     curves = part_of(errors, measure=measure)["curve"]
     flat = (_range_of_orders(curves) <= ROUNDING).transpose("model", "side", "protocol", ...)
     return flat.rename("flat").drop_vars("measure").assign_attrs(long_name="all curves identical")
+
+
+def varying_comparisons(
+    errors: xr.Dataset, *, model: str, side: Side = "probe", measure: Measure = "error"
+) -> list[str]:
+    """List the kinds of pairs for which the curves of two orders differ in a protocol.
+
+    Parameters
+    ----------
+    errors, model, side, measure
+        As for :func:`area_table`.
+    """
+    flat = flat_panels(errors, measure=measure).to_dataset()
+    flat = part_of(flat, model=model, side=side)
+    return [kind for kind in _COMPARISONS if not flat["flat"].sel(comparison=kind).all()]
 
 
 def describe_flat_panels(

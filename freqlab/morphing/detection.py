@@ -36,6 +36,7 @@ from freqlab.text.wording import percent
 __all__ = [
     "APCERS",
     "BASELINES",
+    "FEWEST_FOLDS",
     "OWN_SCORES",
     "detection_errors",
     "detection_rates",
@@ -51,6 +52,9 @@ OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
 
 BASELINES = ("similarity", "power spectrum", "supervised")
 """Names of the baselines with which the scores are compared."""
+
+FEWEST_FOLDS = 3
+"""Smallest number of folds: the contributors of a morph can be in two."""
 
 _LOW = 0.25  # share of the bands, from the lowest, that count as low in low/high
 _FEWEST_PEOPLE = 10
@@ -120,7 +124,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     ParameterError
         If an argument does not fit, or there are too few people.
     """
-    check_number("folds", folds, at_least=3, whole=True)
+    check_number("folds", folds, at_least=FEWEST_FOLDS, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
     result = with_axes(result)
     check_name("model", model, names_of(result, "model"))

@@ -15,10 +15,12 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands.radial import Bands, parse_bands
+from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
+from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces.table import Faces
 from freqlab.literals import Side
 from freqlab.models.spec import Model
-from freqlab.morphing.detection import detection_errors, scores
+from freqlab.morphing.detection import FEWEST_FOLDS, detection_errors, scores
 from freqlab.morphing.influence import profiles, vulnerability
 from freqlab.morphing.labelled import manipulation_pairs
 from freqlab.morphing.manipulations import manipulation_by_kind
@@ -34,11 +36,15 @@ from freqlab.morphing.sets import (
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_embeddings
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import Nodes, made_of
 
 __all__ = ["study"]
+
+_COLUMNS = ("probe", "reference", "attack", "contributor_a", "contributor_b")
+_MAY_BE_ABSENT = "gender"  # the default of `same`, which not every face set has
 
 
 @dataclass(frozen=True)
@@ -132,8 +138,8 @@ def study(
     morphs
         Morphs to make: share of the second person, as ``shape:texture`` if the two differ.
     same, n_couples
-        Columns in which contributors must agree, if the faces have them, and the largest number
-        of couples.
+        Columns in which contributors must agree, and the largest number of couples. The column
+        ``gender``, the default, is ignored if the faces lack it.
     control
         Whether controls are made.
     folder
@@ -144,7 +150,8 @@ def study(
     threshold, fmr
         As ``given`` and ``fmr`` of :func:`freqlab.morphing.thresholds`.
     folds, n_draws, seed
-        Number of folds of people, bootstrap draws over people, and seed of all random draws.
+        Number of folds of people (three or more), bootstrap draws over people, and seed of all
+        random draws.
 
     Returns
     -------
@@ -157,11 +164,10 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument is invalid.
+        If an argument is invalid; all of them are checked before anything is computed.
     StoreError
         If the store cannot be read or written.
     """
-    check_fmr(fmr)
     place = Path(folder) if folder else Path(store).parent / "morphs" / faces.name
     made = _Morphs(document, live, n_live, morphs, same, n_couples, control, place, seed)
     plan = _Plan(
@@ -177,6 +183,7 @@ def study(
         draws={"n_draws": n_draws, "seed": seed},
         run=run,
     )
+    _check(plan, len(models))
     return study_of(
         "morphing",
         faces,
@@ -186,6 +193,79 @@ def study(
         run=run,
         pairs=pairs,
         **_options(plan),
+    )
+
+
+def _check(plan: _Plan, n_models: int) -> None:
+    """Refuse arguments that would be refused after other parts have been computed."""
+    morphs, labelled = plan.morphs, plan.labelled
+    check_fmr(plan.fmr)
+    check_draws(**plan.draws, level=0.95)
+    check_number("folds", plan.folds, at_least=FEWEST_FOLDS, whole=True)
+    if plan.threshold is not None:
+        edges = plan.threshold if isinstance(plan.threshold, list) else [plan.threshold]
+        for edge in edges:
+            check_number("threshold", edge)
+        if len(edges) != n_models:
+            raise ParameterError(
+                f"threshold={plan.threshold!r} must be {n_models} thresholds, one for each model"
+            )
+    check_number("n_live", morphs.n_live, at_least=1, whole=True)
+    if morphs.n_couples is not None:
+        check_number("n_couples", morphs.n_couples, at_least=1, whole=True)
+    for argument, texts in (("morphs", morphs.kinds), ("same", morphs.same)):
+        if isinstance(texts, str):
+            raise ParameterError(f"{argument}={texts!r} must be a list")
+    for kind in morphs.kinds:
+        shares(kind)
+    if labelled.faces is not None:
+        manipulation_pairs(labelled.faces, label=labelled.label, method=labelled.method)
+    if plan.pairs is None:
+        _check_contributors(plan.faces, morphs)
+    else:
+        _check_pairs(plan.pairs)
+
+
+def _check_contributors(faces: Faces, morphs: _Morphs) -> None:
+    """Refuse columns from which documents, live photographs and couples cannot be chosen."""
+    for column in morphs.same:
+        if column != _MAY_BE_ABSENT:
+            check_name("same", column, map(str, faces.table.columns))
+    documents, lives = choose_documents(
+        faces, document=morphs.document, live=morphs.live, n_live=morphs.n_live
+    )
+    both = set(documents) & set(lives)
+    if both:
+        raise ParameterError(
+            f"document={morphs.document!r} and live={morphs.live!r} both select {sorted(both)[0]!r}"
+        )
+    if not lives:
+        raise ParameterError(f"no photograph of {faces.name!r} is live; every one is a document")
+    _couples(faces, documents, morphs)
+
+
+def _check_pairs(pairs: pd.DataFrame) -> None:
+    """Refuse a table of pairs without the required columns, bona fide pairs or attack pairs."""
+    absent = [column for column in _COLUMNS if column not in pairs]
+    if absent:
+        raise PairError(
+            f"pairs lack the columns {', '.join(absent)}; fl.morphing.make_pairs and "
+            f"fl.read_pairs(..., format='morphs') make pairs with them"
+        )
+    kinds = pairs["attack"].astype(str)
+    if not (kinds == BONA_FIDE).any():
+        raise PairError(f"pairs have no {BONA_FIDE} pair with which attacks can be compared")
+    if kinds.isin([BONA_FIDE, CONTROL]).all():
+        raise PairError("pairs have no attack pair")
+
+
+def _couples(faces: Faces, documents: Sequence[str], morphs: _Morphs) -> pd.DataFrame:
+    """Draw the contributors of morphs."""
+    return couples(
+        _select(faces, documents),
+        same=[column for column in morphs.same if column in faces.table],
+        n=morphs.n_couples,
+        seed=morphs.seed,
     )
 
 
@@ -286,12 +366,7 @@ def _morphed(faces: Faces, morphs: _Morphs) -> tuple[Faces, pd.DataFrame]:
         faces, document=morphs.document, live=morphs.live, n_live=morphs.n_live
     )
     given = [name for name, is_one in zip(faces.names, is_morph(faces), strict=True) if is_one]
-    contributors = couples(
-        _select(faces, documents),
-        same=[column for column in morphs.same if column in faces.table],
-        n=morphs.n_couples,
-        seed=morphs.seed,
-    )
+    contributors = _couples(faces, documents, morphs)
     every = _select(faces, [*documents, *lives, *given])
     for kind in morphs.kinds:
         alpha, texture = shares(kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -33,6 +34,8 @@ __all__ = [
     "describe_threshold",
     "detections",
     "error_table",
+    "kind_difference_table",
+    "score_difference_table",
     "thresholds",
     "vulnerability_table",
 ]
@@ -199,6 +202,71 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
     refused = percent(data["false_non_match_rate"], 1)
     rows["bona fide rejected"] = {"morphs": "", "MMPMR": refused, "product form": ""}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("attack")
+
+
+def kind_difference_table(risk: xr.Dataset, *, model: str) -> pd.DataFrame:
+    """Tabulate the paired differences in MMPMR between kinds of morph, in percentage points.
+
+    Parameters
+    ----------
+    risk
+        From :func:`freqlab.morphing.vulnerability`; the first false match rate is used.
+    model
+        Name of the model.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each two kinds, intervals in brackets; kinds with fewer than
+        :data:`FEWEST_PEOPLE` people are left out. Empty for a single kind.
+    """
+    check_name("model", model, names_of(risk, "model"))
+    data = risk.sel(model=model)
+    data = data.isel(fmr=0) if "fmr" in data.dims else data
+    people = data["n_people"]
+    kinds = [
+        kind
+        for kind in names_of(data, "other_attack")
+        if int(people.sel(attack=kind)) >= FEWEST_PEOPLE
+    ]
+    rows = {
+        f"{one} minus {other}": points(data["mmpmr_difference"].sel(attack=one, other_attack=other))
+        for one, other in itertools.combinations(kinds, 2)
+    }
+    table = pd.DataFrame({"difference in MMPMR": rows}, index=list(rows), dtype=object)
+    return table.rename_axis("kinds of morph")
+
+
+def score_difference_table(errors: xr.Dataset, *, attack: str = _POOLED) -> pd.DataFrame:
+    """Tabulate the paired differences in D-EER from the baselines, in percentage points.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+    attack
+        Name of the attack.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each score of :data:`OWN_SCORES`, a column for each baseline, intervals in
+        brackets; negative where the score has fewer errors. Without rows for fewer than
+        :data:`FEWEST_PEOPLE` people.
+    """
+    check_name("attack", attack, names_of(errors, "attack"))
+    data = errors.sel(attack=attack)
+    scores = OWN_SCORES if int(data["n_people"]) >= FEWEST_PEOPLE else ()
+    rows = {
+        score: {
+            f"minus {baseline}": points(
+                data["d_eer_difference"].sel(score_name=score, baseline=baseline)
+            )
+            for baseline in BASELINES
+        }
+        for score in scores
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
 
 
 def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:

@@ -46,10 +46,12 @@ from freqlab.plots.influence import (
 from freqlab.plots.inspection import inspection_plot, pair_profile_plot
 from freqlab.plots.morphing import (
     attack_profile_plot,
+    d_eer_plot,
     detection_plot,
     manipulation_plot,
     morph_plot,
     score_histogram_plot,
+    vulnerability_plot,
 )
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
 from freqlab.plots.saliency import (
@@ -72,6 +74,7 @@ __all__ = [
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
+    "d_eer_plot",
     "deletion_plot",
     "density_plot",
     "det_plot",
@@ -109,4 +112,5 @@ __all__ = [
     "stability_plot",
     "strip_plot",
     "view_plot",
+    "vulnerability_plot",
 ]

@@ -39,7 +39,10 @@ __all__ = [
 ]
 
 _RATES = {"genuine": "false non-match rate", "impostor": "false match rate"}
+_ROUNDING = 1e-9
 _PARTS = {"bands": "bands", "frequency": "coefficients", "space": "pixels"}
+_LINES = ((3.6, 6.0), (1.4, 3.5), (2.4, 5.0), (1.0, 3.0), (1.4, 3.5))
+"""Widths of the lines of orders and sizes of their markers, in points; influence first."""
 _KIND_NAMES = {"per_contrast": "per contrast removed"}
 
 
@@ -118,11 +121,12 @@ def accuracy_plot(
 
 
 def _order_lines(ax: Axes, data: xr.Dataset, curve: str, labels: dict[str, str]) -> None:
-    """Draw a line per order; the first, the order of influence, is thicker and in front."""
+    """Draw a line per order; later ones are narrower and in front, so that equal ones show."""
     for i, (name, label) in enumerate(labels.items()):
+        width, size = _LINES[min(i, len(_LINES) - 1)]
         ax.plot(
             data["share"], data[curve].sel(order=name), color=CATEGORICAL[i], marker=MARKERS[i],
-            ms=3.5, lw=1.2 if i else 2.2, zorder=2 if i else 3, label=shortened(label, 80),
+            ms=size, lw=width, zorder=2 + 0.1 * i, label=shortened(label, 80),
         )  # fmt: skip
 
 
@@ -141,6 +145,8 @@ def advantage_plot(
 ) -> Axes:
     """Advantage of the influence order over each baseline, with intervals; positive is better.
 
+    Kinds of pairs and protocols in which the curves of all orders are equal are left out.
+
     Parameters
     ----------
     errors
@@ -155,7 +161,10 @@ def advantage_plot(
     baselines = names_of(data, "baseline")
     lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
     for k, (comparison, protocol) in enumerate(lines):
-        gain = data["advantage"].sel(comparison=comparison, protocol=protocol)
+        part = data.sel(comparison=comparison, protocol=protocol)
+        if _flat(part["curve"]):
+            continue
+        gain = part["advantage"]
         value, lower, upper = estimates_of(gain)
         y = np.arange(len(baselines)) + 0.16 * (k - 1.5)
         colour = COMPARISON_COLOURS[comparison]
@@ -167,11 +176,18 @@ def advantage_plot(
         )  # fmt: skip
     ax.axvline(0, color="0.3", lw=0.8)
     ax.set_yticks(np.arange(len(baselines)), baselines)
-    ax.invert_yaxis()
+    ax.set_ylim(len(baselines) - 0.5, -0.5)
     ax.set_xlabel(f"advantage of the influence order\n(area under the {measure} curve)")
     ax.set_title(f"{side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.45, -0.28), ncols=2)
+    if ax.get_legend_handles_labels()[0]:
+        ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.4, -0.3), ncols=2)
     return ax
+
+
+def _flat(curves: xr.DataArray) -> bool:
+    """Whether the curves of all orders are equal except for rounding."""
+    spread = (curves.max("order") - curves.min("order")).fillna(0)
+    return float(spread.max()) <= _ROUNDING
 
 
 def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
@@ -274,10 +290,10 @@ def interaction_plot(
     unit = str(views["frequency"].attrs["units"])
     ax.set_xlabel(f"band ({unit})")
     ax.set_ylabel(f"band ({unit})")
-    ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(
-        axis_label(views["interaction"]), fontsize="small"
-    )
-    title = f"{comparison}, {int(chosen.sum())} pairs, {views.attrs['side']} masked"
+    bar = ax.figure.colorbar(mesh, cax=ax.inset_axes((1.03, 0, 0.05, 1)))
+    bar.ax.tick_params(labelsize="small")
+    bar.set_label(axis_label(views["interaction"]), fontsize="small")
+    title = f"{comparison}, {int(chosen.sum())} pairs,\n{views.attrs['side']} masked"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 

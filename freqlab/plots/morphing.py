@@ -31,11 +31,110 @@ from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
     "attack_profile_plot",
+    "d_eer_plot",
     "detection_plot",
     "manipulation_plot",
     "morph_plot",
     "score_histogram_plot",
+    "vulnerability_plot",
 ]
+
+_POOLED = "all"
+_WIDE_NAME = 20  # characters of a name above which a legend has one column
+
+
+def vulnerability_plot(
+    risk: xr.Dataset, *, model: str, fmr: float | None = None, ax: Axes | None = None
+) -> Axes:
+    """Share of morphs that match both contributors, by kind of morph, with intervals.
+
+    Parameters
+    ----------
+    risk
+        From :func:`freqlab.morphing.vulnerability`.
+    model
+        Name of the model.
+    fmr
+        False match rate of the threshold; by default the first.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    data = part_of(risk, model=model)
+    if "fmr" in data.dims:
+        rates = data["fmr"].to_numpy()
+        near = [0] if fmr is None else np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
+        if not len(near):
+            allowed = ", ".join(f"{rate:g}" for rate in rates)
+            raise ParameterError(f"fmr={fmr!r} must be one of {allowed}")
+        data = data.isel(fmr=int(near[0]))
+    ax = ax or new_axes(5.4, 3.0)
+    kinds = names_of(data, "attack")
+    if len(kinds) == 2:  # a single kind, and all kinds
+        kinds = [kind for kind in kinds if kind != _POOLED]
+    shares = [data["mmpmr"].sel(attack=kind) for kind in kinds]
+    names = ["all morphs" if kind == _POOLED else kind for kind in kinds]
+    colours = ["0.3" if kind == _POOLED else CATEGORICAL[0] for kind in kinds]
+    _rate_dots(ax, [*shares, data["false_non_match_rate"]], [*colours, CATEGORICAL[1]])
+    _name_rows(ax, [*names, "bona fide pairs rejected"])
+    ax.set_xlim(-3, 103)
+    ax.set_xlabel(axis_label(risk["mmpmr"], units="%"))
+    ax.set_title("both contributors match", loc="left", fontsize="medium")
+    return ax
+
+
+def d_eer_plot(errors: xr.Dataset, *, attack: str = _POOLED, ax: Axes | None = None) -> Axes:
+    """D-EER of each score except those of single bands, with intervals, the lowest first.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+    attack
+        Name of the attack.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    check_name("attack", attack, names_of(errors, "attack"))
+    data = errors["d_eer"].sel(attack=attack)
+    names = [name for name in names_of(errors, "score_name") if not name.startswith("band ")]
+    value = data.sel(score_name=names, estimate="value").to_numpy()
+    names = [names[k] for k in np.argsort(value, kind="stable")]  # NaN last
+    ax = ax or new_axes(5.4, 3.0)
+    baselines = list(errors.attrs["baselines"])
+    colours = [CATEGORICAL[1] if name in baselines else CATEGORICAL[0] for name in names]
+    _rate_dots(ax, [data.sel(score_name=name) for name in names], colours)
+    _name_rows(ax, names)
+    ax.axvline(50, color="0.4", lw=0.9, ls=":")
+    ax.set_xlim(-1.5, max(62.0, ax.get_xlim()[1]))
+    ax.set_xlabel(f"{axis_label(errors['d_eer'], units='%')}; dotted: chance")
+    ax.set_title(_attack_title(attack), loc="left", fontsize="medium")
+    for colour, marker, label in zip(
+        CATEGORICAL[:2], MARKERS[:2], ("influence", "baseline"), strict=True
+    ):
+        ax.plot([], [], ls="none", color=colour, marker=marker, ms=5, label=label)
+    ax.legend(**LEGEND, loc="upper right")
+    return ax
+
+
+def _attack_title(attack: str) -> str:
+    return "all attacks" if attack == _POOLED else f"attack: {shortened(attack, 40)}"
+
+
+def _rate_dots(ax: Axes, rates: Sequence[xr.DataArray], colours: Sequence[str]) -> None:
+    """Draw rates in per cent with their intervals, from top to bottom."""
+    for y, (rate, colour) in enumerate(zip(rates, colours, strict=True)):
+        value, lower, upper = (100 * float(estimate) for estimate in estimates_of(rate))
+        marker = MARKERS[1] if colour == CATEGORICAL[1] else MARKERS[0]
+        ax.hlines(y, lower, upper, color=colour, lw=1.6)
+        ax.plot(value, y, ls="none", marker=marker, color=colour, ms=5.5)
+
+
+def _name_rows(ax: Axes, names: Sequence[str]) -> None:
+    """Name the rows of :func:`_rate_dots`."""
+    ax.set_yticks(range(len(names)), [shortened(name, 26) for name in names], fontsize="small")
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    ax.grid(axis="x", color="0.9", lw=0.6)
+    ax.set_axisbelow(True)
 
 
 def attack_profile_plot(
@@ -73,8 +172,7 @@ def attack_profile_plot(
             continue
         part = data.sel(attack=name)
         value, lower, upper = estimates_of(part[variable])
-        count = f"{int(part['n_pairs']):,} pairs, {int(part['n_people'])} people"
-        label = f"{shortened(name, 28)} ({count})"
+        label = f"{shortened(name, 28)} ({int(part['n_pairs']):,})"
         style = line_style(i)
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
@@ -88,11 +186,17 @@ def attack_profile_plot(
     ax.set_ylabel(axis_label(profiles[variable]))
     masked = {"reference": "document masked", "probe": "live masked"}.get(side, f"{side} masked")
     ax.set_title(
-        masked + (", difference from bona fide" if difference else ""),
+        f"difference, {masked}" if difference else masked,
         loc="left",
         fontsize="medium",
     )
-    ax.legend(**LEGEND, loc="lower right" if difference else "center right")
+    ax.legend(
+        **LEGEND,
+        loc="lower right" if difference else "upper right",
+        title="pairs",
+        title_fontsize="small",
+        alignment="right",
+    )
     return ax
 
 
@@ -129,14 +233,17 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         )
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
-    figure = plt.figure(figsize=(10.6, 3.0))
-    grid = figure.add_gridspec(1, 5, left=0.02, right=0.93, top=0.82, bottom=0.22, wspace=0.4)
-    axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 2])}
+    figure = plt.figure(figsize=(7.6, 2.35))
+    grid = figure.add_gridspec(
+        1, 6, width_ratios=[1, 0.24, 1, 1, 1, 1], left=0.025, right=0.92, top=0.82, bottom=0.32,
+        wspace=0.12,
+    )  # fmt: skip
+    axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 3])}
     face_plot(result, face=morph, model=model, ax=axes["morph"])
     axes["morph"].set_title(
-        f"morph as document\n{shortened(str(at['attack'].item()), 24)}", fontsize="small"
+        f"morph as document\n{shortened(str(at['attack'].item()), 18)}", fontsize="small"
     )
-    for which, person, faces_at, heat_at in (("a", a, 1, 0), ("b", b, 3, 4)):
+    for which, person, faces_at, heat_at in (("a", a, 2, 0), ("b", b, 4, 5)):
         same = of_morph & (result["probe_subject"].to_numpy().astype(str) == person)
         labels = result["pair"].to_numpy()[same]
         if not len(labels):
@@ -193,7 +300,7 @@ def manipulation_plot(
         value, lower, upper = estimates_of(part[f"{quantity}_effect"])
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         count = int(part["n_pairs"].sel(label="manipulated"))
-        label = f"{shortened(name, 28)} ({count:,} pairs)"
+        label = f"{shortened(name, 28)} ({count:,})"
         ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, changes)
@@ -201,8 +308,22 @@ def manipulation_plot(
     ax.set_ylabel(f"change in {what}\n(SD of pristine pairs)")
     ax.set_title(what, loc="left", fontsize="medium")
     ax.margins(y=0.15)
-    ax.legend(**LEGEND, ncols=2, loc="upper left", bbox_to_anchor=(0, -0.22))
+    _legend_below(ax, 0.22, "pairs")
     return ax
+
+
+def _legend_below(ax: Axes, distance: float, title: str | None = None) -> None:
+    """Put a legend below the axes, in two columns where names are short."""
+    longest = max(map(len, ax.get_legend_handles_labels()[1]), default=0)
+    ax.legend(
+        **LEGEND,
+        ncols=1 if longest > _WIDE_NAME + 6 else 2,
+        loc="upper center",
+        bbox_to_anchor=(0.42, -distance),
+        columnspacing=1.0,
+        title=title,
+        title_fontsize="small",
+    )
 
 
 def detection_plot(
@@ -236,7 +357,7 @@ def detection_plot(
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
         style = "--" if name in errors.attrs["baselines"] else "-"
-        label = f"{shortened(name, 28)}: D-EER {eer:.1f} %"
+        label = f"{shortened(name, 28)}: {eer:.1f} %"
         ax.plot(
             x,
             100 * data["curve"].to_numpy(),
@@ -252,8 +373,8 @@ def detection_plot(
     ax.set(xlim=(0, 60), ylim=(0, 100))
     ax.set_xlabel(axis_label(errors["curve_apcer"], units="%"))
     ax.set_ylabel(axis_label(errors["curve"], units="%"))
-    ax.set_title(f"attack: {shortened(attack, 40)}", loc="left", fontsize="medium")
-    ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
+    ax.set_title(_attack_title(attack), loc="left", fontsize="medium")
+    _legend_below(ax, 0.2, "D-EER")
     return ax
 
 
@@ -282,12 +403,13 @@ def score_histogram_plot(
     for i, kind in enumerate((BONA_FIDE, CONTROL, "attacks")):
         shown = values[(pooled == kind) & np.isfinite(values)]
         if len(shown):
-            label, style = f"{kind} ({len(shown):,} pairs)", ("-", ":", "--")[i]
+            label, style = f"{kind} ({len(shown):,})", ("-", ":", "--")[i]
             colour = CATEGORICAL[(0, 2, 1)[i]]
             ax.hist(shown, bins=edges, density=True, alpha=0.25, color=colour)
             ax.hist(shown, bins=edges, density=True, histtype="step", lw=1.6, ls=style,
                     color=colour, label=label)  # fmt: skip
-    ax.set_xlabel(f"{shortened(name, 28)} (higher: less similar to bona fide)")
+    ax.set_xlabel(f"{shortened(name, 28)}\n(higher: less similar to bona fide)")
     ax.set_ylabel("probability density")
-    ax.legend(**LEGEND)
+    ax.set_title("distribution of a score", loc="left", fontsize="medium")
+    _legend_below(ax, 0.29, "pairs")
     return ax

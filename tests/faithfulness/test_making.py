@@ -6,7 +6,7 @@ import zarr
 from conftest import Deep, make_faces
 
 import freqlab as fl
-from freqlab.errors import StoreError
+from freqlab.errors import ParameterError, StoreError
 from freqlab.faithfulness import making
 from freqlab.faithfulness.trust_cards import trust_cards_of
 
@@ -125,3 +125,40 @@ def test_a_study_is_opened_from_a_run_that_cannot_be_written(study, store, monke
     opened.attrs["was_kept"] = 0
     with pytest.raises(StoreError, match="read-only"):
         making._save_cards(store, opened)
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("sides", "probe", "sides='probe' must be a list"),
+        ("sides", [], "sides=[] must have one value or more"),
+        ("sides", ["probe", "prob"], "unknown sides 'prob'; allowed: probe, reference, both"),
+        ("sides", ["both", "both"], "must not repeat 'both'"),
+        ("side", "both", "unknown side 'both'; allowed: probe, reference"),
+        ("n_pairs", 1, "n_pairs=1 must be a whole number of 2 or more"),
+        ("n_sample", 0, "n_sample=0 must be"),
+        ("n_random", 1.5, "n_random=1.5 must be"),
+        ("most_bands", 0, "most_bands=0 must be"),
+        ("most_permutations", 5, "most_permutations=5 must be even"),
+        ("most_permutations", 2, "most_permutations=2 must be a whole number of 4 or more"),
+        ("tolerance", -0.1, "tolerance=-0.1 must be"),
+        ("depths", [0.0, 1.5], "depths=1.5 must be shares of the layers from 0 to 1"),
+        ("depths", [-0.5], "depths=-0.5 must be"),
+        ("contrasts", [8.0, 0.0], "contrasts=0.0 must be a number above 0"),
+        ("contrasts", 8.0, "contrasts=8.0 must be a list"),
+        ("fmr", 0.0, "fmr=0.0"),
+        ("n_draws", 0, "n_draws=0 must be"),
+        ("seed", -1, "seed=-1 must be"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_computed(
+    argument, value, message, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(making, "study_of", None)
+    with pytest.raises(ParameterError) as raised:
+        fl.faithfulness.study(
+            make_faces(6, 3), models=["mobilefacenet"], store=tmp_path / "run.zarr",
+            **{argument: value},
+        )  # fmt: skip
+    assert message in str(raised.value)
+    assert not (tmp_path / "run.zarr").exists()

@@ -250,6 +250,28 @@ def test_tables_hold_the_figures(tested):
     )
 
 
+def test_kinds_of_pairs_without_errors_are_left_out(tested):
+    errors = tested["errors"].copy(deep=True)
+    part = {"model": "deep", "side": "probe", "measure": "error"}
+    assert fl.faithfulness.varying_comparisons(errors, model="deep") == ["genuine", "impostor"]
+    errors["curve"].loc[part | {"comparison": "impostor"}] = 0.0
+    assert fl.faithfulness.varying_comparisons(errors, model="deep") == ["genuine"]
+    ax = fl.plots.advantage_plot(errors, model="deep")
+    drawn = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert drawn == ["deletion, genuine pairs", "insertion, genuine pairs"]
+    errors["curve"].loc[part] = 0.0
+    assert fl.faithfulness.varying_comparisons(errors, model="deep") == []
+    assert fl.plots.advantage_plot(errors, model="deep").get_legend() is None
+
+
+def test_equal_curves_of_orders_remain_visible(tested):
+    ax = fl.plots.deletion_plot(tested["errors"], model="deep")
+    lines = ax.get_lines()[:5]
+    amplitude, low = lines[2], lines[3]
+    assert lines[0].get_linewidth() > amplitude.get_linewidth() > low.get_linewidth()
+    assert lines[0].get_zorder() < amplitude.get_zorder() < low.get_zorder()
+
+
 def test_figures_show_what_they_are_given(tested):
     errors, views = tested["errors"], tested["views"]
     part = {"model": "deep", "side": "probe", "protocol": "deletion", "comparison": "genuine"}

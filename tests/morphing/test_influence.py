@@ -163,4 +163,38 @@ def test_detection_is_drawn_for_each_score(study):
     ]  # fmt: skip
     ax = plots.score_histogram_plot(scores)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["bona fide (24 pairs)", "control (24 pairs)", "attacks (24 pairs)"]
+    assert labels == ["bona fide (24)", "control (24)", "attacks (24)"]
+    assert ax.get_legend().get_title().get_text() == "pairs"
+
+
+def rows_of(ax):
+    """Points of a plot of rates, by the name of the row."""
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    points = {
+        line.get_ydata()[0]: line.get_xdata()[0] for line in ax.lines if len(line.get_xdata()) == 1
+    }
+    return {name: points[row] for row, name in enumerate(names)}
+
+
+def test_rates_are_drawn_in_per_cent(study):
+    faces, pairs, result, vectors = study
+    risk = fl.morphing.vulnerability(
+        {"mobilefacenet": vectors}, faces, pairs, thresholds={"mobilefacenet": 0.3}, n_draws=10
+    )
+    ax = plots.vulnerability_plot(risk, model="mobilefacenet")
+    drawn = rows_of(ax)
+    assert list(drawn) == ["alpha0.5", "bona fide pairs rejected"]  # a single kind: not pooled
+    rate = risk["mmpmr"].sel(attack="alpha0.5", estimate="value").item()
+    assert drawn["alpha0.5"] == pytest.approx(100 * rate)
+    errors = fl.morphing.detection_errors(
+        fl.morphing.scores(result, model="mobilefacenet"), n_draws=10
+    )
+    ax = plots.d_eer_plot(errors)
+    drawn = rows_of(ax)
+    assert len(drawn) == 7
+    assert list(drawn.values()) == sorted(drawn.values())
+    for name, value in drawn.items():
+        rate = errors["d_eer"].sel(score_name=name, attack="all", estimate="value").item()
+        assert value == pytest.approx(100 * rate)
+    with pytest.raises(ParameterError, match="unknown attack 'none'"):
+        plots.d_eer_plot(errors, attack="none")

@@ -141,7 +141,7 @@ def test_effects_are_drawn_with_a_line_for_each_kind(everything, quantity):
     drawn = [line.get_ydata() for line in ax.lines if len(line.get_xdata()) == len(effect["band"])]
     np.testing.assert_array_equal(drawn, effect)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["gain (10 pairs)", "loss (10 pairs)"]
+    assert labels == ["gain (10)", "loss (10)"]
     assert ax.get_xlabel() == "spatial frequency (cycles/image)"
     assert "SD of pristine pairs" in ax.get_ylabel()
     one = fl.plots.manipulation_plot(changes.isel(kind=0, drop=True), model="linear")

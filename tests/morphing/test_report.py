@@ -407,3 +407,28 @@ def test_a_study_of_faces_with_morphs_is_summarised_from_its_run():
     )
     assert kept.attrs["morphs_are"] == "given"
     assert kept["kinds"]["pairs"].sum() > 0
+
+
+def test_paired_differences_are_tabulated():
+    risk = risk_of({"gan": MOST, "warp": HALF})
+    table = fl.morphing.kind_difference_table(risk, model="m")
+    assert list(table.index) == ["gan minus warp"]
+    change = (
+        risk["mmpmr_difference"]
+        .isel(fmr=0)
+        .sel(model="m", attack="gan", other_attack="warp", estimate="value")
+    )
+    assert table.iloc[0, 0].startswith(f"{100 * float(change):+.1f} points [")
+    assert fl.morphing.kind_difference_table(risk_of({"gan": MOST}), model="m").empty
+    errors = errors_of(["gan"], differences={("centroid", "similarity"): (-40, -50, -30)})
+    table = fl.morphing.score_difference_table(errors)
+    assert table.loc["centroid", "minus similarity"].replace(NBSP, " ") == (
+        "-40.0 points [-50.0, -30.0]"
+    )
+    assert list(table.index) == ["low/high", "centroid", "asymmetry", "mahalanobis"]
+
+
+def test_differences_of_few_people_are_not_tabulated():
+    risk = risk_of({"gan": np.ones(12, bool), "warp": np.zeros(12, bool)}, n_people=12)
+    assert fl.morphing.kind_difference_table(risk, model="m").empty
+    assert fl.morphing.score_difference_table(errors_of(["gan"], n_people=12)).empty
