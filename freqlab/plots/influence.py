@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -18,6 +19,7 @@ from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
     LEGEND,
+    MAX_WIDTH,
     NO_DATA,
     SEQUENTIAL,
     axis_label,
@@ -103,38 +105,60 @@ def heat_plot(
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     if ax is None:
-        ax = plt.figure(figsize=(10.8, 6.3)).add_axes((0.085, 0.08, 0.87, 0.85))
+        ax = plt.figure(figsize=(MAX_WIDTH, 4.6)).add_axes((0.026, 0.125, 0.961, 0.815))
     ax.set_axis_off()
     places = {
-        "probe": (0.0, 0.54, 0.20, 0.35),
-        "reference": (0.215, 0.54, 0.20, 0.35),
-        "absolute": (0.455, 0.54, 0.20, 0.35),
-        "directed": (0.76, 0.54, 0.20, 0.35),
-        "strip": (0.02, 0.0, 0.395, 0.37),
-        "per_contrast": (0.55, 0.0, 0.45, 0.37),
+        "probe": (0.0, 0.53, 0.194, 0.37),
+        "reference": (0.275, 0.53, 0.194, 0.37),
+        "absolute": (0.0, 0.0, 0.194, 0.37),
+        "directed": (0.275, 0.0, 0.194, 0.37),
+        "strip": (0.717, 0.53, 0.283, 0.37),
+        "per_contrast": (0.717, 0.0, 0.283, 0.37),
     }
     axes = {name: ax.inset_axes(place) for name, place in places.items()}
     for role in ("probe", "reference"):
         face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
         masked = side in (role, "both")
-        name = shortened(str(data[role].item()), 24)
-        axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="medium")
+        name = shortened(str(data[role].item()), 20)
+        axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="small")
     kinds: tuple[Kind, ...] = ("absolute", "directed")
     for kind in kinds:
         spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
+        _show_units(axes[kind], data["influence"])
     strip_plot(result, pair=pair, model=model, side=side, ax=axes["strip"])
     strip_plot(
         result, pair=pair, model=model, side=side, kind="per_contrast", ax=axes["per_contrast"]
     )
+    for part in (*kinds, "strip", "per_contrast"):
+        _make_small(axes[part])
     truth = "genuine" if bool(data["genuine"]) else "impostor"
     threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
-    title = f"Pair {pair} ({truth}), {shortened(model, 40)}: "
+    title = f"Pair {pair} ({truth}), {shortened(model, 32)}: "
     title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
     if np.isfinite(threshold):
         title += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
-    ax.set_title(title, fontsize="large")
+    ax.set_title(title, fontsize="medium")
     return axes
+
+
+def _show_units(ax: Axes, influence: xr.DataArray) -> None:
+    """Label the relative colour bar of a plane with the influence itself, in its unit."""
+    largest = largest_absolute(influence.to_numpy())
+    bar = ax.child_axes[0]
+    ticks = bar.get_yticks()
+    texts = [f"{tick * largest:.2g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    bar.set_yticks(ticks, texts, fontsize="small")
+    bar.set_ylabel("")
+    ax.set_title(f"{ax.get_title()}\n({influence.attrs['units']})")
+
+
+def _make_small(ax: Axes) -> None:
+    """Set the labels of axes in small text, in lines of at most 24 characters."""
+    ax.tick_params(which="both", labelsize="small")
+    ax.title.set_fontsize("small")
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set(text=textwrap.fill(label.get_text(), 24), fontsize="small")
 
 
 def spectrum_plot(

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from freqlab.plots.common import shortened
+from freqlab.plots.common import MAX_WIDTH, shortened
 
 __all__ = [
     "SMALLEST_TEXT",
@@ -31,7 +31,7 @@ __all__ = [
     "title",
 ]
 
-WIDTH = 7.6  # inches: with text of 8.3 points or more, none is below 8 points on a printed page
+WIDTH = MAX_WIDTH  # inches
 SMALLEST_TEXT = "smallest_text"
 _CSS_DPI = 100  # CSS pixels of the page per inch of a figure
 _RETINA = 2

@@ -115,6 +115,7 @@ SAID = {
     "stability_plot": ["rank correlation"],
     "planted_plot": ["planted band (cycles/image)"],
 }
+PRINTED = 7.32  # inches: width of the text of a printed page
 FACES_ONLY = {"face_plot", "contact_sheet", "extremes_plot"}  # each under its name
 
 
@@ -193,7 +194,8 @@ def check_readable(figure, monkeypatch):
     found = texts_of(figure, monkeypatch)
     assert found
     width, height = figure.canvas.get_width_height()
-    shown = min(1, MAX_WIDTH / figure.get_figwidth())  # reports scale wider figures down
+    assert figure.get_figwidth() <= MAX_WIDTH
+    shown = min(1, PRINTED / figure.get_figwidth())
     for text, size, box in found:
         assert size * shown >= 8, text
         assert -1 <= box.x0 <= box.x1 <= width + 1, text

@@ -287,7 +287,7 @@ def test_a_contact_sheet_of_what_failed(orl, tmp_path):
     faces = fl.load_faces(tmp_path / "f")
     store = tmp_path / "r.zarr"
     fl.embed(faces, models=[MODEL], store=store, progress=False)
-    sheet = plots.contact_sheet(store, show="failed")
+    sheet = plots.contact_sheet(store, show="failed", columns=5)
     assert [ax.get_title() for ax in sheet.axes] == ["b/1.pgm\nunreadable image"]
     assert not sheet.axes[0].images
 
