@@ -11,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 
 from freqlab.errors import StoreError, check_name
@@ -36,6 +37,7 @@ from freqlab.results.selection import (
     bands_of,
     crop_geometry,
     fmr_text,
+    pairs_to_show,
     select_pair,
     select_part,
     threshold_of,
@@ -50,11 +52,13 @@ __all__ = [
     "face_plot",
     "full_plane",
     "heat_plot",
+    "overview_plot",
     "profile_plot",
     "spectrum_plot",
     "strip_plot",
 ]
 
+_TYPICAL = "A typical genuine pair"  # of pairs_to_show
 _KIND_NAMES = {
     "directed": "directed influence",
     "absolute": "absolute influence",
@@ -153,12 +157,108 @@ def _show_units(ax: Axes, influence: xr.DataArray) -> None:
     ax.set_title(f"{ax.get_title()}\n({influence.attrs['units']})")
 
 
-def _make_small(ax: Axes) -> None:
-    """Set the labels of axes in small text, in lines of at most 24 characters."""
+def _make_small(ax: Axes, width: int = 24) -> None:
+    """Set the labels of axes in small text, in lines of at most `width` characters."""
     ax.tick_params(which="both", labelsize="small")
     ax.title.set_fontsize("small")
     for label in (ax.xaxis.label, ax.yaxis.label):
-        label.set(text=textwrap.fill(label.get_text(), 24), fontsize="small")
+        label.set(text=textwrap.fill(label.get_text(), width), fontsize="small")
+
+
+def overview_plot(
+    result: xr.Dataset,
+    profile: xr.Dataset,
+    *,
+    model: str,
+    side: Side = "probe",
+    fmr: float = 1e-3,
+    ax: Axes | None = None,
+) -> dict[str, Axes]:
+    """A typical genuine pair, and the mean influence of all pairs.
+
+    The plot shows both faces of a genuine pair of median similarity; the plane of frequencies with
+    each ring coloured by the mean directed influence on genuine pairs; and the mean profiles of
+    genuine and impostor pairs with confidence bands, below the colours of the rings.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    profile
+        Its means, from :func:`freqlab.results.mean_profile`.
+    model, side
+        Model and masked side to select.
+    fmr
+        False match rate of the threshold in the title of the pair; one of those in the result.
+    ax
+        Axes that the plot replaces; a new figure by default.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``probe``, ``reference``, ``plane``, ``strip``, ``profile``. The faces are missing where
+        there is no genuine pair.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result or the profile has no such model, side or false match rate.
+    """
+    part = select_part(with_axes(profile, "directed"), model=model, side=side)
+    means = part["directed"].sel(comparison="genuine", estimate="value")
+    shown = pairs_to_show(result, model=model, side=side, fmr=fmr)
+    if ax is None:
+        ax = plt.figure(figsize=(MAX_WIDTH, 4.4)).add_axes((0.015, 0.13, 0.97, 0.84))
+    ax.set_axis_off()
+    axes = {}
+    if _TYPICAL in shown:
+        data = select_pair(result, pair=shown[_TYPICAL], model=model, side=side)
+        for role, left in (("probe", 0.0), ("reference", 0.195)):
+            axes[role] = ax.inset_axes((left, 0.525, 0.18, 0.345))
+            face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
+            axes[role].set_title(role, fontsize="small", pad=3)
+        ax.text(0, 0.935, _about_typical(result, data, model, fmr), fontsize="small", va="bottom")
+    axes["plane"] = ax.inset_axes((0.075, 0.0, 0.19, 0.37))
+    _draw_plane(result, means.to_numpy(), model=model, kind="directed", ax=axes["plane"])
+    n_pairs = int(part["n_pairs"].sel(comparison="genuine"))
+    axes["plane"].set_title(f"mean influence on {n_pairs:,} genuine pairs")
+    _show_units(axes["plane"], means)
+    axes["profile"] = ax.inset_axes((0.505, 0.0, 0.495, 0.87))
+    profile_plot(profile, model=model, side=side, ax=axes["profile"])
+    axes["profile"].legend(
+        **LEGEND,
+        loc="upper right",
+        title=f"{side} masked; shaded: {100 * float(profile.attrs['level']):g} % intervals",
+        title_fontsize="small",
+        alignment="left",
+    )
+    axes["strip"] = ax.inset_axes((0.505, 0.9, 0.495, 0.05))
+    _draw_strip(profile, means, ax=axes["strip"])
+    _make_small(axes["plane"])
+    _make_small(axes["profile"], width=60)
+    return axes
+
+
+def _about_typical(result: xr.Dataset, data: xr.Dataset, model: str, fmr: float) -> str:
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    text = f"A typical genuine pair (pair {int(data['pair'])})\n"
+    text += f"similarity {float(data['similarity']):.2f}"
+    if np.isfinite(threshold):
+        text += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
+    return text
+
+
+def _draw_strip(profile: xr.Dataset, means: xr.DataArray, *, ax: Axes) -> None:
+    """The colours of the rings of a plane, side by side on a frequency axis."""
+    values = means.to_numpy()
+    bounds = drawn_bounds(profile)
+    relative = values / largest_absolute(values)
+    for (left, right), value in zip(bounds, relative, strict=True):
+        colour = plt.get_cmap(DIVERGING)(0.5 + 0.5 * value) if np.isfinite(value) else NO_DATA
+        ax.axvspan(left, right, color=colour, lw=0)
+    ax.set_xlim(bounds.min(), bounds.max())
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("colours of the rings, over frequency", fontsize="small", loc="left", pad=3)
 
 
 def spectrum_plot(
@@ -188,8 +288,18 @@ def spectrum_plot(
     ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy()
+    bar = _draw_plane(result, influence, model=model, kind=kind, ax=ax)
     largest = largest_absolute(influence)
-    values = (np.abs(influence) if kind == "absolute" else influence) / largest
+    units = result["influence"].attrs["units"]
+    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
+    return ax
+
+
+def _draw_plane(
+    result: xr.Dataset, influence: npt.NDArray[np.floating], *, model: str, kind: Kind, ax: Axes
+) -> Colorbar:
+    """Plane of frequencies of the crops of a model, coloured by influence ``(band,)``."""
+    values = (np.abs(influence) if kind == "absolute" else influence) / largest_absolute(influence)
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
     labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
@@ -209,12 +319,8 @@ def spectrum_plot(
     ax.set_xticks([-nyquist, 0, nyquist])
     ax.set_yticks([])
     ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
-    bar = ax.figure.colorbar(
-        ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
-    )
-    units = result["influence"].attrs["units"]
-    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
-    return ax
+    mappable = ScalarMappable(norm, colours)
+    return ax.figure.colorbar(mappable, cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks)
 
 
 def strip_plot(
@@ -306,8 +412,13 @@ def profile_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile)
     ax.set_ylabel(axis_label(profile[kind]))
-    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND)
+    ax.legend(
+        **LEGEND,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        title=f"{side} masked",
+        alignment="left",
+    )
     return ax
 
 

@@ -35,6 +35,7 @@ WIDTH = MAX_WIDTH  # inches
 SMALLEST_TEXT = "smallest_text"
 _CSS_DPI = 100  # CSS pixels of the page per inch of a figure
 _RETINA = 2
+_PAD = 0.04  # inches around a picture, so that it is no wider than its figure
 
 
 def show_figures_as_pictures() -> None:
@@ -57,7 +58,9 @@ def as_picture(figure: Figure) -> tuple[str, dict[str, Any]]:
         ``width`` and ``height`` in CSS pixels, and ``smallest_text`` in CSS pixels at that size.
     """
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight")
+    figure.savefig(
+        buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight", pad_inches=_PAD
+    )
     data = buffer.getvalue()
     width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # of the IHDR chunk
     metadata = {

@@ -46,7 +46,7 @@ def gallery_module():
 gallery = gallery_module()
 CELLS = gallery.read_cells(gallery.CODE.read_text())
 DRAWN = [cell.title for cell in CELLS if not cell.opens]
-SAMPLE = ("heat_plot", "pair_profile_plot", "profile_plot", "det_plot")  # in their order
+SAMPLE = ("heat_plot", "pair_profile_plot", "overview_plot", "det_plot")  # in their order
 
 # what stands at the axes: dataset, variable, and the unit it is drawn in where that is another
 FROM_DATA = {
@@ -55,6 +55,7 @@ FROM_DATA = {
     "strip_plot": [("result", "frequency"), ("result", "influence")],
     "pair_profile_plot": [("result", "frequency")],
     "inspection_plot": [("result", "frequency")],
+    "overview_plot": [("profile", "frequency"), ("profile", "directed")],
     "profile_plot": [("profile", "frequency"), ("profile", "directed")],
     "comparison_plot": [("compared", "frequency"), ("compared", "absolute")],
     "contrast_plot": [("result", "frequency"), ("result", "removed_rms")],
