@@ -173,7 +173,8 @@ def inspection_plot(
     for k, band in enumerate(edited.bands):
         label = None if k else done
         axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0, label=label)
-    _add_legend(axes["profile"], axes["profile"].get_legend().get_title().get_text())
+    legend = axes["profile"].get_legend()
+    _add_legend(axes["profile"], legend.get_title().get_text() if legend else "")
     for name in ("plane", "profile"):
         axes[name].tick_params(which="both", labelsize="small")
         for text in (axes[name].title, axes[name].xaxis.label, axes[name].yaxis.label):
