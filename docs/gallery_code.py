@@ -52,6 +52,11 @@ fl.plots.inspection_plot(result, edited)
 profile = fl.results.mean_profile(result)
 compared = fl.results.compare([result])
 
+# %% overview_plot
+# A typical genuine pair, the mean influence on genuine pairs in the plane of frequencies, and the
+# mean profiles of genuine and impostor pairs with intervals over people.
+fl.plots.overview_plot(result, profile, model="mobilefacenet")
+
 # %% profile_plot
 # Which bands speak for a match, in genuine and in impostor pairs.
 fl.plots.profile_plot(profile, model="mobilefacenet")

@@ -123,6 +123,9 @@ def inspect(
     name: Annotated[
         str | None, typer.Option(help="Name of the result; the newest by default.")
     ] = None,
+    pair: Annotated[
+        int | None, typer.Option(help="Number of the pair shown first; the first by default.")
+    ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option("--model", help="Model name or path, for models not known by name."),
@@ -143,16 +146,19 @@ def inspect(
     import tempfile
 
     from freqlab.edits.inspection import Inspection
-    from freqlab.results.selection import threshold_of
+    from freqlab.results.selection import select_pair, threshold_of
     from freqlab.system.homes import with_a_home
 
     with with_a_home():
         from freqlab.inspector import Inspector  # noqa: F401  # an error names the missing extra
         from freqlab.inspector.serving import serve, write_notebook
 
-    inspection = Inspection(store, name=name, models=model or ())  # says now what does not fit
+    inspection = Inspection(store, name=name, models=model or ())  # errors before the page opens
+    result, first = inspection.result, inspection.models[0]
     if fmr is not None:
-        threshold_of(inspection.result, model=inspection.models[0], fmr=fmr)
+        threshold_of(result, model=first, fmr=fmr)
+    if pair is not None:
+        select_pair(result, pair=pair, model=first, side=inspection.sides[0])
     with tempfile.TemporaryDirectory() as folder:
         notebook = Path(folder) / "inspector.ipynb"
         write_notebook(
@@ -161,6 +167,7 @@ def inspect(
             store=store,
             name=name,
             models=model or (),
+            pair=pair,
             faces=None if faces is None else (faces, root, aligned, outside),
             fmr=fmr,
         )

@@ -423,14 +423,14 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
             return csv_of(rows, index=False).encode(), "text/csv"
         n, influence = len(edits), cast(Kind, self.kind)
-        figure = Figure(figsize=(MAX_WIDTH, 6.4 * n))
+        figure = Figure(figsize=(MAX_WIDTH, 4.8 * n))
         for k, edited in enumerate(edits):
             bottom = (n - 1 - k) / n
-            ax = figure.add_axes((0.02, bottom + 0.09 / n, 0.95, 0.80 / n))
+            ax = figure.add_axes((0.01, bottom + 0.12 / n, 0.98, 0.785 / n))
             spread = self.spread(edited.model)
             inspection_plot(result, edited, kind=influence, fmr=self.fmr, spread=spread, ax=ax)
         target = io.BytesIO()
-        figure.savefig(target, format=kind, dpi=150)
+        figure.savefig(target, format=kind, dpi=200)
         return target.getvalue(), "image/png" if kind == "png" else "image/svg+xml"
 
     def code(self) -> str:

@@ -35,6 +35,7 @@ def write_notebook(
     store: str,
     name: str | None = None,
     models: Sequence[str] = (),
+    pair: int | None = None,
     faces: tuple[str, str | None, str | None, bool] | None = None,
     fmr: float | None = None,
 ) -> None:
@@ -46,7 +47,7 @@ def write_notebook(
         Path of the notebook.
     folder
         Working directory of the notebook, to which relative paths refer.
-    store, name, models, fmr
+    store, name, models, pair, fmr
         As for :func:`freqlab.inspect`.
     faces
         Name, root, template and ``outside``, as for :func:`freqlab.load_faces`.
@@ -58,7 +59,8 @@ def write_notebook(
         where = f"root={root!r}, aligned={aligned!r}, outside={outside!r}"
         lines.append(f"faces = fl.load_faces({what!r}, {where})")
         given.append("faces=faces")
-    given += [f"{key}={value!r}" for key, value in (("name", name), ("fmr", fmr)) if value]
+    options = {"name": name, "pair": pair, "fmr": fmr}
+    given += [f"{key}={value!r}" for key, value in options.items() if value is not None]
     if models:
         given.append(f"models={list(models)!r}")
     lines.append(f"fl.inspect({', '.join(given)})")

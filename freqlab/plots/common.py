@@ -75,8 +75,11 @@ LEGEND: dict[str, Any] = {
     "framealpha": 0.8,
 }
 """Options of legends."""
-MAX_WIDTH = 11.0
-"""Widest figure in inches; wider ones are scaled down in reports, and their text with them."""
+MAX_WIDTH = 7.6
+"""Width in inches of the widest figures, for which the text of reports is made.
+
+Pages are printed 7.32 inches wide: text of 8.33 points, ``"small"``, is printed at 8 points.
+"""
 
 _PAD = 0.08  # inches around new axes
 _BREAK = 0.025  # width of the axis break before the band "rest", relative to all other bands

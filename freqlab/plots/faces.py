@@ -23,7 +23,8 @@ from freqlab.store.reading import open_crops
 __all__ = ["contact_sheet"]
 
 _MAX_SHOWN = 600
-_LETTER = 4.8  # mean width of a letter of 8 points
+_LETTER = 4.8  # mean width of a letter of small text in points
+_LINE = 0.14  # height of a line of small text in inches
 _THUMBNAIL = 240  # longer side of a photograph in pixels
 
 
@@ -34,7 +35,7 @@ def contact_sheet(
     show: SheetContent = "ok",
     faces: Sequence[str] | None = None,
     n: int = 60,
-    columns: int = 10,
+    columns: int = 8,
     seed: int = 0,
 ) -> Figure:
     """Crops of a run, or photographs without a crop and the reason for each.
@@ -86,10 +87,15 @@ def contact_sheet(
     n_places = len(chosen) * (2 if show == "several" else 1)
     columns += columns % 2 if show == "several" else 0  # a photograph and its crop in one row
     n_rows = max(1, math.ceil(n_places / columns))
-    tall = 1.3 if show == "ok" else 1.55
     width = min(1.1 * columns, MAX_WIDTH)
     n_letters = int(72 * width / columns / _LETTER)
-    figure = plt.figure(figsize=(width, tall * n_rows + 0.5), layout="constrained")
+    titles = [
+        _titles(names[position], str(crops["status_text"][position].item()), len(images), n_letters)
+        for position, images in zip(chosen, pictures, strict=True)
+    ]
+    n_lines = max((text.count("\n") + 1 for texts in titles for text in texts), default=1)
+    tall = width / columns + _LINE * n_lines
+    figure = plt.figure(figsize=(width, tall * n_rows + 0.4), layout="constrained")
     used = shortened(template, 24)
     what = {
         "ok": f"crops of template {used}",
@@ -97,23 +103,25 @@ def contact_sheet(
         "several": f"detected among others, and the crop of template {used} of the selected face",
     }[show]
     figure.suptitle(f"{len(chosen):,} of {n_all:,} faces, {what}", fontsize="medium")
-    place = 0
-    for position, images in zip(chosen, pictures, strict=True):
-        for i, image in enumerate(images):
-            place += 1
-            ax = figure.add_subplot(n_rows, columns, place)
-            if image is None:
-                ax.set_facecolor("0.9")
-            else:
-                ax.imshow(image, interpolation="lanczos")
-            ax.set(xticks=[], yticks=[])
-            title = shortened(names[position], n_letters) if i == 0 else "selected"
-            status = str(crops["status_text"].isel(face=position).item())
-            if i == len(images) - 1 and status != "ok":
-                reason = textwrap.fill(status, n_letters)
-                title = f"{title}\n{reason}" if i == 0 else "none selected"
-            ax.set_title(title, fontsize=8, pad=2)
+    shown_images = [image for images in pictures for image in images]
+    shown_titles = [text for texts in titles for text in texts]
+    for i, (image, text) in enumerate(zip(shown_images, shown_titles, strict=True)):
+        ax = figure.add_subplot(n_rows, columns, i + 1)
+        if image is None:
+            ax.set_facecolor("0.9")
+        else:
+            ax.imshow(image, interpolation="lanczos")
+        ax.set(xticks=[], yticks=[])
+        ax.set_title(text, fontsize="small", pad=2)
     return figure
+
+
+def _titles(name: str, status: str, n_images: int, n_letters: int) -> list[str]:
+    """Titles of the pictures of a face: its name, and the reason if it has no crop."""
+    title, failed = shortened(name, n_letters), status != "ok"
+    if n_images == 2:
+        return [title, "none selected" if failed else "selected"]
+    return [f"{title}\n{textwrap.fill(status, n_letters)}" if failed else title]
 
 
 def _pictures(face: xr.Dataset, show: SheetContent) -> list[npt.NDArray[np.uint8] | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 
 from freqlab.errors import StoreError, check_name
@@ -18,6 +20,7 @@ from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
     LEGEND,
+    MAX_WIDTH,
     NO_DATA,
     SEQUENTIAL,
     axis_label,
@@ -34,6 +37,7 @@ from freqlab.results.selection import (
     bands_of,
     crop_geometry,
     fmr_text,
+    pairs_to_show,
     select_pair,
     select_part,
     threshold_of,
@@ -48,11 +52,13 @@ __all__ = [
     "face_plot",
     "full_plane",
     "heat_plot",
+    "overview_plot",
     "profile_plot",
     "spectrum_plot",
     "strip_plot",
 ]
 
+_TYPICAL = "A typical genuine pair"  # of pairs_to_show
 _KIND_NAMES = {
     "directed": "directed influence",
     "absolute": "absolute influence",
@@ -103,38 +109,156 @@ def heat_plot(
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     if ax is None:
-        ax = plt.figure(figsize=(10.8, 6.3)).add_axes((0.085, 0.08, 0.87, 0.85))
+        ax = plt.figure(figsize=(MAX_WIDTH, 4.6)).add_axes((0.026, 0.125, 0.961, 0.815))
     ax.set_axis_off()
     places = {
-        "probe": (0.0, 0.54, 0.20, 0.35),
-        "reference": (0.215, 0.54, 0.20, 0.35),
-        "absolute": (0.455, 0.54, 0.20, 0.35),
-        "directed": (0.76, 0.54, 0.20, 0.35),
-        "strip": (0.02, 0.0, 0.395, 0.37),
-        "per_contrast": (0.55, 0.0, 0.45, 0.37),
+        "probe": (0.0, 0.53, 0.194, 0.37),
+        "reference": (0.275, 0.53, 0.194, 0.37),
+        "absolute": (0.0, 0.0, 0.194, 0.37),
+        "directed": (0.275, 0.0, 0.194, 0.37),
+        "strip": (0.717, 0.53, 0.283, 0.37),
+        "per_contrast": (0.717, 0.0, 0.283, 0.37),
     }
     axes = {name: ax.inset_axes(place) for name, place in places.items()}
     for role in ("probe", "reference"):
         face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
         masked = side in (role, "both")
-        name = shortened(str(data[role].item()), 24)
-        axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="medium")
+        name = shortened(str(data[role].item()), 20)
+        axes[role].set_title(f"{role}{' (masked)' if masked else ''}\n{name}", fontsize="small")
     kinds: tuple[Kind, ...] = ("absolute", "directed")
     for kind in kinds:
         spectrum_plot(result, pair=pair, model=model, side=side, kind=kind, ax=axes[kind])
+        _show_units(axes[kind], data["influence"])
     strip_plot(result, pair=pair, model=model, side=side, ax=axes["strip"])
     strip_plot(
         result, pair=pair, model=model, side=side, kind="per_contrast", ax=axes["per_contrast"]
     )
+    for part in (*kinds, "strip", "per_contrast"):
+        _make_small(axes[part])
     truth = "genuine" if bool(data["genuine"]) else "impostor"
     threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
-    title = f"Pair {pair} ({truth}), {shortened(model, 40)}: "
+    title = f"Pair {pair} ({truth}), {shortened(model, 32)}: "
     title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
     if np.isfinite(threshold):
         title += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
-    ax.set_title(title, fontsize="large")
+    ax.set_title(title, fontsize="medium")
     return axes
+
+
+def _show_units(ax: Axes, influence: xr.DataArray) -> None:
+    """Label the relative colour bar of a plane with the influence itself, in its unit."""
+    largest = largest_absolute(influence.to_numpy())
+    bar = ax.child_axes[0]
+    ticks = bar.get_yticks()
+    texts = [f"{tick * largest:.2g}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    bar.set_yticks(ticks, texts, fontsize="small")
+    bar.set_ylabel("")
+    ax.set_title(f"{ax.get_title()}\n({influence.attrs['units']})")
+
+
+def _make_small(ax: Axes, width: int = 24) -> None:
+    """Set the labels of axes in small text, in lines of at most `width` characters."""
+    ax.tick_params(which="both", labelsize="small")
+    ax.title.set_fontsize("small")
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set(text=textwrap.fill(label.get_text(), width), fontsize="small")
+
+
+def overview_plot(
+    result: xr.Dataset,
+    profile: xr.Dataset,
+    *,
+    model: str,
+    side: Side = "probe",
+    fmr: float = 1e-3,
+    ax: Axes | None = None,
+) -> dict[str, Axes]:
+    """A typical genuine pair, and the mean influence of all pairs.
+
+    The plot shows both faces of a genuine pair of median similarity; the plane of frequencies with
+    each ring coloured by the mean directed influence on genuine pairs; and the mean profiles of
+    genuine and impostor pairs with confidence bands, below the colours of the rings.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    profile
+        Its means, from :func:`freqlab.results.mean_profile`.
+    model, side
+        Model and masked side to select.
+    fmr
+        False match rate of the threshold in the title of the pair; one of those in the result.
+    ax
+        Axes that the plot replaces; a new figure by default.
+
+    Returns
+    -------
+    dict of str to matplotlib.axes.Axes
+        ``probe``, ``reference``, ``plane``, ``strip``, ``profile``. The faces are missing where
+        there is no genuine pair.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If the result or the profile has no such model, side or false match rate.
+    """
+    part = select_part(with_axes(profile, "directed"), model=model, side=side)
+    means = part["directed"].sel(comparison="genuine", estimate="value")
+    shown = pairs_to_show(result, model=model, side=side, fmr=fmr)
+    if ax is None:
+        ax = plt.figure(figsize=(MAX_WIDTH, 4.4)).add_axes((0.015, 0.13, 0.97, 0.84))
+    ax.set_axis_off()
+    axes = {}
+    if _TYPICAL in shown:
+        data = select_pair(result, pair=shown[_TYPICAL], model=model, side=side)
+        for role, left in (("probe", 0.0), ("reference", 0.195)):
+            axes[role] = ax.inset_axes((left, 0.525, 0.18, 0.345))
+            face_plot(result, face=str(data[role].item()), model=model, ax=axes[role])
+            axes[role].set_title(role, fontsize="small", pad=3)
+        ax.text(0, 0.935, _about_typical(result, data, model, fmr), fontsize="small", va="bottom")
+    axes["plane"] = ax.inset_axes((0.075, 0.0, 0.19, 0.37))
+    _draw_plane(result, means.to_numpy(), model=model, kind="directed", ax=axes["plane"])
+    n_pairs = int(part["n_pairs"].sel(comparison="genuine"))
+    axes["plane"].set_title(f"mean influence on {n_pairs:,} genuine pairs")
+    _show_units(axes["plane"], means)
+    axes["profile"] = ax.inset_axes((0.505, 0.0, 0.495, 0.87))
+    profile_plot(profile, model=model, side=side, ax=axes["profile"])
+    axes["profile"].legend(
+        **LEGEND,
+        loc="upper right",
+        title=f"{side} masked; shaded: {100 * float(profile.attrs['level']):g} % intervals",
+        title_fontsize="small",
+        alignment="left",
+    )
+    axes["strip"] = ax.inset_axes((0.505, 0.9, 0.495, 0.05))
+    _draw_strip(profile, means, ax=axes["strip"])
+    _make_small(axes["plane"])
+    _make_small(axes["profile"], width=60)
+    return axes
+
+
+def _about_typical(result: xr.Dataset, data: xr.Dataset, model: str, fmr: float) -> str:
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    text = f"A typical genuine pair (pair {int(data['pair'])})\n"
+    text += f"similarity {float(data['similarity']):.2f}"
+    if np.isfinite(threshold):
+        text += f", threshold {threshold:.2f} at FMR {fmr_text(fmr)}"
+    return text
+
+
+def _draw_strip(profile: xr.Dataset, means: xr.DataArray, *, ax: Axes) -> None:
+    """The colours of the rings of a plane, side by side on a frequency axis."""
+    values = means.to_numpy()
+    bounds = drawn_bounds(profile)
+    relative = values / largest_absolute(values)
+    for (left, right), value in zip(bounds, relative, strict=True):
+        colour = plt.get_cmap(DIVERGING)(0.5 + 0.5 * value) if np.isfinite(value) else NO_DATA
+        ax.axvspan(left, right, color=colour, lw=0)
+    ax.set_xlim(bounds.min(), bounds.max())
+    ax.set(xticks=[], yticks=[])
+    ax.set_title("colours of the rings, over frequency", fontsize="small", loc="left", pad=3)
 
 
 def spectrum_plot(
@@ -164,8 +288,18 @@ def spectrum_plot(
     ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy()
+    bar = _draw_plane(result, influence, model=model, kind=kind, ax=ax)
     largest = largest_absolute(influence)
-    values = (np.abs(influence) if kind == "absolute" else influence) / largest
+    units = result["influence"].attrs["units"]
+    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
+    return ax
+
+
+def _draw_plane(
+    result: xr.Dataset, influence: npt.NDArray[np.floating], *, model: str, kind: Kind, ax: Axes
+) -> Colorbar:
+    """Plane of frequencies of the crops of a model, coloured by influence ``(band,)``."""
+    values = (np.abs(influence) if kind == "absolute" else influence) / largest_absolute(influence)
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
     labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
@@ -185,12 +319,8 @@ def spectrum_plot(
     ax.set_xticks([-nyquist, 0, nyquist])
     ax.set_yticks([])
     ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
-    bar = ax.figure.colorbar(
-        ScalarMappable(norm, colours), cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks
-    )
-    units = result["influence"].attrs["units"]
-    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
-    return ax
+    mappable = ScalarMappable(norm, colours)
+    return ax.figure.colorbar(mappable, cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks)
 
 
 def strip_plot(
@@ -282,8 +412,13 @@ def profile_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile)
     ax.set_ylabel(axis_label(profile[kind]))
-    ax.set_title(f"{side} masked", loc="left", fontsize="medium")
-    ax.legend(**LEGEND)
+    ax.legend(
+        **LEGEND,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        title=f"{side} masked",
+        alignment="left",
+    )
     return ax
 
 

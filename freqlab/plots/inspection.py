@@ -73,7 +73,6 @@ def pair_profile_plot(
         n_pairs = int(spread["n_pairs"].sel(comparison=comparison))
         if not n_pairs:
             continue
-        level = f"{100 * float(spread.attrs['level']):g} %"
         ax.stairs(
             upper,
             edges,
@@ -83,7 +82,7 @@ def pair_profile_plot(
             edgecolor=(*colour, 0.6),
             hatch=hatch,
             lw=0,
-            label=f"{comparison}: {level} of {n_pairs:,} pairs, and median",
+            label=f"{comparison} ({n_pairs:,} pairs)",
         )
         ax.stairs(median, edges, baseline=None, color=colour, ls=style, lw=1.4)
     values = data["influence"].to_numpy()
@@ -93,8 +92,21 @@ def pair_profile_plot(
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, result)
     ax.set_ylabel(axis_label(spread[kind]))
-    ax.legend(**LEGEND)
+    _add_legend(ax, f"shaded: {100 * float(spread.attrs['level']):g} % of pairs; lines: medians")
     return ax
+
+
+def _add_legend(ax: Axes, title: str) -> None:
+    """Add a legend above axes."""
+    ax.legend(
+        **LEGEND,
+        ncols=2,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        title=title,
+        title_fontsize="small",
+        alignment="left",
+    )
 
 
 def inspection_plot(
@@ -132,28 +144,26 @@ def inspection_plot(
     part = {"pair": edited.pair, "model": edited.model, "side": edited.side}
     data = select_pair(result, **part)  # type: ignore[arg-type]
     if ax is None:
-        ax = plt.figure(figsize=(MAX_WIDTH, 6.6)).add_axes((0.02, 0.115, 0.95, 0.785))
+        ax = plt.figure(figsize=(MAX_WIDTH, 4.8)).add_axes((0.01, 0.12, 0.98, 0.785))
     ax.set_axis_off()
     names = ("probe", "reference", "edited", "alone", "difference")
-    axes = {name: ax.inset_axes((0.203 * k, 0.53, 0.18, 0.36)) for k, name in enumerate(names)}
-    axes["plane"] = ax.inset_axes((0.035, 0.0, 0.22, 0.40))
-    axes["profile"] = ax.inset_axes((0.43, 0.0, 0.57, 0.40))
+    axes = {name: ax.inset_axes((0.203 * k, 0.525, 0.188, 0.37)) for k, name in enumerate(names)}
+    axes["plane"] = ax.inset_axes((0.015, 0.0, 0.21, 0.40))
+    axes["profile"] = ax.inset_axes((0.45, 0.0, 0.55, 0.33))
     for role in ("probe", "reference"):
         axes[role].imshow(edited.crops[role], interpolation="lanczos")
-        axes[role].set_title(f"{role}\n{shortened(str(data[role].item()), 24)}", fontsize="medium")
+        axes[role].set_title(f"{role}\n{shortened(str(data[role].item()), 22)}", fontsize="small")
     words, which = edit_text(result, edited.bands, edited.operation)
     image = side_by_side(edited.pictures, "edited").round().clip(0, 255).astype(np.uint8)
     axes["edited"].imshow(image, interpolation="lanczos")
-    axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 30)}", fontsize="medium")
+    axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 22)}", fontsize="small")
     alone, factor = stretched(side_by_side(edited.pictures, "alone"))
     axes["alone"].imshow(alone, interpolation="lanczos")
-    axes["alone"].set_title(f"selected bands only,\ncontrast × {factor:.3g}", fontsize="medium")
+    axes["alone"].set_title(f"selected bands only,\ncontrast × {factor:.3g}", fontsize="small")
     difference = side_by_side(edited.pictures, "difference")
     top = max(float(difference.max()), 1.0)
     axes["difference"].imshow(difference, cmap=SEQUENTIAL, vmin=0, vmax=top)
-    axes["difference"].set_title(
-        f"difference from the original,\n0 to {top:.3g} grey levels", fontsize="medium"
-    )
+    axes["difference"].set_title(f"difference,\n0 to {top:.3g} grey levels", fontsize="small")
     for name in names:
         axes[name].set(xticks=[], yticks=[])
     spectrum_plot(result, **part, kind=kind, ax=axes["plane"])  # type: ignore[arg-type]
@@ -163,15 +173,20 @@ def inspection_plot(
     for k, band in enumerate(edited.bands):
         label = None if k else done
         axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0, label=label)
-    axes["profile"].legend(**LEGEND)
-    ax.set_title(_title(result, edited, data, fmr), fontsize="large", pad=14)
+    legend = axes["profile"].get_legend()
+    _add_legend(axes["profile"], legend.get_title().get_text() if legend else "")
+    for name in ("plane", "profile"):
+        axes[name].tick_params(which="both", labelsize="small")
+        for text in (axes[name].title, axes[name].xaxis.label, axes[name].yaxis.label):
+            text.set_fontsize("small")
+    ax.set_title(_title(result, edited, data, fmr), fontsize="medium", pad=0)
     return axes
 
 
 def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> str:
     threshold = threshold_of(result, model=edited.model, fmr=fmr)
     truth = "genuine" if bool(data["genuine"]) else "impostor"
-    text = f"Pair {edited.pair} ({truth}), {shortened(edited.model, 40)}: "
+    text = f"Pair {edited.pair} ({truth}), {shortened(edited.model, 40)}\n"
     text += f"similarity {edited.similarity:.3f}"
     changed = edited.bands or edited.operation == "keep"
     if changed:

@@ -19,6 +19,7 @@ from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DASHES,
     LEGEND,
+    MAX_WIDTH,
     axis_label,
     new_axes,
     shortened,
@@ -210,7 +211,8 @@ def extremes_plot(
     )
     n = min(n, int((data["extreme_probe"] != "").sum()))
     n_columns, n_blocks = min(n, 6), max(1, math.ceil(n / 6))
-    figure = plt.figure(figsize=(1.7 * max(n_columns, 1), 4.1 * n_blocks), layout="constrained")
+    size = (MAX_WIDTH / 6 * max(n_columns, 1), 3.2 * n_blocks)
+    figure = plt.figure(figsize=size, layout="constrained")
     axes: dict[str, Axes] = {}
     store = str(result.attrs["store"])
     for rank in range(n):
@@ -226,10 +228,12 @@ def extremes_plot(
             else:
                 ax.imshow(crop, interpolation="lanczos")
             ax.set(xticks=[], yticks=[])
-            title = shortened(face, 22)
-            ax.set_title(f"similarity {similarity:.2f}\n{title}" if row == 0 else title, fontsize=8)
+            title = shortened(face, 18)
+            if row == 0:
+                title = f"similarity {similarity:.2f}\n{title}"
+            ax.set_title(title, fontsize="small")
             if column == 0:
-                ax.set_ylabel(side)
+                ax.set_ylabel(side, fontsize="small")
             axes[f"{side}{rank}"] = ax
     return axes
 

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from freqlab.plots.common import shortened
+from freqlab.plots.common import MAX_WIDTH, shortened
 
 __all__ = [
     "SMALLEST_TEXT",
@@ -31,10 +31,11 @@ __all__ = [
     "title",
 ]
 
-WIDTH = 7.6  # inches: with text of 8.3 points or more, none is below 8 points on a printed page
+WIDTH = MAX_WIDTH  # inches
 SMALLEST_TEXT = "smallest_text"
 _CSS_DPI = 100  # CSS pixels of the page per inch of a figure
 _RETINA = 2
+_PAD = 0.04  # inches around a picture, so that it is no wider than its figure
 
 
 def show_figures_as_pictures() -> None:
@@ -58,7 +59,7 @@ def as_picture(figure: Figure) -> tuple[str, dict[str, Any]]:
     """
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight", pad_inches=0.03
+        buffer, format="png", dpi=_CSS_DPI * _RETINA, bbox_inches="tight", pad_inches=_PAD
     )
     data = buffer.getvalue()
     width, height = (int.from_bytes(data[at : at + 4]) for at in (16, 20))  # of the IHDR chunk

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -47,6 +49,7 @@ __all__ = [
     "show_findings",
     "show_full_trust_card",
     "show_how_it_was_made",
+    "show_how_to_open",
     "show_largest",
     "show_list",
     "show_pairs",
@@ -59,6 +62,7 @@ __all__ = [
 ]
 
 _markdown: Callable[[str], object] = IPython.display.Markdown
+_html: Callable[[str], object] = IPython.display.HTML
 _display: Callable[..., None] = IPython.display.display
 _LEFT: dict[str, Any] = {"text-align": "left"}
 
@@ -249,6 +253,20 @@ def show_ways(
     kind = "genuine" if bool(result["genuine"].sel(pair=pair)) else "impostor"
     head(f"Pair {pair}, {kind}")
     plt.show()
+
+
+def show_how_to_open(result: xr.Dataset, *, pair: int) -> None:
+    """Show the command and the call that open a pair of a stored result in the inspector."""
+    store, name = str(result.attrs["store"]), str(result.attrs["name"])
+    command = shlex.join(["freqlab", "inspect", store, "--name", name, "--pair", str(pair)])
+    store, name = (json.dumps(text, ensure_ascii=False) for text in (store, name))
+    call = f"fl.inspect({store}, name={name}, pair={pair})"
+    _display(
+        _html(
+            f'<p class="open">Open this pair: <code>{as_html(command)}</code>, or in Python '
+            f"<code>{as_html(call)}</code></p>"
+        )
+    )
 
 
 def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, object]) -> None:

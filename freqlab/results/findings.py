@@ -1,4 +1,4 @@
-"""Findings of an influence result: its answer to the question which frequencies decide."""
+"""Findings of an influence result: the frequencies on which decisions depend."""
 
 from __future__ import annotations
 
@@ -12,12 +12,18 @@ from freqlab.results.selection import (
     select_part,
     threshold_of,
 )
-from freqlab.results.sentences import band_text, describe_profile
+from freqlab.results.sentences import (
+    band_text,
+    describe_intervals,
+    describe_profile,
+    unbroken,
+)
 from freqlab.text.wording import with_bounds
 
 __all__ = ["summary"]
 
 _FEWEST_PEOPLE = 20
+_NBSP = "\u00a0"
 
 
 def summary(
@@ -44,25 +50,28 @@ def summary(
     Returns
     -------
     list of str
-        The bands that carry genuine and impostor pairs, what the influence per contrast says, and
-        how many decisions depend on a single band.
+        The bands with the largest influence on genuine and on impostor pairs, also per contrast
+        removed, and the number of decisions that depend on a single band.
 
     Raises
     ------
     UnknownNameError, ParameterError
         If the result has no such model, side or false match rate.
     """
-    sentences = [
-        describe_profile(profile, model=model, side=side, comparison=comparison)
-        for comparison in ("genuine", "impostor")
-    ]
-    sentences.append(_per_contrast(profile, model=model, side=side))
-    sentences.append(_dependent(result, model=model, side=side, fmr=fmr))
     people = _people(result)
+    sentences = []
     if people < _FEWEST_PEOPLE:
         sentences.append(
-            f"These pairs show {people} people: too few for their means to speak for others."
+            f"These pairs show {people} people. Means over fewer than {_FEWEST_PEOPLE} people "
+            f"describe these people only."
         )
+    genuine, impostor = (
+        describe_profile(profile, model=model, side=side, comparison=comparison)
+        for comparison in ("genuine", "impostor")
+    )
+    sentences += [f"{genuine} {describe_intervals(profile)}", impostor]
+    sentences.append(_per_contrast(profile, model=model, side=side))
+    sentences.append(_dependent(result, model=model, side=side, fmr=fmr))
     return [sentence for sentence in sentences if sentence]
 
 
@@ -76,14 +85,14 @@ def _per_contrast(profile: xr.Dataset, *, model: str, side: str) -> str:
         return ""
     top = int(np.nanargmax(np.abs(values)))
     return (
-        f"Bands hold different amounts of contrast. Per grey level of contrast that is removed, "
-        f"{band_text(profile, top)} has the largest influence on genuine pairs: "
-        f"{with_bounds(data.isel(band=top), '+.4f')}."
+        f"Bands differ in contrast. Per grey level of contrast removed, "
+        f"{unbroken(profile, band_text(profile, top))} has the largest mean influence on genuine "
+        f"pairs: {with_bounds(data.isel(band=top), '+.4f')}."
     )
 
 
 def _dependent(result: xr.Dataset, *, model: str, side: str, fmr: float) -> str:
-    """How many decisions change when one band is removed."""
+    """The number of decisions that change when a single band is removed."""
     threshold = threshold_of(result, model=model, fmr=fmr)
     data = select_part(result, model=model, side=side)
     similarity = data["similarity"].to_numpy()
@@ -98,7 +107,7 @@ def _dependent(result: xr.Dataset, *, model: str, side: str, fmr: float) -> str:
         if chosen.any():
             parts.append(f"{int(changes[chosen].sum()):,} of {int(chosen.sum()):,} {name} pairs")
     return (
-        f"Removing a single band changes the decision at FMR {fmr_text(fmr)} for "
+        f"Removing a single band changes the decision at FMR{_NBSP}{fmr_text(fmr)} for "
         f"{' and '.join(parts)}."
     )
 

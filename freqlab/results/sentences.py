@@ -19,9 +19,18 @@ from freqlab.results.selection import (
 )
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import ESTIMATES
-from freqlab.text.wording import join
+from freqlab.text.wording import join, percent, with_bounds
 
-__all__ = ["band_text", "describe_pair", "describe_profile", "describe_verification"]
+__all__ = [
+    "band_text",
+    "describe_intervals",
+    "describe_pair",
+    "describe_profile",
+    "describe_verification",
+    "unbroken",
+]
+
+_NBSP = "\u00a0"
 
 _FROM = {
     "probe": "from the probe",
@@ -112,8 +121,8 @@ def describe_profile(
     Returns
     -------
     str
-        Mean and interval of the strongest band, and the lowest band edge below which at least
-        three quarters of the summed absolute influence are found.
+        Mean of the strongest band with its interval in brackets, and the lowest band edge below
+        which at least three quarters of the summed absolute influence lie.
     """
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = select_part(profile, model=model, side=side).sel(comparison=comparison)
@@ -121,22 +130,46 @@ def describe_profile(
     if not np.isfinite(directed[0]).any():
         return f"There are no {comparison} pairs to average over."
     top = int(np.nanargmax(np.abs(directed[0])))
-    mean, lower, upper = directed[:, top]
+    change = data["directed"].isel(band=top)
+    sign = -1 if float(change.sel(estimate="value")) < 0 else 1
     absolute = np.nan_to_num(data["absolute"].sel(estimate="value").to_numpy())
     share = np.cumsum(absolute) / absolute.sum()
     last = int(np.flatnonzero(share >= 0.75)[0])
     edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
-    level = f"{100 * float(profile.attrs['level']):g} %"
-    where = f"below {edge:g} {unit}" if np.isfinite(edge) else "in all bands together"
-    does, low, high = "lowers", lower, upper
-    if mean < 0:
-        does, low, high = "raises", -upper, -lower
-    return (
-        f"Over {comparison} pairs, removing {band_text(profile, top)} {_FROM[side]} changes the "
-        f"similarity most: it {does} it by {abs(mean):.3f} on average ({level} interval "
-        f"{low:.3f} to {high:.3f}). {100 * share[last]:.0f} % of the summed absolute influence "
-        f"is {where}."
-    )
+    where = f"below {edge:g}{_NBSP}{unit}" if np.isfinite(edge) else "in all bands together"
+    band = unbroken(profile, band_text(profile, top))
+    bounds = change.sel(estimate=["lower", "upper"]).to_numpy()
+    if bounds[0] <= 0 <= bounds[1]:
+        text = (
+            f"For {comparison} pairs, the largest mean influence is compatible with zero: "
+            f"{with_bounds(change, '+.3f')} for {band}, removed {_FROM[side]}."
+        )
+    else:
+        text = (
+            f"For {comparison} pairs, {band} has the largest mean influence: removing it "
+            f"{_FROM[side]} {'raises' if sign < 0 else 'lowers'} the similarity by "
+            f"{_size(change, sign)}."
+        )
+    return f"{text} {100 * share[last]:.0f}{_NBSP}% of the absolute influence is {where}."
+
+
+def _size(change: xr.DataArray, sign: int) -> str:
+    """Size of a mean change of known sign, with its interval."""
+    value, lower, upper = (sign * float(change.sel(estimate=e)) for e in ESTIMATES)
+    bounds = np.sort([lower, upper])
+    sizes = xr.DataArray([value, *bounds], dims="estimate", coords={"estimate": list(ESTIMATES)})
+    return with_bounds(sizes, ".3f")
+
+
+def describe_intervals(data: xr.Dataset) -> str:
+    """State what the brackets in sentences about profiles or error rates mean."""
+    return f"Brackets hold {100 * float(data.attrs['level']):g}{_NBSP}% intervals over people."
+
+
+def unbroken(result: xr.Dataset, text: str) -> str:
+    """Text about a result with no-break spaces before the unit of its frequencies."""
+    unit = frequency_unit(result)
+    return text.replace(f" {unit}", f"{_NBSP}{unit}")
 
 
 def band_text(result: xr.Dataset, band: int) -> str:
@@ -176,8 +209,8 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     Returns
     -------
     str
-        Such as "Equal error rate 0.11 % (95 % of resampled sets of people: 0.00 to 0.24 %) over
-        79,800 comparisons, 1,800 of them genuine. ..."
+        Such as "The equal error rate is 0.11 % [0.00, 0.24] over 79,800 comparisons, 1,800 of them
+        genuine. ..."
 
     Raises
     ------
@@ -188,37 +221,29 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     check_fmr(fmr)
     data = result.sel(model=model, group="all")
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
-    level = f"{100 * result.attrs['level']:g} % of resampled sets of people"
     text = (
-        f"Equal error rate {_interval(data['eer'], level)} over {genuine + impostor:,} "
-        f"comparisons, {genuine:,} of them genuine."
+        f"The equal error rate is {_rate(data['eer'])} over {genuine + impostor:,} comparisons, "
+        f"{genuine:,} of them genuine."
     )
     at = at_fmr(data, fmr)
     if np.isfinite(float(at["threshold"])):
         text += (
             f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
             f"{int(data['impostor_comparisons']):,} impostor comparisons, the model rejects "
-            f"{_interval(at['false_non_match_rate'])} of the genuine comparisons."
+            f"{_rate(at['false_non_match_rate'])} of the genuine comparisons."
         )
     else:
         text += f" At FMR {fmr_text(fmr)} there is {at['note'].item()}."
     if "accuracy" in data:
         text += (
-            f" Accuracy {_interval(data['accuracy'])}, mean over "
-            f"{data.sizes['fold']} folds; standard error of the folds "
-            f"{100 * float(data['accuracy_standard_error']):.2f} %."
+            f" The mean accuracy over {data.sizes['fold']} folds is {_rate(data['accuracy'])}, "
+            f"with a standard error of {100 * float(data['accuracy_standard_error']):.2f}{_NBSP}%."
         )
     failure = data["failure_to_acquire"]
     if float(failure.sel(estimate="value")) > 0:
-        text += f" Failure to acquire: {_interval(failure)} of the faces."
+        text += f" No embedding could be computed for {_rate(failure)} of the faces."
     return text
 
 
-def _interval(values: xr.DataArray, level: str = "") -> str:
-    value, lower, upper = (100 * float(values.sel(estimate=e)) for e in ESTIMATES)
-    if not np.isfinite(value):
-        return "not available"
-    if not np.isfinite(lower):
-        return f"{value:.2f} %"
-    what = f"{level}: " if level else ""
-    return f"{value:.2f} % ({what}{lower:.2f} to {upper:.2f} %)"
+def _rate(values: xr.DataArray) -> str:
+    return percent(values, 2) or "not available"

@@ -24,7 +24,7 @@ from freqlab.faces.table import Faces
 from freqlab.literals import Compile, Precision, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
-from freqlab.results.selection import at_fmr
+from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.run.calls import embed
 from freqlab.statistics.error_rates import (
     FMRS,
@@ -288,8 +288,8 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
             "impostor": f"{int(figures['n_impostor']):,}",
             "subjects": f"{int(figures['n_subjects']):,}",
             "EER": percent(figures["eer"]),
-            f"FMR at {fmr:g}": percent(rates["false_match_rate"]) or "not resolved",
-            f"FNMR at {fmr:g}": percent(rates["false_non_match_rate"])
+            f"FMR at {fmr_text(fmr)}": percent(rates["false_match_rate"]) or "not resolved",
+            f"FNMR at {fmr_text(fmr)}": percent(rates["false_non_match_rate"])
             or ("" if int(figures["n_genuine"]) == 0 else "no threshold"),
             "d'": with_bounds(figures["d_prime"], ".2f"),
             "failure to acquire": percent(figures["failure_to_acquire"]),

@@ -9,30 +9,40 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
+from freqlab.errors import check_name
+from freqlab.faces.groups import ALL, MIXED
 from freqlab.faces.table import Faces
-from freqlab.results.sentences import describe_verification
+from freqlab.results.selection import fmr_text
+from freqlab.results.sentences import describe_intervals, describe_verification
 from freqlab.statistics.error_rates import (
     all_comparisons,
     comparisons_needed,
     equal_error_rate,
 )
+from freqlab.statistics.resampling import ESTIMATES
 from freqlab.store.reading import open_embeddings
 from freqlab.text.shown import as_markdown
+from freqlab.text.wording import percent
 
 __all__ = [
     "all_scores",
     "describe_comparisons",
+    "describe_left_out",
     "describe_scores",
+    "groups_with_curves",
     "match_rate_table",
     "summary",
     "unresolved_rates",
+    "without_small_groups",
 ]
 
+_FEWEST_PEOPLE = 20
 _NBSP = "\u00a0"
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in one or two sentences for each model.
+    """Summarise a study in a few sentences for each model.
 
     Parameters
     ----------
@@ -41,10 +51,11 @@ def summary(study: xr.DataTree) -> list[str]:
     """
     figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
     names = [str(name) for name in figures["model"].to_numpy()]
-    return [
-        f"{as_markdown(name)}: {describe_verification(figures, model=name, fmr=fmr)}"
+    sentences = [
+        f"**{as_markdown(name)}.** {describe_verification(figures, model=name, fmr=fmr)}"
         for name in names
     ]
+    return [f"{sentences[0]} {describe_intervals(figures)}", *sentences[1:]]
 
 
 def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:
@@ -69,6 +80,8 @@ def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list
 def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     """Tabulate true match rates over all comparisons, at thresholds of fixed false match rates.
 
+    Of false match rates with the same true match rate and interval, the smallest is listed.
+
     Parameters
     ----------
     result
@@ -77,33 +90,91 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By model and false match rate: threshold, true match rate (1 - FNMR) and its interval;
-        rates that are not resolved are omitted.
+        By model and false match rate: threshold, and true match rate (1 - FNMR) with its interval
+        in brackets; rates that are not resolved are omitted.
     """
     figures = result.sel(group="all")
     rows = {}
     for name in figures["model"].to_numpy():
-        for rate in figures["fmr"].to_numpy():
+        by_rate: dict[str, tuple[float, str]] = {}  # the smallest FMR of each true match rate
+        for rate in sorted(figures["fmr"].to_numpy(), reverse=True):
             at_rate = figures.sel(model=name, fmr=rate)
-            if np.isnan(at_rate["threshold"]):
-                continue
-            value, upper, lower = 100 - 100 * at_rate["false_non_match_rate"].to_numpy()
-            rows[str(name), f"{rate:g}"] = {
-                "threshold": f"{float(at_rate['threshold']):.3f}",
-                "true match rate": f"{value:.2f}{_NBSP}%",
-                "interval": f"{lower:.2f} to {upper:.2f}{_NBSP}%",
-            }
+            if np.isfinite(at_rate["threshold"]):
+                by_rate[_true_match_rate(at_rate)] = (rate, f"{float(at_rate['threshold']):.3f}")
+        for text, (rate, threshold) in by_rate.items():
+            row = {"threshold": threshold, "true match rate": text}
+            rows[str(name), fmr_text(rate)] = row
     table = pd.DataFrame.from_dict(rows, orient="index")
     if rows:
         table.index = pd.MultiIndex.from_tuples(rows, names=["model", "FMR"])
     return table
 
 
+def _true_match_rate(figures: xr.Dataset | xr.DataTree) -> str:
+    value, upper, lower = 1 - figures["false_non_match_rate"].to_numpy()
+    rates = xr.DataArray([value, lower, upper], dims="estimate", coords={"estimate": [*ESTIMATES]})
+    return percent(rates, 2)
+
+
+def without_small_groups(result: xr.Dataset) -> xr.Dataset:
+    """Leave out groups of fewer than 20 people, and ``mixed`` if no other group remains.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    """
+    small = _small_groups(result)
+    kept = [name for name in names_of(result, "group") if name not in small]
+    return result.sel(group=kept if set(kept) - {ALL, MIXED} else [ALL])
+
+
+def describe_left_out(result: xr.Dataset) -> str:
+    """State which groups :func:`without_small_groups` leaves out; empty if there are none."""
+    groups = [f"{as_markdown(name)} ({n})" for name, n in _small_groups(result).items()]
+    if not groups:
+        return ""
+    return f"Groups of fewer than {_FEWEST_PEOPLE} people are left out: {', '.join(groups)}."
+
+
+def groups_with_curves(result: xr.Dataset, *, model: str) -> list[str]:
+    """Groups with a DET curve: those with false non-matches at a resolved false match rate.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+    model
+        Name of the model.
+
+    Raises
+    ------
+    UnknownNameError
+        If the result has no such model.
+    """
+    check_name("model", model, names_of(result, "model"))
+    drawn = (result["curve"].sel(model=model) > 0).sum("curve_fmr") > 1
+    names = [name for name in names_of(result, "group") if name not in (ALL, MIXED)]
+    return [name for name in names if bool(drawn.sel(group=name))]
+
+
+def _small_groups(result: xr.Dataset) -> dict[str, int]:
+    """Groups of too few people, and their numbers of people."""
+    n_people = dict(
+        zip(names_of(result, "group"), result["n_subjects"].isel(model=0).to_numpy(), strict=True)
+    )
+    return {
+        name: int(n)
+        for name, n in n_people.items()
+        if name not in (ALL, MIXED) and n < _FEWEST_PEOPLE
+    }
+
+
 def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
     """State the false match rates at which a model has no threshold; empty if there are none."""
     thresholds = result["threshold"].transpose("model", "fmr")
     unresolved = np.isnan(thresholds.to_numpy()).any(axis=0)
-    rates = sorted(f"{rate:g}" for rate in thresholds["fmr"].to_numpy()[unresolved])
+    rates = [fmr_text(rate) for rate in sorted(thresholds["fmr"].to_numpy()[unresolved])[::-1]]
     if not rates:
         return ""
     return (
@@ -132,13 +203,13 @@ def describe_scores(
     """State the equal error rate, and whether the comparisons resolve a false match rate."""
     n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
     text = (
-        f"Equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine: "
-        f"**{100 * rate:.2f} %**."
+        f"The equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine, "
+        f"is {100 * rate:.2f}{_NBSP}%."
     )
     needed = comparisons_needed(fmr)
     if len(impostor) < needed:
         text += (
-            f" A threshold at FMR {fmr:g} requires {needed:,} impostor comparisons; there are "
-            f"{len(impostor):,}. No decisions are reported."
+            f" A threshold at FMR {fmr_text(fmr)} requires {needed:,} impostor comparisons; there "
+            f"are {len(impostor):,}. No decisions are reported."
         )
     return text

@@ -293,7 +293,7 @@ def test_files_to_keep(notebook, run):
 
     name, content = download("Figure (PNG)")
     assert name == "pair0-mobilefacenet-probe.png"
-    assert Image.open(io.BytesIO(content)).size == (1650, 960)
+    assert Image.open(io.BytesIO(content)).size == (1520, 960)
     (SCREENSHOTS / name).write_bytes(content)
     name, content = download("Figure (SVG)")
     assert b"<svg" in content[:1000]

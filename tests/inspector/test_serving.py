@@ -15,7 +15,7 @@ from freqlab.inspector.serving import serve, write_notebook
 
 def test_the_notebook_opens_the_inspector(demo, tmp_path, monkeypatch):
     path = tmp_path / "page.ipynb"
-    write_notebook(path, folder=tmp_path, store=demo.attrs["store"], fmr=1e-2)
+    write_notebook(path, folder=tmp_path, store=demo.attrs["store"], pair=3, fmr=1e-2)
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
     (cell,) = notebook.cells
@@ -25,6 +25,7 @@ def test_the_notebook_opens_the_inspector(demo, tmp_path, monkeypatch):
     exec("\n".join([*lines, f"shown = {last}"]), scope)
     assert isinstance(scope["shown"], fl.Inspector)
     assert scope["shown"].fmr == pytest.approx(1e-2)
+    assert scope["shown"].pair == 3
 
 
 def test_everything_given_stands_in_the_notebook(tmp_path):
@@ -35,14 +36,14 @@ def test_everything_given_stands_in_the_notebook(tmp_path):
         store="it's.zarr",
         name="one",
         models=["net.pt,name=own"],
+        pair=0,
         faces=("photos", None, "arcface", False),
     )
     source = nbformat.read(path, as_version=4).cells[0].source
     compile(source, "cell", "exec")
     assert "load_faces('photos', root=None, aligned='arcface', outside=False)" in source
-    assert (
-        "fl.inspect(\"it's.zarr\", faces=faces, name='one', models=['net.pt,name=own'])" in source
-    )
+    given = "\"it's.zarr\", faces=faces, name='one', pair=0, models=['net.pt,name=own']"
+    assert f"fl.inspect({given})" in source
 
 
 def test_the_command_refuses_what_it_cannot_show(demo):
@@ -53,6 +54,7 @@ def test_the_command_refuses_what_it_cannot_show(demo):
         ([store, "--name", "x"], "unknown result 'x'"),
         ([store, "--fmr", "0.5"], "fmr=0.5 has no threshold"),
         ([store, "--model", "dlib"], "unknown model 'dlib'"),
+        ([store, "--pair", "999"], "pair=999 is not in the result"),
     ):
         outcome = runner.invoke(app, ["inspect", *arguments])
         assert isinstance(outcome.exception, FreqlabError)

@@ -46,7 +46,7 @@ def gallery_module():
 gallery = gallery_module()
 CELLS = gallery.read_cells(gallery.CODE.read_text())
 DRAWN = [cell.title for cell in CELLS if not cell.opens]
-SAMPLE = ("heat_plot", "pair_profile_plot", "profile_plot", "det_plot")  # in their order
+SAMPLE = ("heat_plot", "pair_profile_plot", "overview_plot", "det_plot")  # in their order
 
 # what stands at the axes: dataset, variable, and the unit it is drawn in where that is another
 FROM_DATA = {
@@ -55,6 +55,7 @@ FROM_DATA = {
     "strip_plot": [("result", "frequency"), ("result", "influence")],
     "pair_profile_plot": [("result", "frequency")],
     "inspection_plot": [("result", "frequency")],
+    "overview_plot": [("profile", "frequency"), ("profile", "directed")],
     "profile_plot": [("profile", "frequency"), ("profile", "directed")],
     "comparison_plot": [("compared", "frequency"), ("compared", "absolute")],
     "contrast_plot": [("result", "frequency"), ("result", "removed_rms")],
@@ -117,6 +118,7 @@ SAID = {
     "stability_plot": ["rank correlation"],
     "planted_plot": ["planted band (cycles/image)"],
 }
+PRINTED = 7.32  # inches: width of the text of a printed page
 FACES_ONLY = {"face_plot", "contact_sheet", "extremes_plot"}  # each under its name
 
 
@@ -195,7 +197,8 @@ def check_readable(figure, monkeypatch):
     found = texts_of(figure, monkeypatch)
     assert found
     width, height = figure.canvas.get_width_height()
-    shown = min(1, MAX_WIDTH / figure.get_figwidth())  # reports scale wider figures down
+    assert figure.get_figwidth() <= MAX_WIDTH
+    shown = min(1, PRINTED / figure.get_figwidth())
     for text, size, box in found:
         assert size * shown >= 8, text
         assert -1 <= box.x0 <= box.x1 <= width + 1, text

@@ -179,6 +179,32 @@ def test_profile_plot_has_means_and_intervals(demo):
     assert "12 pairs, 4 subjects" in ax.get_legend().get_texts()[0].get_text()
 
 
+def test_an_overview_shows_a_typical_pair_and_the_means(demo):
+    profile = fl.results.mean_profile(demo, n_draws=20)
+    axes = plots.overview_plot(demo, profile, model=MODEL)
+    pair = fl.results.pairs_to_show(demo, model=MODEL)["A typical genuine pair"]
+    crops = fl.open_run(demo.attrs["store"])["crops/arcface"]["crop"]
+    for role in ("probe", "reference"):
+        face = demo[role].sel(pair=pair).item()
+        np.testing.assert_array_equal(axes[role].images[0].get_array(), crops.sel(face=face))
+    means = profile["directed"].sel(
+        comparison="genuine", model=MODEL, side="probe", estimate="value"
+    )
+    plane = np.ma.filled(axes["plane"].images[0].get_array(), np.nan)
+    relative = means.to_numpy() / np.abs(means).max().item()
+    np.testing.assert_allclose(plane[56, 57:84], relative[np.arange(1, 28) // 4])
+    np.testing.assert_allclose(axes["profile"].lines[0].get_ydata(), means)
+    assert len(axes["strip"].patches) == demo.sizes["band"]
+
+
+def test_an_overview_without_genuine_pairs(demo):
+    impostors = demo.isel(pair=np.flatnonzero(~demo["genuine"]))
+    profile = fl.results.mean_profile(impostors, n_draws=10)
+    axes = plots.overview_plot(impostors, profile, model=MODEL)
+    assert list(axes) == ["plane", "profile", "strip"]
+    axes["plane"].figure.canvas.draw()
+
+
 def test_every_plot_takes_and_returns_axes(demo):
     profile = fl.results.mean_profile(demo, n_draws=10)
     scores = np.linspace(-0.2, 0.9, 50)
@@ -287,7 +313,7 @@ def test_a_contact_sheet_of_what_failed(orl, tmp_path):
     faces = fl.load_faces(tmp_path / "f")
     store = tmp_path / "r.zarr"
     fl.embed(faces, models=[MODEL], store=store, progress=False)
-    sheet = plots.contact_sheet(store, show="failed")
+    sheet = plots.contact_sheet(store, show="failed", columns=5)
     assert [ax.get_title() for ax in sheet.axes] == ["b/1.pgm\nunreadable image"]
     assert not sheet.axes[0].images
 

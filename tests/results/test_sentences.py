@@ -151,9 +151,10 @@ def test_profile_sentence(demo):
         model="mobilefacenet", side="probe", comparison="genuine", estimate="value"
     )
     top = int(np.argmax(np.abs(mean.to_numpy())))
-    assert f"it lowers it by {float(mean[top]):.3f} on average" in text
+    assert f"removing it from the probe lowers the similarity by {float(mean[top]):.3f} [" in text
     lower, upper = demo["band_bounds"].to_numpy()[top]
-    assert f"the band {lower:g} to {upper:g} cycles/image" in text
+    assert f"the band {lower:g} to {upper:g}\u00a0cycles/image has the largest mean" in text
+    assert "\u00a0% of the absolute influence is below " in text
     with pytest.raises(UnknownNameError, match="genuine"):
         fl.results.describe_profile(profile, model="mobilefacenet", comparison="genuin")
 
@@ -172,3 +173,21 @@ def test_pairs_to_show(demo):
 @pytest.mark.parametrize(("rate", "text"), [(1e-3, "1e-3"), (0.05, "5e-2"), (0.0015, "1.5e-3")])
 def test_rates_as_the_field_writes_them(rate, text):
     assert fmr_text(rate) == text
+
+
+def test_an_influence_against_the_match_has_a_positive_size():
+    """A negative mean is stated as a rise of the similarity, its interval from small to large."""
+    influence = np.array([[0.01, -0.1, 0], [0.02, -0.2, 0], [0.01, -0.15, 0]], np.float32)
+    result = fl.testing.result(influence[None, :, None], bands=fl.rings(8, max=16))
+    profile = fl.results.mean_profile(result, n_draws=50)
+    text = fl.results.describe_profile(profile, model="m", comparison="genuine")
+    assert "raises the similarity by 0.150" in text
+    assert "[-" not in text
+
+
+def test_a_mean_whose_interval_contains_zero_is_stated_as_such():
+    influence = np.array([[0.01, -0.1, 0], [0.02, 0.2, 0], [0.01, -0.15, 0]], np.float32)
+    result = fl.testing.result(influence[None, :, None], bands=fl.rings(8, max=16))
+    profile = fl.results.mean_profile(result, n_draws=50)
+    text = fl.results.describe_profile(profile, model="m", comparison="genuine")
+    assert text.startswith("For genuine pairs, the largest mean influence is compatible with zero")

@@ -202,10 +202,10 @@ def test_table_to_read(result):
     table = fl.verification.summary_table(result, model="linear", fmr=0.1)
     assert table.index.tolist() == ["all", "blue", "red", MIXED]
     assert table.loc["all", "EER"].endswith("]")
-    assert "[" in table.loc["red", "FMR at 0.1"]
-    assert table.loc[MIXED, "FNMR at 0.1"] == ""
+    assert "[" in table.loc["red", "FMR at 1e-1"]
+    assert table.loc[MIXED, "FNMR at 1e-1"] == ""
     unresolved = fl.verification.summary_table(result, model="linear", fmr=1e-3)
-    assert unresolved.loc["all", "FMR at 0.001"] == "not resolved"
+    assert unresolved.loc["all", "FMR at 1e-3"] == "not resolved"
     with pytest.raises(UnknownNameError):
         fl.verification.summary_table(result, model="liner")
     with pytest.raises(ParameterError, match="fmr=0.5 has no threshold"):
@@ -217,15 +217,15 @@ def test_sentences_say_the_figures(result, faces):
     one = result.sel(model="linear", group="all")
     value, lower, upper = 100 * one["eer"].to_numpy()
     assert text.startswith(
-        f"Equal error rate {value:.2f} % (95 % of resampled sets of people: {lower:.2f} to "
-        f"{upper:.2f} %) over 1,770 comparisons, 120 of them genuine."
+        f"The equal error rate is {value:.2f}\u00a0% [{lower:.2f},\u00a0{upper:.2f}] over 1,770 "
+        f"comparisons, 120 of them genuine."
     )
     assert f"At the threshold {float(one['threshold'].sel(fmr=0.1)):.3f}, set at FMR 1e-1" in text
     rare = fl.results.describe_verification(result, model="linear", fmr=1e-4)
     assert "At FMR 1e-4 there is no threshold: 100,000 impostor comparisons" in rare
     pairs = fl.make_pairs(faces, n_pairs=60, folds=3)
     listed = fl.results.describe_verification(verify(faces, pairs), model="linear", fmr=0.1)
-    assert "mean over 3 folds; standard error of the folds" in listed
+    assert "The mean accuracy over 3 folds is " in listed
 
 
 def test_one_sided_and_empty_groups():
@@ -315,3 +315,38 @@ def test_two_people_give_no_interval_of_what_needs_impostors(faces):
     assert np.isfinite(found["eer"].sel(estimate="value"))
     assert np.isnan(found["eer"].sel(estimate=["lower", "upper"])).all()
     assert np.isnan(found["d_prime"].sel(estimate=["lower", "upper"])).all()
+
+
+def test_small_groups_are_left_out(result):
+    """Twelve people make no group of twenty."""
+    assert fl.verification.without_small_groups(result)["group"].to_numpy().tolist() == ["all"]
+    text = fl.verification.describe_left_out(result)
+    assert text == "Groups of fewer than 20 people are left out: blue (5), red (7)."
+    large = result.assign(n_subjects=result["n_subjects"] + 14)
+    kept = fl.verification.without_small_groups(large)["group"].to_numpy().tolist()
+    assert kept == ["all", "red", MIXED]
+    enough = result.assign(n_subjects=result["n_subjects"] + 20)
+    assert fl.verification.describe_left_out(enough) == ""
+
+
+def test_equal_true_match_rates_are_one_row(result):
+    equal = result.copy(deep=True)
+    equal["threshold"].loc[{"fmr": [0.1, 0.01, 0.001]}] = [0.1, 0.2, 0.3]
+    equal["false_non_match_rate"].loc[{"fmr": [0.1, 0.01], "group": "all"}] = [0.0, 0.0, 0.05]
+    equal["false_non_match_rate"].loc[{"fmr": 0.001, "group": "all"}] = [0.1, 0.05, 0.2]
+    table = fl.verification.match_rate_table(equal)
+    assert table.index.tolist() == [("linear", "1e-2"), ("linear", "1e-3")]
+    assert table["threshold"].tolist() == ["0.200", "0.300"]
+    assert table["true match rate"].tolist() == [
+        "100.00\u00a0% [95.00,\u00a0100.00]",
+        "90.00\u00a0% [80.00,\u00a095.00]",
+    ]
+
+
+def test_groups_without_false_non_matches_have_no_curve(result):
+    errors = result.copy(deep=True)
+    errors["curve"].loc[{"group": "red"}] = 0.1
+    errors["curve"].loc[{"group": "blue"}] = 0.0
+    assert fl.verification.groups_with_curves(errors, model="linear") == ["red"]
+    with pytest.raises(UnknownNameError, match="linear"):
+        fl.verification.groups_with_curves(errors, model="liner")

@@ -1,0 +1,33 @@
+"""Shared output of report notebooks."""
+
+import ast
+import shlex
+
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+
+import freqlab as fl
+from freqlab.reports import parts
+from freqlab.reports.rendering import _clean
+
+
+@pytest.mark.parametrize(
+    ("store", "name"), [("runs/orl.zarr", "be53845c"), ('my runs/<b>$a$ it\'s "x".zarr', "a`b")]
+)
+def test_how_to_open_a_pair(store, name, monkeypatch):
+    """The command and the call name the store, the result and the pair, whatever is in names."""
+    shown = []
+    monkeypatch.setattr(parts, "_display", shown.append)
+    result = fl.testing.result(np.zeros((1, 1, 1, 3), np.float32), bands=fl.rings(8, max=16))
+    parts.show_how_to_open(result.assign_attrs(store=store, name=name), pair=16)
+    (output,) = shown
+    page = BeautifulSoup(_clean(output.data), "html.parser")
+    assert page.p["class"] == ["open"]
+    assert not page.select("b")
+    command, call = (code.get_text() for code in page.select("code"))
+    assert shlex.split(command) == ["freqlab", "inspect", store, "--name", name, "--pair", "16"]
+    tree = ast.parse(call, mode="eval").body
+    assert [ast.literal_eval(value) for value in tree.args] == [store]
+    given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
+    assert given == {"name": name, "pair": 16}
