@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import IPython.core.getipython
@@ -53,6 +54,7 @@ __all__ = [
     "show_largest",
     "show_list",
     "show_pairs",
+    "show_recorded_page",
     "show_table",
     "show_trust_card",
     "show_trust_link",
@@ -298,6 +300,14 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
     kept = made_in or f"influence/{attrs['name']}"
     shown = styled(pd.Series(made, name="value").map(str).to_frame()).set_caption("Provenance.")
     _display(shown, metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}})
+
+
+def show_recorded_page(page: Path) -> None:
+    """Link to a page on which bands of the shown pairs are removed with recorded similarities."""
+    show(
+        f"On [a page of its own]({page.name}), the bands of these pairs can be removed one at a "
+        f"time; its similarities are recorded."
+    )
 
 
 def show_trust_link() -> None:

@@ -146,6 +146,16 @@ def test_every_parameter_of_a_notebook_can_be_set(name):
 
 
 @pytest.mark.slow
+def test_a_page_of_recorded_decisions(explore):
+    folder, _, _ = explore
+    page = explored(folder, interactive=True, again=True)
+    assert 'href="explore-interactive.html"' in page
+    recorded = (folder / "reports" / "explore-interactive.html").read_text()
+    assert "<script" in recorded
+    assert "<script" not in page
+
+
+@pytest.mark.slow
 def test_a_model_with_options_in_a_report(explore):
     folder, _, _ = explore
     with pytest.MonkeyPatch.context() as patch:
