@@ -235,18 +235,22 @@ def group_error_plot(
     for rate in rates:
         check_name("rates", rate, get_args(ErrorRate))
     names, models, labels = names_of(errors, "group"), names_of(errors, "model"), _labels(errors)
-    height = 1.25 + len(names) * (0.16 + 0.17 * len(models))
+    per_group = max(0.16 + 0.17 * len(models), 0.33 if len(rates) < 3 else 0.42)
+    height = (1.25 if len(rates) < 3 else 1.4) + len(names) * per_group
     figure = plt.figure(figsize=(MAX_WIDTH, height), layout="constrained")
     axes: dict[str, Axes] = {}
     for k, quantity in enumerate(rates):
         first = next(iter(axes.values()), None)
         axes[quantity] = ax = figure.add_subplot(1, len(rates), k + 1, sharey=first)
-        _error_panel(errors, quantity, fmr, ax)
+        _error_panel(errors, quantity, fmr, ax, width=54 // max(2, len(rates)))
         if k == 0:
             people = errors["n_people"].max(("model", "comparison"))
+            between = " " if len(rates) < 3 else "\n"
             counts = [int(people.sel(group=name)) for name in names]
             shown = [
-                f"{labels[name]} ({_people(n)})" if n and labels[name] != name else labels[name]
+                f"{labels[name]}{between}({_people(n)})"
+                if n and labels[name] != name
+                else labels[name]
                 for name, n in zip(names, counts, strict=True)
             ]
             ax.set_yticks(np.arange(len(names)), shown)
@@ -260,7 +264,7 @@ def group_error_plot(
     return axes
 
 
-def _error_panel(errors: xr.Dataset, quantity: str, fmr: float, ax: Axes) -> None:
+def _error_panel(errors: xr.Dataset, quantity: str, fmr: float, ax: Axes, width: int) -> None:
     """One rate of all groups and models, with intervals."""
     models = names_of(errors, "model")
     place, at = np.arange(errors.sizes["group"]), ""
@@ -277,7 +281,7 @@ def _error_panel(errors: xr.Dataset, quantity: str, fmr: float, ax: Axes) -> Non
             ax.text(0.02, y[row], "not resolved", fontsize="small", color="0.4", va="center",
                     transform=ax.get_yaxis_transform())  # fmt: skip
     name = f"{errors[quantity].attrs['long_name']}{at}"
-    ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=27))
+    ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=width))
     ax.set_xlim(0, None)
     ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # do not clip symbols at zero
     ax.grid(True, axis="x", color="0.92")

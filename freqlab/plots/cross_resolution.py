@@ -7,6 +7,7 @@ the limit along the diagonals.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -130,7 +131,7 @@ def resolution_heat_plot(
     frequency_axis(ax, profiles)
     label = axis_label(profiles[kind], width=28)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
-    ax.set_title(f"{side} masked, {comparison} pairs\n", loc="left", fontsize="medium")
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
     _limit_legend(ax)
     return ax
 
@@ -176,7 +177,7 @@ def resolution_profile_plot(
         ax.set_yscale("log")
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[kind]))
-    ax.set_title(f"{side} masked, {comparison} pairs\n", loc="left", fontsize="medium")
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
     ax.add_artist(ax.legend(**LEGEND, loc="upper right"))
     _limit_legend(ax)
     return ax
@@ -221,14 +222,17 @@ def resolution_strip_plot(
     single: tuple[Side, ...] = ("probe", "reference")
     sides = [side for side in single if side in result["side"].to_numpy()]
     n_columns, n_rows = len(pair_at) + 1, len(sides) + 1
-    width, height = min(0.55 + 1.02 * n_columns, MAX_WIDTH), 0.95 + 1.24 * n_rows
+    width = min(0.55 + 1.02 * n_columns, MAX_WIDTH)
+    said = _strip_title(result, next(iter(pair_at.values())), pair, model, kind, width)
+    above = 0.5 + 0.17 * len(said)
+    height = 0.26 + above + 1.24 * n_rows
     figure = plt.figure(figsize=(width, height))
     grid = figure.add_gridspec(
         *(n_rows, n_columns),
         left=0.2 / width,
         right=1 - 0.12 / width,
-        top=1 - 0.85 / height,
-        bottom=0.5 / height,
+        top=1 - above / height,
+        bottom=0.65 / height,
         wspace=0.12,
         hspace=0.32,
     )
@@ -255,18 +259,22 @@ def resolution_strip_plot(
     key = figure.add_subplot(grid[1:, 0])
     _limit_key(key)
     _colour_key(key, kind)
-    units = result["influence"].attrs["units"]
-    truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
-    figure.suptitle(
-        f"{truth} pair {pair}, {shortened(model, 40)}\n{kind} influence of each ring, relative to "
-        f"the largest absolute value, above each plot ({units})",
-        x=0.2 / width,
-        y=1 - 0.06 / height,
-        ha="left",
-        va="top",
-        fontsize="medium",
-    )
+    x, y = 0.2 / width, 1 - 0.06 / height
+    figure.suptitle("\n".join(said), x=x, y=y, ha="left", va="top", fontsize="medium")
     return axes
+
+
+def _strip_title(
+    result: xr.Dataset, undegraded: int, pair: int, model: str, kind: Kind, width: float
+) -> list[str]:
+    """Lines of the title of a strip, for a figure of this width in inches."""
+    truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
+    units = result["influence"].attrs["units"]
+    text = (
+        f"{kind} influence of each ring, relative to the largest, which is given above it ({units})"
+    )
+    name = f"{truth} pair {pair}, {shortened(model, 40)}"
+    return [name, *textwrap.wrap(text, int(13.2 * (width - 0.2)))]
 
 
 def _spread(pair_at: dict[float, int]) -> dict[float, int]:
@@ -336,8 +344,7 @@ def resolution_error_plot(
     check_fmr(fmr)
     ax = ax or new_axes(6.4, 3.6)
     known = names_of(errors, "model")
-    drawn = known if models is None else list(models)
-    for m, model in enumerate(drawn):
+    for m, model in enumerate(known if models is None else models):
         data = errors.sel(model=check_name("model", model, known))
         at = data.sel(fmr=fmr, method="nearest")
         rates = {
@@ -351,7 +358,7 @@ def resolution_error_plot(
                 continue
             x, colour = data["resolution"].to_numpy(), CATEGORICAL[m % len(CATEGORICAL)]
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
-            label = name if len(drawn) == 1 else f"{shortened(model, 28)}: {name}"
+            label = name if len(known) == 1 else f"{shortened(model, 28)}: {name}"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
     _resolution_axis(ax, errors["resolution"])
     ax.set_ylabel("error rate (%)")

@@ -83,7 +83,8 @@ def test_some_rates_can_be_chosen(study):
     _, errors = study
     axes = plots.group_error_plot(errors, fmr=1e-1, rates=["false_match_rate"])
     assert list(axes) == ["false_match_rate"]
-    assert axes["false_match_rate"].get_yticklabels()[0].get_text() == "all"
+    names = [text.get_text() for text in axes["false_match_rate"].get_yticklabels()]
+    assert names[:2] == ["all", "colour=blue (4 people)"]
     with pytest.raises(UnknownNameError, match="unknown rates 'fmr'"):
         plots.group_error_plot(errors, fmr=1e-1, rates=["fmr"])
 
@@ -108,7 +109,7 @@ def test_errors_have_a_panel_for_each_rate(study):
     axes = plots.group_error_plot(errors, fmr=1e-1)
     assert list(axes) == ["eer", "false_match_rate", "false_non_match_rate"]
     names = [text.get_text() for text in axes["eer"].get_yticklabels()]
-    people = [f"colour={name} (4 people)" for name in ("blue", "green", "red")]
+    people = [f"colour={name}\n(4 people)" for name in ("blue", "green", "red")]
     assert names == ["all", *people, "mixed"]
     value = errors["eer"].sel(model="linear", estimate="value").to_numpy()
     np.testing.assert_allclose(axes["eer"].lines[0].get_xdata(), 100 * value)
