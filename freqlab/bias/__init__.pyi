@@ -18,10 +18,17 @@ from .report import (
     describe_groups,
     describe_matched_differences,
     describe_matching,
+    describe_people,
     describe_sample,
     summary,
 )
-from .tables import differences_table, differing_bands, fairness_table, gaps_table
+from .tables import (
+    differences_table,
+    differing_bands,
+    errors_table,
+    fairness_table,
+    gaps_table,
+)
 
 __all__ = [
     "describe_chance",
@@ -31,12 +38,14 @@ __all__ = [
     "describe_groups",
     "describe_matched_differences",
     "describe_matching",
+    "describe_people",
     "describe_sample",
     "differences",
     "differences_table",
     "differing_bands",
     "drawable_gaps",
     "errors",
+    "errors_table",
     "fairness_indices",
     "fairness_table",
     "gap_points",

@@ -13,20 +13,22 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands.radial import Bands, parse_bands
-from freqlab.bias.crop_quality import quality
+from freqlab.bias.crop_quality import MEASURES, quality
 from freqlab.bias.error_rates import errors
 from freqlab.bias.group_comparison import differences, gaps
 from freqlab.bias.group_names import group_label
 from freqlab.bias.influence import profiles
 from freqlab.bias.matching import match_groups, quality_differences, quality_table
-from freqlab.faces.groups import group_labels
-from freqlab.faces.pairs import make_pairs
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faces.groups import group_codes, group_labels
+from freqlab.faces.pairs import check_pairs, make_pairs
 from freqlab.faces.table import Faces
 from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr, rates_with
+from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 
@@ -34,6 +36,7 @@ __all__ = ["study"]
 
 
 _SIDES: tuple[Side, ...] = ("probe", "reference")
+_OF_LANDMARKS = ("resolution", "yaw")  # measures that need the landmarks of a photograph
 
 
 @dataclass(frozen=True)
@@ -130,11 +133,12 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument is invalid.
+        If an argument is invalid; nothing is computed then.
     StoreError
         If the store cannot be read or written.
     """
-    check_fmr(fmr)
+    if isinstance(match_exact, str):
+        raise ParameterError(f"match_exact={match_exact!r} must be a list, as in ['pose']")
     settings = _Settings(
         group=group if isinstance(group, str) else list(group),
         baseline=baseline,
@@ -151,6 +155,7 @@ def study(
         seed=seed,
     )
     labels = group_labels(faces, group)
+    _check(faces, pairs, labels, settings)
     return study_of(
         "bias",
         faces,
@@ -161,6 +166,83 @@ def study(
         pairs=pairs,
         **settings.as_json(),
     )
+
+
+def _check(
+    faces: Faces, pairs: pd.DataFrame | None, labels: pd.Series[str], settings: _Settings
+) -> None:
+    """Check the arguments of a study before anything is computed.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument is invalid.
+    """
+    check_fmr(settings.fmr)
+    check_draws(settings.n_draws, 0.95, settings.seed)
+    check_number("n_permutations", settings.n_permutations, at_least=1, whole=True)
+    check_number("alpha", settings.alpha, above=0)
+    check_number("caliper", settings.caliper, above=0)
+    check_number("impostors_per_genuine", settings.impostors_per_genuine, at_least=0)
+    if settings.n_pairs is not None:
+        check_number("n_pairs", settings.n_pairs, at_least=1, whole=True)
+    if pairs is not None:
+        check_pairs(faces, pairs)
+    groups = _checked_groups(labels, settings, "the faces")
+    if settings.baseline is not None:
+        check_name("baseline", settings.baseline, groups)
+    own = [settings.group] if isinstance(settings.group, str) else settings.group
+    columns = [str(name) for name in faces.table.columns if name not in ("path", *own)]
+    for name in settings.match_exact:
+        check_name("match_exact", name, columns)
+    on = check_name("match_on", settings.match_on, [*MEASURES, *settings.match_exact])
+    if on in settings.match_exact:
+        if not pd.api.types.is_numeric_dtype(faces.table[on]):
+            raise ParameterError(f"match_on={on!r} must name a measure or a numeric column")
+    elif on in _OF_LANDMARKS and _without_photographs(faces):
+        raise ParameterError(
+            f"match_on={on!r} needs the photographs, and the faces of {faces.name!r} are crops "
+            f"of template {faces.aligned!r}; use match_on='sharpness'"
+        )
+
+
+def _without_photographs(faces: Faces) -> bool:
+    """Whether faces are crops whose place in a photograph is unknown."""
+    return faces.aligned is not None and faces.landmarks is None
+
+
+def _checked_groups(labels: pd.Series[str], settings: _Settings, where: str) -> list[str]:
+    """Return the groups of some faces.
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer than two.
+    """
+    groups, _ = group_codes(labels)
+    if len(groups) < 2:
+        raise ParameterError(
+            f"group={settings.group!r}: {where} have {len(groups)} group(s) {groups}; a comparison "
+            f"needs two"
+        )
+    return groups
+
+
+def _check_explained(explained: pd.DataFrame, labels: pd.Series[str], settings: _Settings) -> None:
+    """Check that the explained pairs have faces of two groups or more, the baseline among them.
+
+    Raises
+    ------
+    ParameterError
+        Otherwise.
+    """
+    faces = np.unique(explained[["probe", "reference"]].astype(str).to_numpy(object))
+    groups = _checked_groups(labels[faces], settings, "the explained pairs")
+    if settings.baseline is not None and settings.baseline not in groups:
+        raise ParameterError(
+            f"baseline={settings.baseline!r}: the explained pairs have faces of {groups} only; "
+            f"ask for more pairs with n_pairs="
+        )
 
 
 def _nodes(
@@ -177,6 +259,7 @@ def _nodes(
     explained = make_pairs(
         sample, impostors_per_genuine=settings.impostors_per_genuine, seed=settings.seed
     )
+    _check_explained(explained, labels, settings)
     embed(faces, models=models, store=store, **run)
     result = influence(
         *(faces, explained),

@@ -38,6 +38,7 @@ __all__ = [
     "describe_groups",
     "describe_matched_differences",
     "describe_matching",
+    "describe_people",
     "describe_sample",
     "summary",
 ]
@@ -84,6 +85,36 @@ def summary(study: xr.DataTree) -> list[str]:
             about.append(describe_matched_differences(study, model=name))
         texts += [f"{as_markdown(name)}: {text}" for text in about]
     return texts
+
+
+def describe_people(study: xr.DataTree) -> str:
+    """State, in Markdown, the groups of a study, their people, and which are too few to compare.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.bias.study`.
+    """
+    errors = study["errors"].to_dataset()
+    baseline = str(study.attrs["baseline"])
+    people = errors["n_people"].max(("model", "comparison"))
+    counts = {name: int(people.sel(group=name)) for name in names_of(errors, "group")}
+    counts = {name: n for name, n in sorted(counts.items(), key=lambda one: -one[1]) if n}
+    texts, few = [], []
+    for name, n in counts.items():
+        label = group_markdown(errors, name)
+        texts.append(f"{label} ({people_text(n)}{', the baseline' if name == baseline else ''})")
+        if n < FEW_SUBJECTS:
+            few.append(label)
+    text = f"The report shows error rates and the influence of frequency bands for {join(texts)}."
+    if few:
+        n_people = "it has" if len(few) == 1 else "they have"
+        text += (
+            f" **{join(few)} {'is' if len(few) == 1 else 'are'} not compared in words, since "
+            f"{n_people} fewer than {FEW_SUBJECTS} people:** figures and tables show the values "
+            f"with {100 * float(errors.attrs['level']):g} % intervals."
+        )
+    return text
 
 
 def _nothing_compared(part: xr.Dataset) -> str:

@@ -15,8 +15,9 @@ from freqlab.literals import Comparison, Side
 from freqlab.results.selection import at_fmr, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.text.wording import signed, with_bounds
+from freqlab.verification.performance import summary_table
 
-__all__ = ["differences_table", "differing_bands", "fairness_table", "gaps_table"]
+__all__ = ["differences_table", "differing_bands", "errors_table", "fairness_table", "gaps_table"]
 
 _UNRESOLVED = "not resolved"
 
@@ -69,7 +70,9 @@ def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns)
 
 
-def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) -> pd.DataFrame:
+def differing_bands(
+    profiles: xr.Dataset, *, model: str, alpha: float = 0.05, fewest: int = FEW_SUBJECTS
+) -> pd.DataFrame:
     """Tabulate every band with a small p-value, with the difference, its interval, and d.
 
     Parameters
@@ -80,6 +83,8 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
         Name of the model.
     alpha
         Level of the adjusted p-values.
+    fewest
+        Smallest number of subjects, of a group and of the baseline, with which bands are listed.
 
     Returns
     -------
@@ -91,7 +96,11 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
     rows = []
     data = profiles.sel(model=model)
     axes = ("comparison", "side", "kind", "group", "band")
-    hits = np.argwhere((data["p_adjusted"].transpose(*axes) <= alpha).to_numpy())
+    n_subjects = data["n_subjects"]
+    baseline = n_subjects.sel(group=str(profiles.attrs["baseline"]), drop=True)
+    enough = np.minimum(n_subjects, baseline) >= fewest
+    small = (data["p_adjusted"] <= alpha) & enough
+    hits = np.argwhere(small.transpose(*axes).to_numpy())
     for place in hits:
         at = {axis: data[axis].to_numpy()[i] for axis, i in zip(axes, place, strict=True)}
         kind = str(at["kind"])
@@ -112,6 +121,28 @@ def differing_bands(profiles: xr.Dataset, *, model: str, alpha: float = 0.05) ->
     table = pd.DataFrame(rows, columns=columns)
     largest = table["d"].astype(float).abs().sort_values(ascending=False, kind="stable").index
     return table.loc[largest].reset_index(drop=True)
+
+
+def errors_table(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
+    """Tabulate the verification figures of the groups, intervals in brackets.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.bias.errors`.
+    model
+        Name of the model.
+    fmr
+        Nominal false match rate of the threshold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As from :func:`freqlab.verification.summary_table`; groups are named with their column, as
+        in ``"glasses=no"``.
+    """
+    labels = dict(zip(names_of(errors, "group"), names_of(errors, "group_label"), strict=True))
+    return summary_table(errors, model=model, fmr=fmr).rename(index=labels)
 
 
 def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:

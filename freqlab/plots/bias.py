@@ -1,11 +1,13 @@
 """Figures of groups: profiles, differences with significance, errors, errors over profiles.
 
-Groups have the same colours in every figure, in the order of their names.
+Groups have the same colours in every figure, in the order of their names, and are labelled with
+their column, as in "glasses=no".
 """
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Sequence
+from typing import Any, Literal, TypeAlias, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +22,7 @@ from freqlab.literals import BandQuantity, Comparison, InfluenceQuantity, Side
 from freqlab.plots.common import (
     DIVERGING,
     LEGEND,
+    MAX_WIDTH,
     NO_DATA,
     axis_label,
     drawn_bounds,
@@ -40,6 +43,12 @@ __all__ = [
     "group_heat_plot",
     "group_profile_plot",
 ]
+
+ErrorRate: TypeAlias = Literal["eer", "false_match_rate", "false_non_match_rate"]
+"""Equal error rate, FMR or FNMR."""
+
+_FEWEST = 20  # significance is marked for groups of this many subjects or more (our choice)
+_LONG = 22  # characters of a group's name from which its counts are in a second line
 
 
 def group_profile_plot(
@@ -68,17 +77,20 @@ def group_profile_plot(
     check_name("kind", kind, get_args(BandQuantity))
     ax = ax or new_axes(6.4, 3.6)
     centre = drawn_bounds(profiles).mean(axis=1)
-    for name, style in _styles(profiles).items():
+    labels, styles = _labels(profiles), _styles(profiles)
+    for name, style in styles.items():
         part = data.sel(group=name)
         value, lower, upper = estimates_of(part[kind])
-        n_pairs, n_subjects = int(part["n_pairs"]), int(part["n_subjects"])
-        label = f"{shortened(name, 24)} ({n_pairs:,} pairs, {n_subjects} subjects)"
+        counts = f"{int(part['n_pairs']):,} pairs, {_people(int(part['n_subjects']))}"
+        shown = labels[name]
+        label = f"{shown}\n({counts})" if len(shown) > _LONG else f"{shown} ({counts})"
         ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.14, lw=0)
         ax.plot(centre, value, **style, ms=3.5, lw=1.4, label=label)
     if kind == "energy":
         ax.set_yscale("log")
     else:
         ax.axhline(0, color="0.3", lw=0.8)
+        _make_room(ax, len(styles))
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
@@ -94,6 +106,7 @@ def group_difference_plot(
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
+    fewest: int = _FEWEST,
     ax: Axes | None = None,
 ) -> Axes:
     """Differences between groups and baseline, with intervals; significant bands are filled.
@@ -107,6 +120,9 @@ def group_difference_plot(
     alpha
         Significance level; bands with an adjusted p-value at or below it have larger, filled
         symbols.
+    fewest
+        Smallest number of subjects, of the group and of the baseline, with which significance is
+        marked.
     ax
         Axes to draw on; new axes by default.
     """
@@ -116,27 +132,31 @@ def group_difference_plot(
     bounds = drawn_bounds(profiles)
     styles = {n: s for n, s in _styles(profiles).items() if n != profiles.attrs["baseline"]}
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
+    labels = _labels(profiles)
     for i, (name, style) in enumerate(styles.items(), start=1):
         values = data[f"{kind}_difference"].sel(group=name)
         value, lower, upper = estimates_of(values)
         x = bounds[:, 0] + i * width
         colour, marker = style["color"], style["marker"]
+        n_subjects = _n_compared(data, name)
         significant = data["p_adjusted"].sel(group=name, kind=kind).to_numpy() <= alpha
-        ax.vlines(x, lower, upper, color=colour, lw=1.2)
-        ax.plot(x, value, ls="none", marker=marker, mfc="white", color=colour, ms=4.5)
+        significant &= n_subjects >= fewest
         n_marked = int(significant.sum())
-        label = f"{shortened(name, 24)}: {n_marked} {'band' if n_marked == 1 else 'bands'}"
-        label += f" with adjusted p ≤ {alpha:g}"
+        what = f"{n_marked} {'band' if n_marked == 1 else 'bands'} with adjusted p ≤ {alpha:g}"
+        if n_subjects < fewest:
+            what = f"{_people(n_subjects)}, too few to compare"
+        ax.vlines(x, lower, upper, color=colour, lw=1.2)
+        few: dict[str, Any] = {"label": f"{labels[name]}:\n{what}"} if n_marked == 0 else {}
+        ax.plot(x, value, ls="none", marker=marker, mfc="white", color=colour, ms=4.5, **few)
+        some: dict[str, Any] = {} if few else {"label": f"{labels[name]}:\n{what}"}
         ax.plot(
-            x[significant], value[significant], ls="none", marker=marker, color=colour, ms=7,
-            label=label,
-        )  # fmt: skip
+            x[significant], value[significant], ls="none", marker=marker, color=colour, ms=7, **some
+        )
     ax.axhline(0, color="0.3", lw=0.8)
+    _make_room(ax, 2 * len(styles))
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[f"{kind}_difference"]))
-    baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, difference from {baseline}"
-    ax.set_title(title, loc="left", fontsize="medium")
+    ax.set_title(_difference_title(profiles, side, comparison), loc="left", fontsize="medium")
     ax.legend(**LEGEND, loc="upper right")
     return ax
 
@@ -149,13 +169,14 @@ def group_heat_plot(
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
+    fewest: int = _FEWEST,
     ax: Axes | None = None,
 ) -> Axes:
     """Differences from the baseline by band and group; dots mark significant differences.
 
     Parameters
     ----------
-    profiles, model, side, comparison, kind, alpha
+    profiles, model, side, comparison, kind, alpha, fewest
         As for :func:`group_difference_plot`.
     ax
         Axes to draw on; new axes by default.
@@ -177,22 +198,24 @@ def group_heat_plot(
         norm=Normalize(-largest, largest),
     )
     p = some["p_adjusted"].sel(kind=kind).transpose("group", "band").to_numpy()
-    rows, columns = np.nonzero(p <= alpha)
+    enough = np.array([_n_compared(data, name) >= fewest for name in names])
+    rows, columns = np.nonzero((p <= alpha) & enough[:, None])
     ax.plot(bounds.mean(axis=1)[columns], rows + 0.5, "k.", ms=5)
-    ax.set_yticks(np.arange(len(names)) + 0.5, [shortened(name, 24) for name in names])
+    labels = _labels(profiles)
+    ax.set_yticks(np.arange(len(names)) + 0.5, [labels[name] for name in names])
     ax.invert_yaxis()
     frequency_axis(ax, profiles)
     label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
-    baseline = shortened(str(profiles.attrs["baseline"]), 24)
-    title = f"{side} masked, {comparison} pairs, difference from {baseline}\n"
-    title += f"dots: adjusted p ≤ {alpha:g}"
+    title = f"{_difference_title(profiles, side, comparison)}\ndots: adjusted p ≤ {alpha:g}"
     ax.set_title(title, loc="left", fontsize="medium")
     return ax
 
 
-def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes]:
-    """Error rates of the groups with intervals, in one panel each for EER, FMR and FNMR.
+def group_error_plot(
+    errors: xr.Dataset, *, fmr: float = 1e-3, rates: Sequence[ErrorRate] = get_args(ErrorRate)
+) -> dict[str, Axes]:
+    """Error rates of the groups with intervals, in one panel for each rate.
 
     Parameters
     ----------
@@ -200,53 +223,68 @@ def group_error_plot(errors: xr.Dataset, *, fmr: float = 1e-3) -> dict[str, Axes
         From :func:`freqlab.bias.errors`.
     fmr
         Nominal false match rate of the threshold, the same for all groups.
+    rates
+        Rates to draw: ``"eer"``, ``"false_match_rate"``, ``"false_non_match_rate"``.
 
     Returns
     -------
     dict of str to matplotlib.axes.Axes
-        ``eer``, ``false_match_rate``, ``false_non_match_rate``.
+        By rate.
     """
     check_fmr(fmr)
-    names = names_of(errors, "group")
-    models = names_of(errors, "model")
-    height = 1.1 + len(names) * (0.16 + 0.17 * len(models))
-    figure = plt.figure(figsize=(10.5, height), layout="constrained")
-    panels = {
-        "eer": "",
-        "false_match_rate": f" of nominal FMR {fmr_text(fmr)}",
-        "false_non_match_rate": f" of nominal FMR {fmr_text(fmr)}",
-    }
+    for rate in rates:
+        check_name("rates", rate, get_args(ErrorRate))
+    names, models, labels = names_of(errors, "group"), names_of(errors, "model"), _labels(errors)
+    per_group = max(0.16 + 0.17 * len(models), 0.33 if len(rates) < 3 else 0.42)
+    height = (1.25 if len(rates) < 3 else 1.4) + len(names) * per_group
+    figure = plt.figure(figsize=(MAX_WIDTH, height), layout="constrained")
     axes: dict[str, Axes] = {}
-    place = np.arange(len(names))
-    for k, (quantity, at) in enumerate(panels.items()):
-        ax = figure.add_subplot(1, 3, k + 1, sharey=axes.get("eer"))
-        for m, model in enumerate(models):
-            rate = errors[quantity].sel(model=model)
-            if "fmr" in rate.dims:
-                rate = at_fmr(rate, fmr)
-            value, lower, upper = estimates_of(100 * rate)
-            y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
-            style = {**line_style(m), "ls": "none"}
-            ax.hlines(y, lower, upper, color=style["color"], lw=1.4)
-            ax.plot(value, y, **style, ms=4.5, label=shortened(model, 28))
-            for row in np.flatnonzero(np.isnan(value)):
-                ax.text(0.02, y[row], "not resolved", fontsize=8, color="0.4", va="center",
-                        transform=ax.get_yaxis_transform())  # fmt: skip
-        name = f"{errors[quantity].attrs['long_name']}{at}"
-        ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=40))
-        ax.set_xlim(0, None)
-        ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # do not clip symbols at zero
-        ax.grid(True, axis="x", color="0.92")
+    for k, quantity in enumerate(rates):
+        first = next(iter(axes.values()), None)
+        axes[quantity] = ax = figure.add_subplot(1, len(rates), k + 1, sharey=first)
+        _error_panel(errors, quantity, fmr, ax, width=54 // max(2, len(rates)))
         if k == 0:
-            ax.set_yticks(place, [shortened(name, 26) for name in names])
+            people = errors["n_people"].max(("model", "comparison"))
+            between = " " if len(rates) < 3 else "\n"
+            counts = [int(people.sel(group=name)) for name in names]
+            shown = [
+                f"{labels[name]}{between}({_people(n)})"
+                if n and labels[name] != name
+                else labels[name]
+                for name, n in zip(names, counts, strict=True)
+            ]
+            ax.set_yticks(np.arange(len(names)), shown)
             ax.set_ylim(len(names) - 0.5, -0.5)
         else:
             ax.tick_params(labelleft=False)
-        axes[quantity] = ax
     if len(models) > 1:
-        figure.legend(*axes["eer"].get_legend_handles_labels(), frameon=False, ncols=len(models),
+        handles = next(iter(axes.values())).get_legend_handles_labels()
+        figure.legend(*handles, frameon=False, ncols=min(3, len(models)),
                       loc="outside upper center", fontsize="small")  # fmt: skip
     return axes
+
+
+def _error_panel(errors: xr.Dataset, quantity: str, fmr: float, ax: Axes, width: int) -> None:
+    """One rate of all groups and models, with intervals."""
+    models = names_of(errors, "model")
+    place, at = np.arange(errors.sizes["group"]), ""
+    for m, model in enumerate(models):
+        rate = errors[quantity].sel(model=model)
+        if "fmr" in rate.dims:
+            rate, at = at_fmr(rate, fmr), f" of nominal FMR {fmr_text(fmr)}"
+        value, lower, upper = estimates_of(100 * rate)
+        y = place + 0.7 / len(models) * (m - (len(models) - 1) / 2)
+        style = {**line_style(m), "ls": "none"}
+        ax.hlines(y, lower, upper, color=style["color"], lw=1.4)
+        ax.plot(value, y, **style, ms=4.5, label=shortened(model, 28))
+        for row in np.flatnonzero(np.isnan(value)):
+            ax.text(0.02, y[row], "not resolved", fontsize="small", color="0.4", va="center",
+                    transform=ax.get_yaxis_transform())  # fmt: skip
+    name = f"{errors[quantity].attrs['long_name']}{at}"
+    ax.set_xlabel(axis_label(errors[quantity], units="%", name=name, width=width))
+    ax.set_xlim(0, None)
+    ax.set_xlim(-0.03 * ax.get_xlim()[1], None)  # do not clip symbols at zero
+    ax.grid(True, axis="x", color="0.92")
 
 
 def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None = None) -> Axes:
@@ -282,6 +320,34 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     ax.margins(0.12)
     ax.legend(**LEGEND)
     return ax
+
+
+def _labels(data: xr.Dataset) -> dict[str, str]:
+    """Label of each group, with its column where the data know it."""
+    shown = "group_label" if "group_label" in data.coords else "group"
+    labels = [shortened(name, 32) for name in names_of(data, shown)]
+    return dict(zip(names_of(data, "group"), labels, strict=True))
+
+
+def _make_room(ax: Axes, n_lines: int) -> None:
+    """Extend the vertical axis upwards by the lines of a legend."""
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + min(0.09 * n_lines, 0.6) * (high - low))
+
+
+def _people(n: int) -> str:
+    return "1 person" if n == 1 else f"{n:,} people"
+
+
+def _n_compared(part: xr.Dataset, group: str) -> int:
+    """Subjects of the smaller of a group and the baseline, in one part of the profiles."""
+    n_subjects = part["n_subjects"].sel(group=[group, str(part.attrs["baseline"])])
+    return int(n_subjects.min())
+
+
+def _difference_title(profiles: xr.Dataset, side: str, comparison: str) -> str:
+    baseline = _labels(profiles)[str(profiles.attrs["baseline"])]
+    return f"{side} masked, {comparison} pairs,\ndifference from {baseline}"
 
 
 def _styles(profiles: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -7,6 +7,7 @@ the limit along the diagonals.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -15,6 +16,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, Rectangle
@@ -64,6 +66,8 @@ __all__ = [
 
 _LINE_STYLES: dict[ResolutionLimit, str] = {"axis": "-", "diagonal": "--"}
 _LINE_NAMES: dict[ResolutionLimit, str] = {"axis": "N/2", "diagonal": "√2 N/2"}
+_DIFFERENCES = ("low_gain", "low_influence_gain", "low_effect")
+_MOST_COLUMNS = 6  # resolutions that a strip has room for
 _MIN_LEAK = 1e-6  # smaller shares are drawn at this value
 
 
@@ -127,7 +131,7 @@ def resolution_heat_plot(
     frequency_axis(ax, profiles)
     label = axis_label(profiles[kind], width=28)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
-    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
     _limit_legend(ax)
     return ax
 
@@ -173,7 +177,7 @@ def resolution_profile_plot(
         ax.set_yscale("log")
     frequency_axis(ax, profiles)
     ax.set_ylabel(axis_label(profiles[kind]))
-    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium")
+    ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
     ax.add_artist(ax.legend(**LEGEND, loc="upper right"))
     _limit_legend(ax)
     return ax
@@ -196,7 +200,8 @@ def resolution_strip_plot(
     profiles
         From :func:`freqlab.resolution.profiles` of `result`, for the resolutions and their limits.
     pair
-        Label of an undegraded pair; its degraded pairs are shown as well.
+        Label of an undegraded pair; its degraded pairs are shown as well, at most six
+        resolutions in all.
     model
         Name of the model.
     kind
@@ -213,26 +218,29 @@ def resolution_strip_plot(
     ParameterError
         If the result has no such undegraded pair.
     """
-    pair_at = _degraded_pairs(result, profiles, pair)
+    pair_at = _spread(_degraded_pairs(result, profiles, pair))
     single: tuple[Side, ...] = ("probe", "reference")
     sides = [side for side in single if side in result["side"].to_numpy()]
     n_columns, n_rows = len(pair_at) + 1, len(sides) + 1
-    figure = plt.figure(figsize=(min(1.62 * n_columns, MAX_WIDTH), 1.58 * n_rows + 1.1))
+    width = min(0.55 + 1.02 * n_columns, MAX_WIDTH)
+    said = _strip_title(result, next(iter(pair_at.values())), pair, model, kind, width)
+    above = 0.5 + 0.17 * len(said)
+    height = 0.26 + above + 1.24 * n_rows
+    figure = plt.figure(figsize=(width, height))
     grid = figure.add_gridspec(
-        n_rows,
-        n_columns,
-        left=0.06,
-        right=0.955,
-        top=0.83,
-        bottom=0.12,
-        wspace=0.42,
-        hspace=0.34,
+        *(n_rows, n_columns),
+        left=0.2 / width,
+        right=1 - 0.12 / width,
+        top=1 - above / height,
+        bottom=0.65 / height,
+        wspace=0.12,
+        hspace=0.32,
     )
     axes: dict[str, Axes] = {"reference": figure.add_subplot(grid[0, 0])}
     undegraded = next(iter(pair_at.values()))
     reference = str(result["reference"].sel(pair=undegraded).item())
     face_plot(result, face=reference, model=model, ax=axes["reference"])
-    axes["reference"].set_title(f"reference\n{shortened(reference, 20)}", fontsize="small")
+    axes["reference"].set_title(f"reference\n{shortened(reference, 14)}", fontsize="small")
     similarities = result["similarity"].sel(model=model)
     for column, (resolution, label) in enumerate(pair_at.items(), start=1):
         name = f"{resolution:g}"
@@ -244,20 +252,38 @@ def resolution_strip_plot(
             axes[f"heat {side} {name}"] = ax = figure.add_subplot(grid[row, column])
             spectrum_plot(result, pair=label, model=model, side=side, kind=kind, ax=ax)
             _resolution_limit(ax, profiles, model, resolution)
-            _small_labels(ax)
-            if row < len(sides):
+            _largest_as_title(ax)
+            if column > 1 or row < len(sides):
                 ax.set(xlabel="", xticklabels=[])
-            if column == 1:
-                ax.set_ylabel(f"{side}\nmasked", fontsize="small")
-    _limit_key(figure.add_subplot(grid[1, 0]))
-    units = result["influence"].attrs["units"]
-    truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
-    figure.suptitle(
-        f"{truth} pair {pair}, {shortened(model, 40)}: {kind} influence, relative to the maximum "
-        f"({units})",
-        fontsize="large",
-    )
+            ax.set_ylabel(f"{side} masked" if column == 1 else "", fontsize="small")
+    key = figure.add_subplot(grid[1:, 0])
+    _limit_key(key)
+    _colour_key(key, kind)
+    x, y = 0.2 / width, 1 - 0.06 / height
+    figure.suptitle("\n".join(said), x=x, y=y, ha="left", va="top", fontsize="medium")
     return axes
+
+
+def _strip_title(
+    result: xr.Dataset, undegraded: int, pair: int, model: str, kind: Kind, width: float
+) -> list[str]:
+    """Lines of the title of a strip, for a figure of this width in inches."""
+    truth = "Genuine" if bool(result["genuine"].sel(pair=undegraded)) else "Impostor"
+    units = result["influence"].attrs["units"]
+    text = (
+        f"{kind} influence of each ring, relative to the largest, which is given above it ({units})"
+    )
+    name = f"{truth} pair {pair}, {shortened(model, 40)}"
+    return [name, *textwrap.wrap(text, int(13.2 * (width - 0.2)))]
+
+
+def _spread(pair_at: dict[float, int]) -> dict[float, int]:
+    """At most six of the resolutions, the highest and the lowest among them."""
+    if len(pair_at) <= _MOST_COLUMNS:
+        return pair_at
+    places = np.linspace(0, len(pair_at) - 1, _MOST_COLUMNS).round().astype(int)
+    resolutions = list(pair_at)
+    return {resolutions[i]: pair_at[resolutions[i]] for i in places}
 
 
 def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict[float, int]:
@@ -272,14 +298,27 @@ def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict
     return dict(sorted(pair_at.items(), reverse=True))
 
 
-def _small_labels(ax: Axes) -> None:
-    """Shorten the labels of a spectrum plot whose units are in the title of the figure."""
-    ax.set_title("")
-    ax.xaxis.label.set_fontsize("small")
+def _largest_as_title(ax: Axes) -> None:
+    """Replace the colour bar of a spectrum plot by its largest value, as the title."""
     bar = ax.child_axes[0]
-    bar.set_yticks([])
-    largest = bar.get_ylabel().splitlines()[0]
-    bar.set_ylabel(largest.replace("relative to the maximum, ", "± "))
+    largest = bar.get_ylabel().splitlines()[0].rpartition(" ")[2]
+    bar.remove()
+    ax.set_title(f"± {largest}", fontsize="small", pad=3)
+    ax.xaxis.label.set_fontsize("small")
+    ax.tick_params(labelsize="small")
+
+
+def _colour_key(ax: Axes, kind: Kind) -> None:
+    """Draw the colour bar of all spectra in the upper part of empty axes."""
+    ends = {0: "none", 1: "largest"}
+    if kind == "directed":
+        ends = {-1: "against\na match", 1: "for\na match"}
+    colours = ScalarMappable(
+        Normalize(min(ends), 1), plt.get_cmap(DIVERGING if kind == "directed" else SEQUENTIAL)
+    )
+    place = ax.inset_axes((0.05, 0.62, 0.12, 0.32))
+    bar = ax.figure.colorbar(colours, cax=place, ticks=list(ends))
+    bar.ax.set_yticklabels(list(ends.values()), fontsize="small")
 
 
 def resolution_error_plot(
@@ -319,7 +358,7 @@ def resolution_error_plot(
                 continue
             x, colour = data["resolution"].to_numpy(), CATEGORICAL[m % len(CATEGORICAL)]
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
-            label = f"{shortened(model, 28)}: {name}"
+            label = name if len(known) == 1 else f"{shortened(model, 28)}: {name}"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
     _resolution_axis(ax, errors["resolution"])
     ax.set_ylabel("error rate (%)")
@@ -383,6 +422,7 @@ def resolution_summary_plot(
     *,
     model: str,
     quantity: ResolutionSummary = "low_gain",
+    comparison: Comparison | None = None,
     ax: Axes | None = None,
 ) -> Axes:
     """A summary quantity over the resolution, per side and kind of pair, with intervals.
@@ -395,29 +435,41 @@ def resolution_summary_plot(
         Name of the model.
     quantity
         Summary variable of `profiles` without a band axis, such as ``"low_gain"``.
+    comparison
+        Kind of pairs to draw; both by default.
     ax
         Axes to draw on; new axes by default.
     """
     check_name("quantity", quantity, get_args(ResolutionSummary))
     check_name("model", model, names_of(profiles, "model"))
+    if comparison is not None:
+        check_name("comparison", comparison, list(COMPARISON_COLOURS))
     ax = ax or new_axes(6.4, 3.4)
     x = profiles["resolution"].to_numpy()
-    for comparison, marker in (("genuine", "o"), ("impostor", "s")):
+    for kind, marker in (("genuine", "o"), ("impostor", "s")):
+        if comparison not in (None, kind):
+            continue
         for side, style in (("probe", "-"), ("reference", "--"), ("both", ":")):
             if side not in profiles["side"].to_numpy():
                 continue
-            data = profiles[quantity].sel(model=model, side=side, comparison=comparison)
+            data = profiles[quantity].sel(model=model, side=side, comparison=kind)
             value, lower, upper = estimates_of(data)
             if not np.isfinite(value).any():
                 continue
-            colour = COMPARISON_COLOURS[comparison]
+            colour = COMPARISON_COLOURS[kind]
             ax.fill_between(x, lower, upper, color=colour, alpha=0.12, lw=0)
-            label = f"{comparison}, {side} masked"
+            label = f"{kind}, {side} masked"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
-    ax.axhline(0, color="0.3", lw=0.8)
+    if quantity in _DIFFERENCES:
+        ax.axhline(0, color="0.3", lw=0.8)
+    else:
+        ax.set_ylim(0, None)
+    handles, labels = ax.get_legend_handles_labels()
+    low, high = ax.get_ylim()
+    ax.set_ylim(low, high + 0.09 * len(labels) * (high - low))  # room for the legend
     _resolution_axis(ax, profiles["resolution"])
-    ax.set_ylabel(axis_label(profiles[quantity]))
-    ax.legend(**LEGEND, handlelength=3.5)
+    ax.set_ylabel(axis_label(profiles[quantity], width=30))
+    ax.legend(handles, labels, **LEGEND, handlelength=3.5, loc="upper right")
     return ax
 
 
@@ -447,14 +499,17 @@ def _limit_handles() -> list[Line2D]:
 
 
 def _limit_key(ax: Axes) -> None:
-    """Fill empty axes with the legend of the two limits."""
+    """Draw the legend of the two limits in the lower part of empty axes."""
     ax.set_axis_off()
     ax.legend(
         handles=_limit_handles(),
         title="limit of the\nresolution",
-        loc="center left",
+        loc="lower left",
+        bbox_to_anchor=(-0.1, 0.1),
         frameon=False,
         fontsize="small",
+        title_fontsize="small",
+        handlelength=1.5,
     )
 
 
@@ -463,12 +518,13 @@ def _limit_legend(ax: Axes) -> None:
     ax.legend(
         handles=_limit_handles(),
         frameon=False,
-        fontsize=8,
+        fontsize="small",
         handlelength=1.7,
         ncols=2,
-        loc="lower right",
-        bbox_to_anchor=(1.02, 0.98),
+        loc="lower left",
+        bbox_to_anchor=(-0.02, 0.98),
         columnspacing=0.8,
+        borderpad=0,
     )
 
 

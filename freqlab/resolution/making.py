@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Unpack
 
@@ -13,10 +13,11 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.bands.radial import Bands, parse_bands
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs, pairs_by_resolution
-from freqlab.faces.pairs import make_pairs
+from freqlab.faces.pairs import check_pairs, make_pairs
 from freqlab.faces.table import Faces
+from freqlab.images.degradation import KERNELS, Degradation
 from freqlab.literals import PixelsOf, Side
 from freqlab.models.spec import Model
 from freqlab.resolution.error_rates import errors
@@ -24,6 +25,7 @@ from freqlab.resolution.influence import leaks, profiles
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr, rates_with
+from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_embeddings, pixels_across
 from freqlab.store.studies import Nodes
 
@@ -148,13 +150,16 @@ def study(
     Raises
     ------
     ParameterError, PairError
-        If an argument is invalid.
+        If an argument is invalid; nothing is computed then.
     StoreError
         If the store cannot be read or written.
     """
-    check_fmr(fmr)
-    if not resolutions:
-        raise ParameterError("resolutions=[] must have at least one number of pixels")
+    for argument, values, example in (
+        ("resolutions", resolutions, [56, 28, 14]),
+        ("control_kernels", control_kernels, ["bicubic", _CONTROL]),
+    ):
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise ParameterError(f"{argument}={values!r} must be a list, as in {example}")
     settings = _Settings(
         bands=parse_bands(bands) if isinstance(bands, str) else bands,
         resolutions=list(resolutions),
@@ -172,6 +177,7 @@ def study(
         n_draws=n_draws,
         seed=seed,
     )
+    _check(faces, pairs, settings)
     return study_of(
         "resolution",
         faces,
@@ -184,6 +190,61 @@ def study(
     )
 
 
+def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> None:
+    """Check the arguments of a study before anything is computed.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument is invalid.
+    """
+    check_fmr(settings.fmr)
+    check_draws(settings.n_draws, 0.95, settings.seed)
+    if settings.n_pairs is not None:
+        check_number("n_pairs", settings.n_pairs, at_least=1, whole=True)
+    if pairs is not None:
+        check_pairs(faces, pairs)
+    resolutions = settings.resolutions
+    if not resolutions:
+        raise ParameterError("resolutions=[] must have at least one number of pixels")
+    if len(set(resolutions)) < len(resolutions):
+        raise ParameterError(f"resolutions={resolutions!r} must differ from each other")
+    for resolution in resolutions:
+        check_number("resolutions", resolution, at_least=1, whole=True)
+        Degradation(resolution, settings.kernel, **settings.camera)
+    for kernel in settings.control_kernels:
+        check_name("control_kernels", kernel, KERNELS)
+    check_number("n_control", settings.n_control, at_least=1, whole=True)
+    if settings.low is not None:
+        check_number("low", settings.low, above=0)
+        first = float(settings.bands.bounds[0, 1])
+        if settings.low * (1 + 1e-9) < first:
+            raise ParameterError(
+                f"low={settings.low:g}: no band lies below it; allowed: {first:g} or more"
+            )
+    if settings.natural and faces.aligned is not None and faces.landmarks is None:
+        raise ParameterError(
+            f"natural=True needs photographs, and the faces of {faces.name!r} are crops of "
+            f"template {faces.aligned!r}"
+        )
+
+
+def _check_below(native: int, settings: _Settings) -> None:
+    """Check that probes are smaller than the crops of the models.
+
+    Raises
+    ------
+    ParameterError
+        If a resolution is not.
+    """
+    highest = max(settings.resolutions)
+    if settings.measure == "crop" and highest >= native:
+        raise ParameterError(
+            f"resolutions={settings.resolutions!r}: {highest} must be below {native}, the width "
+            f"of the crops in pixels"
+        )
+
+
 def _nodes(
     faces: Faces,
     pairs: pd.DataFrame | None,
@@ -194,6 +255,7 @@ def _nodes(
 ) -> Nodes:
     """Compute the nodes of the study."""
     native = max(model.template.size[1] for model in models)
+    _check_below(native, settings)
     prepared = _prepared(faces, pairs, models, store, settings, run)
     embeddings = {
         model.name: open_embeddings(store, model=model.name)

@@ -135,9 +135,13 @@ def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
     if "control" not in study.children:
         return []
     control = study["control"].to_dataset()
-    n_pairs = int(control["n_pairs"].sel(comparison="genuine", model=model)[0])
+    genuine = control.sel(comparison="genuine", model=model)
+    start = f"Control, the ideal low-pass on {int(genuine['n_pairs'][0])} of the genuine pairs: "
+    people = int(genuine["n_subjects"].min())
+    if people < _MIN_PEOPLE:
+        return [f"{start}{_too_few(people)}."]
     texts = [describe_low_bands(control, model=model, side=side) for side in _SIDES]
-    return [f"Control, the ideal low-pass on {n_pairs} of the pairs: {' '.join(texts)}"]
+    return [f"{start}{' '.join(texts)}"]
 
 
 def summary_table(

@@ -175,6 +175,36 @@ def test_differences_of_rates_are_paired_and_bounded_where_no_error_is_observed(
         made(baseline="maybe")
 
 
+def test_the_people_of_the_groups_are_told(different, few):
+    for tree in (different, few):
+        tree.attrs["baseline"] = "no"
+    assert fl.bias.describe_people(different) == (
+        "The report shows error rates and the influence of frequency bands for glasses=no (30 "
+        "people, the baseline) and glasses=yes (24 people)."
+    )
+    told = fl.bias.describe_people(few)
+    assert "glasses=yes (12 people). **glasses=yes is not compared in words, since it has" in told
+    assert told.endswith(
+        "fewer than 20 people:** figures and tables show the values with 95 % intervals."
+    )
+
+
+def test_bands_of_few_people_are_listed_only_on_request(different, few):
+    profiles = few["profiles"].to_dataset()
+    assert fl.bias.differing_bands(profiles, model="m").empty
+    listed = fl.bias.differing_bands(profiles, model="m", fewest=12)
+    assert "glasses=yes" in set(listed["group"])
+    assert len(fl.bias.differing_bands(different["profiles"].to_dataset(), model="m"))
+
+
+def test_the_table_of_error_rates_names_the_column(different):
+    errors = different["errors"].to_dataset()
+    table = fl.bias.errors_table(errors, model="m", fmr=0.1)
+    assert table.index.tolist() == ["all", "glasses=no", "glasses=yes", "mixed"]
+    plain_table = fl.verification.summary_table(errors, model="m", fmr=0.1)
+    assert (table.to_numpy() == plain_table.to_numpy()).all()
+
+
 def test_a_rate_without_a_threshold_is_told(alike):
     said = fl.bias.describe_error_gaps(alike["errors"].to_dataset(), model="m", fmr=1e-6)
     assert said.startswith("There is no threshold at FMR 1e-06: it takes 10,000,000 impostor")

@@ -38,8 +38,12 @@ def test_profiles_have_a_line_and_a_band_for_each_group(study, kind):
     ]
     np.testing.assert_allclose(drawn, part.transpose("group", "band"))
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert [label.split(" (")[0] for label in labels] == ["blue", "green", "red"]
-    assert "4 subjects" in labels[0]
+    assert [label.split(" (")[0] for label in labels] == [
+        "colour=blue",
+        "colour=green",
+        "colour=red",
+    ]
+    assert "4 people" in labels[0]
     has_labels(ax)
 
 
@@ -47,7 +51,7 @@ def test_differences_mark_what_is_significant(study):
     profiles, _ = study
     alpha = float(profiles["p_adjusted"].min())  # so that something is
     ax = plots.group_difference_plot(
-        profiles, model="linear", comparison="impostor", kind="absolute", alpha=alpha
+        profiles, model="linear", comparison="impostor", kind="absolute", alpha=alpha, fewest=4
     )
     part = profiles.sel(model="linear", side="probe", comparison="impostor")
     shown = {}
@@ -59,14 +63,36 @@ def test_differences_mark_what_is_significant(study):
     for k, name in enumerate(("blue", "green")):
         np.testing.assert_allclose(drawn[2 * k], shown[name][0])
         np.testing.assert_allclose(drawn[2 * k + 1], shown[name][1])
-    assert "difference from red" in ax.get_title(loc="left")
+    assert "difference from colour=red" in ax.get_title(loc="left")
     has_labels(ax)
+
+
+def test_few_people_are_not_marked(study):
+    profiles, _ = study
+    given = {"model": "linear", "comparison": "impostor", "kind": "absolute", "alpha": 1.0}
+    ax = plots.group_difference_plot(profiles, **given)
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == [f"colour={n}:\n4 people, too few to compare" for n in ("blue", "green")]
+    assert [len(line.get_xdata()) for line in ax.lines][1:4:2] == [0, 0]
+    for fewest, n_dots in ((5, 0), (4, 2 * profiles.sizes["band"])):
+        ax = plots.group_heat_plot(profiles, fewest=fewest, **given)
+        assert len(ax.lines[0].get_xdata()) == n_dots
+
+
+def test_some_rates_can_be_chosen(study):
+    _, errors = study
+    axes = plots.group_error_plot(errors, fmr=1e-1, rates=["false_match_rate"])
+    assert list(axes) == ["false_match_rate"]
+    names = [text.get_text() for text in axes["false_match_rate"].get_yticklabels()]
+    assert names[:2] == ["all", "colour=blue (4 people)"]
+    with pytest.raises(UnknownNameError, match="unknown rates 'fmr'"):
+        plots.group_error_plot(errors, fmr=1e-1, rates=["fmr"])
 
 
 def test_the_heat_map_leaves_the_baseline_out(study):
     profiles, _ = study
     ax = plots.group_heat_plot(profiles, model="linear", side="reference")
-    assert [text.get_text() for text in ax.get_yticklabels()] == ["blue", "green"]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["colour=blue", "colour=green"]
     shown = np.ma.filled(ax.collections[0].get_array(), np.nan)
     part = profiles["directed_difference"].sel(
         model="linear",
@@ -83,7 +109,8 @@ def test_errors_have_a_panel_for_each_rate(study):
     axes = plots.group_error_plot(errors, fmr=1e-1)
     assert list(axes) == ["eer", "false_match_rate", "false_non_match_rate"]
     names = [text.get_text() for text in axes["eer"].get_yticklabels()]
-    assert names == ["all", "blue", "green", "red", "mixed"]
+    people = [f"colour={name}\n(4 people)" for name in ("blue", "green", "red")]
+    assert names == ["all", *people, "mixed"]
     value = errors["eer"].sel(model="linear", estimate="value").to_numpy()
     np.testing.assert_allclose(axes["eer"].lines[0].get_xdata(), 100 * value)
     assert len(axes["eer"].lines) == 2

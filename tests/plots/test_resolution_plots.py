@@ -127,6 +127,30 @@ def test_summaries_have_a_line_for_each_side_and_kind(study, quantity):
     has_labels(ax)
 
 
+def test_one_kind_of_pairs_can_be_drawn(study):
+    ax = plots.resolution_summary_plot(
+        study["profiles"], model="linear", quantity="low_share", comparison="impostor"
+    )
+    labels = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert labels == ["impostor, probe masked", "impostor, reference masked"]
+    assert ax.get_ylim()[0] == 0
+    with pytest.raises(UnknownNameError, match="unknown comparison"):
+        plots.resolution_summary_plot(study["profiles"], model="linear", comparison="all")
+
+
+def test_a_strip_of_many_resolutions_shows_six():
+    levels = [56, 48, 40, 32, 28, 21, 14, 7]
+    faces = fl.testing.faces(2, 2)
+    degraded = fl.faces.degrade(faces, resolutions=levels)
+    pairs = fl.faces.degraded_pairs(fl.make_pairs(faces, seed=0), degraded)
+    result = fl.testing.influence(degraded, pairs, bands="rings:28", sides=["probe"])
+    profiles = fl.resolution.profiles(result, n_draws=5)
+    axes = plots.resolution_strip_plot(result, profiles, pair=0, model="linear")
+    probes = [name for name in axes if name.startswith("probe")]
+    assert len(probes) == 6
+    assert (probes[0], probes[-1]) == ("probe 112", "probe 7")
+
+
 def test_what_is_not_there_is_told(study):
     profiles = study["profiles"]
     with pytest.raises(UnknownNameError, match="unknown side"):

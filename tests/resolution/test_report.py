@@ -67,6 +67,22 @@ def errors():
     return errors_of()
 
 
+def test_a_control_of_few_people_is_not_compared(profiles):
+    def told(control):
+        study = xr.DataTree.from_dict({"control": control})
+        return fl.resolution.describe_control(study, model="m")
+
+    few = made(n_people=5)
+    assert told(few) == [
+        "Control, the ideal low-pass on 10 of the genuine pairs: 5 people: too few to compare."
+    ]
+    both = profiles.isel(side=[0, 0]).assign_coords(side=["probe", "reference"])
+    (text,) = told(both)
+    assert text.startswith("Control, the ideal low-pass on 48 of the genuine pairs: Probe masked")
+    assert "Reference masked, genuine pairs" in text
+    assert fl.resolution.describe_control(xr.DataTree(), model="m") == []
+
+
 def test_verdicts_follow_the_intervals(profiles):
     table = fl.resolution.low_band_table(profiles, model="m")
     assert table.index.tolist() == [("probe", "genuine", r) for r in ("28", "14", "7")]
