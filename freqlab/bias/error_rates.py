@@ -148,10 +148,7 @@ def errors(
     names, codes = group_codes(labels.loc[faces.names])
     if len(names) < 2:
         raise ParameterError(f"labels: {len(names)} group(s) {names}; a comparison needs two")
-    if baseline is None:
-        subjects = [len(np.unique(faces.subjects[codes == k])) for k in range(len(names))]
-        baseline = names[int(np.argmax(subjects))]
-    check_name("baseline", baseline, names)
+    baseline = check_name("baseline", baseline or _largest(faces, names, codes), names)
     positions = None if pairs is None else check_pairs(faces, pairs)
     groups, of_face = [ALL, *names, MIXED], np.where(codes >= 0, codes + 1, -1)
     undegraded, by_model = ~faces.degraded, []
@@ -164,14 +161,8 @@ def errors(
         else:
             comparisons = compare_pairs(vectors, faces.subjects, positions)
         settings: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
-        figures = figures_of(
-            comparisons,
-            thresholds=thresholds,
-            fmrs=rates_of,
-            groups=groups,
-            codes=of_face,
-            **settings,
-        )
+        grouped: dict[str, Any] = {"groups": groups, "codes": of_face, **settings}
+        figures = figures_of(comparisons, thresholds=thresholds, fmrs=rates_of, **grouped)
         figures["failure_to_acquire"] = (
             ("group", "estimate"),
             failure_rates(
@@ -196,6 +187,12 @@ def errors(
         comparisons="all against all" if pairs is None else "the pairs given",
     )
     return with_group_labels(errors)
+
+
+def _largest(faces: Faces, names: list[str], codes: npt.NDArray[np.int64]) -> str:
+    """Return the group with most subjects."""
+    subjects = [len(np.unique(faces.subjects[codes == k])) for k in range(len(names))]
+    return names[int(np.argmax(subjects))]
 
 
 def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:

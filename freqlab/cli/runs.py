@@ -88,24 +88,21 @@ def run(
 ) -> None:
     """Compute the influence of frequency bands on pairs of faces, and store it."""
     import freqlab as fl
-    from freqlab.statistics.error_rates import FMRS
 
     face_set = load(faces, root=root, aligned=aligned, landmarks=landmarks, outside=outside)
     if dry_run:
-        _report_repair(store, face_set, repair)
-        return
+        return _report_repair(store, face_set, repair)
     list_options = _list_options(format, columns, fold, missing, repeated, strict)
     table = _pairs(face_set, pairs, list_options, n_pairs, impostors_per_genuine, seed)
     with stoppable():
         fl.influence(
-            face_set,
-            table,
+            *(face_set, table),
             models=model,
             bands=bands,
             sides=cast(list[Side], side) if side else fl.engine.SIDES,
             store=store,
             name=name,
-            fmrs=[*FMRS, *(fmr or [])],
+            fmrs=_rates(fmr),
             device=device,
             batch_size=batch_size,
             keep_crops=keep_crops,
@@ -211,6 +208,13 @@ def load(source: str, **options: Any) -> Any:
     for note in faces.notes:
         say(f"{faces.name}: {note}", err=True)
     return faces
+
+
+def _rates(further: list[float] | None) -> list[float]:
+    """False match rates of results, with those of --fmr."""
+    from freqlab.statistics.error_rates import FMRS
+
+    return [*FMRS, *(further or [])]
 
 
 def _list_options(

@@ -218,11 +218,7 @@ def _nodes(
 ) -> Nodes:
     """Run all tests and return the nodes of the study."""
     seed, store, names = settings.seed, settings.store, [model.name for model in models]
-    tested = (
-        _drawn(faces, settings.n_pairs, seed)
-        if pairs is None
-        else _some(pairs, settings.n_pairs, seed)
-    )
+    tested = _tested(faces, pairs, settings)
     sides = list(dict.fromkeys([settings.side, *settings.sides]))
     result = influence(
         *(faces, tested),
@@ -312,6 +308,13 @@ def resolved_rate(result: xr.Dataset, models: Sequence[str], fmr: float) -> floa
         if all(np.isfinite(threshold_of(result, model=name, fmr=rate)) for name in models):
             return float(rate)
     return float(larger[-1]) if larger else fmr
+
+
+def _tested(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> pd.DataFrame:
+    """Return the pairs on which the explanations are tested."""
+    if pairs is None:
+        return _drawn(faces, settings.n_pairs, settings.seed)
+    return _some(pairs, settings.n_pairs, settings.seed)
 
 
 def _some(pairs: pd.DataFrame, n_pairs: int | None, seed: int) -> pd.DataFrame:
