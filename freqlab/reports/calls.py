@@ -276,7 +276,8 @@ def _finish(name: str, folder: Path, record: Mapping[str, Any]) -> Path:
 
     running, page = _running(folder, name), folder / f"{name}.html"
     notebook = nbformat.read(running, as_version=4)  # type: ignore[no-untyped-call]
-    others = {path: text for path, text in pages_in(folder).items() if path != page.name}
+    others = pages_in(folder, order=report_names())
+    others.pop(page.name, None)
     with written_whole(page) as file:
         file.write(page_of(notebook, name=name, others=others).encode())
     content = json.loads(running.read_text(encoding="utf-8"))

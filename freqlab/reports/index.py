@@ -63,10 +63,11 @@ def build_index(
     return index
 
 
-def pages_in(folder: Path) -> dict[str, str]:
-    """Titles of the reports in a folder, by the names of their pages."""
+def pages_in(folder: Path, *, order: Sequence[str] = ()) -> dict[str, str]:
+    """Titles of the reports in a folder, by the names of their pages, in an order of names."""
     found, _ = _reports_in(folder)
-    return {f"{name}.html": title_of(notebook) for name, notebook in found.items()}
+    names = sorted(found, key=lambda name: _place(name, order))
+    return {f"{name}.html": title_of(found[name]) for name in names}
 
 
 def _reports_in(folder: Path) -> tuple[dict[str, Any], list[str]]:

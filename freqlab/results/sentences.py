@@ -28,6 +28,7 @@ __all__ = [
     "describe_profile",
     "describe_verification",
     "unbroken",
+    "verification_sentences",
 ]
 
 _NBSP = "\u00a0"
@@ -217,32 +218,37 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     UnknownNameError, ParameterError
         If the result has no such model or rate.
     """
+    return " ".join(verification_sentences(result, model=model, fmr=fmr))
+
+
+def verification_sentences(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> list[str]:
+    """Sentences of :func:`describe_verification`, on one figure each."""
     check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)
     data = result.sel(model=model, group="all")
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
-    text = (
+    sentences = [
         f"The equal error rate is {_rate(data['eer'])} over {genuine + impostor:,} comparisons, "
         f"{genuine:,} of them genuine."
-    )
+    ]
     at = at_fmr(data, fmr)
     if np.isfinite(float(at["threshold"])):
-        text += (
-            f" At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
+        sentences.append(
+            f"At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
             f"{int(data['impostor_comparisons']):,} impostor comparisons, the model rejects "
             f"{_rate(at['false_non_match_rate'])} of the genuine comparisons."
         )
     else:
-        text += f" At FMR {fmr_text(fmr)} there is {at['note'].item()}."
+        sentences.append(f"At FMR {fmr_text(fmr)} there is {at['note'].item()}.")
     if "accuracy" in data:
-        text += (
-            f" The mean accuracy over {data.sizes['fold']} folds is {_rate(data['accuracy'])}, "
+        sentences.append(
+            f"The mean accuracy over {data.sizes['fold']} folds is {_rate(data['accuracy'])}, "
             f"with a standard error of {100 * float(data['accuracy_standard_error']):.2f}{_NBSP}%."
         )
     failure = data["failure_to_acquire"]
     if float(failure.sel(estimate="value")) > 0:
-        text += f" No embedding could be computed for {_rate(failure)} of the faces."
-    return text
+        sentences.append(f"No embedding could be computed for {_rate(failure)} of the faces.")
+    return sentences
 
 
 def _rate(values: xr.DataArray) -> str:

@@ -14,7 +14,7 @@ from freqlab.errors import check_name
 from freqlab.faces.groups import ALL, MIXED
 from freqlab.faces.table import Faces
 from freqlab.results.selection import fmr_text
-from freqlab.results.sentences import describe_intervals, describe_verification
+from freqlab.results.sentences import describe_intervals, verification_sentences
 from freqlab.statistics.error_rates import (
     all_comparisons,
     comparisons_needed,
@@ -23,7 +23,7 @@ from freqlab.statistics.error_rates import (
 from freqlab.statistics.resampling import ESTIMATES
 from freqlab.store.reading import open_embeddings
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import percent
+from freqlab.text.wording import percent, with_bounds
 
 __all__ = [
     "all_scores",
@@ -42,7 +42,7 @@ _NBSP = "\u00a0"
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in a few sentences for each model.
+    """Summarise a study: the figures of one model one by one, or those of each model together.
 
     Parameters
     ----------
@@ -51,11 +51,27 @@ def summary(study: xr.DataTree) -> list[str]:
     """
     figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
     names = [str(name) for name in figures["model"].to_numpy()]
-    sentences = [
-        f"**{as_markdown(name)}.** {describe_verification(figures, model=name, fmr=fmr)}"
+    of_models = [
+        [*verification_sentences(figures, model=name, fmr=fmr), _separation(figures, name)]
         for name in names
     ]
-    return [f"{sentences[0]} {describe_intervals(figures)}", *sentences[1:]]
+    first = f"{of_models[0][0]} {describe_intervals(figures)}"
+    if len(names) == 1:
+        return [f"**{as_markdown(names[0])}.** {first}", *of_models[0][1:]]
+    of_models[0][0] = first
+    return [
+        f"**{as_markdown(name)}.** {' '.join(sentences)}"
+        for name, sentences in zip(names, of_models, strict=True)
+    ]
+
+
+def _separation(figures: xr.Dataset, model: str) -> str:
+    """State the distance of genuine and impostor similarities."""
+    d_prime = figures["d_prime"].sel(model=model, group="all")
+    return (
+        f"The means of genuine and impostor similarities are {with_bounds(d_prime, '.2f')} "
+        f"standard deviations apart (d')."
+    )
 
 
 def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list") -> str:

@@ -195,7 +195,7 @@ def test_figures_at_any_false_match_rate(faces):
         assert float(at["false_match_rate"]) == pytest.approx((impostor >= threshold).mean())
         assert float(at["false_non_match_rate"]) == pytest.approx((genuine < threshold).mean())
     table = fl.verification.summary_table(result, model="linear", fmr=0.05)
-    assert "FNMR at 0.05" in table.columns
+    assert "FNMR at 5e-2" in table.columns
 
 
 def test_table_to_read(result):
