@@ -23,7 +23,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import named, with_object_text
+from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bias.group_names import with_group_labels
 from freqlab.bias.influence import check_labels
 from freqlab.errors import ParameterError, check_name
@@ -271,7 +271,7 @@ def _rates(
 def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float) -> xr.Dataset:
     """Differences of the rates from those of the baseline, with paired intervals."""
     base = rates.groups.index(baseline)
-    groups = [str(group) for group in figures["group"].to_numpy()]
+    groups = names_of(figures, "group")
     place = [groups.index(name) for name in rates.groups]
     computed = xr.Dataset(coords={"group": groups, "comparison": ["genuine", "impostor"]})
     for k, name in enumerate(_RATES):

@@ -24,7 +24,7 @@ from freqlab.bias.group_names import group_markdown, people_text, too_few
 from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Kind, Side
-from freqlab.results.selection import at_fmr, frequency_unit, part_of
+from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
@@ -153,11 +153,11 @@ def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) ->
     at = at_fmr(errors.sel(model=model), fmr)
     if not np.isfinite(float(at["threshold"])):
         return (
-            f"There is no threshold at FMR {fmr:g}: it takes {comparisons_needed(fmr):,} impostor "
-            f"comparisons, and the faces have {int(at['impostor_comparisons']):,}."
+            f"There is no threshold at FMR {fmr_text(fmr)}: it takes {comparisons_needed(fmr):,} "
+            f"impostor comparisons, and the faces have {int(at['impostor_comparisons']):,}."
         )
     texts = [_rate_text(at, rate, fmr) for rate in _RATES]
-    return f"At one threshold for all groups, set at FMR {fmr:g}: {' '.join(texts)}"
+    return f"At one threshold for all groups, set at FMR {fmr_text(fmr)}: {' '.join(texts)}"
 
 
 def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:

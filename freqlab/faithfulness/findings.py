@@ -15,7 +15,7 @@ from freqlab.faithfulness.report import (
     interval_sign,
 )
 from freqlab.literals import Side
-from freqlab.results.selection import threshold_of
+from freqlab.results.selection import fmr_text, threshold_of
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, signed, with_bounds
 
@@ -170,10 +170,10 @@ def describe_thresholds(study: xr.DataTree) -> list[str]:
     result = study["influence"].to_dataset()
     requested, rate = float(study.attrs["fmr"]), float(study.attrs["fmr_used"])
     raised = rate > requested * 1.01
-    note = f" (FMR {requested:g} requires more comparisons)" if raised else ""
+    note = f" (FMR {fmr_text(requested)} requires more comparisons)" if raised else ""
     return [
         f"**{as_markdown(name)}**: threshold {threshold_of(result, model=name, fmr=rate):.3f} at "
-        f"FMR {rate:g}, set on all {int(result['impostor_comparisons'].sel(model=name)):,} "
+        f"FMR {fmr_text(rate)}, set on all {int(result['impostor_comparisons'].sel(model=name)):,} "
         f"impostor comparisons of the face set{note}."
         for name in study.attrs["models"]
     ]

@@ -12,6 +12,7 @@ import re
 import numpy as np
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
 from freqlab.morphing.report import best_score_sentences, describe_threshold, detections
@@ -97,7 +98,7 @@ def _kind_text(name: str) -> str:
 
 
 def _attacks(data: xr.Dataset) -> list[str]:
-    return [str(kind) for kind in data["other_attack"].to_numpy()]
+    return names_of(data, "other_attack")
 
 
 def _vulnerability(risk: xr.Dataset, edge: str, first: bool) -> str:

@@ -17,6 +17,7 @@ from freqlab.faces.table import Faces
 from freqlab.morphing.detection import BASELINES, OWN_SCORES
 from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
 from freqlab.morphing.sets import untouched
+from freqlab.results.selection import fmr_text
 from freqlab.statistics.error_rates import check_fmr, impostor_thresholds, rates_with
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import as_frame
@@ -153,9 +154,9 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
     rate, asked = float(data["fmr"]), float(thresholds.attrs["fmr"])
     if np.isnan(rate):
         return f"{text}, carried over from a larger set."
-    few = f" (too few to resolve FMR {asked:g})" if rate > asked * (1 + 1e-6) else ""
+    few = f" (too few to resolve FMR {fmr_text(asked)})" if rate > asked * (1 + 1e-6) else ""
     return (
-        f"{text}, set at FMR {rate:g} on {int(data['impostor_comparisons']):,} impostor "
+        f"{text}, set at FMR {fmr_text(rate)} on {int(data['impostor_comparisons']):,} impostor "
         f"comparisons of the photographs{few}."
     )
 

@@ -13,7 +13,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
-from freqlab.results.selection import at_fmr, frequency_unit, part_of
+from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import estimates_of
 from freqlab.text.shown import as_markdown
@@ -184,7 +184,7 @@ def summary_table(
         if resolution in errors["resolution"]:
             at = errors.sel(model=model, resolution=resolution)
             row["EER"] = percent(at["eer"])
-            row[f"FNMR at FMR {fmr:g}"] = (
+            row[f"FNMR at FMR {fmr_text(fmr)}"] = (
                 percent(at_fmr(at["false_non_match_rate"], fmr)) or "no threshold"
             )
         part = genuine.sel(resolution=resolution)
@@ -353,15 +353,15 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     if np.isnan(float(at["threshold"])):
         rates = [f"{percent(data['eer'].sel(resolution=r))} at {r:g} pixels" for r in resolutions]
         return (
-            f"There is no threshold at FMR {fmr:g}: it takes {comparisons_needed(fmr):,} impostor "
-            f"comparisons, and the faces have {int(data['impostor_comparisons']):,}. The equal "
-            f"error rate is {join(rates)}."
+            f"There is no threshold at FMR {fmr_text(fmr)}: it takes {comparisons_needed(fmr):,} "
+            f"impostor comparisons, and the faces have {int(data['impostor_comparisons']):,}. The "
+            f"equal error rate is {join(rates)}."
         )
     rate = at["false_non_match_rate"]
     people = at["n_people"].to_numpy()
     text = (
-        f"FNMR at FMR {fmr:g} is {percent(rate.isel(resolution=0))} at {resolutions[0]:g} pixels "
-        f"({_people(int(people[0]))})"
+        f"FNMR at FMR {fmr_text(fmr)} is {percent(rate.isel(resolution=0))} at "
+        f"{resolutions[0]:g} pixels ({_people(int(people[0]))})"
     )
     if len(resolutions) == 1:
         return f"{text}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import xarray as xr
 
+from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.literals import Side
 from freqlab.statistics.resampling import ESTIMATES
@@ -28,7 +29,7 @@ def profile_table(profile: xr.Dataset, *, model: str, side: Side = "probe") -> p
         If there is no such model or side.
     """
     for axis, name in (("model", model), ("side", side)):
-        check_name(axis, name, [str(known) for known in profile[axis].to_numpy()])
+        check_name(axis, name, names_of(profile, axis))
     part = profile["directed"].sel(model=model, side=side)
     part = part.transpose("comparison", "estimate", "band")
     columns = {

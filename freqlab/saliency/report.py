@@ -20,6 +20,7 @@ from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import PROTOCOLS
 from freqlab.literals import Comparison, Kind, Measure
+from freqlab.results.selection import fmr_text
 from freqlab.saliency.advantages import COMPARISONS, MEASURES
 from freqlab.statistics.resampling import ESTIMATES
 from freqlab.text.shown import as_markdown
@@ -206,10 +207,10 @@ def describe_study(study: xr.DataTree) -> str:
         f"{as_markdown(attrs['models'][0])}: {int(genuine.sum()):,} genuine and "
         f"{int((~genuine).sum()):,} impostor pairs, of which {len(attrs['explained']):,} are "
         f"explained by every method. The {attrs['side']} is masked. The threshold is "
-        f"{float(attrs['threshold']):.3f} at FMR {used:g}."
+        f"{float(attrs['threshold']):.3f} at FMR {fmr_text(used)}."
     )
     if used > requested:
-        text += f" There are too few impostor comparisons to resolve FMR {requested:g}."
+        text += f" There are too few impostor comparisons to resolve FMR {fmr_text(requested)}."
     return text
 
 

@@ -50,7 +50,7 @@ def summary(study: xr.DataTree) -> list[str]:
         From :func:`freqlab.verification.study`.
     """
     figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
-    names = [str(name) for name in figures["model"].to_numpy()]
+    names = names_of(figures, "model")
     of_models = [
         [*verification_sentences(figures, model=name, fmr=fmr), _separation(figures, name)]
         for name in names

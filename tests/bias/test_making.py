@@ -48,7 +48,7 @@ def study(faces, tmp_path, *listed, **options):
         ({"match_exact": "pose"}, r"match_exact='pose' must be a list, as in \['pose'\]"),
         ({"caliper": 0}, "caliper=0 must be a number above 0"),
         ({"alpha": -1}, "alpha=-1 must be a number above 0"),
-        ({"fmr": 0.3}, "fmr"),
+        ({"fmr": 1.3}, "fmr"),
         ({"n_draws": 0}, "n_draws=0"),
         ({"n_permutations": 0}, "n_permutations=0"),
         ({"n_pairs": 0}, "n_pairs=0"),

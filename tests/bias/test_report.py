@@ -207,7 +207,7 @@ def test_the_table_of_error_rates_names_the_column(different):
 
 def test_a_rate_without_a_threshold_is_told(alike):
     said = fl.bias.describe_error_gaps(alike["errors"].to_dataset(), model="m", fmr=1e-6)
-    assert said.startswith("There is no threshold at FMR 1e-06: it takes 10,000,000 impostor")
+    assert said.startswith("There is no threshold at FMR 1e-6: it takes 10,000,000 impostor")
 
 
 def test_a_rate_without_comparisons_is_told():

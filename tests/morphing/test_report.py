@@ -128,8 +128,8 @@ def test_the_sentence_says_which_rate_and_why(photographs):
     found = fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=1e-5)
     said = fl.morphing.describe_threshold(found, model="m")
     assert said.endswith(
-        "set at FMR 0.01 on 1,829 impostor comparisons of the photographs (too few to resolve FMR "
-        "1e-05)."
+        "set at FMR 1e-2 on 1,829 impostor comparisons of the photographs (too few to resolve FMR "
+        "1e-5)."
     )
     at_once = fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=1e-2)
     assert "too few" not in fl.morphing.describe_threshold(at_once, model="m")
@@ -144,8 +144,8 @@ def test_thresholds_that_cannot_be_set_are_told(photographs):
     vectors, faces, pairs = photographs
     with pytest.raises(ParameterError, match="must be 2 thresholds, one for each of m and n"):
         fl.morphing.thresholds({"m": vectors, "n": vectors}, faces, pairs, given=0.3)
-    with pytest.raises(ParameterError, match="fmr=0.5 has no threshold"):
-        fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=0.5)
+    with pytest.raises(ParameterError, match="fmr=1.5 must be below 1"):
+        fl.morphing.thresholds({"m": vectors}, faces, pairs, fmr=1.5)
     few = faces.select([0, 1, 60, 61])
     with pytest.raises(ParameterError, match="2 impostor comparisons .* resolve no"):
         fl.morphing.thresholds({"m": vectors[[0, 1, 60, 61]]}, few, pairs)
@@ -292,8 +292,8 @@ def test_the_summary_is_a_few_sentences_with_numbers_and_doubts():
     said = [text.replace(NBSP, " ") for text in fl.morphing.summary(study_of(risk, errors))]
     assert len(said) == 5
     assert said[0].startswith(
-        "m: At threshold 0.500, set at FMR 0.01 on 1,829 impostor comparisons of the photographs "
-        "(too few to resolve FMR 0.001), 58.3 % ["
+        "m: At threshold 0.500, set at FMR 1e-2 on 1,829 impostor comparisons of the photographs "
+        "(too few to resolve FMR 1e-3), 58.3 % ["
     )
     for text in (
         "of 48 morphs match live photographs of both contributors (MMPMR; 95 % intervals over",

@@ -373,7 +373,7 @@ def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
     assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", text)) == len(images_in(text)) >= 6
     assert "Traceback" not in text
     assert "Warning" not in text
-    assert "set at FMR 0.1 on 594 impostor comparisons" in text
+    assert "set at FMR 1e-1 on 594 impostor comparisons" in text
     in_first_place = r"<th[^>]*>(\w+) \(24 pairs\)</th>\s*<th[^>]*>1</th>\s*<td[^>]*>([\d-]+) \("
     first = dict(re.findall(in_first_place, text))
     assert first == {"lost": "14-28", "boosted": "28-42"}

@@ -56,7 +56,7 @@ def study(faces, tmp_path, *listed, **options):
         ({"jpeg": 100}, "jpeg=100"),
         ({"natural": True}, "natural=True needs photographs"),
         ({"n_pairs": 0}, "n_pairs=0"),
-        ({"fmr": 0.3}, "fmr"),
+        ({"fmr": 1.3}, "fmr"),
         ({"n_draws": 0}, "n_draws=0"),
         ({"seed": -1}, "seed=-1"),
     ],

@@ -158,7 +158,7 @@ def test_nothing_is_higher_without_a_difference():
 
 def test_without_a_threshold_the_equal_error_rates_are_told(errors):
     said = plain(fl.resolution.describe_errors(errors, model="m", fmr=1e-6))
-    assert said.startswith("There is no threshold at FMR 1e-06: it takes 10,000,000 impostor")
+    assert said.startswith("There is no threshold at FMR 1e-6: it takes 10,000,000 impostor")
     eer = errors["eer"].sel(model="m", resolution=1)
     assert f"{100 * float(eer.sel(estimate='value')):.1f} %" in said
     assert "higher" not in said
