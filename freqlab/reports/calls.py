@@ -157,7 +157,7 @@ def reports(
         folder = Path(os.fspath(out))
         make_folder(folder)
         _check_own(folder, names)
-        pages = []
+        pages, n_made = [], 0
         for position, name in enumerate(names):
             files = inputs_of(_notebook(name), given[name])
             if not again and is_unchanged(folder, name, files, given[name]):
@@ -167,6 +167,9 @@ def reports(
             with _alone(given[name].get("store"), wait), _shown_as_made(folder, names[position:]):
                 _execute(papermill, name, folder, given[name], f"{name}{count}", progress)
                 pages.append(_finish(name, folder, recorded(files, given[name])))
+                n_made += 1
+        if n_made:
+            _link_pages(folder)
         build_index(folder, order=report_names())
     return pages
 
@@ -272,20 +275,34 @@ def _execute(
 
 def _finish(name: str, folder: Path, record: Mapping[str, Any]) -> Path:
     """Write the page of an executed notebook, which then becomes the report; return the page."""
-    import nbformat
-
-    running, page = _running(folder, name), folder / f"{name}.html"
-    notebook = nbformat.read(running, as_version=4)  # type: ignore[no-untyped-call]
-    others = pages_in(folder, order=report_names())
-    others.pop(page.name, None)
-    with written_whole(page) as file:
-        file.write(page_of(notebook, name=name, others=others).encode())
+    running = _running(folder, name)
+    page = _write_page(name, folder, executed(running))
     content = json.loads(running.read_text(encoding="utf-8"))
     content["metadata"]["freqlab"] = record
     with written_whole(running) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
     os.replace(running, folder / f"{name}.ipynb")
     return page
+
+
+def _write_page(name: str, folder: Path, notebook: Any) -> Path:
+    """Write the page of an executed notebook, with links to the other reports; return it."""
+    page = folder / f"{name}.html"
+    others = pages_in(folder, order=report_names())
+    others.pop(page.name, None)
+    text = page_of(notebook, name=name, others=others)
+    if not page.is_file() or page.read_text(encoding="utf-8") != text:
+        with written_whole(page) as file:
+            file.write(text.encode())
+    return page
+
+
+def _link_pages(folder: Path) -> None:
+    """Write the pages of earlier reports again, with links to those made since."""
+    for name in report_names():
+        notebook = executed(folder / f"{name}.ipynb")
+        if notebook is not None and (folder / f"{name}.html").is_file():
+            _write_page(name, folder, notebook)
 
 
 def _running(folder: Path, name: str) -> Path:

@@ -181,6 +181,7 @@ def test_the_verification_report(explore):
     assert "<script" not in text
     assert 'href="verification.html"' in index
     assert 'href="explore.html"' in index
+    assert 'href="verification.html"' in (page.parent / "explore.html").read_text()
     faces = fl.load_faces(folder / "few")
     found = fl.verify(faces, models=["mobilefacenet"], store=store, n_draws=50, progress=False)
     eer = 100 * float(found["eer"].sel(group="all", estimate="value").isel(model=0))
