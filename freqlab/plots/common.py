@@ -124,7 +124,7 @@ def axis_label(
     """
     what = name or str(values.attrs.get("long_name", values.name))
     units = str(values.attrs.get("units", "1")) if units is None else units
-    lines = textwrap.wrap(shortened(what, 200), width)
+    lines = textwrap.wrap(shortened(what, 200), width, break_long_words=False)
     if units != "1":
         shown = f"({units.replace(' per ', ' / ')})"
         if len(lines[-1]) + len(shown) < width:
