@@ -245,7 +245,8 @@ def tiny_disk(tmp_path):
 
 @pytest.mark.slow
 def test_a_full_disk(tiny_disk, tmp_path):
-    with pytest.raises(StoreError, match=r"cannot be written: No space left on device.*repeat the call to resume"):
+    said = r"cannot be written: No space left on device.*repeat the call to resume"
+    with pytest.raises(StoreError, match=said):
         small(tiny_disk)
     store = tiny_disk / "run.zarr"
     counted = zarr.open_group(store, mode="r")
