@@ -140,5 +140,5 @@ def test_what_is_not_there_is_told(study):
         plots.group_difference_plot(profiles, model="linear", kind="energy")
     with pytest.raises(UnknownNameError, match="unknown outcome"):
         plots.gaps_plot(fl.bias.gaps_together(profiles, errors, fmr=1e-1), outcome="ratio")
-    with pytest.raises(ParameterError, match="no threshold in results"):
+    with pytest.raises(ParameterError, match="no threshold in the result"):
         plots.group_error_plot(errors, fmr=0.3)

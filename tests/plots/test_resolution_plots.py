@@ -161,5 +161,5 @@ def test_what_is_not_there_is_told(study):
         plots.resolution_heat_plot(profiles, model="linear", side="probe", kind="power")
     with pytest.raises(UnknownNameError, match="unknown quantity"):
         plots.resolution_summary_plot(profiles, model="linear", quantity="high_gain")
-    with pytest.raises(ParameterError, match="no threshold in results"):
+    with pytest.raises(ParameterError, match="no threshold in the result"):
         plots.resolution_error_plot(study["errors"], fmr=0.5)
