@@ -96,6 +96,7 @@ def test_a_result_of_given_influence_has_the_shape_of_a_computed_one():
     np.testing.assert_array_equal(again["directed"], means["directed"])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same():
     one, other = fl.testing.influence(), fl.testing.influence()
     xr.testing.assert_equal(one, other)

@@ -131,6 +131,7 @@ def test_a_planted_gap_is_found_in_its_band_and_only_there():
     assert "glasses=yes cannot be tested (no impostor pairs to compare)" in nothing
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_truth():
     rng = np.random.default_rng(4)
     subject, ends = people()

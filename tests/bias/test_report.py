@@ -221,6 +221,7 @@ def test_a_rate_without_comparisons_is_told():
     assert "FMR is not resolved in any group: it takes 100 impostor comparisons" in said
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_difference_covers_it():
     """Paired intervals of the difference in FNMR, over simulated sets of people."""
     covered, truth = [], []

@@ -132,6 +132,7 @@ def test_a_band_that_changes_a_decision_is_marked(opened, run, tmp_path):
     assert page.get_by_role("button", name="Next").is_disabled()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side", ["probe", "both"])
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (400, "light")])
 def test_it_fits_the_screen(opened, run, tmp_path, side, width, scheme):

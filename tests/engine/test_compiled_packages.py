@@ -168,6 +168,7 @@ def test_what_a_key_depends_on():
     assert len({key(), *other}) == 9
 
 
+@pytest.mark.slow
 def test_a_key_is_the_same_in_every_process():
     code = (
         "import freqlab as fl; from freqlab.engine.compiled_packages import package_key; "

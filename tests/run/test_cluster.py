@@ -67,6 +67,7 @@ def assert_same(one, other):
         np.testing.assert_array_equal(values, other[path], err_msg=path)
 
 
+@pytest.mark.slow
 def test_two_workers_write_what_one_thread_does(tmp_path, client, one_thread):
     faces = make_faces(n_subjects=25, per_subject=4)  # 100 faces, of which the blocks hold 32
     pairs = fl.make_pairs(faces, seed=0)

@@ -49,6 +49,7 @@ def test_the_division_does_not_matter(monkeypatch, synthetic, linear, by_hand, t
     np.testing.assert_allclose(removed.sel(side="both"), both, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_does_not_matter(synthetic, orl):
     faces = orl.select(range(0, 24, 3))
     pairs = fl.make_pairs(faces)
@@ -91,6 +92,7 @@ def test_thresholds_are_made_once_for_the_same_faces(monkeypatch, linear, tmp_pa
     assert calls == [16, 14]
 
 
+@pytest.mark.slow
 def test_of_very_many_faces_some_give_the_thresholds(monkeypatch, linear):
     monkeypatch.setattr(influence, "_MOST_COMPARED", 100)
     faces = make_faces(n_subjects=60, per_subject=2)

@@ -104,6 +104,7 @@ def test_a_study_is_made_once_and_then_opened(faces, tmp_path, monkeypatch, subj
     assert not len(fl.store.check(store))
 
 
+@pytest.mark.slow
 def test_another_argument_makes_another_study_and_computes_no_more_embeddings(faces, tmp_path):
     store = tmp_path / "run.zarr"
     keys = {bias(faces, store).attrs["key"]}
@@ -128,6 +129,7 @@ def test_figures_are_those_of_verify(faces, tmp_path):
     assert 3 <= len(summary) <= 6
 
 
+@pytest.mark.slow
 def test_studies_go_with_a_person_and_are_made_again_without(faces, tmp_path):
     store = tmp_path / "run.zarr"
     before = bias(faces, store)

@@ -278,6 +278,7 @@ def test_a_group_of_numbers(faces):
     assert verify(some, group="age")["group"].to_numpy().tolist() == ["all", "20", "40", MIXED]
 
 
+@pytest.mark.slow
 def test_accuracy_of_uneven_folds_lies_in_its_interval(faces):
     pairs = fl.make_pairs(faces, n_pairs=200, seed=1)
     pairs["fold"] = np.where(np.arange(len(pairs)) % 10 == 0, 2, 1)
