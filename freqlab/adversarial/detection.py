@@ -31,6 +31,7 @@ from freqlab.results.selection import threshold_of
 from freqlab.run.context import label_map
 from freqlab.statistics.resampling import (
     ESTIMATES,
+    FEWEST_PEOPLE,
     check_draws,
     draw_subjects,
     pair_weights,
@@ -53,8 +54,6 @@ __all__ = [
     "scores",
 ]
 
-FEWEST_PEOPLE = 20
-"""Smallest number of people for which intervals are shown and methods are compared."""
 FEATURES = ("Krawtchouk", "Krawtchouk, secret", "power spectrum", "influence")
 """Features of the detectors; a secret key selects those of the second."""
 

@@ -14,7 +14,7 @@ from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
 from freqlab.literals import Measure, Side
 from freqlab.results.selection import part_of
-from freqlab.statistics.resampling import estimates_of
+from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 from freqlab.text.wording import join, signed, with_bounds
 
 __all__ = [
@@ -37,8 +37,6 @@ __all__ = [
     "verdict_table",
 ]
 
-FEWEST_PEOPLE = 20
-"""Number of people below which no comparison is stated in words."""
 
 ROUNDING = 1e-9
 """Largest difference of curves and areas that are equal except for rounding."""

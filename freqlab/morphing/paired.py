@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.statistics.resampling import estimates_of, with_interval
+from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of, with_interval
 
 __all__ = ["FEWEST_PEOPLE", "excludes_zero", "paired_difference", "points"]
 
-FEWEST_PEOPLE = 20
-"""Number of people below which two rates are not compared in words (our choice)."""
 
 _SPREAD = 1e-12  # range of the drawn differences below which they are equal up to rounding
 

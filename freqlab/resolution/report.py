@@ -15,7 +15,7 @@ from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
-from freqlab.statistics.resampling import estimates_of
+from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
 
@@ -31,7 +31,6 @@ __all__ = [
     "summary_table",
 ]
 
-_MIN_PEOPLE = 20  # with fewer, resolutions are not compared in words (our choice)
 _LARGE_LEAK = 0.1  # share of influence beyond the limit of the probe, from which it is stated
 _SIDES: tuple[Side, ...] = ("probe", "reference")
 _LARGER, _SMALLER, _NEITHER = "larger", "smaller", "no difference established"
@@ -138,7 +137,7 @@ def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
     genuine = control.sel(comparison="genuine", model=model)
     start = f"Control, the ideal low-pass on {int(genuine['n_pairs'][0])} of the genuine pairs: "
     people = int(genuine["n_subjects"].min())
-    if people < _MIN_PEOPLE:
+    if people < FEWEST_PEOPLE:
         return [f"{start}{_too_few(people)}."]
     texts = [describe_low_bands(control, model=model, side=side) for side in _SIDES]
     return [f"{start}{' '.join(texts)}"]
@@ -365,7 +364,7 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     )
     if len(resolutions) == 1:
         return f"{text}."
-    if people.min() < _MIN_PEOPLE:
+    if people.min() < FEWEST_PEOPLE:
         lowest = f"{percent(rate.isel(resolution=-1))} at {resolutions[-1]:g} pixels"
         return f"{text} and {lowest}; {_too_few(int(people.min()))}."
     return f"{text}{_error_text(at, resolutions)}"
@@ -417,7 +416,7 @@ def _n_people(data: xr.Dataset, resolution: float) -> int:
 
 def _largest_change(data: xr.Dataset) -> float | None:
     """Resolution with the largest change of the share, of those with enough people; or None."""
-    enough = [r for r in _compared(data) if _n_people(data, r) >= _MIN_PEOPLE]
+    enough = [r for r in _compared(data) if _n_people(data, r) >= FEWEST_PEOPLE]
     if not enough:
         return None
     gains = data["low_gain"].sel(estimate="value", resolution=enough).to_numpy()
@@ -426,7 +425,7 @@ def _largest_change(data: xr.Dataset) -> float | None:
 
 def _verdict(gain: xr.DataArray, n_people: int) -> str:
     lower, upper = (float(gain.sel(estimate=e)) for e in ("lower", "upper"))
-    if n_people < _MIN_PEOPLE:
+    if n_people < FEWEST_PEOPLE:
         return _too_few(n_people)
     if lower > 0:
         return _LARGER

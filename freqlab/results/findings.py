@@ -18,11 +18,11 @@ from freqlab.results.sentences import (
     describe_profile,
     unbroken,
 )
+from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.text.wording import with_bounds
 
 __all__ = ["summary"]
 
-_FEWEST_PEOPLE = 20
 _NBSP = "\u00a0"
 
 
@@ -60,9 +60,9 @@ def summary(
     """
     people = _people(result)
     sentences = []
-    if people < _FEWEST_PEOPLE:
+    if people < FEWEST_PEOPLE:
         sentences.append(
-            f"These pairs show {people} people. Means over fewer than {_FEWEST_PEOPLE} people "
+            f"These pairs show {people} people. Means over fewer than {FEWEST_PEOPLE} people "
             f"describe these people only."
         )
     genuine, impostor = (

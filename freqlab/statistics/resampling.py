@@ -21,6 +21,7 @@ from freqlab.statistics.error_rates import Comparisons, d_prime, equal_error_rat
 
 __all__ = [
     "ESTIMATES",
+    "FEWEST_PEOPLE",
     "check_draws",
     "d_prime_interval",
     "draw_subjects",
@@ -35,6 +36,9 @@ __all__ = [
     "subject_codes",
     "with_interval",
 ]
+
+FEWEST_PEOPLE = 20
+"""With fewer people, reports compare nothing in words (our choice)."""
 
 ESTIMATES = ("value", "lower", "upper")
 """Labels of the axis ``estimate``: a value and the bounds of its interval."""

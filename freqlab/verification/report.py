@@ -20,7 +20,7 @@ from freqlab.statistics.error_rates import (
     comparisons_needed,
     equal_error_rate,
 )
-from freqlab.statistics.resampling import ESTIMATES
+from freqlab.statistics.resampling import ESTIMATES, FEWEST_PEOPLE
 from freqlab.store.reading import open_embeddings
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import percent, with_bounds
@@ -37,7 +37,6 @@ __all__ = [
     "without_small_groups",
 ]
 
-_FEWEST_PEOPLE = 20
 _NBSP = "\u00a0"
 
 
@@ -150,7 +149,7 @@ def describe_left_out(result: xr.Dataset) -> str:
     groups = [f"{as_markdown(name)} ({n})" for name, n in _small_groups(result).items()]
     if not groups:
         return ""
-    return f"Groups of fewer than {_FEWEST_PEOPLE} people are left out: {', '.join(groups)}."
+    return f"Groups of fewer than {FEWEST_PEOPLE} people are left out: {', '.join(groups)}."
 
 
 def groups_with_curves(result: xr.Dataset, *, model: str) -> list[str]:
@@ -182,7 +181,7 @@ def _small_groups(result: xr.Dataset) -> dict[str, int]:
     return {
         name: int(n)
         for name, n in n_people.items()
-        if name not in (ALL, MIXED) and n < _FEWEST_PEOPLE
+        if name not in (ALL, MIXED) and n < FEWEST_PEOPLE
     }
 
 
