@@ -28,12 +28,9 @@ from freqlab.results.quantities import (
 )
 from freqlab.results.selection import with_axes
 from freqlab.statistics.permutation import adjusted, p_values, permuted_differences, permuted_labels
-from freqlab.statistics.resampling import check_draws
+from freqlab.statistics.resampling import FEWEST_PEOPLE, check_draws
 
-__all__ = ["FEW_SUBJECTS", "check_labels", "profiles"]
-
-FEW_SUBJECTS = 20
-"""Groups with fewer subjects than this are not compared in words (our choice)."""
+__all__ = ["check_labels", "profiles"]
 
 _KINDS = ("directed", "absolute", "per_contrast")
 
@@ -331,6 +328,6 @@ def _note(part: xr.Dataset) -> str:
         if int(part["n_pairs"].sel(comparison=comparison).max()) == 0:
             notes.append(f"no {comparison} pairs")
     most = int(part["n_subjects"].max())
-    if most < FEW_SUBJECTS:
+    if most < FEWEST_PEOPLE:
         notes.append(f"{most} {'subject' if most == 1 else 'subjects'} only")
     return "; ".join(notes)

@@ -1,7 +1,7 @@
 """Findings of a bias study as sentences, generated from its numbers.
 
 Words that compare rest on a paired difference whose interval excludes zero, and on at least
-:data:`freqlab.bias.influence.FEW_SUBJECTS` people in both groups.
+:data:`freqlab.statistics.resampling.FEWEST_PEOPLE` people in both groups.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from freqlab.bias.group_comparison import (
     drawable_gaps,
 )
 from freqlab.bias.group_names import group_markdown, people_text, too_few
-from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Kind, Side
 from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
@@ -77,7 +77,7 @@ def summary(study: xr.DataTree) -> list[str]:
     for name in names_of(data, "model"):
         about = [describe_error_gaps(errors, model=name, fmr=fmr)]
         of_probe = data.sel(model=name, side="probe", kind="directed")
-        if int(of_probe["n_subjects"].max()) < FEW_SUBJECTS:
+        if int(of_probe["n_subjects"].max()) < FEWEST_PEOPLE:
             about.append(_nothing_compared(of_probe))
         else:
             parts = [of_probe.sel(comparison=comparison) for comparison in _COMPARISONS]
@@ -104,14 +104,14 @@ def describe_people(study: xr.DataTree) -> str:
     for name, n in counts.items():
         label = group_markdown(errors, name)
         texts.append(f"{label} ({people_text(n)}{', the baseline' if name == baseline else ''})")
-        if n < FEW_SUBJECTS:
+        if n < FEWEST_PEOPLE:
             few.append(label)
     text = f"The report shows error rates and the influence of frequency bands for {join(texts)}."
     if few:
         n_people = "it has" if len(few) == 1 else "they have"
         text += (
             f" **{join(few)} {'is' if len(few) == 1 else 'are'} not compared in words, since "
-            f"{n_people} fewer than {FEW_SUBJECTS} people:** figures and tables show the values "
+            f"{n_people} fewer than {FEWEST_PEOPLE} people:** figures and tables show the values "
             f"with {100 * float(errors.attrs['level']):g} % intervals."
         )
     return text
@@ -186,7 +186,7 @@ def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:
 def _difference_text(difference: xr.DataArray, n_people: int) -> str:
     """State a difference in percentage points, in words only if its interval excludes zero."""
     value, lower, upper = (float(difference.sel(estimate=e)) for e in ("value", "lower", "upper"))
-    if n_people < FEW_SUBJECTS:
+    if n_people < FEWEST_PEOPLE:
         return ": too few to compare"
     if np.isnan(value):
         return ""
@@ -423,7 +423,7 @@ def _group_text(at: xr.Dataset, label: str) -> tuple[str, bool]:
     n, n_tested, n_people = (int(at[name]) for name in ("n_differing", "n_tested", "n_subjects"))
     if n_tested == 0:
         return f"{label} cannot be tested (no {at['comparison'].item()} pairs to compare)", False
-    if n_people < FEW_SUBJECTS:
+    if n_people < FEWEST_PEOPLE:
         return f"{label}: {too_few(n_people)}", False
     largest = f"{at['largest_band'].item()}: {signed(at['largest_difference'], 4)}"
     if n == 0:

@@ -9,11 +9,11 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.bias.group_comparison import GAPS
 from freqlab.bias.group_names import too_few
-from freqlab.bias.influence import FEW_SUBJECTS
 from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import at_fmr, part_of
 from freqlab.statistics.error_rates import check_fmr
+from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.text.wording import signed, with_bounds
 from freqlab.verification.performance import summary_table
 
@@ -51,7 +51,7 @@ def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
             "pairs": str(at["comparison"].item()),
             "group": str(at["group_label"].item()),
         }
-        if n_people < FEW_SUBJECTS:
+        if n_people < FEWEST_PEOPLE:
             if any(place[3:]):  # the same for all sides and kinds
                 continue
             row["bands that differ"] = too_few(n_people) if n_people else "no such pairs"
@@ -71,7 +71,7 @@ def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
 
 
 def differing_bands(
-    profiles: xr.Dataset, *, model: str, alpha: float = 0.05, fewest: int = FEW_SUBJECTS
+    profiles: xr.Dataset, *, model: str, alpha: float = 0.05, fewest: int = FEWEST_PEOPLE
 ) -> pd.DataFrame:
     """Tabulate every band with a small p-value, with the difference, its interval, and d.
 

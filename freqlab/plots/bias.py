@@ -34,7 +34,7 @@ from freqlab.plots.common import (
 )
 from freqlab.results.selection import at_fmr, fmr_text, part_of
 from freqlab.statistics.error_rates import check_fmr
-from freqlab.statistics.resampling import estimates_of
+from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 
 __all__ = [
     "gaps_plot",
@@ -47,7 +47,6 @@ __all__ = [
 ErrorRate: TypeAlias = Literal["eer", "false_match_rate", "false_non_match_rate"]
 """Equal error rate, FMR or FNMR."""
 
-_FEWEST = 20  # significance is marked for groups of this many subjects or more (our choice)
 _LONG = 22  # characters of a group's name from which its counts are in a second line
 
 
@@ -106,7 +105,7 @@ def group_difference_plot(
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
-    fewest: int = _FEWEST,
+    fewest: int = FEWEST_PEOPLE,
     ax: Axes | None = None,
 ) -> Axes:
     """Differences between groups and baseline, with intervals; significant bands are filled.
@@ -169,7 +168,7 @@ def group_heat_plot(
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
     alpha: float = 0.05,
-    fewest: int = _FEWEST,
+    fewest: int = FEWEST_PEOPLE,
     ax: Axes | None = None,
 ) -> Axes:
     """Differences from the baseline by band and group; dots mark significant differences.
