@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from freqlab.cli.application import app
-from freqlab.cli.options import AlignedOption, OutsideOption, RootOption, UpscaleOption
+from freqlab.cli.options import (
+    AlignedOption,
+    ClusterOption,
+    OutsideOption,
+    RootOption,
+    UpscaleOption,
+)
 from freqlab.cli.output import print_table, say, stoppable
 from freqlab.errors import ParameterError
 from freqlab.literals import Precision, WhichFace
@@ -43,6 +49,7 @@ def report(
     ] = None,
     precision: Annotated[Precision | None, typer.Option(help="In which networks compute.")] = None,
     device: Annotated[str | None, typer.Option(help="Device: auto, cpu or cuda.")] = None,
+    cluster: ClusterOption = None,
     out: Annotated[Path, typer.Option("--out", help="Folder of the reports.")] = Path("reports"),
     parameter: _ParametersOption = None,
     quick: Annotated[
@@ -82,6 +89,7 @@ def report(
         which_face=which_face,
         precision=precision,
         device=device,
+        cluster=cluster,
     )
     with stoppable():
         pages = reports(

@@ -20,6 +20,7 @@ from freqlab.literals import WhichFace
 from freqlab.models.devices import resolve_device
 from freqlab.models.loading import parse_model
 from freqlab.models.precision import PRECISIONS
+from freqlab.run.cluster import check_cluster
 from freqlab.statistics.error_rates import check_fmr
 
 __all__ = ["Parameter", "check", "convert", "read_parameters"]
@@ -242,6 +243,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
         check_name, "which_face", allowed=typing.get_args(WhichFace)
     ),
     "device": resolve_device,
+    "cluster": check_cluster,
     "precision": functools.partial(check_name, "precision", allowed=PRECISIONS),
     "missing": functools.partial(check_name, "missing", allowed=_HANDLING),
     "repeated": functools.partial(check_name, "repeated", allowed=_HANDLING),

@@ -15,12 +15,15 @@ from freqlab.errors import FreqlabError, ParameterError
 if TYPE_CHECKING:
     from distributed import Client
 
-__all__ = ["Cluster", "connected"]
+__all__ = ["Cluster", "check_cluster", "connected"]
 
 _ALLOWED = (
     "a distributed.Client, the address of a scheduler ('tcp://host:8786'), its scheduler file "
     "('scheduler.json'), 'local', or 'local:2' for two workers"
 )
+
+_LOCAL = re.compile(r"local(?::([1-9]\d*))?")
+_PLACE = re.compile(r".+\.json|(?!local:).*[^:]:\d+")
 
 _NO_PAGES: dict[str, list[str]] = {
     "distributed.scheduler.http.routes": [],
@@ -64,6 +67,18 @@ class Cluster:
         return _address(self._client).startswith("inproc://")
 
 
+def check_cluster(text: str) -> None:
+    """Reject a text that names no cluster, without connecting to it.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of the forms that :func:`connected` reads.
+    """
+    if not (_LOCAL.fullmatch(text) or _PLACE.fullmatch(text)):
+        raise ParameterError(f"cluster={text!r} must be {_ALLOWED}")
+
+
 @contextlib.contextmanager
 def connected(
     cluster: object,
@@ -102,15 +117,16 @@ def connected(
     if isinstance(cluster, distributed.Client):
         yield Cluster(device, texts, cluster, None)
         return
-    local = re.fullmatch(r"local(?::([1-9]\d*))?", cluster) if isinstance(cluster, str) else None
+    if not isinstance(cluster, str):
+        raise ParameterError(f"cluster={cluster!r} must be {_ALLOWED}")
+    check_cluster(cluster)
+    local = _LOCAL.fullmatch(cluster)
     with contextlib.ExitStack() as started:
         if local:
             n_workers = None if local[1] is None else int(local[1])
             yield Cluster(device, texts, None, n_workers, started)
-        elif isinstance(cluster, str) and re.fullmatch(r".+\.json|(?!local:).*[^:]:\d+", cluster):
-            yield Cluster(device, texts, _connect(cluster, started), None)
         else:
-            raise ParameterError(f"cluster={cluster!r} must be {_ALLOWED}")
+            yield Cluster(device, texts, _connect(cluster, started), None)
 
 
 def _distributed() -> Any:

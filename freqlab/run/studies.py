@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict
 
 import pandas as pd
 import xarray as xr
@@ -19,6 +19,9 @@ from freqlab.run.begin import load_models
 from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence
 from freqlab.store.studies import Nodes, kept_study, made_of
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["RunOptions", "Studied", "study_of"]
 
@@ -36,6 +39,7 @@ class RunOptions(TypedDict, total=False):
     which_face: WhichFace
     precision: Precision
     compile: Compile
+    cluster: Client | str | None
     progress: bool
 
 
@@ -76,7 +80,7 @@ def study_of(
         ``forward_passes_to_make`` those embedded when the study was made; ``models``,
         ``templates``, ``preprocessing`` and ``checkpoints`` describe the networks.
     """
-    settings = Settings(**run)
+    settings = _settings(**run)
     loaded = load_models(models, faces, settings)
     deciding = {"upscale": settings.upscale, "which_face": settings.which_face}
 
@@ -107,3 +111,8 @@ def study_of(
     if "result" in tree.attrs:
         tree["influence"] = xr.DataTree(open_influence(store, str(tree.attrs["result"])))
     return tree
+
+
+def _settings(*, cluster: Client | str | None = None, **run: Any) -> Settings:
+    """Options of a study without the cluster, which each of its computations connects to."""
+    return Settings(**run)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +41,9 @@ from freqlab.statistics.resampling import check_draws, draw_subjects, rate_inter
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent, with_bounds
 from freqlab.verification.figures import failure_rates, figures_of, labelled
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = [
     "check_embeddings",
@@ -76,6 +79,7 @@ def verify(
     which_face: WhichFace = "largest",
     precision: Precision = "float32",
     compile: Compile = "auto",
+    cluster: Client | str | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Compute verification figures of models on a face set, with intervals over subjects.
@@ -91,7 +95,8 @@ def verify(
     pairs
         Comparisons over which the figures are computed, with columns ``probe``, ``reference``,
         ``genuine``, and ``fold`` where a protocol has folds; all against all by default.
-    models, store, device, batch_size, keep_crops, upscale, which_face, precision, compile, progress
+    models, store, device, batch_size, keep_crops, upscale, which_face, precision, compile, \
+cluster, progress
         As for :func:`freqlab.influence`.
     group
         Column of the faces, or several columns to cross. A comparison belongs to a group when both
@@ -136,6 +141,7 @@ def verify(
         which_face=which_face,
         precision=precision,
         compile=compile,
+        cluster=cluster,
         progress=progress,
     )
     url = str(tree.attrs["store"])

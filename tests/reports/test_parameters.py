@@ -131,6 +131,7 @@ def test_defaults_and_first_looks_are_allowed(name):
     [
         ("bias", {"bands": "circles"}, "circles"),
         ("bias", {"missing": "leave"}, "unknown missing 'leave'"),
+        ("bias", {"cluster": "here"}, "cluster='here' must be"),
         ("bias", {"alpha": 5.0}, "alpha=5.0 must lie between 0 and 1"),
         ("explore", {"which_face": "best"}, "unknown which_face 'best'"),
         ("explore", {"aligned": "arcfaces"}, "arcface"),

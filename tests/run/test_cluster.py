@@ -20,7 +20,7 @@ from PIL import Image
 import freqlab as fl
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.run import blocks
-from freqlab.run.blocks import Block, Job, embed_block_of_faces
+from freqlab.run.blocks import Block, Job, embed_block_of_faces, embed_on_cluster
 from freqlab.run.cluster import connected
 from freqlab.run.settings import Settings
 
@@ -109,6 +109,22 @@ def test_what_is_in_the_store_is_not_computed_again(tmp_path, client):
         for _ in range(2)
     ]  # fmt: skip
     assert counts == [80 * 5, 0]
+
+
+def test_a_study_uses_the_cluster(tmp_path, client, monkeypatch):
+    spread = []
+    monkeypatch.setattr(
+        "freqlab.run.passes.embed_on_cluster",
+        lambda *given: (spread.append(len(given[-1])), embed_on_cluster(*given)),
+    )
+    faces = make_faces(n_subjects=20, per_subject=4)
+    model = fl.wrap_model(Linear(), name="linear")
+    options = {"models": [model], "n_draws": 10, "progress": False}
+    alone = fl.verification.study(faces, store=tmp_path / "alone", **options)
+    assert spread == []
+    study = fl.verification.study(faces, store=tmp_path / "spread", cluster=client, **options)
+    assert spread == [80]
+    xr.testing.assert_equal(study["figures"].dataset, alone["figures"].dataset)
 
 
 def test_a_local_cluster_is_not_started_for_nothing(tmp_path, synthetic, linear, monkeypatch):
