@@ -1,13 +1,12 @@
 """Findings of a morphing study in a few sentences, each with its numbers, intervals and doubts.
 
 Two rates are compared in words only if the interval of their paired difference excludes zero, and
-only on enough people. A term is defined where it is first used.
+only on enough people. The terms are those of the reading help of the report.
 """
 
 from __future__ import annotations
 
 import itertools
-import re
 
 import numpy as np
 import xarray as xr
@@ -24,7 +23,6 @@ __all__ = ["summary"]
 
 _POOLED = "all"
 _MOST_DIFFERENCES = 3  # spelled out; the others are counted
-_MADE = re.compile(r"alpha(?P<shape>[\d.]+)(-texture(?P<texture>[\d.]+))?")
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -49,14 +47,14 @@ def summary(study: xr.DataTree) -> list[str]:
     n_people = int(study.attrs["n_people"])
     enough = n_people >= FEWEST_PEOPLE
     sentences = []
+    several = len(risk["model"]) > 1
     for k, (name, _, errors) in enumerate(detections(study)):
-        of_model, first = risk.sel(model=name), k == 0
-        start = f"{as_markdown(name)}: "
+        of_model, start = risk.sel(model=name), f"{as_markdown(name)}: " if several else ""
         edge = describe_threshold(edges, model=name).removesuffix(".")
-        sentences.append(start + _vulnerability(of_model, edge, first))
+        sentences.append(start + _vulnerability(of_model, edge, first=k == 0))
         if enough and len(_attacks(of_model)) > 1:
             sentences.append(start + _differences(of_model))
-        best, compared = best_score_sentences(errors, define=first)
+        best, compared = best_score_sentences(errors)
         sentences.append(start + best)
         if enough:
             sentences.append(start + compared)
@@ -66,65 +64,31 @@ def summary(study: xr.DataTree) -> list[str]:
         )
     elif len(risk["model"]) == 1:
         profiles = study["profiles"].to_dataset()
-        name = str(risk["model"].item(0))
-        sentences.append(f"{as_markdown(name)}: {_largest_change(profiles.sel(model=name))}")
+        sentences.append(_largest_change(profiles.isel(model=0)))
     return sentences
-
-
-def _kind_text(name: str) -> str:
-    """Explain a kind of morph that is named by its shares; empty for other names.
-
-    Returns
-    -------
-    str
-        Such as "warped to the shape of face A, texture half of each" for ``alpha0-texture0.5``.
-    """
-    made = _MADE.fullmatch(name)
-    if made is None:
-        return ""
-    shape = float(made["shape"])
-    texture = float(made["texture"] or shape)
-    warped = {
-        0.0: "the shape of face A",
-        0.5: "the mean shape of faces A and B",
-        1.0: "the shape of face B",
-    }.get(shape, f"a shape {100 * shape:g} % of the way from face A to face B")
-    mixed = {
-        0.0: "texture of face A",
-        0.5: "texture half of each",
-        1.0: "texture of face B",
-    }.get(texture, f"texture {100 * texture:g} % of face B")
-    return f"warped to {warped}, {mixed}"
 
 
 def _attacks(data: xr.Dataset) -> list[str]:
     return names_of(data, "other_attack")
 
 
-def _vulnerability(risk: xr.Dataset, edge: str, first: bool) -> str:
+def _vulnerability(risk: xr.Dataset, edge: str, *, first: bool) -> str:
     """State MMPMR pooled and by kind of morph, and the rejected bona fide pairs."""
     pooled = risk.sel(attack=_POOLED)
-    n_morphs = f"{int(pooled['n_morphs']):,} morphs"
     rate, rejected = percent(pooled["mmpmr"], 1), percent(risk["false_non_match_rate"], 1)
-    if not first:
-        return (
-            f"MMPMR {rate} of {n_morphs}, and {rejected} of the bona fide pairs rejected, at "
-            f"{edge}."
-        )
-    level = f"{100 * float(risk.attrs['level']):g} % intervals over people in brackets"
     text = (
-        f"At {edge}, {rate} of {n_morphs} match live photographs of both contributors (MMPMR; "
-        f"{level})"
+        f"At {edge}, {rate} of {int(pooled['n_morphs']):,} morphs match live photographs of both "
+        f"contributors (MMPMR)"
     )
-    meanings = {kind: _kind_text(kind) for kind in _attacks(risk)}
-    if len(meanings) > 1 or any(meanings.values()):
-        kinds = [
-            f"{as_markdown(kind)}{f' ({meaning})' if meaning else ''} "
-            f"{percent(risk['mmpmr'].sel(attack=kind), 1)}"
-            for kind, meaning in meanings.items()
-        ]
-        text += f", by kind of morph {join(kinds)}"
-    return f"{text}; {rejected} of the bona fide pairs, which show one person twice, are rejected."
+    kinds = _attacks(risk)
+    if len(kinds) > 1:
+        by_kind = [f"{as_markdown(k)} {percent(risk['mmpmr'].sel(attack=k), 1)}" for k in kinds]
+        text += f": {join(by_kind)}"
+    text += f". Of the bona fide pairs, {rejected} are rejected."
+    if first:
+        level = f"{100 * float(risk.attrs['level']):g} %"
+        text += f" Brackets hold {level} intervals over people."
+    return text
 
 
 def _differences(risk: xr.Dataset) -> str:
@@ -184,25 +148,22 @@ def _largest_change(profiles: xr.Dataset) -> str:
     where = f"{band_text(profiles, int(b))}, removed from the document"
     if not excludes_zero(change):
         return (
-            f"Of {n} differences in mean directed influence (the similarity minus the similarity "
-            f"without a band) between attack and bona fide pairs, the largest in magnitude, "
-            f"{signed(change, 4)} for {as_markdown(kinds[a])} in {where}, has an interval that "
-            f"includes zero."
+            f"Of {n} differences in mean influence between attack and bona fide pairs, the "
+            f"largest, {signed(change, 3)} for {as_markdown(kinds[a])} in {where}, has an interval "
+            f"that includes zero."
         )
     sign = "above" if float(change.sel(estimate="value")) > 0 else "below"
     magnitude = change if sign == "above" else _negated(change)
+    size = signed(magnitude, 3).replace("+", "")
     text = (
-        f"Mean directed influence (the similarity minus the similarity without a band) of "
-        f"{where}, is {signed(magnitude, 4).replace('+', '')} {sign} that of bona fide pairs for "
-        f"{as_markdown(kinds[a])}; this is the largest in magnitude of {n} differences by band "
-        f"and kind of morph, and was chosen for that"
+        f"Mean influence of {where}, is {size} {sign} that of bona fide pairs for "
+        f"{as_markdown(kinds[a])}: the largest of {n} differences by band and kind of morph."
     )
     if CONTROL in profiles["attack"]:
         control = changes.sel(attack=CONTROL).isel(band=int(b))
-        text += f"; for controls the difference is {signed(control, 4)} there"
-        if excludes_zero(control):
-            text += ", so the warp changes this band too"
-    return f"{text}."
+        text += f" For controls the difference is {signed(control, 3)}"
+        text += ", so the warp changes this band too." if excludes_zero(control) else "."
+    return text
 
 
 def _negated(change: xr.DataArray) -> xr.DataArray:

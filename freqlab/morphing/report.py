@@ -43,14 +43,7 @@ __all__ = [
 
 _POOLED = "all"
 _CHANCE = 0.5  # D-EER of a score that does not separate attacks from bona fide pairs
-_EER = (
-    "the error rate at the threshold at which the share of attacks accepted equals the share of "
-    "bona fide pairs rejected"
-)
-_RIVALS = {
-    "power spectrum": "energy of the document in each band, without a model",
-    "similarity": "of the untouched document and live photograph",
-}
+_RIVALS = ("power spectrum", "similarity")  # baselines that take no training
 _SCORES = {
     "low/high": "log ratio of the influence of the lowest quarter of the bands to that of the rest",
     "centroid": "mean frequency of the absolute influence",
@@ -296,17 +289,13 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     return " ".join(best_score_sentences(errors, attack=attack))
 
 
-def best_score_sentences(
-    errors: xr.Dataset, *, attack: str = _POOLED, define: bool = False
-) -> list[str]:
+def best_score_sentences(errors: xr.Dataset, *, attack: str = _POOLED) -> list[str]:
     """Return the sentences of :func:`describe_best_score`.
 
     Parameters
     ----------
     errors, attack
         As for :func:`describe_best_score`.
-    define
-        Whether to define the terms.
 
     Raises
     ------
@@ -320,14 +309,13 @@ def best_score_sentences(
         return ["No score could be tested: there are no attacks, or no bona fide pairs."]
     best = OWN_SCORES[int(np.nanargmin(value))]
     rate = percent(data["d_eer"].sel(score_name=best), 1)
-    what = f" ({_EER})" if define else ""
     finding = (
-        f"The score of influence alone with the lowest observed D-EER{what} is **{best}** "
-        f"({_SCORES[best]}), {rate}; it was chosen among {len(OWN_SCORES)} on these attacks, so "
+        f"The score of influence alone with the lowest observed D-EER is **{best}** "
+        f"({_SCORES[best]}): {rate}. It was chosen among {len(OWN_SCORES)} on these attacks, so "
         f"this rate is optimistic"
     )
     control = _control_doubt(errors, best)
-    return [f"{finding}{control}.", _against_baselines(data, best, define)]
+    return [f"{finding}{control}.", _against_baselines(data, best)]
 
 
 def _control_doubt(errors: xr.Dataset, score: str) -> str:
@@ -338,13 +326,12 @@ def _control_doubt(errors: xr.Dataset, score: str) -> str:
     if not float(rate.sel(estimate="upper")) < _CHANCE:
         return ""
     return (
-        f"; it also separates controls, which are bona fide documents that were warped, from "
-        f"untouched documents (D-EER {percent(rate, 1)}, where 50 % is chance), so it detects the "
-        f"warp at least in part"
+        f"; it also separates controls from untouched documents (D-EER {percent(rate, 1)}, where "
+        f"50 % is chance), so it detects the warp at least in part"
     )
 
 
-def _against_baselines(data: xr.Dataset, score: str, define: bool) -> str:
+def _against_baselines(data: xr.Dataset, score: str) -> str:
     """State the paired differences in D-EER of a score from the baselines."""
     people = int(data["n_people"])
     if people < FEWEST_PEOPLE:
@@ -353,8 +340,8 @@ def _against_baselines(data: xr.Dataset, score: str, define: bool) -> str:
             f"{FEWEST_PEOPLE}."
         )
     clear, unclear = [], []
-    for baseline, meaning in _RIVALS.items():
-        name = f"the {baseline} ({meaning})" if define else f"the {baseline}"
+    for baseline in _RIVALS:
+        name = f"the {baseline}"
         change = data["d_eer_difference"].sel(score_name=score, baseline=baseline)
         if excludes_zero(change):
             sign = "below" if float(change.sel(estimate="value")) < 0 else "above"
