@@ -149,19 +149,19 @@ def _largest_change(profiles: xr.Dataset) -> str:
     if not excludes_zero(change):
         return (
             f"Of {n} differences in mean influence between attack and bona fide pairs, the "
-            f"largest, {signed(change, 3)} for {as_markdown(kinds[a])} in {where}, has an interval "
+            f"largest, {signed(change, 4)} for {as_markdown(kinds[a])} in {where}, has an interval "
             f"that includes zero."
         )
     sign = "above" if float(change.sel(estimate="value")) > 0 else "below"
     magnitude = change if sign == "above" else _negated(change)
-    size = signed(magnitude, 3).replace("+", "")
+    size = signed(magnitude, 4).replace("+", "")
     text = (
         f"Mean influence of {where}, is {size} {sign} that of bona fide pairs for "
         f"{as_markdown(kinds[a])}: the largest of {n} differences by band and kind of morph."
     )
     if CONTROL in profiles["attack"]:
         control = changes.sel(attack=CONTROL).isel(band=int(b))
-        text += f" For controls the difference is {signed(control, 3)}"
+        text += f" For controls the difference is {signed(control, 4)}"
         text += ", so the warp changes this band too." if excludes_zero(control) else "."
     return text
 
