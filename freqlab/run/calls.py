@@ -155,7 +155,8 @@ def influence(
     store
         Zarr group of the run; kept in memory if not given.
     name
-        Name of the result in the store; by default a short hash of its inputs.
+        Name of the result in the store; by default that of a result with the same inputs, if the
+        store has one, otherwise a short hash of the inputs.
     fmrs
         False match rates at which thresholds are set, between 0 and 1.
     device
