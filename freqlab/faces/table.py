@@ -17,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from freqlab.errors import FaceSetError, ParameterError, check_name
+from freqlab.faces.thumbnails import faces_html
 from freqlab.images.alignment import detect_faces
 from freqlab.images.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.images.degradation import Degradation
@@ -179,6 +180,9 @@ class Faces:
         about = f"; {', '.join(columns)}" if columns else ""
         notes = "".join(f"\n  {note}" for note in self.notes)
         return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{notes}>"
+
+    def _repr_html_(self) -> str:
+        return faces_html(self)
 
     @property
     def about(self) -> str:
