@@ -109,6 +109,15 @@ class Faces:
     ------
     ParameterError
         If names repeat, a column is missing or has a reserved name, or the lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import freqlab as fl
+    >>> table = pd.DataFrame({"subject": ["ann", "ann", "ben"]}, index=["a1", "a2", "b1"])
+    >>> images = [np.full((112, 112, 3), level, np.uint8) for level in (100, 110, 200)]
+    >>> fl.Faces(table, images=images, aligned="arcface", name="mine")
+    <Faces 'mine': 3 faces of 2 subjects>
     """
 
     table: pd.DataFrame

@@ -131,6 +131,16 @@ class Model:
         :func:`freqlab.models.outputs.pick_output`.
     notes
         Choices made for the model that the user had not specified; a run reports them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> model = fl.testing.model(n_features=16)
+    >>> model.name, model.template.size
+    ('linear', (112, 112))
+    >>> model(255 * torch.rand(2, 3, 112, 112)).shape
+    torch.Size([2, 16])
     """
 
     spec: ModelSpec

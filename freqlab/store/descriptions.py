@@ -98,10 +98,10 @@ def results_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     Examples
     --------
     >>> import freqlab as fl
-    >>> result = fl.testing.influence(name="first", sides=["probe"])
-    >>> table = fl.store.results_table(result.attrs["store"])
-    >>> table.loc["first", ["pairs", "sides", "models", "purpose"]].tolist()
-    [24, 'probe', 'linear', 'called by you']
+    >>> result = fl.testing.influence(store="run.zarr", name="first", sides=["probe"])
+    >>> table = fl.store.results_table("run.zarr")
+    >>> table.loc["first", ["sides", "models", "purpose"]].tolist()
+    ['probe', 'linear', 'called by you']
     """
     url = place_of(path)
     return while_it_grows(url, lambda: _results(url))

@@ -70,6 +70,13 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr", name="first")
+    >>> sorted(fl.open_run("run.zarr").children)
+    ['crops', 'embeddings', 'faces', 'influence']
     """
     url = place_of(path)
     return while_it_grows(url, lambda: _open_tree(url))
@@ -132,6 +139,13 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
         If there is no run, or it has no finished result.
     UnknownNameError
         If it has no result of this name.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr", name="first")
+    >>> fl.open_influence("run.zarr", "first").equals(result)
+    True
     """
     url = place_of(path)
     return while_it_grows(url, lambda: _open_result(url, name))
@@ -186,6 +200,14 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
         If there is no run.
     UnknownNameError
         If it has no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr")
+    >>> embeddings = fl.open_embeddings("run.zarr", model="linear")
+    >>> dict(embeddings.sizes)
+    {'face': 12, 'feature': 16}
     """
     url = place_of(path)
 
