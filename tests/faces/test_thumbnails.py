@@ -201,3 +201,16 @@ def test_rings_of_the_picture():
     circles = re.findall(r'r="([\d.]+)".*?stroke-width="([\d.]+)"', bands._repr_html_())
     edges = [(float(r) - float(w) / 2, float(r) + float(w) / 2) for r, w in circles]
     np.testing.assert_allclose(edges, bands.bounds * 60 / 40, atol=0.02)
+
+
+def test_inspection(tmp_path):
+    model = fl.testing.model("<i>linear</i>")
+    store = tmp_path / "run.zarr"
+    fl.testing.influence(models=[model], store=store, name="mine", sides=["probe"])
+    inspection = fl.edits.Inspection(store, models=[model])
+    _, text = page_of(inspection)
+    for part in (f"mine in {store}", "24", "3 in cycles/image", "<i>linear</i>", "probe"):
+        assert part in text
+    assert repr(inspection).startswith(f"<Inspection: result mine in {store}; pairs 24; bands 3")
+    whole = fl.testing.result(np.zeros((1, 2, 1, 3)))
+    assert "without a name in memory" in page_of(fl.edits.Inspection(whole))[1]
