@@ -1,12 +1,36 @@
 """Frequency-domain explanations of face-recognition decisions.
 
-Take a band of spatial frequencies out of a face, look how the similarity of the pair changes,
-and you know what that band contributed.
+Remove a band of spatial frequencies from a face, and compare the pair again: the change of the
+similarity is the influence of that band. Five names do most of the work:
 
-First steps
-    ``load_faces``, ``make_pairs``, ``read_pairs``, ``rings``, ``load_model``, ``wrap_model``, then
-    ``influence`` (or ``embed``, ``verify``), ``open_influence``, ``inspect`` and ``report``;
-    ``plan`` says beforehand what a run costs.
+    ``fl.load_faces(source)``
+        photographs of people, from a folder, a CSV file or a set known by name
+    ``fl.make_pairs(faces)``
+        the pairs to compare; ``read_pairs`` reads a list of pairs instead
+    ``fl.influence(faces, pairs, models=[...], store=...)``
+        the influence of each band on each pair, as an ``xarray.Dataset`` that is kept in a store
+    ``fl.inspect(result)``
+        one pair in a notebook: remove bands, and see the faces and the similarity
+    ``fl.report(name)``
+        a page on one subject, such as ``"explore"`` or ``"bias"``
+
+For example, with the faces and the network of the demo::
+
+    import freqlab as fl
+
+    faces = fl.load_faces("orl")
+    pairs = fl.make_pairs(faces, n_pairs=20)
+    result = fl.influence(faces, pairs, models=["mobilefacenet"], store="runs/orl.zarr")
+    fl.inspect(result)
+
+Where the rest is:
+
+Before and after these
+    ``load_model`` and ``wrap_model`` make a ``Model`` of weights or of any callable; ``rings`` and
+    ``parse_bands`` make ``Bands``; ``pair_blocks`` makes all pairs of a large set of ``Faces``;
+    ``plan`` estimates the cost of a run; ``embed`` and ``verify`` need no band; ``open_run``,
+    ``open_influence`` and ``open_embeddings`` open what is stored; ``inspect`` returns an
+    ``Inspector``.
 
 Subjects, each with ``study(...)`` and ``summary(study)``
     ``verification`` (error rates), ``bias`` (groups), ``resolution`` (cross-resolution),
@@ -15,10 +39,10 @@ Subjects, each with ``study(...)`` and ``summary(study)``
     detection.
 
 Tools
-    ``plots``, ``results`` (profiles, selection, sentences), ``bands``, ``faces``, ``images``,
-    ``datasets``, ``models``, ``store`` (reading, checks, forgetting), ``statistics``, ``edits``,
-    ``inspector`` (``save`` writes a static page), ``engine``, ``testing`` (small data for tests and
-    documentation), ``errors``.
+    ``plots``, ``results`` (profiles, selection, sentences), ``store`` (tables of results, checks,
+    forgetting), ``bands``, ``faces``, ``images``, ``datasets``, ``models``, ``statistics``,
+    ``edits``, ``inspector`` (``save`` writes a static page), ``engine``, ``testing`` (small data
+    for tests and documentation), ``errors``; all errors are a ``FreqlabError``.
 """
 
 import lazy_loader as _lazy

@@ -29,6 +29,7 @@ __all__ = [
     "WeightsNotFoundError",
     "check_name",
     "check_number",
+    "check_side",
 ]
 
 Name = TypeVar("Name", bound=str)
@@ -160,3 +161,21 @@ def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
     near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise UnknownNameError(f"unknown {argument} {value!r}; allowed: {', '.join(names)}.{hint}")
+
+
+def check_side(side: object, computed: Iterable[Name]) -> Name:
+    """Return `side` if it was computed; otherwise say which sides were.
+
+    Raises
+    ------
+    UnknownNameError
+        If a result, or what was made of it, lacks the side.
+    """
+    names = list(computed)
+    if side in ("probe", "reference", "both") and side not in names:
+        there = ", ".join(map(repr, names))
+        raise UnknownNameError(
+            f"side={side!r} was not computed: there {'is' if len(names) == 1 else 'are'} {there}; "
+            f"fl.influence(..., sides=[...]) computes others"
+        )
+    return check_name("side", side, names)

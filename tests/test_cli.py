@@ -51,7 +51,10 @@ def test_run_and_info(call, few):
     assert result["influence"].shape == (1, 4, 1, 3)
     assert np.isfinite(result["influence"]).all()
     said = call("info", "runs/few.zarr").output
-    assert "4 pairs x 3 bands" in said
+    row = next(line for line in said.splitlines() if "called by you" in line)
+    assert re.split("  +", row.strip())[2:] == [
+        *("5", "4", "0", "probe", "3 cycles/image", "mobilefacenet", "called by you")
+    ]
     assert "5 ok" in said
 
 

@@ -55,7 +55,7 @@ def test_a_run_is_read_while_it_grows(tmp_path):
             assert np.isfinite(result["similarity"]).all()
             assert result.attrs["name"] in reading.result_names(store)
             assert len(fl.open_embeddings(store, model="m")) >= 4
-            assert "pairs x" in reading.describe_run(store)
+            assert "cycles/image" in fl.store.describe_run(store)
             n_read += 1
         assert process.returncode == 0
     assert n_read >= 5

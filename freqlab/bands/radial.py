@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from freqlab.bands.band_shapes import rings_html
 from freqlab.errors import BandError, ParameterError, check_name
 
 __all__ = ["DC", "OUTSIDE", "UNITS", "Bands", "check_support", "parse_bands", "rings"]
@@ -79,6 +80,9 @@ class Bands:
 
     def __len__(self) -> int:
         return len(self.edges) - 1
+
+    def _repr_html_(self) -> str:
+        return rings_html(self.names, self.bounds.tolist(), self.unit)
 
     @property
     def names(self) -> list[str]:

@@ -11,7 +11,7 @@ import xarray as xr
 
 from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bias.group_names import with_group_labels
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import at_fmr
 from freqlab.statistics.error_rates import check_fmr
@@ -204,7 +204,7 @@ def gap_points(
         is not resolved.
     """
     stored = study["gaps"].to_dataset()
-    check_name("side", side, names_of(stored, "side"))
+    check_side(side, names_of(stored, "side"))
     check_name("comparison", comparison, names_of(stored, "comparison"))
     at = stored.sel(side=side, comparison=comparison, estimate="value")
     at = at_fmr(at, float(study.attrs["fmr"]))

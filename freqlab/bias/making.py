@@ -136,6 +136,17 @@ def study(
         If an argument is invalid; nothing is computed then.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3, groups={"glasses": ["yes", "no"]})
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1}
+    >>> options |= {"n_draws": 50, "n_permutations": 50, "progress": False}
+    >>> study = fl.bias.study(faces, group="glasses", store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['differences', 'errors', 'gaps', 'groups', 'influence', 'matched', 'matched_differences',
+     'profiles', 'quality']
     """
     if isinstance(match_exact, str):
         raise ParameterError(f"match_exact={match_exact!r} must be a list, as in ['pose']")

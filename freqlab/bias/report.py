@@ -70,6 +70,16 @@ def summary(study: xr.DataTree) -> list[str]:
         For each model, one text on error rates, one each on genuine and impostor pairs (probe
         masked), and one on the matched photographs; a single text on influence if all groups are
         too small to compare.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3, groups={"glasses": ["yes", "no"]})
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1}
+    >>> options |= {"n_draws": 50, "n_permutations": 50, "progress": False}
+    >>> study = fl.bias.study(faces, group="glasses", store="run.zarr", **options)
+    >>> print(fl.bias.summary(study)[0])
+    linear: At one threshold for all groups, ...
     """
     data, errors = study["differences"].to_dataset(), study["errors"].to_dataset()
     fmr, doubts = float(study.attrs["fmr"]), _confounders(study)

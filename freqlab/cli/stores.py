@@ -19,7 +19,7 @@ def info(
 ) -> None:
     """Describe a run; with --verify check its integrity and exit with status 1 if damaged."""
     if not verify:
-        from freqlab.store.reading import describe_run
+        from freqlab.store.descriptions import describe_run
 
         say(describe_run(store))
         return

@@ -157,6 +157,19 @@ def read_pairs(
         If an argument has a value that is not allowed.
     FaceSetError, UnsafePickleError
         If a ``.bin`` file is damaged, or contains code.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 2)
+    >>> fl.make_pairs(faces, seed=0).to_csv("pairs.csv", index=False)
+    >>> fl.read_pairs("pairs.csv", faces)
+         probe reference  genuine
+    pair
+    0     p0/1      p0/0     True
+    1     p1/1      p1/0     True
+    2     p1/0      p0/1    False
+    3     p1/1      p0/1    False
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")

@@ -130,6 +130,15 @@ def load_faces(
 
     Image formats are listed in :data:`freqlab.images.file_kinds.FORMATS`. HEIC needs the plug-in
     installed by ``pip install 'freqlab[heic]'``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl")  # the set of the demo; a folder or a CSV file in its place
+    >>> len(faces), faces.table["subject"].nunique()
+    (400, 40)
+    >>> faces.table.loc["s1/1", ["subject", "gender", "pose"]].tolist()
+    ['s1', 'male', 'frontal']
     """
     if not isinstance(source, (str, os.PathLike)) or not os.fspath(source):
         raise ParameterError(

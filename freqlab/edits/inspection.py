@@ -43,6 +43,7 @@ from freqlab.results.selection import (
 from freqlab.run.calls import embed
 from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_crop, open_crops, open_influence
+from freqlab.text.html import box, facts
 
 __all__ = [
     "OPERATIONS",
@@ -224,6 +225,22 @@ class Inspection:
         self._intact: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
         for given in models:
             self._take(as_model(given, device=device))
+
+    def __repr__(self) -> str:
+        return f"<Inspection: {'; '.join(f'{k} {v}' for k, v in self._about().items())}>"
+
+    def _repr_html_(self) -> str:
+        return box("Inspection", facts(self._about()))
+
+    def _about(self) -> dict[str, str]:
+        attrs = self.result.attrs
+        return {
+            "result": f"{attrs.get('name', 'without a name')} in {attrs.get('store', 'memory')}",
+            "pairs": f"{self.result.sizes['pair']:,}",
+            "bands": f"{len(self.bands)} in {self.bands.unit}",
+            "models": ", ".join(self.models),
+            "sides": ", ".join(self.sides),
+        }
 
     def network(self, model: str) -> Model:
         """Network of a model of the result.

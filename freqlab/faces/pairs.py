@@ -74,6 +74,14 @@ def make_pairs(
     ------
     ParameterError
         If a number is out of range, a column is unknown, or the set has no genuine pair.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=3)
+    >>> pairs = fl.make_pairs(faces, impostors_per_genuine=2, seed=0)
+    >>> pairs["genuine"].value_counts().to_dict()
+    {False: 24, True: 12}
     """
     if impostors_per_genuine != math.inf:
         check_number("impostors_per_genuine", impostors_per_genuine, at_least=0)
@@ -140,6 +148,13 @@ def pair_blocks(
     ------
     ParameterError
         If a number is out of range, or a column is unknown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=3)
+    >>> [len(block) for block in fl.pair_blocks(faces, block_size=40)]
+    [40, 26]
     """
     check_number("block_size", block_size, at_least=1, whole=True)
     rules = _rules(faces, within, across, None, np.random.default_rng(0))

@@ -17,6 +17,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from freqlab.errors import FaceSetError, ParameterError, check_name
+from freqlab.faces.thumbnails import faces_html
 from freqlab.images.alignment import detect_faces
 from freqlab.images.decoding import Photograph, decode_image, decode_photograph, image_size
 from freqlab.images.degradation import Degradation
@@ -108,6 +109,15 @@ class Faces:
     ------
     ParameterError
         If names repeat, a column is missing or has a reserved name, or the lengths differ.
+
+    Examples
+    --------
+    >>> import numpy as np, pandas as pd
+    >>> import freqlab as fl
+    >>> table = pd.DataFrame({"subject": ["ann", "ann", "ben"]}, index=["a1", "a2", "b1"])
+    >>> images = [np.full((112, 112, 3), level, np.uint8) for level in (100, 110, 200)]
+    >>> fl.Faces(table, images=images, aligned="arcface", name="mine")
+    <Faces 'mine': 3 faces of 2 subjects>
     """
 
     table: pd.DataFrame
@@ -179,6 +189,9 @@ class Faces:
         about = f"; {', '.join(columns)}" if columns else ""
         notes = "".join(f"\n  {note}" for note in self.notes)
         return f"<Faces {self.name!r}: {len(self)} faces of {n_subjects} subjects{about}{notes}>"
+
+    def _repr_html_(self) -> str:
+        return faces_html(self)
 
     @property
     def about(self) -> str:

@@ -50,6 +50,16 @@ def summary(study: xr.DataTree) -> list[str]:
     ----------
     study
         From :func:`freqlab.faithfulness.study`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6, per_subject=2)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1, "n_sample": 4}
+    >>> options |= {"most_permutations": 4, "n_draws": 50, "progress": False}
+    >>> study = fl.faithfulness.study(faces, store="run.zarr", **options)
+    >>> print(fl.faithfulness.summary(study)[0])
+    **linear**, probe masked: ...
     """
     errors = study["errors"].to_dataset()
     names = [str(name) for name in study.attrs["models"]]

@@ -110,6 +110,16 @@ def study(
         If an argument is invalid; all of them are checked before anything is computed.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6, per_subject=2)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1, "n_sample": 4}
+    >>> options |= {"most_permutations": 4, "n_draws": 50, "progress": False}
+    >>> study = fl.faithfulness.study(faces, store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['checks', 'errors', 'figures', 'influence', 'planted', 'stability', 'views']
     """
     settings = _Settings(
         store=store,

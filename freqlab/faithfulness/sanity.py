@@ -19,12 +19,12 @@ import numpy.typing as npt
 import torch
 import xarray as xr
 
-from freqlab.attrs import named
+from freqlab.attrs import named, names_of
 from freqlab.bands.fills import noise_fill
 from freqlab.bands.radial import Bands
 from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
-from freqlab.errors import ModelError, ParameterError, check_name, check_number
+from freqlab.errors import ModelError, ParameterError, check_name, check_number, check_side
 from freqlab.faithfulness.games import rank_agreement
 from freqlab.literals import Side
 from freqlab.models.callables import wrap_model
@@ -170,6 +170,7 @@ def sanity_checks(
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
     result = with_axes(result)
+    check_side(side, names_of(result, "side"))
     codes = subject_codes(result)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
     n_pairs = result.sizes["pair"]

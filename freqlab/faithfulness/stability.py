@@ -11,7 +11,7 @@ import xarray as xr
 
 from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
-from freqlab.errors import check_name
+from freqlab.errors import check_name, check_side
 from freqlab.faithfulness.games import complexity, rank_agreement
 from freqlab.images.degradation import Degradation
 from freqlab.literals import Side
@@ -123,6 +123,7 @@ def profile_stability(
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
     result = with_axes(result)
+    check_side(side, names_of(result, "side"))
     codes = subject_codes(result)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
     means = np.full((3, len(models), len(PERTURBATIONS), 3), np.nan)

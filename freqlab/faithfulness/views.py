@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 
-from freqlab.attrs import named
+from freqlab.attrs import named, names_of
 from freqlab.bands.fills import FILLS, mean_amplitude_fill, noise_fill
 from freqlab.edits.pair_sets import PairSets
-from freqlab.errors import check_name, check_number
+from freqlab.errors import check_name, check_number, check_side
 from freqlab.faithfulness.games import (
     keep_one,
     pair_interactions,
@@ -137,6 +137,7 @@ def band_views(
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
     result = with_axes(result)
+    check_side(side, names_of(result, "side"))
     codes = subject_codes(result)
     draws = draw_subjects(int(codes.max()) + 1, n_draws, seed)
     search = _Search(side, tolerance, most_permutations, most_bands, seed)

@@ -27,6 +27,7 @@ __all__ = [
     "Photograph",
     "decode_image",
     "decode_photograph",
+    "decode_small",
     "image_size",
     "most_pixels",
 ]
@@ -84,6 +85,25 @@ def decode_photograph(content: bytes) -> Photograph:
     return _decode(content, reduce=True)
 
 
+def decode_small(content: bytes, side: int) -> Pixels:
+    """Decode an image file like :func:`decode_image`, reduced for display.
+
+    Parameters
+    ----------
+    content
+        The image file.
+    side
+        The longer side has at least this number of pixels, and fewer than twice it, unless the
+        image is smaller.
+
+    Raises
+    ------
+    ImageTooLargeError, OSError
+        As for :func:`decode_image`.
+    """
+    return _decode(content, reduce=True, side=side).pixels
+
+
 def image_size(content: bytes) -> tuple[int, int]:
     """Return width and height of an image file from its header, before any rotation.
 
@@ -124,12 +144,15 @@ def most_pixels() -> int:
     return number
 
 
-def _decode(content: bytes, *, reduce: bool) -> Photograph:
+def _decode(content: bytes, *, reduce: bool, side: int | None = None) -> Photograph:
     most = most_pixels()
     file = take_apart(content)
     try:
         with _opened(file) as image:
-            return _decoded(image, file, _factor(image.size, most, reduce=reduce))
+            by = _factor(image.size, most, reduce=reduce)
+            while side is not None and max(image.size) >= 2 * by * side:
+                by *= 2
+            return _decoded(image, file, by)
     except OSError:
         raise
     except Exception as error:  # decoders can raise anything for damaged bytes

@@ -65,6 +65,16 @@ def wrap_model(
     ------
     ParameterError
         If the network cannot be called, or one of the declarations is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> def thumbnail(images):  # the mean of every 14 x 14 pixels
+    ...     return images.unfold(2, 14, 14).unfold(3, 14, 14).mean(dim=(4, 5)).flatten(1)
+    >>> model = fl.wrap_model(thumbnail, name="thumbnail")
+    >>> result = fl.testing.influence(fl.testing.faces(2, 2), models=[model])
+    >>> result["model"].to_numpy().tolist()
+    ['thumbnail']
     """
     if not callable(network):
         raise ParameterError(f"network={network!r} of model {name!r} cannot be called")

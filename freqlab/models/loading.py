@@ -156,6 +156,13 @@ def load_model(
     -----
     UserWarning
         If the supposed embedding seems to be a classifier's scores.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.load_model("mobilefacenet", device="cpu")  # its weights come with the demo
+    >>> model.preprocessing
+    'template arcface, 112 x 112, BGR, (pixel - 127.5) / 128'
     """
     arguments = {
         "checkpoint": checkpoint,

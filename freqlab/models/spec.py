@@ -15,6 +15,7 @@ import torch
 from freqlab.errors import ModelError, ParameterError, check_name, check_number
 from freqlab.images.templates import Template, template
 from freqlab.models.outputs import pick_output
+from freqlab.text.html import box, facts
 
 __all__ = ["Model", "ModelSpec", "Network", "state_sha256"]
 
@@ -130,6 +131,16 @@ class Model:
         :func:`freqlab.models.outputs.pick_output`.
     notes
         Choices made for the model that the user had not specified; a run reports them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> model = fl.testing.model(n_features=16)
+    >>> model.name, model.template.size
+    ('linear', (112, 112))
+    >>> model(255 * torch.rand(2, 3, 112, 112)).shape
+    torch.Size([2, 16])
     """
 
     spec: ModelSpec
@@ -143,6 +154,23 @@ class Model:
     original: Model | None = field(default=None, repr=False, compare=False)
     output: str | int | None = None
     notes: list[str] = field(default_factory=list, compare=False)
+
+    def _repr_html_(self) -> str:
+        spec = self.spec
+        distance = self.eye_distance
+        about = {
+            "input": self.preprocessing,
+            "embedding": "" if spec.features is None else f"{spec.features} features",
+            "distance of the eyes": "" if distance is None else f"{distance:.4g} pixels",
+            "checkpoint": self.checkpoint,
+            "weights": spec.weights,
+            "licence": spec.licence,
+            "citation": spec.citation,
+            "output": "" if self.output is None else repr(self.output),
+            "device": f"{self.device}, {self.precision}",
+            "notes": "; ".join(self.notes),
+        }
+        return box(f"Model {self.name}", facts(about))
 
     @property
     def name(self) -> str:

@@ -41,6 +41,17 @@ def summary(study: xr.DataTree) -> list[str]:
         this finding, and its paired differences from the baselines. For a study of one model, also
         the band whose influence differs most between attack and bona fide pairs. Fewer than
         :data:`FEWEST_PEOPLE` people are not compared, and a sentence states this.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces(n_subjects=20, per_subject=3)
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "threshold": 0.6}
+    >>> options |= {"n_draws": 50, "progress": False}
+    >>> study = fl.morphing.study(faces, pairs, store="run.zarr", **options)
+    >>> print(fl.morphing.summary(study)[0])
+    linear: At threshold 0.600, ...
     """
     risk = study["vulnerability"].to_dataset().isel(fmr=0)
     edges = study["thresholds"].to_dataset()

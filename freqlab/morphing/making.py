@@ -167,6 +167,18 @@ def study(
         If an argument is invalid; all of them are checked before anything is computed.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces(n_subjects=20, per_subject=3)
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "threshold": 0.6}
+    >>> options |= {"n_draws": 50, "progress": False}
+    >>> study = fl.morphing.study(faces, pairs, store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['detection', 'influence', 'kinds', 'manipulation', 'profiles', 'scores', 'thresholds',
+     'vulnerability']
     """
     place = Path(folder) if folder else Path(store).parent / "morphs" / faces.name
     made = _Morphs(document, live, n_live, morphs, same, n_couples, control, place, seed)

@@ -13,7 +13,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.literals import Side
 from freqlab.results.quantities import QUANTITIES, means_by, quantity, with_intervals
 from freqlab.results.selection import part_of, with_axes
@@ -245,7 +245,7 @@ def _part(result: xr.Dataset, label: str, side: Side) -> xr.Dataset:
     faces.
     """
     result = with_axes(result)
-    check_name("side", side, names_of(result, "side"))
+    check_side(side, names_of(result, "side"))
     if result.sizes["pair"] == 0:
         raise ParameterError(f"{label} has no pairs")
     columns = ["contributor_a", "contributor_b"]

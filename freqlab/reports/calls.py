@@ -112,6 +112,13 @@ def report(
         If the notebook fails; its partial output is then kept beside the reports. If the folder is
         not usable or cannot be written. If a notebook or page of that name is not a report; it is
         not overwritten.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> page = fl.report("explore", quick=True, n_pairs=10, progress=False)
+    >>> page.as_posix()
+    'reports/explore.html'
     """
     options = {"progress": progress, "again": again, "quick": quick, "wait": wait}
     return reports([name], out=out, **options, **parameters)[0]  # type: ignore[arg-type]

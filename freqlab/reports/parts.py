@@ -29,6 +29,7 @@ from freqlab.reports.figures import (
     title,
 )
 from freqlab.reports.parameters import check, read_parameters
+from freqlab.run.purposes import begin_report
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_html, as_markdown
 from freqlab.text.wording import styled
@@ -72,11 +73,15 @@ FINDINGS, MADE = "findings", "made"
 """Keys of the metadata of outputs, which the page is made with."""
 
 
-def set_up(values: Mapping[str, object], **choices: Sequence[str]) -> None:
+def set_up(report: str, values: Mapping[str, object], **choices: Sequence[str]) -> None:
     """Check the parameters of this notebook before anything is computed, and set up its figures.
+
+    Results computed from here on are named after the report.
 
     Parameters
     ----------
+    report
+        Name of the report, such as ``"bias"``.
     values
         The names of the notebook: ``globals()``.
     choices
@@ -93,6 +98,7 @@ def set_up(values: Mapping[str, object], **choices: Sequence[str]) -> None:
     if not declared:
         raise ParameterError("run the cell of the parameters first")
     check(values, read_parameters(declared), choices)
+    begin_report(report)
     show_figures_as_pictures()
 
 

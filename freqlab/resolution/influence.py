@@ -19,7 +19,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import names_of, with_object_text
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.images.degradation import FACE_WIDTH
 from freqlab.results.quantities import comparisons_of, means_by, quantity, with_intervals
 from freqlab.results.selection import bands_of, crop_geometry, frequency_unit, with_axes
@@ -161,7 +161,7 @@ def leaks(
     parts = []
     for kind in kinds:
         of_kind = profiles(result, degradation=kind, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", "probe", names_of(of_kind, "side"))
+        check_side("probe", names_of(of_kind, "side"))
         parts.append(of_kind[["leak_influence", "leak_energy"]].sel(side="probe", drop=True))
     finest = max(float(part["resolution"].max()) for part in parts)
     leaks = xr.concat(parts, xr.Variable("degradation", kinds), join="outer")

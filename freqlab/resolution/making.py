@@ -153,6 +153,16 @@ def study(
         If an argument is invalid; nothing is computed then.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=2)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1}
+    >>> options |= {"resolutions": [28, 14], "n_control": 2, "n_draws": 50, "progress": False}
+    >>> study = fl.resolution.study(faces, store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['control', 'errors', 'influence', 'leaks', 'profiles']
     """
     for argument, values, example in (
         ("resolutions", resolutions, [56, 28, 14]),

@@ -49,6 +49,16 @@ def summary(study: xr.DataTree) -> list[str]:
     list of str
         For each model, one text on error rates, and one on the low bands of genuine pairs for each
         masked side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=2)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1}
+    >>> options |= {"resolutions": [28, 14], "n_control": 2, "n_draws": 50, "progress": False}
+    >>> study = fl.resolution.study(faces, store="run.zarr", **options)
+    >>> print(fl.resolution.summary(study)[0])
+    linear: ...
     """
     profiles, errors = study["profiles"].to_dataset(), study["errors"].to_dataset()
     fmr, texts = float(study.attrs["fmr"]), []

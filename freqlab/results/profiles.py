@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_number, check_side
 from freqlab.literals import Side
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import frequency_unit, select_part, with_axes
@@ -181,7 +181,7 @@ def compare(
                 f"must have the same bands"
             )
         profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
-        check_name("side", side, names_of(profile, "side"))
+        check_side(side, names_of(profile, "side"))
         data = with_axes(result)
         for model in data["model"].to_numpy():
             part = profile.sel(model=model, side=side)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.bands.radial import Bands
-from freqlab.errors import FreqlabError, ParameterError, check_name, check_number
+from freqlab.errors import FreqlabError, ParameterError, check_name, check_number, check_side
 from freqlab.literals import Side
 
 __all__ = [
@@ -135,7 +135,7 @@ def select_part(result: xr.Dataset, *, model: str, side: str) -> xr.Dataset:
     """
     result = with_axes(result, "directed" if "directed" in result else "influence")
     check_name("model", model, names_of(result, "model"))
-    check_name("side", side, names_of(result, "side"))
+    check_side(side, names_of(result, "side"))
     return result.sel(model=model, side=side)
 
 
@@ -148,7 +148,11 @@ def part_of(data: xr.Dataset, **names: str) -> xr.Dataset:
         If an axis has no such label.
     """
     for axis, name in names.items():
-        check_name(axis, name, names_of(data, axis))
+        known = names_of(data, axis)
+        if axis == "side":
+            check_side(name, known)
+        else:
+            check_name(axis, name, known)
     return data.sel(names)
 
 

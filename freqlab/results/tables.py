@@ -6,7 +6,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.errors import check_name
+from freqlab.errors import check_name, check_side
 from freqlab.literals import Side
 from freqlab.statistics.resampling import ESTIMATES
 
@@ -28,8 +28,8 @@ def profile_table(profile: xr.Dataset, *, model: str, side: Side = "probe") -> p
     UnknownNameError
         If there is no such model or side.
     """
-    for axis, name in (("model", model), ("side", side)):
-        check_name(axis, name, names_of(profile, axis))
+    check_name("model", model, names_of(profile, "model"))
+    check_side(side, names_of(profile, "side"))
     part = profile["directed"].sel(model=model, side=side)
     part = part.transpose("comparison", "estimate", "band")
     columns = {

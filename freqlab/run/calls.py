@@ -79,6 +79,14 @@ compile, repair, cluster, progress
         If an argument does not fit; nothing has been computed then.
     StoreConflictError, StoreError
         As for :func:`influence`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=2)
+    >>> run = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> fl.open_embeddings("run.zarr", model="linear").shape
+    (8, 16)
     """
     settings = Settings(
         device=device,
@@ -155,7 +163,8 @@ def influence(
     store
         Zarr group of the run; kept in memory if not given.
     name
-        Name of the result in the store; by default a short hash of its inputs.
+        Name of the result in the store; by default that of a result with the same inputs, if the
+        store has one, otherwise a short hash of the inputs.
     fmrs
         False match rates at which thresholds are set, between 0 and 1.
     device
@@ -228,6 +237,19 @@ def influence(
     StoreError
         If another run is writing to the store, or it is not a store, is damaged, or cannot be
         written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=2)
+    >>> pairs = fl.make_pairs(faces, seed=0)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, pairs, store="run.zarr", **options)
+    >>> dict(result["influence"].sizes)
+    {'model': 1, 'pair': 8, 'side': 3, 'band': 3}
+    >>> again = fl.influence(faces, pairs, store="run.zarr", **options)
+    >>> again.attrs["forward_passes"]
+    0
     """
     bands = declared_bands(bands)
     positions = check_pairs(faces, pairs)

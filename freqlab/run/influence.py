@@ -23,6 +23,7 @@ from freqlab.images.alignment import WHICH_FACE
 from freqlab.literals import Side
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
+from freqlab.run.purposes import automatic_name, current_purpose
 from freqlab.run.refinement import Refinement, measure_refinement
 from freqlab.statistics.error_rates import FMRS, impostor_thresholds
 from freqlab.statistics.vectors import unit_length
@@ -80,12 +81,13 @@ def write_influence(
     if fmrs != FMRS:
         identity["fmrs"] = list(fmrs)
     if name is None:
-        name = hashlib.sha256(to_json(identity).encode()).hexdigest()[:8]
+        name = automatic_name(store.root, identity)
     path = f"influence/{name}"
     if _is_complete(store, path, identity):
         return name
     made = make_attrs(
         identity=identity,
+        purpose=current_purpose().text,
         device=", ".join(dict.fromkeys(model.device for model in models)),
         batch_size=", ".join(dict.fromkeys(str(run.batch_of(model)) for model in models)),
         face_set=run.faces.name,

@@ -207,6 +207,16 @@ def plan(
         If an argument does not fit.
     StoreError
         If `store` is a file, or a folder with other content.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=2)
+    >>> pairs = fl.make_pairs(faces, seed=0)
+    >>> model = fl.testing.model()
+    >>> planned = fl.plan(faces, pairs, models=[model], bands="rings:28", calibrate=0)
+    >>> planned.forward_passes  # 8 faces as they are, and with each of three bands removed
+    {'linear': 32}
     """
     bands = declared_bands(bands)
     if workers is not None:

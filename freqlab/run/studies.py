@@ -16,6 +16,7 @@ from freqlab.literals import Compile, Precision, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.run.begin import load_models
+from freqlab.run.purposes import Purpose, made_for
 from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence
 from freqlab.store.studies import Nodes, kept_study, made_of
@@ -85,7 +86,8 @@ def study_of(
     deciding = {"upscale": settings.upscale, "which_face": settings.which_face}
 
     def made() -> Nodes:
-        nodes = dict(make(loaded))
+        with made_for(Purpose(f"study {subject}", f"study-{subject}")):
+            nodes = dict(make(loaded))
         top = nodes.get("/", xr.Dataset())
         if not isinstance(top, xr.Dataset):
             raise ParameterError("the node '/' of a study must be a dataset")

@@ -183,6 +183,17 @@ def study(
         If an argument is invalid; checked before anything is computed.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6, per_subject=3)
+    >>> options = {"model": fl.testing.model(), "bands": "rings:28", "fmr": 0.1, "n_draws": 50}
+    >>> options |= {"n_pairs": 12, "n_explained": 4, "n_joint": 1, "grid": 2, "steps": 2}
+    >>> options |= {"n_masks_space": 20, "n_masks_plane": 20, "attacks": ["FGSM:2"], "folds": 2}
+    >>> study = fl.saliency.study(faces, store="run.zarr", progress=False, **options)
+    >>> sorted(study.children)
+    ['agreement', 'attacks', 'complexity', 'deletion', 'explanations', 'influence', 'maps']
     """
     parsed = parse_bands(bands) if isinstance(bands, str) else bands
     options = _Options(

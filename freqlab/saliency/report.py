@@ -190,6 +190,17 @@ def summary(study: xr.DataTree) -> list[str]:
     ----------
     study
         From :func:`freqlab.saliency.study`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6, per_subject=3)
+    >>> options = {"model": fl.testing.model(), "bands": "rings:28", "fmr": 0.1, "n_draws": 50}
+    >>> options |= {"n_pairs": 12, "n_explained": 4, "n_joint": 1, "grid": 2, "steps": 2}
+    >>> options |= {"n_masks_space": 20, "n_masks_plane": 20, "attacks": ["FGSM:2"], "folds": 2}
+    >>> study = fl.saliency.study(faces, store="run.zarr", progress=False, **options)
+    >>> print(fl.saliency.summary(study)[0])
+    2 genuine pairs of 2 people and 2 impostor pairs ...
     """
     return [
         *_comparisons(study["explanations"].to_dataset()),

@@ -1,9 +1,8 @@
+from .descriptions import describe_photographs, describe_run, results_table
 from .forgetting import forget
 from .integrity import check
 from .locking import unlock
 from .reading import (
-    describe_photographs,
-    describe_run,
     open_crops,
     open_embeddings,
     open_influence,
@@ -28,6 +27,7 @@ __all__ = [
     "pixels_across",
     "repair_plan",
     "result_names",
+    "results_table",
     "study_names",
     "unlock",
 ]

@@ -43,7 +43,8 @@ _LETTER, _WORD = re.compile(r"[^\W\d_]"), re.compile(r"[^\W_]+")
 _MOST_PARTS = 64  # upper bound on the subjects in one value
 _FIXED_TEXT = {
     *("created_at", "flag_meanings", "format", "freqlab_version", "method", "python_version"),
-    *("forgetting", "forgetting_names", "mentioned", "sha256", "torch_version", "units"),
+    *("forgetting", "forgetting_names", "mentioned", "purpose", "sha256", "torch_version"),
+    "units",
 }
 """Attributes whose whole text freqlab chooses, and those that record a removal."""
 

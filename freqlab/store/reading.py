@@ -5,9 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
-import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import numpy as np
@@ -21,23 +20,26 @@ from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.images.templates import template as named_template
 from freqlab.store import journal
 from freqlab.store.chunks import arrays_of, groups_of, nothing_else_named, open_root, place_of
-from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, PENDING, STUDIES
-from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
+from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, STUDIES
+from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, shows_several
 from freqlab.store.plain_text import is_twin
-from freqlab.text.shown import one_line
 
 __all__ = [
+    "about_photographs",
     "check_not_forgetting",
     "crop_template",
-    "describe_photographs",
-    "describe_run",
+    "groups_that_count",
+    "names_of_results",
     "open_crop",
     "open_crops",
     "open_embeddings",
+    "open_face_node",
     "open_influence",
     "open_run",
+    "open_run_group",
     "pixels_across",
     "result_names",
+    "while_it_grows",
 ]
 
 Opened = TypeVar("Opened")
@@ -68,25 +70,32 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr", name="first")
+    >>> sorted(fl.open_run("run.zarr").children)
+    ['crops', 'embeddings', 'faces', 'influence']
     """
     url = place_of(path)
-    return _while_it_grows(url, lambda: _open_tree(url))
+    return while_it_grows(url, lambda: _open_tree(url))
 
 
 def _open_tree(url: str) -> xr.DataTree:
-    root = _open_group(url)
+    root = open_run_group(url)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=plain_attrs(root.attrs))}
     faces: xr.Dataset | None = None
-    for path_in_run, group in _walk(root):
+    for path_in_run, group in groups_that_count(root):
         if path_in_run.split("/")[0] == STUDIES:
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif "status" in group:
-            nodes[f"/{path_in_run}"] = _open_face_node(url, root, path_in_run)
+            nodes[f"/{path_in_run}"] = open_face_node(url, root, path_in_run)
         elif not path_in_run.startswith("influence/"):
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif group.attrs.get("complete"):
             faces = (
-                faces if faces is not None else _open_face_node(url, root, "faces", all_rows=True)
+                faces if faces is not None else open_face_node(url, root, "faces", all_rows=True)
             )
             nodes[f"/{path_in_run}"] = _named(url, root, path_in_run.split("/")[1], faces)
     return xr.DataTree.from_dict(nodes)
@@ -95,11 +104,12 @@ def _open_tree(url: str) -> xr.DataTree:
 def result_names(path: str | os.PathLike[str]) -> list[str]:
     """Names of the finished results in a run, oldest first."""
     url = place_of(path)
-    return _while_it_grows(url, lambda: _result_names(url))
+    return while_it_grows(url, lambda: names_of_results(url))
 
 
-def _result_names(url: str) -> list[str]:
-    root = _open_group(url)
+def names_of_results(url: str) -> list[str]:
+    """As :func:`result_names`, in one attempt."""
+    root = open_run_group(url)
     if "influence" not in root:
         return []
     influence = cast(zarr.Group, root["influence"])
@@ -129,18 +139,25 @@ def open_influence(path: str | os.PathLike[str], name: str | None = None) -> xr.
         If there is no run, or it has no finished result.
     UnknownNameError
         If it has no result of this name.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr", name="first")
+    >>> fl.open_influence("run.zarr", "first").equals(result)
+    True
     """
     url = place_of(path)
-    return _while_it_grows(url, lambda: _open_result(url, name))
+    return while_it_grows(url, lambda: _open_result(url, name))
 
 
 def _open_result(url: str, name: str | None) -> xr.Dataset:
-    names = _result_names(url)
+    names = names_of_results(url)
     if not names:
         raise StoreError(f"run {url!r} holds no finished result; compute one with fl.influence")
     name = names[-1] if name is None else check_name("result", name, names)
-    root = _open_group(url)
-    return _named(url, root, name, _open_face_node(url, root, "faces", all_rows=True))
+    root = open_run_group(url)
+    return _named(url, root, name, open_face_node(url, root, "faces", all_rows=True))
 
 
 def _named(url: str, root: zarr.Group, name: str, faces: xr.Dataset) -> xr.Dataset:
@@ -183,15 +200,23 @@ def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray
         If there is no run.
     UnknownNameError
         If it has no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(store="run.zarr")
+    >>> embeddings = fl.open_embeddings("run.zarr", model="linear")
+    >>> dict(embeddings.sizes)
+    {'face': 12, 'feature': 16}
     """
     url = place_of(path)
 
     def opened() -> xr.DataArray:
-        root = _open_group(url)
+        root = open_run_group(url)
         node, _ = _model_node(root, model)
-        return _open_face_node(url, root, f"{node}/intact")["embedding"]
+        return open_face_node(url, root, f"{node}/intact")["embedding"]
 
-    return _while_it_grows(url, opened)
+    return while_it_grows(url, opened)
 
 
 def open_crop(
@@ -219,10 +244,10 @@ def open_crop(
         If there is no run.
     """
     url = place_of(path)
-    root = _open_group(url)
+    root = open_run_group(url)
     if f"crops/{template}/crop" not in root or not journal.counts(root, f"crops/{template}"):
         return None
-    crops = _while_it_grows(url, lambda: _open_face_node(url, root, f"crops/{template}"))
+    crops = while_it_grows(url, lambda: open_face_node(url, root, f"crops/{template}"))
     if face not in crops["face"].to_numpy() or int(crops["status"].sel(face=face)) != DONE:
         return None
     return crops["crop"].sel(face=face).to_numpy()
@@ -251,16 +276,16 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
         If there is no run, or it has no crops of this template.
     """
     url = place_of(path)
-    root = _open_group(url)
+    root = open_run_group(url)
     node = f"crops/{template}"
     if f"{node}/status" not in root or not journal.counts(root, node):
         raise StoreError(f"run {url!r} has no crops of template {template!r}")
-    crops = _while_it_grows(url, lambda: _open_face_node(url, root, node))
+    crops = while_it_grows(url, lambda: open_face_node(url, root, node))
     text = np.array([FLAGS[int(code)] for code in crops["status"].to_numpy()], object)
-    faces = _while_it_grows(url, lambda: _open_face_node(url, root, "faces"))
+    faces = while_it_grows(url, lambda: open_face_node(url, root, "faces"))
     faces = faces.isel(face=slice(0, crops.sizes["face"]))
     kept = {name: faces[name] for name in ("subject", "path") if name in faces.variables}
-    several = shows_several(_about_photographs(faces))
+    several = shows_several(about_photographs(faces))
     crops = crops.assign(status_text=("face", text), several=("face", several))
     return crops.assign_coords(kept)
 
@@ -292,7 +317,7 @@ def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") ->
     if not to.points:
         raise ParameterError(f"template={template!r} has no fixed points to measure by")
     url = place_of(path)
-    faces = _while_it_grows(url, lambda: _open_face_node(url, _open_group(url), "faces"))
+    faces = while_it_grows(url, lambda: open_face_node(url, open_run_group(url), "faces"))
 
     def spread(points: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         away = points - points.mean(axis=-2, keepdims=True)
@@ -313,13 +338,13 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
     UnknownNameError
         If it holds no embeddings of this model.
     """
-    root = _open_group(place_of(path))
+    root = open_run_group(place_of(path))
     return str(_model_node(root, model)[1]["template"])
 
 
 def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
     """Path of the embeddings of a model, and its identity."""
-    nodes = [node for node, _ in _walk(root) if f"{node}/intact/status" in root]
+    nodes = [node for node, _ in groups_that_count(root) if f"{node}/intact/status" in root]
     by_name = {}
     for node in nodes:
         identity = json.loads(str(root[node].attrs["identity"]))
@@ -327,47 +352,7 @@ def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
     return by_name[check_name("model", model, by_name)]
 
 
-def describe_photographs(
-    store: str | os.PathLike[str], *, faces: Iterable[str] | None = None
-) -> str:
-    """Report the number of photographs that show several faces, failed, or were decoded specially.
-
-    Parameters
-    ----------
-    store
-        The run's Zarr group.
-    faces
-        Names of the faces to report on; all by default.
-
-    Returns
-    -------
-    str
-        Sentences.
-
-    Raises
-    ------
-    StoreError
-        If there is no run.
-    ParameterError
-        If a face is not in the run.
-    """
-    url = os.fspath(store)
-    node = _open_face_node(url, _open_group(url), "faces")
-    columns = _about_photographs(node)
-    if faces is not None:
-        wanted = list(map(str, faces))
-        unknown = sorted(set(wanted) - set(columns["face"].astype(str)))
-        if unknown:
-            raise ParameterError(f"faces {unknown[:3]} are not in the run")
-        chosen = np.isin(columns["face"].astype(str), wanted)
-        columns = {name: values[chosen] for name, values in columns.items()}
-    notes = photograph_notes(columns, examples=False)
-    return " ".join(f"{note[0].upper()}{note[1:]}." for note in notes) or (
-        "All photographs could be read, and none required the selection of a face."
-    )
-
-
-def _about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
+def about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     """Columns of ``/faces`` as :func:`freqlab.store.photographs.photograph_notes` takes them."""
     columns = {name: faces[name].to_numpy() for name in ABOUT_PHOTOGRAPHS if name in faces}
     codes = {text: code for code, text in FLAGS.items()}
@@ -375,88 +360,14 @@ def _about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:
     return columns
 
 
-def describe_run(path: str | os.PathLike[str]) -> str:
-    """Describe the content of a run in a few lines: faces by status, models, embeddings, results.
+def open_run_group(url: str) -> zarr.Group:
+    """Open the Zarr group of a run.
 
     Raises
     ------
     StoreError
-        If there is no run.
+        If it is not there, or not of a run.
     """
-    url = place_of(path)
-    return _while_it_grows(url, lambda: _description(url))
-
-
-def _description(url: str) -> str:
-    root = _open_group(url)
-    lines = [f"{one_line(url)}: freqlab run, made {root.attrs['created_at']}"]
-    for node_path, group in _walk(root):
-        if node_path.startswith("influence/"):
-            lines.append(f"  {one_line(node_path)}: {_result_text(url, node_path, group)}")
-        elif "status" in group:
-            counts = _open_face_node(url, root, node_path)["status"].to_series().value_counts()
-            named = {FLAGS.get(code, code): n for code, n in counts.items()}  # type: ignore[call-overload]
-            lines.append(
-                f"  {one_line(node_path)}: " + ", ".join(f"{n:,} {k}" for k, n in named.items())
-            )
-            if node_path == "faces":
-                lines.extend(_failure_lines(url, root))
-        elif "reference_embedding" in group:
-            lines.append(f"  {one_line(node_path)}: {_model_text(group)}")
-    return "\n".join(lines)
-
-
-def _failure_lines(url: str, root: zarr.Group) -> list[str]:
-    """The first faces that could not be used, with reasons, and other notes on faces."""
-    faces = _open_face_node(url, root, "faces")
-    status = faces["status"].to_series()
-    failed = status[~status.isin([FLAGS[DONE], FLAGS[PENDING]])]
-    columns = _about_photographs(faces)
-    notes = dict(zip(columns["face"], columns.get("image_note", ()), strict=False))
-    lines = []
-    for face, why in failed.head(5).items():
-        note = notes.get(face, "")
-        lines.append(f"    {one_line(face)}: {why}" + (f" ({one_line(note)})" if note else ""))
-    if len(failed) > 5:
-        lines.append(f"    ... and {len(failed) - 5:,} more")
-    notes_of_all = [note for note in photograph_notes(columns) if "failed" not in note]
-    return [*lines, *(f"    {one_line(note, 1_000)}" for note in notes_of_all)]
-
-
-def _short(checkpoint: str) -> str:
-    return checkpoint[:12] if re.fullmatch("[0-9a-f]{64}", checkpoint) else checkpoint
-
-
-def _result_text(url: str, path: str, group: zarr.Group) -> str:
-    if not group.attrs.get("complete"):
-        return "not finished; repeat its call to resume"
-    result = _open_result(url, path.split("/")[1])
-    models = ", ".join(one_line(name) for name in result["model"].to_numpy())
-    missing = int(result["similarity"].isnull().any("model").sum())
-    return (
-        f"{result.sizes['pair']:,} pairs x {result.sizes['band']} bands, models {models}; "
-        f"{missing:,} pairs are NaN; made {result.attrs['created_at']}"
-    )
-
-
-def _model_text(group: zarr.Group) -> str:
-    identity = json.loads(str(group.attrs["identity"]))
-    return (
-        f"checkpoint {one_line(_short(identity['checkpoint']))}, template {identity['template']}, "
-        f"{identity['channels']}, (pixel - {_numbers(identity['mean'])}) / "
-        f"{_numbers(identity['std'])}, "
-        f"{identity['precision']}"
-    )
-
-
-def _numbers(value: float | list[float]) -> str:
-    """One number, or one per channel."""
-    if isinstance(value, list):
-        return f"[{', '.join(f'{number:g}' for number in value)}]"
-    return f"{value:g}"
-
-
-def _open_group(url: str) -> zarr.Group:
     root = open_root(url)
     if root.attrs.get("format") != "freqlab-run":
         raise StoreError(f"{url!r} is a Zarr group, but not of a freqlab run")
@@ -480,14 +391,14 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
         )
 
 
-def _walk(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
+def groups_that_count(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
     """All groups that count, with their paths."""
     groups = []
     for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
         path = f"{above}/{name}".strip("/")
         if journal.counts(root, path):
             groups.append((path, child))
-            groups.extend(_walk(root, path))
+            groups.extend(groups_that_count(root, path))
     return groups
 
 
@@ -510,7 +421,7 @@ def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.D
     return _plain(dataset)
 
 
-def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
+def open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = False) -> xr.Dataset:
     """Open a node with a face axis, consistently even while another process extends it.
 
     Forgotten faces are left out unless `all_rows` is true.
@@ -549,7 +460,7 @@ def _open_face_node(url: str, root: zarr.Group, path: str, *, all_rows: bool = F
     return _plain(dataset)
 
 
-def _while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
+def while_it_grows(url: str, opens: Callable[[], Opened]) -> Opened:
     """Open an object, again if it changed while it was being opened.
 
     Raises

@@ -54,6 +54,15 @@ def study(
         If an argument is invalid.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3)
+    >>> options = {"models": [fl.testing.model()], "fmr": 0.1, "n_draws": 50, "progress": False}
+    >>> study = fl.verification.study(faces, store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['figures']
     """
     check_fmr(fmr)
 

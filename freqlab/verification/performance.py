@@ -122,6 +122,14 @@ cluster, progress
     ------
     ParameterError, PairError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3)
+    >>> figures = fl.verify(faces, models=[fl.testing.model()], n_draws=50, progress=False)
+    >>> float(figures["eer"].sel(model="linear", group="all", estimate="value"))
+    0.0
     """
     check_draws(n_draws, level, seed)
     rates = check_fmrs(fmrs)

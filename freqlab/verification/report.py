@@ -47,6 +47,15 @@ def summary(study: xr.DataTree) -> list[str]:
     ----------
     study
         From :func:`freqlab.verification.study`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3)
+    >>> options = {"models": [fl.testing.model()], "fmr": 0.1, "n_draws": 50, "progress": False}
+    >>> study = fl.verification.study(faces, store="run.zarr", **options)
+    >>> print(fl.verification.summary(study)[0])
+    **linear.** The equal error rate is 0.00...
     """
     figures, fmr = study["figures"].to_dataset(), float(study.attrs["fmr"])
     names = names_of(figures, "model")

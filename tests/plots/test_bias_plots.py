@@ -134,7 +134,7 @@ def test_gaps_are_points_whose_number_is_said(study):
 
 def test_what_is_not_there_is_told(study):
     profiles, errors = study
-    with pytest.raises(UnknownNameError, match="unknown side"):
+    with pytest.raises(UnknownNameError, match="side='both' was not computed"):
         plots.group_profile_plot(profiles, model="linear", side="both")
     with pytest.raises(UnknownNameError, match="unknown kind"):
         plots.group_difference_plot(profiles, model="linear", kind="energy")

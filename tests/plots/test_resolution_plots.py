@@ -153,7 +153,7 @@ def test_a_strip_of_many_resolutions_shows_six():
 
 def test_what_is_not_there_is_told(study):
     profiles = study["profiles"]
-    with pytest.raises(UnknownNameError, match="unknown side"):
+    with pytest.raises(UnknownNameError, match="side='both' was not computed"):
         plots.resolution_heat_plot(profiles, model="linear", side="both")
     with pytest.raises(UnknownNameError, match="unknown model"):
         plots.resolution_profile_plot(profiles, model="linea", side="probe")

@@ -73,12 +73,20 @@ def test_page_says_what_was_computed(explore):
     assert faces < int(passes.group(1).replace(",", "")) <= faces * 6
     assert store.is_dir()
     assert "A match at FMR 1e-1" in page or "No match" in page
+    purposes = fl.store.results_table(store)["purpose"].to_dict()
+    assert purposes["report-explore"] == "report explore"
+    assert "--name report-explore --pair" in page
 
 
 @pytest.mark.slow
 def test_a_report_made_again_computes_nothing(explore):
-    folder, _, _ = explore
+    folder, store, _ = explore
+    page = folder / "reports" / "explore.html"
+    before, results = page.stat().st_mtime_ns, fl.store.results_table(store)
+    explored(folder)
+    assert page.stat().st_mtime_ns == before
     assert "no forward pass: everything was in the store" in explored(folder, again=True)
+    pd.testing.assert_frame_equal(fl.store.results_table(store), results)
 
 
 def test_index_lists_the_report(explore):
@@ -279,6 +287,7 @@ def test_the_bias_report(explore, orl):
     assert "Traceback" not in text
     assert "Warning" not in text
     assert "An association is not a cause" in text
+    assert fl.store.results_table(store).loc["report-bias", "purpose"] == "report bias"
 
 
 @pytest.mark.slow
@@ -300,6 +309,8 @@ def test_the_faithfulness_report(explore):
     assert "Traceback" not in text
     assert "Warning" not in text
     assert "no forward pass: everything was in the store" in again
+    assert list(fl.store.results_table(store).index).count("report-faithfulness") == 1
+    assert "report-faithfulness-2" not in fl.store.result_names(store)
     card = fl.faithfulness.trust_table(store, models=["mobilefacenet"])
     assert ("mobilefacenet", "stability: JPEG 75") in card.index
     assert "stability: JPEG 75" in text

@@ -10,8 +10,8 @@ from conftest import make_faces
 
 import freqlab as fl
 from freqlab.errors import StoreConflictError, StoreError, UnknownNameError
+from freqlab.store.descriptions import describe_run
 from freqlab.store.layout import DONE, NO_FACE, PENDING, Column
-from freqlab.store.reading import describe_run
 from freqlab.store.run_store import RunStore
 
 
@@ -226,7 +226,7 @@ def test_results_by_name(demo):
     with pytest.raises(UnknownNameError, match="Did you mean 'mobilefacenet'"):
         fl.open_embeddings(store, model="mobilefacenet2")
     text = describe_run(store)
-    for part in ("12 ok", "mobilefacenet", name, "0 pairs are NaN"):
+    for part in ("12 ok", "mobilefacenet", name, "probe, reference, both", "called by you"):
         assert part in text
 
 
