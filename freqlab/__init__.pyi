@@ -32,6 +32,7 @@ from .models.callables import wrap_model
 from .models.loading import load_model
 from .models.spec import Model
 from .reports.calls import report
+from .results.comparison import compare
 from .run.calls import embed, influence
 from .run.planning import plan
 from .store.reading import open_embeddings, open_influence, open_run
@@ -48,6 +49,7 @@ __all__ = [
     "adversarial",
     "bands",
     "bias",
+    "compare",
     "datasets",
     "edits",
     "embed",

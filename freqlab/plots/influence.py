@@ -434,7 +434,7 @@ def comparison_plot(
     Parameters
     ----------
     compared
-        From :func:`freqlab.results.compare`.
+        From :func:`freqlab.compare`.
     comparison
         ``"genuine"`` or ``"impostor"``.
     kind

@@ -1,5 +1,7 @@
+from .comparison import compare
+from .comparison_findings import comparison_summary
 from .findings import summary
-from .profiles import compare, mean_profile
+from .profiles import mean_profile
 from .quantities import means_by
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
@@ -7,6 +9,7 @@ from .tables import profile_table
 
 __all__ = [
     "compare",
+    "comparison_summary",
     "describe_pair",
     "describe_profile",
     "describe_verification",

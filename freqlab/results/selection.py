@@ -20,6 +20,7 @@ __all__ = [
     "about_model",
     "at_fmr",
     "bands_of",
+    "check_same_bands",
     "column_values",
     "crop_geometry",
     "decision_text",
@@ -105,6 +106,30 @@ def pairs_to_show(
 def frequency_unit(data: xr.Dataset) -> str:
     """Unit of the frequencies of a result or profile."""
     return str(data["frequency"].attrs["units"])
+
+
+def check_same_bands(first: xr.Dataset, other: xr.Dataset, names: tuple[str, str]) -> None:
+    """Refuse results with different bands.
+
+    Parameters
+    ----------
+    first, other
+        The results.
+    names
+        Their names, for the message.
+
+    Raises
+    ------
+    ParameterError
+        If the names, the edges or the unit of the bands differ.
+    """
+    same = np.array_equal(first["band"], other["band"])
+    same = same and np.allclose(first["band_bounds"], other["band_bounds"])
+    if not same or frequency_unit(first) != frequency_unit(other):
+        raise ParameterError(
+            f"the bands of result {names[1]!r} differ from those of {names[0]!r}; all results must "
+            f"have the same bands"
+        )
 
 
 def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
