@@ -33,6 +33,7 @@ from .models.loading import load_model
 from .models.spec import Model
 from .reports.calls import report
 from .results.comparison import compare
+from .results.concatenation import concat
 from .run.calls import embed, influence
 from .run.planning import plan
 from .store.reading import open_embeddings, open_influence, open_run
@@ -50,6 +51,7 @@ __all__ = [
     "bands",
     "bias",
     "compare",
+    "concat",
     "datasets",
     "edits",
     "embed",

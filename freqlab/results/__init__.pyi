@@ -1,5 +1,6 @@
 from .comparison import compare
 from .comparison_findings import comparison_summary
+from .concatenation import concat
 from .findings import summary
 from .profiles import mean_profile
 from .quantities import means_by
@@ -10,6 +11,7 @@ from .tables import profile_table
 __all__ = [
     "compare",
     "comparison_summary",
+    "concat",
     "describe_pair",
     "describe_profile",
     "describe_verification",

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import names_of
@@ -22,16 +21,15 @@ from freqlab.results.quantities import (
     quantity,
     with_intervals,
 )
-from freqlab.results.selection import check_same_bands, fmr_text, with_axes
+from freqlab.results.several import named_results, with_pairs_of
 from freqlab.statistics.resampling import ESTIMATES, check_draws, draw_subjects, subject_codes
-from freqlab.text.wording import join
 
 __all__ = ["KINDS", "compare"]
 
 KINDS = ("directed", "absolute", "per_contrast")
 """Quantities of the profiles that are compared."""
 
-_ABOUT_PAIRS = ("probe_subject", "reference_subject", "genuine")
+_UNPAIRED = "pass paired=False for profiles side by side, without differences"
 
 
 class _Run(NamedTuple):
@@ -129,7 +127,10 @@ def compare(
     coordinates["face_set"] = [run.name for run in runs]
     if paired:
         baselines = [_baseline(runs, k) for k in range(len(runs))]
-        _align(runs, baselines)
+        for k in range(1, len(runs)):
+            labels = runs[0].label, runs[k].label
+            data = with_pairs_of(runs[0].data, runs[k].data, labels, _UNPAIRED)
+            runs[k] = runs[k]._replace(data=data)
         for k, baseline in enumerate(baselines):
             other = None if baseline is None else runs[baseline].data
             changes = _differences(runs[k].data, other, n_draws, level, seed)
@@ -139,8 +140,8 @@ def compare(
         parts, "run", data_vars="all", coords="minimal", compat="override", join="exact"
     )
     compared.attrs = {**settings, "side": side}
-    labels = np.array([run.label for run in runs], object)
-    compared = compared.assign_coords(run=("run", labels, {"long_name": "run"}))
+    run_labels = np.array([run.label for run in runs], object)
+    compared = compared.assign_coords(run=("run", run_labels, {"long_name": "run"}))
     return compared.assign_coords(
         {name: ("run", np.array(values, object)) for name, values in coordinates.items()}
     )
@@ -150,52 +151,18 @@ def _runs(
     results: xr.Dataset | Sequence[xr.Dataset], names: Sequence[str] | None, side: str
 ) -> list[_Run]:
     """Every model of every result, after checks that they can be compared."""
-    given = [results] if isinstance(results, xr.Dataset) else results
-    if not isinstance(given, (list, tuple)) or not given:
-        raise ParameterError(
-            f"results={type(results).__name__} must be a result of fl.influence, or a list of them"
-        )
-    if names is None:
-        names = _default_names(given)
-    if isinstance(names, str) or len(names) != len(given):
-        n_names = 1 if isinstance(names, str) else len(names)
-        raise ParameterError(f"names={names!r}: {n_names} names for {len(given)} results")
     runs = []
-    for k, (name, result) in enumerate(zip(names, given, strict=True)):
-        data = with_axes(result)
-        check_same_bands(given[0], result, (str(names[0]), str(name)))
+    for k, (name, data) in enumerate(named_results(results, names)):
         check_name("side", side, names_of(data, "side"))
         for model in names_of(data, "model"):
-            runs.append(_Run(str(name), model, data.sel(model=[model], side=[side]), k == 0))
+            runs.append(_Run(name, model, data.sel(model=[model], side=[side]), k == 0))
     labels = [run.label for run in runs]
     if len(set(labels)) < len(labels):
         raise ParameterError(
-            f"names={list(names)!r}: results of the same model need different names"
+            f"names={names if names is None else list(names)!r}: results of the same model need "
+            f"different names"
         )
-    rates = runs[0].data["fmr"].to_numpy()
-    for run in runs:
-        if not np.array_equal(run.data["fmr"].to_numpy(), rates):
-            raise ParameterError(
-                f"the false match rates of {run.name!r} differ from those of {runs[0].name!r}: "
-                f"{_rates_text(run.data)} and {_rates_text(runs[0].data)}; select the common ones "
-                f"with .sel(fmr=...), or compute both with the same fmrs="
-            )
     return runs
-
-
-def _rates_text(data: xr.Dataset) -> str:
-    return ", ".join(fmr_text(rate) for rate in data["fmr"].to_numpy())
-
-
-def _default_names(results: Sequence[xr.Dataset]) -> list[str]:
-    """The face set of each result, numbered if several results have one of the same models."""
-    names = [
-        str(one.attrs.get("face_set", "result")) if isinstance(one, xr.Dataset) else "result"
-        for one in results
-    ]
-    if len(set(names)) == len(names):
-        return names
-    return [f"{name} {k + 1}" for k, name in enumerate(names)]
 
 
 def _baseline(runs: Sequence[_Run], k: int) -> int | None:
@@ -207,66 +174,6 @@ def _baseline(runs: Sequence[_Run], k: int) -> int | None:
             if run.first and run.model == runs[k].model:
                 return i
     return 0
-
-
-def _align(runs: list[_Run], baselines: Sequence[int | None]) -> None:
-    """Put the pairs of all runs in the order of the first run.
-
-    Raises
-    ------
-    ParameterError
-        If runs have different pairs, or pairs of different subjects.
-    """
-    first = runs[0]
-    wanted = _pair_index(first)
-    for k, run in enumerate(runs):
-        if baselines[k] is None:
-            continue
-        own = _pair_index(run)
-        places = own.get_indexer(wanted)
-        missing, more = places < 0, ~own.isin(wanted)
-        if missing.any() or more.any():
-            parts = [
-                f"{name!r} lacks {int(lacking.sum()):,} of them, such as {index[lacking][0]}"
-                for name, lacking, index in (
-                    (run.label, missing, wanted),
-                    (first.label, more, own),
-                )
-                if lacking.any()
-            ]
-            raise ParameterError(
-                f"results must have the same pairs (probe, reference): {join(parts)}. Compute "
-                f"both results on one table of pairs, or pass paired=False for profiles side by "
-                f"side, without differences"
-            )
-        data = run.data.isel(pair=places)
-        for column in _ABOUT_PAIRS:
-            differ = data[column].to_numpy() != first.data[column].to_numpy()
-            if differ.any():
-                raise ParameterError(
-                    f"results must have the same people: {column} of {int(differ.sum()):,} pairs "
-                    f"of {run.label!r} differs from that of {first.label!r}, such as for the pair "
-                    f"{wanted[differ][0]}"
-                )
-        runs[k] = run._replace(data=data)
-
-
-def _pair_index(run: _Run) -> pd.MultiIndex:
-    """Names of the probe and the reference of each pair.
-
-    Raises
-    ------
-    ParameterError
-        If a pair occurs twice.
-    """
-    ends = [run.data[end].to_numpy().astype(object) for end in ("probe", "reference")]
-    index = pd.MultiIndex.from_arrays(ends, names=["probe", "reference"])
-    if index.has_duplicates:
-        raise ParameterError(
-            f"{run.label!r} has the pair {index[index.duplicated()][0]} more than once; runs are "
-            f"compared on distinct pairs"
-        )
-    return index
 
 
 def _differences(

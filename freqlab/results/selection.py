@@ -20,7 +20,6 @@ __all__ = [
     "about_model",
     "at_fmr",
     "bands_of",
-    "check_same_bands",
     "column_values",
     "crop_geometry",
     "decision_text",
@@ -49,6 +48,13 @@ ORDERS = {
 }
 """Orders of :func:`ordered_pairs`, and their descriptions."""
 
+_AXES = ("model", "pair", "side", "band")
+# variables of results that have no axis ``pair``
+_WITHOUT_PAIRS = ("threshold", "impostor_comparisons", "refined")
+_VARIES = (
+    "{name!r} varies along {axis!r}, as in results that xarray.concat has concatenated; "
+    "concatenate results of fl.influence with fl.concat"
+)
 # variables of results and profiles that have no axis ``side``
 _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
 
@@ -106,30 +112,6 @@ def pairs_to_show(
 def frequency_unit(data: xr.Dataset) -> str:
     """Unit of the frequencies of a result or profile."""
     return str(data["frequency"].attrs["units"])
-
-
-def check_same_bands(first: xr.Dataset, other: xr.Dataset, names: tuple[str, str]) -> None:
-    """Refuse results with different bands.
-
-    Parameters
-    ----------
-    first, other
-        The results.
-    names
-        Their names, for the message.
-
-    Raises
-    ------
-    ParameterError
-        If the names, the edges or the unit of the bands differ.
-    """
-    same = np.array_equal(first["band"], other["band"])
-    same = same and np.allclose(first["band_bounds"], other["band_bounds"])
-    if not same or frequency_unit(first) != frequency_unit(other):
-        raise ParameterError(
-            f"the bands of result {names[1]!r} differ from those of {names[0]!r}; all results must "
-            f"have the same bands"
-        )
 
 
 def select_pair(result: xr.Dataset, *, pair: int, model: str, side: str) -> xr.Dataset:
@@ -246,11 +228,60 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
             f"a dataset of fl.{maker} is needed, with the variable {variable!r}; got a "
             f"{type(data).__name__}"
         )
+    if variable == "influence":
+        data = _with_plain_axes(data)
     dropped = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
     for name in dropped:
         along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
         data = data.assign({v: data[v].expand_dims(name) for v in along})
     return data
+
+
+def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
+    """Undo what ``xarray.concat`` does to a result, or say how results are concatenated.
+
+    By default it repeats variables without an axis along that axis. Where the repeated values are
+    equal, they are reduced to one.
+
+    Raises
+    ------
+    ParameterError
+        If the result has other axes, or the repeated values differ.
+    """
+    more = sorted({str(axis) for axis in result["influence"].dims} - set(_AXES))
+    if more:
+        raise ParameterError(
+            f"the result has the axis {more[0]!r}, which results of fl.influence do not have; "
+            f"concatenate results with fl.concat(results, dim='run', names=[...])"
+        )
+    if "pair" not in result.dims:
+        return result
+    labels = result.indexes.get("pair")
+    if labels is not None and not labels.is_unique:
+        raise ParameterError(
+            f"pair labels occur more than once, such as {labels[labels.duplicated()][0]}; "
+            f"concatenate results with fl.concat(results, dim='pair'), which renumbers the pairs"
+        )
+    for name in _WITHOUT_PAIRS:
+        if name in result and "pair" in result[name].dims:
+            values = result[name].transpose("pair", ...)
+            array = values.to_numpy()
+            if not np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=True):
+                raise ParameterError(_VARIES.format(name=name, axis="pair"))
+            first = values.isel(pair=0, drop=True)
+            result = result.assign(
+                {name: first.drop_vars(_pair_coordinates(result), errors="ignore")}
+            )
+    for name in _pair_coordinates(result):
+        others = [axis for axis in result[name].dims if axis != "pair"]
+        if others:
+            axis = "pair" if name in ("frequency", "band_bounds") else others[0]
+            raise ParameterError(_VARIES.format(name=name, axis=axis))
+    return result
+
+
+def _pair_coordinates(result: xr.Dataset) -> list[Any]:
+    return [name for name, values in result.coords.items() if "pair" in values.dims]
 
 
 def bands_of(result: xr.Dataset) -> Bands:
@@ -272,7 +303,11 @@ def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
         return about
     except KeyError as error:
-        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
+        raise FreqlabError(
+            f"the result does not say how model {model!r} was run: its attribute 'identity' is "
+            f"missing or describes other models, as after xarray.concat; concatenate results with "
+            f"fl.concat, which keeps the descriptions"
+        ) from error
 
 
 def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
