@@ -34,6 +34,7 @@ from .models.spec import Model
 from .reports.calls import report
 from .results.comparison import compare
 from .results.concatenation import concat
+from .results.face_columns import with_columns
 from .run.calls import embed, influence
 from .run.planning import plan
 from .store.reading import open_embeddings, open_influence, open_run
@@ -86,5 +87,6 @@ __all__ = [
     "testing",
     "verification",
     "verify",
+    "with_columns",
     "wrap_model",
 ]

@@ -1,6 +1,7 @@
 from .comparison import compare
 from .comparison_findings import comparison_summary
 from .concatenation import concat
+from .face_columns import with_columns
 from .findings import summary
 from .profiles import mean_profile
 from .quantities import means_by
@@ -21,4 +22,5 @@ __all__ = [
     "profile_table",
     "summary",
     "threshold_of",
+    "with_columns",
 ]

@@ -363,14 +363,33 @@ def default_fmr(result: xr.Dataset, *, model: str) -> float:
 
 
 def pair_columns(result: xr.Dataset) -> list[str]:
-    """Columns to choose pairs by: ``comparison``, ``subject`` and every column of the pairs."""
-    own = [
+    """Columns to choose pairs by.
+
+    ``comparison``; every column of the faces whose values the result has for the probe and for the
+    reference, such as ``subject`` (see :func:`freqlab.with_columns`); and every column of the
+    pairs.
+    """
+    own = _columns(result)
+    return ["comparison", *_face_columns(own), *sorted(own)]
+
+
+def _columns(result: xr.Dataset) -> list[str]:
+    """Columns of the pairs, without their labels and their kind."""
+    return [
         str(name)
         for name, values in result.coords.items()
         if values.dims == ("pair",) and name not in ("pair", "genuine")
     ]
-    subject = ["subject"] if {"probe_subject", "reference_subject"} <= set(own) else []
-    return ["comparison", *subject, *sorted(own)]
+
+
+def _face_columns(own: list[str]) -> list[str]:
+    """Columns of faces of which the columns of pairs hold both ends, ``subject`` first."""
+    ends = [
+        {name.removeprefix(f"{end}_") for name in own if name.startswith(f"{end}_")}
+        for end in ("probe", "reference")
+    ]
+    both = (ends[0] & ends[1]) - {*own, "comparison"}
+    return sorted(both, key=lambda name: (name != "subject", name))
 
 
 def column_values(result: xr.Dataset, column: str) -> list[str]:
@@ -408,8 +427,8 @@ def ordered_pairs(
         influence of such a band; ``"wrong"``: only false matches and false non-matches, by
         decreasing distance from the threshold.
     where
-        Required values by column (see :func:`pair_columns`). ``subject`` may match either face;
-        ``comparison`` is ``"genuine"`` or ``"impostor"``.
+        Required values by column (see :func:`pair_columns`). ``subject`` and other columns of the
+        faces may match either face; ``comparison`` is ``"genuine"`` or ``"impostor"``.
     fmr
         False match rate of the threshold.
 
@@ -454,11 +473,13 @@ def ordered_pairs(
 
 
 def _texts(result: xr.Dataset, column: str) -> list[npt.NDArray[np.object_]]:
-    """A column as text; for ``subject``, the columns of both faces."""
+    """A column as text; for a column of the faces, the columns of both faces."""
     check_name("column", column, pair_columns(result))
     if column == "comparison":
         return [np.where(result["genuine"].to_numpy(), "genuine", "impostor").astype(object)]
-    names = ["probe_subject", "reference_subject"] if column == "subject" else [column]
+    names = [column]
+    if column in _face_columns(_columns(result)):
+        names = [f"probe_{column}", f"reference_{column}"]
     return [
         np.array([_text(value) for value in result[name].to_numpy().tolist()], object)
         for name in names
