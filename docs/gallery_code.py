@@ -50,7 +50,7 @@ fl.plots.inspection_plot(result, edited)
 # %% [title] Many pairs
 # Means over genuine and impostor pairs, with intervals over people.
 profile = fl.results.mean_profile(result)
-compared = fl.results.compare([result])
+compared = fl.compare(result)
 
 # %% overview_plot
 # A typical genuine pair, the mean influence on genuine pairs in the plane of frequencies, and the
@@ -64,6 +64,11 @@ fl.plots.profile_plot(profile, model="mobilefacenet")
 # %% comparison_plot
 # Profiles of several runs or models on one axis.
 fl.plots.comparison_plot(compared, comparison="genuine", kind="absolute")
+
+# %% difference_plot
+# Differences between runs or models on the same pairs, with paired intervals; large symbols where
+# the interval excludes zero.
+fl.plots.difference_plot(compared, comparison="genuine")
 
 # %% contrast_plot
 # How much the removal of each band took from the picture, to read influence against.

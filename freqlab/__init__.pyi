@@ -32,6 +32,9 @@ from .models.callables import wrap_model
 from .models.loading import load_model
 from .models.spec import Model
 from .reports.calls import report
+from .results.comparison import compare
+from .results.concatenation import concat
+from .results.face_columns import with_columns
 from .run.calls import embed, influence
 from .run.planning import plan
 from .store.reading import open_embeddings, open_influence, open_run
@@ -48,6 +51,8 @@ __all__ = [
     "adversarial",
     "bands",
     "bias",
+    "compare",
+    "concat",
     "datasets",
     "edits",
     "embed",
@@ -82,5 +87,6 @@ __all__ = [
     "testing",
     "verification",
     "verify",
+    "with_columns",
     "wrap_model",
 ]

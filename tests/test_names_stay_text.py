@@ -238,7 +238,7 @@ def test_figures(run, bias, tmp_path):
         fl.plots.heat_plot(result, pair=pair, model=name, fmr=0.1)
     fl.plots.profile_plot(fl.results.mean_profile(result), model=name)
     fl.plots.contact_sheet(store)
-    compared = fl.results.compare([result, result], names=[HOSTILE[7], HOSTILE[31]], n_draws=20)
+    compared = fl.compare([result, result], names=[HOSTILE[7], HOSTILE[31]], n_draws=20)
     ax = fl.plots.comparison_plot(compared)
     assert len(ax.get_legend().get_texts()) == 2  # also of a name with an underscore before it
     figures = fl.verify(

@@ -6,7 +6,7 @@ import heapq
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,7 +35,7 @@ def make_pairs(
     *,
     impostors_per_genuine: float = 1,
     n_pairs: int | None = None,
-    within: str | None = None,
+    within: str | Sequence[str] | None = None,
     across: str | None = None,
     folds: int | None = None,
     seed: int = 0,
@@ -55,7 +55,8 @@ def make_pairs(
     n_pairs
         Total number of pairs to sample, genuine and impostor in the same proportion.
     within
-        Column of the faces that both faces of a pair must agree in (``"ethnicity"``).
+        Column of the faces, or several, in which both faces of a pair must agree
+        (``"ethnicity"``, ``["ethnicity", "gender"]``).
     across
         Column of the faces that the two faces of a pair must differ in (``"resolution"``).
     folds
@@ -94,7 +95,7 @@ def make_pairs(
     if len(genuine) == 0:
         raise ParameterError(
             f"face set {faces.name!r} has no genuine pair: no subject has two faces"
-            + (" that may be paired" if within or across else "")
+            + (" that may be paired" if within is not None or across is not None else "")
         )
     n_most = _most_impostors(rules)
     n_impostor = n_most
@@ -124,7 +125,7 @@ def pair_blocks(
     faces: Faces,
     *,
     block_size: int = 1_000_000,
-    within: str | None = None,
+    within: str | Sequence[str] | None = None,
     across: str | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yield all pairs of a face set, each once, in tables of bounded size.
@@ -356,7 +357,7 @@ class _Rules(NamedTuple):
 
 def _rules(
     faces: Faces,
-    within: str | None,
+    within: str | Sequence[str] | None,
     across: str | None,
     folds: int | None,
     rng: np.random.Generator,
@@ -364,17 +365,12 @@ def _rules(
     columns = [str(c) for c in faces.table.columns if c not in ("path", "subject", "source")]
     subject = pd.factorize(faces.subjects)[0].astype(np.int64)
     cell, fold, side = (np.zeros(len(faces), np.int64) for _ in range(3))
-    for argument, column in (("within", within), ("across", across)):
-        if column is None:
-            continue
-        check_name(argument, column, columns)
-        values = faces.table[column].where(faces.table[column].astype(str) != "")
-        codes = pd.factorize(values)[0].astype(np.int64)  # -1 where there is no value
-        if argument == "within":
-            cell = codes
-        else:
-            side = codes
-            cell = np.where(codes < 0, -1, cell)
+    agreeing = [] if within is None else within if isinstance(within, (list, tuple)) else [within]
+    for column in agreeing:
+        cell = _crossed(cell, _codes(faces, check_name("within", column, columns)))
+    if across is not None:
+        side = _codes(faces, check_name("across", across, columns))
+        cell = np.where(side < 0, -1, cell)
     if folds is not None:
         check_number("folds", folds, at_least=2, whole=True)
         n_subjects = int(subject.max()) + 1
@@ -384,6 +380,22 @@ def _rules(
         cell = np.where(cell < 0, -1, cell * folds + fold)
     source = pd.factorize(faces.sources)[0].astype(np.int64)
     return _Rules(subject, source, fold, cell, side if across is not None else None)
+
+
+def _codes(faces: Faces, column: str) -> npt.NDArray[np.int64]:
+    """Number of each face's value in a column; -1 where there is no value."""
+    values = faces.table[column].where(faces.table[column].astype(str) != "")
+    return pd.factorize(values)[0].astype(np.int64)
+
+
+def _crossed(one: npt.NDArray[np.int64], other: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Numbers of the combinations of two numbers; -1 where one of them is -1."""
+    combined = one * (int(other.max(initial=0)) + 1) + other
+    known = (one >= 0) & (other >= 0)
+    numbers = np.unique(combined[known], return_inverse=True)[1]
+    crossed = np.full(len(one), -1, np.int64)
+    crossed[known] = numbers
+    return crossed
 
 
 def _deal(

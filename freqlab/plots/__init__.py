@@ -15,6 +15,7 @@ from freqlab.plots.bias import (
     group_profile_plot,
 )
 from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
+from freqlab.plots.comparisons import difference_plot
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -81,6 +82,7 @@ __all__ = [
     "det_plot",
     "detection_plot",
     "detector_plot",
+    "difference_plot",
     "extremes_plot",
     "face_plot",
     "gaps_plot",

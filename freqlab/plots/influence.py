@@ -434,7 +434,7 @@ def comparison_plot(
     Parameters
     ----------
     compared
-        From :func:`freqlab.results.compare`.
+        From :func:`freqlab.compare`.
     comparison
         ``"genuine"`` or ``"impostor"``.
     kind
@@ -532,9 +532,11 @@ def face_plot(
 
 
 def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.uint8] | None:
+    if not result.attrs.get("store"):
+        return None
     try:
         return open_crop(
-            result.attrs.get("store", ""),
+            result.attrs["store"],
             face=face,
             template=about_model(result, model)["template"],
         )

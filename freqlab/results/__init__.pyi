@@ -1,5 +1,9 @@
+from .comparison import compare
+from .comparison_findings import comparison_summary
+from .concatenation import concat
+from .face_columns import with_columns
 from .findings import summary
-from .profiles import compare, mean_profile
+from .profiles import mean_profile
 from .quantities import means_by
 from .selection import pairs_to_show, threshold_of
 from .sentences import describe_pair, describe_profile, describe_verification
@@ -7,6 +11,8 @@ from .tables import profile_table
 
 __all__ = [
     "compare",
+    "comparison_summary",
+    "concat",
     "describe_pair",
     "describe_profile",
     "describe_verification",
@@ -16,4 +22,5 @@ __all__ = [
     "profile_table",
     "summary",
     "threshold_of",
+    "with_columns",
 ]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
-from freqlab.attrs import names_of
-from freqlab.errors import ParameterError, check_number, check_side
-from freqlab.literals import Side
+from freqlab.errors import ParameterError, check_number
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
-from freqlab.results.selection import frequency_unit, select_part, with_axes
+from freqlab.results.selection import select_part, with_axes
 from freqlab.statistics.resampling import check_draws
 
-__all__ = ["compare", "influence_spread", "mean_profile"]
+__all__ = ["influence_spread", "mean_profile"]
 
 
 def mean_profile(
@@ -128,75 +124,3 @@ def influence_spread(
         spread[name] = (("comparison", "estimate", "band"), quantiles_of[k], attrs)
     spread["n_pairs"] = ("comparison", n_pairs, {"long_name": "pairs"})
     return spread
-
-
-def compare(
-    results: Sequence[xr.Dataset],
-    *,
-    names: Sequence[str] | None = None,
-    side: Side = "probe",
-    n_draws: int = 1000,
-    level: float = 0.95,
-    seed: int = 0,
-) -> xr.Dataset:
-    """Combine the profiles and thresholds of several runs (models, face sets) for comparison.
-
-    Parameters
-    ----------
-    results
-        From :func:`freqlab.influence` or :func:`freqlab.open_influence`. Every model of a result is
-        one run of the comparison. All results must have the same bands.
-    names
-        One name for each result; its face set by default.
-    side
-        The side that was masked.
-    n_draws, level, seed
-        As for :func:`mean_profile`.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``directed``, ``absolute`` and ``per_contrast``, each ``(run, comparison, band,
-        estimate)``; ``n_pairs`` and ``n_subjects`` ``(run, comparison)``; ``threshold(run, fmr)``
-        with ``impostor_comparisons(run)``; coordinates ``model`` and ``face_set``.
-
-    Raises
-    ------
-    ParameterError
-        If bands differ, or names do not match the results.
-    """
-    if not isinstance(results, (list, tuple)) or not results:
-        raise ParameterError("results must be a list of at least one result of fl.influence")
-    if names is None:
-        names = [str(one.attrs.get("face_set", f"run {i}")) for i, one in enumerate(results)]
-    if len(names) != len(results):
-        raise ParameterError(f"{len(names)} names for {len(results)} results")
-    first = results[0]
-    parts, labels = [], []
-    for name, result in zip(names, results, strict=True):
-        same = np.array_equal(result["band"], first["band"])
-        if not same or frequency_unit(result) != frequency_unit(first):
-            raise ParameterError(
-                f"the bands of result {name!r} differ from those of {names[0]!r}; all results "
-                f"must have the same bands"
-            )
-        profile = mean_profile(result, n_draws=n_draws, level=level, seed=seed)
-        check_side(side, names_of(profile, "side"))
-        data = with_axes(result)
-        for model in data["model"].to_numpy():
-            part = profile.sel(model=model, side=side)
-            for figure in ("threshold", "impostor_comparisons"):
-                part[figure] = data[figure].sel(model=model)
-            parts.append(part.drop_vars(["side", "model"]))
-            labels.append((name, str(model)))
-    if len(set(labels)) < len(labels):
-        raise ParameterError(
-            f"names={list(names)!r}: results of the same model need different names"
-        )
-    compared = xr.concat(parts, "run", coords="minimal", compat="override", join="exact")
-    compared.attrs = {"n_draws": n_draws, "level": level, "seed": seed, "side": side}
-    face_sets, models = (np.array(column, object) for column in zip(*labels, strict=True))
-    runs = np.array([f"{name} · {model}" for name, model in labels], object)
-    return compared.assign_coords(
-        run=("run", runs, {"long_name": "run"}), model=("run", models), face_set=("run", face_sets)
-    )

@@ -48,6 +48,13 @@ ORDERS = {
 }
 """Orders of :func:`ordered_pairs`, and their descriptions."""
 
+_AXES = ("model", "pair", "side", "band")
+# variables of results that have no axis ``pair``
+_WITHOUT_PAIRS = ("threshold", "impostor_comparisons", "refined")
+_VARIES = (
+    "{name!r} varies along {axis!r}, as in results that xarray.concat has concatenated; "
+    "concatenate results of fl.influence with fl.concat"
+)
 # variables of results and profiles that have no axis ``side``
 _WITHOUT_SIDE = ("similarity", "threshold", "impostor_comparisons", "n_pairs", "n_subjects")
 
@@ -225,11 +232,60 @@ def with_axes(data: xr.Dataset, variable: str = "influence") -> xr.Dataset:
             f"a dataset of fl.{maker} is needed, with the variable {variable!r}; got a "
             f"{type(data).__name__}"
         )
+    if variable == "influence":
+        data = _with_plain_axes(data)
     dropped = [name for name in ("model", "side") if name in data.coords and name not in data.dims]
     for name in dropped:
         along = [v for v in data.data_vars if not (name == "side" and v in _WITHOUT_SIDE)]
         data = data.assign({v: data[v].expand_dims(name) for v in along})
     return data
+
+
+def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
+    """Undo what ``xarray.concat`` does to a result, or say how results are concatenated.
+
+    By default it repeats variables without an axis along that axis. Where the repeated values are
+    equal, they are reduced to one.
+
+    Raises
+    ------
+    ParameterError
+        If the result has other axes, or the repeated values differ.
+    """
+    more = sorted({str(axis) for axis in result["influence"].dims} - set(_AXES))
+    if more:
+        raise ParameterError(
+            f"the result has the axis {more[0]!r}, which results of fl.influence do not have; "
+            f"concatenate results with fl.concat(results, dim='run', names=[...])"
+        )
+    if "pair" not in result.dims:
+        return result
+    labels = result.indexes.get("pair")
+    if labels is not None and not labels.is_unique:
+        raise ParameterError(
+            f"pair labels occur more than once, such as {labels[labels.duplicated()][0]}; "
+            f"concatenate results with fl.concat(results, dim='pair'), which renumbers the pairs"
+        )
+    for name in _WITHOUT_PAIRS:
+        if name in result and "pair" in result[name].dims:
+            values = result[name].transpose("pair", ...)
+            array = values.to_numpy()
+            if not np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=True):
+                raise ParameterError(_VARIES.format(name=name, axis="pair"))
+            first = values.isel(pair=0, drop=True)
+            result = result.assign(
+                {name: first.drop_vars(_pair_coordinates(result), errors="ignore")}
+            )
+    for name in _pair_coordinates(result):
+        others = [axis for axis in result[name].dims if axis != "pair"]
+        if others:
+            axis = "pair" if name in ("frequency", "band_bounds") else others[0]
+            raise ParameterError(_VARIES.format(name=name, axis=axis))
+    return result
+
+
+def _pair_coordinates(result: xr.Dataset) -> list[Any]:
+    return [name for name, values in result.coords.items() if "pair" in values.dims]
 
 
 def bands_of(result: xr.Dataset) -> Bands:
@@ -251,7 +307,11 @@ def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:
         about: dict[str, Any] = json.loads(result.attrs["identity"])["models"][model]
         return about
     except KeyError as error:
-        raise FreqlabError(f"the result does not say how model {model!r} was run") from error
+        raise FreqlabError(
+            f"the result does not say how model {model!r} was run: its attribute 'identity' is "
+            f"missing or describes other models, as after xarray.concat; concatenate results with "
+            f"fl.concat, which keeps the descriptions"
+        ) from error
 
 
 def crop_geometry(result: xr.Dataset, model: str) -> tuple[tuple[int, int], float | None]:
@@ -307,14 +367,33 @@ def default_fmr(result: xr.Dataset, *, model: str) -> float:
 
 
 def pair_columns(result: xr.Dataset) -> list[str]:
-    """Columns to choose pairs by: ``comparison``, ``subject`` and every column of the pairs."""
-    own = [
+    """Columns to choose pairs by.
+
+    ``comparison``; every column of the faces whose values the result has for the probe and for the
+    reference, such as ``subject`` (see :func:`freqlab.with_columns`); and every column of the
+    pairs.
+    """
+    own = _columns(result)
+    return ["comparison", *_face_columns(own), *sorted(own)]
+
+
+def _columns(result: xr.Dataset) -> list[str]:
+    """Columns of the pairs, without their labels and their kind."""
+    return [
         str(name)
         for name, values in result.coords.items()
         if values.dims == ("pair",) and name not in ("pair", "genuine")
     ]
-    subject = ["subject"] if {"probe_subject", "reference_subject"} <= set(own) else []
-    return ["comparison", *subject, *sorted(own)]
+
+
+def _face_columns(own: list[str]) -> list[str]:
+    """Columns of faces of which the columns of pairs hold both ends, ``subject`` first."""
+    ends = [
+        {name.removeprefix(f"{end}_") for name in own if name.startswith(f"{end}_")}
+        for end in ("probe", "reference")
+    ]
+    both = (ends[0] & ends[1]) - {*own, "comparison"}
+    return sorted(both, key=lambda name: (name != "subject", name))
 
 
 def column_values(result: xr.Dataset, column: str) -> list[str]:
@@ -352,8 +431,8 @@ def ordered_pairs(
         influence of such a band; ``"wrong"``: only false matches and false non-matches, by
         decreasing distance from the threshold.
     where
-        Required values by column (see :func:`pair_columns`). ``subject`` may match either face;
-        ``comparison`` is ``"genuine"`` or ``"impostor"``.
+        Required values by column (see :func:`pair_columns`). ``subject`` and other columns of the
+        faces may match either face; ``comparison`` is ``"genuine"`` or ``"impostor"``.
     fmr
         False match rate of the threshold.
 
@@ -398,11 +477,13 @@ def ordered_pairs(
 
 
 def _texts(result: xr.Dataset, column: str) -> list[npt.NDArray[np.object_]]:
-    """A column as text; for ``subject``, the columns of both faces."""
+    """A column as text; for a column of the faces, the columns of both faces."""
     check_name("column", column, pair_columns(result))
     if column == "comparison":
         return [np.where(result["genuine"].to_numpy(), "genuine", "impostor").astype(object)]
-    names = ["probe_subject", "reference_subject"] if column == "subject" else [column]
+    names = [column]
+    if column in _face_columns(_columns(result)):
+        names = [f"probe_{column}", f"reference_{column}"]
     return [
         np.array([_text(value) for value in result[name].to_numpy().tolist()], object)
         for name in names

@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 import math
 
@@ -184,6 +185,31 @@ def test_folds_are_even_in_faces():
              for side in ("probe", "reference")]  # fmt: skip
     named = pd.concat(sides)
     assert named.groupby("fold")["face"].nunique().between(12, 15).all()
+
+
+def test_pairs_within_several_columns_agree_in_each(labelled):
+    table = labelled.table.copy()
+    table["glasses"] = ["" if i % 3 == 0 else f"{i % 2}" for i in range(len(table))]
+    faces = dataclasses.replace(labelled, table=table)
+    within = ["group", "glasses"]
+    pairs = fl.make_pairs(faces, within=within, impostors_per_genuine=math.inf)
+    found = {frozenset(ends) for ends in zip(pairs["probe"], pairs["reference"], strict=True)}
+    known = table.index[(table[within] != "").all(axis=1) & table[within].notna().all(axis=1)]
+    expected = {
+        frozenset((a, b))
+        for a, b in itertools.combinations(known, 2)
+        if (table.loc[a, within] == table.loc[b, within]).all()
+        and faces.sources[faces.names.index(a)] != faces.sources[faces.names.index(b)]
+    }
+    assert found == expected
+    blocks = pd.concat(fl.pair_blocks(faces, within=within, block_size=7))
+    assert {frozenset(ends) for ends in zip(blocks.probe, blocks.reference, strict=True)} == found
+    one = fl.make_pairs(labelled, within=["group"], seed=3)
+    pd.testing.assert_frame_equal(one, fl.make_pairs(labelled, within="group", seed=3))
+    with pytest.raises(ParameterError, match="unknown within 'age'"):
+        fl.make_pairs(labelled, within=["group", "age"])
+    with pytest.raises(ParameterError, match="unknown within 3"):
+        fl.make_pairs(labelled, within=3)
 
 
 def test_drawn_pairs_within_cells_are_even(labelled):

@@ -58,6 +58,7 @@ FROM_DATA = {
     "overview_plot": [("profile", "frequency"), ("profile", "directed")],
     "profile_plot": [("profile", "frequency"), ("profile", "directed")],
     "comparison_plot": [("compared", "frequency"), ("compared", "absolute")],
+    "difference_plot": [("compared", "frequency"), ("compared", "directed_difference")],
     "contrast_plot": [("result", "frequency"), ("result", "removed_rms")],
     "density_plot": [("verified", "score"), ("verified", "density")],
     "det_plot": [("verified", "curve_fmr"), ("verified", "curve")],

@@ -320,7 +320,7 @@ def test_a_contact_sheet_of_what_failed(orl, tmp_path):
 
 def test_profiles_of_several_runs_on_one_axis(demo):
     other = demo.isel(pair=slice(4))
-    compared = fl.results.compare([demo, other], names=["all", "some"], n_draws=20)
+    compared = fl.compare([demo, other], names=["all", "some"], n_draws=20, paired=False)
     assert compared["run"].to_numpy().tolist() == [f"all · {MODEL}", f"some · {MODEL}"]
     whole = fl.results.mean_profile(demo, n_draws=20).sel(model=MODEL, side="probe")
     np.testing.assert_allclose(compared["directed"].isel(run=0), whole["directed"])
@@ -329,8 +329,8 @@ def test_profiles_of_several_runs_on_one_axis(demo):
     expected = whole["directed"].sel(comparison="genuine", estimate="value")
     np.testing.assert_allclose(ax.lines[0].get_ydata(), expected)
     with pytest.raises(ParameterError, match="need different names"):
-        fl.results.compare([demo, other])
+        fl.compare([demo, other], names=["a", "a"])
     with pytest.raises(ParameterError, match="the bands of result .* differ from those of"):
-        fl.results.compare([demo, demo.isel(band=slice(5))], names=["a", "b"])
+        fl.compare([demo, demo.isel(band=slice(5))], names=["a", "b"])
     with pytest.raises(ParameterError, match="1 names for 2 results"):
-        fl.results.compare([demo, other], names=["a"])
+        fl.compare([demo, other], names=["a"])
