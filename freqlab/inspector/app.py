@@ -19,16 +19,9 @@ import traitlets
 import xarray as xr
 from matplotlib.figure import Figure
 
-from freqlab.edits.inspection import (
-    OPERATIONS,
-    Edited,
-    Inspection,
-    band_numbers,
-    chosen_text,
-    code_of,
-    model_numbers,
-    row_of,
-)
+from freqlab.edits.code import code_of, file_stem
+from freqlab.edits.inspection import OPERATIONS, Edited, Inspection, chosen_text
+from freqlab.edits.numbers import band_numbers, model_numbers, rows_of
 from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.faces.table import Faces
 from freqlab.inspector.controls import KINDS, Controls, rates_of
@@ -390,9 +383,15 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         """Create a file and send it to the browser."""
         kind = str(message.get("file"))
         content, mime = self.file(kind)
-        stem = f"pair{self.pair}-{'-'.join(self.models)}-{self.side}"
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
-        self._downloads.send_file(content, filename=f"{safe}.{kind}", mime=mime)
+        stem = file_stem(
+            self.inspection.result,
+            pair=self.pair,
+            models=self.models,
+            bands=self.selected,
+            side=cast(Side, self.side),
+            operation=cast(Operation, self.operation),
+        )
+        self._downloads.send_file(content, filename=f"{stem}.{kind}", mime=mime)
 
     def file(self, kind: str) -> tuple[bytes, str]:
         """Export the current view as a file.
@@ -420,7 +419,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             return self.code().encode(), "text/x-python"
         edits = [self.edited(model) for model in self.models]
         if kind == "csv":
-            rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
+            rows = pd.concat([rows_of(result, edited, fmr=self.fmr) for edited in edits])
             return csv_of(rows, index=False).encode(), "text/csv"
         n, influence = len(edits), cast(Kind, self.kind)
         figure = Figure(figsize=(MAX_WIDTH, 4.8 * n))
