@@ -38,7 +38,7 @@ from freqlab.results.selection import (
 )
 from freqlab.run.calls import embed
 from freqlab.statistics.vectors import cosine
-from freqlab.store.reading import open_crop, open_crops, open_influence
+from freqlab.store.reading import open_crop, open_crops, open_influence, result_names
 
 __all__ = [
     "OPERATIONS",
@@ -218,8 +218,43 @@ class Inspection:
         self._label_maps: dict[str, npt.NDArray[np.int64]] = {}
         self._last: tuple[Any, dict[str, EditedFace]] | None = None
         self._intact: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
-        for given in models:
-            self._take(as_model(given, device=device))
+        self._given = [as_model(given, device=device) for given in models]
+        for model in self._given:
+            self._take(model)
+
+    @property
+    def name(self) -> str:
+        """Name of the result in its run; empty if it is not from a run."""
+        return str(self.result.attrs.get("name") or "")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all results of the run, oldest first; only this one if there is no run."""
+        try:
+            names = result_names(self.result.attrs["store"])
+        except (KeyError, FreqlabError):
+            names = []
+        own = [self.name] if self.name and self.name not in names else []
+        return [*own, *names]
+
+    def other(self, name: str) -> Inspection:
+        """Inspection of another result of the same run, with the same faces and networks.
+
+        Raises
+        ------
+        UnknownNameError
+            If the run has no such result.
+        ParameterError
+            If a network is not the one of that result.
+        """
+        check_name("result", name, self.names)
+        store = self.result.attrs["store"]
+        other = Inspection(store, name=name, faces=self._faces, device=self._device)
+        for model in self._given:
+            if model.name in other.models:
+                other._take(model)
+        other._given = self._given
+        return other
 
     def network(self, model: str) -> Model:
         """Network of a model of the result.

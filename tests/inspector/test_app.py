@@ -263,9 +263,7 @@ def test_the_tables_hold_the_numbers_of_the_pair(app, result):
 
 def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
     """In plain Python, IPython in a terminal, or a notebook server that lacks the extension."""
-    from IPython.core.formatters import DisplayFormatter
-
-    shown, _ = DisplayFormatter().format(app)
+    shown = app._repr_mimebundle_()
     for text in (repr(app), shown["text/plain"]):
         assert text.startswith("Inspector of pair 0, model 'first', side 'probe'.")
         assert f"`freqlab inspect {result.attrs['store']}` opens it as a web page" in text
