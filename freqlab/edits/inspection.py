@@ -1,7 +1,7 @@
 """Inspect one decision: edit the bands of a pair and compare it again with the network.
 
-This module computes what the inspector shows, without widgets: a face without some bands, the
-similarity that results, the numbers of a pair, and code that computes them again.
+This module computes what the inspector shows, without widgets: a face without some bands, and the
+similarity that results.
 """
 
 from __future__ import annotations
@@ -20,29 +20,25 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.bands import spectrum
 from freqlab.engine.removals import embed_block
-from freqlab.errors import ParameterError, StoreError, check_name
+from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
-from freqlab.literals import Kind, Operation, Precision, Side, WhichFace
+from freqlab.literals import Operation, Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
-from freqlab.models.registry import is_known
-from freqlab.models.spec import Model
+from freqlab.models.registry import built_in_names, is_known
+from freqlab.models.spec import Model, Source
 from freqlab.results.selection import (
     about_model,
     bands_of,
     crop_geometry,
-    decision_text,
-    flips_decision,
-    fmr_text,
     frequency_unit,
     select_pair,
-    threshold_of,
     with_axes,
 )
 from freqlab.run.calls import embed
 from freqlab.statistics.vectors import cosine
-from freqlab.store.reading import open_crop, open_crops, open_influence
+from freqlab.store.reading import open_crop, open_crops, open_influence, result_names
 from freqlab.text.html import box, facts
 
 __all__ = [
@@ -50,12 +46,9 @@ __all__ = [
     "Edited",
     "EditedFace",
     "Inspection",
-    "band_numbers",
+    "band_ranges",
     "chosen_text",
-    "code_of",
     "edit_text",
-    "model_numbers",
-    "row_of",
     "side_by_side",
     "stretched",
 ]
@@ -119,6 +112,11 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
     """Name bands and their unit, adjacent bands merged: "0-8, 16-20 cycles/image"."""
     if not len(bands):
         return "no band"
+    return f"{', '.join(band_ranges(result, bands))} {frequency_unit(result)}"
+
+
+def band_ranges(result: xr.Dataset, bands: Sequence[int]) -> list[str]:
+    """Ranges of frequency of bands, without unit, adjacent bands merged: "0-8" and "16-20"."""
     bounds = bands_of(result).bounds
     runs: list[list[int]] = []
     for band in sorted(set(bands)):
@@ -126,13 +124,12 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
             runs[-1].append(band)
         else:
             runs.append([band])
-    names = [
+    return [
         f"{bounds[run[0], 0]:.12g}-{bounds[run[-1], 1]:.12g}"
         if np.isfinite(bounds[run[-1], 1])
         else f"from {bounds[run[0], 0]:.12g} on"
         for run in runs
     ]
-    return f"{', '.join(names)} {frequency_unit(result)}"
 
 
 def edit_text(result: xr.Dataset, bands: Sequence[int], operation: Operation) -> tuple[str, str]:
@@ -214,7 +211,6 @@ class Inspection:
         self.bands = bands_of(self.result)
         self.models = names_of(self.result, "model")
         self.sides = cast(list[Side], names_of(self.result, "side"))
-        self.given = {"faces": faces is not None, "models": bool(models)}
         self._faces = faces
         self._device = device
         self._networks: dict[str, Model] = {}
@@ -223,8 +219,43 @@ class Inspection:
         self._label_maps: dict[str, npt.NDArray[np.int64]] = {}
         self._last: tuple[Any, dict[str, EditedFace]] | None = None
         self._intact: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
-        for given in models:
-            self._take(as_model(given, device=device))
+        self._given = [as_model(given, device=device) for given in models]
+        for model in self._given:
+            self._take(model)
+
+    @property
+    def name(self) -> str:
+        """Name of the result in its run; empty if it is not from a run."""
+        return str(self.result.attrs.get("name") or "")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all results of the run, oldest first; only this one if there is no run."""
+        try:
+            names = result_names(self.result.attrs["store"])
+        except (KeyError, FreqlabError):
+            names = []
+        own = [self.name] if self.name and self.name not in names else []
+        return [*own, *names]
+
+    def other(self, name: str) -> Inspection:
+        """Inspection of another result of the same run, with the same faces and networks.
+
+        Raises
+        ------
+        UnknownNameError
+            If the run has no such result.
+        ParameterError
+            If a network is not the one of that result.
+        """
+        check_name("result", name, self.names)
+        store = self.result.attrs["store"]
+        other = Inspection(store, name=name, faces=self._faces, device=self._device)
+        for model in self._given:
+            if model.name in other.models:
+                other._take(model)
+        other._given = self._given
+        return other
 
     def __repr__(self) -> str:
         return f"<Inspection: {'; '.join(f'{k} {v}' for k, v in self._about().items())}>"
@@ -259,6 +290,31 @@ class Inspection:
                 )
             self._take(as_model(model, device=self._device))
         return self._networks[model]
+
+    def source(self, model: str) -> Source:
+        """How the network of a model can be made again, as Python code.
+
+        Returns
+        -------
+        Source
+            Its call is empty where the name of the model is enough, or the network was not given.
+        """
+        check_name("model", model, self.models)
+        if model in self._networks:
+            source = self._networks[model].source
+            is_plain = source.call == f"fl.load_model({model!r})"
+            return Source("", source.before) if is_plain else source
+        if model in built_in_names():
+            return Source("")
+        kind = "register it with fl.models.register" if is_known(model) else "give it in models="
+        return Source("", f"model {model!r} is not known by name: {kind}")
+
+    def keeps_crops(self, model: str) -> bool:
+        """Whether the run keeps crops for a model."""
+        try:
+            return "crop" in self._stored(str(about_model(self.result, model)["template"])).dataset
+        except FreqlabError:
+            return False
 
     def crop(self, face: str, *, model: str) -> npt.NDArray[np.uint8]:
         """Crop of a face for a model, RGB ``(height, width, 3)``, 0..255.
@@ -415,10 +471,7 @@ class Inspection:
     def _read_crop(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
         if self._faces is not None and face in set(self._faces.names):
             return self._align(face, template, model)
-        if template not in self._stores:
-            crops = open_crops(self.result.attrs.get("store", ""), template=template)
-            self._stores[template] = _Crops(crops, pd.Index(crops["face"].to_numpy().astype(str)))
-        stored = self._stores[template]
+        stored = self._stored(template)
         if "crop" not in stored.dataset:
             raise StoreError(
                 f"run {self.result.attrs['store']!r} keeps no crops; give faces= to inspect it"
@@ -428,6 +481,12 @@ class Inspection:
             raise StoreError(f"there is no crop of face {face!r} (template {template!r})")
         crop: npt.NDArray[np.uint8] = stored.dataset["crop"].isel(face=at).to_numpy()
         return crop
+
+    def _stored(self, template: str) -> _Crops:
+        if template not in self._stores:
+            crops = open_crops(self.result.attrs.get("store", ""), template=template)
+            self._stores[template] = _Crops(crops, pd.Index(crops["face"].to_numpy().astype(str)))
+        return self._stores[template]
 
     def _align(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
         """Align a face again, as a run does."""
@@ -444,139 +503,6 @@ class Inspection:
         if crop is None:
             raise StoreError(f"face {face!r} of faces= could not be read or detected")
         return crop
-
-
-def model_numbers(
-    result: xr.Dataset, *, pair: int, side: Side = "probe", fmr: float = 1e-3
-) -> pd.DataFrame:
-    """Numbers of a pair for each model of a result.
-
-    Returns
-    -------
-    pandas.DataFrame
-        By model: similarity, threshold, decision and its correctness, the strongest band and its
-        influence, and the bands whose removal changes the decision.
-    """
-    result = with_axes(result)
-    rows = {}
-    names = bands_of(result).names
-    for model in names_of(result, "model"):
-        data = select_pair(result, pair=pair, model=model, side=side)
-        similarity = float(data["similarity"])
-        threshold = threshold_of(result, model=model, fmr=fmr)
-        influence = data["influence"].to_numpy()
-        known = np.isfinite(influence)
-        strongest = int(np.nanargmax(np.abs(influence))) if known.any() else None
-        flips = flips_decision(similarity, influence, threshold)
-        decided = np.isfinite(similarity) and np.isfinite(threshold)
-        said = decision_text(similarity, threshold)
-        rows[model] = {
-            "similarity": similarity,
-            f"threshold (FMR {fmr_text(fmr)})": threshold,
-            "decision": said,
-            "right": ("yes" if (said == "match") == bool(data["genuine"]) else "no")
-            if decided
-            else "",
-            f"strongest band ({frequency_unit(result)})": ""
-            if strongest is None
-            else names[strongest],
-            "its influence": np.nan if strongest is None else float(influence[strongest]),
-            "bands that change the decision": ", ".join(
-                name for name, is_flip in zip(names, flips, strict=True) if is_flip
-            )
-            or ("none" if decided else ""),
-        }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index.name = "model"
-    return table
-
-
-def band_numbers(
-    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe"
-) -> pd.DataFrame:
-    """Influence, similarity without the band, and contrast removed, for each band of a pair."""
-    data = select_pair(result, pair=pair, model=model, side=side)
-    influence = data["influence"].to_numpy().astype(float)
-    table = pd.DataFrame(
-        {
-            "influence": influence,
-            "similarity without it": float(data["similarity"]) - influence,
-            "contrast removed (grey levels)": data["removed_rms"].to_numpy().astype(float),
-        },
-        index=pd.Index(bands_of(result).names, name=f"band ({frequency_unit(result)})"),
-    )
-    return table
-
-
-def row_of(result: xr.Dataset, edited: Edited, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """All numbers of an edited pair, as one row for a CSV file.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The pair and its columns, model, side, threshold, decisions before and after, the chosen
-        bands, and ``influence <band>`` of every band.
-    """
-    data = select_pair(result, pair=edited.pair, model=edited.model, side=edited.side)
-    threshold = threshold_of(result, model=edited.model, fmr=fmr)
-    names = bands_of(result).names
-    row: dict[str, Any] = {"pair": edited.pair}
-    for name, values in result.coords.items():
-        if values.dims == ("pair",) and name != "pair":
-            row[str(name)] = data[name].item()
-    row |= {
-        "model": edited.model,
-        "side": edited.side,
-        "fmr": fmr,
-        "threshold": threshold,
-        "similarity": edited.similarity,
-        "decision": decision_text(edited.similarity, threshold),
-        "operation": edited.operation,
-        "bands": " ".join(names[band] for band in edited.bands),
-        "edited_similarity": edited.edited_similarity,
-        "edited_decision": decision_text(edited.edited_similarity, threshold),
-    }
-    influence = data["influence"].to_numpy()
-    unit = frequency_unit(result)
-    row |= {f"influence {n} {unit}": float(v) for n, v in zip(names, influence, strict=True)}
-    return pd.DataFrame([row])
-
-
-def code_of(
-    inspection: Inspection,
-    *,
-    pair: int,
-    models: Sequence[str],
-    bands: Sequence[int],
-    side: Side = "probe",
-    operation: Operation = "remove",
-    kind: Kind = "directed",
-    fmr: float = 1e-3,
-) -> str:
-    """Python code that computes a view of the inspector again and saves its figure."""
-    store = str(inspection.result.attrs.get("store", ""))
-    name = inspection.result.attrs.get("name")
-    if not store or store.startswith("memory:"):
-        opening = "# result: the dataset that fl.influence returned; its run is in memory only"
-    else:
-        opening = f"result = fl.open_influence({store!r}, {name!r})"
-    given = "".join(f", {key}={key}" for key, is_given in inspection.given.items() if is_given)
-    what = f"pair={pair}, bands={sorted(set(map(int, bands)))}, side={side!r}"
-    what += f", operation={operation!r}"
-    lines = [
-        "import freqlab as fl",
-        "",
-        opening,
-        f"inspection = fl.edits.Inspection(result{given})",
-    ]
-    for model in models:
-        lines += [
-            f"edited = inspection.edit(model={model!r}, {what})",
-            "print(edited.model, edited.similarity, edited.edited_similarity)",
-            f"axes = fl.plots.inspection_plot(result, edited, kind={kind!r}, fmr={fmr!r})",
-            f'axes["profile"].figure.savefig("pair{pair}-{model}.png")',
-        ]
-    return "\n".join(lines) + "\n"
 
 
 def _embed(

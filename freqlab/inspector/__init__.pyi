@@ -1,4 +1,5 @@
-from .app import Inspector, inspect
+from .app import Inspector
+from .calls import inspect
 from .recorded import save
 
 __all__ = [

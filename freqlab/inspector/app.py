@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import html
-import io
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -17,29 +16,22 @@ import numpy.typing as npt
 import pandas as pd
 import traitlets
 import xarray as xr
+from IPython.core.getipython import get_ipython
+from IPython.display import display
 from matplotlib.figure import Figure
 
-from freqlab.edits.inspection import (
-    OPERATIONS,
-    Edited,
-    Inspection,
-    band_numbers,
-    chosen_text,
-    code_of,
-    model_numbers,
-    row_of,
-)
+from freqlab.edits.code import code_of, file_stem
+from freqlab.edits.inspection import OPERATIONS, Edited, Inspection, chosen_text
+from freqlab.edits.numbers import band_numbers, model_numbers, rows_of
 from freqlab.errors import FreqlabError, ParameterError, check_name
-from freqlab.faces.table import Faces
-from freqlab.inspector.controls import KINDS, Controls, rates_of
+from freqlab.inspector.controls import KINDS, Controls, rates_of, value_of
 from freqlab.inspector.drawing import plane_of
+from freqlab.inspector.exports import figure_file, view_figure
 from freqlab.inspector.panel import Panel, View, html_table
+from freqlab.inspector.stills import WITHOUT_STILL, about_html, command_text, still_of
 from freqlab.inspector.widgets import Downloads
 from freqlab.literals import Kind, Operation, Side
-from freqlab.models.callables import Embedder
-from freqlab.models.spec import Model
-from freqlab.plots.common import MAX_WIDTH
-from freqlab.plots.inspection import inspection_plot
+from freqlab.plots.inspection import plane_extent
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import (
     ORDERS,
@@ -51,14 +43,19 @@ from freqlab.results.selection import (
     select_pair,
     threshold_of,
 )
+from freqlab.results.sentences import describe_pair
 from freqlab.text.csv import csv_of
 
-__all__ = ["Inspector", "inspect"]
+__all__ = ["Inspector"]
 
 _FILES = [
     {"name": "png", "label": "Figure (PNG)", "hint": "The current view as an image"},
     {"name": "svg", "label": "Figure (SVG)", "hint": "The current view as a vector graphic"},
-    {"name": "csv", "label": "Numbers (CSV)", "hint": "All values of the pair, one row per model"},
+    {
+        "name": "csv",
+        "label": "Numbers (CSV)",
+        "hint": "All values of the pair, one row per band and model",
+    },
     {
         "name": "py",
         "label": "Code (Python)",
@@ -66,58 +63,8 @@ _FILES = [
     },
 ]
 _HINT = "none: drag the slider, or click rings or bars"
+_STILL_DPI = 120
 _MAX_VALUES = 5000  # of a column, to list in a control
-
-
-def inspect(
-    result: xr.Dataset | str | os.PathLike[str],
-    *,
-    name: str | None = None,
-    faces: Faces | None = None,
-    models: Sequence[str | os.PathLike[str] | Model | Embedder] = (),
-    model: str | None = None,
-    pair: int | None = None,
-    side: Side | None = None,
-    fmr: float | None = None,
-    device: str = "auto",
-) -> Inspector:
-    """Examine single decisions: remove bands from a face and compare the pair again.
-
-    Parameters
-    ----------
-    result
-        From :func:`freqlab.influence`, or the path of a run.
-    name
-        Name of the result if `result` is a path; the newest by default.
-    faces
-        Faces of the run; required only if it has no crops.
-    models
-        Models, as for :func:`freqlab.influence`; required only for those not known by name.
-    model, pair, side
-        Initial view; by default the first of each in the result.
-    fmr
-        False match rate of the threshold; by default 1e-3, or the smallest larger rate that the
-        faces of the run resolve.
-    device
-        Device of the networks: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-
-    Returns
-    -------
-    Inspector
-        Widget; JupyterLab displays it if it is the last value of a cell.
-
-    Raises
-    ------
-    ParameterError
-        If an argument does not match the result.
-    StoreError
-        If the run does not exist.
-    """
-    inspection = Inspection(result, name=name, faces=faces, models=models, device=device)
-    initial: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}
-    return Inspector(
-        inspection, **{key: value for key, value in initial.items() if value is not None}
-    )
 
 
 class Inspector(widgets.VBox):  # type: ignore[misc]
@@ -136,6 +83,8 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         If a value is not in the result.
     """
 
+    name = traitlets.Unicode()
+    """Name of the result; another result of the run can be chosen."""
     pair = traitlets.Int()
     """Label of the pair."""
     model = traitlets.Unicode()
@@ -161,52 +110,99 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
 
     def __init__(self, inspection: Inspection, **state: Any) -> None:
         self.inspection = inspection
+        self._inspections = {inspection.name: inspection}
         self._spreads: dict[tuple[str, str], xr.Dataset] = {}
         self._syncing = self._changing_pair = False
+        self._starting = True  # while the traits of another result are set
         self._edited: dict[str, Edited] = {}
         super().__init__()
-        result = inspection.result
-        state.setdefault("model", inspection.models[0])
-        check_name("model", state["model"], inspection.models)
-        state.setdefault("side", inspection.sides[0])
-        state.setdefault("fmr", default_fmr(result, model=state["model"]))
-        state.setdefault("pair", int(result["pair"].to_numpy()[0]))
-        for trait in ("model", "side", "fmr", "pair", *state):
-            setattr(self, trait, state[trait])
-        self._pairs = self._find_pairs()
-        self._controls = Controls(self.inspection, self.model)
-        self._alert = widgets.HTML()
+        self._alert, self._about = widgets.HTML(), widgets.HTML()
         self._table, self._bands_table = widgets.HTML(), widgets.HTML()
         self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
         self._downloads = Downloads(files=_FILES)
         self._panels = [Panel(), Panel()]
-        self._panel_row = widgets.HBox(layout=widgets.Layout(flex_flow="row wrap", width="100%"))
-        self._arrange()
-        self._sync()
-        self._connect()
+        self._panel_row = widgets.HBox()
+        self._panel_row.add_class("freqlab-panels")
+        self.add_class("freqlab-inspector")
+        self._connect_panels()
         self.observe(self._on_part, ["model", "other", "side", "kind", "fmr"])
         self.observe(self._on_pairs, ["order", "where"])
         self.observe(self._on_pair, "pair")
         self.observe(self._on_bands, ["selected", "operation"])
+        self.observe(self._on_name, "name")
+        self._start(inspection, state)
+
+    def _start(self, inspection: Inspection, state: dict[str, Any]) -> None:
+        """Show a result, from an initial state."""
+        self.inspection = inspection
+        self._spreads.clear()
+        result = inspection.result
+        model = check_name("model", state.get("model", inspection.models[0]), inspection.models)
+        defaults = {
+            "name": inspection.name,
+            "model": model,
+            "side": inspection.sides[0],
+            "fmr": default_fmr(result, model=model),
+            "pair": int(result["pair"].to_numpy()[0]),
+        }
+        self._starting = True
+        try:
+            for trait, value in {**defaults, **state}.items():
+                setattr(self, trait, value)
+        finally:
+            self._starting = False
+        self._pairs = self._find_pairs()
+        self._controls = Controls(inspection, self.model, inspection.names)
+        self._connect_controls()
+        self._arrange()
+        self._sync()
         with self._errors_shown():
             self._show_models()
 
     def __repr__(self) -> str:
-        store = self.inspection.result.attrs.get("store")
-        in_memory = not store or str(store).startswith("memory://")
-        command = f"`freqlab inspect {'STORE' if in_memory else store}`"
-        saved = " for a run saved in STORE" if in_memory else ""
         return (
             f"Inspector of pair {self.pair}, model {self.model!r}, side {self.side!r}. This front "
             f"end does not display widgets. JupyterLab does, if the inspector is the last value of "
-            f"a cell (pip install 'freqlab[lab]'); {command} opens it as a web page{saved}. "
+            f"a cell (pip install 'freqlab[lab]'); {command_text(self.inspection.result)} "
             f"The traits .pair, .model, .side and .selected work without a display; .similarity "
             f"is the similarity of the edited pair."
         )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
-        """Return the widget, and the full text for front ends without widgets."""
-        return {**(super()._repr_mimebundle_(**kwargs) or {}), "text/plain": repr(self)}
+        """Return the widget, and the current view for front ends without widgets."""
+        widget = super()._repr_mimebundle_(**kwargs) or {}
+        return {**widget, **self._still(), "text/plain": repr(self)}
+
+    def _ipython_display_(self) -> None:
+        """Display the widget, and below it a still picture that stays in the saved notebook.
+
+        The widget hides the picture while it is displayed. A front end that cannot find the widget,
+        as in a notebook that is opened again, shows the picture.
+        """
+        widget = super()._repr_mimebundle_() or {}
+        display({**widget, "text/html": "", "text/plain": repr(self)}, raw=True)
+        has_kernel = getattr(get_ipython(), "kernel", None) is not None
+        if has_kernel and not os.environ.get(WITHOUT_STILL):
+            display({**self._still(), "text/plain": ""}, raw=True)
+
+    def _still(self) -> dict[str, str]:
+        """The current view by media type, as a picture and as HTML."""
+        try:
+            png = figure_file(self._figure(), file_format="png", dpi=_STILL_DPI)
+        except FreqlabError:  # a network or crop is not available
+            png = None
+        result = self.inspection.result
+        part = {"pair": self.pair, "side": self.side, "fmr": self.fmr}
+        descriptions = [
+            f"{model}, pair {self.pair}: {describe_pair(result, model=model, **part)}"  # type: ignore[arg-type]
+            for model in self.models
+        ]
+        return still_of(png, descriptions, result, name=self._still_name)
+
+    @property
+    def _still_name(self) -> str:
+        """Class of the still picture of this inspector in a page."""
+        return f"freqlab-still-{self.model_id}"
 
     # Validation of traits ----------------------------------------------------------------------
 
@@ -223,6 +219,13 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             "order": list(ORDERS),
         }
         return check_name(name, value, allowed[name])
+
+    @traitlets.validate("name")
+    def _check_name_of_result(self, proposal: Any) -> str:
+        name = str(proposal["value"])
+        if name not in self._inspections:
+            self._inspections[name] = self.inspection.other(name)
+        return name
 
     @traitlets.validate("pair")
     def _check_pair(self, proposal: Any) -> int:
@@ -263,11 +266,16 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             children=[widgets.VBox([self._table, self._bands_table]), self._code],
             titles=("Values of this pair", "Code to reproduce this view"),
         )
-        rows = self._controls.rows
-        self.children = [self._alert, *rows, self._panel_row, details, self._downloads]
-        self.add_class("freqlab-inspector")
+        head = widgets.VBox([self._about, self._alert])
+        head.add_class("freqlab-head")
+        controls = self._controls
+        result = widgets.VBox([controls.of_bands, self._panel_row, details, self._downloads])
+        result.add_class("freqlab-result")
+        body = widgets.HBox([controls.of_pair, result])
+        body.add_class("freqlab-body")
+        self.children = [head, body]
 
-    def _connect(self) -> None:
+    def _connect_controls(self) -> None:
         """Connect every control to its trait."""
         controls = self._controls
         for trait, control in controls.by_trait.items():
@@ -278,6 +286,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         controls.previous.on_click(lambda _: self._run(lambda: self.step(-1)))
         controls.next.on_click(lambda _: self._run(lambda: self.step(1)))
         controls.clear.on_click(lambda _: self._run(lambda: setattr(self, "selected", ())))
+
+    def _connect_panels(self) -> None:
+        """Connect what is displayed for every result alike."""
         for panel in self._panels:
             self._on_change(panel.picker, functools.partial(setattr, self, "selected"), "selected")
         self._downloads.on_msg(lambda _, message, __: self._run(lambda: self._send_file(message)))
@@ -311,8 +322,8 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self.error = text
         details = f"<pre>{html.escape(trace)}</pre>" if trace else ""
         self._alert.value = (
-            f'<div class="freqlab-error" role="alert" style="border:2px solid currentColor;'
-            f'padding:4px 8px"><b>Error:</b> {html.escape(text)}{details}</div>'
+            f'<div class="freqlab-error" role="alert"><b>Error:</b> {html.escape(text)}{details}'
+            f"</div>"
             if text
             else ""
         )
@@ -371,13 +382,14 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
                 f"column {column!r} has {len(values):,} values; at most {_MAX_VALUES:,} can be "
                 f"listed. In a notebook, set inspector.where = {{{column!r}: value}}"
             )
+        shown = value_of(self.inspection.result, column, pair=self.pair)
         self._syncing = True
         try:
             self._controls.value.options = values
-            self._controls.value.value = values[0]
+            self._controls.value.value = shown
         finally:
             self._syncing = False
-        self.where = {column: values[0]}
+        self.where = {column: shown}
 
     def _choose_value(self, value: str | None) -> None:
         if self._controls.column.value and value is not None:
@@ -390,9 +402,15 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         """Create a file and send it to the browser."""
         kind = str(message.get("file"))
         content, mime = self.file(kind)
-        stem = f"pair{self.pair}-{'-'.join(self.models)}-{self.side}"
-        safe = "".join(c if c.isalnum() or c in "-_." else "_" for c in stem)
-        self._downloads.send_file(content, filename=f"{safe}.{kind}", mime=mime)
+        stem = file_stem(
+            self.inspection.result,
+            pair=self.pair,
+            models=self.models,
+            bands=self.selected,
+            side=cast(Side, self.side),
+            operation=cast(Operation, self.operation),
+        )
+        self._downloads.send_file(content, filename=f"{stem}.{kind}", mime=mime)
 
     def file(self, kind: str) -> tuple[bytes, str]:
         """Export the current view as a file.
@@ -418,20 +436,21 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         result = self.inspection.result
         if kind == "py":
             return self.code().encode(), "text/x-python"
-        edits = [self.edited(model) for model in self.models]
         if kind == "csv":
-            rows = pd.concat([row_of(result, edited, fmr=self.fmr) for edited in edits])
+            edits = [self.edited(model) for model in self.models]
+            rows = pd.concat([rows_of(result, edited, fmr=self.fmr) for edited in edits])
             return csv_of(rows, index=False).encode(), "text/csv"
-        n, influence = len(edits), cast(Kind, self.kind)
-        figure = Figure(figsize=(MAX_WIDTH, 4.8 * n))
-        for k, edited in enumerate(edits):
-            bottom = (n - 1 - k) / n
-            ax = figure.add_axes((0.01, bottom + 0.12 / n, 0.98, 0.785 / n))
-            spread = self.spread(edited.model)
-            inspection_plot(result, edited, kind=influence, fmr=self.fmr, spread=spread, ax=ax)
-        target = io.BytesIO()
-        figure.savefig(target, format=kind, dpi=200)
-        return target.getvalue(), "image/png" if kind == "png" else "image/svg+xml"
+        mime = "image/png" if kind == "png" else "image/svg+xml"
+        return figure_file(self._figure(), file_format=kind), mime
+
+    def _figure(self) -> Figure:
+        return view_figure(
+            self.inspection.result,
+            [self.edited(model) for model in self.models],
+            kind=cast(Kind, self.kind),
+            fmr=self.fmr,
+            spreads={model: self.spread(model) for model in self.models},
+        )
 
     def code(self) -> str:
         """Python code that reproduces the current view."""
@@ -458,21 +477,49 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
 
     # Updates after a change --------------------------------------------------------------------
 
+    def _on_name(self, change: Any) -> None:
+        """Show another result, with as much of the view as it has."""
+        if self._starting:
+            return
+        inspection = self._inspections[change["new"]]
+        same_bands = inspection.bands == self.inspection.bands
+        kept = {
+            "model": self.model in inspection.models,
+            "other": self.other in ("", *inspection.models),
+            "side": self.side in inspection.sides,
+            "pair": self.pair in inspection.result["pair"].to_numpy(),
+            "fmr": bool(np.isclose(inspection.result["fmr"].to_numpy(), self.fmr).any()),
+        }
+        reset = {"where": {}, "other": "", "selected": self.selected if same_bands else ()}
+        self._start(
+            inspection,
+            reset | {trait: getattr(self, trait) for trait, is_kept in kept.items() if is_kept},
+        )
+
     def _on_part(self, change: Any) -> None:
+        if self._starting:
+            return
         if change["name"] in ("model", "side", "fmr"):
             self._pairs = self._find_pairs()
         self._show_models()
 
-    def _on_pairs(self, _: Any) -> None:
+    def _on_pairs(self, change: Any) -> None:
+        if self._starting:
+            return
         self._pairs = self._find_pairs()
         if not len(self._pairs):
             self._sync()
             raise ParameterError(f"no pair of the result matches {self._criteria()}")
-        if self.pair == int(self._pairs[0]):
+        if self.pair == int(self._pairs[0]) or (
+            change["name"] == "where" and self.pair in self._pairs
+        ):
             self._sync()
-        self.pair = int(self._pairs[0])
+        else:
+            self.pair = int(self._pairs[0])
 
     def _on_pair(self, _: Any) -> None:
+        if self._starting:
+            return
         if not self.locked and self.selected:
             self._changing_pair = True  # the new pair updates everything
             try:
@@ -482,7 +529,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._show_pair()
 
     def _on_bands(self, change: Any) -> None:
-        if not self._changing_pair:
+        if not (self._changing_pair or self._starting):
             self._show_bands(operation=change["name"] == "operation")
 
     def _show_models(self) -> None:
@@ -490,8 +537,10 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._syncing = True  # setting options also sets the value
         self._controls.fmr.options = rates_of(self.inspection, self.model)
         self._syncing = False
+        self._about.value = about_html(self.inspection, still=self._still_name)
+        extent = plane_extent(self.inspection.result, self.models)
         for panel, model in zip(self._panels, self.models, strict=False):
-            panel.picker.plane = plane_of(self.inspection.result, model=model)
+            panel.picker.plane = plane_of(self.inspection.result, model=model, extent=extent)
         self._show_pair()
 
     def _show_pair(self) -> None:
@@ -533,6 +582,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             operation=cast(Operation, self.operation),
             selected=self.selected,
             fmr=self.fmr,
+            extent=plane_extent(self.inspection.result, self.models),
         )
 
     def edited(self, model: str) -> Edited:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import ipywidgets as widgets
 import numpy as np
+import xarray as xr
 
 from freqlab.edits.inspection import Inspection
 from freqlab.literals import Kind
-from freqlab.results.selection import ORDERS, fmr_text, frequency_unit, pair_columns, threshold_of
+from freqlab.results.selection import (
+    ORDERS,
+    column_values,
+    fmr_text,
+    frequency_unit,
+    pair_columns,
+    threshold_of,
+)
 
-__all__ = ["KINDS", "Controls", "rates_of"]
+__all__ = ["KINDS", "Controls", "rates_of", "value_of"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -25,6 +34,13 @@ def rates_of(inspection: Inspection, model: str) -> list[tuple[str, float]]:
     return options
 
 
+def value_of(result: xr.Dataset, column: str, *, pair: int) -> str:
+    """Value of a pair in a column of :func:`pair_columns`; for ``subject``, that of the probe."""
+    rows = np.flatnonzero(result["pair"].to_numpy() == pair)
+    own = "probe_subject" if column == "subject" else column
+    return column_values(result.isel(pair=rows), own)[0]
+
+
 class Controls:
     """All controls; the inspector connects them to its state.
 
@@ -34,19 +50,21 @@ class Controls:
         The result whose pairs, models and bands are offered.
     model
         Model whose thresholds are listed initially.
+    names
+        Names of the results in the run, oldest first.
     """
 
-    def __init__(self, inspection: Inspection, model: str) -> None:
+    def __init__(self, inspection: Inspection, model: str, names: Sequence[str] = ()) -> None:
         result = inspection.result
         self.previous = widgets.Button(description="◀ Previous", tooltip="Previous pair")
         self.next = widgets.Button(description="Next ▶", tooltip="Next pair")
-        self.pair = widgets.IntText(
-            description="Pair",
-            continuous_update=False,
-            style={"description_width": "initial"},
-            layout=widgets.Layout(width="130px", margin="2px 8px"),
-        )
-        self.position = widgets.Label(layout=widgets.Layout(margin="2px 16px 2px 2px"))
+        self.pair = widgets.IntText(description="Pair", continuous_update=False, layout=_layout())
+        self.position = widgets.Label()
+        labels = [(name, name) for name in names]
+        if len(names) > 1:
+            labels[-1] = (f"{names[-1]} (newest)", names[-1])
+        self.name = _choice("Result", labels[::-1] or [("not in a store", "")])
+        self.name.disabled = len(names) < 2
         self.order = _choice("Order", [(text, key) for key, text in ORDERS.items()])
         columns = [(column.replace("_", " "), column) for column in pair_columns(result)]
         self.column = _choice("Pairs with", [("all pairs", ""), *columns])
@@ -67,9 +85,10 @@ class Controls:
             description=f"Bands ({frequency_unit(result)})",
             readout=False,  # a selection may have gaps, which the slider cannot show
             style={"description_width": "initial"},
-            layout=widgets.Layout(width="480px"),
+            layout=_layout(),
         )
-        self.chosen = widgets.Label(layout=widgets.Layout(min_width="150px"))
+        self.chosen = widgets.Label()
+        self.chosen.add_class("freqlab-chosen")
         tight = widgets.Layout(width="auto")
         self.operation = widgets.ToggleButtons(
             options=[("remove", "remove"), ("keep only", "keep")],
@@ -79,33 +98,48 @@ class Controls:
         )
         self.clear = widgets.Button(description="Clear", tooltip="Deselect all bands", layout=tight)
         self.locked = widgets.Checkbox(
-            description="keep the selection when the pair changes", indent=False, layout=tight
+            description="keep the selection when the pair changes", indent=False, layout=_layout()
         )
 
     @property
     def by_trait(self) -> dict[str, Any]:
         """Controls that show one trait of the inspector each, by the name of the trait."""
-        names = ("pair", "model", "other", "side", "kind", "fmr", "order", "operation", "locked")
-        return {name: getattr(self, name) for name in names}
+        names = ("name", "pair", "model", "other", "side", "kind", "fmr", "order", "operation")
+        return {name: getattr(self, name) for name in (*names, "locked")}
 
     @property
-    def rows(self) -> list[widgets.HBox]:
-        """The controls in rows."""
-        rows = (
-            [self.previous, self.next, self.pair, self.position],
-            [self.order, self.column, self.value],
-            [self.model, self.other, self.side, self.kind, self.fmr],
-            [self.slider, self.chosen, self.operation, self.clear, self.locked],
+    def of_pair(self) -> widgets.VBox:
+        """The controls that select the result, the pair and the model, in a column."""
+        steps = _box([self.previous, self.next], "freqlab-steps")
+        place = _box([self.pair, self.position], "freqlab-pair")
+        below = [self.order, self.column, self.value, self.model, self.other, self.side]
+        column = widgets.VBox(
+            [steps, place, *below, self.kind, self.fmr, self.name, self.locked], layout=_layout()
         )
-        layout = widgets.Layout(flex_flow="row wrap", align_items="center", width="100%")
-        first = widgets.HBox([*rows[0], *rows[1]], layout=layout)
-        return [first, *(widgets.HBox(row, layout=layout) for row in rows[2:])]
+        column.add_class("freqlab-controls")
+        return column
+
+    @property
+    def of_bands(self) -> widgets.HBox:
+        """The controls that select bands, in a row."""
+        return _box([self.slider, self.operation, self.clear, self.chosen], "freqlab-bands")
+
+
+def _layout() -> widgets.Layout:
+    """A layout whose width is left to the style sheet."""
+    return widgets.Layout(width="")
+
+
+def _box(children: Sequence[Any], name: str) -> widgets.HBox:
+    box = widgets.HBox(list(children))
+    box.add_class(name)
+    return box
 
 
 def _choice(description: str, options: Any) -> widgets.Dropdown:
     return widgets.Dropdown(
         description=description,
         options=options,
-        style={"description_width": "initial"},
-        layout=widgets.Layout(width="auto", margin="2px 12px 2px 2px"),
+        style={"description_width": ""},
+        layout=_layout(),
     )

@@ -33,6 +33,7 @@ from freqlab.plots.common import (
     largest_absolute,
 )
 from freqlab.plots.influence import full_plane
+from freqlab.plots.inspection import plane_extent
 from freqlab.results.selection import (
     bands_of,
     crop_geometry,
@@ -54,18 +55,35 @@ __all__ = [
 ]
 
 
-def plane_of(result: xr.Dataset, *, model: str) -> dict[str, Any]:
+def plane_of(result: xr.Dataset, *, model: str, extent: float | None = None) -> dict[str, Any]:
     """Band of every Fourier coefficient of the crops of a model, zero frequency in the middle.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    model
+        Name of the model.
+    extent
+        Highest frequency of the plane, in the unit of the bands; by default that of the crops.
 
     Returns
     -------
     dict
         ``height``, ``width``, and ``labels``: band numbers as 16-bit little-endian integers, row by
-        row; -1 for coefficients in no band.
+        row; -1 for coefficients in no band, -2 beyond the frequencies of the crops.
     """
     (height, width), eye_distance = crop_geometry(result, model)
-    half = bands_of(result).label_map(height, width, eye_distance=eye_distance)
+    bands = bands_of(result)
+    half = bands.label_map(height, width, eye_distance=eye_distance)
     labels = np.maximum(full_plane(half, width), -1)
+    if extent is not None:
+        across = bands.in_unit(1, width, eye_distance)  # of one column; a row is width / height
+        n_columns = round(extent / across) - width // 2
+        n_rows = round(extent / (across * width / height)) - height // 2
+        pad = [(max(n_rows, 0),) * 2, (max(n_columns, 0),) * 2]
+        labels = np.pad(labels, pad, constant_values=-2)
+    height, width = labels.shape
     return {"height": height, "width": width, "labels": labels.astype("<i2").tobytes()}
 
 
@@ -78,6 +96,7 @@ def drawing_of(
     side: Side,
     kind: Kind,
     operation: Operation,
+    extent: float | None = None,
 ) -> dict[str, Any]:
     """Data that the band picker draws for a pair.
 
@@ -93,6 +112,8 @@ def drawing_of(
         ``"directed"`` or ``"absolute"``.
     operation
         ``"remove"`` or ``"keep"``; selected bands are marked with × or +.
+    extent
+        Highest frequency of the plane, as for :func:`plane_of`.
     """
     data = select_pair(result, pair=pair, model=model, side=side)
     influence = data["influence"].to_numpy().astype(float)
@@ -139,7 +160,7 @@ def drawing_of(
         "no_data": to_hex(NO_DATA),
         "operation": operation,
         "title": f"{kind} influence, {masked} masked",
-        "under": f"to ±{_nyquist(result, model):.3g} {unit}",
+        "under": _plane_text(result, model, extent),
         **_alternative_texts(kind, pair, model),
     }
 
@@ -219,9 +240,11 @@ def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
     return {**axis, "max": float(bounds.max()), "break": [float(last), float(bounds[-1, 0])]}
 
 
-def _nyquist(result: xr.Dataset, model: str) -> float:
-    (_, width), eye_distance = crop_geometry(result, model)
-    return bands_of(result).in_unit(width // 2, width, eye_distance)
+def _plane_text(result: xr.Dataset, model: str, extent: float | None) -> str:
+    """Text under the plane: its highest frequency, and that of the crops if it is lower."""
+    own = plane_extent(result, [model])
+    text = f"to ±{own if extent is None else extent:.3g} {frequency_unit(result)}"
+    return text if extent is None or own >= 0.99 * extent else f"{text}; crops to ±{own:.3g}"
 
 
 def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, str | bytes]:
@@ -250,6 +273,7 @@ def edit_pictures(
 ) -> list[dict[str, str | bytes]]:
     """The edited face, the selected bands only, and the difference from the original."""
     selected = chosen_text(result, bands)
+    is_changed = bool(bands) or operation == "keep"
     faces = " and ".join(pictures)
     words, which = edit_text(result, bands, operation)
     image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
@@ -257,19 +281,23 @@ def edit_pictures(
     change = side_by_side(pictures, "difference")
     top = max(float(change.max()), 1.0)
     colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
-    stretch = f"contrast × {factor:.3g}" if bands else "none selected"
+    no_band = {"png": b"", "alt": "no band is selected"}
     return [
         picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip()),
         picture(
             alone,
-            f"selected bands only,\n{stretch}",
-            f"Only {selected} of the {faces}, on mid grey, {stretch}",
-        ),
+            f"selected bands only,\ncontrast × {factor:.3g}",
+            f"Only {selected} of the {faces}, on mid grey, contrast × {factor:.3g}",
+        )
+        if bands
+        else {"caption": "selected bands only\n", **no_band},
         picture(
             np.ascontiguousarray(colours),
-            f"difference from the original,\n0 (dark) to {top:.3g} grey levels",
+            f"difference,\n0 to {top:.3g} grey levels",
             f"Change of each pixel of the {faces}, from 0 (dark) to {top:.3g} (bright) grey levels",
-        ),
+        )
+        if is_changed
+        else {"caption": "difference\n", **no_band},
     ]
 
 
@@ -301,28 +329,30 @@ def _scale_svg(edited: Edited, threshold: float) -> str:
     """A scale of similarity with the value before (hollow) and after (filled), and threshold."""
     low = min(-0.2, edited.similarity, edited.edited_similarity)
 
-    def x(value: float) -> float:
-        return 10 + 540 * (value - low) / (1 - low)
+    def x(value: float) -> str:
+        return f"{2 + 96 * (value - low) / (1 - low):.2f}%"
 
+    # positions relative to the width, so that text has one size at any width
     parts = [
-        f'<svg viewBox="0 0 560 44" width="560" style="display:block;max-width:100%" role="img" '
+        f'<svg width="100%" height="44" style="display:block;max-width:560px" role="img" '
         f'aria-label="Similarity before {edited.similarity:.3f}, after '
         f'{edited.edited_similarity:.3f}" font-size="11" fill="currentColor">',
-        '<line x1="10" x2="550" y1="23" y2="23" stroke="currentColor"/>',
+        '<line x1="2%" x2="98%" y1="23" y2="23" stroke="currentColor"/>',
     ]
     for value in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0):
         parts.append(
-            f'<line x1="{x(value):.1f}" x2="{x(value):.1f}" y1="23" y2="28" stroke="currentColor"/>'
-            f'<text x="{x(value):.1f}" y="41" text-anchor="middle">{value:g}</text>'
+            f'<line x1="{x(value)}" x2="{x(value)}" y1="23" y2="28" stroke="currentColor"/>'
+            f'<text x="{x(value)}" y="41" text-anchor="middle">{value:g}</text>'
         )
     if np.isfinite(threshold):
         parts.append(
-            f'<rect x="{x(threshold) - 1.5:.1f}" y="13" width="3" height="20"/>'
-            f'<text x="{x(threshold):.1f}" y="10" text-anchor="middle">threshold</text>'
+            f'<line x1="{x(threshold)}" x2="{x(threshold)}" y1="13" y2="33" '
+            f'stroke="currentColor" stroke-width="3"/>'
+            f'<text x="{x(threshold)}" y="10" text-anchor="middle">threshold</text>'
         )
     parts.append(
-        f'<circle cx="{x(edited.similarity):.1f}" cy="23" r="5.5" '
+        f'<circle cx="{x(edited.similarity)}" cy="23" r="5.5" '
         f'fill="var(--jp-layout-color0, white)" stroke="currentColor" stroke-width="2"/>'
-        f'<circle cx="{x(edited.edited_similarity):.1f}" cy="23" r="4"/></svg>'
+        f'<circle cx="{x(edited.edited_similarity)}" cy="23" r="4"/></svg>'
     )
     return "".join(parts)

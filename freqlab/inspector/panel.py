@@ -34,6 +34,8 @@ class View:
     operation: Operation
     selected: tuple[int, ...]
     fmr: float
+    extent: float
+    """Highest frequency of the frequency plane."""
 
 
 class Panel(widgets.VBox):  # type: ignore[misc]
@@ -42,7 +44,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def __init__(self) -> None:
         self.verdict, self.sentence = widgets.HTML(), widgets.HTML()
         self.pictures, self.picker = Pictures(), BandPicker()
-        layout = widgets.Layout(flex="1 1 470px", min_width="0", margin="0 12px 0 0")
+        layout = widgets.Layout(flex="1 1 470px", min_width="0")
         super().__init__([self.verdict, self.pictures, self.picker, self.sentence], layout=layout)
 
     def show_pair(self, view: View, spread: xr.Dataset) -> None:
@@ -73,6 +75,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             side=view.side,
             kind=view.kind,
             operation=view.operation,
+            extent=view.extent,
         )
 
     def show_pictures(self, view: View) -> None:

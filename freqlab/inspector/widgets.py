@@ -34,7 +34,8 @@ class BandPicker(anywidget.AnyWidget):
 class Pictures(anywidget.AnyWidget):
     """Pictures in two rows: ``originals`` of the pair, and ``edits``, which change often.
 
-    Each is a dict of ``png`` (bytes), ``caption`` and ``alt``.
+    Each is a dict of ``png`` (bytes), ``caption`` and ``alt``. Where ``png`` is empty, ``alt`` is
+    written in place of a picture.
     """
 
     _esm = _FRONTEND / "pictures.js"
@@ -48,10 +49,12 @@ class Downloads(anywidget.AnyWidget):
     """Buttons for files that are created on a click and downloaded by the browser.
 
     ``files`` is a list of dicts with ``name``, ``label`` and ``hint``; a click sends
-    ``{"file": name}``.
+    ``{"file": name}``. This widget, of which an inspector has one, also brings the style sheet of
+    the inspector as a whole.
     """
 
     _esm = _FRONTEND / "downloads.js"
+    _css = _FRONTEND / "inspector.css"
 
     files: traitlets.List[Any] = traitlets.List().tag(sync=True)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import keyword
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
@@ -11,8 +13,9 @@ import numpy.typing as npt
 import torch
 
 from freqlab.errors import ParameterError, check_name
+from freqlab.images.templates import template as template_named
 from freqlab.models.devices import resolve_device
-from freqlab.models.spec import Model, ModelSpec, Network, state_sha256
+from freqlab.models.spec import Model, ModelSpec, Network, Source, state_sha256
 
 __all__ = ["Embedder", "as_network", "wrap_model"]
 
@@ -97,7 +100,43 @@ def wrap_model(
         features=features,
         eye_distance=eye_distance,
     )
-    return Model(spec, as_network(network, arrays), checkpoint, device, own=True, output=output)
+    given = {
+        "arrays": (arrays, "auto"),
+        "template": (template, "arcface"),
+        "channels": (channels, "RGB"),
+        "mean": (spec.mean, 0.0),
+        "std": (spec.std, 1.0),
+        "features": (features, None),
+        "eye_distance": (eye_distance, None),
+        "version": (version, ""),
+        "output": (output, None),
+    }
+    options = {key: value for key, (value, default) in given.items() if value != default}
+    return Model(
+        spec,
+        as_network(network, arrays),
+        checkpoint,
+        device,
+        own=True,
+        output=output,
+        source=_source(network, spec, options),
+    )
+
+
+def _source(network: Embedder, spec: ModelSpec, options: Mapping[str, Any]) -> Source:
+    """The call of :func:`wrap_model` that wraps a callable again, once it is defined."""
+    called = getattr(network, "__name__", "")
+    if not called.isidentifier():  # a module, or a lambda
+        called = re.sub(r"\W", "_", spec.name)
+        called = called if called.isidentifier() else f"_{called}"
+    called += "_" if keyword.iskeyword(called) else ""
+    arguments = "".join(f", {key}={value!r}" for key, value in options.items())
+    height, width = template_named(spec.template).size
+    return Source(
+        f"fl.wrap_model({called}, name={spec.name!r}{arguments})",
+        f"define {called}, the network of model {spec.name!r}: a callable that takes images "
+        f"(n, 3, {height}, {width}) and returns embeddings (n, feature)",
+    )
 
 
 def as_network(network: Embedder, arrays: str = "auto") -> Network:

@@ -42,7 +42,7 @@ from freqlab.models.recipes import (
     template_of_size,
 )
 from freqlab.models.registry import is_known, recipe_named
-from freqlab.models.spec import Model, Network, state_sha256
+from freqlab.models.spec import Model, Network, Source, state_sha256
 from freqlab.models.timm_models import timm_recipe
 
 __all__ = ["as_model", "load_model", "parse_model"]
@@ -196,7 +196,9 @@ def load_model(
         device = recipe.auto_device() if device == "auto" else resolve_device(device)
         left = {key: value for key, value in options.items() if key not in settled}
         loaded = _load(text, recipe, left, device)
-    return dataclasses.replace(loaded, notes=list(dict.fromkeys([*notes, *loaded.notes])))
+    source = _source(text, recipe, options)
+    notes = list(dict.fromkeys([*notes, *loaded.notes]))
+    return dataclasses.replace(loaded, notes=notes, source=source)
 
 
 def parse_model(text: str | os.PathLike[str]) -> tuple[str, dict[str, Any]]:
@@ -345,6 +347,17 @@ def _load(text: str, recipe: Recipe, options: Mapping[str, Any], device: str) ->
         output=output,
         notes=list(notes),
     )
+
+
+def _source(text: str, recipe: Recipe, options: Mapping[str, Any]) -> Source:
+    """The call of :func:`load_model` that loads a model again, from any working directory."""
+    arguments = [repr(os.path.abspath(text) if recipe.is_file else text)]
+    for key, value in options.items():
+        if key == "checkpoint":
+            value = os.path.abspath(existing(value))
+        arguments.append(f"{key}={dict(value) if isinstance(value, Mapping) else value!r}")
+    before = f"register the model {text!r} with fl.models.register" if recipe.serial else ""
+    return Source(f"fl.load_model({', '.join(arguments)})", before)
 
 
 def _options_of_recipe(text: str, recipe: Recipe, options: Mapping[str, Any]) -> dict[str, Any]:

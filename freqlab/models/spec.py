@@ -7,7 +7,7 @@ import hashlib
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from freqlab.images.templates import Template, template
 from freqlab.models.outputs import pick_output
 from freqlab.text.html import box, facts
 
-__all__ = ["Model", "ModelSpec", "Network", "state_sha256"]
+__all__ = ["Model", "ModelSpec", "Network", "Source", "state_sha256"]
 
 Network = Callable[[torch.Tensor], torch.Tensor]
 """Maps normalised images ``(n, 3, height, width)`` to embeddings ``(n, feature)``."""
@@ -101,6 +101,15 @@ class ModelSpec:
                 )
 
 
+class Source(NamedTuple):
+    """How a model was made, as Python code."""
+
+    call: str
+    """Expression that makes the model again; ``fl`` is freqlab. Empty if it is not known."""
+    before: str = ""
+    """What has to be done before, in words; empty if nothing."""
+
+
 @dataclass(frozen=True)
 class Model:
     """Model that maps crops to embeddings.
@@ -131,6 +140,8 @@ class Model:
         :func:`freqlab.models.outputs.pick_output`.
     notes
         Choices made for the model that the user had not specified; a run reports them.
+    source
+        How the model was made, for code that makes it again.
 
     Examples
     --------
@@ -154,6 +165,7 @@ class Model:
     original: Model | None = field(default=None, repr=False, compare=False)
     output: str | int | None = None
     notes: list[str] = field(default_factory=list, compare=False)
+    source: Source = field(default=Source(""), repr=False, compare=False)
 
     def _repr_html_(self) -> str:
         spec = self.spec

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import get_args
 
 import matplotlib.pyplot as plt
@@ -25,9 +26,16 @@ from freqlab.plots.common import (
 )
 from freqlab.plots.influence import spectrum_plot
 from freqlab.results.profiles import influence_spread
-from freqlab.results.selection import decision_text, fmr_text, select_pair, threshold_of
+from freqlab.results.selection import (
+    bands_of,
+    crop_geometry,
+    decision_text,
+    fmr_text,
+    select_pair,
+    threshold_of,
+)
 
-__all__ = ["inspection_plot", "pair_profile_plot"]
+__all__ = ["inspection_plot", "pair_profile_plot", "plane_extent"]
 
 
 def pair_profile_plot(
@@ -96,6 +104,15 @@ def pair_profile_plot(
     return ax
 
 
+def plane_extent(result: xr.Dataset, models: Sequence[str]) -> float:
+    """Highest frequency along an axis of the crops of models, in the unit of the bands."""
+    highest = []
+    for model in models:
+        (_, width), eye_distance = crop_geometry(result, model)
+        highest.append(bands_of(result).in_unit(width // 2, width, eye_distance))
+    return max(highest)
+
+
 def _add_legend(ax: Axes, title: str) -> None:
     """Add a legend above axes."""
     ax.legend(
@@ -116,6 +133,7 @@ def inspection_plot(
     kind: Kind = "directed",
     fmr: float = 1e-3,
     spread: xr.Dataset | None = None,
+    extent: float | None = None,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
     """A pair with edited bands: faces, removed content, frequency plane and profile.
@@ -132,6 +150,9 @@ def inspection_plot(
         False match rate of the threshold in the title.
     spread
         From :func:`freqlab.results.profiles.influence_spread`; computed by default.
+    extent
+        Highest frequency of the frequency plane, to draw models with crops of different sizes to
+        one scale; by default that of the crops.
     ax
         Axes that the plot replaces; a new figure by default.
 
@@ -167,6 +188,8 @@ def inspection_plot(
     for name in names:
         axes[name].set(xticks=[], yticks=[])
     spectrum_plot(result, **part, kind=kind, ax=axes["plane"])  # type: ignore[arg-type]
+    if extent is not None:
+        axes["plane"].set(xlim=(-extent, extent), ylim=(-extent, extent))
     pair_profile_plot(result, **part, kind=kind, spread=spread, ax=axes["profile"])  # type: ignore[arg-type]
     bounds = drawn_bounds(result)
     done = "removed" if edited.operation == "remove" else "kept"
@@ -186,9 +209,13 @@ def inspection_plot(
 def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> str:
     threshold = threshold_of(result, model=edited.model, fmr=fmr)
     truth = "genuine" if bool(data["genuine"]) else "impostor"
-    text = f"Pair {edited.pair} ({truth}), {shortened(edited.model, 40)}\n"
-    text += f"similarity {edited.similarity:.3f}"
+    text = f"Pair {edited.pair} ({truth}), {shortened(edited.model, 40)}"
     changed = edited.bands or edited.operation == "keep"
+    if changed:
+        masked = "both faces" if edited.side == "both" else edited.side
+        edit = " ".join(edit_text(result, edited.bands, edited.operation)).rstrip()
+        text += f": {shortened(f'{masked} {edit}', 60)}"
+    text += f"\nsimilarity {edited.similarity:.3f}"
     if changed:
         text += f" → {edited.edited_similarity:.3f}"
     if np.isfinite(threshold):

@@ -1,23 +1,12 @@
 """Editing a pair: against the influence of the run, closed forms of a linear network, Parseval."""
 
-import io
-
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from conftest import Linear, make_faces
 
 import freqlab as fl
-from freqlab.edits.inspection import (
-    band_numbers,
-    chosen_text,
-    code_of,
-    model_numbers,
-    row_of,
-    side_by_side,
-    stretched,
-)
+from freqlab.edits.inspection import chosen_text, side_by_side, stretched
 from freqlab.errors import FreqlabError, ParameterError, StoreError, UnknownNameError
 
 
@@ -122,69 +111,6 @@ def test_chosen_bands_in_words(demo):
     assert chosen_text(demo, [1]) == "4-8 cycles/image"
     assert chosen_text(demo, [4, 1, 0]) == "0-8, 16-20 cycles/image"
     assert chosen_text(demo, [13, 14]) == "from 52 on cycles/image"
-
-
-def test_numbers_of_a_pair_by_model_and_by_band(demo):
-    part = {"pair": 2, "side": "reference"}
-    table = model_numbers(demo, **part, fmr=1e-1)
-    one = demo.sel(**part, model="mobilefacenet")
-    influence = one["influence"].to_numpy()
-    strongest = int(np.argmax(np.abs(influence)))
-    row = table.loc["mobilefacenet"]
-    assert row["similarity"] == pytest.approx(float(one["similarity"]))
-    assert row["strongest band (cycles/image)"] == one["band"].to_numpy()[strongest]
-    assert row["its influence"] == pytest.approx(influence[strongest])
-    assert row["decision"] == "not decided"
-    assert row["right"] == ""
-    bands = band_numbers(demo, **part, model="mobilefacenet")
-    assert bands["influence"].to_numpy() == pytest.approx(influence)
-    assert (bands["influence"] + bands["similarity without it"]).to_numpy() == pytest.approx(
-        np.full(15, row["similarity"])
-    )
-
-
-def test_decisions_and_the_bands_that_change_them(demo):
-    result = demo.load().copy(deep=True)
-    result["threshold"][:] = 0.5
-    genuine = int(result["pair"].to_numpy()[result["genuine"].to_numpy()][0])
-    result["similarity"].loc[{"pair": genuine}] = 0.6
-    result["influence"].loc[{"pair": genuine}] = 0.0
-    result["influence"].loc[{"pair": genuine, "band": result["band"].to_numpy()[4]}] = 0.2
-    row = model_numbers(result, pair=genuine).loc["mobilefacenet"]
-    assert (row["decision"], row["right"]) == ("match", "yes")
-    assert row["bands that change the decision"] == "16-20"
-
-
-def test_the_row_of_an_edited_pair_reads_back(run, inspection):
-    result = run[0]
-    edited = inspection.edit(pair=4, model="linear", bands=[0, 1])
-    text = row_of(result, edited).to_csv(index=False)
-    row = pd.read_csv(io.StringIO(text)).iloc[0]
-    assert row["bands"] == "0-4 4-8"
-    assert row["edited_similarity"] == pytest.approx(edited.edited_similarity)
-    stored = result["influence"].sel(pair=4, model="linear", side="probe").to_numpy()
-    named = [row[f"influence {name} cycles/image"] for name in result["band"].to_numpy()]
-    assert named == pytest.approx(stored.tolist(), abs=1e-7)
-    assert row["probe"] == str(result["probe"].sel(pair=4).item())
-
-
-def test_the_code_computes_the_view_again(demo, tmp_path, monkeypatch, capsys):
-    inspection = fl.edits.Inspection(demo)
-    view = {"pair": 3, "bands": [1, 2], "side": "both", "operation": "keep"}
-    code = code_of(inspection, models=["mobilefacenet"], **view)
-    monkeypatch.chdir(tmp_path)
-    exec(compile(code, "view.py", "exec"), {})
-    model, before, after = capsys.readouterr().out.split()
-    edited = inspection.edit(model="mobilefacenet", **view)
-    assert model == "mobilefacenet"
-    assert float(before) == pytest.approx(edited.similarity, abs=1e-6)
-    assert float(after) == pytest.approx(edited.edited_similarity, abs=1e-6)
-    assert (tmp_path / "pair3-mobilefacenet.png").stat().st_size > 10_000
-
-
-def test_the_code_says_what_must_be_given_again(inspection):
-    code = code_of(inspection, pair=0, models=["linear"], bands=[])
-    assert "fl.edits.Inspection(result, models=models)" in code
 
 
 def test_opened_by_path(run):

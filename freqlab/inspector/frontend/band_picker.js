@@ -1,11 +1,12 @@
 // Frequency plane and profile of a pair; bands are selected in either.
 //
 // Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
-// the middle, -1 for no band}, drawing (contents: see drawing.py), selected [band].
+// the middle, -1 for no band, -2 beyond the crop's frequencies}, drawing (contents: see drawing.py), selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
-const WIDTH = 560, HEIGHT = 250;
+const WIDEST = 560, NARROWEST = 280, HEIGHT = 250;
 const FRAME = { left: 62, right: 8, top: 26, bottom: 56 };
+const LEGEND = 18; // height of a line of the legend
 
 function element(name, attributes, text) {
   const made = document.createElementNS(SVG, name);
@@ -61,7 +62,7 @@ function drawPlane(model, canvas) {
       let colour = label < 0 ? none : colours[label];
       // selected bands are hatched, so that the selection does not depend on colour
       if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
-      image.data.set([...colour, 255], 4 * (y * canvas.width + x));
+      image.data.set([...colour, label < -1 ? 0 : 255], 4 * (y * canvas.width + x));
     }
   }
   context.putImageData(image, 0, 0);
@@ -89,12 +90,28 @@ function bandAt(model, canvas, event) {
 
 // The profile ----------------------------------------------------------------------------------
 
-function scales(drawing) {
-  const { x, y } = drawing;
-  const across = WIDTH - FRAME.left - FRAME.right, down = HEIGHT - FRAME.top - FRAME.bottom;
+function legendWidth(kind) {
+  return 36 + 6.1 * kind.label.length;
+}
+
+// The place of the plot within the picture, whose text has one size at any width.
+function frameOf(drawing, width) {
+  const legend = drawing.spread.reduce((sum, kind) => sum + legendWidth(kind), FRAME.left);
+  const lines = legend > width ? drawing.spread.length : 1;
   return {
-    x: (value) => FRAME.left + (across * (value - x.min)) / (x.max - x.min),
-    y: (value) => FRAME.top + (down * (y.max - value)) / (y.max - y.min),
+    width, height: HEIGHT + (lines - 1) * LEGEND, lines, left: FRAME.left,
+    right: width - FRAME.right, top: FRAME.top + (lines - 1) * LEGEND,
+    bottom: HEIGHT - FRAME.bottom + (lines - 1) * LEGEND,
+  };
+}
+
+function scales(drawing, frame) {
+  const { x, y } = drawing;
+  const across = frame.right - frame.left, down = frame.bottom - frame.top;
+  return {
+    frame,
+    x: (value) => frame.left + (across * (value - x.min)) / (x.max - x.min),
+    y: (value) => frame.top + (down * (y.max - value)) / (y.max - y.min),
   };
 }
 
@@ -118,19 +135,27 @@ function spans(drawing, to) {
   return ends.length === 2 ? [ends] : [ends.slice(0, 2), ends.slice(2)];
 }
 
-function drawFrame(svg, drawing, to) {
-  const bottom = HEIGHT - FRAME.bottom, right = WIDTH - FRAME.right;
+// The ground of the plot is light in every theme, as the colours of the bars are made for it.
+function drawGround(svg, drawing, to) {
+  const { top, bottom } = to.frame;
   for (const [from, end] of spans(drawing, to)) {
-    for (const y of [FRAME.top, bottom]) {
+    svg.append(element("rect", { x: from, y: top, width: end - from, height: bottom - top, class: "ground" }));
+  }
+}
+
+function drawFrame(svg, drawing, to) {
+  const { top, bottom, left, right } = to.frame;
+  for (const [from, end] of spans(drawing, to)) {
+    for (const y of [top, bottom]) {
       svg.append(element("line", { x1: from, x2: end, y1: y, y2: y, class: "axis" }));
     }
   }
-  for (const x of [FRAME.left, right]) {
-    svg.append(element("line", { x1: x, x2: x, y1: FRAME.top, y2: bottom, class: "axis" }));
+  for (const x of [left, right]) {
+    svg.append(element("line", { x1: x, x2: x, y1: top, y2: bottom, class: "axis" }));
   }
   if (!drawing.x.break) return;
   for (const x of drawing.x.break.map(to.x)) {
-    for (const y of [FRAME.top, bottom]) {
+    for (const y of [top, bottom]) {
       svg.append(element("line", { x1: x - 3, x2: x + 3, y1: y + 6, y2: y - 6, class: "axis" }));
     }
   }
@@ -139,26 +164,30 @@ function drawFrame(svg, drawing, to) {
 }
 
 function drawAxes(svg, drawing, to) {
-  const bottom = HEIGHT - FRAME.bottom;
+  const { top, bottom, left, right } = to.frame;
+  let free = -Infinity; // where the next number may begin
   for (const { at, text } of drawing.x.ticks) {
     svg.append(element("line", { x1: to.x(at), x2: to.x(at), y1: bottom, y2: bottom + 4, class: "axis" }));
+    const half = 3.2 * text.length;
+    if (to.x(at) - half < free) continue;
+    free = to.x(at) + half + 6;
     svg.append(element("text", { x: to.x(at), y: bottom + 16, "text-anchor": "middle" }, text));
   }
   for (const { at, text } of drawing.y.ticks) {
-    svg.append(element("line", { x1: FRAME.left - 4, x2: FRAME.left, y1: to.y(at), y2: to.y(at), class: "axis" }));
-    svg.append(element("text", { x: FRAME.left - 7, y: to.y(at) + 4, "text-anchor": "end" }, text));
+    svg.append(element("line", { x1: left - 4, x2: left, y1: to.y(at), y2: to.y(at), class: "axis" }));
+    svg.append(element("text", { x: left - 7, y: to.y(at) + 4, "text-anchor": "end" }, text));
   }
   drawFrame(svg, drawing, to);
-  const middle = (FRAME.left + WIDTH - FRAME.right) / 2;
+  const middle = (left + right) / 2;
   svg.append(element("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, drawing.x.label));
-  const up = (FRAME.top + bottom) / 2;
+  const up = (top + bottom) / 2;
   svg.append(element("text", {
     x: 14, y: up, "text-anchor": "middle", transform: `rotate(-90 14 ${up})`,
   }, drawing.y.label));
 }
 
 function drawSpread(svg, drawing, to) {
-  let left = FRAME.left;
+  let left = to.frame.left, at = 13;
   for (const kind of drawing.spread) {
     for (const part of parts(drawing)) {
       const [lower, upper] = [kind.lower, kind.upper].map((values) => stairs(drawing.bands, values, to, part));
@@ -167,12 +196,13 @@ function drawSpread(svg, drawing, to) {
     }
     const legend = element("g", {});
     legend.append(element("line", {
-      x1: left, x2: left + 24, y1: 13, y2: 13, stroke: kind.colour, "stroke-width": 2,
+      x1: left, x2: left + 24, y1: at, y2: at, stroke: kind.colour, "stroke-width": 2,
       "stroke-dasharray": kind.dash,
     }));
-    legend.append(element("text", { x: left + 29, y: 17 }, kind.label));
+    legend.append(element("text", { x: left + 29, y: at + 4 }, kind.label));
     svg.append(legend);
-    left += 36 + 6.1 * kind.label.length;
+    if (to.frame.lines > 1) at += LEGEND;
+    else left += legendWidth(kind);
   }
 }
 
@@ -188,7 +218,7 @@ function drawMedians(svg, drawing, to) {
 }
 
 function drawBands(svg, model, drawing, to, state) {
-  const bottom = HEIGHT - FRAME.bottom, zero = to.y(Math.min(Math.max(0, drawing.y.min), drawing.y.max));
+  const { top, bottom } = to.frame, zero = to.y(Math.min(Math.max(0, drawing.y.min), drawing.y.max));
   drawing.bands.forEach((band, k) => {
     const chosen = isSelected(model, k);
     const group = element("g", {
@@ -198,10 +228,10 @@ function drawBands(svg, model, drawing, to, state) {
     const left = to.x(band.lower), wide = to.x(band.upper) - left;
     group.append(element("title", {}, band.text));
     group.append(element("rect", {
-      x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, class: "reach",
+      x: left, y: top, width: wide, height: bottom - top, class: "reach",
     }));
     if (band.value === null) {
-      group.append(element("rect", { x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, fill: drawing.no_data }));
+      group.append(element("rect", { x: left, y: top, width: wide, height: bottom - top, fill: drawing.no_data }));
     } else {
       const at = to.y(band.value), inset = Math.min(2, wide / 6);
       group.append(element("rect", {
@@ -210,14 +240,14 @@ function drawBands(svg, model, drawing, to, state) {
       }));
     }
     if (chosen) {
-      group.append(element("rect", { x: left, y: FRAME.top, width: wide, height: bottom - FRAME.top, fill: `url(#${state.hatch})`, class: "mark" }));
+      group.append(element("rect", { x: left, y: top, width: wide, height: bottom - top, fill: `url(#${state.hatch})`, class: "mark" }));
       const sign = drawing.operation === "keep" ? "+" : "×";
-      group.append(element("text", { x: left + wide / 2, y: FRAME.top + 13, "text-anchor": "middle", class: "sign" }, sign));
+      group.append(element("text", { x: left + wide / 2, y: top + 13, "text-anchor": "middle", class: "sign" }, sign));
     }
     svg.append(group);
   });
   for (const [x1, x2] of spans(drawing, to)) {
-    svg.append(element("line", { x1, x2, y1: zero, y2: zero, class: "axis" }));
+    svg.append(element("line", { x1, x2, y1: zero, y2: zero, class: "zero" }));
   }
 }
 
@@ -227,12 +257,17 @@ function drawProfile(model, svg, state) {
   const focused = svg.contains(document.activeElement);
   svg.replaceChildren();
   state.focus = Math.min(state.focus, drawing.bands.length - 1);
-  const to = scales(drawing);
+  const room = svg.parentElement.clientWidth || WIDEST;
+  const frame = frameOf(drawing, Math.max(NARROWEST, Math.min(WIDEST, room)));
+  svg.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
+  svg.style.width = `${frame.width}px`;
+  const to = scales(drawing, frame);
   const hatch = element("pattern", {
     id: state.hatch, width: 8, height: 8, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)",
   });
-  hatch.append(element("line", { x1: 0, x2: 0, y1: 0, y2: 8, stroke: "currentColor", "stroke-width": 2, opacity: 0.45 }));
+  hatch.append(element("line", { x1: 0, x2: 0, y1: 0, y2: 8, stroke: "#111", "stroke-width": 2, opacity: 0.45 }));
   svg.append(hatch);
+  drawGround(svg, drawing, to);
   drawSpread(svg, drawing, to);
   drawBands(svg, model, drawing, to, state);
   drawMedians(svg, drawing, to);
@@ -336,7 +371,7 @@ export default {
     title.className = "title";
     under.className = "under";
     figure.append(title, row, under);
-    const svg = element("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "group", class: "profile" });
+    const svg = element("svg", { role: "group", class: "profile" });
     el.append(figure, svg);
 
     const draw = () => {
@@ -366,9 +401,17 @@ export default {
     model.on("change:drawing", draw);
     model.on("change:plane", draw);
     model.on("change:selected", draw);
+    let room = 0;
+    const resized = new ResizeObserver(() => {
+      if (el.clientWidth === room) return;
+      room = el.clientWidth;
+      drawProfile(model, svg, state);
+    });
+    resized.observe(el);
     draw();
     return () => {
       ending.abort();
+      resized.disconnect();
       model.off("change:drawing", draw);
       model.off("change:plane", draw);
       model.off("change:selected", draw);

@@ -1,6 +1,7 @@
 // Pictures in a row, each with a caption and an alternative text.
 //
-// Traits: originals and edits, lists of {png: bytes, caption, alt}.
+// Traits: originals and edits, lists of {png: bytes, caption, alt}. Where there is no picture, png is
+// empty, and alt is written in its place.
 
 function show(image, { png, alt }) {
   const url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
@@ -13,13 +14,20 @@ function fill(row, pictures) {
   while (row.children.length > pictures.length) row.lastChild.remove();
   while (row.children.length < pictures.length) {
     const figure = document.createElement("figure");
-    figure.append(document.createElement("figcaption"), document.createElement("img"));
+    const none = document.createElement("div");
+    none.className = "none";
+    figure.append(document.createElement("figcaption"), document.createElement("img"), none);
     row.append(figure);
   }
   pictures.forEach((picture, k) => {
-    const [caption, image] = row.children[k].children;
+    const [caption, image, none] = row.children[k].children;
+    const shown = picture.png.byteLength > 0;
     caption.textContent = picture.caption;
-    show(image, picture);
+    image.hidden = !shown;
+    none.hidden = shown;
+    none.textContent = shown ? "" : picture.alt;
+    if (shown) show(image, picture);
+    else image.removeAttribute("src");
   });
 }
 

@@ -1,0 +1,60 @@
+"""Figure of a view of the inspector, as a file."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+
+import xarray as xr
+from matplotlib.figure import Figure
+
+from freqlab.edits.inspection import Edited
+from freqlab.literals import Kind
+from freqlab.plots.common import MAX_WIDTH
+from freqlab.plots.inspection import inspection_plot, plane_extent
+
+__all__ = ["figure_file", "view_figure"]
+
+_HEIGHT = 4.8  # inches for each model
+
+
+def view_figure(
+    result: xr.Dataset,
+    edits: Sequence[Edited],
+    *,
+    kind: Kind,
+    fmr: float,
+    spreads: Mapping[str, xr.Dataset],
+) -> Figure:
+    """Figure of one edited pair, for one or several models one below the other.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.influence`.
+    edits
+        The edited pair by model, from :meth:`freqlab.Inspection.edit`.
+    kind
+        ``"directed"`` or ``"absolute"``.
+    fmr
+        False match rate of the threshold.
+    spreads
+        Distribution of influence by model; see
+        :func:`freqlab.results.profiles.influence_spread`.
+    """
+    n = len(edits)
+    figure = Figure(figsize=(MAX_WIDTH, _HEIGHT * n))
+    extent = plane_extent(result, [edited.model for edited in edits])
+    for k, edited in enumerate(edits):
+        bottom = (n - 1 - k) / n
+        ax = figure.add_axes((0.01, bottom + 0.12 / n, 0.98, 0.785 / n))
+        spread = spreads[edited.model]
+        inspection_plot(result, edited, kind=kind, fmr=fmr, spread=spread, extent=extent, ax=ax)
+    return figure
+
+
+def figure_file(figure: Figure, *, file_format: str, dpi: int = 200) -> bytes:
+    """A figure as a file in a format of matplotlib, such as ``"png"``."""
+    target = io.BytesIO()
+    figure.savefig(target, format=file_format, dpi=dpi)
+    return target.getvalue()
