@@ -19,6 +19,7 @@ from freqlab.run.begin import load_models
 from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence
 from freqlab.store.studies import Nodes, kept_study, made_of
+from freqlab.system.progress import one_output
 
 __all__ = ["RunOptions", "Studied", "study_of"]
 
@@ -39,6 +40,7 @@ class RunOptions(TypedDict, total=False):
     progress: bool
 
 
+@one_output()
 def study_of(
     subject: str,
     faces: Faces,
