@@ -117,7 +117,7 @@ def features(
     seed
         Seed of the random starts of PGD.
     progress
-        Whether progress bars are written to standard error.
+        Whether progress bars are shown.
 
     Returns
     -------

@@ -72,7 +72,7 @@ class BandSets:
     batch_size
         Images per forward pass; by default chosen for the model's device.
     progress
-        Whether to write a progress bar to standard error.
+        Whether to show a progress bar.
     """
 
     def __init__(

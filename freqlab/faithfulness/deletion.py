@@ -81,7 +81,7 @@ def deletion_curves(
     score
         ``"cosine"``; the ``"dot"`` product is for tests.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

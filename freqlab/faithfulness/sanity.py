@@ -155,7 +155,7 @@ def sanity_checks(
         Bootstrap draws over subjects, coverage, seed; the seed also applies to the weights and
         partners.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

@@ -111,7 +111,7 @@ def profile_stability(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

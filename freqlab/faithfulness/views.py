@@ -117,7 +117,7 @@ def band_views(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage, seed; the seed also applies to orders and noise.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

@@ -28,8 +28,12 @@ __all__ = ["one_output", "progress_bar", "say", "stage"]
 _SETTING = "FREQLAB_PROGRESS"
 _DELAY = 0.5  # seconds after which a bar appears
 _WIDTH = 100  # characters of a bar as text
-_STYLE = "display:flex;align-items:center;gap:0.8em;white-space:nowrap;overflow:hidden"
-_NAME_STYLE = "flex:none;width:20em;overflow:hidden;text-overflow:ellipsis"
+_STYLE = (
+    "display:flex;align-items:center;gap:0.8em;white-space:nowrap;overflow:hidden;"
+    "font-variant-numeric:tabular-nums"
+)
+_NAME_STYLE = "flex:0 1 20em;min-width:5em;overflow:hidden;text-overflow:ellipsis"
+_BAR_STYLE = "flex:0 9 14em;min-width:2em"  # in a narrow output the bar is shortened first
 
 
 def progress_bar(
@@ -227,16 +231,15 @@ class _Line(tqdm):  # type: ignore[type-arg]
     def markup(self) -> str:
         """The line as HTML: name, bar, count, rate and remaining time."""
         told = self.format_dict
-        counted = tqdm.format_meter(
-            **{
-                **told,
-                "ncols": None,
-                "bar_format": "{n_fmt}/{total_fmt} · {rate_fmt} · {remaining} left",
-            }
-        )
+        counted = [f"{told['n']:,}/{told['total']:,}"]
+        rate = told["rate"] or (told["n"] / told["elapsed"] if told["elapsed"] else 0)
+        if rate:
+            unit, left = told["unit"], tqdm.format_interval((told["total"] - told["n"]) / rate)
+            shown = f"{rate:.3g} {unit}/s" if rate >= 1 else f"{1 / rate:.3g} s/{unit}"
+            counted += [shown, f"{left} left"]
         value = f'value="{told["n"]}" max="{max(told["total"], 1)}"'
         return (
             f'<div style="{_STYLE}"><span style="{_NAME_STYLE}">{html.escape(self.desc)}</span>'
-            f'<progress style="flex:none;width:14em" {value}></progress>'
-            f"<span>{html.escape(counted)}</span></div>"
+            f'<progress style="{_BAR_STYLE}" {value}></progress>'
+            f'<span style="flex:none">{html.escape(" · ".join(counted))}</span></div>'
         )
