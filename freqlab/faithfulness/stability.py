@@ -25,6 +25,7 @@ from freqlab.statistics.resampling import (
     subject_codes,
 )
 from freqlab.statistics.vectors import cosine
+from freqlab.system.progress import one_output
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
 
@@ -87,6 +88,7 @@ PERTURBATIONS: dict[str, Callable[[Pixels], Pixels]] = {
 """Small changes of a crop: names, and functions of an 8-bit RGB crop."""
 
 
+@one_output()
 def profile_stability(
     result: xr.Dataset,
     models: Sequence[Model],

@@ -60,8 +60,8 @@ def progress_bar(
         return tqdm(**given, disable=True)
     output = _OUTPUT.get()
     if output is None:
-        return _Line(_Output(), alone=True, delay=delay, **given)
-    return _Line(output, alone=False, delay=0.0, **given)
+        return _Line(_Output(), delay=delay, **given)
+    return _Line(output, delay=0.0, **given)
 
 
 def say(text: str) -> None:
@@ -170,11 +170,9 @@ class _Output:
         )
 
     def end(self) -> None:
-        """Leave the messages, as plain text."""
-        if self._messages:
+        """Leave the messages, as plain text; without messages, an empty text."""
+        if self._handle is not None:
             self._show({"text/plain": "\n".join(self._messages)})
-        elif self._handle is not None:
-            self._show({})
 
     def _show(self, content: dict[str, str]) -> None:
         if self._handle is None:
@@ -195,16 +193,14 @@ class _Line(tqdm):  # type: ignore[type-arg]
     ----------
     output
         Where it is shown.
-    alone
-        Whether nothing else is shown there: then a message of one line replaces the bar.
     **given
         Options of :class:`tqdm.tqdm`.
     """
 
     monitor_interval = 0  # no thread that would publish outputs of its own
 
-    def __init__(self, output: _Output, *, alone: bool, **given: Any) -> None:
-        self._output, self._alone, self._seen = output, alone, False
+    def __init__(self, output: _Output, **given: Any) -> None:
+        self._output = output
         super().__init__(
             file=io.StringIO(), ncols=_WIDTH, ascii=False, leave=False, miniters=1, **given
         )
@@ -212,7 +208,6 @@ class _Line(tqdm):  # type: ignore[type-arg]
     def display(self, msg: str | None = None, pos: int | None = None) -> None:
         """Show the line in its output."""
         if not self.disable:
-            self._seen = True
             self._output.add(self)
             self._output.refresh()
 
@@ -220,12 +215,9 @@ class _Line(tqdm):  # type: ignore[type-arg]
         """Remove the line."""
         if self.disable:
             return
-        told = self.format_dict
         super().close()
         self._output.remove(self)
-        if self._alone and self._seen:
-            passed = tqdm.format_interval(told["elapsed"])
-            self._output.say(f"{self.desc}: {told['n']:,} of {told['total']:,} in {passed}")
+        if self._output is not _OUTPUT.get():  # nothing else is shown there
             self._output.end()
 
     def markup(self) -> str:

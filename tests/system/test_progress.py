@@ -107,20 +107,23 @@ def test_names_are_text_in_the_markup_of_bars(watched):
 def test_an_error_leaves_no_bar(watched):
     messages = watched.run(f"{WORK}\nwork(fail=True)")
     left, error = outputs_left(messages)
-    assert left["data"] == {}
+    assert left["data"] == {"text/plain": ""}
     assert error["evalue"] == "no memory"
     (after,) = outputs_left(watched.run("say('a message by itself')"))
     assert (after["name"], after["text"]) == ("stdout", "a message by itself\n")
 
 
-@pytest.mark.parametrize(("delay", "left"), [(0, ["m: maps: 3 of 3 in 00:00"]), (60, [])])
-def test_a_bar_by_itself_leaves_a_line_if_it_was_seen(watched, delay, left):
+@pytest.mark.parametrize(("delay", "left"), [(0, [{"text/plain": ""}]), (60, [])])
+def test_a_bar_by_itself_leaves_nothing_to_see(watched, delay, left):
     source = (
         f"{WORK}\nwith progress_bar('m: maps', 3, 'pair', shown=True, delay={delay}) as b:\n"
         "    b.update(3)"
     )
-    found = outputs_left(watched.run(source))
-    assert [output["data"] for output in found] == [{"text/plain": text} for text in left]
+    messages = watched.run(source)
+    assert any("/3<" in content["data"].get("text/html", "") for _, content in messages) == (
+        delay == 0
+    )
+    assert [output["data"] for output in outputs_left(messages)] == left
 
 
 def test_a_bar_that_is_not_shown_leaves_nothing(watched):
