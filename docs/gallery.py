@@ -25,7 +25,6 @@ DOCS = Path(__file__).parent
 PAGE = DOCS / "gallery.md"
 CODE = DOCS / "gallery_code.py"
 PICTURES = DOCS / "gallery"
-DPI = 100
 NUMBERS_OF_COLOURS = (220, 110, 55, 25)
 GREYS = range(0, 256, 15)  # besides, for faces, black and white
 LARGEST = 120_000  # bytes of a picture
@@ -33,9 +32,11 @@ LARGEST = 120_000  # bytes of a picture
 HEAD = """# Every figure
 
 One picture for each plot of `fl.plots`, with the code that drew it; `make gallery` draws them
-again. A plot takes data and, where it is one panel, `ax=`, and returns the axes it drew on, so that
-it fits into a figure of your own. What stands at the axes is the data's own `long_name` and
-`units`.
+again. A plot takes data and returns the axes it drew on. A plot of one panel takes `ax=`, so that
+it fits into a figure of your own; one of several panels takes `height=`, in inches, and `aspect=`,
+the width over the height. `model=` may be left out where the data are of one model.
+`ax.figure.savefig("name.png")` writes a picture of the size that is shown here. What stands at the
+axes is the data's own `long_name` and `units`.
 
 Faces: ORL Database of Faces, AT&T Laboratories Cambridge.
 """
@@ -96,6 +97,7 @@ def draw(cells: list[Cell]) -> None:
     import matplotlib as mpl
 
     mpl.use("agg")
+    mpl.rcdefaults()
     import matplotlib.pyplot as plt
 
     PICTURES.mkdir(exist_ok=True)
@@ -120,7 +122,7 @@ def picture_of(figure: Figure) -> bytes:
     from scipy.spatial import cKDTree
 
     raw, small = io.BytesIO(), io.BytesIO()
-    figure.savefig(raw, dpi=DPI)
+    figure.savefig(raw)  # as a reader saves it
     pixels = np.asarray(Image.open(raw).convert("RGB"))
     colours, at = np.unique(pixels.reshape(-1, 3), axis=0, return_inverse=True)
     for n_colours in NUMBERS_OF_COLOURS:

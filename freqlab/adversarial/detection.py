@@ -40,6 +40,7 @@ from freqlab.statistics.resampling import (
 )
 from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
+from freqlab.system.progress import one_output
 from freqlab.text.wording import with_bounds
 
 __all__ = [
@@ -85,6 +86,7 @@ class _Probes(NamedTuple):
     genuine: npt.NDArray[np.bool_]
 
 
+@one_output()
 def features(
     result: xr.Dataset,
     model: Model,
@@ -117,7 +119,7 @@ def features(
     seed
         Seed of the random starts of PGD.
     progress
-        Whether progress bars are written to standard error.
+        Whether progress bars are shown.
 
     Returns
     -------

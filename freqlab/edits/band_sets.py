@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -19,7 +18,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from tqdm import tqdm
 
 from freqlab.attrs import make_attrs
 from freqlab.bands.radial import Bands
@@ -47,7 +45,7 @@ from freqlab.store.chunks import (
 from freqlab.store.forgetting import settle
 from freqlab.store.locking import locked
 from freqlab.store.run_store import node_name
-from freqlab.text.shown import one_line
+from freqlab.system.progress import progress_bar
 
 __all__ = ["BandSets", "Crops"]
 
@@ -74,7 +72,7 @@ class BandSets:
     batch_size
         Images per forward pass; by default chosen for the model's device.
     progress
-        Whether to write a progress bar to standard error.
+        Whether to show a progress bar.
     """
 
     def __init__(
@@ -247,14 +245,8 @@ class BandSets:
     ) -> None:
         """Run the network on distinct jobs, and store the embeddings."""
         jobs = [job for job in jobs if keys[job] not in self._index]
-        bar: tqdm[Any] = tqdm(
-            total=len(jobs),
-            desc=one_line(f"{self.model.name}: sets of bands"),
-            unit="img",
-            delay=0.5,
-            disable=not self._progress,
-            file=sys.stderr,
-        )
+        what = f"{self.model.name}: sets of bands"
+        bar = progress_bar(what, len(jobs), "img", shown=self._progress)
         with bar, working() as workers:
             for some in _by_size(_blocks(which, removed, jobs)):
                 embeddings = self._run(workers, crops, fill, which, removed, some)

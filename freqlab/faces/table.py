@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from freqlab.errors import FaceSetError, ParameterError, check_name
 from freqlab.faces.thumbnails import faces_html
@@ -23,6 +22,7 @@ from freqlab.images.decoding import Photograph, decode_image, decode_photograph,
 from freqlab.images.degradation import Degradation
 from freqlab.images.templates import template
 from freqlab.literals import WhichFace
+from freqlab.system.progress import progress_bar
 
 __all__ = [
     "LANDMARK_COLUMNS",
@@ -401,7 +401,7 @@ def find_landmarks(
             landmarks[i] = (its_points + 0.5) * photograph.reduced - 0.5
         batch.clear()
 
-    with tqdm(total=len(faces), desc="finding landmarks", unit="face", disable=not progress) as bar:
+    with progress_bar("finding landmarks", len(faces), "face", shown=progress, delay=0) as bar:
         for i in range(len(faces)):
             bar.update(1)
             with contextlib.suppress(OSError):

@@ -31,6 +31,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.system.progress import one_output
 
 __all__ = ["BASELINES", "PROTOCOLS", "deletion_curves", "deletion_errors"]
 
@@ -52,6 +53,7 @@ BASELINES = ("random", "amplitude", "low first", "high first")
 Floats = npt.NDArray[np.float64]
 
 
+@one_output()
 def deletion_curves(
     result: xr.Dataset,
     models: Sequence[Model],
@@ -81,7 +83,7 @@ def deletion_curves(
     score
         ``"cosine"``; the ``"dot"`` product is for tests.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

@@ -39,6 +39,7 @@ from freqlab.statistics.resampling import (
     subject_codes,
 )
 from freqlab.statistics.vectors import cosine
+from freqlab.system.progress import one_output
 
 __all__ = ["planted_bands", "randomised", "sanity_checks"]
 
@@ -126,6 +127,7 @@ def _layers(network: object) -> list[torch.nn.Module]:
     return [m for m in network.modules() if next(m.parameters(recurse=False), None) is not None]
 
 
+@one_output()
 def sanity_checks(
     result: xr.Dataset,
     models: Sequence[Model],
@@ -155,7 +157,7 @@ def sanity_checks(
         Bootstrap draws over subjects, coverage, seed; the seed also applies to the weights and
         partners.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

@@ -25,6 +25,7 @@ from freqlab.statistics.resampling import (
     subject_codes,
 )
 from freqlab.statistics.vectors import cosine
+from freqlab.system.progress import one_output
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]
 
@@ -87,6 +88,7 @@ PERTURBATIONS: dict[str, Callable[[Pixels], Pixels]] = {
 """Small changes of a crop: names, and functions of an 8-bit RGB crop."""
 
 
+@one_output()
 def profile_stability(
     result: xr.Dataset,
     models: Sequence[Model],
@@ -111,7 +113,7 @@ def profile_stability(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

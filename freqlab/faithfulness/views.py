@@ -35,6 +35,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.system.progress import one_output
 
 __all__ = ["VIEWS", "band_views", "sample_pairs"]
 
@@ -82,6 +83,7 @@ def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
     return result.isel(pair=np.sort(chosen))
 
 
+@one_output()
 def band_views(
     result: xr.Dataset,
     models: Sequence[Model],
@@ -117,7 +119,7 @@ def band_views(
     n_draws, level, seed
         Bootstrap draws over subjects, coverage, seed; the seed also applies to orders and noise.
     batch_size, progress
-        Images per forward pass; whether progress bars are written to standard error.
+        Images per forward pass; whether progress bars are shown.
 
     Returns
     -------

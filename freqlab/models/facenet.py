@@ -13,6 +13,7 @@ from freqlab.errors import WeightsNotFoundError
 from freqlab.models.checkpoints import load_weights, read_checkpoint
 from freqlab.models.recipes import Recipe, in_torch_home, torch_home
 from freqlab.models.spec import ModelSpec
+from freqlab.system.progress import say
 
 __all__ = ["RECIPES"]
 
@@ -33,7 +34,7 @@ def _fetch(file: str) -> Path:
     """Download a weight file to PyTorch's folder for such files, with a message."""
     path = torch_home() / file
     path.parent.mkdir(parents=True, exist_ok=True)
-    print(f"freqlab: downloading {_RELEASE}{file} (about 110 MB) to {path}", file=sys.stderr)
+    say(f"freqlab: downloading {_RELEASE}{file} (about 110 MB) to {path}")
     try:
         torch.hub.download_url_to_file(_RELEASE + file, str(path), progress=sys.stderr.isatty())
     except OSError as error:

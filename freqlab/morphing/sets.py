@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from tqdm import tqdm
 
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.engine.workers import working
@@ -29,6 +28,7 @@ from freqlab.faces.table import Faces
 from freqlab.images.recipes import as_png_text, recipe_of
 from freqlab.morphing.pixels import LandmarkError, face_points, morph_by_points
 from freqlab.system.private import make_folder, written_whole
+from freqlab.system.progress import progress_bar
 
 __all__ = [
     "couples",
@@ -276,7 +276,7 @@ def _images(
     images: list[npt.NDArray[np.uint8]] = []
     with (
         working() as workers,
-        tqdm(total=len(mixes), desc="morphing", unit="morph", disable=not progress) as bar,
+        progress_bar("morphing", len(mixes), "morph", shown=progress, delay=0) as bar,
     ):
         jobs: list[Future[Any]]
         if paths is None:

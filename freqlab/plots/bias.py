@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 
 from freqlab.attrs import names_of
-from freqlab.errors import check_name
+from freqlab.errors import ParameterError, check_name
 from freqlab.literals import BandQuantity, Comparison, InfluenceQuantity, Side
 from freqlab.plots.common import (
     DIVERGING,
@@ -26,13 +26,16 @@ from freqlab.plots.common import (
     NO_DATA,
     axis_label,
     drawn_bounds,
+    figure_size,
     frequency_axis,
+    given_axes,
     largest_absolute,
     line_style,
-    new_axes,
+    one_model,
+    selected,
     shortened,
 )
-from freqlab.results.selection import at_fmr, fmr_text, part_of
+from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 
@@ -53,7 +56,7 @@ _LONG = 22  # characters of a group's name from which its counts are in a second
 def group_profile_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     comparison: Comparison = "genuine",
     kind: BandQuantity = "directed",
@@ -66,15 +69,17 @@ def group_profile_plot(
     profiles
         From :func:`freqlab.bias.profiles`.
     model, side, comparison
-        Model, masked side and kind of pairs to select.
+        Model, masked side and kind of pairs to select; `model` may be left out if there is only
+        one.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side, comparison=comparison)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(BandQuantity))
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     centre = drawn_bounds(profiles).mean(axis=1)
     labels, styles = _labels(profiles), _styles(profiles)
     for name, style in styles.items():
@@ -100,7 +105,7 @@ def group_profile_plot(
 def group_difference_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
@@ -125,9 +130,10 @@ def group_difference_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side, comparison=comparison)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(InfluenceQuantity))
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     bounds = drawn_bounds(profiles)
     styles = {n: s for n, s in _styles(profiles).items() if n != profiles.attrs["baseline"]}
     width = (bounds[:, 1] - bounds[:, 0]) / (len(styles) + 1)
@@ -163,7 +169,7 @@ def group_difference_plot(
 def group_heat_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     comparison: Comparison = "genuine",
     kind: InfluenceQuantity = "directed",
@@ -180,10 +186,11 @@ def group_heat_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side, comparison=comparison)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(InfluenceQuantity))
     names = [n for n in names_of(data, "group") if n != profiles.attrs["baseline"]]
-    ax = ax or new_axes(6.4, 1.5 + 0.32 * len(names))
+    ax = given_axes(ax, 6.4, 1.5 + 0.32 * len(names))
     some = data.sel(group=names)
     values = some[f"{kind}_difference"].sel(estimate="value").transpose("group", "band").to_numpy()
     bounds = drawn_bounds(profiles)
@@ -212,7 +219,12 @@ def group_heat_plot(
 
 
 def group_error_plot(
-    errors: xr.Dataset, *, fmr: float = 1e-3, rates: Sequence[ErrorRate] = get_args(ErrorRate)
+    errors: xr.Dataset,
+    *,
+    fmr: float = 1e-3,
+    rates: Sequence[ErrorRate] = get_args(ErrorRate),
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """Error rates of the groups with intervals, in one panel for each rate.
 
@@ -224,6 +236,10 @@ def group_error_plot(
         Nominal false match rate of the threshold, the same for all groups.
     rates
         Rates to draw: ``"eer"``, ``"false_match_rate"``, ``"false_non_match_rate"``.
+    height
+        Height of the figure in inches; by default that for which its text is made.
+    aspect
+        Width of the figure over its height.
 
     Returns
     -------
@@ -231,12 +247,16 @@ def group_error_plot(
         By rate.
     """
     check_fmr(fmr)
+    if not rates:
+        raise ParameterError(f"rates={rates!r} is empty; allowed: {', '.join(get_args(ErrorRate))}")
     for rate in rates:
         check_name("rates", rate, get_args(ErrorRate))
+        if "fmr" in errors[rate].dims:
+            at_fmr(errors[rate], fmr)
     names, models, labels = names_of(errors, "group"), names_of(errors, "model"), _labels(errors)
     per_group = max(0.16 + 0.17 * len(models), 0.33 if len(rates) < 3 else 0.42)
-    height = (1.25 if len(rates) < 3 else 1.4) + len(names) * per_group
-    figure = plt.figure(figsize=(MAX_WIDTH, height), layout="constrained")
+    default = (MAX_WIDTH, (1.25 if len(rates) < 3 else 1.4) + len(names) * per_group)
+    figure = plt.figure(figsize=figure_size(default, height, aspect), layout="constrained")
     axes: dict[str, Axes] = {}
     for k, quantity in enumerate(rates):
         first = next(iter(axes.values()), None)
@@ -299,7 +319,7 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
         Axes to draw on; new axes by default.
     """
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
-    ax = ax or new_axes(6, 3.8)
+    ax = given_axes(ax, 6, 3.8)
     for m, (model, part) in enumerate(gaps.groupby(level="model", sort=False)):
         style = {**line_style(m), "ls": "none"}
         ax.plot(

@@ -18,7 +18,7 @@ to a third of the axis, and few coefficients are in it.
 from __future__ import annotations
 
 import textwrap
-from typing import Any
+from typing import Any, TypeAlias
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -32,6 +32,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import AutoLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.text.shown import one_line
 
 __all__ = [
@@ -40,18 +41,28 @@ __all__ = [
     "DASHES",
     "DIVERGING",
     "LEGEND",
+    "LONGEST_SIDE",
     "MARKERS",
     "MAX_WIDTH",
     "NO_DATA",
     "SEQUENTIAL",
+    "Place",
     "axis_label",
+    "check_size_or_axes",
     "drawn_bounds",
     "drawn_frequencies",
+    "figure_size",
     "frequency_axis",
+    "given_axes",
     "largest_absolute",
     "line_style",
     "new_axes",
+    "no_room",
+    "one_model",
     "ordered_colours",
+    "panel_axes",
+    "panel_place",
+    "selected",
     "shortened",
 ]
 
@@ -80,6 +91,12 @@ MAX_WIDTH = 7.6
 
 Pages are printed 7.32 inches wide: text of 8.33 points, ``"small"``, is printed at 8 points.
 """
+
+LONGEST_SIDE = 100.0
+"""Upper bound on the width and height of a figure in inches."""
+
+Place: TypeAlias = tuple[float, float, float, float]
+"""Left and lower edge, width and height in a figure, as fractions of its size."""
 
 _PAD = 0.08  # inches around new axes
 _BREAK = 0.025  # width of the axis break before the band "rest", relative to all other bands
@@ -249,6 +266,181 @@ def new_axes(width: float, height: float) -> Axes:
         figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=_PAD, h_pad=_PAD)
     )
     return figure.add_subplot()
+
+
+def given_axes(ax: Axes | None, width: float, height: float) -> Axes:
+    """The axes that a user gave, or axes of a new figure of this size in inches.
+
+    Raises
+    ------
+    ParameterError
+        If `ax` is something else.
+    """
+    if ax is None:
+        return new_axes(width, height)
+    if not isinstance(ax, Axes):
+        raise ParameterError(
+            f"ax={one_line(repr(ax), 80)} must be matplotlib axes, as ax.figure.add_subplot gives; "
+            f"several axes have to be given one by one"
+        )
+    return ax
+
+
+def figure_size(
+    default: tuple[float, float], height: float | None, aspect: float | None
+) -> tuple[float, float]:
+    """Width and height of a new figure in inches.
+
+    Parameters
+    ----------
+    default
+        Width and height if neither is given.
+    height
+        Height in inches that the user gave.
+    aspect
+        Width over height that the user gave.
+
+    Raises
+    ------
+    ParameterError
+        If one of them is not a positive number, or the figure would be too large.
+    """
+    for argument, value in (("height", height), ("aspect", aspect)):
+        if value is not None:
+            check_number(argument, value, above=0)
+    tall = default[1] if height is None else float(height)
+    width = tall * (default[0] / default[1] if aspect is None else float(aspect))
+    if max(width, tall) > LONGEST_SIDE:
+        raise ParameterError(
+            f"height={height!r} and aspect={aspect!r} make a figure of {width:g} x {tall:g} "
+            f"inches; at most {LONGEST_SIDE:g} are allowed per side"
+        )
+    return width, tall
+
+
+def check_size_or_axes(ax: Axes | None, height: float | None, aspect: float | None) -> None:
+    """Refuse the size of a new figure together with axes of an existing one.
+
+    Raises
+    ------
+    ParameterError
+        Naming the argument.
+    """
+    for argument, value in (("height", height), ("aspect", aspect)):
+        if ax is not None and value is not None:
+            raise ParameterError(
+                f"{argument}={value!r} is the size of a new figure; with ax= the axes determine "
+                f"the size"
+            )
+
+
+def panel_axes(
+    ax: Axes | None,
+    place: Place,
+    default: tuple[float, float],
+    *,
+    height: float | None,
+    aspect: float | None,
+) -> Axes:
+    """Axes that several panels replace: those that a user gave, or those of a new figure.
+
+    Parameters
+    ----------
+    ax
+        Axes that the user gave.
+    place, default, height, aspect
+        As for :func:`panel_place`.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed, or a size is given together with axes.
+    """
+    check_size_or_axes(ax, height, aspect)
+    if ax is not None:
+        return given_axes(ax, *default)
+    size, place = panel_place(place, default, height=height, aspect=aspect)
+    return plt.figure(figsize=size).add_axes(place)
+
+
+def panel_place(
+    place: Place, default: tuple[float, float], *, height: float | None, aspect: float | None
+) -> tuple[tuple[float, float], Place]:
+    """Size of a new figure, and the place of its panels between margins of fixed width.
+
+    Parameters
+    ----------
+    place
+        Place of the panels in a figure of the default size.
+    default
+        Width and height of the figure in inches by default.
+    height, aspect
+        As for :func:`figure_size`.
+
+    Returns
+    -------
+    size : tuple of float
+        Width and height in inches.
+    place : tuple of float
+        Place of the panels in a figure of this size; the margins are as wide, in inches, as in
+        one of the default size.
+
+    Raises
+    ------
+    ParameterError
+        If an argument is not allowed, or the margins leave no room for the panels.
+    """
+    width, tall = figure_size(default, height, aspect)
+    left, below = place[0] * default[0], place[1] * default[1]
+    across = width - (1 - place[2]) * default[0]
+    up = tall - (1 - place[3]) * default[1]
+    if min(across, up) <= 0:
+        raise no_room(width, tall, (width - across, tall - up))
+    return (width, tall), (left / width, below / tall, across / width, up / tall)
+
+
+def no_room(width: float, height: float, needed: tuple[float, float]) -> ParameterError:
+    """Error for a figure that is too small, all in inches."""
+    return ParameterError(
+        f"a figure of {width:.3g} x {height:.3g} inches has no room for its panels; height= and "
+        f"aspect= must make it larger than {needed[0]:.2g} x {needed[1]:.2g}"
+    )
+
+
+def one_model(data: xr.Dataset, model: str | None) -> str:
+    """Name of the model to draw: the one that a user gave, or the only one of the data.
+
+    Raises
+    ------
+    UnknownNameError
+        If the data have no such model.
+    ParameterError
+        If no model is given, and the data have several.
+    """
+    names: list[str] = []
+    if "model" in data.coords:
+        names = [str(name) for name in np.atleast_1d(data["model"].to_numpy())]
+    if model is not None:
+        return check_name("model", model, names) if names else model
+    if len(names) != 1:
+        raise ParameterError(
+            f"model=None is allowed only for data of one model; these have {len(names)}"
+            + (f": {', '.join(names)}" if names else "")
+        )
+    return names[0]
+
+
+def selected(data: xr.Dataset, **names: str) -> xr.Dataset:
+    """Select labels along axes, such as ``side="probe"``; data may have been selected already.
+
+    Raises
+    ------
+    UnknownNameError
+        If an axis has no such label.
+    """
+    for axis, name in names.items():
+        check_name(axis, name, [str(known) for known in np.atleast_1d(data[axis].to_numpy())])
+    return data.sel({axis: name for axis, name in names.items() if axis in data.dims})
 
 
 def shortened(name: str, length: int) -> str:

@@ -44,14 +44,18 @@ from freqlab.plots.common import (
     axis_label,
     drawn_bounds,
     drawn_frequencies,
+    figure_size,
     frequency_axis,
+    given_axes,
     largest_absolute,
-    new_axes,
+    no_room,
+    one_model,
     ordered_colours,
+    selected,
     shortened,
 )
 from freqlab.plots.influence import face_plot, spectrum_plot
-from freqlab.results.selection import at_fmr, bands_of, crop_geometry, fmr_text, part_of
+from freqlab.results.selection import at_fmr, bands_of, crop_geometry, fmr_text
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 
@@ -74,7 +78,7 @@ _MIN_LEAK = 1e-6  # smaller shares are drawn at this value
 def resolution_heat_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side,
     comparison: Comparison = "genuine",
     kind: BandQuantity = "absolute",
@@ -87,15 +91,17 @@ def resolution_heat_plot(
     profiles
         From :func:`freqlab.resolution.profiles`.
     model, side, comparison
-        Model, masked side and kind of pairs to select.
+        Model, masked side and kind of pairs to select; `model` may be left out if there is only
+        one.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side, comparison=comparison)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(BandQuantity))
-    ax = ax or new_axes(6.4, 3)
+    ax = given_axes(ax, 6.4, 3)
     values = data[kind].sel(estimate="value").transpose("resolution", "band").to_numpy()
     bounds = drawn_bounds(profiles)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
@@ -139,7 +145,7 @@ def resolution_heat_plot(
 def resolution_profile_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side,
     comparison: Comparison = "genuine",
     kind: BandQuantity = "directed",
@@ -154,9 +160,10 @@ def resolution_profile_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side, comparison=comparison)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(BandQuantity))
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     centre = drawn_bounds(profiles).mean(axis=1)
     corner = _corner(profiles, model)
     resolutions = data["resolution"].to_numpy()
@@ -188,8 +195,10 @@ def resolution_strip_plot(
     profiles: xr.Dataset,
     *,
     pair: int,
-    model: str,
+    model: str | None = None,
     kind: Kind = "directed",
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """A probe at each resolution, above the influence of its pairs in the frequency plane.
 
@@ -203,9 +212,13 @@ def resolution_strip_plot(
         Label of an undegraded pair; its degraded pairs are shown as well, at most six
         resolutions in all.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     kind
         ``"directed"`` or ``"absolute"``.
+    height
+        Height of the figure in inches; by default that for which its text is made.
+    aspect
+        Width of the figure over its height.
 
     Returns
     -------
@@ -216,28 +229,34 @@ def resolution_strip_plot(
     Raises
     ------
     ParameterError
-        If the result has no such undegraded pair.
+        If the result has no such undegraded pair, or an argument is not allowed.
     """
+    model = one_model(result, model)
+    check_name("kind", kind, get_args(Kind))
     pair_at = _spread(_degraded_pairs(result, profiles, pair))
     single: tuple[Side, ...] = ("probe", "reference")
     sides = [side for side in single if side in result["side"].to_numpy()]
     n_columns, n_rows = len(pair_at) + 1, len(sides) + 1
     width = min(0.55 + 1.02 * n_columns, MAX_WIDTH)
-    said = _strip_title(result, next(iter(pair_at.values())), pair, model, kind, width)
-    above = 0.5 + 0.17 * len(said)
-    height = 0.26 + above + 1.24 * n_rows
-    figure = plt.figure(figsize=(width, height))
+    undegraded = next(iter(pair_at.values()))
+    said = _strip_title(result, undegraded, pair, model, kind, width)
+    tall = 0.76 + 0.17 * len(said) + 1.24 * n_rows
+    width, tall = figure_size((width, tall), height, aspect)
+    said = _strip_title(result, undegraded, pair, model, kind, width)
+    above, below = 0.5 + 0.17 * len(said), 0.65
+    if width < 1 or tall < above + below + 0.5:
+        raise no_room(width, tall, (1, above + below + 0.5))
+    figure = plt.figure(figsize=(width, tall))
     grid = figure.add_gridspec(
         *(n_rows, n_columns),
         left=0.2 / width,
         right=1 - 0.12 / width,
-        top=1 - above / height,
-        bottom=0.65 / height,
+        top=1 - above / tall,
+        bottom=below / tall,
         wspace=0.12,
         hspace=0.32,
     )
     axes: dict[str, Axes] = {"reference": figure.add_subplot(grid[0, 0])}
-    undegraded = next(iter(pair_at.values()))
     reference = str(result["reference"].sel(pair=undegraded).item())
     face_plot(result, face=reference, model=model, ax=axes["reference"])
     axes["reference"].set_title(f"reference\n{shortened(reference, 14)}", fontsize="small")
@@ -259,7 +278,7 @@ def resolution_strip_plot(
     key = figure.add_subplot(grid[1:, 0])
     _limit_key(key)
     _colour_key(key, kind)
-    x, y = 0.2 / width, 1 - 0.06 / height
+    x, y = 0.2 / width, 1 - 0.06 / tall
     figure.suptitle("\n".join(said), x=x, y=y, ha="left", va="top", fontsize="medium")
     return axes
 
@@ -342,10 +361,14 @@ def resolution_error_plot(
         Axes to draw on; new axes by default.
     """
     check_fmr(fmr)
-    ax = ax or new_axes(6.4, 3.6)
     known = names_of(errors, "model")
-    for m, model in enumerate(known if models is None else models):
-        data = errors.sel(model=check_name("model", model, known))
+    models = known if models is None else models
+    for model in models:
+        check_name("model", model, known)
+    at_fmr(errors, fmr)
+    ax = given_axes(ax, 6.4, 3.6)
+    for m, model in enumerate(models):
+        data = errors.sel(model=model)
         at = at_fmr(data, fmr)
         rates = {
             f"FNMR at FMR {fmr_text(fmr)}": at["false_non_match_rate"],
@@ -370,7 +393,7 @@ def resolution_error_plot(
 def resolution_leak_plot(
     leaks: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     comparison: Comparison = "genuine",
     line: ResolutionLimit = "diagonal",
     ax: Axes | None = None,
@@ -382,20 +405,20 @@ def resolution_leak_plot(
     leaks
         From :func:`freqlab.resolution.leaks`.
     model, comparison
-        Model and kind of pairs to select.
+        Model and kind of pairs to select; `model` may be left out if there is only one.
     line
         ``"diagonal"`` (sqrt(2) N/2) or ``"axis"`` (N/2).
     ax
         Axes to draw on; new axes by default. Shares below 1e-6 are drawn at 1e-6.
     """
-    check_name("model", model, names_of(leaks, "model"))
+    model = one_model(leaks, model)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
     check_name("line", line, list(_LINE_STYLES))
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     x = leaks["resolution"].to_numpy()
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
         colour, marker = CATEGORICAL[d % len(CATEGORICAL)], MARKERS[d % len(MARKERS)]
-        data = leaks.sel(model=model, comparison=comparison, line=line, degradation=kind)
+        data = selected(leaks, model=model, comparison=comparison, line=line, degradation=kind)
         for name, style in (("leak_influence", "-"), ("leak_energy", ":")):
             value, lower, upper = estimates_of(data[name].clip(min=_MIN_LEAK))
             known = np.isfinite(value)
@@ -420,7 +443,7 @@ def resolution_leak_plot(
 def resolution_summary_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     quantity: ResolutionSummary = "low_gain",
     comparison: Comparison | None = None,
     ax: Axes | None = None,
@@ -432,7 +455,7 @@ def resolution_summary_plot(
     profiles
         From :func:`freqlab.resolution.profiles`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     quantity
         Summary variable of `profiles` without a band axis, such as ``"low_gain"``.
     comparison
@@ -440,11 +463,11 @@ def resolution_summary_plot(
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(profiles, model)
     check_name("quantity", quantity, get_args(ResolutionSummary))
-    check_name("model", model, names_of(profiles, "model"))
     if comparison is not None:
         check_name("comparison", comparison, list(COMPARISON_COLOURS))
-    ax = ax or new_axes(6.4, 3.4)
+    ax = given_axes(ax, 6.4, 3.4)
     x = profiles["resolution"].to_numpy()
     for kind, marker in (("genuine", "o"), ("impostor", "s")):
         if comparison not in (None, kind):
@@ -452,7 +475,7 @@ def resolution_summary_plot(
         for side, style in (("probe", "-"), ("reference", "--"), ("both", ":")):
             if side not in profiles["side"].to_numpy():
                 continue
-            data = profiles[quantity].sel(model=model, side=side, comparison=kind)
+            data = selected(profiles, model=model)[quantity].sel(side=side, comparison=kind)
             value, lower, upper = estimates_of(data)
             if not np.isfinite(value).any():
                 continue

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.decoding import decode_photograph
 from freqlab.literals import SheetContent
-from freqlab.plots.common import MAX_WIDTH, shortened
+from freqlab.plots.common import MAX_WIDTH, figure_size, shortened
 from freqlab.store.reading import open_crops
 
 __all__ = ["contact_sheet"]
@@ -37,6 +37,8 @@ def contact_sheet(
     n: int = 60,
     columns: int = 8,
     seed: int = 0,
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> Figure:
     """Crops of a run, or photographs without a crop and the reason for each.
 
@@ -57,6 +59,15 @@ def contact_sheet(
         Number of faces in a row.
     seed
         Seed of the sample.
+    height
+        Height of the figure in inches; by default that for which its text is made.
+    aspect
+        Width of the figure over its height.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        The figure, with axes for each picture.
 
     Raises
     ------
@@ -88,14 +99,21 @@ def contact_sheet(
     columns += columns % 2 if show == "several" else 0  # a photograph and its crop in one row
     n_rows = max(1, math.ceil(n_places / columns))
     width = min(1.1 * columns, MAX_WIDTH)
-    n_letters = int(72 * width / columns / _LETTER)
-    titles = [
-        _titles(names[position], str(crops["status_text"][position].item()), len(images), n_letters)
-        for position, images in zip(chosen, pictures, strict=True)
-    ]
-    n_lines = max((text.count("\n") + 1 for texts in titles for text in texts), default=1)
+
+    def titles_of(width: float) -> list[list[str]]:
+        """Titles of the pictures of each face, in a figure of this width in inches."""
+        n_letters = max(1, int(72 * width / columns / _LETTER))
+        status = crops["status_text"].to_numpy()[chosen]
+        return [
+            _titles(name, str(why), len(images), n_letters)
+            for name, why, images in zip(names[chosen], status, pictures, strict=True)
+        ]
+
+    n_lines = max((text.count("\n") + 1 for texts in titles_of(width) for text in texts), default=1)
     tall = width / columns + _LINE * n_lines
-    figure = plt.figure(figsize=(width, tall * n_rows + 0.4), layout="constrained")
+    size = figure_size((width, tall * n_rows + 0.4), height, aspect)
+    titles = titles_of(size[0])
+    figure = plt.figure(figsize=size, layout="constrained")
     used = shortened(template, 24)
     what = {
         "ok": f"crops of template {used}",

@@ -20,11 +20,12 @@ from freqlab.plots.common import (
     NO_DATA,
     SEQUENTIAL,
     axis_label,
+    given_axes,
     largest_absolute,
-    new_axes,
+    one_model,
+    selected,
     shortened,
 )
-from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
@@ -49,7 +50,7 @@ _KIND_NAMES = {"per_contrast": "per contrast removed"}
 def deletion_plot(
     errors: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     protocol: Protocol = "deletion",
     comparison: Comparison = "genuine",
@@ -64,14 +65,15 @@ def deletion_plot(
         From :func:`freqlab.faithfulness.deletion_errors`, for bands or for
         :func:`freqlab.saliency.curves`.
     model, side, protocol, comparison, measure
-        Selection from the errors.
+        Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(
+    model = one_model(errors, model)
+    data = selected(
         errors, model=model, side=side, protocol=protocol, comparison=comparison, measure=measure
     )
-    ax = ax or new_axes(5.4, 3.4)
+    ax = given_axes(ax, 5.4, 3.4)
     areas = {
         str(name): f"{name} (area {float(data['area'].sel(order=name, estimate='value')):.3f})"
         for name in data["order"].to_numpy()
@@ -92,7 +94,7 @@ def deletion_plot(
 def accuracy_plot(
     errors: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     protocol: Protocol = "deletion",
     ax: Axes | None = None,
@@ -104,12 +106,13 @@ def accuracy_plot(
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, protocol
-        Selection from the errors.
+        Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(errors, model=model, side=side, protocol=protocol)
-    ax = ax or new_axes(5.4, 3.4)
+    model = one_model(errors, model)
+    data = selected(errors, model=model, side=side, protocol=protocol)
+    ax = given_axes(ax, 5.4, 3.4)
     _order_lines(ax, data, "accuracy", {name: name for name in names_of(data, "order")})
     ax.axhline(0.5, color="0.4", lw=0.9, ls=":")
     ax.set_ylim(-0.04, 1.04)
@@ -138,7 +141,7 @@ def _share_label(errors: xr.Dataset, protocol: Protocol) -> str:
 def advantage_plot(
     errors: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     measure: Measure = "error",
     ax: Axes | None = None,
@@ -152,12 +155,13 @@ def advantage_plot(
     errors
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side, measure
-        Selection from the errors.
+        Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(errors, model=model, side=side, measure=measure)
-    ax = ax or new_axes(5.4, 3.4)
+    model = one_model(errors, model)
+    data = selected(errors, model=model, side=side, measure=measure)
+    ax = given_axes(ax, 5.4, 3.4)
     baselines = names_of(data, "baseline")
     lines = [(c, p) for c in ("genuine", "impostor") for p in ("deletion", "insertion")]
     for k, (comparison, protocol) in enumerate(lines):
@@ -190,7 +194,7 @@ def _flat(curves: xr.DataArray) -> bool:
     return float(spread.max()) <= _ROUNDING
 
 
-def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
+def view_plot(views: xr.Dataset, *, model: str | None = None, ax: Axes | None = None) -> Axes:
     """Mean rank correlation of alternative views of the bands with influence, with intervals.
 
     Parameters
@@ -198,13 +202,14 @@ def view_plot(views: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
     views
         From :func:`freqlab.faithfulness.band_views`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(views, model=model)
+    model = one_model(views, model)
+    data = selected(views, model=model)
     names = names_of(data, "view")
-    ax = ax or new_axes(5.4, 2.8)
+    ax = given_axes(ax, 5.4, 2.8)
     for k, kind in enumerate(("directed", "absolute")):
         _dots(ax, data["agreement"].sel(kind=kind), k, 2, kind)
     _ranks_axis(ax, names, model)
@@ -223,7 +228,7 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """
     names = names_of(stability, "perturbation")
     models = names_of(stability, "model")
-    ax = ax or new_axes(6.4, 2.8)
+    ax = given_axes(ax, 6.4, 2.8)
     for k, model in enumerate(models):
         _dots(ax, stability["correlation"].sel(model=model), k, len(models), model)
     _ranks_axis(ax, names, f"{stability.attrs['side']} perturbed")
@@ -258,7 +263,11 @@ def _ranks_axis(ax: Axes, names: list[str], title: str) -> None:
 
 
 def interaction_plot(
-    views: xr.Dataset, *, model: str, comparison: Comparison = "genuine", ax: Axes | None = None
+    views: xr.Dataset,
+    *,
+    model: str | None = None,
+    comparison: Comparison = "genuine",
+    ax: Axes | None = None,
 ) -> Axes:
     """Interaction of two bands: joint effect minus the sum of both effects, mean over pairs.
 
@@ -267,15 +276,16 @@ def interaction_plot(
     views
         From :func:`freqlab.faithfulness.band_views`.
     model, comparison
-        Model and kind of pairs to select.
+        Model and kind of pairs to select; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(views, model)
     check_name("comparison", comparison, ["genuine", "impostor"])
-    data = part_of(views, model=model)
+    data = selected(views, model=model)
     chosen = data["genuine"].to_numpy() == (comparison == "genuine")
     interaction = data["interaction"].isel(pair=chosen)
-    ax = ax or new_axes(4.8, 4.0)
+    ax = given_axes(ax, 4.8, 4.0)
     mean = interaction.mean("pair").transpose("band", "other").to_numpy()
     largest = largest_absolute(mean)
     colours = plt.get_cmap(DIVERGING).with_extremes(bad=NO_DATA)
@@ -298,7 +308,9 @@ def interaction_plot(
     return ax
 
 
-def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None) -> Axes:
+def randomisation_plot(
+    checks: xr.Dataset, *, model: str | None = None, ax: Axes | None = None
+) -> Axes:
     """Rank correlation with the profile of the trained model, over the share of random layers.
 
     Parameters
@@ -306,12 +318,13 @@ def randomisation_plot(checks: xr.Dataset, *, model: str, ax: Axes | None = None
     checks
         From :func:`freqlab.faithfulness.sanity_checks`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(checks, model=model)
-    ax = ax or new_axes(5.4, 3.2)
+    model = one_model(checks, model)
+    data = selected(checks, model=model)
+    ax = given_axes(ax, 5.4, 3.2)
     depth = 100 * data["depth"].to_numpy()
     for k, kind in enumerate(data["kind"].to_numpy()):
         part = data["randomised"].sel(kind=kind)
@@ -354,7 +367,7 @@ def planted_plot(
         Axes to draw on; new axes by default.
     """
     contrasts = planted["contrast"].to_numpy()
-    ax = ax or new_axes(6.4, 1.4 + 0.35 * len(contrasts))
+    ax = given_axes(ax, 6.4, 1.4 + 0.35 * len(contrasts))
     values = 100 * planted["accuracy"].transpose("contrast", "band").to_numpy()
     colours = plt.get_cmap(SEQUENTIAL).with_extremes(bad=NO_DATA)
     mesh = ax.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=Normalize(0, 100))

@@ -26,9 +26,11 @@ from freqlab.plots.common import (
     axis_label,
     drawn_bounds,
     frequency_axis,
+    given_axes,
     largest_absolute,
     line_style,
-    new_axes,
+    one_model,
+    panel_axes,
     shortened,
 )
 from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
@@ -70,10 +72,12 @@ def heat_plot(
     result: xr.Dataset,
     *,
     pair: int,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     fmr: float = 1e-3,
     ax: Axes | None = None,
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """Frequency heat plot of a pair (Huber & Damer 2025).
 
@@ -88,13 +92,17 @@ def heat_plot(
     pair
         Label of the pair.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     side
         Masked image.
     fmr
         False match rate of the threshold in the title; one of those in the result.
     ax
         Axes that the plot replaces; a new figure by default.
+    height
+        Height of a new figure in inches; by default that for which its text is made.
+    aspect
+        Width of a new figure over its height.
 
     Returns
     -------
@@ -105,11 +113,14 @@ def heat_plot(
     Raises
     ------
     UnknownNameError, ParameterError
-        If the result has no such pair, model or side.
+        If the result has no such pair, model, side or false match rate, or a size is not allowed.
     """
+    model = one_model(result, model)
     data = select_pair(result, pair=pair, model=model, side=side)
-    if ax is None:
-        ax = plt.figure(figsize=(MAX_WIDTH, 4.6)).add_axes((0.026, 0.125, 0.961, 0.815))
+    threshold = threshold_of(result, model=model, fmr=fmr)
+    ax = panel_axes(
+        ax, (0.026, 0.125, 0.961, 0.815), (MAX_WIDTH, 4.6), height=height, aspect=aspect
+    )
     ax.set_axis_off()
     places = {
         "probe": (0.0, 0.53, 0.194, 0.37),
@@ -136,7 +147,6 @@ def heat_plot(
     for part in (*kinds, "strip", "per_contrast"):
         _make_small(axes[part])
     truth = "genuine" if bool(data["genuine"]) else "impostor"
-    threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
     title = f"Pair {pair} ({truth}), {shortened(model, 32)}: "
     title += f"similarity {similarity:.2f}" if np.isfinite(similarity) else "not compared"
@@ -169,10 +179,12 @@ def overview_plot(
     result: xr.Dataset,
     profile: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     fmr: float = 1e-3,
     ax: Axes | None = None,
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """A typical genuine pair, and the mean influence of all pairs.
 
@@ -187,11 +199,15 @@ def overview_plot(
     profile
         Its means, from :func:`freqlab.results.mean_profile`.
     model, side
-        Model and masked side to select.
+        Model and masked side to select; `model` may be left out if there is only one.
     fmr
         False match rate of the threshold in the title of the pair; one of those in the result.
     ax
         Axes that the plot replaces; a new figure by default.
+    height
+        Height of a new figure in inches; by default that for which its text is made.
+    aspect
+        Width of a new figure over its height.
 
     Returns
     -------
@@ -202,13 +218,14 @@ def overview_plot(
     Raises
     ------
     UnknownNameError, ParameterError
-        If the result or the profile has no such model, side or false match rate.
+        If the result or the profile has no such model, side or false match rate, or a size is not
+        allowed.
     """
+    model = one_model(result, model)
     part = select_part(with_axes(profile, "directed"), model=model, side=side)
     means = part["directed"].sel(comparison="genuine", estimate="value")
     shown = pairs_to_show(result, model=model, side=side, fmr=fmr)
-    if ax is None:
-        ax = plt.figure(figsize=(MAX_WIDTH, 4.4)).add_axes((0.015, 0.13, 0.97, 0.84))
+    ax = panel_axes(ax, (0.015, 0.13, 0.97, 0.84), (MAX_WIDTH, 4.4), height=height, aspect=aspect)
     ax.set_axis_off()
     axes = {}
     if _TYPICAL in shown:
@@ -265,7 +282,7 @@ def spectrum_plot(
     result: xr.Dataset,
     *,
     pair: int,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     kind: Kind = "directed",
     ax: Axes | None = None,
@@ -284,9 +301,10 @@ def spectrum_plot(
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(result, model)
     check_name("kind", kind, get_args(Kind))
-    ax = ax or new_axes(4, 3.6)
     data = select_pair(result, pair=pair, model=model, side=side)
+    ax = given_axes(ax, 4, 3.6)
     influence = data["influence"].to_numpy()
     bar = _draw_plane(result, influence, model=model, kind=kind, ax=ax)
     largest = largest_absolute(influence)
@@ -327,7 +345,7 @@ def strip_plot(
     result: xr.Dataset,
     *,
     pair: int,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
@@ -343,9 +361,10 @@ def strip_plot(
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(result, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
-    ax = ax or new_axes(5, 3)
     data = select_pair(result, pair=pair, model=model, side=side)
+    ax = given_axes(ax, 5, 3)
     array = influence_per_contrast(data) if kind == "per_contrast" else data["influence"]
     values = np.abs(array.to_numpy()) if kind == "absolute" else array.to_numpy()
     lower, upper = drawn_bounds(result).T
@@ -371,7 +390,7 @@ def strip_plot(
 def profile_plot(
     profile: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
@@ -383,7 +402,7 @@ def profile_plot(
     profile
         From :func:`freqlab.results.mean_profile`.
     model, side
-        Model and masked side to select.
+        Model and masked side to select; `model` may be left out if there is only one.
     kind
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
@@ -394,10 +413,11 @@ def profile_plot(
     UnknownNameError
         If the profile has no such model, side or kind.
     """
+    model = one_model(profile, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
-    ax = ax or new_axes(6, 3.4)
+    ax = given_axes(ax, 6, 3.4)
     bounds = drawn_bounds(profile)
     centre = bounds.mean(axis=1)
     for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
@@ -444,7 +464,7 @@ def comparison_plot(
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
-    ax = ax or new_axes(7, 3.8)
+    ax = given_axes(ax, 7, 3.8)
     bounds = drawn_bounds(compared)
     centre = bounds.mean(axis=1)
     for r, name in enumerate(compared["run"].to_numpy()):
@@ -466,7 +486,7 @@ def comparison_plot(
 
 
 def contrast_plot(
-    result: xr.Dataset, *, model: str, side: Side = "probe", ax: Axes | None = None
+    result: xr.Dataset, *, model: str | None = None, side: Side = "probe", ax: Axes | None = None
 ) -> Axes:
     """RMS contrast removed with each band: median and central 90 % of the pairs.
 
@@ -475,7 +495,7 @@ def contrast_plot(
     result
         From :func:`freqlab.influence`.
     model, side
-        Model and masked side to select.
+        Model and masked side to select; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
 
@@ -484,8 +504,9 @@ def contrast_plot(
     UnknownNameError
         If the result has no such model or side.
     """
+    model = one_model(result, model)
     data = select_part(result, model=model, side=side)
-    ax = ax or new_axes(6, 3.4)
+    ax = given_axes(ax, 6, 3.4)
     removed = data["removed_rms"].transpose("pair", "band").to_numpy()
     kept = removed[np.isfinite(removed).any(axis=1)]
     low, median, high = np.full((3, removed.shape[1]), np.nan)
@@ -519,9 +540,9 @@ def face_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    ax = ax or new_axes(2.5, 2.5)
-    model = str(result["model"].to_numpy()[0]) if model is None else model
+    model = str(np.atleast_1d(result["model"].to_numpy())[0]) if model is None else model
     crop = _stored_crop(result, face, model)
+    ax = given_axes(ax, 2.5, 2.5)
     if crop is None:
         ax.text(0.5, 0.5, "no crop in\nthe store", ha="center", va="center", transform=ax.transAxes)
     else:

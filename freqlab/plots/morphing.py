@@ -18,15 +18,18 @@ from freqlab.plots.common import (
     CATEGORICAL,
     LEGEND,
     MARKERS,
+    MAX_WIDTH,
     axis_label,
     drawn_bounds,
     frequency_axis,
+    given_axes,
     line_style,
-    new_axes,
+    one_model,
+    panel_place,
+    selected,
     shortened,
 )
 from freqlab.plots.influence import face_plot, spectrum_plot
-from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
@@ -44,7 +47,7 @@ _WIDE_NAME = 20  # characters of a name above which a legend has one column
 
 
 def vulnerability_plot(
-    risk: xr.Dataset, *, model: str, fmr: float | None = None, ax: Axes | None = None
+    risk: xr.Dataset, *, model: str | None = None, fmr: float | None = None, ax: Axes | None = None
 ) -> Axes:
     """Share of morphs that match both contributors, by kind of morph, with intervals.
 
@@ -53,13 +56,14 @@ def vulnerability_plot(
     risk
         From :func:`freqlab.morphing.vulnerability`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     fmr
         False match rate of the threshold; by default the first.
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(risk, model=model)
+    model = one_model(risk, model)
+    data = selected(risk, model=model)
     if "fmr" in data.dims:
         rates = data["fmr"].to_numpy()
         near = [0] if fmr is None else np.flatnonzero(np.isclose(rates, fmr, rtol=1e-6))
@@ -67,7 +71,7 @@ def vulnerability_plot(
             allowed = ", ".join(f"{rate:g}" for rate in rates)
             raise ParameterError(f"fmr={fmr!r} must be one of {allowed}")
         data = data.isel(fmr=int(near[0]))
-    ax = ax or new_axes(5.4, 3.0)
+    ax = given_axes(ax, 5.4, 3.0)
     kinds = names_of(data, "attack")
     if len(kinds) == 2:  # a single kind, and all kinds
         kinds = [kind for kind in kinds if kind != _POOLED]
@@ -99,7 +103,7 @@ def d_eer_plot(errors: xr.Dataset, *, attack: str = _POOLED, ax: Axes | None = N
     names = [name for name in names_of(errors, "score_name") if not name.startswith("band ")]
     value = data.sel(score_name=names, estimate="value").to_numpy()
     names = [names[k] for k in np.argsort(value, kind="stable")]  # NaN last
-    ax = ax or new_axes(5.4, 3.0)
+    ax = given_axes(ax, 5.4, 3.0)
     baselines = list(errors.attrs["baselines"])
     colours = [CATEGORICAL[1] if name in baselines else CATEGORICAL[0] for name in names]
     _rate_dots(ax, [data.sel(score_name=name) for name in names], colours)
@@ -140,7 +144,7 @@ def _name_rows(ax: Axes, names: Sequence[str]) -> None:
 def attack_profile_plot(
     profiles: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     side: Side = "reference",
     kind: BandQuantity = "directed",
     difference: bool = False,
@@ -153,7 +157,8 @@ def attack_profile_plot(
     profiles
         From :func:`freqlab.morphing.profiles`.
     model, side
-        Model and masked side to select; the reference is the document.
+        Model and masked side to select; the reference is the document. `model` may be left out if
+        there is only one.
     kind
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     difference
@@ -161,9 +166,10 @@ def attack_profile_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    data = part_of(profiles, model=model, side=side)
+    model = one_model(profiles, model)
+    data = selected(profiles, model=model, side=side)
     check_name("kind", kind, get_args(BandQuantity))
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     centre = drawn_bounds(profiles).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = names_of(profiles, "attack")
@@ -200,7 +206,14 @@ def attack_profile_plot(
     return ax
 
 
-def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
+def morph_plot(
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str | None = None,
+    height: float | None = None,
+    aspect: float | None = None,
+) -> dict[str, Axes]:
     """A morph beside photographs of its contributors, with the influence of their pairs.
 
     Parameters
@@ -210,7 +223,11 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     pair
         Label of an attack pair; the pair of the other contributor is shown as well.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
+    height
+        Height of the figure in inches; by default that for which its text is made.
+    aspect
+        Width of the figure over its height.
 
     Returns
     -------
@@ -220,8 +237,9 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
     Raises
     ------
     ParameterError
-        If `pair` is not an attack pair.
+        If `pair` is not an attack pair, or an argument is not allowed.
     """
+    model = one_model(result, model)
     check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
         raise ParameterError(f"pair={pair!r} is not a pair made by fl.morphing.make_pairs")
@@ -233,10 +251,13 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
         )
     morph = str(at["reference"].item())
     of_morph = result["reference"].to_numpy().astype(str) == morph
-    figure = plt.figure(figsize=(7.6, 2.35))
+    size, (left, bottom, across, up) = panel_place(
+        (0.025, 0.32, 0.895, 0.5), (MAX_WIDTH, 2.35), height=height, aspect=aspect
+    )
+    figure = plt.figure(figsize=size)
     grid = figure.add_gridspec(
-        1, 6, width_ratios=[1, 0.24, 1, 1, 1, 1], left=0.025, right=0.92, top=0.82, bottom=0.32,
-        wspace=0.12,
+        1, 6, width_ratios=[1, 0.24, 1, 1, 1, 1], left=left, right=left + across, top=bottom + up,
+        bottom=bottom, wspace=0.12,
     )  # fmt: skip
     axes: dict[str, Axes] = {"morph": figure.add_subplot(grid[0, 3])}
     face_plot(result, face=morph, model=model, ax=axes["morph"])
@@ -268,7 +289,7 @@ def morph_plot(result: xr.Dataset, *, pair: int, model: str) -> dict[str, Axes]:
 def manipulation_plot(
     changes: xr.Dataset,
     *,
-    model: str,
+    model: str | None = None,
     quantity: ManipulatedQuantity = "energy",
     ax: Axes | None = None,
 ) -> Axes:
@@ -280,17 +301,18 @@ def manipulation_plot(
         From :func:`freqlab.morphing.manipulation_by_kind`, or
         :func:`freqlab.morphing.manipulation` for one kind.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     quantity
         ``"energy"``, ``"directed"`` or ``"absolute"``.
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(changes, model)
     check_name("quantity", quantity, get_args(ManipulatedQuantity))
-    data = part_of(changes, model=model)
+    data = selected(changes, model=model)
     if "kind" not in data.dims:
         data = data.expand_dims(kind=["manipulated"])
-    ax = ax or new_axes(6.4, 3.6)
+    ax = given_axes(ax, 6.4, 3.6)
     centre = drawn_bounds(changes).mean(axis=1)
     kinds = names_of(data, "kind")
     for i, name in enumerate(
@@ -350,10 +372,11 @@ def detection_plot(
     check_name("attack", attack, names_of(errors, "attack"))
     if scores is None:
         scores = [name for name in known if not name.startswith("band ")]
-    ax = ax or new_axes(6.6, 4)
+    for name in scores:
+        check_name("scores", name, known)
+    ax = given_axes(ax, 6.6, 4)
     x = 100 * errors["curve_apcer"].to_numpy()
     for i, name in enumerate(scores):
-        check_name("score", name, known)
         data = errors.sel(score_name=name, attack=attack)
         eer = 100 * float(data["d_eer"].sel(estimate="value"))
         style = "--" if name in errors.attrs["baselines"] else "-"
@@ -393,7 +416,7 @@ def score_histogram_plot(
         Axes to draw on; new axes by default.
     """
     check_name("name", name, names_of(scores, "score_name"))
-    ax = ax or new_axes(6.4, 3.4)
+    ax = given_axes(ax, 6.4, 3.4)
     values = scores["score"].sel(score_name=name).to_numpy()
     attack = scores["attack"].to_numpy().astype(str)
     finite = values[np.isfinite(values)]

@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from freqlab.attrs import names_of
-from freqlab.errors import check_name
+from freqlab.errors import check_name, check_number
 from freqlab.literals import Comparison
 from freqlab.plots.common import (
     CATEGORICAL,
@@ -21,7 +21,10 @@ from freqlab.plots.common import (
     LEGEND,
     MAX_WIDTH,
     axis_label,
-    new_axes,
+    figure_size,
+    given_axes,
+    one_model,
+    selected,
     shortened,
 )
 from freqlab.results.selection import at_fmr, fmr_text
@@ -49,7 +52,7 @@ def score_plot(
     ax
         Axes to draw on; new axes by default.
     """
-    ax = ax or new_axes(6, 3.2)
+    ax = given_axes(ax, 6, 3.2)
     edges = np.linspace(-0.5, 1, 101)
     for name, scores in (("genuine", genuine), ("impostor", impostor)):
         shown = scores[np.isfinite(scores)]
@@ -78,7 +81,11 @@ def score_plot(
 
 
 def density_plot(
-    result: xr.Dataset, *, model: str, fmr: float | None = 1e-3, ax: Axes | None = None
+    result: xr.Dataset,
+    *,
+    model: str | None = None,
+    fmr: float | None = 1e-3,
+    ax: Axes | None = None,
 ) -> Axes:
     """Distributions of the similarities of one model, from its verification result.
 
@@ -87,14 +94,19 @@ def density_plot(
     result
         From :func:`freqlab.verify`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     fmr
         Nominal false match rate of the threshold to mark, if any.
     ax
         Axes to draw on; new axes by default.
     """
+    model = one_model(result, model)
     data = _of_model(result, model)
-    ax = ax or new_axes(6, 3.2)
+    place = math.nan
+    if fmr is not None:
+        check_fmr(fmr)
+        place = float(at_fmr(data["threshold"], fmr))
+    ax = given_axes(ax, 6, 3.2)
     score = data["score"].to_numpy()
     width = score[1] - score[0]
     whole = data.sel(group="all")
@@ -112,11 +124,8 @@ def density_plot(
         )
         bars[0].set_label(f"{name} ({n:,} comparisons)")  # the first bar comes first in the legend
         shown |= np.nan_to_num(density) > 0
-    if fmr is not None:
-        check_fmr(fmr)
-        place = float(at_fmr(data["threshold"], fmr))
-        if np.isfinite(place):
-            ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr_text(fmr)}: {place:.3f}")
+    if fmr is not None and np.isfinite(place):
+        ax.axvline(place, color="0.2", label=f"threshold at FMR {fmr_text(fmr)}: {place:.3f}")
     if shown.any():
         ax.set_xlim(score[shown].min() - 2 * width, score[shown].max() + 2 * width)
     ax.set_xlabel(axis_label(data["score"]))
@@ -146,14 +155,16 @@ def det_plot(
         Axes to draw on; new axes by default. Curves end where a false match rate is not resolved
         (fewer than ten comparisons) or there are no false non-matches.
     """
-    ax = ax or new_axes(5.5, 4)
     known = names_of(result, "model")
-    lowest, left = 1.0, 0.1
     models = known if models is None else models
-    for m, model in enumerate(models):
+    for model in models:
         check_name("model", model, known)
+    for group in groups:
+        check_name("group", group, names_of(result, "group"))
+    ax = given_axes(ax, 5.5, 4)
+    lowest, left = 1.0, 0.1
+    for m, model in enumerate(models):
         for g, group in enumerate(groups):
-            check_name("group", group, names_of(result, "group"))
             data = result.sel(model=model, group=group)
             curve = data["curve"].to_numpy()
             shown = np.isfinite(curve) & (curve > 0)
@@ -185,7 +196,13 @@ def det_plot(
 
 
 def extremes_plot(
-    result: xr.Dataset, *, model: str, comparison: Comparison = "genuine", n: int = 6
+    result: xr.Dataset,
+    *,
+    model: str | None = None,
+    comparison: Comparison = "genuine",
+    n: int = 6,
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """Faces of the comparisons with the largest errors of a model.
 
@@ -194,25 +211,31 @@ def extremes_plot(
     result
         From :func:`freqlab.verify`.
     model
-        Name of the model.
+        Name of the model; may be left out if there is only one.
     comparison
         ``"genuine"`` for the least similar genuine comparisons, ``"impostor"`` for the most similar
         impostor comparisons.
     n
         Number of comparisons, at most 12.
+    height
+        Height of the figure in inches; by default that for which its text is made.
+    aspect
+        Width of the figure over its height.
 
     Returns
     -------
     dict of str to matplotlib.axes.Axes
         ``probe0``, ``reference0``, ...
     """
+    model = one_model(result, model)
     data = _of_model(result, model).sel(
         comparison=check_name("comparison", comparison, list(COMPARISON_COLOURS))
     )
+    check_number("n", n, at_least=1, whole=True)
     n = min(n, int((data["extreme_probe"] != "").sum()))
     n_columns, n_blocks = min(n, 6), max(1, math.ceil(n / 6))
-    size = (MAX_WIDTH / 6 * max(n_columns, 1), 3.2 * n_blocks)
-    figure = plt.figure(figsize=size, layout="constrained")
+    default = (MAX_WIDTH / 6 * max(n_columns, 1), 3.2 * n_blocks)
+    figure = plt.figure(figsize=figure_size(default, height, aspect), layout="constrained")
     axes: dict[str, Axes] = {}
     store = str(result.attrs["store"])
     for rank in range(n):
@@ -239,5 +262,4 @@ def extremes_plot(
 
 
 def _of_model(result: xr.Dataset, model: str) -> xr.Dataset:
-    check_name("model", model, names_of(result, "model"))
-    return result.sel(model=model)
+    return selected(result, model=model)

@@ -20,12 +20,14 @@ from freqlab.plots.common import (
     MAX_WIDTH,
     NO_DATA,
     axis_label,
+    check_size_or_axes,
+    figure_size,
+    given_axes,
     largest_absolute,
     line_style,
-    new_axes,
+    selected,
     shortened,
 )
-from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import estimates_of
 from freqlab.store.reading import crop_template, open_crop
 
@@ -59,7 +61,7 @@ def saliency_plot(
         If there is no such pair or argument.
     """
     values = _map(maps, "map" if "map" in maps else "space", pair, argument)
-    ax = ax or new_axes(3.6, 3.2)
+    ax = given_axes(ax, 3.6, 3.2)
     face = str(maps.sel(pair=pair)[maps.attrs["side"]].item())
     store, model = str(maps.attrs["store"]), str(maps.attrs["model"])
     crop = open_crop(store, face=face, template=crop_template(store, model=model))
@@ -100,7 +102,7 @@ def plane_plot(
         If there is no such pair or argument.
     """
     values = _map(maps, "map" if "map" in maps else "plane", pair, argument)
-    ax = ax or new_axes(3.8, 3.2)
+    ax = given_axes(ax, 3.8, 3.2)
     half = values.transpose("ky", "kx").to_numpy()
     height = half.shape[0]
     width = 2 * (half.shape[1] - 1)
@@ -118,7 +120,13 @@ def plane_plot(
 
 
 def joint_plot(
-    maps: xr.Dataset, *, pair: int, n_bands: int = 6, ax: Axes | None = None
+    maps: xr.Dataset,
+    *,
+    pair: int,
+    n_bands: int = 6,
+    ax: Axes | None = None,
+    height: float | None = None,
+    aspect: float | None = None,
 ) -> dict[str, Axes]:
     """Influence of bands within a moving window over the face, for the strongest bands.
 
@@ -132,6 +140,10 @@ def joint_plot(
         Number of bands to show, in order of frequency.
     ax
         Axes that the plot replaces; a new figure by default.
+    height
+        Height of a new figure in inches; by default that for which its text is made.
+    aspect
+        Width of a new figure over its height.
 
     Returns
     -------
@@ -141,13 +153,15 @@ def joint_plot(
     Raises
     ------
     ParameterError
-        If there is no such pair.
+        If there is no such pair, or a size is not allowed.
     """
     check_number("n_bands", n_bands, at_least=1, whole=True)
     values = _map(maps, "influence", pair, "all").transpose("band", "row", "column")
     size = abs(values.fillna(0)).max(["row", "column"]).to_numpy()
     shown = np.sort(np.argsort(-size, kind="stable")[:n_bands])
-    ax = ax or new_axes(min(1.5 * len(shown) + 1.1, MAX_WIDTH), 2.2)
+    default = (min(1.5 * len(shown) + 1.1, MAX_WIDTH), 2.2)
+    check_size_or_axes(ax, height, aspect)
+    ax = given_axes(ax, *figure_size(default, height, aspect))
     ax.set_axis_off()
     norm = Normalize(-largest_absolute(values.to_numpy()), largest_absolute(values.to_numpy()))
     places = {}
@@ -188,7 +202,7 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
     """
     if not maps:
         raise ParameterError("maps={} is empty; expected at least one dataset")
-    ax = ax or new_axes(5.4, 3)
+    ax = given_axes(ax, 5.4, 3)
     for i, (name, dataset) in enumerate(maps.items()):
         values = dataset["reliability"].transpose("pair", "block").to_numpy()
         for row, curve in enumerate(values):
@@ -218,8 +232,8 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     ax
         Axes to draw on; new axes by default.
     """
-    part = part_of(errors, labels="true")
-    ax = ax or new_axes(6.4, 3.2)
+    part = selected(errors, labels="true")
+    ax = given_axes(ax, 6.4, 3.2)
     attacks = names_of(part, "attack")
     detectors = names_of(part, "detector")
     for i, name in enumerate(detectors):

@@ -27,8 +27,9 @@ class OwnKernelSpecs(KernelSpecManager):
 
     def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
         """Kernel of this interpreter, for any name."""
+        env = {**_environment(), "FREQLAB_PROGRESS": "stderr"}  # pages leave standard error out
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, env=_environment(), display_name="Python 3", language="python")
+        return KernelSpec(argv=argv, env=env, display_name="Python 3", language="python")
 
     def find_kernel_specs(self) -> dict[str, str]:
         """Folders of the kernels by name: one kernel, without a folder."""

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
-
-from tqdm import tqdm
 
 from freqlab.bands.radial import Bands, parse_bands, rings
 from freqlab.engine.workers import working
@@ -32,7 +29,7 @@ from freqlab.store.locking import locked
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.store.repair import repair_store
 from freqlab.store.run_store import RunStore
-from freqlab.text.shown import visible
+from freqlab.system.progress import say, stage
 
 __all__ = ["begun", "check_list", "declared_bands", "load_models", "say_what_was_done"]
 
@@ -69,10 +66,12 @@ def load_models(
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
     check_list("models", models, ["mobilefacenet"])
-    loaded = [
-        in_precision(as_model(model, device=settings.device), settings.precision)
-        for model in models
-    ]
+    to_load = not all(isinstance(model, Model) for model in models)
+    with stage("loading models", shown=settings.progress and to_load):
+        loaded = [
+            in_precision(as_model(model, device=settings.device), settings.precision)
+            for model in models
+        ]
     _check_models(loaded, faces, settings.upscale)
     return loaded
 
@@ -105,12 +104,12 @@ def begun(
     url = f"memory://freqlab-{uuid.uuid4().hex}" if store is None else place_of(store)
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
-            repair_store(url, faces, say=_say if settings.progress else None)
+            repair_store(url, faces, say=say if settings.progress else None)
         run_store = RunStore(url, lock=lock)
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
             if settings.progress:
-                tqdm.write(f"{url}: finished the interrupted removal of a person", sys.stderr)
+                say(f"{url}: finished the interrupted removal of a person")
         check_which_face(run_store.stored_faces, faces, settings.which_face)
         try:
             yield Run(
@@ -126,10 +125,6 @@ def begun(
         except Exception:  # any fault, if the store is gone
             run_store.check_reachable()
             raise
-
-
-def _say(text: str) -> None:
-    tqdm.write(visible(text), sys.stderr)
 
 
 def say_what_was_done(run: Run, models: Sequence[Model], *, with_bands: bool) -> None:

@@ -334,7 +334,8 @@ def _embed_block(worker: _Worker, job: Job, block: Block) -> Origin:
         lacks = store.read_rows(node, "status", wanted) == PENDING
         tasks.append(Task(node, np.setdiff1d(wanted[lacks], lost_rows), removals))
     run.forward_passes[model.name] = 0
-    embed_rows(run, model, tasks, block.to_align, job.computed, block.rows)
+    with run.bar("aligning faces", len(block.to_align), "face") as unseen:
+        embed_rows(run, model, tasks, block.to_align, job.computed, block.rows, unseen)
     n_images = run.forward_passes[model.name]
     return Origin(n_images, model.device, run.batch_of(model), is_compiled(model))
 

@@ -36,6 +36,7 @@ from freqlab.run.refinement import broad_run, choose_bands
 from freqlab.run.settings import Settings
 from freqlab.statistics.error_rates import FMRS, check_fmrs
 from freqlab.store.reading import open_influence, open_run
+from freqlab.system.progress import one_output
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = ["embed", "influence"]
 
 
+@one_output()
 def embed(
     faces: Faces,
     *,
@@ -117,6 +119,7 @@ compile, repair, cluster, progress
     return tree
 
 
+@one_output()
 def influence(
     faces: Faces,
     pairs: pd.DataFrame,
@@ -215,7 +218,8 @@ def influence(
         ``device="auto"`` each worker uses the device that it has. A worker compiles networks only
         if `compile` is True; with ``"auto"`` it uses those in its cache.
     progress
-        Whether progress bars and a summary are written to standard error.
+        Whether progress bars and a summary are shown: on standard error, or in one output below
+        the cell of a notebook, where the summary stays.
 
     Returns
     -------

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ from freqlab.models.spec import Model
 from freqlab.run.cluster import Cluster
 from freqlab.run.settings import Settings
 from freqlab.store.run_store import RunStore
-from freqlab.text.shown import one_line, visible
+from freqlab.system.progress import progress_bar, say
 
 __all__ = ["Run", "label_map"]
 
@@ -108,20 +107,13 @@ class Run:
         return np.any([self.store.failed(self.rows, node) for node in nodes], axis=0)
 
     def bar(self, text: str, total: int, unit: str) -> tqdm[Any]:
-        """Make a progress bar, which appears after half a second."""
-        shown = self.settings.progress
-        return tqdm(
-            total=total,
-            desc=one_line(text),
-            unit=unit,
-            delay=0.5,
-            disable=not shown,
-        )
+        """Make a progress bar."""
+        return progress_bar(text, total, unit, shown=self.settings.progress)
 
     def say(self, text: str) -> None:
-        """Write a line to standard error without disturbing the progress bars."""
+        """Show a message without disturbing the progress bars."""
         if self.settings.progress:
-            tqdm.write(visible(text), file=sys.stderr)
+            say(text)
 
     def note_once(self, text: str) -> None:
         """Write a note unless this process has already written it."""

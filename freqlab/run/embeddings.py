@@ -47,17 +47,15 @@ def embed_rows(
     to_align: npt.NDArray[np.int64],
     computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
+    faces_bar: tqdm[Any],
 ) -> Model:
     """Align the `rows` that are in `to_align`, and embed the pending ones.
 
     `computed` ``(band,)`` marks the bands that the removals of the banded node belong to. Returns
-    the model in its final state, compiled or not.
+    the model in its final state, compiled or not. Aligned faces are counted by `faces_bar`.
     """
     total = sum(len(task.pending) * len(task.removals) for task in tasks)
-    with (
-        run.bar("aligning faces", len(to_align), "face") as faces_bar,
-        run.bar(f"{model.name}: forward passes", total, "img") as passes_bar,
-    ):
+    with run.bar(f"{model.name}: forward passes", total, "img") as passes_bar:
         work = _Embedding(run, model, tasks, to_align, computed, faces_bar, passes_bar)
         try:
             return work.work_through(rows)

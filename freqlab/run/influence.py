@@ -261,13 +261,20 @@ def _pair_up(
     banded = node[run.band_nodes[model.name]]
     step = max(1, _PAIRS_PER_STEP // _PAIRS_PER_CHUNK) * _PAIRS_PER_CHUNK
     written: list[Future[None]] = []
+    n_compared = 0  # pairs, once for each side
+
+    def count(n: int) -> None:
+        nonlocal n_compared
+        n_compared += n
+        bar.update(n_compared // len(sides) - bar.n)
+
     with (
-        run.bar(f"{model.name}: pairs", rows.shape[1] * len(sides), "side") as bar,
+        run.bar(f"{model.name}: comparing pairs", rows.shape[1], "pair") as bar,
         threadpool_limits(1, user_api="blas"),
     ):
         for start in range(0, rows.shape[1], step):
             work = _Step(rows[:, start : start + step], node["intact/embedding"], banded, sides)
-            work.compute(run.workers, bar.update)
+            work.compute(run.workers, count)
             for earlier in written:
                 earlier.result()
             written = [run.workers.prepare(work.write, group, m, start)]

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from tqdm import tqdm
 
 from freqlab.engine.compilation import is_compiled
 from freqlab.engine.removals import Removals
@@ -36,17 +37,31 @@ def embed_faces(
     distributes the work, block by block, and writes the results. On a cluster whole blocks are
     distributed, and the workers write them.
     """
+    to_align = rows_to_align(run, model.template)
+    check_chunks(run.store.crops(model.spec.template), run.rows)
+    with run.bar("aligning faces", len(to_align), "face") as faces_bar:
+        _embed_faces(run, model, masked, chosen, to_align, faces_bar)
+
+
+def _embed_faces(
+    run: Run,
+    model: Model,
+    masked: npt.NDArray[np.int64] | None,
+    chosen: npt.NDArray[np.bool_] | None,
+    to_align: npt.NDArray[np.int64],
+    faces_bar: tqdm[Any],
+) -> None:
+    """Align the rows `to_align`, counted by a bar, and embed what is missing."""
     labels = label_map(run.bands, model)
     computed = np.isin(np.arange(len(run.bands)), labels)
     if chosen is not None and chosen.all():
         chosen = None
     computed &= True if chosen is None else chosen
-    to_align = rows_to_align(run, model.template)
-    check_chunks(run.store.crops(model.spec.template), run.rows)
     if len(to_align):  # faces that do not fit the call are found before anything is written
         first = to_align[next(run.store.blocks(to_align))]
         align_rows(run, first, model.template)
         to_align = np.setdiff1d(to_align, first)
+        faces_bar.update(len(first))
     n_features = check_model(run, model, labels)
     none = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[computed]
@@ -65,9 +80,10 @@ def embed_faces(
     rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
     if len(rows) and run.cluster is not None:
         embed_on_cluster(run, model, tasks, to_align, computed, rows)
+        faces_bar.update(len(to_align))
     elif len(rows):
         note_origin(run, model, tasks)  # before anything is done: nothing is pending afterwards
-        done_by = embed_rows(run, model, tasks, to_align, computed, rows)
+        done_by = embed_rows(run, model, tasks, to_align, computed, rows, faces_bar)
         if is_compiled(done_by):
             note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)

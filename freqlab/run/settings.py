@@ -37,7 +37,7 @@ class Settings:
         Whether networks are compiled: ``True``, ``False``, ``"auto"`` if the expected work is
         long enough, or ``"once"``, like ``"auto"`` but not kept for later runs.
     progress
-        Whether to write bars and messages to standard error.
+        Whether progress bars and messages are shown.
 
     Raises
     ------

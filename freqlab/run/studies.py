@@ -20,6 +20,7 @@ from freqlab.run.purposes import Purpose, made_for
 from freqlab.run.settings import Settings
 from freqlab.store.reading import open_influence
 from freqlab.store.studies import Nodes, kept_study, made_of
+from freqlab.system.progress import one_output
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -44,6 +45,7 @@ class RunOptions(TypedDict, total=False):
     progress: bool
 
 
+@one_output()
 def study_of(
     subject: str,
     faces: Faces,

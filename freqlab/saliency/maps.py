@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import xarray as xr
-from tqdm import tqdm
 
 from freqlab.attrs import named
 from freqlab.edits.pair_sets import PairSets
@@ -25,7 +24,7 @@ from freqlab.results.selection import threshold_of
 from freqlab.saliency import corrrise, freqrise, gradients, joint
 from freqlab.saliency.rise import Estimate
 from freqlab.store.cache import Arrays, digest_of, kept
-from freqlab.text.shown import one_line
+from freqlab.system.progress import progress_bar
 
 __all__ = ["PairImages", "corrrise_maps", "freqrise_maps", "gradient_maps", "joint_maps"]
 
@@ -77,12 +76,8 @@ class PairImages:
     def walk(self, what: str) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
         """Iterate over the groups, with a progress bar that counts pairs."""
         groups = self.groups()
-        with tqdm(
-            total=sum(len(rows) for _, rows in groups),
-            desc=one_line(f"{self.sets.model.name}: {what}"),
-            unit="pair",
-            disable=not self.progress,
-        ) as bar:
+        text, total = f"{self.sets.model.name}: {what}", sum(len(rows) for _, rows in groups)
+        with progress_bar(text, total, "pair", shown=self.progress, delay=0) as bar:
             for face, rows in groups:
                 yield face, rows
                 bar.update(len(rows))

@@ -1,6 +1,8 @@
 """Every figure, by the code of the gallery on few faces: what it says, and that it can be read."""
 
 import importlib.util
+import inspect
+import io
 import itertools
 import re
 import sys
@@ -16,6 +18,7 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab import plots
+from freqlab.errors import ParameterError
 from freqlab.plots.common import MAX_WIDTH, axis_label
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -120,6 +123,8 @@ SAID = {
     "planted_plot": ["planted band (cycles/image)"],
 }
 PRINTED = 7.32  # inches: width of the text of a printed page
+BY_COUNT = {"contact_sheet", "extremes_plot", "group_heat_plot", "planted_plot"}
+BY_COUNT |= {"group_error_plot", "joint_plot", "resolution_strip_plot"}  # as tall as their data
 FACES_ONLY = {"face_plot", "contact_sheet", "extremes_plot"}  # each under its name
 
 
@@ -280,6 +285,157 @@ def test_names_are_those_of_the_data(drawn, name):
     labels = labels_of(plt.gcf())
     for _, variable, *_ in FROM_DATA[name]:
         assert any(f"new {variable}" in label for label in labels), (variable, labels)
+
+
+def call_of(name, names, monkeypatch):
+    """The plot, and the arguments that the gallery gives it."""
+    plot, given = getattr(plots, name), []
+    monkeypatch.setattr(plots, name, lambda *args, **kwargs: given.append((args, kwargs)))
+    cell = next(cell for cell in CELLS if cell.title == name)
+    exec(fewer(cell.code), dict(names))
+    monkeypatch.undo()
+    plt.close("all")
+    (arguments,) = given
+    return plot, *arguments
+
+
+def figure_of(drawn):
+    """The figure of what a plot returns: axes, axes by name, or a figure."""
+    if isinstance(drawn, dict):
+        (figure,) = {ax.figure for ax in drawn.values()}
+        return figure
+    return getattr(drawn, "figure", drawn)
+
+
+def refused(plot, args, kwargs, text):
+    """The call raises an error with this text, and leaves no figure."""
+    with pytest.raises(ParameterError, match=text):
+        plot(*args, **kwargs)
+    assert plt.get_fignums() == []
+
+
+def check_axes_and_sizes(name, names, monkeypatch):
+    """Single axes take ``ax``, several axes ``height`` and ``aspect``; bad values are refused."""
+    plot, args, kwargs = call_of(name, names, monkeypatch)
+    takes = inspect.signature(plot).parameters
+    default = figure_of(plot(*args, **kwargs))
+    width, height = default.get_size_inches()
+    plt.close("all")
+    if "ax" in takes:
+        figure, axes = plt.subplots(1, 2, figsize=(12, 5))
+        result = plot(*args, **kwargs, ax=axes[1])
+        assert figure_of(result) is figure
+        assert name in SEVERAL_AXES or result is axes[1]
+        assert plt.get_fignums() == [figure.number]
+        assert not axes[0].has_data()
+        plt.close("all")
+        refused(plot, args, {**kwargs, "ax": axes}, r"ax=.* must be matplotlib axes")
+    if name not in SEVERAL_AXES:
+        return
+    for given, size in (
+        ({"height": 2 * height}, (2 * width, 2 * height)),
+        ({"aspect": 2.5}, (2.5 * height, height)),
+        ({"height": 6, "aspect": 1.5}, (9, 6)),
+    ):
+        figure = figure_of(plot(*args, **kwargs, **given))
+        assert figure.get_size_inches() == pytest.approx(size)
+        assert saved(figure).size == pytest.approx([100 * one for one in size], abs=1)
+        plt.close("all")
+    for argument in ("height", "aspect"):
+        for bad in (0, -1, np.nan, "tall", True):
+            text = f"{argument}={bad!r} must be a number above 0"
+            refused(plot, args, {**kwargs, argument: bad}, re.escape(text))
+    refused(plot, args, {**kwargs, "height": 80, "aspect": 2}, "make a figure of 160 x 80 inches")
+    if "ax" in takes:
+        ax = plt.figure().add_subplot()
+        plt.close("all")
+        text = "height=3 is the size of a new figure"
+        refused(plot, args, {**kwargs, "ax": ax, "height": 3}, text)
+
+
+def check_model(name, names, monkeypatch):
+    """The model may be left out where there is one, and only there."""
+    plot, args, kwargs = call_of(name, names, monkeypatch)
+    model = kwargs.get("model") or str(np.atleast_1d(args[0]["model"])[0])
+    rest = {key: value for key, value in kwargs.items() if key != "model"}
+    expected = saved(figure_of(plot(*args, **{**rest, "model": model})))
+    plt.close("all")
+    datasets = [arg for arg in args if isinstance(arg, xr.Dataset) and "model" in arg.dims]
+    for wanted in ([model], model):
+        one = [arg.sel(model=wanted) if arg in datasets else arg for arg in args]
+        assert np.array_equal(expected, saved(figure_of(plot(*one, **rest))))
+        plt.close("all")
+    others = [str(known) for known in args[0]["model"].to_numpy()]
+    doubled = [xr.concat([args[0]] * 2, "model").assign_coords(model=["a", "b"]), *args[1:]]
+    if len(others) > 1:
+        doubled = list(args)
+    refused(plot, doubled, rest, "model=None is allowed only for data of one model; these have 2: ")
+    refused(plot, args, {**rest, "model": "nobody"}, "unknown model 'nobody'; allowed: ")
+
+
+def saved(figure):
+    """The picture that a plain ``savefig`` writes."""
+    file = io.BytesIO()
+    FigureCanvasAgg(figure)
+    figure.savefig(file)
+    return Image.open(file).convert("RGB")
+
+
+OWN_MODULE = {"inspection_plot", "pair_profile_plot"}
+SEVERAL_AXES = {
+    *("contact_sheet", "extremes_plot", "group_error_plot", "heat_plot", "joint_plot"),
+    *("morph_plot", "overview_plot", "resolution_strip_plot"),
+}
+BY_MODEL = [
+    name
+    for name in PUBLIC
+    if name not in {*OWN_MODULE, "face_plot"}
+    and "model" in inspect.signature(getattr(plots, name)).parameters
+]
+SIZED = [name for name in PUBLIC if name not in OWN_MODULE]
+
+
+@pytest.mark.parametrize("name", SIZED)
+def test_arguments_have_one_name_and_are_described(name):
+    plot = getattr(plots, name)
+    takes = inspect.signature(plot).parameters
+    several = "dict[" in str(plot.__annotations__["return"]) or name == "contact_sheet"
+    assert several == (name in SEVERAL_AXES)
+    assert several == ("height" in takes) == ("aspect" in takes)
+    assert several or "ax" in takes
+    for argument in ("ax", "model", "height", "aspect"):
+        if argument in takes:
+            assert takes[argument].default is None
+            assert takes[argument].kind is takes[argument].KEYWORD_ONLY
+    described = plot.__doc__.split("Parameters\n")[1].split("    Returns\n")[0]
+    for argument in takes:
+        assert re.search(rf"^    (\w+, )*{argument}(, \w+)*$", described, re.M), argument
+
+
+@pytest.mark.parametrize("name", [name for name in SAMPLE if name in SIZED])
+def test_a_sample_of_the_figures_takes_axes_and_sizes(sample, name, monkeypatch):
+    check_axes_and_sizes(name, sample[0], monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SIZED)
+def test_figures_take_axes_and_sizes(drawn, name, monkeypatch):
+    check_axes_and_sizes(name, drawn[0], monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", BY_MODEL)
+def test_the_only_model_may_be_left_out(drawn, name, monkeypatch):
+    check_model(name, drawn[0], monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted({*DRAWN} - BY_COUNT))
+def test_a_saved_figure_is_as_large_as_the_picture_of_the_gallery(drawn, name):
+    with Image.open(gallery.PICTURES / f"{name}.png") as picture:
+        assert saved(drawn[1][name]).size == picture.size
+    with Image.open(io.BytesIO(gallery.picture_of(drawn[1][name]))) as picture:
+        assert saved(drawn[1][name]).size == picture.size
 
 
 def test_labels_are_the_name_and_the_unit():
