@@ -2,7 +2,7 @@
 
 Faces of one person are not independent. Labels are therefore permuted only in ways that are
 exchangeable under the hypothesis "the label makes no difference": whole subjects exchange labels
-among those with a single label; faces exchange labels within a subject that has both.
+among those with a single label; faces exchange labels within a subject that has several.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ _PER_STEP = 1 << 23  # pairs times permutations held in memory at once
 class Permuted(NamedTuple):
     """Permuted labels, and the subjects whose labels were exchanged."""
 
-    labels: npt.NDArray[np.int8]
+    labels: npt.NDArray[np.int16]
     """``(permutation, face)``."""
     n_whole: int
     """Subjects with a single label, exchanged between subjects."""
     n_within: int
-    """Subjects with both labels, exchanged between their faces."""
+    """Subjects with several labels, exchanged between their faces."""
 
 
 def permuted_labels(
     labels: npt.NDArray[np.integer], subjects: npt.NDArray[np.integer], n: int, seed: int
 ) -> Permuted:
-    """Permute the labels of two groups at random.
+    """Permute the labels of two or more groups at random.
 
     Parameters
     ----------
     labels
-        0 or 1 for each face ``(face,)``.
+        Number of the group of each face ``(face,)``, from 0.
     subjects
         Number of the subject of each face ``(face,)``.
     n
@@ -48,12 +48,12 @@ def permuted_labels(
     """
     rng = np.random.default_rng(seed)
     names, of_face = np.unique(subjects, return_inverse=True)
-    ones = np.bincount(of_face, weights=labels, minlength=len(names))
-    total = np.bincount(of_face, minlength=len(names))
-    varies = (ones > 0) & (ones < total)
+    lowest, highest = np.full(len(names), labels.max(initial=0)), np.zeros(len(names), int)
+    np.minimum.at(lowest, of_face, labels)
+    np.maximum.at(highest, of_face, labels)
+    varies = lowest < highest
     whole = np.flatnonzero(~varies)
-    value = (ones > 0).astype(np.int8)
-    exchanged = np.tile(value, (n, 1))
+    exchanged = np.tile(highest.astype(np.int16), (n, 1))
     exchanged[:, whole] = rng.permuted(exchanged[:, whole], axis=1)
     permuted = exchanged[:, of_face]
     for subject in np.flatnonzero(varies):
@@ -109,7 +109,7 @@ def p_values(observed: Floats, permuted: Floats) -> Floats:
     permuted
         ``(permutation, quantity)``; NaN are left out.
     """
-    usable = np.isfinite(permuted)
+    usable = ~np.isnan(permuted)
     # ties up to rounding count as extreme
     with np.errstate(invalid="ignore"):
         as_much = np.abs(permuted) >= np.abs(observed) * (1 - 1e-9) - 1e-15
