@@ -24,7 +24,7 @@ import xarray as xr
 from scipy import sparse
 
 from freqlab.statistics.error_rates import Comparisons
-from freqlab.statistics.permutation import p_values, permuted_labels
+from freqlab.statistics.permutation import exchangeable_units, p_values, permuted_labels
 
 __all__ = ["INDICES", "fairness_indices", "indices_by_threshold"]
 
@@ -209,14 +209,7 @@ def _permuted_rates(
     subjects = comparisons.subjects[faces]
     labels = np.searchsorted(chosen, codes[faces])
     order = permuted_labels(labels, subjects, n_permutations, seed)
-    # faces of a person with one label have the same label in every permutation: one unit
-    people, person = np.unique(subjects, return_inverse=True)
-    lowest, highest = np.full(len(people), len(chosen)), np.zeros(len(people), int)
-    np.minimum.at(lowest, person, labels)
-    np.maximum.at(highest, person, labels)
-    own = len(people) + np.arange(len(faces))
-    unit_of = np.where((lowest < highest)[person], own, person)
-    _, first, unit = np.unique(unit_of, return_index=True, return_inverse=True)
+    unit, first = exchangeable_units(order.labels, subjects)
     unit_of_face = np.full(len(codes), -1)
     unit_of_face[faces] = unit
     units = unit_of_face[np.stack([comparisons.reference, comparisons.probe])]
