@@ -1,5 +1,5 @@
 from .crop_quality import quality
-from .error_rates import errors, fairness_indices
+from .error_rates import errors
 from .group_comparison import (
     differences,
     drawable_gaps,
@@ -7,12 +7,14 @@ from .group_comparison import (
     gaps,
     gaps_together,
 )
+from .indices import fairness_indices
 from .influence import profiles
 from .making import study
 from .matching import match_groups, quality_differences, quality_table
 from .report import (
     describe_chance,
     describe_error_gaps,
+    describe_fairness,
     describe_gap_points,
     describe_group_differences,
     describe_groups,
@@ -33,6 +35,7 @@ from .tables import (
 __all__ = [
     "describe_chance",
     "describe_error_gaps",
+    "describe_fairness",
     "describe_gap_points",
     "describe_group_differences",
     "describe_groups",

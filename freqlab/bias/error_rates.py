@@ -1,15 +1,6 @@
-"""Error rates of groups at one global threshold, their differences, and indices of fairness.
+"""Error rates of groups at one global threshold, their differences, and fairness indices.
 
-Terms follow ISO/IEC 19795-10. With FMR and FNMR of each group at a threshold:
-
-- gap: the largest minus the smallest; ratio: the largest over the smallest;
-- Gini coefficient, with the correction n / (n - 1) for few groups (Howard et al. 2022);
-- fairness discrepancy rate (de Freitas Pereira & Marcel 2022): 1 - (a * gap of FMR + (1 - a) * gap
-  of FNMR), 1 being fair; not to be confused with the false discovery rate of the tests;
-- inequity rate (Grother 2021): (ratio of FMR)^a * (ratio of FNMR)^(1 - a), 1 being fair;
-- GARBE (Howard et al. 2022): a * Gini of FMR + (1 - a) * Gini of FNMR, 0 being fair;
-
-all with a = 0.5.
+Terms follow ISO/IEC 19795-10. :mod:`freqlab.bias.indices` defines the indices.
 """
 
 from __future__ import annotations
@@ -25,8 +16,9 @@ import xarray as xr
 
 from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bias.group_names import with_group_labels
+from freqlab.bias.indices import indices_by_threshold
 from freqlab.bias.influence import check_labels
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import ALL, MIXED, group_codes
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
@@ -41,35 +33,19 @@ from freqlab.statistics.error_rates import (
     is_usable,
 )
 from freqlab.statistics.rate_differences import rate_differences
-from freqlab.statistics.resampling import (
-    ESTIMATES,
-    check_draws,
-    draw_subjects,
-    rates_at,
-    with_interval,
-)
+from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
 from freqlab.verification.performance import check_embeddings, failure_rates, figures_of, labelled
 
-__all__ = ["errors", "fairness_indices"]
-
-_ALPHA = 0.5
-_INDICES = {
-    "fmr_gap": "gap of FMR",
-    "fmr_ratio": "ratio of FMR",
-    "fmr_gini": "Gini coefficient of FMR",
-    "fnmr_gap": "gap of FNMR",
-    "fnmr_ratio": "ratio of FNMR",
-    "fnmr_gini": "Gini coefficient of FNMR",
-    "fairness_discrepancy_rate": "fairness discrepancy rate",
-    "inequity_rate": "inequity rate",
-    "garbe": "GARBE",
-}
+__all__ = ["errors"]
 
 _RATES = ("false_match_rate", "false_non_match_rate")
-_DIFFERENCES = {
+_LONG_NAMES = {
     "false_match_rate_difference": ("difference in false match rate", "1"),
     "false_non_match_rate_difference": ("difference in false non-match rate", "1"),
     "n_people": ("people with genuine comparisons, and with impostor comparisons", "1"),
+    "fairness": ("index of differences between groups", "1"),
+    "fairness_null": ("index under permuted labels", "1"),
+    "fairness_p": ("p-value of the index, by permutation", "1"),
 }
 
 Floats = npt.NDArray[np.float64]
@@ -98,6 +74,7 @@ def errors(
     baseline: str | None = None,
     fmrs: Sequence[float] = FMRS,
     n_draws: int = 1000,
+    n_permutations: int = 1000,
     level: float = 0.95,
     seed: int = 0,
 ) -> xr.Dataset:
@@ -119,7 +96,10 @@ def errors(
     fmrs
         False match rates at which thresholds are set, between 0 and 1.
     n_draws, level, seed
-        Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
+        Bootstrap draws over subjects, coverage of the intervals, seed of draws and permutations.
+    n_permutations
+        Number of permutations of the labels. Where the pairs given were chosen by label, the
+        permutations are of fewer pairs, and the comparison with chance is conservative.
 
     Returns
     -------
@@ -130,11 +110,14 @@ def errors(
         ``false_non_match_rate_difference(model, group, fmr, estimate)``: group minus baseline,
         paired over the draws of subjects; NaN where a rate is not resolved, and for ``"all"`` and
         ``"mixed"``. ``n_people(model, comparison, group)``: people with such comparisons. Along
-        ``model``, ``index``, ``fmr`` and ``estimate``, ``fairness``: the fairness indices,
-        with ``fairness_note(model, index, fmr)`` where an index is not available or limited, and
-        ``groups_compared(model, fmr)``, the groups whose rates are included. A rate is included
-        where it is resolved (FMR: ten expected errors). The coordinate ``group_label`` names the
-        column with the value, as in ``"glasses=no"``.
+        ``model``, ``index`` and ``fmr``: ``fairness``, the fairness indices; ``fairness_null``,
+        also along ``null``, the median of the index under permuted labels of people and the bound
+        that a share `level` of the permutations does not exceed; ``fairness_p``, the share of the
+        permutations with an index at least as far from fair; ``fairness_note``, where an index is
+        not available or limited. An index has no interval, since chance alone moves it away from
+        its fair value. ``groups_compared(model, fmr)``: the groups whose rates are included. A
+        rate is included where it is resolved (FMR: ten expected errors). The coordinate
+        ``group_label`` names the column with the value, as in ``"glasses=no"``.
 
     Raises
     ------
@@ -142,6 +125,7 @@ def errors(
         If an argument is invalid.
     """
     check_draws(n_draws, level, seed)
+    check_number("n_permutations", n_permutations, at_least=1, whole=True)
     rates_of = check_fmrs(fmrs)
     checked = check_embeddings(embeddings, faces)
     check_labels(labels, np.array(faces.names))
@@ -174,12 +158,18 @@ def errors(
             comparisons, thresholds, rates_of, names, of_face, n_draws=n_draws, seed=seed
         )
         differences = _differences(rates, figures, baseline, level)
-        by_model.append(figures.merge(differences).merge(_fairness(rates, level)))
+        indices = indices_by_threshold(
+            *(comparisons, np.asarray(thresholds, float), rates.observed, names, codes),
+            n_permutations=n_permutations,
+            level=level,
+            seed=seed,
+        )
+        by_model.append(figures.merge(differences).merge(with_object_text(indices)))
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
-    errors = named(labelled(xr.concat(by_model, axis)), _DIFFERENCES)
-    errors["fairness"].attrs.update(long_name="index of differences between groups", units="1")
+    errors = named(labelled(xr.concat(by_model, axis)), _LONG_NAMES)
     errors = errors.assign_attrs(
         n_draws=n_draws,
+        n_permutations=n_permutations,
         level=level,
         seed=seed,
         group=str(labels.name or "group"),
@@ -193,45 +183,6 @@ def _largest(faces: Faces, names: list[str], codes: npt.NDArray[np.int64]) -> st
     """Return the group with most subjects."""
     subjects = [len(np.unique(faces.subjects[codes == k])) for k in range(len(names))]
     return names[int(np.argmax(subjects))]
-
-
-def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
-    """Compute the fairness indices that are defined in the docstring of this module.
-
-    Parameters
-    ----------
-    fmr, fnmr
-        Rates of the groups along the last axis, 0..1.
-
-    Returns
-    -------
-    dict of str to numpy.ndarray
-        Values by name of the index, without the last axis. NaN where a rate is NaN. Ratios and
-        indices derived from them are also NaN where the smallest rate is zero.
-    """
-    indices = {}
-    for name, rates in (("fmr", fmr), ("fnmr", fnmr)):
-        low, high = rates.min(axis=-1), rates.max(axis=-1)
-        indices[f"{name}_gap"] = high - low
-        with np.errstate(invalid="ignore", divide="ignore"):
-            indices[f"{name}_ratio"] = np.where(low > 0, high / low, np.nan)
-        indices[f"{name}_gini"] = _gini(rates)
-    discrepancy = _ALPHA * indices["fmr_gap"] + (1 - _ALPHA) * indices["fnmr_gap"]
-    indices["fairness_discrepancy_rate"] = 1 - discrepancy
-    ratios = indices["fmr_ratio"] ** _ALPHA * indices["fnmr_ratio"] ** (1 - _ALPHA)
-    indices["inequity_rate"] = ratios
-    indices["garbe"] = _ALPHA * indices["fmr_gini"] + (1 - _ALPHA) * indices["fnmr_gini"]
-    return {name: indices[name] for name in _INDICES}
-
-
-def _gini(rates: Floats) -> Floats:
-    """Gini coefficient over the last axis, corrected for the number of groups, 0..1."""
-    n = rates.shape[-1]
-    differences = np.abs(rates[..., :, None] - rates[..., None, :]).sum(axis=(-2, -1))
-    mean = rates.mean(axis=-1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        gini = n / (n - 1) * differences / (2 * n**2 * mean)
-    return np.where(mean > 0, gini, np.where(np.isfinite(mean), 0.0, np.nan))
 
 
 def _rates(
@@ -285,49 +236,4 @@ def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float
     people = np.zeros((2, len(groups)), np.int64)
     people[:, place] = rates.n_people[::-1]
     computed["n_people"] = (("comparison", "group"), people)
-    return with_object_text(computed)
-
-
-def _fairness(rates: _Rates, level: float) -> xr.Dataset:
-    """Compute one model's fairness indices with their intervals and notes."""
-    values = np.full((len(_INDICES), len(rates.fmrs), 3), np.nan)
-    notes = np.full((len(_INDICES), len(rates.fmrs)), "", object)
-    compared = np.full(len(rates.fmrs), "", object)
-    for f in range(len(rates.fmrs)):
-        observed = rates.observed[:, f]
-        resolved = np.flatnonzero(np.isfinite(observed).all(axis=0))
-        compared[f] = ", ".join(rates.groups[g] for g in resolved)
-        if len(resolved) < 2:
-            notes[:, f] = "fewer than two groups have both rates resolved"
-            continue
-        fmr, fnmr = observed[:, resolved]
-        indices = fairness_indices(fmr, fnmr)
-        by_draw = fairness_indices(*(rates.drawn[k, :, f][:, resolved] for k in (0, 1)))
-        for i, name in enumerate(_INDICES):
-            values[i, f] = with_interval(np.array(indices[name]), by_draw[name], level)
-            used = {"fmr": {"FMR": fmr}, "fnmr": {"FNMR": fnmr}}.get(
-                name.split("_")[0], {"FMR": fmr, "FNMR": fnmr}
-            )
-            without_errors = [rate for rate, of_groups in used.items() if not of_groups.any()]
-            if np.isnan(values[i, f, 0]):
-                notes[i, f] = "not defined: the rate of a group is zero"
-            elif without_errors:  # zero in every draw too
-                values[i, f, 1:] = np.nan
-                what = " and ".join(without_errors)
-                notes[i, f] = f"no interval: {what} is zero in every group"
-            elif len(resolved) < len(rates.groups):
-                notes[i, f] = f"of {compared[f]} only"
-    computed = xr.Dataset(
-        {
-            "fairness": (("index", "fmr", "estimate"), values),
-            "fairness_note": (("index", "fmr"), notes),
-            "groups_compared": ("fmr", compared),
-        },
-        coords={
-            "index": list(_INDICES),
-            "index_name": ("index", list(_INDICES.values())),
-            "fmr": list(rates.fmrs),
-            "estimate": list(ESTIMATES),
-        },
-    )
     return with_object_text(computed)

@@ -51,7 +51,9 @@ def profiles(
 
     A pair belongs to a group when both faces carry its value; mixed pairs are excluded.
     Intervals are from a bootstrap over subjects, tests from permutations of the labels. Labels
-    are permuted across subjects that carry one value, and within subjects that carry both. Draw
+    are permuted across subjects that carry one value, and within subjects that carry both. The
+    statistic is the difference divided by its standard error over subjects, so that the test
+    answers to means and not to spread. Draw
     the impostor pairs without regard to the labels (as :func:`freqlab.make_pairs` does without
     ``within=``): pairs chosen by label make the test of impostor pairs conservative.
 
@@ -283,17 +285,22 @@ def _test(
     place[members] = np.arange(len(members))
     order = permuted_labels(codes[members], faces.subject[members], n_permutations, seed)
     ends = place[faces.ends[:, in_two]]
+    labels = np.concatenate([codes[members][None], order.labels])  # as observed, then permuted
     tests: dict[str, Any] = {}
     for kind in _KINDS:
-        array = values[kind][in_two]
-        observed = permuted_differences(array, ends, codes[members][None])[0]
-        permuted = permuted_differences(array, ends, order.labels)
-        tests[f"p_{kind}"] = p_values(observed, permuted).reshape(shape)
+        differences = permuted_differences(
+            values[kind][in_two], ends, labels, faces.subject[members]
+        )
+        statistic = differences.studentised
+        tests[f"p_{kind}"] = p_values(statistic[0], statistic[1:]).reshape(shape)
         one, other = (values[kind][of_group[k]] for k in (1, 0))
         tests[f"effect_{kind}"] = _cohens_d(one, other).reshape(shape)
         if kind == "directed":
+            # permuted differences in the observed standard errors: equal means, observed spread
+            under_null = statistic[1:] * differences.standard_error[0]
             distance, under_null = (
-                _distance(gaps.reshape(*gaps.shape[:-1], *shape)) for gaps in (observed, permuted)
+                _distance(gaps.reshape(*gaps.shape[:-1], *shape))
+                for gaps in (differences.difference[0], under_null)
             )
             flat = under_null.reshape(len(under_null), -1)
             null = np.full((flat.shape[1], 2), np.nan)

@@ -288,7 +288,9 @@ def _nodes(
         for model in models
     }
     fmrs = rates_with(settings.fmr)
-    rates = errors(embeddings, faces, labels, pairs, baseline=baseline, fmrs=fmrs, **settings.drawn)
+    rates = errors(
+        *(embeddings, faces, labels, pairs), baseline=baseline, fmrs=fmrs, **settings.permuted
+    )
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {
         "groups": _counts(faces, labels),
         "profiles": by_group,

@@ -21,7 +21,9 @@ from freqlab.bias.group_comparison import (
     drawable_gaps,
 )
 from freqlab.bias.group_names import group_markdown, people_text, too_few
+from freqlab.bias.tables import chance_text
 from freqlab.errors import check_name
+from freqlab.faces.groups import ALL, MIXED
 from freqlab.literals import Comparison, Kind, Side
 from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
@@ -33,6 +35,7 @@ from freqlab.text.wording import join, percent, signed
 __all__ = [
     "describe_chance",
     "describe_error_gaps",
+    "describe_fairness",
     "describe_gap_points",
     "describe_group_differences",
     "describe_groups",
@@ -168,6 +171,62 @@ def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) ->
         )
     texts = [_rate_text(at, rate, fmr) for rate in _RATES]
     return f"At one threshold for all groups, set at FMR {fmr_text(fmr)}: {' '.join(texts)}"
+
+
+def describe_fairness(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str:
+    """State which fairness indices are larger than under permuted labels of people.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.bias.errors`.
+    model
+        Name of the model.
+    fmr
+        Nominal false match rate of the threshold.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If there is no such model or rate.
+    """
+    check_name("model", model, names_of(errors, "model"))
+    check_fmr(fmr)
+    at = at_fmr(errors.sel(model=model), fmr)
+    level, n_permutations = float(errors.attrs["level"]), int(errors.attrs["n_permutations"])
+    tested = at.isel(index=np.flatnonzero(at["fairness_p"].notnull()))
+    if not tested.sizes["index"]:
+        return f"No fairness index is available at FMR {fmr_text(fmr)}."
+    resolved = np.isfinite(
+        [at[variable].sel(estimate="value").to_numpy() for variable, _ in _RATES.values()]
+    ).all(axis=0)
+    of_groups = resolved & ~at["group"].isin([ALL, MIXED]).to_numpy()
+    fewest = int(at["n_people"].isel(group=np.flatnonzero(of_groups)).min())
+    if fewest < FEWEST_PEOPLE:
+        return (
+            f"The fairness indices are not compared with chance, since a group has "
+            f"{people_text(fewest)}."
+        )
+    far = tested.isel(index=np.flatnonzero(tested["fairness_p"] <= 1 - level + 1e-9))
+    text = (
+        f"Compared with {n_permutations:,} permutations of the group labels over people, at "
+        f"p ≤ {1 - level:.3g}, "
+    )
+    if not far.sizes["index"]:
+        return (
+            f"{text}none of {tested.sizes['index']} fairness indices is further from fair than by "
+            f"chance: the differences between the groups are compatible with equal error rates."
+        )
+    shown = [
+        f"{far['index_name'].to_numpy()[i]} {float(far['fairness'][i]):.3g} "
+        f"({chance_text(far.isel(index=i))})"
+        for i in range(far.sizes["index"])
+    ]
+    verb = "is" if len(shown) == 1 else "are"
+    return (
+        f"{text}{len(shown)} of {tested.sizes['index']} fairness indices {verb} further from fair "
+        f"than by chance: {join(shown)}."
+    )
 
 
 def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:

@@ -17,8 +17,16 @@ from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.text.wording import signed, with_bounds
 from freqlab.verification.performance import summary_table
 
-__all__ = ["differences_table", "differing_bands", "errors_table", "fairness_table", "gaps_table"]
+__all__ = [
+    "chance_text",
+    "differences_table",
+    "differing_bands",
+    "errors_table",
+    "fairness_table",
+    "gaps_table",
+]
 
+_NBSP = "\u00a0"
 _UNRESOLVED = "not resolved"
 
 
@@ -146,7 +154,7 @@ def errors_table(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Dat
 
 
 def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
-    """Tabulate the fairness indices, a column per model, intervals in brackets.
+    """Tabulate the fairness indices, a column per model, beside what chance alone gives.
 
     Parameters
     ----------
@@ -154,6 +162,13 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         From :func:`freqlab.bias.errors`.
     fmr
         Nominal false match rate of the threshold.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row per index: its value; in brackets its median under permuted labels of people, the
+        bound that most permutations do not exceed in the direction away from fair, and the
+        p-value.
     """
     check_fmr(fmr)
     at = at_fmr(errors, fmr)
@@ -164,11 +179,39 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         row = {}
         for model in errors["model"].to_numpy():
             here = at.sel(index=index, model=model)
-            text = with_bounds(here["fairness"], ".3g")
-            note = str(here["fairness_note"].item())
-            row[str(model)] = f"{text} ({note})" if text and note else text or note
+            texts = [chance_text(here), str(here["fairness_note"].item())]
+            value, about = float(here["fairness"]), "; ".join(text for text in texts if text)
+            shown = f"{value:.3g} ({about})" if about else f"{value:.3g}"
+            row[str(model)] = about if np.isnan(value) else shown
         rows[str(name)] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("index")
+
+
+def chance_text(at: xr.Dataset) -> str:
+    """Describe one index under permuted labels: "permuted: median 1.8, 95 % up to 3.1; p = 0.2".
+
+    Parameters
+    ----------
+    at
+        One index of one model at one threshold, of :func:`freqlab.bias.errors`.
+
+    Returns
+    -------
+    str
+        Empty where the index is not available.
+    """
+    median, bound = (float(at["fairness_null"].sel(null=name)) for name in ("median", "bound"))
+    if np.isnan(median):
+        return ""
+    limit = "from" if bound < median else "up to"
+    return (
+        f"permuted: median {_number(median)}, {100 * float(at.attrs['level']):g}{_NBSP}% {limit} "
+        f"{_number(bound)}; p = {float(at['fairness_p']):.3g}"
+    )
+
+
+def _number(value: float) -> str:
+    return "∞" if np.isinf(value) else f"{value:.3g}"
 
 
 def gaps_table(

@@ -43,56 +43,7 @@ def test_group_rates_are_those_of_pairs_within_the_group(study):
     rates = errors.sel(model="m", group=["even", "odd"], fmr=1e-2, estimate="value")
     gap = errors["fairness"].sel(model="m", index="fnmr_gap", fmr=1e-2)
     fnmr = rates["false_non_match_rate"].to_numpy()
-    assert float(gap.sel(estimate="value")) == pytest.approx(fnmr[1] - fnmr[0])
-    assert 0 < gap.sel(estimate="lower") < gap.sel(estimate="upper")
-
-
-def test_indices_of_cases_worked_by_hand():
-    found = fl.bias.fairness_indices(np.array([0.01, 0.04]), np.array([0.02, 0.10]))
-    assert found["fmr_gap"] == pytest.approx(0.03)
-    assert found["fmr_ratio"] == pytest.approx(4)
-    assert found["fnmr_ratio"] == pytest.approx(5)
-    # two groups: n / (n - 1) = 2, sum |xi - xj| = 0.06, 2 n^2 mean = 8 * 0.025
-    assert found["fmr_gini"] == pytest.approx(2 * 0.06 / 0.2)
-    assert found["fnmr_gini"] == pytest.approx(2 * 0.16 / (8 * 0.06))
-    assert found["fairness_discrepancy_rate"] == pytest.approx(1 - (0.03 + 0.08) / 2)
-    assert found["inequity_rate"] == pytest.approx(np.sqrt(4 * 5))
-    assert found["garbe"] == pytest.approx((0.6 + 2 / 3) / 2)
-
-
-def test_equal_groups_are_fair_and_one_bad_group_is_as_unfair_as_can_be():
-    same = np.full(5, 0.03)
-    found = fl.bias.fairness_indices(same, same)
-    assert found["fairness_discrepancy_rate"] == 1
-    assert found["inequity_rate"] == 1
-    assert found["garbe"] == pytest.approx(0)
-    one = np.array([0, 0, 0, 0.2])
-    assert fl.bias.fairness_indices(one, one)["garbe"] == pytest.approx(1)
-    assert np.isnan(fl.bias.fairness_indices(one, one)["inequity_rate"])
-    none = np.zeros(3)
-    assert fl.bias.fairness_indices(none, none)["fmr_gini"] == 0
-
-
-def test_what_is_not_resolved_has_no_index_and_says_why(study):
-    faces, labels, vectors, _ = study
-    errors = fl.bias.errors({"m": vectors}, faces, labels, n_draws=20)
-    # 80 faces of 20 people a group make 3,040 impostor pairs: 1e-3 takes 10,000
-    at = errors.sel(model="m", index="garbe", fmr=1e-3)
-    assert np.isnan(at["fairness"]).all()
-    assert "fewer than two groups" in at["fairness_note"].item()
-    table = fl.bias.fairness_table(errors, fmr=1e-3)
-    assert "fewer than two groups" in table.loc["GARBE", "m"]
-
-
-def test_no_error_at_all_leaves_no_interval(study):
-    faces, labels, _, subject = study
-    perfect = np.eye(40, 64, dtype=np.float32)[subject]
-    perfect += 0.05 * np.random.default_rng(1).standard_normal(perfect.shape).astype(np.float32)
-    errors = fl.bias.errors({"m": perfect}, faces, labels, n_draws=20)
-    at = errors.sel(model="m", index="fnmr_gap", fmr=1e-2)
-    assert float(at["fairness"].sel(estimate="value")) == 0
-    assert np.isnan(at["fairness"].sel(estimate=["lower", "upper"])).all()
-    assert "FNMR is zero in every group" in at["fairness_note"].item()
+    assert float(gap) == pytest.approx(fnmr[1] - fnmr[0])
 
 
 def test_figures_are_those_of_verify(study, linear):
