@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +40,7 @@ def faces_html(faces: Faces) -> str:
         numbers = [*range(_ROWS // 2), None, *range(n - _ROWS // 2, n)]
     table = faces.table
     others = [j for j, name in enumerate(table.columns) if name not in ("subject", "path")]
-    columns = [table.columns.get_loc("subject"), *others[:_COLUMNS]]
+    columns = [list(table.columns).index("subject"), *others[:_COLUMNS]]
     n_more = max(0, len(others) - _COLUMNS)
     header = ["face", *(str(table.columns[j]) for j in columns)]
     header += [f"and {n_more} more"] if n_more else []
@@ -143,7 +143,7 @@ def _encoded(pixels: npt.NDArray[np.uint8]) -> bytes:
     return file.getvalue()
 
 
-def _text(value: object) -> str:
+def _text(value: Any) -> str:
     """A cell as text; empty where it is missing."""
     missing = pd.isna(value) if pd.api.types.is_scalar(value) else False
     return "" if missing else str(value)
