@@ -21,7 +21,13 @@ from . import (
     testing,
     verification,
 )
-from .bands.radial import Bands, parse_bands, rings
+from .bands.base import Bands
+from .bands.colour import channels
+from .bands.label_maps import custom
+from .bands.oriented import polar, sectors
+from .bands.parsing import parse_bands
+from .bands.radial import octaves, rings
+from .bands.subbands import wavelets
 from .datasets.protocols import read_pairs
 from .datasets.registry import load_faces
 from .errors import FreqlabError
@@ -48,6 +54,8 @@ __all__ = [
     "adversarial",
     "bands",
     "bias",
+    "channels",
+    "custom",
     "datasets",
     "edits",
     "embed",
@@ -64,6 +72,7 @@ __all__ = [
     "make_pairs",
     "models",
     "morphing",
+    "octaves",
     "open_embeddings",
     "open_influence",
     "open_run",
@@ -71,16 +80,19 @@ __all__ = [
     "parse_bands",
     "plan",
     "plots",
+    "polar",
     "read_pairs",
     "report",
     "resolution",
     "results",
     "rings",
     "saliency",
+    "sectors",
     "statistics",
     "store",
     "testing",
     "verification",
     "verify",
+    "wavelets",
     "wrap_model",
 ]

@@ -11,7 +11,12 @@ from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.literals import Side
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
-from freqlab.results.selection import frequency_unit, select_part, with_axes
+from freqlab.results.selection import (
+    band_coordinates,
+    frequency_unit,
+    select_part,
+    with_axes,
+)
 from freqlab.statistics.resampling import check_draws
 
 __all__ = ["compare", "influence_spread", "mean_profile"]
@@ -118,7 +123,7 @@ def influence_spread(
         coords={
             "comparison": ["genuine", "impostor"],
             "estimate": ["lower", "median", "upper"],
-            **{name: data[name] for name in ("band", "frequency", "band_bounds")},
+            **band_coordinates(data),
         },
         attrs={"level": level, "seed": seed},
     )

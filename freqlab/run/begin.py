@@ -11,7 +11,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from freqlab.bands.radial import Bands, parse_bands, rings
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
+from freqlab.bands.radial import rings
 from freqlab.engine.workers import working
 from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces
