@@ -21,7 +21,13 @@ from . import (
     testing,
     verification,
 )
-from .bands.radial import Bands, parse_bands, rings
+from .bands.base import Bands
+from .bands.colour import channels
+from .bands.label_maps import custom
+from .bands.oriented import polar, sectors
+from .bands.parsing import parse_bands
+from .bands.radial import octaves, rings
+from .bands.subbands import wavelets
 from .datasets.protocols import read_pairs
 from .datasets.registry import load_faces
 from .errors import FreqlabError
@@ -51,8 +57,10 @@ __all__ = [
     "adversarial",
     "bands",
     "bias",
+    "channels",
     "compare",
     "concat",
+    "custom",
     "datasets",
     "edits",
     "embed",
@@ -69,6 +77,7 @@ __all__ = [
     "make_pairs",
     "models",
     "morphing",
+    "octaves",
     "open_embeddings",
     "open_influence",
     "open_run",
@@ -76,17 +85,20 @@ __all__ = [
     "parse_bands",
     "plan",
     "plots",
+    "polar",
     "read_pairs",
     "report",
     "resolution",
     "results",
     "rings",
     "saliency",
+    "sectors",
     "statistics",
     "store",
     "testing",
     "verification",
     "verify",
+    "wavelets",
     "with_columns",
     "wrap_model",
 ]

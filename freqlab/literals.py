@@ -12,6 +12,7 @@ __all__ = [
     "Comparison",
     "Compile",
     "Domain",
+    "Extension",
     "InfluenceQuantity",
     "Kind",
     "ManipulatedQuantity",
@@ -80,6 +81,9 @@ Operation: TypeAlias = Literal["remove", "keep"]
 
 WhichFace: TypeAlias = Literal["largest", "central", "only"]
 """Face to select in a photograph of several people; with ``"only"``, none."""
+
+Extension: TypeAlias = Literal["periodic", "mirror"]
+"""Continuation of an image beyond its border: repeated as it is, or mirrored first."""
 
 Precision: TypeAlias = Literal["float32", "bfloat16", "auto"]
 """Floating-point format in which networks compute."""

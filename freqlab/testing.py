@@ -19,7 +19,8 @@ import xarray as xr
 
 from freqlab import bias, faithfulness, morphing, resolution, saliency
 from freqlab.attrs import named, to_json
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
+from freqlab.bands.radial import Rings
 from freqlab.errors import ParameterError, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs
 from freqlab.faces.groups import group_labels
@@ -258,7 +259,7 @@ def result(
             f"values must be (model, pair, side, band), of up to three sides; got {array.shape}"
         )
     n_models, n_pairs, n_sides, n_bands = array.shape
-    bands = bands or Bands(tuple(4.0 * np.arange(n_bands + 1)))
+    bands = bands or Rings(tuple(4.0 * np.arange(n_bands + 1)))
     if len(bands) != n_bands:
         raise ParameterError(f"values have {n_bands} bands, but bands are {len(bands)}")
     names = ["m", *(f"m{k}" for k in range(1, n_models))]
@@ -280,6 +281,7 @@ def result(
             "band": np.array(bands.names, object),
             "frequency": ("band", bands.frequency),
             "band_bounds": (("band", "bound"), bands.bounds),
+            **{name: ("band", one.values, one.attrs) for name, one in bands.coordinates.items()},
             **{name: ("pair", np.asarray(column)) for name, column in pair_columns.items()},
         },
         attrs={"identity": _identity(bands, names)},

@@ -22,7 +22,8 @@ from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
 from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bands import spectrum
-from freqlab.bands.radial import Bands, rings
+from freqlab.bands.base import Bands
+from freqlab.bands.radial import cache_identity, rings
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.removals import default_batch_size, embed_block
 from freqlab.errors import ParameterError, check_name, check_number
@@ -144,8 +145,7 @@ def features(
         "attacks": names,
         "steps": steps,
         "seed": seed,
-        "edges": [float(edge) for edge in sets.bands.edges],
-        "unit": sets.bands.unit,
+        **cache_identity(sets.bands),
         "content": digest_of(probes.crops, probes.partners, probes.genuine),
     }
     store = str(sets.data.attrs["store"])
@@ -249,8 +249,8 @@ def _features(
     model, n_bands = sets.model, len(sets.held)
     removals = np.concatenate([np.zeros((1, n_bands), bool), np.eye(n_bands, dtype=bool)])
     batch_size = default_batch_size(model.device, model.precision)
-    labels = sets.sets.labels
-    embedded = embed_block(model, crops, removals, labels, batch_size=batch_size).embeddings
+    parts = sets.sets.parts
+    embedded = embed_block(model, crops, removals, parts, batch_size=batch_size).embeddings
     similarity = np.stack(
         [cosines(one, partner[None])[:, 0] for one, partner in zip(embedded, partners, strict=True)]
     )

@@ -6,11 +6,13 @@ test how much an explanation depends on that choice.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from freqlab.bands import spectrum
+from freqlab.bands.decompositions import Decomposition, PeriodicDecomposition
 
 __all__ = ["FILLS", "mean_amplitude_fill", "noise_fill"]
 
@@ -39,28 +41,37 @@ def mean_amplitude_fill(crops: Crops, of: Crops | None = None) -> npt.NDArray[np
 
 
 def noise_fill(
-    crops: Crops, labels: npt.NDArray[np.int64], n_bands: int, *, seed: int = 0
+    crops: Crops, parts: Decomposition, *, bands: Sequence[int] | None = None, seed: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Gaussian noise that has the energy of each crop in each band.
+    """Gaussian noise whose component in each band has the energy of that of the crop.
 
     Parameters
     ----------
     crops
         ``(n, height, width, channel)``.
-    labels
-        Label map ``(height, width // 2 + 1)``.
-    n_bands
-        Number of bands.
+    parts
+        Decomposition of crops of this size.
+    bands
+        Bands with noise; by default all.
     seed
         Seed of the noise; each crop has a separate pattern.
     """
     rng = np.random.default_rng(seed)
     images = torch.from_numpy(np.ascontiguousarray(crops)).permute(0, 3, 1, 2).float()
     noise = torch.from_numpy(rng.normal(size=tuple(images.shape)).astype(np.float32))
-    label_map = torch.from_numpy(labels)
-    energy = spectrum.energy(images, label_map, n_bands)
-    own = spectrum.energy(noise, label_map, n_bands)
+    energy, own = parts.energy(images), parts.energy(noise)
     gain = torch.where(own > 0, (energy / own.clamp(min=1e-20)).sqrt(), 0.0)
+    if bands is not None:
+        gain[:, np.setdiff1d(np.arange(len(parts)), bands)] = 0
+    if not isinstance(parts, PeriodicDecomposition):
+        made = torch.stack(
+            [
+                torch.einsum("b,bchw->chw", of_crop, parts.components(one[None])[0])
+                for one, of_crop in zip(noise, gain, strict=True)
+            ]
+        )
+        return made.permute(0, 2, 3, 1).numpy()
+    label_map, n_bands = parts.labels, len(parts)
     gain = torch.cat([gain, torch.zeros(len(gain), 1)], dim=1)  # zero outside all bands
     scale = gain[:, torch.where(label_map >= 0, label_map, n_bands)]
     made = torch.fft.irfft2(torch.fft.rfft2(noise) * scale[:, None], s=images.shape[-2:])

@@ -1,46 +1,36 @@
-"""Bands: rings of spatial frequency, declared independently of image size.
-
-A declaration (:class:`Bands`) gives a *label map* for each crop size: an integer per coefficient
-of the half plane that :func:`torch.fft.rfft2` returns. Labels ``0, 1, ...`` are the bands in
-order. The DC coefficient has a separate label, and so have coefficients outside all bands; these
-coefficients are never removed.
-"""
+"""Rings and octaves: bands between two radii in the plane of frequencies."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import numbers
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
 from freqlab.bands.band_shapes import rings_html
-from freqlab.errors import BandError, ParameterError, check_name
+from freqlab.bands.base import UNITS, Bands, Plane, PlaneBands, centres
+from freqlab.bands.labels import OUTSIDE
+from freqlab.errors import BandError, check_name, check_number
+from freqlab.literals import Extension
 
-__all__ = ["DC", "OUTSIDE", "UNITS", "Bands", "check_support", "parse_bands", "rings"]
-
-DC = -1
-"""Label of the coefficient at frequency zero, the mean of the image."""
-OUTSIDE = -2
-"""Label of coefficients that belong to no band."""
-
-UNITS = ("cycles/image", "cycles/pixel", "cycles/eyes")
-"""Units of frequency: per crop width, per pixel, per inter-eye distance of the template."""
+__all__ = ["DEFAULT_MAX", "Octaves", "Rings", "cache_identity", "octaves", "ring_labels", "rings"]
 
 # Nyquist frequency along an axis of a 112-pixel crop, in each unit; the inter-eye distance of the
 # ArcFace template is 35.24 pixels.
-_DEFAULT_MAX = {"cycles/image": 56.0, "cycles/pixel": 0.5, "cycles/eyes": 17.62}
+DEFAULT_MAX = {"cycles/image": 56.0, "cycles/pixel": 0.5, "cycles/eyes": 17.62}
+"""Lower edge of the band ``rest`` in each unit, by default."""
 _DEFAULT_WIDTH = 4.0
+_MOST = 100_000  # rings
+_DIGITS = 6  # of the edges of octaves
 
 
-@dataclass(frozen=True)
-class Bands:
+@dataclass(frozen=True, eq=False)
+class Rings(PlaneBands):
     """A partition of spatial frequencies into rings, independent of image size.
 
     Band ``i`` holds the coefficients with ``edges[i] <= radius < edges[i + 1]``; the radius is
@@ -52,21 +42,24 @@ class Bands:
     edges
         Increasing radii in `unit`, one more than the number of bands.
     unit
-        One of :data:`UNITS`.
+        One of :data:`freqlab.bands.base.UNITS`.
+    extension
+        One of :data:`freqlab.bands.base.EXTENSIONS`.
 
     Raises
     ------
     BandError
         If there are fewer than two edges, or an edge is negative, NaN or not increasing.
     UnknownNameError
-        If the unit is unknown.
+        If the unit or the extension is unknown.
     """
 
     edges: tuple[float, ...]
-    unit: str = "cycles/image"
+    kind: ClassVar[str] = "rings"
+    radial: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_name("band unit", self.unit, UNITS)
+        super().__post_init__()
         if len(self.edges) < 2:
             raise BandError(f"edges={list(self.edges)!r}: at least two are needed, for one band")
         for edge in self.edges:
@@ -97,100 +90,56 @@ class Bands:
         """Lower and upper edge of each band in `unit`, ``(band, 2)``."""
         return np.column_stack([self.edges[:-1], self.edges[1:]])
 
-    @property
-    def frequency(self) -> npt.NDArray[np.float64]:
-        """Centre of each band in `unit`, ``(band,)``; NaN for a band without an upper edge."""
-        centre = self.bounds.mean(axis=1)
-        return np.where(np.isinf(centre), np.nan, centre)
+    def text(self, band: int) -> str:
+        """A band in words: "the band 8 to 12 cycles/image"."""
+        lower, upper = self.bounds[band]
+        if math.isinf(upper):
+            return f"everything beyond {lower:g} {self.unit}"
+        return f"the band {lower:g} to {upper:g} {self.unit}"
 
     def declaration(self) -> dict[str, Any]:
         """Declaration of the bands as plain JSON values."""
         edges = ["inf" if math.isinf(edge) else edge for edge in self.edges]
-        return {"kind": "rings", "edges": edges, "unit": self.unit}
+        return self._declared(edges=edges)
 
-    @property
-    def key(self) -> str:
-        """Short name: the kind and a hash of the declaration."""
-        text = json.dumps(self.declaration(), sort_keys=True)
-        return f"rings-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-
-    def broad(self, n: int) -> Bands:
+    def broad(self, n: int) -> Rings:
         """Merge each `n` neighbouring bands; the last merged band has the remainder."""
         edges = self.edges[:-1:n]
-        return Bands((*edges, self.edges[-1]), self.unit)
+        return Rings((*edges, self.edges[-1]), unit=self.unit, extension=self.extension)
 
-    def in_unit(self, frequency: float, width: int, eye_distance: float | None = None) -> float:
-        """Convert a frequency from cycles per crop width to the unit of these bands.
+    def plane_labels(self, plane: Plane) -> npt.NDArray[np.int64]:
+        """Band of each coefficient of a half plane, negative where there is none."""
+        return ring_labels(self.edges, plane)
 
-        Parameters
-        ----------
-        frequency
-            Frequency in cycles/image.
-        width
-            Crop width in pixels.
-        eye_distance
-            Distance between the eyes in pixels, for ``unit="cycles/eyes"``.
-        """
-        return frequency * float(self._pixels_per_unit(width, eye_distance)) / width
 
-    def label_map(
-        self, height: int, width: int, *, eye_distance: float | None = None
-    ) -> npt.NDArray[np.int64]:
-        """Label every coefficient of the real Fourier transform of a crop.
+def ring_labels(edges: Sequence[float], plane: Plane) -> npt.NDArray[np.int64]:
+    """Ring of each coefficient of a half plane, by exact comparison with the edges."""
+    squared = plane.squared()
+    thresholds = [
+        math.ceil((Fraction(str(edge)) * plane.height * plane.width / plane.pixels_per_unit) ** 2)
+        for edge in edges
+        if not math.isinf(edge)
+    ]
+    largest = int(squared.max()) + 1
+    thresholds = [min(threshold, largest) for threshold in thresholds]
+    labels = np.searchsorted(thresholds, squared, side="right").astype(np.int64) - 1
+    labels[(labels < 0) | (labels >= len(edges) - 1)] = OUTSIDE
+    return labels
 
-        Coefficients are compared with edges in integer arithmetic, without rounding, because many
-        lie exactly on an edge (53 in the half plane of a 112-pixel crop with rings of width 4). An
-        edge is treated as the decimal number it is written as: 0.1 is one tenth.
 
-        Parameters
-        ----------
-        height, width
-            Crop size in pixels, even or odd.
-        eye_distance
-            Distance between the eyes in pixels, for ``unit="cycles/eyes"``.
+@dataclass(frozen=True, eq=False)
+class Octaves(Rings):
+    """Rings whose upper edge is a constant multiple of the lower one; see :func:`octaves`."""
 
-        Returns
-        -------
-        numpy.ndarray
-            Labels ``(height, width // 2 + 1)``: the band, :data:`DC` or :data:`OUTSIDE`.
-            Symmetric under a change of sign of the frequency.
+    kind: ClassVar[str] = "octaves"
 
-        Raises
-        ------
-        ParameterError
-            If the size is not positive, or the unit needs an eye distance and none is given.
-        """
-        if height < 1 or width < 1:
-            raise ParameterError(f"height={height}, width={width}: both must be positive")
-        ky = np.minimum(np.arange(height), height - np.arange(height))
-        kx = np.arange(width // 2 + 1)
-        # (radius in cycles/pixel * height * width) squared, an integer
-        squared = (ky[:, None] * width) ** 2 + (kx[None, :] * height) ** 2
-        unit = self._pixels_per_unit(width, eye_distance)
-        thresholds = [
-            math.ceil((Fraction(str(edge)) * height * width / unit) ** 2)
-            for edge in self.edges
-            if not math.isinf(edge)
-        ]
-        largest = int(squared.max()) + 1
-        thresholds = [min(threshold, largest) for threshold in thresholds]
-        labels = np.searchsorted(thresholds, squared, side="right").astype(np.int64) - 1
-        labels[(labels < 0) | (labels >= len(self))] = OUTSIDE
-        labels[0, 0] = DC
-        return labels
-
-    def _pixels_per_unit(self, width: int, eye_distance: float | None) -> Fraction:
-        """Length in pixels over which the unit counts cycles."""
-        if self.unit == "cycles/image":
-            return Fraction(width)
-        if self.unit == "cycles/pixel":
-            return Fraction(1)
-        if eye_distance is None or not eye_distance > 0:
-            raise ParameterError(
-                f"unit 'cycles/eyes' needs the distance between the eyes in pixels, "
-                f"got eye_distance={eye_distance!r}; a template without fixed eyes has none"
-            )
-        return Fraction(str(eye_distance))
+    @property
+    def frequency(self) -> npt.NDArray[np.float64]:
+        """Geometric centre of each band in `unit`, ``(band,)``; nominal for ``rest``."""
+        lower, upper = self.bounds.T
+        bounded = np.isfinite(upper) & (lower > 0)
+        middle = np.sqrt(lower * np.where(bounded, upper, 0))
+        return np.where(bounded, middle, centres(self.bounds, self.unit))
 
 
 def rings(
@@ -199,13 +148,15 @@ def rings(
     edges: Sequence[float] | None = None,
     unit: str = "cycles/image",
     max: float | None = None,
-) -> Bands:
+    extension: Extension = "periodic",
+) -> Rings:
     """Declare rings of spatial frequency.
 
     With `width`, rings of equal width from 0 to `max` and a band ``rest`` beyond it (the corners of
-    the plane); a last ring that would exceed `max` ends there. With `edges`, rings between these
-    edges: frequencies outside them belong to no band and are never removed; a last edge of
-    ``math.inf`` gives a band ``rest``.
+    the plane); a last ring that would exceed `max` ends there, and if it is then narrower than half
+    of `width`, it is merged with the ring before it. With `edges`, rings between these edges:
+    frequencies outside them belong to no band and are never removed; a last edge of ``math.inf``
+    gives a band ``rest``.
 
     Parameters
     ----------
@@ -219,6 +170,10 @@ def rings(
     max
         Lower edge of ``rest`` in `unit`; by default the Nyquist frequency along an axis of a
         112-pixel crop with the ArcFace template: 56, 0.5 and 17.62.
+    extension
+        Continuation of the crop beyond its border: ``"periodic"``, as the discrete Fourier
+        transform has it, for which the border is a step that leaks into all bands; or
+        ``"mirror"``: bands are removed from the mirrored crop, which is then cropped back.
 
     Returns
     -------
@@ -242,64 +197,104 @@ def rings(
             raise BandError("edges= stands instead of width= and max=; give one or the other")
         if not isinstance(edges, (list, tuple, np.ndarray)):
             raise BandError(f"edges={edges!r} must be a list of increasing radii")
-        return Bands(tuple(_number("edges", edge, unit) for edge in edges), unit)
+        radii = tuple(_number("edges", edge, unit) for edge in edges)
+        return Rings(radii, unit=unit, extension=extension)
     if width is None:
         if unit != "cycles/image":
             raise BandError(f"unit={unit!r} has no default width; give width= or edges=")
         width = _DEFAULT_WIDTH
-    end = _DEFAULT_MAX[unit] if max is None else max
+    end = DEFAULT_MAX[unit] if max is None else max
     for argument, value in (("width", width), ("max", end)):
-        if not (math.isfinite(_number(argument, value, unit)) and value > 0):
-            raise BandError(f"{argument}={value!r} must be a positive number of {unit}")
+        _check_positive(argument, value, unit)
     step, last = Fraction(str(width)), Fraction(str(end))
     if step > last:
         raise BandError(f"width={width!r} leaves no ring below max={end:g} {unit}")
     n_rings = math.ceil(last / step)
-    if n_rings > 100_000:
+    if n_rings > _MOST:
         raise BandError(f"width={width!r} makes {n_rings} rings up to {end:g} {unit}")
+    if last - step * (n_rings - 1) < step / 2:
+        n_rings -= 1
     steps = [float(step * i) for i in range(n_rings)]
-    return Bands((*steps, float(end), math.inf), unit)
+    return Rings((*steps, float(end), math.inf), unit=unit, extension=extension)
 
 
-def _number(argument: str, value: object, unit: str) -> float:
-    if not isinstance(value, numbers.Real):
-        raise BandError(f"{argument}: {value!r} is not a number of {unit}")
-    return float(value)
+def octaves(
+    low: float | None = None,
+    high: float | None = None,
+    *,
+    per_octave: int = 1,
+    unit: str = "cycles/image",
+    extension: Extension = "periodic",
+) -> Octaves:
+    """Declare rings whose edges are octaves or parts of octaves, and a band ``rest`` beyond them.
 
+    Parameters
+    ----------
+    low
+        Lower edge of the first band in `unit`; by default 1 in ``cycles/image``. Frequencies below
+        it belong to no band and are never removed.
+    high
+        Lower edge of ``rest`` in `unit`; by default as for :func:`rings`, 56 in ``cycles/image``.
+        A last band that would exceed it ends there, and if it is then narrower than half of its
+        width on a logarithmic scale, it is merged with the band before it.
+    per_octave
+        Number of bands per octave.
+    unit, extension
+        As for :func:`rings`; units other than ``cycles/image`` have no default of `low`.
 
-def parse_bands(text: str) -> Bands:
-    """Parse a declaration of the command line: ``rings:WIDTH`` or ``rings:WIDTH:UNIT``.
-
-    Raises
-    ------
-    BandError, UnknownNameError
-        If the text is no such declaration.
-    """
-    kind, *rest = text.split(":")
-    check_name("kind of bands", kind, ["rings"])
-    if len(rest) not in (1, 2):
-        raise BandError(f"bands {text!r}: write rings:WIDTH or rings:WIDTH:UNIT, as in rings:4")
-    try:
-        width = float(rest[0])
-    except ValueError:
-        raise BandError(f"bands {text!r}: {rest[0]!r} is not a number") from None
-    return rings(width, unit=rest[1]) if len(rest) == 2 else rings(width)
-
-
-def check_support(bands: Bands, label_maps: Iterable[npt.NDArray[np.int64]]) -> None:
-    """Refuse bands without a coefficient in any of the label maps of a run.
+    Returns
+    -------
+    Bands
+        The default: 1-2, 2-4, 4-8, 8-16, 16-32, 32-56 and ``rest``. Edges are rounded to six
+        significant digits.
 
     Raises
     ------
     BandError
-        With the names of the empty bands in its message.
+        If `low` and `high` are not positive numbers in increasing order.
+    ParameterError
+        If `per_octave` is not a whole number of 1 or more.
+
+    Examples
+    --------
+    >>> octaves(4, 16, per_octave=2).names
+    ['4-5.65685', '5.65685-8', '8-11.3137', '11.3137-16', 'rest']
     """
-    held: set[int] = set()
-    for labels in label_maps:
-        held.update(int(label) for label in np.unique(labels))
-    empty = [name for i, name in enumerate(bands.names) if i not in held]
-    if empty:
-        raise BandError(
-            f"no model of the run has a coefficient in the band(s) {', '.join(empty)} "
-            f"({bands.unit}); widen them or leave them out"
-        )
+    check_name("band unit", unit, UNITS)
+    if low is None:
+        if unit != "cycles/image":
+            raise BandError(f"unit={unit!r} has no default of low=; give low=")
+        low = 1.0
+    end = DEFAULT_MAX[unit] if high is None else high
+    for argument, value in (("low", low), ("high", end)):
+        _check_positive(argument, value, unit)
+    check_number("per_octave", per_octave, at_least=1, whole=True)
+    if not low < end:
+        raise BandError(f"low={low!r} must be below high={end!r} {unit}")
+    n_steps = math.log2(end / low) * per_octave
+    n_bands = math.ceil(round(n_steps, 9))
+    if n_bands > _MOST:
+        raise BandError(f"per_octave={per_octave!r} makes {n_bands} bands up to {end:g} {unit}")
+    if n_bands > 1 and n_steps - (n_bands - 1) < 0.5:
+        n_bands -= 1
+    edges = [float(f"{low * 2 ** (i / per_octave):.{_DIGITS}g}") for i in range(n_bands)]
+    return Octaves((*edges, float(end), math.inf), unit=unit, extension=extension)
+
+
+def cache_identity(bands: Bands) -> dict[str, Any]:
+    """Values that identify bands in cached arrays; those of rings are as in earlier versions."""
+    if isinstance(bands, Rings) and bands.kind == "rings" and bands.extension == "periodic":
+        return {"edges": [float(edge) for edge in bands.edges], "unit": bands.unit}
+    return {"bands": bands.declaration()}
+
+
+def _check_positive(argument: str, value: object, unit: str) -> None:
+    number = _number(argument, value, unit)
+    if not (math.isfinite(number) and number > 0):
+        raise BandError(f"{argument}={value!r} must be a positive number of {unit}")
+
+
+def _number(argument: str, value: object, unit: str) -> float:
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        raise BandError(f"{argument}: {value!r} is not a number of {unit}")
+    return float(value)

@@ -1,7 +1,7 @@
 """Split, remove and keep bands of images, and measure their energy. Pure PyTorch.
 
 Everything here works on the real Fourier transform of each channel, with a label map from
-:meth:`freqlab.bands.radial.Bands.label_map`: hard-edged, no window, no clipping, no
+:meth:`freqlab.bands.base.Bands.label_map`: hard-edged, no window, no clipping, no
 rounding (our choices). Images are float tensors ``(n, channel, height, width)`` on any device.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 import torch
 
-from freqlab.bands.radial import DC
+from freqlab.bands.labels import DC
 from freqlab.errors import ParameterError
 
 __all__ = [

@@ -13,7 +13,7 @@ from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bias.group_names import with_group_labels
 from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.literals import Comparison, Side
-from freqlab.results.selection import at_fmr
+from freqlab.results.selection import at_fmr, band_coordinates
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
 
@@ -118,8 +118,8 @@ def differences(profiles: xr.Dataset, *, alpha: float = 0.05) -> xr.Dataset:
             ),
         },
         coords={
-            **{name: data[name] for name in (*_AXES, "band", "estimate", "group_label")},
-            **{name: profiles[name] for name in ("frequency", "band_bounds")},
+            **{name: data[name] for name in (*_AXES, "estimate", "group_label")},
+            **band_coordinates(profiles),
         },
         attrs={
             **{name: profiles.attrs[name] for name in ("baseline", "group", "level")},

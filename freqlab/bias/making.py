@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.bias.crop_quality import MEASURES, quality
 from freqlab.bias.error_rates import errors
 from freqlab.bias.group_comparison import differences, gaps

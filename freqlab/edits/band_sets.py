@@ -20,7 +20,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.attrs import make_attrs
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
 from freqlab.engine.removals import (
     Part,
     PartDone,
@@ -32,7 +32,7 @@ from freqlab.engine.removals import (
 from freqlab.engine.workers import Workers, working
 from freqlab.errors import ParameterError
 from freqlab.models.spec import Model
-from freqlab.run.context import label_map
+from freqlab.run.context import decomposition
 from freqlab.store import journal
 from freqlab.store.chunks import (
     ALL_CHUNKS,
@@ -85,8 +85,8 @@ class BandSets:
         progress: bool = True,
     ) -> None:
         self.model, self.bands, self._progress = model, bands, progress
-        self.labels = label_map(bands, model)
-        self.held = np.isin(np.arange(len(bands)), self.labels)
+        self.parts = decomposition(bands, model)
+        self.held = self.parts.present
         """Whether each band has coefficients at the model's input size ``(band,)``."""
         self.forward_passes = 0
         """Number of images embedded so far by this object."""
@@ -273,7 +273,7 @@ class BandSets:
             parts = block_parts(
                 self.model,
                 crops[of_block],
-                Removals(self.model, removed[block[0]], self.labels),
+                Removals(self.model, removed[block[0]], self.parts),
                 fill=None if fill is None else fill[of_block],
                 batch_size=self._batch_size,
             )

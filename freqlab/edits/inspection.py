@@ -18,7 +18,7 @@ import torch
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.bands import spectrum
+from freqlab.bands.decompositions import Decomposition
 from freqlab.engine.removals import embed_block
 from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.faces.table import Faces
@@ -112,6 +112,9 @@ def chosen_text(result: xr.Dataset, bands: Sequence[int]) -> str:
     """Name bands and their unit, adjacent bands merged: "0-8, 16-20 cycles/image"."""
     if not len(bands):
         return "no band"
+    declared = bands_of(result)
+    if not declared.radial:
+        return "; ".join(declared.names[band] for band in sorted(set(bands)))
     return f"{', '.join(band_ranges(result, bands))} {frequency_unit(result)}"
 
 
@@ -216,7 +219,7 @@ class Inspection:
         self._networks: dict[str, Model] = {}
         self._stores: dict[str, _Crops] = {}
         self._crops: dict[tuple[str, str], npt.NDArray[np.uint8]] = {}
-        self._label_maps: dict[str, npt.NDArray[np.int64]] = {}
+        self._decompositions: dict[str, Decomposition] = {}
         self._last: tuple[Any, dict[str, EditedFace]] | None = None
         self._intact: dict[tuple[str, str], npt.NDArray[np.float32]] = {}
         self._given = [as_model(given, device=device) for given in models]
@@ -373,11 +376,11 @@ class Inspection:
         pictures = self.faces(pair=pair, model=model, bands=bands, side=side, operation=operation)
         network, names = self.network(model), self._names(pair)
         removals = self._removals(bands, operation)
-        labels = self._labels(model)
+        parts = self._parts(model)
         intact = {role: self._embedding(face, network) for role, face in names.items()}
         edited = dict(intact)
         for role in pictures:
-            edited[role] = _embed(network, self.crop(names[role], model=model), removals, labels)
+            edited[role] = _embed(network, self.crop(names[role], model=model), removals, parts)
         return Edited(
             pair,
             model,
@@ -410,28 +413,28 @@ class Inspection:
         key = (pair, model, tuple(sorted(set(bands))), side, operation)
         if self._last is not None and self._last[0] == key:
             return self._last[1]
-        labels = torch.from_numpy(self._labels(model))
-        keep = spectrum.removal_masks(torch.from_numpy(self._removals(bands, operation)), labels)[0]
-        chosen = torch.isin(labels, torch.tensor(sorted(set(bands)), dtype=labels.dtype))
+        parts = self._parts(model)
+        gone = torch.from_numpy(self._removals(bands, operation))
+        chosen = torch.from_numpy(self._removals(bands, "remove"))
         names = self._names(pair)
         faces = {}
         for role in _MASKED[side]:
             crop = self.crop(names[role], model=model).astype(np.float32)
-            image = torch.from_numpy(crop).permute(2, 0, 1)[None].repeat(2, 1, 1, 1)
-            masked = spectrum.apply_masks(image, torch.stack([keep, chosen]))
-            edited, alone = masked.permute(0, 2, 3, 1).numpy()
+            image = torch.from_numpy(crop).permute(2, 0, 1)[None]
+            both = torch.cat([parts.remove(image, gone)[0], parts.removed(image, chosen)[0]])
+            edited, alone = both.permute(0, 2, 3, 1).numpy()
             faces[role] = EditedFace(
                 crop, edited if len(bands) or operation == "keep" else crop, alone
             )
         self._last = (key, faces)
         return faces
 
-    def _labels(self, model: str) -> npt.NDArray[np.int64]:
-        """Label map of the bands at the input size of a model."""
-        if model not in self._label_maps:
-            (height, width), eye_distance = crop_geometry(self.result, model)
-            self._label_maps[model] = self.bands.label_map(height, width, eye_distance=eye_distance)
-        return self._label_maps[model]
+    def _parts(self, model: str) -> Decomposition:
+        """Decomposition of crops of the input size of a model."""
+        if model not in self._decompositions:
+            size, eye_distance = crop_geometry(self.result, model)
+            self._decompositions[model] = self.bands.decompose(*size, eye_distance=eye_distance)
+        return self._decompositions[model]
 
     def _names(self, pair: int) -> dict[str, str]:
         data = select_pair(self.result, pair=pair, model=self.models[0], side=self.sides[0])
@@ -464,8 +467,8 @@ class Inspection:
         key = (face, network.name)
         if key not in self._intact:
             nothing = np.zeros((1, len(self.bands)), bool)
-            crop, labels = self.crop(face, model=network.name), self._labels(network.name)
-            self._intact[key] = _embed(network, crop, nothing, labels)
+            crop, parts = self.crop(face, model=network.name), self._parts(network.name)
+            self._intact[key] = _embed(network, crop, nothing, parts)
         return self._intact[key]
 
     def _read_crop(self, face: str, template: str, model: str) -> npt.NDArray[np.uint8]:
@@ -509,7 +512,7 @@ def _embed(
     network: Model,
     crop: npt.NDArray[np.uint8],
     removals: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.int64],
+    parts: Decomposition,
 ) -> npt.NDArray[np.float32]:
     """Embed one crop on all cores except one, which remains free for the browser and the server.
 
@@ -518,7 +521,7 @@ def _embed(
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
-        embedded = embed_block(network, crop[None], removals, labels, batch_size=1)
+        embedded = embed_block(network, crop[None], removals, parts, batch_size=1)
     finally:
         torch.set_num_threads(threads)
     return embedded.embeddings[0, 0]

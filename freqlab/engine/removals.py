@@ -1,9 +1,11 @@
 """The engine: embed crops with sets of bands removed. The only place that runs a network.
 
-A crop is transformed once, whatever the number of removals; each removal costs a product and one
-inverse transform. All images go through the network in batches of one fixed size. The work on a
-block of crops is divided into independent parts, so that each may run on a separate thread: small
-batches on one core each are faster than large ones that all cores share.
+With bands of the periodic Fourier transform, a crop is transformed once, whatever the number of
+removals; each removal costs a product and one inverse transform. Other kinds of bands subtract the
+sum of the components of each removal from the pixels. All images go through the network in batches
+of one fixed size. The work on a block of crops is divided into independent parts, so that each may
+run on a separate thread: small batches on one core each are faster than large ones that all cores
+share.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import numpy.typing as npt
 import torch
 
 from freqlab.bands import spectrum
+from freqlab.bands.decompositions import Decomposition, PeriodicDecomposition, as_decomposition
 from freqlab.errors import ModelError, ParameterError
 from freqlab.models.spec import Model
 
@@ -74,7 +77,7 @@ class Part(NamedTuple):
 
 
 class Removals:
-    """Sets of bands to remove from crops of a model's size, with their masks made once.
+    """Sets of bands to remove from crops of a model's size, with what can be made once.
 
     Parameters
     ----------
@@ -82,8 +85,9 @@ class Removals:
         The model.
     removals
         ``(removal, band)``, True where the band is removed.
-    labels
-        Label map ``(height, width // 2 + 1)``.
+    bands
+        The bands at that size: a decomposition, or a label map ``(height, width // 2 + 1)`` of
+        the periodic Fourier transform.
 
     Raises
     ------
@@ -91,32 +95,37 @@ class Removals:
         If they do not fit each other.
     """
 
+    masks: torch.Tensor | None
+    """1 where a coefficient stays, ``(removal, height, width // 2 + 1)``; None for other kinds."""
+
     def __init__(
-        self, model: Model, removals: npt.NDArray[np.bool_], labels: npt.NDArray[np.int64]
+        self,
+        model: Model,
+        removals: npt.NDArray[np.bool_],
+        bands: npt.NDArray[np.int64] | Decomposition,
     ) -> None:
-        size = model.template.size
-        label_map = torch.from_numpy(labels)
-        spectrum.check_labels(label_map, *size)
-        if removals.ndim != 2 or label_map.max() >= removals.shape[1]:
+        if removals.ndim != 2:
             raise ParameterError(
-                f"removals of shape {removals.shape} do not fit labels up to "
-                f"{int(label_map.max())}; expected (removal, band)"
+                f"removals of shape {removals.shape} do not fit; expected (removal, band)"
             )
-        masks = spectrum.removal_masks(torch.from_numpy(removals), label_map)
-        self.untouched = masks.all(dim=2).all(dim=1).tolist()
-        self.sets = torch.from_numpy(removals).to(model.device, torch.float32)
-        self.labels = label_map.to(model.device)
-        self.masks = masks.to(model.device, torch.float32)
+        parts = as_decomposition(bands, removals.shape[1], model.template.size)
+        sets = torch.from_numpy(removals)
+        self.untouched = (~(removals & parts.present).any(axis=1)).tolist()
+        self.sets = sets.to(model.device, torch.float32)
+        self.parts = parts.to(model.device)
+        self.masks = None
+        if isinstance(parts, PeriodicDecomposition):
+            self.masks = spectrum.removal_masks(sets, parts.labels).to(model.device, torch.float32)
 
     def __len__(self) -> int:
-        return len(self.masks)
+        return len(self.sets)
 
 
 def embed_block(
     model: Model,
     crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     removals: npt.NDArray[np.bool_],
-    labels: npt.NDArray[np.int64],
+    bands: npt.NDArray[np.int64] | Decomposition,
     *,
     fill: npt.NDArray[np.uint8] | npt.NDArray[np.float32] | None = None,
     batch_size: int = 8,
@@ -126,7 +135,7 @@ def embed_block(
 
     All images of the block, crop by crop and removal by removal, go through the network in
     batches of one fixed size; the last batch of each part is padded. An empty removal passes the
-    crop on unchanged, without a Fourier transform. If memory runs out, a part is started again at
+    crop on unchanged. If memory runs out, a part is started again at
     half its batch size, down to single images.
 
     Parameters
@@ -137,8 +146,10 @@ def embed_block(
         RGB crops ``(n, height, width, 3)`` at the model's input size, 0..255, 8-bit or float.
     removals
         ``(removal, band)``, True where the band is removed.
-    labels
-        Label map ``(height, width // 2 + 1)``.
+    bands
+        The bands at the model's input size: a decomposition
+        (:meth:`freqlab.Bands.decompose`), or a label map ``(height, width // 2 + 1)`` of the
+        periodic Fourier transform.
     fill
         An image for each crop, of the same shape, whose bands replace those removed; by default
         they are not replaced.
@@ -157,11 +168,11 @@ def embed_block(
     Raises
     ------
     ParameterError
-        If crops and labels do not fit the model.
+        If crops and bands do not fit the model.
     ModelError
         If the model fails, or its embeddings differ in length from batch to batch.
     """
-    made = Removals(model, removals, labels)
+    made = Removals(model, removals, bands)
     parts = block_parts(model, crops, made, fill=fill, batch_size=batch_size)
     results = []
     for part in parts:
@@ -260,22 +271,57 @@ class _Work(NamedTuple):
             work = work._replace(batch_size=work.batch_size // 2)
 
     def _embed(self, model: Model) -> PartDone:
+        if self.removals.masks is None:
+            return self._embed_components(model)
         prepared = _prepared(model, self.crops)
         filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
         masked, transform = self._masked(prepared, filling, model.channels_last)
-        features = torch.cat([self._forward(model, part) for part in masked.split(self.batch_size)])
-        model.check_features(features)
         n_which = self.which.stop - self.which.start
-        embeddings = features.cpu().numpy().reshape(len(prepared), n_which, -1)
+        embeddings = self._features(model, masked).reshape(len(prepared), n_which, -1)
         if transform is None:
             removed_rms = np.zeros((len(prepared), n_which), np.float32)
             return PartDone(embeddings, removed_rms, self.batch_size)
         std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
+        parts = self.removals.parts
+        assert isinstance(parts, PeriodicDecomposition)
         energy = spectrum.energy_of_transform(
-            transform * std, self.removals.labels, self.removals.sets.shape[1], prepared.shape[-1]
+            transform * std, parts.labels, len(parts), prepared.shape[-1]
         )
         removed = (energy @ self.removals.sets[self.which].T).sqrt()
         return PartDone(embeddings, removed.cpu().numpy(), self.batch_size)
+
+    def _embed_components(self, model: Model) -> PartDone:
+        """Subtract the components of each removal from the pixels; the network's input follows."""
+        pixels = _pixels(model, self.crops)
+        fill = None if self.fill is None else _pixels(model, self.fill)
+        sets = self.removals.sets[self.which].bool()
+        n_which, size = len(sets), pixels.shape[1:]
+        touched = torch.tensor([not self.removals.untouched[r] for r in self._numbers])
+        removed_rms = np.zeros((len(pixels), n_which), np.float32)
+        masked = pixels.new_empty(len(pixels), n_which, *size)
+        for k in range(len(pixels)):
+            masked[k] = pixels[k]
+            if not bool(touched.any()):
+                continue  # no band is removed by any removal of this part
+            removed = self.removals.parts.removed(pixels[k : k + 1], sets[touched])[0]
+            rms = removed.square().mean(dim=(1, 2, 3)).sqrt()
+            removed_rms[k, touched.numpy()] = rms.cpu().numpy()
+            if fill is not None:
+                removed = removed - self.removals.parts.removed(fill[k : k + 1], sets[touched])[0]
+            masked[k, touched] = pixels[k] - removed
+        features = self._features(model, model.prepare(masked.flatten(0, 1)))
+        return PartDone(features.reshape(len(pixels), n_which, -1), removed_rms, self.batch_size)
+
+    @property
+    def _numbers(self) -> range:
+        """Numbers of the removals of this part."""
+        return range(self.which.start, self.which.stop)
+
+    def _features(self, model: Model, images: torch.Tensor) -> npt.NDArray[np.float32]:
+        """Embeddings of prepared images ``(image, feature)``."""
+        features = torch.cat([self._forward(model, part) for part in images.split(self.batch_size)])
+        model.check_features(features)
+        return np.asarray(features.cpu().numpy())
 
     def _masked(
         self, images: torch.Tensor, filling: torch.Tensor | None, channels_last: bool
@@ -285,7 +331,8 @@ class _Work(NamedTuple):
         Prepared images may be masked like pixels: they differ from pixels by a scale and by the
         mean, which no removal touches.
         """
-        which = range(self.which.start, self.which.stop)
+        which, masks = self._numbers, self.removals.masks
+        assert masks is not None
         if all(self.removals.untouched[r] for r in which):
             return images[:, None].expand(-1, len(which), -1, -1, -1).flatten(0, 1), None
         n, channels, height, width = images.shape
@@ -299,9 +346,9 @@ class _Work(NamedTuple):
             if self.removals.untouched[r]:
                 masked[:, k] = images
             else:
-                product = transform * self.removals.masks[r]
+                product = transform * masks[r]
                 if filling is not None:
-                    product += filling * (1 - self.removals.masks[r])
+                    product += filling * (1 - masks[r])
                 masked[:, k] = torch.fft.irfft2(product, s=(height, width))
         return masked.flatten(0, 1), transform
 
@@ -317,11 +364,16 @@ class _Work(NamedTuple):
 
 def _prepared(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> torch.Tensor:
     """Crops on the model's device, as its network takes them."""
+    return model.prepare(_pixels(model, crops))
+
+
+def _pixels(model: Model, crops: npt.NDArray[np.uint8] | npt.NDArray[np.float32]) -> torch.Tensor:
+    """Crops on the model's device, RGB ``(n, 3, height, width)``, 0..255."""
     images = torch.from_numpy(np.ascontiguousarray(crops))
     if model.device.startswith("cuda"):
         images = images.pin_memory()
     images = images.to(model.device, non_blocking=True).permute(0, 3, 1, 2).float()
-    return model.prepare(images.contiguous())
+    return images.contiguous()
 
 
 def _is_out_of_memory(error: BaseException | None) -> bool:

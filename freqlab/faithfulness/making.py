@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces

@@ -20,8 +20,8 @@ import torch
 import xarray as xr
 
 from freqlab.attrs import named, names_of
+from freqlab.bands.base import Bands
 from freqlab.bands.fills import noise_fill
-from freqlab.bands.radial import Bands
 from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ModelError, ParameterError, check_name, check_number, check_side
@@ -387,15 +387,14 @@ def planted_bands(
         )
     height, width = crops.shape[1:3]
     faces = crops[: 2 * n_people].astype(np.float32)
-    labels = bands.label_map(height, width)
-    present = np.isin(np.arange(len(bands)), labels)
+    parts = bands.decompose(height, width)
+    present = parts.present
     flat = np.zeros((n_people, height, width, 3), np.float32)
     accuracy = np.full((len(contrasts), len(bands)), np.nan)
     for band in np.flatnonzero(present):
-        only = np.where(labels == band, 0, -2)
         rng = np.random.default_rng([seed, int(band)])
         unit = rng.normal(size=flat.shape).astype(np.float32)
-        signatures = noise_fill(unit, only, 1, seed=int(rng.integers(2**31)))
+        signatures = noise_fill(unit, parts, bands=[int(band)], seed=int(rng.integers(2**31)))
         signatures /= np.sqrt(np.square(signatures).mean(axis=(1, 2, 3), keepdims=True))
         others = rng.normal(size=flat.shape).astype(np.float32)
         answers = np.einsum("nhwc,khwc->nk", faces - faces.mean((1, 2), keepdims=True), others)

@@ -27,7 +27,7 @@ from freqlab.faithfulness.games import (
 )
 from freqlab.literals import Side
 from freqlab.models.spec import Model
-from freqlab.results.selection import threshold_of, with_axes
+from freqlab.results.selection import band_coordinates, threshold_of, with_axes
 from freqlab.statistics.resampling import (
     ESTIMATES,
     check_draws,
@@ -167,7 +167,7 @@ def band_views(
                 "estimate": list(ESTIMATES),
                 "other": ("other", result["band"].to_numpy()),
                 **{name: result[name] for name in ("pair", *ends)},
-                **{name: result[name] for name in ("band", "frequency", "band_bounds")},
+                **band_coordinates(result),
             },
             attrs={
                 **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
@@ -268,7 +268,7 @@ def _filled(sets: PairSets, search: _Search, whole: Floats, fill: str) -> Floats
     if fill == "swap":
         filling = sets.crops[partner]
     elif fill == "noise":
-        filling = noise_fill(crops, sets.sets.labels, len(sets.held), seed=search.seed)
+        filling = noise_fill(crops, sets.sets.parts, seed=search.seed)
     else:
         filling = mean_amplitude_fill(crops, sets.crops)
     bands = np.flatnonzero(sets.held)

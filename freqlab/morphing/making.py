@@ -14,7 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces.table import Faces

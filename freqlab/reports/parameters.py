@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from freqlab.bands.radial import parse_bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.datasets.protocols import PAIR_FORMATS
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.images.degradation import KERNELS, MEASURES

@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs, pairs_by_resolution
 from freqlab.faces.pairs import check_pairs, make_pairs

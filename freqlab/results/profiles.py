@@ -7,7 +7,7 @@ import xarray as xr
 
 from freqlab.errors import ParameterError, check_number
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
-from freqlab.results.selection import select_part, with_axes
+from freqlab.results.selection import band_coordinates, select_part, with_axes
 from freqlab.statistics.resampling import check_draws
 
 __all__ = ["influence_spread", "mean_profile"]
@@ -114,7 +114,7 @@ def influence_spread(
         coords={
             "comparison": ["genuine", "impostor"],
             "estimate": ["lower", "median", "upper"],
-            **{name: data[name] for name in ("band", "frequency", "band_bounds")},
+            **band_coordinates(data),
         },
         attrs={"level": level, "seed": seed},
     )

@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.results.selection import with_axes
+from freqlab.results.selection import band_coordinates, with_axes
 from freqlab.statistics.resampling import (
     ESTIMATES,
     draw_subjects,
@@ -190,7 +190,8 @@ def means_by(
     means = xr.Dataset(
         coords={
             **{axis: label.categories.to_numpy() for axis, label in labels.items()},
-            **{name: result[name] for name in (*_AXES, "frequency", "band_bounds")},
+            **{name: result[name] for name in _AXES},
+            **band_coordinates(result),
         },
         attrs={
             **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},

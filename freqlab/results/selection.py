@@ -11,7 +11,9 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import bands_from
+from freqlab.bands.radial import Rings
 from freqlab.errors import FreqlabError, ParameterError, check_name, check_number, check_side
 from freqlab.literals import Side
 
@@ -19,6 +21,7 @@ __all__ = [
     "ORDERS",
     "about_model",
     "at_fmr",
+    "band_coordinates",
     "bands_of",
     "column_values",
     "crop_geometry",
@@ -289,10 +292,28 @@ def _pair_coordinates(result: xr.Dataset) -> list[Any]:
 
 
 def bands_of(result: xr.Dataset) -> Bands:
-    """Declaration of the bands of a result or profile."""
+    """Declaration of the bands of a result or profile.
+
+    Bands other than rings are declared in the attributes of the coordinate ``band``.
+    """
+    declared = result["band"].attrs.get("declaration")
+    if declared is not None:
+        return bands_from(json.loads(declared))
     bounds = result["band_bounds"].to_numpy()
     edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
-    return Bands(edges, frequency_unit(result))
+    return Rings(edges, unit=frequency_unit(result))
+
+
+def band_coordinates(data: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Coordinates along the bands: ``band``, ``frequency``, ``band_bounds``, ``orientation``, etc.
+
+    Those of a selected model, pair or side are left out.
+    """
+    return {
+        str(name): values.reset_coords(drop=True)
+        for name, values in data.coords.items()
+        if values.dims in (("band",), ("band", "bound"))
+    }
 
 
 def about_model(result: xr.Dataset, model: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from freqlab.errors import check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     at_fmr,
+    bands_of,
     flips_decision,
     fmr_text,
     frequency_unit,
@@ -175,11 +176,7 @@ def unbroken(result: xr.Dataset, text: str) -> str:
 
 def band_text(result: xr.Dataset, band: int) -> str:
     """A band in words, with its unit: "the band 8 to 12 cycles/image"."""
-    lower, upper = result["band_bounds"].to_numpy()[band]
-    unit = frequency_unit(result)
-    if np.isinf(upper):
-        return f"everything beyond {lower:g} {unit}"
-    return f"the band {lower:g} to {upper:g} {unit}"
+    return bands_of(result).text(band)
 
 
 def _unresolved(result: xr.Dataset, data: xr.Dataset, fmr: float) -> str:

@@ -8,7 +8,9 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from freqlab.bands.radial import Bands, parse_bands, rings
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
+from freqlab.bands.radial import rings
 from freqlab.engine.workers import working
 from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces

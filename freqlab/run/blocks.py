@@ -25,7 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.attrs import plain_attrs
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
 from freqlab.engine.compilation import compiled, from_cache, is_compiled
 from freqlab.engine.removals import Removals
 from freqlab.engine.workers import in_this_thread
@@ -34,7 +34,7 @@ from freqlab.faces.table import Faces
 from freqlab.models.loading import load_model
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.embeddings import Task, embed_rows
 from freqlab.run.model_check import check_model
 from freqlab.run.settings import Settings
@@ -361,8 +361,8 @@ class _Worker:
         self.store = _open(job)
         self.model = _load(job)
         self.alone = threading.Lock()
-        self._labels = label_map(job.bands, self.model)
-        self.removals = [Removals(self.model, sets, self._labels) for sets in job.removals]
+        self._parts = decomposition(job.bands, self.model)
+        self.removals = [Removals(self.model, sets, self._parts) for sets in job.removals]
         self._checked, self._compile = False, job.settings.compile
 
     @classmethod
@@ -380,7 +380,7 @@ class _Worker:
         with self.alone:
             if self._checked:
                 return
-            check_model(run, self.model, self._labels)
+            check_model(run, self.model, self._parts)
             given: dict[str, Any] = {
                 "batch_size": run.batch_of(self.model),
                 "threads": 1,

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, check_support, rings
+from freqlab.bands.base import Bands, check_support
+from freqlab.bands.radial import rings
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.pairs import check_pairs
@@ -29,7 +30,7 @@ from freqlab.run.begin import (
     say_what_was_done,
 )
 from freqlab.run.cluster import Cluster, connected
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.influence import write_influence
 from freqlab.run.passes import embed_faces
 from freqlab.run.refinement import broad_run, choose_bands
@@ -272,7 +273,7 @@ def influence(
         progress=progress,
     )
     loaded = load_models(models, faces, settings)
-    check_support(bands, [label_map(bands, model) for model in loaded])
+    check_support(bands, [decomposition(bands, model).present for model in loaded])
     with (
         _connected(cluster, models, loaded, settings) as connection,
         begun(

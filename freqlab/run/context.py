@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
+from freqlab.bands.decompositions import Decomposition
 from freqlab.engine.removals import default_batch_size
 from freqlab.engine.workers import Workers
 from freqlab.errors import ParameterError
@@ -22,7 +23,7 @@ from freqlab.run.settings import Settings
 from freqlab.store.run_store import RunStore
 from freqlab.system.progress import progress_bar, say
 
-__all__ = ["Run", "label_map"]
+__all__ = ["Run", "decomposition", "label_map"]
 
 
 @dataclass
@@ -125,18 +126,36 @@ class Run:
 _NOTED: set[str] = set()
 
 
-def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
-    """Label map of bands at a model's input size.
+def decomposition(bands: Bands, model: Model) -> Decomposition:
+    """Decomposition of crops of a model's input size.
 
     Raises
     ------
     ParameterError
         If the bands count cycles between the eyes, and the model's crops do not fix the eyes.
     """
+    _check_eyes(bands, model)
+    return bands.decompose(*model.template.size, eye_distance=model.eye_distance)
+
+
+def label_map(bands: Bands, model: Model) -> npt.NDArray[np.int64]:
+    """Label map of bands at a model's input size.
+
+    Raises
+    ------
+    BandError
+        If the bands are not parts of the plane of frequencies.
+    ParameterError
+        As for :func:`decomposition`.
+    """
+    _check_eyes(bands, model)
+    return bands.label_map(*model.template.size, eye_distance=model.eye_distance)
+
+
+def _check_eyes(bands: Bands, model: Model) -> None:
     if bands.unit == "cycles/eyes" and model.eye_distance is None:
         raise ParameterError(
             f"bands in cycles/eyes need the distance between the eyes, which the crops of model "
             f"{model.name!r} (template {model.template.name!r}) do not fix; load it with "
             f"eye_distance= (nominal, in pixels of its {model.template.size[1]}-pixel crop)"
         )
-    return bands.label_map(*model.template.size, eye_distance=model.eye_distance)

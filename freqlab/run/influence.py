@@ -16,7 +16,7 @@ import zarr
 from threadpoolctl import threadpool_limits
 
 from freqlab.attrs import from_json, make_attrs, to_json
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
 from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both
 from freqlab.engine.workers import Workers
 from freqlab.images.alignment import WHICH_FACE
@@ -222,19 +222,24 @@ def _write_axes(
 ) -> None:
     """Write all coordinates of a result."""
     frequency = {"long_name": "spatial frequency", "units": bands.unit}
+    of_band = {**frequency, "long_name": "band"}
+    if bands.kind != "rings" or bands.extension != "periodic":
+        of_band["declaration"] = to_json(bands.declaration())
     axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
         ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
         ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
         ("fmr", np.array(fmrs), ["fmr"], {"long_name": "false match rate", "units": "1"}),
-        ("band", np.array(bands.names, object), ["band"], {**frequency, "long_name": "band"}),
+        ("band", np.array(bands.names, object), ["band"], of_band),
         ("frequency", bands.frequency, ["band"], frequency),
         ("band_bounds", bands.bounds, ["band", "bound"], frequency),
     ]
+    further = bands.coordinates
+    axes += [(name, one.values, ["band"], one.attrs) for name, one in further.items()]
     axes += [(name, values, ["pair"], {"long_name": name}) for name, values in columns.items()]
     for name, values, dims, attrs in axes:
         store.write_array(group, name, values, dims, attrs)
     scalars = [name for name in columns if name != "pair"]
-    group.attrs["coordinates"] = " ".join([*scalars, "frequency", "band_bounds"])
+    group.attrs["coordinates"] = " ".join([*scalars, "frequency", "band_bounds", *further])
 
 
 def _create_arrays(

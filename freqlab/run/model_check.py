@@ -9,11 +9,12 @@ import numpy.typing as npt
 import torch
 import zarr
 
+from freqlab.bands.decompositions import Decomposition
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ModelError, StoreConflictError, StoreError
 from freqlab.models.heads import head_of
 from freqlab.models.spec import Model
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.statistics.vectors import cosine
 from freqlab.store import journal
 from freqlab.store.layout import DONE
@@ -26,7 +27,7 @@ __all__ = ["check_model"]
 _SAME_MODEL = 0.999
 
 
-def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
+def check_model(run: Run, model: Model, parts: Decomposition) -> int:
     """Compare the model with the store; return the length of its embeddings.
 
     The store keeps the embedding of one reference crop, and each call embeds it again, because a
@@ -42,9 +43,9 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
             stored = None
     none = np.zeros((1, len(run.bands)), bool)
     crop = _reference_crop(model)
-    embedding = embed_block(model, crop, none, labels, batch_size=1)[0][0, 0]
+    embedding = embed_block(model, crop, none, parts, batch_size=1)[0][0, 0]
     if stored is None:  # a model that fails on its first crop leaves nothing behind
-        _check_alone_and_among(run, model, labels, crop, embedding)
+        _check_alone_and_among(run, model, parts, crop, embedding)
         _check_against_stored(run, model, path)
         attrs = {"long_name": "embedding of the reference crop"}
         group = store.group(path, model.fingerprint())
@@ -77,7 +78,7 @@ def check_model(run: Run, model: Model, labels: npt.NDArray[np.int64]) -> int:
 def _check_alone_and_among(
     run: Run,
     model: Model,
-    labels: npt.NDArray[np.int64],
+    parts: Decomposition,
     crop: npt.NDArray[np.uint8],
     alone: npt.NDArray[np.float32],
 ) -> None:
@@ -103,7 +104,7 @@ def _check_alone_and_among(
         companions = np.clip(level + contrast * noise, 0, 255).astype(np.uint8)
         for place in (0, size - 1):
             among = np.concatenate([companions[:place], crop, companions[place:]])
-            embedded = embed_block(model, among, none, labels, batch_size=size)[0][place, 0]
+            embedded = embed_block(model, among, none, parts, batch_size=size)[0][place, 0]
             if len(embedded) != len(alone):
                 raise ModelError(
                     f"model {model.name!r} returned {len(embedded)} features for one batch and "
@@ -148,11 +149,11 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
             f"another name or store"
         )
     none = np.zeros((1, len(run.bands)), bool)
-    labels = label_map(run.bands, model)
+    parts = decomposition(run.bands, model)
     pixels = np.concatenate(
         [store.read_rows(crops, "crop", done[i : i + 1]) for i in range(len(done))]
     )
-    computed = embed_block(model, pixels, none, labels, batch_size=1)[0][:, 0]
+    computed = embed_block(model, pixels, none, parts, batch_size=1)[0][:, 0]
     stored = np.concatenate(
         [store.read_rows(intact, "embedding", done[i : i + 1]) for i in range(len(done))]
     )

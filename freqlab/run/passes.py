@@ -13,7 +13,7 @@ from freqlab.engine.compilation import is_compiled
 from freqlab.engine.removals import Removals
 from freqlab.models.spec import Model
 from freqlab.run.blocks import embed_on_cluster
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.crops import align_rows, check_any_usable, rows_to_align
 from freqlab.run.embeddings import Task, embed_rows, note_origin
 from freqlab.run.model_check import check_model
@@ -52,8 +52,8 @@ def _embed_faces(
     faces_bar: tqdm[Any],
 ) -> None:
     """Align the rows `to_align`, counted by a bar, and embed what is missing."""
-    labels = label_map(run.bands, model)
-    computed = np.isin(np.arange(len(run.bands)), labels)
+    parts = decomposition(run.bands, model)
+    computed = parts.present.copy()
     if chosen is not None and chosen.all():
         chosen = None
     computed &= True if chosen is None else chosen
@@ -62,14 +62,14 @@ def _embed_faces(
         align_rows(run, first, model.template)
         to_align = np.setdiff1d(to_align, first)
         faces_bar.update(len(first))
-    n_features = check_model(run, model, labels)
+    n_features = check_model(run, model, parts)
     none = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[computed]
 
     def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
         check_chunks(node, rows)
         pending = run.store.pending(node, rows, model.spec.template, retried=to_align)
-        return Task(node, pending, Removals(model, removals, labels))
+        return Task(node, pending, Removals(model, removals, parts))
 
     tasks = [task(intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from freqlab.bands.radial import Bands, check_support
+from freqlab.bands.base import Bands, check_support
 from freqlab.engine.pairing import SIDES
 from freqlab.engine.removals import Removals, block_parts
 from freqlab.errors import check_number
@@ -23,7 +23,7 @@ from freqlab.literals import Precision, Side, WhichFace
 from freqlab.models.callables import Embedder
 from freqlab.models.spec import Model
 from freqlab.run.begin import begun, declared_bands, load_models
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.crops import align_rows, rows_to_align
 from freqlab.run.settings import Settings
 from freqlab.store import journal
@@ -235,7 +235,7 @@ def plan(
     loaded = load_models(models, faces, settings)
     masked = None
     if pairs is not None:
-        check_support(bands, [label_map(bands, model) for model in loaded])
+        check_support(bands, [decomposition(bands, model).present for model in loaded])
         masked = _masked_faces(faces, pairs, sides)
     existing = _Existing(store, faces)
     sample = faces.select(range(min(len(faces), _SAMPLE)))
@@ -347,12 +347,12 @@ def _measure(run: Run, model: Model, computed: npt.NDArray[np.bool_], seconds: f
                 crops = np.rint(np.clip(cut[:1], 0, 255)).astype(np.uint8)
             if "crop" in node and len(cut):
                 crop_bytes = node["crop"].nbytes_stored() / len(rows)
-    labels, batch = label_map(run.bands, model), run.batch_of(model)
+    parts, batch = decomposition(run.bands, model), run.batch_of(model)
     one_each = np.eye(len(run.bands), dtype=bool)[computed]
     if not len(one_each):
         one_each = np.zeros((1, len(run.bands)), bool)
     sets = np.resize(one_each, (batch, len(run.bands)))
-    (part,) = block_parts(model, crops, Removals(model, sets, labels), batch_size=batch)
+    (part,) = block_parts(model, crops, Removals(model, sets, parts), batch_size=batch)
     streams = run.workers.streams_of(model)
 
     def all_at_once() -> int:
@@ -402,7 +402,7 @@ def _plan_model(
     Embeddings are stored uncompressed, whole blocks at a time.
     """
     name, n_all = model.spec.template, len(run.bands)
-    computed = np.isin(np.arange(n_all), label_map(run.bands, model))
+    computed = decomposition(run.bands, model).present
     measured = _measure(run, model, computed, calibrate)
     crops = existing.status(f"crops/{name}")
     tried_again = () if run.settings.which_face == "only" else (SEVERAL_FACES,)

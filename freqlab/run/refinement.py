@@ -13,7 +13,7 @@ import numpy.typing as npt
 from freqlab.engine.pairing import pair_influence
 from freqlab.literals import Side
 from freqlab.models.spec import Model
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.samples import embed_sample
 
 __all__ = ["Refinement", "broad_run", "choose_bands", "measure_refinement"]
@@ -82,8 +82,8 @@ def measure_refinement(
     chosen = np.unique(np.linspace(0, len(usable) - 1, min(_SAMPLE, len(usable))).astype(int))
     rows = run.rows[usable[chosen]]
     for model in models:
-        labels = label_map(run.bands, model)
-        left_out = ~refinement.refined[model.name] & np.isin(np.arange(len(run.bands)), labels)
+        present = decomposition(run.bands, model).present
+        left_out = ~refinement.refined[model.name] & present
         if not left_out.any() or not len(rows):
             refinement.errors[model.name] = {"largest_influence": 0.0, "pairs": len(rows)}
             continue

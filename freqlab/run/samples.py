@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from freqlab.engine.removals import embed_block
 from freqlab.models.spec import Model
-from freqlab.run.context import Run, label_map
+from freqlab.run.context import Run, decomposition
 from freqlab.run.crops import read_crops
 
 __all__ = ["Sample", "embed_sample"]
@@ -40,7 +40,7 @@ def embed_sample(
         model,
         np.concatenate([crops for _, crops in read]),
         removals,
-        label_map(run.bands, model),
+        decomposition(run.bands, model),
         batch_size=run.batch_of(model),
     ).embeddings
     return Sample(np.concatenate([kept for kept, _ in read]), embeddings[:, 0], embeddings[:, 1:])

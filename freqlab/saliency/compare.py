@@ -19,7 +19,8 @@ import xarray as xr
 
 from freqlab.attrs import named, with_object_text
 from freqlab.bands import spectrum
-from freqlab.bands.radial import DC
+from freqlab.bands.decompositions import PeriodicDecomposition
+from freqlab.bands.labels import DC
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faithfulness.deletion import PROTOCOLS
@@ -290,7 +291,10 @@ def _units(images: PairImages, domain: Domain, cell: int | None) -> Indices:
         return frequency_cells(height, width, 4 if cell is None else cell)
     if cell is not None:
         raise ParameterError(f"cell={cell!r}: domain 'bands' has no cells")
-    labels = images.sets.sets.labels
+    parts = images.sets.sets.parts
+    if not isinstance(parts, PeriodicDecomposition):
+        return np.arange(parts.present.sum())
+    labels = parts.labels.numpy()
     bands = np.unique(labels[labels >= 0])  # bands without coefficients are left out
     return np.where(labels >= 0, np.searchsorted(bands, labels), -1)
 
@@ -351,6 +355,10 @@ def _orders(
 def _energy(images: PairImages, domain: Domain, units: Indices) -> Floats:
     """Energy of each unit in each crop ``(face, unit)``, without the mean colour."""
     height, width = images.sets.model.template.size
+    sets = images.sets.sets
+    if domain == "bands" and not isinstance(sets.parts, PeriodicDecomposition):
+        crops = [crop_tensor(images.sets.model, crop)[None] for crop in images.sets.crops]
+        return np.concatenate([sets.parts.energy(crop).numpy() for crop in crops])[:, sets.held]
     inside, flat = units >= 0, units[units >= 0]
     energy = []
     for crop in images.sets.crops:
@@ -367,6 +375,9 @@ def _energy(images: PairImages, domain: Domain, units: Indices) -> Floats:
 def _prior_order(images: PairImages, domain: Domain, units: Indices) -> npt.NDArray[np.intp]:
     """Units from low to high frequency, or from the centre to the edge of the face."""
     height, width = images.sets.model.template.size
+    sets = images.sets.sets
+    if domain == "bands" and not isinstance(sets.parts, PeriodicDecomposition):
+        return np.argsort(sets.bands.frequency[sets.held], kind="stable")
     inside, flat = units >= 0, units[units >= 0]
     if domain == "space":
         y, x = np.mgrid[:height, :width]
@@ -384,6 +395,16 @@ def _embed(
     """Embed a crop without some units ``(set, unit)``."""
     model = deletion.images.sets.model
     image = crop_tensor(model, deletion.images.sets.crops[face])
+    sets = deletion.images.sets.sets
+    if deletion.domain == "bands" and not isinstance(sets.parts, PeriodicDecomposition):
+        gone_bands = torch.zeros(len(removed), len(sets.held), dtype=torch.bool)
+        gone_bands[:, torch.from_numpy(sets.held)] = torch.from_numpy(removed)
+        return embed_edits(
+            model,
+            len(removed),
+            lambda start, stop: sets.parts.remove(image[None], gone_bands[start:stop])[0],
+            batch_size=batch_size,
+        )
     mean = image.mean(dim=(1, 2), keepdim=True)
     units, gone = torch.from_numpy(deletion.units), torch.from_numpy(removed)
 

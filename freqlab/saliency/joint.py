@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from freqlab.bands import spectrum
+from freqlab.bands.decompositions import Decomposition, as_decomposition
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_number
 from freqlab.models.spec import Model
@@ -69,7 +69,7 @@ def joint_influence(
     model: Model,
     crop: npt.NDArray[np.uint8] | npt.NDArray[np.float32],
     partners: npt.NDArray[np.floating],
-    labels: npt.NDArray[np.int64],
+    parts: npt.NDArray[np.int64] | Decomposition,
     n_bands: int,
     *,
     grid: int = 7,
@@ -85,8 +85,9 @@ def joint_influence(
         The image from which bands are removed, RGB ``(height, width, 3)``, 0..255.
     partners
         Embeddings of the images with which the crop is compared ``(partner, feature)``.
-    labels, n_bands
-        Label map ``(height, width // 2 + 1)`` and number of bands.
+    parts, n_bands
+        Decomposition of the crop, or label map ``(height, width // 2 + 1)`` of its periodic
+        Fourier transform; and number of bands.
     grid
         Number of windows along each axis.
     batch_size
@@ -99,17 +100,16 @@ def joint_influence(
     """
     image = crop_tensor(model, crop)
     size = model.template.size
-    spectrum.check_labels(torch.from_numpy(labels), *size)
+    split = as_decomposition(parts, n_bands, size)
     rows, columns = (torch.from_numpy(window_weights(length, grid)) for length in size)
-    bands = np.unique(labels[labels >= 0])  # bands with coefficients
-    masks = torch.stack([torch.from_numpy(labels == band) for band in bands])
-    parts = spectrum.apply_masks(image.expand(len(bands), -1, -1, -1), masks)
+    bands = np.flatnonzero(split.present)
+    components = split.components(image[None], bands.tolist())[0]
 
     def removed(start: int, stop: int) -> torch.Tensor:
         number = np.arange(start, stop)
         band, window = number // grid**2, number % grid**2
         weights = rows[window // grid, :, None] * columns[window % grid, None, :]
-        return weights[:, None] * parts[band]
+        return weights[:, None] * components[band]
 
     n = len(bands) * grid**2
     rms = np.empty(n)

@@ -13,7 +13,8 @@ import xarray as xr
 
 from freqlab.adversarial.detection import check_attacks, detection_errors, features, scores
 from freqlab.attrs import names_of
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.pairs import make_pairs

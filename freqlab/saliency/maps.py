@@ -15,12 +15,14 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.attrs import named
+from freqlab.bands.decompositions import PeriodicDecomposition
+from freqlab.bands.radial import cache_identity
 from freqlab.edits.pair_sets import PairSets
 from freqlab.engine.pairing import SIDES
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import BandError, ParameterError, check_name
 from freqlab.literals import Side
 from freqlab.models.spec import Model
-from freqlab.results.selection import threshold_of
+from freqlab.results.selection import band_coordinates, threshold_of
 from freqlab.saliency import corrrise, freqrise, gradients, joint
 from freqlab.saliency.rise import Estimate
 from freqlab.store.cache import Arrays, digest_of, kept
@@ -109,6 +111,24 @@ def images_of(
     return PairImages(PairSets(result, model, progress=False), side, progress)
 
 
+def _plane_labels(images: PairImages) -> npt.NDArray[np.int64]:
+    """Label map of the bands, by which maps of the plane of frequencies are summed.
+
+    Raises
+    ------
+    BandError
+        If the bands are not sets of coefficients of that plane.
+    """
+    sets = images.sets.sets
+    if not isinstance(sets.parts, PeriodicDecomposition):
+        raise BandError(
+            f"maps of the plane of frequencies are compared with bands of the periodic Fourier "
+            f"transform; those of the result are of kind {sets.bands.kind!r} with "
+            f"extension={sets.bands.extension!r}"
+        )
+    return np.asarray(sets.parts.labels.cpu().numpy())
+
+
 def _kept(
     images: PairImages, kind: str, options: dict[str, Any], compute: Callable[[], Arrays]
 ) -> tuple[Arrays, dict[str, Any]]:
@@ -145,13 +165,10 @@ def _dataset(
         "x": ("x", np.arange(width), {"long_name": "column", "units": "pixels"}),
         "ky": ("ky", np.fft.fftfreq(height, 1 / height)),
         "kx": ("kx", np.fft.rfftfreq(width, 1 / width)),
-        "band": data["band"],
-        "frequency": data["frequency"],
-        "band_bounds": data["band_bounds"],
     }
     wanted = {name: axes[name] for name in axes if name in dims}
     if "band" in dims:
-        wanted |= {name: axes[name] for name in ("frequency", "band_bounds")}
+        wanted |= band_coordinates(data)
     maps = xr.Dataset(
         {name: one[:2] for name, one in variables.items()},
         coords={**{name: data[name] for name in ("pair", *_ENDS)}, **wanted, **coords},
@@ -304,6 +321,7 @@ def freqrise_maps(
         If an argument is invalid.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
+    labels = _plane_labels(images)
     options: dict[str, Any] = {
         **{"n_masks": n_masks, "reliability": reliability, "cell": cell, "keep": keep},
         "seed": seed,
@@ -315,7 +333,7 @@ def freqrise_maps(
     arrays, attrs = _kept(images, "freqrise", options, _estimates(images, "FreqRISE", estimate))
     what = "gain in similarity where kept"
     variables = _random_masks(images, arrays, ("ky", "kx"), what, _SIMILARITY)
-    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+    n_bands = len(images.sets.held)
     means = freqrise.ring_means(arrays["map"], labels, n_bands, model.template.size[1])
     variables["by_band"] = (("pair", "band"), means, f"mean {what}", _SIMILARITY)
     return _dataset(images, variables, attrs)
@@ -363,6 +381,7 @@ def gradient_maps(
         If an argument is invalid, or the threshold is not resolved.
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
+    labels = _plane_labels(images)
     threshold = 0.0 if fmr is None else threshold_of(result, model=model.name, fmr=fmr)
     if not np.isfinite(threshold):
         raise ParameterError(f"fmr={fmr!r}: the threshold of model {model.name!r} is not resolved")
@@ -385,7 +404,7 @@ def gradient_maps(
         return {"space": space, "plane": plane, "passes": passes}
 
     arrays, attrs = _kept(images, "gradient", options, compute)
-    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+    n_bands = len(images.sets.held)
     by_band = gradients.band_sums(arrays["plane"], labels, n_bands)
     what = "attribution of the similarity by gradients"
     return _dataset(
@@ -435,10 +454,9 @@ def joint_maps(
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         "grid": grid,
-        "edges": [float(edge) for edge in images.sets.bands.edges],
-        "unit": images.sets.bands.unit,
+        **cache_identity(images.sets.bands),
     }
-    labels, n_bands = images.sets.sets.labels, len(images.sets.held)
+    parts, n_bands = images.sets.sets.parts, len(images.sets.held)
 
     def compute() -> Arrays:
         shape = (images.sets.ends.shape[1], n_bands, grid, grid)
@@ -449,7 +467,7 @@ def joint_maps(
                 model,
                 images.sets.crops[face],
                 images.partners[rows],
-                labels,
+                parts,
                 n_bands,
                 grid=grid,
                 batch_size=batch_size,
@@ -459,7 +477,7 @@ def joint_maps(
         return {"influence": influence, "contrast": contrast, "passes": np.array([passes])}
 
     arrays, attrs = _kept(images, "joint", options, compute)
-    attrs = {name: value for name, value in attrs.items() if name not in ("edges", "unit")}
+    attrs = {name: value for name, value in attrs.items() if name not in ("bands", "edges", "unit")}
     dims = ("pair", "band", "row", "column")
     height, width = model.template.size
     centres = {

@@ -5,7 +5,10 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from freqlab.bands.radial import DC, OUTSIDE, Bands, check_support, parse_bands, rings
+from freqlab.bands.base import Bands, check_support
+from freqlab.bands.labels import DC, OUTSIDE
+from freqlab.bands.parsing import parse_bands
+from freqlab.bands.radial import Rings, octaves, rings
 from freqlab.errors import BandError, FreqlabError, ParameterError, UnknownNameError
 
 SIZES = [(112, 112), (111, 111), (112, 96), (96, 112), (7, 10), (150, 150), (1, 1), (65, 64)]
@@ -62,8 +65,10 @@ def test_default_has_fourteen_rings_and_the_corners():
     weights[[0, 56]] = 1
     share = (weights * (labels == 14)).sum() / 112**2
     assert share == pytest.approx(0.215, abs=0.001)
-    assert np.isnan(bands.frequency[-1])
     assert bands.frequency[0] == 2
+    # the corners end at the square root of two times the Nyquist frequency of the axes
+    assert bands.frequency[-1] == pytest.approx((56 + np.hypot(56, 56)) / 2)
+    assert np.isfinite(rings(edges=[0, math.inf]).frequency).all()
 
 
 def test_units_agree_where_they_mean_the_same():
@@ -98,6 +103,53 @@ def test_edges_may_leave_frequencies_outside():
 def test_last_ring_ends_at_max():
     assert rings(width=16).names == ["0-16", "16-32", "32-48", "48-56", "rest"]
     assert rings(width=0.1, unit="cycles/pixel").names[2] == "0.2-0.3"
+
+
+def test_a_narrow_last_ring_is_merged():
+    """17.62 is 14.096 widths of 1.25; half a width or more is a ring of its own."""
+    eyes = rings(1.25, unit="cycles/eyes")
+    assert eyes.names[-2:] == ["16.25-17.62", "rest"]
+    assert len(eyes) == 15
+    assert rings(5).names[-2:] == ["50-56", "rest"]
+    assert rings(16).names[-2:] == ["48-56", "rest"]
+    assert rings(56).names == ["0-56", "rest"]
+    for width in (0.7, 1, 3, 4, 5.3, 9, 25, 40, 55):
+        bounds = rings(width).bounds[:-1]
+        widths = np.diff(bounds, axis=1)[:, 0]
+        assert widths[-1] == pytest.approx(max(widths[-1], width / 2))
+        np.testing.assert_array_equal(bounds[1:, 0], bounds[:-1, 1])
+
+
+def test_octaves_double():
+    bands = octaves()
+    assert bands.names == ["1-2", "2-4", "4-8", "8-16", "16-32", "32-56", "rest"]
+    np.testing.assert_allclose(bands.frequency[:5], np.sqrt(2) * 2.0 ** np.arange(5))
+    thirds = octaves(2, 16, per_octave=3)
+    np.testing.assert_allclose(
+        thirds.bounds[:-1, 1] / thirds.bounds[:-1, 0], 2 ** (1 / 3), rtol=1e-5
+    )
+    assert len(thirds) == 10
+    assert octaves(1, 33).names[-2:] == ["16-33", "rest"]  # 32-33 is too narrow
+    np.testing.assert_array_equal(
+        bands.label_map(112, 96), rings(edges=[1, 2, 4, 8, 16, 32, 56, math.inf]).label_map(112, 96)
+    )
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"low": 0}, "low=0 must be a positive number of cycles/image"),
+        ({"high": math.nan}, "high=nan must be"),
+        ({"low": 60}, "low=60 must be below high=56.0"),
+        ({"per_octave": 0}, "per_octave=0 must be a whole number of 1 or more"),
+        ({"per_octave": 1.5}, "per_octave=1.5"),
+        ({"unit": "cycles/eyes"}, "no default of low="),
+        ({"unit": "octave"}, "allowed: cycles/image, cycles/pixel, cycles/eyes"),
+    ],
+)
+def test_bad_octaves(call, message):
+    with pytest.raises(ParameterError, match=message):
+        octaves(**call)
 
 
 @pytest.mark.parametrize("width", [-4, 0, math.nan, math.inf, 1e-9])
@@ -141,14 +193,17 @@ def test_unknown_unit_names_the_nearest():
     with pytest.raises(UnknownNameError, match="Did you mean 'cycles/pixel'"):
         rings(width=4, unit="cycles/pixels")
     with pytest.raises(UnknownNameError, match="cycles/eyes"):
-        Bands((0.0, 1.0), "furlongs")
+        Rings((0.0, 1.0), unit="furlongs")
+    with pytest.raises(UnknownNameError, match="unknown extension 'mirrored'.*'mirror'"):
+        rings(4, extension="mirrored")
 
 
 def test_declaration_says_how_to_make_the_bands_again():
     bands = rings(width=8)
     said = json.loads(json.dumps(bands.declaration()))
     edges = tuple(float(edge) for edge in said["edges"])
-    assert Bands(edges, said["unit"]) == bands
+    assert Rings(edges, unit=said["unit"]) == bands
+    assert isinstance(bands, Bands)
     assert bands.key == rings(width=8).key != rings(width=4).key
 
 
@@ -164,7 +219,8 @@ def test_parse_bands():
 
 def test_support_is_asked_of_all_models_together():
     bands = rings(edges=[0, 20, 40])
-    small, large = bands.label_map(32, 32), bands.label_map(112, 112)
+    small, large = (bands.decompose(size, size).present for size in (32, 112))
     check_support(bands, [small, large])
-    with pytest.raises(BandError, match="40-80"):
-        check_support(rings(edges=[0, 40, 80, 100]), [rings(edges=[0, 40, 80]).label_map(8, 8)])
+    wide = rings(edges=[0, 40, 80, 100])
+    with pytest.raises(BandError, match="40-80, 80-100"):
+        check_support(wide, [wide.decompose(8, 8).present])

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from freqlab.bands import spectrum
-from freqlab.bands.radial import DC, rings
+from freqlab.bands.labels import DC
+from freqlab.bands.radial import rings
 from freqlab.errors import ParameterError
 
 SIZES = [(112, 112), (111, 111), (112, 96), (97, 112), (32, 33), (150, 150)]

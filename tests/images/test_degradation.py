@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from freqlab.bands import spectrum
-from freqlab.bands.radial import Bands
+from freqlab.bands.radial import Rings
 from freqlab.errors import ParameterError, UnknownNameError
 from freqlab.images.degradation import FACE_WIDTH, KERNELS, Degradation, resized
 
@@ -43,7 +43,7 @@ def test_the_ideal_low_pass_leaves_nothing_beyond_the_outer_line(resolution):
     assert degraded.dtype == np.float32
     image = torch.from_numpy(degraded).permute(2, 0, 1)[None].double()
     edge = np.sqrt(2) * resolution / 2
-    beyond = Bands((0.0, float(np.nextafter(edge, 99)), float("inf")), "cycles/image")
+    beyond = Rings((0.0, float(np.nextafter(edge, 99)), float("inf")))
     labels = torch.from_numpy(beyond.label_map(112, 112))
     inside, outside = spectrum.energy(image, labels, 2)[0]
     assert outside <= 1e-5 * max(float(inside), 1.0)

@@ -327,7 +327,7 @@ def test_other_pairs_people_bands_and_rates_are_refused(two):
         fl.compare([before, after], names="ab")
     with pytest.raises(ParameterError, match="results: a str is not a result"):
         fl.compare("runs/orl.zarr")
-    with pytest.raises(UnknownNameError, match="side 'both'"):
+    with pytest.raises(UnknownNameError, match="side='both' was not computed"):
         fl.compare([before, after], side="both")
 
 
