@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
 import re
@@ -31,7 +30,7 @@ from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, Unknown
 from freqlab.faces.table import LANDMARK_COLUMNS, Faces, landmarks_of
 from freqlab.images.file_kinds import TEXT_FILE, kind_of_file, suffix_of
 from freqlab.text.csv import read_table
-from freqlab.text.spelling import existing_path, spelled_hint
+from freqlab.text.spelling import existing_path, nearest, spelled_hint
 
 __all__ = ["FaceSet", "known", "load_faces", "names"]
 
@@ -219,8 +218,8 @@ def _load(
             f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}{hint}"
         )
     names = [name for name in _SETS if name not in ("folder", "csv")]
-    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(text, names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
     raise UnknownNameError(
         f"faces {text!r}: there is no such folder or CSV file, and no set of that name "
         f"(sets: {', '.join(names)}).{hint}"
