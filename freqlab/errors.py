@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import numbers
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
 from freqlab.text.shown import visible
+from freqlab.text.spelling import nearest
 
 __all__ = [
     "BandError",
@@ -158,8 +158,8 @@ def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
         for name in names:
             if value == name:
                 return name
-    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(str(value), names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
     raise UnknownNameError(f"unknown {argument} {value!r}; allowed: {', '.join(names)}.{hint}")
 
 

@@ -48,7 +48,9 @@ __all__ = [
 FacesOption = Annotated[
     str,
     typer.Option(
-        "--faces", help="Face set: a known name, a folder of subject/image, or a CSV table."
+        "--faces",
+        help="Face set: a known name, a folder of subject/image (FOLDER,layout=group/subject/image "
+        "for others), or a CSV table (FILE,subject=COLUMN for other columns).",
     ),
 ]
 RootOption = Annotated[

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from freqlab.datasets.listing import strip_image_suffix
 from freqlab.errors import PairError
 from freqlab.faces.table import Faces
+from freqlab.text.spelling import affix_difference
 from freqlab.text.wording import join
 
 __all__ = ["FaceNames", "slashes"]
@@ -148,6 +149,15 @@ class FaceNames:
         pool = [face for face in self._faces.names if stem[:3] in face][:5_000]
         near = difflib.get_close_matches(name, pool, n=1, cutoff=0.6)
         return f". Is {near[0]!r} meant for {name!r}?" if near else "."
+
+    def affix(self, unknown: Sequence[str]) -> str:
+        """Describe a prefix or suffix by which all unknown names differ; empty if there is none."""
+        found = affix_difference([slashes(name) for name in unknown], self._names)
+        if found is None:
+            return ""
+        what, text, excess = found
+        verb = "have" if excess else "lack"
+        return f"; all of these names {verb} the {what} {text!r}, unlike those of the set"
 
     def _candidates(self, path: str) -> list[int]:
         if path in self._exact:

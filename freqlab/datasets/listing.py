@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,6 +21,7 @@ __all__ = [
     "IMAGE_SUFFIXES",
     "as_text",
     "by_face",
+    "columns_hint",
     "existing_folder",
     "leave_out_strays",
     "natural_key",
@@ -34,6 +35,23 @@ __all__ = [
     "wrong_layout",
 ]
 
+# names under which other tables hold what a column of a table of faces holds
+_USUAL_NAMES = {
+    "subject": (
+        *("identity", "person", "subject_id", "person_id", "identity_id", "subjectid", "label"),
+        *("name", "class", "id"),
+    ),
+    "path": (
+        "file",
+        "filename",
+        "file_name",
+        "filepath",
+        "file_path",
+        "image_path",
+        "img",
+        "photo",
+    ),
+}
 _TEXT_COLUMNS = (
     *("face", "subject", "path", "image", "identity", "face_id", "source", "target"),
     *PEOPLE_COLUMNS,
@@ -221,17 +239,32 @@ def as_text(name: str) -> str:
     return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
-def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> pd.DataFrame:
+def read_csv(
+    path: Path,
+    needed: Sequence[str],
+    perhaps: Sequence[str] = (),
+    columns: Mapping[str, str] | None = None,
+) -> pd.DataFrame:
     """Read a table of faces in which only an empty cell is a missing value.
 
     Columns are separated by commas, semicolons, tabs or vertical bars: the one with which the first
     line has most of the columns in `needed` and `perhaps`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    needed, perhaps
+        Columns that the table must have, and columns that it may have.
+    columns
+        Other names of columns, as for :func:`freqlab.load_faces`.
 
     Raises
     ------
     FaceSetError
         If the file cannot be read, lacks a column, or holds text for landmarks.
     """
+    others = [*(columns or {}), *(columns or {}).values()]
     path = existing_path(path)
     if not path.exists():
         raise FaceSetError(f"{path}: no such CSV file{spelled_hint(path)}")
@@ -239,11 +272,13 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
         what = "a folder" if path.is_dir() else "not a regular file"
         raise FaceSetError(f"{path} is {what}; a CSV file is expected")
     try:
-        table = read_table(path, [*needed, *perhaps], text=_TEXT_COLUMNS)
+        table = read_table(path, [*needed, *perhaps, *others], text=[*_TEXT_COLUMNS, *others])
     except (ValueError, OSError) as error:  # empty, ragged, or in another encoding
         kind = kind_of_file(path)
         about = f"{error}" if kind is TEXT_FILE else f"it is {kind.what}: {kind.advice}"
         raise FaceSetError(f"{path} cannot be read as a CSV file in UTF-8: {about}") from error
+    if columns:
+        table = _renamed(table, columns, path)
     missing = [column for column in needed if column not in table.columns]
     if missing:
         kind = kind_of_file(path)
@@ -256,6 +291,7 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
             for column, other in alike[:1]
             if other is not None
         )
+        hint += columns_hint(table, missing[0])
         raise FaceSetError(
             f"{path}: expected the columns {', '.join(needed)}; "
             f"missing {', '.join(missing)}, found {', '.join(map(str, table.columns))}{hint}"
@@ -265,6 +301,41 @@ def read_csv(path: Path, needed: Sequence[str], perhaps: Sequence[str] = ()) -> 
     if wrong:
         raise FaceSetError(f"{path}: the landmark column(s) {', '.join(wrong)} hold text")
     return table
+
+
+def _renamed(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.DataFrame:
+    """Rename columns; a pair of names is read in either order."""
+    there = [str(name) for name in table.columns]
+    names = {}
+    for one, other in columns.items():
+        name, role = (one, other) if one in there else (other, one)
+        if name not in there:
+            raise FaceSetError(
+                f"{path}: columns={dict(columns)!r}: there is no column {one!r} or {other!r}; the "
+                f"columns are {', '.join(there)}"
+            )
+        if role in there and role not in columns:
+            raise FaceSetError(
+                f"{path}: columns={dict(columns)!r}: {name!r} cannot be read as {role!r}, because "
+                f"the table has a column {role!r}; rename that too, with {role!r}: "
+                f"{f'other_{role}'!r} in columns="
+            )
+        names[name] = role
+    return table.rename(columns=names)
+
+
+def columns_hint(table: pd.DataFrame, missing: str) -> str:
+    """Suggest a column of a table that may hold what a missing column should, for messages."""
+    known = Spellings(map(str, table.columns))
+    for usual in _USUAL_NAMES.get(missing, ()):
+        found = known.find(usual)
+        if found is not None:
+            what = "subject (the person)" if missing == "subject" else f"{missing} of the image"
+            return (
+                f". If the column {found!r} holds the {what}, pass "
+                f"columns={ {found: missing}!r}, or FILE,{missing}={found} on the command line"
+            )
+    return ""
 
 
 def by_face(

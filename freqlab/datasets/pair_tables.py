@@ -74,6 +74,7 @@ BFW_COLUMNS = (
 MORPH_COLUMNS = {"document": "reference", "live": "probe"}
 """Columns by which a table of documents and live photographs is recognised, with their roles."""
 
+_ROLES = ("probe", "reference", "genuine", "fold")
 _CONTRIBUTORS = ["contributor_a", "contributor_b"]
 _UNTOUCHED = ("", "bona fide", "bonafide", "bona_fide")
 _POOLED = "all"
@@ -108,12 +109,15 @@ def read_bfw_pairs(source: Path) -> pd.DataFrame:
 
 
 def read_csv_pairs(source: Path, columns: Mapping[str, str] | None) -> pd.DataFrame:
-    """Read any table of pairs; `columns` gives the names of its columns by role."""
-    given = dict(columns or {})
+    """Read any table of pairs; `columns` gives the names of its columns by role, or the reverse."""
+    given = dict(
+        (value, key) if key not in _ROLES and value in _ROLES else (key, value)
+        for key, value in (columns or {}).items()
+    )
     table = _table(source, [given.get(side, side) for side in ("probe", "reference")])
     names = {}
-    for role, column in (columns or {}).items():
-        check_name("key of columns=", role, ("probe", "reference", "genuine", "fold"))
+    for role, column in given.items():
+        check_name("key of columns=", role, _ROLES)
         names[role] = check_name(f"column for {role}", column, map(str, table.columns))
     for role in ("probe", "reference", "genuine"):
         if role not in names and role in table.columns:

@@ -36,7 +36,7 @@ from freqlab.datasets.pair_tables import (
     with_contributors,
 )
 from freqlab.errors import PairError, ParameterError, check_name
-from freqlab.faces.pairs import LEFT_OUT, check_pairs, leave_out_faults
+from freqlab.faces.pairs import LEFT_OUT, check_faces, check_pairs, leave_out_faults
 from freqlab.faces.table import Faces
 
 __all__ = ["PAIR_FORMATS", "read_pairs"]
@@ -122,10 +122,10 @@ def read_pairs(
         - ``"auto"``: detected from the name of `path` and its first lines.
     columns
         With ``"csv"``: the columns for ``probe``, ``reference``, ``genuine`` and ``fold``, as a
-        mapping or as text, ``"probe=live,reference=document"``. Columns that already have these
-        names can be omitted. Values of ``genuine`` are 1/0, 1/-1, true/false, yes/no,
-        same/different, match/mismatch or genuine/impostor. Without this column it is derived from
-        the subjects.
+        mapping (in either order, as for :func:`freqlab.load_faces`) or as text,
+        ``"probe=live,reference=document"``. Columns that already have these names can be omitted.
+        Values of ``genuine`` are 1/0, 1/-1, true/false, yes/no, same/different, match/mismatch or
+        genuine/impostor. Without this column it is derived from the subjects.
     fold
         Folds to read, numbered from 1; all by default.
     missing
@@ -171,8 +171,7 @@ def read_pairs(
     2     p1/0      p0/1    False
     3     p1/1      p0/1    False
     """
-    if not isinstance(faces, Faces):
-        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_faces(faces)
     check_name("format", format, PAIR_FORMATS)
     check_name("missing", missing, ("raise", "drop"))
     check_name("repeated", repeated, ("raise", "drop"))
@@ -526,7 +525,7 @@ def _matched(
         what = f"{len(unknown)} of the {len(distinct)} faces named are not in {faces.name!r}"
         examples = f"{', '.join(unknown[:3])}; the set has {', '.join(faces.names[:3])}, ..."
         if missing == "raise" or not there.any():
-            near = names.nearest(unknown[0])
+            near = f"{names.affix(unknown)}." if names.affix(unknown) else names.nearest(unknown[0])
             remedy = "missing='drop' leaves their pairs out" if there.any() else "No pair remains"
             raise PairError(f"{source}: {what}: {examples}{near} {remedy}")
         left_out = f"{int((~there).sum())} of {len(listed)} pairs are left out because {what}"

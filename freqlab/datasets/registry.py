@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import os
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,9 +30,9 @@ from freqlab.errors import FaceSetError, LeftOutWarning, ParameterError, Unknown
 from freqlab.faces.table import LANDMARK_COLUMNS, Faces, landmarks_of
 from freqlab.images.file_kinds import TEXT_FILE, kind_of_file, suffix_of
 from freqlab.text.csv import read_table
-from freqlab.text.spelling import existing_path, spelled_hint
+from freqlab.text.spelling import existing_path, nearest, spelled_hint
 
-__all__ = ["FaceSet", "known", "load_faces", "names"]
+__all__ = ["FaceSet", "known", "load_faces", "names", "parse_source"]
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _OF_TABLES = (".csv", ".tsv", ".tab")
@@ -79,6 +78,8 @@ def load_faces(
     aligned: str | None = None,
     landmarks: str | os.PathLike[str] | None = None,
     outside: bool = False,
+    columns: Mapping[str, str] | None = None,
+    layout: str | None = None,
 ) -> Faces:
     """Load a face set.
 
@@ -86,7 +87,9 @@ def load_faces(
     ----------
     source
         The name of a set (:func:`known`), a folder of ``subject/image`` files, a table (CSV, also
-        with tabs or semicolons), or an insightface ``.bin`` file.
+        with tabs or semicolons), or an insightface ``.bin`` file. As on the command line, `columns`
+        and `layout` may follow it: ``"faces.csv,subject=identity"``,
+        ``"photos,layout=group/subject/image"``.
     root
         With a name: the folder of the set, or the file for ``"csv"`` and ``"bin"``. With a CSV
         file: the folder to which its paths are relative; the folder of the file by default.
@@ -100,6 +103,13 @@ def load_faces(
     outside
         Whether a CSV file may name images outside the folder to which its paths are relative
         (absolute paths, ``..``). With ``root="/"`` every absolute path is inside.
+    columns
+        Columns of a CSV file with other names, and the names to give them:
+        ``{"identity": "subject"}``. The two names may stand in either order.
+    layout
+        Folders of a folder of images, from the outermost, instead of ``"subject/image"``:
+        ``"group/subject/image"`` adds a column ``group``; ``"subject/subject/image"`` joins both
+        folders to the name of the subject.
 
     Returns
     -------
@@ -145,7 +155,17 @@ def load_faces(
             f"source={source!r} must be the name of a set, a folder or a CSV file; for arrays "
             f"there is fl.Faces"
         )
-    faces = _load(os.fspath(source), root, aligned, outside)
+    text, named, given_layout = parse_source(os.fspath(source))
+    if named and columns is not None:
+        raise ParameterError(f"source={source!r} names columns, and columns= is given too")
+    if given_layout is not None and layout is not None:
+        raise ParameterError(f"source={source!r} has a layout, and layout= is given too")
+    if columns is not None and not isinstance(columns, Mapping):
+        raise ParameterError(
+            f"columns={columns!r} must be a dictionary, such as {{'identity': 'subject'}}"
+        )
+    layout = given_layout if layout is None else layout
+    faces = _load(text, root, aligned, outside, columns or named or None, layout)
     if landmarks is not None:
         faces = _with_landmarks(faces, existing_path(landmarks))
     if faces.left_out:
@@ -197,12 +217,56 @@ def known() -> pd.DataFrame:
     return pd.DataFrame(rows, columns=columns).set_index("name")
 
 
+def parse_source(text: str) -> tuple[str, dict[str, str], str | None]:
+    """Split a file or folder from the columns or the layout after it.
+
+    Returns
+    -------
+    source : str
+        The part before the first option; the whole text if it exists or has no options.
+    columns : dict
+        Names to give, by column of the table.
+    layout : str or None
+        The layout.
+    """
+    first, *rest = text.split(",")
+    if not rest or _exists(text):
+        return text, {}, None
+    options: dict[str, str] = {}
+    for part in rest:
+        key, equals, value = (piece.strip() for piece in part.partition("="))
+        if not (key and equals and value):
+            return text, {}, None
+        options[key] = value
+    layout = options.pop("layout", None)
+    return first.strip(), {column: role for role, column in options.items()}, layout
+
+
+def _exists(text: str) -> bool:
+    """Whether a text is an existing path; False if it could not be one."""
+    try:
+        return existing_path(text).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def _load(
-    text: str, root: str | os.PathLike[str] | None, aligned: str | None, outside: bool
+    text: str,
+    root: str | os.PathLike[str] | None,
+    aligned: str | None,
+    outside: bool,
+    columns: Mapping[str, str] | None,
+    layout: str | None,
 ) -> Faces:
     if text == "csv" and root is not None:
-        return load_csv(root, aligned=aligned, outside=outside)
+        _only_for_folders(layout, text)
+        return load_csv(root, aligned=aligned, outside=outside, columns=columns)
+    if text == "folder" and root is not None:
+        _only_for_tables(columns, text)
+        return load_folder(root, aligned, **({} if layout is None else {"layout": layout}))
     if text in _SETS:
+        _only_for_folders(layout, text)
+        _only_for_tables(columns, text)
         known = _SETS[text]
         faces = known.load(root, aligned)
         if faces.credit or not known.citation:
@@ -219,33 +283,50 @@ def _load(
             raise FaceSetError(
                 f"faces {text!r} is a Zarr store, not a face set; open a run with fl.open_run"
             )
-        return load_folder(path, aligned)
+        _only_for_tables(columns, text)
+        return load_folder(path, aligned, **({} if layout is None else {"layout": layout}))
     if path.exists():
-        return _load_file(path, root, aligned, outside)
+        _only_for_folders(layout, text)
+        return _load_file(path, root, aligned, outside, columns)
     hint = spelled_hint(path)
     if path.suffix or os.sep in text or hint:
         raise FaceSetError(
             f"faces {text!r}: no such folder or CSV file; known sets: {', '.join(_SETS)}{hint}"
         )
     names = [name for name in _SETS if name not in ("folder", "csv")]
-    near = difflib.get_close_matches(text, names, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(text, names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
     raise UnknownNameError(
         f"faces {text!r}: there is no such folder or CSV file, and no set of that name "
         f"(sets: {', '.join(names)}).{hint}"
     )
 
 
+def _only_for_tables(columns: Mapping[str, str] | None, source: str) -> None:
+    if columns is not None:
+        raise ParameterError(f"columns={dict(columns)!r}: faces {source!r} is not a CSV file")
+
+
+def _only_for_folders(layout: str | None, source: str) -> None:
+    if layout is not None:
+        raise ParameterError(f"layout={layout!r}: faces {source!r} is not a folder of images")
+
+
 def _load_file(
-    path: Path, root: str | os.PathLike[str] | None, aligned: str | None, outside: bool
+    path: Path,
+    root: str | os.PathLike[str] | None,
+    aligned: str | None,
+    outside: bool,
+    columns: Mapping[str, str] | None,
 ) -> Faces:
     """Load a table of faces or an insightface file; the error for other files names their kind."""
     suffix = suffix_of(path.name)
     if suffix == ".bin":
+        _only_for_tables(columns, os.fspath(path))
         return load_bin(path, aligned)
     kind = kind_of_file(path)
-    if suffix in _OF_TABLES or (kind is TEXT_FILE and _is_table(path)):
-        return load_csv(path, root, aligned, outside=outside)
+    if suffix in _OF_TABLES or (kind is TEXT_FILE and (columns or _is_table(path))):
+        return load_csv(path, root, aligned, outside=outside, columns=columns)
     raise FaceSetError(f"faces {os.fspath(path)!r} is {kind.what}: {kind.advice}")
 
 

@@ -8,26 +8,31 @@ import importlib.util
 import os
 import re
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
 from freqlab.datasets.listing import (
     as_text,
+    columns_hint,
     no_folder,
     one_form,
     read_csv,
     survey,
     wrong_layout,
 )
+from freqlab.datasets.surveying import Survey
 from freqlab.errors import FaceSetError, ParameterError
-from freqlab.faces.table import LANDMARK_COLUMNS, Faces, landmarks_of
+from freqlab.faces.table import LANDMARK_COLUMNS, Faces, is_column_name, landmarks_of
 from freqlab.images.file_kinds import IMAGE_SUFFIXES, kind_of_suffix, suffix_of, why_unread
 from freqlab.resources import resource
 from freqlab.text.spelling import Folders, difference, existing_path
 
 __all__ = ["load_csv", "load_folder", "load_named_csv", "load_named_folder", "load_orl"]
 
+_LAYOUT = "subject/image"
+_NO_LEVELS = ("image", "path", "face", "source")  # names with another meaning in a table of faces
 _USUAL_SUFFIXES = (".jpg", ".png", ".tif", ".webp", ".heic")
 
 
@@ -59,24 +64,53 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
     )
 
 
-def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Faces:
+def load_folder(
+    root: str | os.PathLike[str], aligned: str | None = None, layout: str = _LAYOUT
+) -> Faces:
     """Load a folder of ``subject/image`` files; the name of a face is its path in the folder.
 
     Other files are left out and counted in ``notes``: hidden and system files, images at other
     places, files of other kinds.
+
+    Parameters
+    ----------
+    root, aligned, layout
+        As for :func:`load_faces`.
+
+    Raises
+    ------
+    ParameterError
+        If `layout` is not one.
+    FaceSetError
+        If no file has such a path, or one subject's name occurs in several of the folders above.
     """
+    levels = _levels(layout)
+    depth = len(levels)
     folder = existing_path(root)
     if not folder.is_dir():
         raise no_folder(folder)
     files = survey(folder)
-    paths = [path for path in files.images if path.count("/") == 1]
+    paths = [path for path in files.images if path.count("/") == depth]
     if not paths:
-        raise wrong_layout(files, f"subject/image files ({', '.join(_USUAL_SUFFIXES)}, ...)")
-    elsewhere = [path for path in files.images if path.count("/") != 1]
-    files.leave_out("as their paths are not subject/image", elsewhere)
-    subjects = one_form(files, [as_text(path.partition("/")[0]) for path in paths])
+        expected = f"{layout} files ({', '.join(_USUAL_SUFFIXES)}, ...)"
+        raise FaceSetError(f"{wrong_layout(files, expected)}{_layout_hint(files, layout)}")
+    elsewhere = [path for path in files.images if path.count("/") != depth]
+    files.leave_out(f"as their paths are not {layout}", elsewhere)
+    parts = [as_text(path).split("/") for path in paths]
+    columns: dict[str, list[str]] = {}
+    for place, level in enumerate(levels):
+        values = [part[place] for part in parts]
+        before = columns.get(level)
+        columns[level] = (
+            values
+            if before is None
+            else [f"{one}/{other}" for one, other in zip(before, values, strict=True)]
+        )
+    columns["subject"] = one_form(files, columns["subject"])
+    _check_subjects(folder, columns, levels)
+    columns = {"subject": columns.pop("subject"), **columns}
     table = pd.DataFrame(
-        {"subject": subjects, "path": [os.path.join(folder, path) for path in paths]},
+        {**columns, "path": [os.path.join(folder, path) for path in paths]},
         index=pd.Index([as_text(path) for path in paths], name="face"),
     )
     return Faces(
@@ -88,12 +122,68 @@ def load_folder(root: str | os.PathLike[str], aligned: str | None = None) -> Fac
     )
 
 
+def _levels(layout: str) -> list[str]:
+    """Folders of a layout, from the outermost.
+
+    Raises
+    ------
+    ParameterError
+        If it does not end with ``image``, has no ``subject``, or has a level of a reserved name.
+    """
+    *levels, last = layout.split("/") if isinstance(layout, str) else [""]
+    fit = all(is_column_name(level) and level not in _NO_LEVELS for level in levels)
+    if last != "image" or "subject" not in levels or not fit:
+        raise ParameterError(
+            f"layout={layout!r} must name the folders from the outermost, one of them subject, and "
+            f"end with image, as in 'group/subject/image'"
+        )
+    return levels
+
+
+def _layout_hint(files: Survey, layout: str) -> str:
+    """Suggest the layout of a folder whose images are at another depth."""
+    depths = Counter(path.count("/") for path in files.images)
+    if not depths:
+        return ""
+    depth = depths.most_common(1)[0][0]
+    if depth == 0:
+        return "; put the images of each person into a folder, or name their subjects in a CSV file"
+    folders = "folder" if depth == 1 else "folders"
+    others = ["subject", *(f"level{k}" for k in range(2, depth + 1))]
+    if depth == 2:
+        choices = ("group/subject/image", "subject/session/image")
+    else:
+        choices = ("/".join([*reversed(others), "image"]), "/".join([*others, "image"]))
+    choices = tuple(dict.fromkeys(choices))
+    return (
+        f"; most images are in {depth} {folders}: pass "
+        f"{' or '.join(f'layout={choice!r}' for choice in choices if choice != layout)}, or "
+        f"FOLDER,layout={choices[0]} on the command line"
+    )
+
+
+def _check_subjects(folder: Path, columns: Mapping[str, list[str]], levels: list[str]) -> None:
+    """Refuse a subject's name that occurs in several of the folders above the subject."""
+    above = levels[: levels.index("subject")]
+    first: dict[str, tuple[str, ...]] = {}
+    for subject, *place in zip(*(columns[name] for name in ("subject", *above)), strict=True):
+        known = first.setdefault(subject, tuple(place))
+        if known != tuple(place):
+            raise FaceSetError(
+                f"{folder}: the subject {subject!r} is in the folders {'/'.join(known)} and "
+                f"{'/'.join(place)}. If these are different people, pass "
+                f"layout={'/'.join(['subject'] * len(levels) + ['image'])!r}; if they are one "
+                f"person, list the faces in a CSV file"
+            )
+
+
 def load_csv(
     file: str | os.PathLike[str],
     root: str | os.PathLike[str] | None = None,
     aligned: str | None = None,
     *,
     outside: bool = False,
+    columns: Mapping[str, str] | None = None,
 ) -> Faces:
     """Load a table of faces; :func:`load_faces` describes its columns.
 
@@ -106,12 +196,12 @@ def load_csv(
         If the columns are missing, or a path leads out of the folder and `outside` is False.
     """
     path = existing_path(file)
-    table = read_csv(path, ["subject"], ["path", "image"])
+    table = read_csv(path, ["subject"], ["path", "image"], columns)
     if "path" not in table.columns:
         if "image" not in table.columns:
             raise FaceSetError(
                 f"{path}: expected the columns path (or image), subject; missing path, found "
-                f"{', '.join(map(str, table.columns))}"
+                f"{', '.join(map(str, table.columns))}{columns_hint(table, 'path')}"
             )
         table = table.rename(columns={"image": "path"})
     if table["path"].isna().any():

@@ -15,12 +15,22 @@ import pandas as pd
 
 from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces.table import Faces, is_column_name
-from freqlab.text.spelling import Spellings, difference
+from freqlab.text.shown import one_line
+from freqlab.text.spelling import Spellings, affix_difference, difference
 
-__all__ = ["LEFT_OUT", "check_pairs", "leave_out_faults", "make_pairs", "pair_blocks"]
+__all__ = [
+    "LEFT_OUT",
+    "check_faces",
+    "check_pairs",
+    "leave_out_faults",
+    "make_pairs",
+    "pair_blocks",
+]
 
 LEFT_OUT = "left_out"
 """Attribute of a table of pairs that lists what was left out."""
+
+_SAMPLE = 300  # unknown names that are compared with the names of faces
 
 # Names that results use; a column of pairs cannot have one of them.
 _RESERVED = {
@@ -84,6 +94,7 @@ def make_pairs(
     >>> pairs["genuine"].value_counts().to_dict()
     {False: 24, True: 12}
     """
+    check_faces(faces)
     if impostors_per_genuine != math.inf:
         check_number("impostors_per_genuine", impostors_per_genuine, at_least=0)
     check_number("seed", seed, at_least=0, whole=True)
@@ -157,6 +168,7 @@ def pair_blocks(
     >>> [len(block) for block in fl.pair_blocks(faces, block_size=40)]
     [40, 26]
     """
+    check_faces(faces)
     check_number("block_size", block_size, at_least=1, whole=True)
     rules = _rules(faces, within, across, None, np.random.default_rng(0))
     return _pair_blocks(faces, rules, block_size)
@@ -195,6 +207,32 @@ def _table(
     )
 
 
+def check_faces(faces: object) -> None:
+    """Refuse what is not a face set, without printing it: it may be a long table.
+
+    Raises
+    ------
+    ParameterError
+        Naming the kind of value; for a table of pairs, the order of the arguments.
+    """
+    if isinstance(faces, Faces):
+        return
+    if isinstance(faces, pd.DataFrame):
+        if {"probe", "reference"} <= set(faces.columns):
+            raise ParameterError(
+                f"faces is a table of {len(faces):,} pairs, not Faces; the arguments are faces "
+                f"first, then pairs"
+            )
+        columns = ", ".join(map(str, faces.columns[:8]))
+        raise ParameterError(
+            f"faces is a pandas.DataFrame with the columns {columns or '(none)'}; it must be "
+            f"Faces, as from fl.load_faces, or fl.Faces(table)"
+        )
+    shown = one_line(repr(faces), 80) if isinstance(faces, (str, os.PathLike, int, float)) else ""
+    given = f"faces={shown}" if shown else f"faces is a {type(faces).__name__}; it"
+    raise ParameterError(f"{given} must be Faces; fl.load_faces gives them")
+
+
 def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     """Check a table of pairs against its faces.
 
@@ -210,10 +248,10 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
         one face with itself, of one source, listed twice (in either order), or has a label that
         contradicts its subjects. The message shows the rows.
     """
-    if not isinstance(faces, Faces):
-        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_faces(faces)
     if not isinstance(pairs, pd.DataFrame):
-        raise PairError(f"pairs must be a pandas.DataFrame, not a {type(pairs).__name__}")
+        hint = "; the arguments are faces first, then pairs" if isinstance(pairs, Faces) else ""
+        raise PairError(f"pairs must be a pandas.DataFrame, not a {type(pairs).__name__}{hint}")
     missing = [c for c in ("probe", "reference", "genuine") if c not in pairs.columns]
     if missing:
         raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
@@ -318,13 +356,34 @@ def _positions(column: pd.Series[Any], index: pd.Index[Any]) -> npt.NDArray[np.i
 
 
 def _spelled(pairs: pd.DataFrame, positions: npt.NDArray[np.int64], faces: Faces) -> str:
-    """Describe how the first unknown name differs from a face's, if only in spelling."""
+    """Describe how unknown names differ from faces', if in spelling or by a prefix or suffix."""
     rows, sides = np.nonzero(positions < 0)
     if not len(rows):
         return ""
-    name = str(pairs[("probe", "reference")[sides[0]]].iloc[rows[0]])
+    unknown = [
+        str(pairs[("probe", "reference")[side]].iloc[row])
+        for row, side in zip(rows[:_SAMPLE].tolist(), sides[:_SAMPLE].tolist(), strict=True)
+    ]
+    name = unknown[0]
     known = Spellings(faces.names).find(name)
-    return f" ({name!r} differs from {known!r} in {difference(name, known)})" if known else ""
+    if known:
+        return f" ({name!r} differs from {known!r} in {difference(name, known)})"
+    found = affix_difference(unknown, faces.names)
+    if found is None:
+        return ""
+    what, text, excess = found
+    if excess:
+        verb = "begin" if what == "prefix" else "end"
+        return (
+            f" (all {verb} with {text!r}, which the names of the faces lack; remove it, as in "
+            f"pairs[column].str.remove{what}({text!r}))"
+        )
+    place = "beginning" if what == "prefix" else "end"
+    joined = f"{text!r} + pairs[column]" if what == "prefix" else f"pairs[column] + {text!r}"
+    return (
+        f" (all lack {text!r} at their {place}, which the names of the faces have; add it, as in "
+        f"{joined})"
+    )
 
 
 def _refuse(pairs: pd.DataFrame, bad: npt.NDArray[np.bool_], fault: str) -> None:

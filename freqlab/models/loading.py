@@ -19,6 +19,7 @@ import torch
 
 from freqlab.errors import (
     ParameterError,
+    UnknownNameError,
     WeightsError,
     WeightsMismatchError,
     WeightsNotFoundError,
@@ -401,7 +402,25 @@ def _recipe(text: str, options: Mapping[str, Any]) -> tuple[Recipe, frozenset[st
         return _recipe_of_file(path, options)
     if looks_like_path:
         raise WeightsNotFoundError(f"model {text!r}: there is no such file")
-    return recipe_named(text), frozenset()
+    try:
+        return recipe_named(text), frozenset()
+    except UnknownNameError as error:
+        files = _files_named(text)
+        if not files:
+            raise
+        raise UnknownNameError(
+            f"model {text!r} is not known; files are given with their suffix: {', '.join(files)}"
+        ) from error
+
+
+def _files_named(stem: str) -> list[str]:
+    """Model files in the working directory with this name, before their suffix."""
+    suffixes = (*_WEIGHT_SUFFIXES, ".onnx")
+    try:
+        there = sorted(os.listdir())
+    except OSError:
+        return []
+    return [file for file in there if os.path.splitext(file)[0] == stem and file.endswith(suffixes)]
 
 
 def _recipe_of_file(path: Path, options: Mapping[str, Any]) -> tuple[Recipe, frozenset[str]]:

@@ -31,6 +31,7 @@ __all__ = [
     "built_in_names",
     "is_known",
     "known",
+    "name_advice",
     "names",
     "recipe_named",
     "register",
@@ -68,6 +69,15 @@ def recipe_named(name: str) -> Recipe:
         If there is no such model.
     """
     return _RECIPES[check_name("model", name, _RECIPES)]
+
+
+def name_advice(name: str) -> str:
+    """Explain how to give a model another name, for messages; the end of a sentence is left out."""
+    other = f"{name}-2"
+    return (
+        f"Give one of the models another name with name=, as in load_model(..., name={other!r}), "
+        f"wrap_model(..., name={other!r}), or FILE,name={other} on the command line"
+    )
 
 
 def known() -> pd.DataFrame:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import freqlab
-from freqlab.datasets.registry import load_faces
+from freqlab.datasets.registry import load_faces, parse_source
 from freqlab.errors import FreqlabError
 from freqlab.models.loading import parse_model
 from freqlab.models.registry import is_known, recipe_named
@@ -83,7 +83,9 @@ def is_unchanged(folder: Path, name: str, inputs: str, parameters: Mapping[str, 
 
 def _files(parameters: Mapping[str, Any]) -> Iterable[str]:
     """Paths of all files that a report reads."""
-    yield from (str(parameters[key]) for key in _FILES if parameters.get(key))
+    for key in _FILES:
+        if parameters.get(key):
+            yield parse_source(str(parameters[key]))[0]
     for faces, root in (("faces", "root"), ("labelled", "labelled_root")):
         if parameters.get(faces):
             options = {key: parameters[key] for key in ("outside",) if key in parameters}

@@ -13,13 +13,14 @@ from freqlab.bands.parsing import parse_bands
 from freqlab.bands.radial import rings
 from freqlab.engine.workers import working
 from freqlab.errors import ParameterError
+from freqlab.faces.pairs import check_faces
 from freqlab.faces.table import Faces
 from freqlab.images.decoding import most_pixels
 from freqlab.images.templates import overhang, pixels_per_pixel, template
 from freqlab.models.callables import Embedder
 from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
-from freqlab.models.registry import built_in_names
+from freqlab.models.registry import built_in_names, name_advice
 from freqlab.models.spec import Model
 from freqlab.run.cluster import Cluster
 from freqlab.run.context import Run
@@ -65,8 +66,7 @@ def load_models(
     ParameterError
         If they do not.
     """
-    if not isinstance(faces, Faces):
-        raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+    check_faces(faces)
     check_list("models", models, ["mobilefacenet"])
     to_load = not all(isinstance(model, Model) for model in models)
     with stage("loading models", shown=settings.progress and to_load):
@@ -174,10 +174,8 @@ def check_list(argument: str, values: Any, example: list[str]) -> None:
 def _check_models(models: Sequence[Model], faces: Faces, upscale: bool) -> None:
     names = [model.name for model in models]
     if len(set(names)) < len(names):
-        raise ParameterError(
-            f"models={names!r} repeats a name; give one of them another with name=, a module or "
-            f"function with wrap_model(..., name=...)"
-        )
+        repeated = next(name for name in names if names.count(name) > 1)
+        raise ParameterError(f"models={names!r} repeats a name. {name_advice(repeated)}")
     for model in models:
         if model.own and model.name in built_in_names():
             raise ParameterError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from freqlab.bands.decompositions import Decomposition
 from freqlab.engine.removals import embed_block
 from freqlab.errors import ModelError, StoreConflictError, StoreError
 from freqlab.models.heads import head_of
+from freqlab.models.registry import name_advice
 from freqlab.models.spec import Model
 from freqlab.run.context import Run, decomposition
 from freqlab.statistics.vectors import cosine
@@ -36,6 +38,7 @@ def check_model(run: Run, model: Model, parts: Decomposition) -> int:
     store = run.store
     path = f"embeddings/{node_name(model.name)}"
     stored = None
+    _check_fingerprint(run, model, path)
     group = store.group(path, model.fingerprint())
     if group is not None and "reference_embedding" in group:
         stored = store.read(group, "reference_embedding")
@@ -61,8 +64,8 @@ def check_model(run: Run, model: Model, parts: Decomposition) -> int:
     elif len(stored) != len(embedding) or not cosine(stored, embedding) >= _SAME_MODEL:
         raise StoreConflictError(
             f"store {store.url!r} holds embeddings of another model named {model.name!r}: the same "
-            f"crop no longer gives the same embedding. Nothing was overwritten; use another name "
-            f"or store"
+            f"crop no longer gives the same embedding. Nothing was overwritten. "
+            f"{name_advice(model.name)}, or use another store"
         )
     head = head_of(model.network, len(embedding))
     if head is not None:
@@ -73,6 +76,34 @@ def check_model(run: Run, model: Model, parts: Decomposition) -> int:
     for note in model.notes:
         run.say(f"note: {model.name}: {note}")
     return len(embedding)
+
+
+def _check_fingerprint(run: Run, model: Model, path: str) -> None:
+    """Refuse a model whose fingerprint differs from that of the stored model of its name.
+
+    Raises
+    ------
+    StoreConflictError
+        With the differences, and how to give the model another name.
+    """
+    node = run.store.root.get(path)
+    if not isinstance(node, zarr.Group) or "identity" not in node.attrs:
+        return
+    stored = json.loads(str(node.attrs["identity"]))
+    given = json.loads(json.dumps(model.fingerprint()))
+    differing = [key for key in sorted({*stored, *given}) if stored.get(key) != given.get(key)]
+    if differing:
+        texts = [
+            "the weights differ"
+            if key == "checkpoint"
+            else f"{key}: stored {stored.get(key)!r}, given {given.get(key)!r}"
+            for key in differing
+        ]
+        raise StoreConflictError(
+            f"store {run.store.url!r} holds another model named {model.name!r} "
+            f"({'; '.join(texts)}). Nothing was overwritten. {name_advice(model.name)}, or use "
+            f"another store"
+        )
 
 
 def _check_alone_and_among(
@@ -160,7 +191,7 @@ def _check_against_stored(run: Run, model: Model, path: str) -> None:
     if computed.shape != stored.shape or not (cosine(stored, computed) >= _SAME_MODEL).any():
         raise StoreConflictError(
             f"store {store.url!r} holds embeddings of another model named {model.name!r}. Nothing "
-            f"was overwritten; use another name or store"
+            f"was overwritten. {name_advice(model.name)}, or use another store"
         )
 
 

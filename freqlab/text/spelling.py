@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["Folders", "Spellings", "difference", "existing_path", "plain", "spelled_hint"]
+__all__ = [
+    "Folders",
+    "Spellings",
+    "affix_difference",
+    "difference",
+    "existing_path",
+    "nearest",
+    "plain",
+    "spelled_hint",
+]
 
+_SAMPLE = 300  # names in which a common difference is looked for
 _SPACES = re.compile(r"[\s\u200b\ufeff]+")
 
 
@@ -50,6 +61,81 @@ def difference(one: str, other: str) -> str:
         return ""
     needed = [what for what in _STEPS if _without(what, one) != _without(what, other)]
     return " and ".join(needed or ["spelling"])
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """Return the known name of which a name may be a misspelling; None if there is none.
+
+    A known name qualifies if one of the two begins with the other, with at least three letters, or
+    if few letters differ: one, or a third of the longer name. A transposition counts as one.
+    """
+    for candidate in difflib.get_close_matches(name, known, n=5, cutoff=0.5):
+        one, other = name.casefold(), candidate.casefold()
+        shorter, longer = sorted((len(one), len(other)))
+        if shorter >= 3 and (one.startswith(other) or other.startswith(one)):
+            return candidate
+        if _edits(one, other) <= min(max(1, longer // 3), shorter - 1):
+            return candidate
+    return None
+
+
+def _edits(one: str, other: str) -> int:
+    """Number of insertions, deletions, replacements and transpositions between two texts."""
+    rows = [list(range(len(other) + 1))]
+    for i, letter in enumerate(one, start=1):
+        row = [i]
+        for j, wanted in enumerate(other, start=1):
+            edits = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != wanted))
+            if i > 1 and j > 1 and letter == other[j - 2] and one[i - 2] == wanted:
+                edits = min(edits, rows[-2][j - 2] + 1)
+            row.append(edits)
+        rows.append(row)
+    return rows[-1][-1]
+
+
+def affix_difference(names: Iterable[str], known: Iterable[str]) -> tuple[str, str, bool] | None:
+    """Find a beginning or end that all names have in excess of known names, or lack.
+
+    Parameters
+    ----------
+    names
+        Names that are not known; those of a sample are compared.
+    known
+        The known names.
+
+    Returns
+    -------
+    tuple of str, str and bool, or None
+        ``"prefix"`` or ``"suffix"``; its text; whether the names have it (True) or lack it. None if
+        no such difference explains all names.
+    """
+    sample = list(dict.fromkeys(names))[:_SAMPLE]
+    every = set(known)
+    if not sample:
+        return None
+    first = sample[0]
+    ways: dict[tuple[str, str, bool], None] = {}
+    for end in range(1, len(first)):
+        if first[end:] in every:
+            ways["prefix", first[:end], True] = None
+        if first[:end] in every:
+            ways["suffix", first[end:], True] = None
+    for name in every:
+        if name != first and first and name.endswith(first):
+            ways["prefix", name[: len(name) - len(first)], False] = None
+        if name != first and first and name.startswith(first):
+            ways["suffix", name[len(first) :], False] = None
+    for what, text, excess in sorted(ways, key=lambda way: len(way[1])):
+        if all(_moved(name, what, text, excess) in every for name in sample):
+            return what, text, excess
+    return None
+
+
+def _moved(name: str, what: str, text: str, excess: bool) -> str:
+    """A name without an excess prefix or suffix, or with the one it lacks."""
+    if excess:
+        return name.removeprefix(text) if what == "prefix" else name.removesuffix(text)
+    return f"{text}{name}" if what == "prefix" else f"{name}{text}"
 
 
 def _loose(text: str) -> str:

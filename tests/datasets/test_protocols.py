@@ -297,6 +297,14 @@ def test_csv_with_the_names_of_results(tmp_path, lfw):
     pd.testing.assert_frame_equal(read_pairs(tmp_path / "again.csv", lfw), first)
 
 
+def test_columns_of_csv_in_either_order(tmp_path, lfw):
+    path = tmp_path / "mine.csv"
+    write(path, "a,b,genuine", "Ann/Ann_0001,Ann/Ann_0002,1")
+    expected = read_pairs(path, lfw, columns={"probe": "a", "reference": "b"})
+    found = read_pairs(path, lfw, columns={"a": "probe", "b": "reference"})
+    pd.testing.assert_frame_equal(found, expected)
+
+
 def test_faults_of_csv(tmp_path, lfw):
     path = tmp_path / "mine.csv"
     write(path, "a,b,genuine", "Ann/Ann_0001,Ann/Ann_0002,maybe")

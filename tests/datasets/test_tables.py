@@ -61,6 +61,92 @@ def test_folder_in_natural_order(tmp_path):
     assert fl.load_faces("folder", root=tmp_path).names == faces.names
 
 
+def test_folders_of_groups_are_read_as_said(tmp_path):
+    for name in ("asian/007/1.png", "asian/008/1.png", "white/009/2.png", "white/009/3.png"):
+        save(tmp_path / name)
+    with pytest.raises(
+        FaceSetError,
+        match="expected subject/image.*most images are in 2 folders: pass "
+        "layout='group/subject/image' or layout='subject/session/image', or FOLDER,layout=group",
+    ):
+        fl.load_faces(tmp_path)
+    faces = fl.load_faces(tmp_path, layout="ethnicity/subject/image")
+    assert faces.subjects.tolist() == ["007", "008", "009", "009"]
+    assert faces.table["ethnicity"].tolist() == ["asian", "asian", "white", "white"]
+    assert faces.names[0] == "asian/007/1.png"
+    named = fl.load_faces(f"{tmp_path},layout=ethnicity/subject/image")
+    pd.testing.assert_frame_equal(named.table, faces.table)
+    both = fl.load_faces("folder", root=tmp_path, layout="subject/subject/image")
+    assert both.subjects.tolist() == ["asian/007", "asian/008", "white/009", "white/009"]
+    sessions = fl.load_faces(tmp_path, layout="subject/session/image")
+    assert sessions.subjects.tolist() == ["asian", "asian", "white", "white"]
+    save(tmp_path / "asian" / "009" / "1.png")
+    with pytest.raises(
+        FaceSetError, match="'009' is in the folders asian and white.*layout='subject/subject/image"
+    ):
+        fl.load_faces(tmp_path, layout="group/subject/image")
+    for layout in ("group/image", "subject", "subject/image/image", "path/subject/image", 3):
+        with pytest.raises(ParameterError, match=f"layout={layout!r} must name the folders"):
+            fl.load_faces(tmp_path, layout=layout)
+    with pytest.raises(ParameterError, match="layout='subject/image': faces 'orl' is not a folder"):
+        fl.load_faces("orl", layout="subject/image")
+
+
+def test_deep_and_flat_folders_are_hinted_at(tmp_path):
+    save(tmp_path / "deep" / "a/b/c/1.png")
+    with pytest.raises(FaceSetError, match="3 folders: pass layout='level3/level2/subject/image'"):
+        fl.load_faces(tmp_path / "deep")
+    save(tmp_path / "flat" / "1.png")
+    with pytest.raises(FaceSetError, match="put the images of each person into a folder, or name"):
+        fl.load_faces(tmp_path / "flat")
+
+
+@pytest.mark.parametrize("column", ["identity", "person", "label", "id", "Identity"])
+def test_a_column_of_another_name_is_mapped(tmp_path, column):
+    save(tmp_path / "1.png")
+    table = tmp_path / "faces.csv"
+    table.write_text(f"path,{column},age\n1.png,007,30\n")
+    advice = re.escape(
+        f"pass columns={ {column: 'subject'}!r}, or FILE,subject={column} on the command line"
+    )
+    with pytest.raises(FaceSetError, match=advice):
+        fl.load_faces(table)
+    for faces in (
+        fl.load_faces(table, columns={column: "subject"}),
+        fl.load_faces(table, columns={"subject": column}),
+        fl.load_faces(f"{table},subject={column}"),
+        fl.load_faces("csv", root=table, columns={column: "subject"}),
+    ):
+        assert faces.subjects.tolist() == ["007"]
+        assert faces.table["age"].tolist() == [30]
+        assert column not in faces.table
+
+
+def test_columns_that_cannot_be_mapped(tmp_path):
+    save(tmp_path / "1.png")
+    table = tmp_path / "faces.csv"
+    table.write_text("filename,identity,subject\n1.png,ann,portrait\n")
+    with pytest.raises(FaceSetError, match=r"missing path.*'filename' holds the path of the image"):
+        fl.load_faces(table)
+    with pytest.raises(FaceSetError, match="'identity' cannot be read as 'subject', because"):
+        fl.load_faces(table, columns={"filename": "path", "identity": "subject"})
+    names = {"filename": "path", "identity": "subject", "subject": "topic"}
+    faces = fl.load_faces(table, columns=names)
+    assert faces.subjects.tolist() == ["ann"]
+    assert faces.table["topic"].tolist() == ["portrait"]
+    with pytest.raises(FaceSetError, match="no column 'person' or 'subject_id'; the columns are f"):
+        fl.load_faces(table, columns={"person": "subject_id"})
+    with pytest.raises(ParameterError, match="columns='identity' must be a dictionary, such as"):
+        fl.load_faces(table, columns="identity")
+    with pytest.raises(ParameterError, match="columns=.*: faces 'orl' is not a CSV file"):
+        fl.load_faces("orl", columns={"identity": "subject"})
+    with pytest.raises(ParameterError, match="names columns, and columns= is given too"):
+        fl.load_faces(f"{table},path=filename", columns={"filename": "path"})
+    comma = tmp_path / "a,b=c.csv"
+    comma.write_text("path,subject\n1.png,ann\n")
+    assert fl.load_faces(comma).subjects.tolist() == ["ann"]
+
+
 def test_folder_that_is_laid_out_otherwise(tmp_path):
     save(tmp_path / "loose.png")
     with pytest.raises(FaceSetError, match=r"expected subject/image.*found loose\.png"):

@@ -265,3 +265,39 @@ def test_ten_million_pairs_in_bounded_memory():
         assert pairs.memory_usage(deep=True).sum() < 500e6
     blocks = itertools.islice(fl.pair_blocks(faces), 10)
     assert sum(map(len, blocks)) == 10_000_000
+
+
+def test_pairs_given_as_faces_are_named_and_not_printed(synthetic, linear):
+    pairs = fl.make_pairs(synthetic)
+    for call in (
+        lambda: fl.influence(pairs, synthetic, models=[linear]),
+        lambda: fl.embed(pairs, models=[linear]),
+        lambda: fl.make_pairs(pairs),
+        lambda: fl.pair_blocks(pairs),
+        lambda: fl.read_pairs("pairs.txt", pairs),
+    ):
+        with pytest.raises(ParameterError, match=f"^faces is a table of {len(pairs)} pairs, not"):
+            call()
+    with pytest.raises(PairError, match="not a Faces; the arguments are faces first, then pairs"):
+        fl.influence(synthetic, synthetic, models=[linear])
+    with pytest.raises(ParameterError, match="with the columns subject; it must be Faces, as"):
+        fl.make_pairs(synthetic.table)
+    with pytest.raises(ParameterError, match="faces='orl' must be Faces"):
+        fl.make_pairs("orl")
+    with pytest.raises(ParameterError, match="faces is a list; it must be Faces"):
+        fl.make_pairs([synthetic])
+
+
+def test_names_that_differ_by_a_prefix_or_a_suffix_are_explained(synthetic):
+    pairs = fl.make_pairs(synthetic)
+    names = {side: pairs[side].astype(str) for side in ("probe", "reference")}
+    for changed, text in (
+        ("data/" + names["probe"], r"all begin with 'data/', .*str.removeprefix\('data/'\)"),
+        (names["probe"] + ".jpg", r"all end with '.jpg', .*str.removesuffix\('.jpg'\)"),
+        (names["probe"].str.removeprefix("p"), r"all lack 'p' at their beginning, .*'p' \+ pairs"),
+    ):
+        with pytest.raises(PairError, match=text):
+            check_pairs(synthetic, pairs.assign(probe=changed))
+    other = pairs.assign(probe="data/" + names["probe"], reference="set/" + names["reference"])
+    with pytest.raises(PairError, match=r"not in the set:\n"):
+        check_pairs(synthetic, other)

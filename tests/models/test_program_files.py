@@ -5,7 +5,13 @@ import torch
 from torch import nn
 
 import freqlab as fl
-from freqlab.errors import ParameterError, UntrustedModelError, WeightsError
+from freqlab.errors import (
+    ParameterError,
+    StoreConflictError,
+    UnknownNameError,
+    UntrustedModelError,
+    WeightsError,
+)
 
 
 class TwoOutputs(nn.Module):
@@ -74,3 +80,26 @@ def test_an_export_for_one_batch_size_takes_any(tmp_path, network):
     images = torch.rand(5, 3, 112, 112)
     with torch.no_grad():
         torch.testing.assert_close(model(images), network(images)[0])
+
+
+def test_files_of_one_name_are_told_apart_by_name(network, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    faces = fl.testing.faces(3, 2)
+    example = torch.zeros(2, 3, 112, 112)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.trace(network, example).save("mine.pt")
+    declared = "mine.pt,trust=true,mean=0,std=255,template=arcface"
+    torch.manual_seed(1)
+    own = fl.wrap_model(TwoOutputs(), name="mine")
+    with pytest.raises(ParameterError, match=r"'mine'\] repeats a name.*FILE,name=mine-2 on"):
+        fl.embed(faces, models=[declared, own], progress=False)
+    store = tmp_path / "run.zarr"
+    fl.embed(faces, models=[declared], store=store, progress=False)
+    with pytest.raises(StoreConflictError, match=r"another model named 'mine' \(the weights") as at:
+        fl.embed(faces, models=[own], store=store, progress=False)
+    assert "wrap_model(..., name='mine-2')" in str(at.value)
+    assert own.checkpoint not in str(at.value)
+    fl.embed(faces, models=[f"{declared},name=mine-2"], store=store, progress=False)
+    with pytest.raises(UnknownNameError, match=r"'mine' is not known; files .* suffix: mine.pt$"):
+        fl.load_model("mine")

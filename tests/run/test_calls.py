@@ -466,8 +466,9 @@ def test_other_content_under_a_name_is_refused(synthetic, linear, tmp_path):
     pairs = fl.make_pairs(synthetic)
     before = compute(synthetic, pairs, linear, store=store, name="audit").load()
     other_weights = fl.wrap_model(Linear(seed=9), name="linear")
-    with pytest.raises(StoreConflictError, match="checkpoint: stored"):
+    with pytest.raises(StoreConflictError, match="named 'linear' .the weights differ.*name=") as at:
         compute(synthetic, pairs, other_weights, store=store)
+    assert other_weights.checkpoint not in str(at.value)
     with pytest.raises(StoreConflictError, match="pairs: stored"):
         compute(synthetic, pairs.iloc[:3], linear, store=store, name="audit")
     with pytest.raises(StoreConflictError, match="keep_crops"):

@@ -7,7 +7,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from freqlab.text.spelling import Folders, Spellings, difference, existing_path, plain, spelled_hint
+from freqlab.text.spelling import (
+    Folders,
+    Spellings,
+    affix_difference,
+    difference,
+    existing_path,
+    nearest,
+    plain,
+    spelled_hint,
+)
 
 NFC, NFD = (unicodedata.normalize(form, "José") for form in ("NFC", "NFD"))
 
@@ -67,3 +76,41 @@ def test_files_under_another_spelling(tmp_path, monkeypatch):
     assert Folders().find("1.JPG") == "1.JPG"
     assert Folders().find("1.jpg") == os.path.join(place, "1.JPG")
     assert Folders().find(f"..{os.sep}ann lee{os.sep}1.jpg") == os.path.join(place, "1.JPG")
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "near"),
+    [
+        ("race", ["age", "gender", "glasses"], None),
+        ("sex", ["age", "gender", "yes"], None),
+        ("m", ["f", "n"], None),
+        ("glases", ["age", "glasses"], "glasses"),
+        ("Gender", ["age", "gender"], "gender"),
+        ("poes", ["nose", "pose"], "pose"),
+        ("centre", ["largest", "central", "only"], "central"),
+        ("sharp", ["shape", "sharpness"], "sharpness"),
+        ("hu", ["hue", "hat"], "hue"),
+        ("mobilefacenet2", ["facenet-casia", "mobilefacenet"], "mobilefacenet"),
+    ],
+)
+def test_only_a_misspelling_has_a_nearest_name(name, known, near):
+    assert nearest(name, known) == near
+
+
+@given(st.text("abc", min_size=4, max_size=8), st.integers(0, 7), st.sampled_from("abcx"))
+def test_one_changed_letter_is_a_misspelling(name, place, letter):
+    place %= len(name)
+    changed = f"{name[:place]}{letter}{name[place + 1 :]}"
+    assert nearest(changed, [name]) == name
+
+
+def test_a_prefix_or_suffix_that_all_names_share_is_found():
+    known = ["p0/0", "p0/1", "p1/0"]
+    assert affix_difference(["data/p0/0", "data/p1/0"], known) == ("prefix", "data/", True)
+    assert affix_difference(["p0/0.jpg", "p0/1.jpg"], known) == ("suffix", ".jpg", True)
+    longer = [f"set/{name}.png" for name in known]
+    assert affix_difference([f"set/{name}" for name in known], longer) == ("suffix", ".png", False)
+    assert affix_difference([f"{name}.png" for name in known], longer) == ("prefix", "set/", False)
+    assert affix_difference(["data/p0/0", "other/p1/0"], known) is None
+    assert affix_difference(["q"], known) is None
+    assert affix_difference([], known) is None
