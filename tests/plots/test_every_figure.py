@@ -478,3 +478,25 @@ def test_the_page_shows_the_code_that_runs():
 def test_the_page_is_found_from_the_readme_and_names_whose_faces_it_shows():
     assert "(docs/gallery.md)" in (DOCS.parent / "README.md").read_text()
     assert "ORL Database of Faces, AT&T Laboratories Cambridge" in gallery.PAGE.read_text()
+
+
+@pytest.mark.slow
+def test_a_notebook_saves_a_figure_as_large_as_the_gallery_shows_it(tmp_path):
+    """The inline backend of notebooks has settings of its own, also for what it shows."""
+    from jupyter_client.manager import start_new_kernel
+
+    path = tmp_path / "strip.png"
+    source = (
+        "import freqlab as fl\nax = fl.plots.strip_plot(fl.testing.result(), pair=0)\nax.figure"
+    )
+    told = []
+    manager, client = start_new_kernel(extra_arguments=["--IPKernelApp.log_level=50"])
+    try:
+        for cell in ("%matplotlib inline", source, f"ax.figure.savefig({str(path)!r})"):
+            client.execute_interactive(cell, output_hook=told.append, timeout=120)
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)
+    assert [m["content"] for m in told if m["msg_type"] == "error"] == []
+    with Image.open(path) as own, Image.open(gallery.PICTURES / "strip_plot.png") as shown:
+        assert own.size == shown.size
