@@ -154,6 +154,11 @@ class Bands(ABC):
         """Declaration of the bands as plain JSON values; :func:`bands_from` reads it."""
 
     @property
+    def method(self) -> str:
+        """Choices of the method in a few words, for the attributes of a result."""
+        return f"{self.kind}, {'mirrored' if self.extension == 'mirror' else 'periodic'} image"
+
+    @property
     def key(self) -> str:
         """Short name: the kind and a hash of the declaration."""
         text = json.dumps(self.declaration(), sort_keys=True)

@@ -80,6 +80,11 @@ class Sectors(PlaneBands):
         """Orientation at the centre of each sector in degrees, ``(band,)``."""
         return _centre_angles(self.n)
 
+    @property
+    def method(self) -> str:
+        """Choices of the method in a few words."""
+        return f"half-open sectors of the structure's orientation modulo 180; {super().method}"
+
     def text(self, band: int) -> str:
         """A band in words: "structure at 22.5°"."""
         return f"structure at {self.names[band]}{_between(self.low, self.high, self.unit)}"
@@ -151,6 +156,11 @@ class Polar(PlaneBands):
         """Orientation at the centre of each band in degrees; NaN for ``rest``, ``(band,)``."""
         angles = _centre_angles(self.n)[np.arange(len(self)) % self.n]
         return np.where(np.isinf(self.bounds[:, 1]), np.nan, angles)
+
+    @property
+    def method(self) -> str:
+        """Choices of the method in a few words."""
+        return f"rings cut into sectors of the structure's orientation; {super().method}"
 
     def text(self, band: int) -> str:
         """A band in words: "structure at 22.5° from 8 to 16 cycles/image"."""

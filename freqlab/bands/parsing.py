@@ -13,7 +13,7 @@ from freqlab.bands.radial import Octaves, Rings, octaves, rings
 from freqlab.bands.subbands import Wavelets, wavelets
 from freqlab.errors import BandError, check_name
 
-__all__ = ["BAND_NOTATION", "bands_from", "parse_bands"]
+__all__ = ["bands_from", "parse_bands"]
 
 _FORMS = {
     "rings": "rings:WIDTH or rings:WIDTH:UNIT, as in rings:4",
@@ -24,13 +24,6 @@ _FORMS = {
     "wavelets": "wavelets, wavelets:NAME or wavelets:NAME:LEVEL, as in wavelets:db2:3",
     "channels": "channels or channels:BANDS, as in channels:rings:8",
 }
-
-BAND_NOTATION = (
-    "rings:WIDTH[:UNIT], octaves[:LOW:HIGH[:PER_OCTAVE]], sectors:N, polar:WIDTHxN, "
-    "custom:FILE.npy, wavelets[:NAME[:LEVEL]] or channels[:BANDS]; Fourier bands with :mirror at "
-    "the end are of the mirrored crop"
-)
-"""Notation of bands on the command line."""
 
 
 def parse_bands(text: str) -> Bands:

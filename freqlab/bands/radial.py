@@ -90,6 +90,12 @@ class Rings(PlaneBands):
         """Lower and upper edge of each band in `unit`, ``(band, 2)``."""
         return np.column_stack([self.edges[:-1], self.edges[1:]])
 
+    @property
+    def method(self) -> str:
+        """Choices of the method in a few words."""
+        text = "half-open rings, radius isotropic in cycles/pixel"
+        return text if self.extension == "periodic" else f"{text}, mirrored image"
+
     def text(self, band: int) -> str:
         """A band in words: "the band 8 to 12 cycles/image"."""
         lower, upper = self.bounds[band]

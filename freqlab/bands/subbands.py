@@ -82,6 +82,11 @@ class Wavelets(Bands):
             ),
         }
 
+    @property
+    def method(self) -> str:
+        """Choices of the method in a few words."""
+        return "subbands of a wavelet transform, approximation kept, mirrored image"
+
     def text(self, band: int) -> str:
         """A band in words: "horizontal structure at scale 3"."""
         return f"{_DETAILS[band % len(_DETAILS)]} structure at scale {self._scales[band]}"

@@ -25,7 +25,7 @@ from freqlab.bias.tables import chance_text
 from freqlab.errors import check_name
 from freqlab.faces.groups import ALL, MIXED
 from freqlab.literals import Comparison, Kind, Side
-from freqlab.results.selection import at_fmr, fmr_text, frequency_unit, part_of
+from freqlab.results.selection import at_fmr, bands_of, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.store.studies import as_frame
@@ -537,7 +537,10 @@ def _counted(n: int, noun: str) -> str:
 
 def _ranges(data: xr.Dataset, bands: npt.NDArray[np.integer]) -> str:
     """Format bands as text, with neighbours joined: "0 to 4, 20 to 36 cycles/image"."""
-    bounds, texts = data["band_bounds"].to_numpy(), []
+    declared = bands_of(data)
+    if not declared.radial:
+        return "; ".join(declared.names[band] for band in bands)
+    bounds, texts = declared.bounds, []
     for run in np.split(bands, np.flatnonzero(np.diff(bands) > 1) + 1):
         lower, upper = bounds[run[0], 0], bounds[run[-1], 1]
         texts.append(f"{lower:g} and beyond" if np.isinf(upper) else f"{lower:g} to {upper:g}")

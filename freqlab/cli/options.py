@@ -72,7 +72,14 @@ ModelsOption = Annotated[
         help="Model name or path, with options: elasticface,checkpoint=FILE. Repeatable.",
     ),
 ]
-BandsOption = Annotated[str, typer.Option(help="Frequency bands: rings:WIDTH or rings:WIDTH:UNIT.")]
+BandsOption = Annotated[
+    str,
+    typer.Option(
+        help="Bands: rings:WIDTH[:UNIT], octaves[:LOW:HIGH[:PER_OCTAVE]], sectors:N, "
+        "polar:WIDTHxN, custom:FILE.npy, wavelets[:NAME[:LEVEL]] or channels[:BANDS]; with "
+        ":mirror at the end, Fourier bands of the mirrored crop."
+    ),
+]
 SidesOption = Annotated[
     list[str] | None,
     typer.Option(help="Masked image: probe, reference or both; all by default. Repeatable."),

@@ -380,14 +380,16 @@ def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
         for side in ("reference", "probe")
     )
     removed = data["removed_rms"].sel(side="reference").transpose("pair", "band").to_numpy()
-    bounds = bands_of(data).bounds
+    bands = bands_of(data)
+    bounds = bands.bounds
     upper = np.where(np.isinf(bounds[:, 1]), np.sqrt(2) * bounds[:, 0], bounds[:, 1])
+    centre = (bounds[:, 0] + upper) / 2 if bands.kind == "rings" else bands.frequency
     return _Pairs(
         document=document,
         live=live,
         similarity=data["similarity"].to_numpy().astype(float),
         energy=np.nan_to_num(removed.astype(float)) ** 2,
-        centre=(bounds[:, 0] + upper) / 2,
+        centre=centre,
         people=codes.reshape(people.shape),
         attack=data["attack"].to_numpy().astype(str).astype(object),
     ), [str(name) for name in names]
@@ -401,7 +403,9 @@ def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
     absolute = np.abs(pairs.document)
     total = np.maximum(absolute.sum(axis=1), _TINY)
     n_low = max(1, round(_LOW * len(bands)))
-    low = absolute[:, :n_low].sum(axis=1)
+    if len(bands) > 1 and np.ptp(pairs.centre) == 0:
+        n_low = 0  # such as sectors: no band is lower than another
+    low = absolute[:, np.argsort(pairs.centre, kind="stable")[:n_low]].sum(axis=1)
     ratio = np.log((low + _TINY) / (total - low + _TINY))
     centroid = (absolute * pairs.centre).sum(axis=1) / total
     asymmetry = np.sqrt(np.square(pairs.document - pairs.live).sum(axis=1))

@@ -33,6 +33,7 @@ from matplotlib.ticker import AutoLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.results.selection import bands_of
 from freqlab.text.shown import one_line
 
 __all__ = [
@@ -101,6 +102,8 @@ Place: TypeAlias = tuple[float, float, float, float]
 _PAD = 0.08  # inches around new axes
 _BREAK = 0.025  # width of the axis break before the band "rest", relative to all other bands
 _REST = 0.085  # width of the band "rest", relative to all other bands
+_MOST_NAMES = 24  # bands other than rings that are named on an axis
+_LEVEL_NAMES = 4  # bands up to which their names are horizontal
 _TICKLESS = 0.04  # share of the axis before the break without ticks, for the label "rest"
 _SLASH = Path([(-2.2, -4.4), (2.2, 4.4)])  # in points
 
@@ -172,6 +175,8 @@ def ordered_colours(n: int) -> list[str]:
 def drawn_bounds(data: xr.Dataset) -> npt.NDArray[np.float64]:
     """Band edges on a frequency axis; the band without an upper edge is behind the axis break.
 
+    Bands that are not intervals of frequency are side by side in their order, with a width of 1.
+
     Parameters
     ----------
     data
@@ -183,6 +188,9 @@ def drawn_bounds(data: xr.Dataset) -> npt.NDArray[np.float64]:
         Lower and upper edge of each band, shape ``(band, 2)``.
     """
     bounds = np.array(data["band_bounds"].to_numpy(), float)
+    if not bands_of(data).radial:
+        places = np.arange(len(bounds), dtype=float)
+        return np.column_stack([places, places + 1])
     last = bounds[-1, 0]
     if np.isinf(bounds[-1, 1]):
         scale = (last - bounds[0, 0]) or 1.0
@@ -233,6 +241,13 @@ def frequency_axis(ax: Axes, data: xr.Dataset) -> None:
     """
     bounds = drawn_bounds(data)
     ax.set_xlim(bounds.min(), bounds.max())
+    bands = bands_of(data)
+    if not bands.radial:
+        step = -(-len(bands) // _MOST_NAMES)
+        places, names = bounds.mean(axis=1)[::step], bands.names[::step]
+        ax.set_xticks(places, names, rotation=90 if len(bands) > _LEVEL_NAMES else 0)
+        ax.set_xlabel("band")
+        return
     ax.set_xlabel(axis_label(data["frequency"]))
     last, end = data["band_bounds"].to_numpy()[-1]
     if not np.isinf(end):

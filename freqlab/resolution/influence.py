@@ -22,7 +22,13 @@ from freqlab.attrs import names_of, with_object_text
 from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.images.degradation import FACE_WIDTH
 from freqlab.results.quantities import comparisons_of, means_by, quantity, with_intervals
-from freqlab.results.selection import bands_of, crop_geometry, frequency_unit, with_axes
+from freqlab.results.selection import (
+    bands_of,
+    crop_geometry,
+    frequency_unit,
+    radial_bands,
+    with_axes,
+)
 from freqlab.statistics.resampling import check_draws
 
 __all__ = ["leaks", "profiles"]
@@ -99,7 +105,7 @@ def profiles(
     check_draws(n_draws, level, seed)
     result = with_axes(result)
     levels, of_pair, kind = _levels(result, degradation)
-    bands = bands_of(result)
+    bands = radial_bands(result)
     geometry = [crop_geometry(result, str(name)) for name in result["model"].to_numpy()]
     nyquist = _nyquist(result, levels, geometry, kind)
     low = _low(low, result, geometry)

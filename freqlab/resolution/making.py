@@ -23,6 +23,7 @@ from freqlab.literals import PixelsOf, Side
 from freqlab.models.spec import Model
 from freqlab.resolution.error_rates import errors
 from freqlab.resolution.influence import leaks, profiles
+from freqlab.results.selection import check_radial
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr, rates_with
@@ -226,6 +227,7 @@ def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Non
     for kernel in settings.control_kernels:
         check_name("control_kernels", kernel, KERNELS)
     check_number("n_control", settings.n_control, at_least=1, whole=True)
+    check_radial(settings.bands)
     if settings.low is not None:
         check_number("low", settings.low, above=0)
         first = float(settings.bands.bounds[0, 1])

@@ -23,6 +23,7 @@ __all__ = [
     "at_fmr",
     "band_coordinates",
     "bands_of",
+    "check_radial",
     "column_values",
     "crop_geometry",
     "decision_text",
@@ -34,6 +35,7 @@ __all__ = [
     "pair_columns",
     "pairs_to_show",
     "part_of",
+    "radial_bands",
     "select_pair",
     "select_part",
     "threshold_of",
@@ -302,6 +304,34 @@ def bands_of(result: xr.Dataset) -> Bands:
     bounds = result["band_bounds"].to_numpy()
     edges = (*bounds[:, 0].tolist(), float(bounds[-1, 1]))
     return Rings(edges, unit=frequency_unit(result))
+
+
+def radial_bands(result: xr.Dataset) -> Bands:
+    """Declaration of bands that are intervals of frequency.
+
+    Raises
+    ------
+    ParameterError
+        If they are of another kind.
+    """
+    bands = bands_of(result)
+    check_radial(bands)
+    return bands
+
+
+def check_radial(bands: Bands) -> None:
+    """Refuse bands that are not intervals of frequency.
+
+    Raises
+    ------
+    ParameterError
+        If they are of another kind.
+    """
+    if not bands.radial:
+        raise ParameterError(
+            f"bands of kind {bands.kind!r} are not intervals of frequency, which this analysis "
+            f"compares; allowed: rings and octaves"
+        )
 
 
 def band_coordinates(data: xr.Dataset) -> dict[str, xr.DataArray]:

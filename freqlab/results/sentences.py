@@ -135,10 +135,15 @@ def describe_profile(
     change = data["directed"].isel(band=top)
     sign = -1 if float(change.sel(estimate="value")) < 0 else 1
     absolute = np.nan_to_num(data["absolute"].sel(estimate="value").to_numpy())
+    bands = bands_of(profile)
+    if not bands.radial:
+        absolute = -np.sort(-absolute)
     share = np.cumsum(absolute) / absolute.sum()
     last = int(np.flatnonzero(share >= 0.75)[0])
-    edge, unit = float(profile["band_bounds"].to_numpy()[last, 1]), frequency_unit(profile)
+    edge, unit = float(bands.bounds[last, 1]), frequency_unit(profile)
     where = f"below {edge:g}{_NBSP}{unit}" if np.isfinite(edge) else "in all bands together"
+    if not bands.radial:
+        where = f"in {last + 1} of the {len(bands)} bands"
     band = unbroken(profile, band_text(profile, top))
     bounds = change.sel(estimate=["lower", "upper"]).to_numpy()
     if bounds[0] <= 0 <= bounds[1]:

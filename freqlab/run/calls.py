@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
 __all__ = ["embed", "influence"]
 
+_GREY = 1e-3  # grey levels of chroma contrast that rounding may leave
+
 
 @one_output()
 def embed(
@@ -160,8 +162,8 @@ def influence(
         Names and paths (see :func:`freqlab.load_model`), :class:`freqlab.Model`, or callables
         (see :func:`freqlab.wrap_model`). Their crops may differ in size and template.
     bands
-        The bands, declared or in the notation of the command line (``"rings:4"``);
-        ``rings(width=4)`` by default.
+        The bands, declared or in the notation of the command line (``"rings:4"``,
+        ``"sectors:8"``; see :func:`freqlab.parse_bands`); ``rings(width=4)`` by default.
     sides
         Image of the pair that is masked: ``"probe"``, ``"reference"``, ``"both"``.
     store
@@ -260,6 +262,12 @@ def influence(
     positions = check_pairs(faces, pairs)
     _check_arguments(sides, name)
     rates = check_fmrs(fmrs)
+    clashing = sorted(set(bands.coordinates) & set(map(str, pairs.columns)))
+    if clashing:
+        raise ParameterError(
+            f"pairs has columns {clashing}, the names of coordinates of {bands.kind} bands; give "
+            f"them other names"
+        )
     if refine is not None:
         check_number("refine", refine, at_least=0)
     settings = Settings(
@@ -292,6 +300,8 @@ def influence(
     result.attrs["failures_to_acquire"] = int(failed.sum())
     say_what_was_done(run, loaded, with_bands=True)
     _say_result(run, result, failed, positions)
+    if "channel" in result.coords:
+        _say_grey(run, result)
     return result
 
 
@@ -344,6 +354,13 @@ def _say_result(
         n_lost = int(failed[positions].any(axis=1).sum())
         text += f"; failures to acquire: {failed.sum():,} faces, {n_lost:,} pairs are NaN"
     run.say(f"{text}; result {result.attrs['name']!r} in {run.store.url}")
+
+
+def _say_grey(run: Run, result: xr.Dataset) -> None:
+    """Report that the crops of a result are grey, so that chroma bands hold nothing."""
+    chroma = result["removed_rms"].isel(band=result["channel"].to_numpy() == "chroma")
+    if not float(chroma.max()) > _GREY:
+        run.say("note: the crops are grey: chroma bands hold nothing, and their influence is 0")
 
 
 def _check_arguments(sides: Sequence[Side], name: str | None) -> None:

@@ -15,7 +15,7 @@ import pandas as pd
 import zarr
 from threadpoolctl import threadpool_limits
 
-from freqlab.attrs import from_json, make_attrs, to_json
+from freqlab.attrs import METHOD, from_json, make_attrs, to_json
 from freqlab.bands.base import Bands
 from freqlab.engine.pairing import SIDES, cosines_without, cosines_without_both
 from freqlab.engine.workers import Workers
@@ -94,6 +94,7 @@ def write_influence(
         credit=run.faces.credit,
         which_face=run.settings.which_face,
     )
+    made["method"] = to_json({**METHOD, "bands": run.bands.method})
     errors = {model.name: _precision_error(run, model) for model in models}
     if any(errors.values()):
         made["precision_error"] = to_json({name: e for name, e in errors.items() if e})
