@@ -32,7 +32,7 @@ from matplotlib.path import Path
 from matplotlib.ticker import AutoLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import ParameterError, check_name, check_number, check_side
 from freqlab.results.selection import bands_of
 from freqlab.text.shown import one_line
 
@@ -454,7 +454,11 @@ def selected(data: xr.Dataset, **names: str) -> xr.Dataset:
         If an axis has no such label.
     """
     for axis, name in names.items():
-        check_name(axis, name, [str(known) for known in np.atleast_1d(data[axis].to_numpy())])
+        labels = [str(known) for known in np.atleast_1d(data[axis].to_numpy())]
+        if axis == "side":
+            check_side(name, labels)
+        else:
+            check_name(axis, name, labels)
     return data.sel({axis: name for axis, name in names.items() if axis in data.dims})
 
 
