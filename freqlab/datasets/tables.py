@@ -150,28 +150,28 @@ def _layout_hint(files: Survey, layout: str) -> str:
         return "; put the images of each person into a folder, or name their subjects in a CSV file"
     folders = "folder" if depth == 1 else "folders"
     others = ["subject", *(f"level{k}" for k in range(2, depth + 1))]
+    choices = ["/".join([*reversed(others), "image"]), "/".join([*others, "image"])]
     if depth == 2:
-        choices = ("group/subject/image", "subject/session/image")
-    else:
-        choices = ("/".join([*reversed(others), "image"]), "/".join([*others, "image"]))
-    choices = tuple(dict.fromkeys(choices))
+        choices = ["group/subject/image", "subject/session/image"]
+    choices = [choice for choice in dict.fromkeys(choices) if choice != layout]
     return (
         f"; most images are in {depth} {folders}: pass "
-        f"{' or '.join(f'layout={choice!r}' for choice in choices if choice != layout)}, or "
-        f"FOLDER,layout={choices[0]} on the command line"
+        f"{' or '.join(f'layout={choice!r}' for choice in choices)}, or FOLDER,layout={choices[0]} "
+        f"on the command line"
     )
 
 
 def _check_subjects(folder: Path, columns: Mapping[str, list[str]], levels: list[str]) -> None:
     """Refuse a subject's name that occurs in several of the folders above the subject."""
     above = levels[: levels.index("subject")]
-    first: dict[str, tuple[str, ...]] = {}
-    for subject, *place in zip(*(columns[name] for name in ("subject", *above)), strict=True):
-        known = first.setdefault(subject, tuple(place))
-        if known != tuple(place):
+    first: dict[str, str] = {}
+    for row, subject in enumerate(columns["subject"]):
+        place = "/".join(columns[name][row] for name in above)
+        known = first.setdefault(subject, place)
+        if known != place:
             raise FaceSetError(
-                f"{folder}: the subject {subject!r} is in the folders {'/'.join(known)} and "
-                f"{'/'.join(place)}. If these are different people, pass "
+                f"{folder}: the subject {subject!r} is in the folders {known} and {place}. If "
+                f"these are different people, pass "
                 f"layout={'/'.join(['subject'] * len(levels) + ['image'])!r}; if they are one "
                 f"person, list the faces in a CSV file"
             )

@@ -250,8 +250,7 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     """
     check_faces(faces)
     if not isinstance(pairs, pd.DataFrame):
-        hint = "; the arguments are faces first, then pairs" if isinstance(pairs, Faces) else ""
-        raise PairError(f"pairs must be a pandas.DataFrame, not a {type(pairs).__name__}{hint}")
+        raise PairError(f"pairs must be a pandas.DataFrame, not a {_kind_of(pairs)}")
     missing = [c for c in ("probe", "reference", "genuine") if c not in pairs.columns]
     if missing:
         raise PairError(f"pairs lack the column(s) {missing}; they have {list(pairs.columns)}")
@@ -282,6 +281,12 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
         fault += " in every row: the labels may be inverted"
     _refuse(pairs, wrong, fault)
     return positions.astype(np.int32)
+
+
+def _kind_of(pairs: object) -> str:
+    """Type of what was given as pairs; for faces, with the order of the arguments."""
+    hint = "; the arguments are faces first, then pairs" if isinstance(pairs, Faces) else ""
+    return f"{type(pairs).__name__}{hint}"
 
 
 def leave_out_faults(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
@@ -218,8 +217,7 @@ def _check_same_model(
 
 
 def _equal(one: xr.DataArray, other: xr.DataArray) -> bool:
-    values: list[npt.NDArray[Any]] = [one.to_numpy(), other.to_numpy()]
-    return bool(np.array_equal(*values, equal_nan=True))
+    return bool(np.array_equal(one.to_numpy(), other.to_numpy(), equal_nan=True))
 
 
 def _attributes(named: Named, models: dict[str, Any]) -> dict[str, Any]:

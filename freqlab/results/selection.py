@@ -257,7 +257,7 @@ def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
     ParameterError
         If the result has other axes, or the repeated values differ.
     """
-    more = sorted({str(axis) for axis in result["influence"].dims} - set(_AXES))
+    more = sorted({str(axis) for axis in result.variables["influence"].dims} - set(_AXES))
     if more:
         raise ParameterError(
             f"the result has the axis {more[0]!r}, which results of fl.influence do not have; "
@@ -272,7 +272,7 @@ def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
             f"concatenate results with fl.concat(results, dim='pair'), which renumbers the pairs"
         )
     for name in _WITHOUT_PAIRS:
-        if name in result and "pair" in result[name].dims:
+        if name in result and "pair" in result.variables[name].dims:
             values = result[name].transpose("pair", ...)
             array = values.to_numpy()
             if not np.array_equal(array, np.broadcast_to(array[:1], array.shape), equal_nan=True):
@@ -282,7 +282,7 @@ def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
                 {name: first.drop_vars(_pair_coordinates(result), errors="ignore")}
             )
     for name in _pair_coordinates(result):
-        others = [axis for axis in result[name].dims if axis != "pair"]
+        others = [axis for axis in result.variables[name].dims if axis != "pair"]
         if others:
             axis = "pair" if name in ("frequency", "band_bounds") else others[0]
             raise ParameterError(_VARIES.format(name=name, axis=axis))
@@ -290,7 +290,7 @@ def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
 
 
 def _pair_coordinates(result: xr.Dataset) -> list[Any]:
-    return [name for name, values in result.coords.items() if "pair" in values.dims]
+    return [name for name in result.coords if "pair" in result.variables[name].dims]
 
 
 def bands_of(result: xr.Dataset) -> Bands:

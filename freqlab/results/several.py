@@ -59,6 +59,7 @@ def _check_bands(first: tuple[str, xr.Dataset], other: tuple[str, xr.Dataset]) -
     one, another = first[1], other[1]
     same = np.array_equal(one["band"], another["band"])
     same = same and np.allclose(one["band_bounds"], another["band_bounds"])
+    same = same and one["band"].attrs.get("declaration") == another["band"].attrs.get("declaration")
     if not same or frequency_unit(one) != frequency_unit(another):
         raise ParameterError(
             f"the bands of result {other[0]!r} differ from those of {first[0]!r}; all results must "
@@ -68,7 +69,7 @@ def _check_bands(first: tuple[str, xr.Dataset], other: tuple[str, xr.Dataset]) -
 
 def _check_rates(first: tuple[str, xr.Dataset], other: tuple[str, xr.Dataset]) -> None:
     rates = [data["fmr"].to_numpy() if "fmr" in data else np.empty(0) for _, data in (first, other)]
-    if not np.array_equal(*rates):
+    if not np.array_equal(rates[0], rates[1]):
         texts = [", ".join(fmr_text(rate) for rate in some) or "none" for some in rates]
         raise ParameterError(
             f"the false match rates of result {other[0]!r} ({texts[1]}) differ from those of "
