@@ -125,7 +125,10 @@ def _list_parameters(names: list[str]) -> None:
         print_table(pd.DataFrame(rows, columns=columns).set_index("parameter"))
 
 
-@app.command()
+@app.command(
+    epilog="If STORE is on another machine: run the command there with --no-browser, run "
+    "`ssh -L 8866:127.0.0.1:8866 MACHINE` here, and open the address that the command prints."
+)
 def inspect(
     store: Annotated[str, typer.Argument(help="Zarr group of a run.")],
     name: Annotated[
@@ -146,11 +149,19 @@ def inspect(
     outside: OutsideOption = False,
     fmr: Annotated[float | None, typer.Option(help="False match rate of the threshold.")] = None,
     port: Annotated[int, typer.Option(help="Port to listen on, or the next free one.")] = 8866,
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Path under which a proxy serves the page, as in /prefix/; by default / or, on a "
+            "JupyterHub, the path of jupyter-server-proxy."
+        ),
+    ] = None,
     browser: Annotated[
         bool, typer.Option("--browser/--no-browser", help="Open the page in a browser.")
     ] = True,
 ) -> None:
-    """Inspect single decisions in a local web page; its address holds the access token."""
+    """Inspect single decisions in a local web page; its address contains the access token."""
+    import os
     import tempfile
 
     from freqlab.edits.inspection import Inspection
@@ -160,6 +171,7 @@ def inspect(
     with with_a_home():
         from freqlab.inspector import Inspector  # noqa: F401  # an error names the missing extra
         from freqlab.inspector.serving import serve, write_notebook
+        from freqlab.inspector.stills import about_text
 
     inspection = Inspection(store, name=name, models=model or ())  # errors before the page opens
     result, first = inspection.result, inspection.models[0]
@@ -179,9 +191,19 @@ def inspect(
             faces=None if faces is None else (faces, root, aligned, outside),
             fmr=fmr,
         )
+
+        def say_where(address: str) -> None:
+            choice = "; the page offers the others" if len(inspection.names) > 1 else ""
+            say(f"The inspector is at {address}\n{about_text(inspection)}{choice}")
+            if os.environ.get("JUPYTERHUB_SERVICE_PREFIX"):
+                path = address.split("/", 3)[-1]
+                say(f"On the JupyterHub, it is at the path /{path}")
+            say("Ctrl-C ends it.")
+
         serve(
             notebook,
             port=port,
+            base_url=base_url,
             open_browser=browser,
-            say=lambda address: say(f"The inspector is at {address}\nCtrl-C ends it."),
+            say=say_where,
         )

@@ -6,8 +6,9 @@ similarity that results.
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -421,7 +422,8 @@ class Inspection:
         for role in _MASKED[side]:
             crop = self.crop(names[role], model=model).astype(np.float32)
             image = torch.from_numpy(crop).permute(2, 0, 1)[None]
-            both = torch.cat([parts.remove(image, gone)[0], parts.removed(image, chosen)[0]])
+            with _one_core_spared():
+                both = torch.cat([parts.remove(image, gone)[0], parts.removed(image, chosen)[0]])
             edited, alone = both.permute(0, 2, 3, 1).numpy()
             faces[role] = EditedFace(
                 crop, edited if len(bands) or operation == "keep" else crop, alone
@@ -514,14 +516,21 @@ def _embed(
     removals: npt.NDArray[np.bool_],
     parts: Decomposition,
 ) -> npt.NDArray[np.float32]:
-    """Embed one crop on all cores except one, which remains free for the browser and the server.
+    """Embed one crop with one set of bands removed."""
+    with _one_core_spared():
+        embedded = embed_block(network, crop[None], removals, parts, batch_size=1)
+    return embedded.embeddings[0, 0]
+
+
+@contextlib.contextmanager
+def _one_core_spared() -> Iterator[None]:
+    """Compute on all cores except one, which remains free for the browser and the server.
 
     The threads of an operation wait for each other, so one busy core would delay all of them.
     """
     threads = torch.get_num_threads()
     torch.set_num_threads(max(1, threads - 1))
     try:
-        embedded = embed_block(network, crop[None], removals, parts, batch_size=1)
+        yield
     finally:
         torch.set_num_threads(threads)
-    return embedded.embeddings[0, 0]

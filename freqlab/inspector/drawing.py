@@ -247,10 +247,30 @@ def _plane_text(result: xr.Dataset, model: str, extent: float | None) -> str:
     return text if extent is None or own >= 0.99 * extent else f"{text}; crops to ±{own:.3g}"
 
 
-def picture(image: npt.NDArray[np.uint8], caption: str, alt: str) -> dict[str, str | bytes]:
-    """An 8-bit image as PNG, with its caption and alternative text."""
+def picture(
+    image: npt.NDArray[np.uint8],
+    caption: str,
+    alt: str,
+    palette: npt.NDArray[np.uint8] | None = None,
+) -> dict[str, str | bytes]:
+    """An 8-bit image as PNG, with its caption and alternative text.
+
+    Parameters
+    ----------
+    image
+        RGB ``(height, width, 3)``, or ``(height, width)``, positions in the palette.
+    caption, alt
+        Caption and alternative text.
+    palette
+        Colours ``(256, 3)``.
+    """
     target = io.BytesIO()
-    Image.fromarray(image).save(target, "PNG", compress_level=1)
+    if image.ndim == 3 and bool((image == image[..., :1]).all()):
+        image = image[..., 0]  # a third of the bytes to compress and to send
+    coded = Image.fromarray(image)
+    if palette is not None:
+        coded.putpalette(palette.tobytes())
+    coded.save(target, "PNG", compress_level=1)
     return {"png": target.getvalue(), "caption": caption, "alt": alt}
 
 
@@ -280,7 +300,8 @@ def edit_pictures(
     alone, factor = stretched(side_by_side(pictures, "alone"))
     change = side_by_side(pictures, "difference")
     top = max(float(change.max()), 1.0)
-    colours = colormaps[SEQUENTIAL](change / top, bytes=True)[..., :3]
+    levels = np.minimum(change / top * 256, 255).astype(np.uint8)
+    palette = colormaps[SEQUENTIAL](np.arange(256), bytes=True)[:, :3]
     no_band = {"png": b"", "alt": "no band is selected"}
     return [
         picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip()),
@@ -292,9 +313,10 @@ def edit_pictures(
         if bands
         else {"caption": "selected bands only\n", **no_band},
         picture(
-            np.ascontiguousarray(colours),
+            levels,
             f"difference,\n0 to {top:.3g} grey levels",
             f"Change of each pixel of the {faces}, from 0 (dark) to {top:.3g} (bright) grey levels",
+            palette,
         )
         if is_changed
         else {"caption": "difference\n", **no_band},
@@ -317,10 +339,11 @@ def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
     )
     return (
         f'<div class="freqlab-verdict" role="status" style="line-height:1.5">'
+        f'<div class="freqlab-said">'
         f"Pair {edited.pair} ({truth}), {html.escape(edited.model)}: similarity "
         f'<b class="before">{edited.similarity:.3f}</b> → '
         f'<b class="after">{edited.edited_similarity:.3f}</b> '
-        f"({change:+.3f}), {limit}: {decided}"
+        f"({change:+.3f}), {limit}: {decided}</div>"
         f"{_scale_svg(edited, threshold)}</div>"
     )
 

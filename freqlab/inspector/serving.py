@@ -6,6 +6,8 @@ import contextlib
 import html
 import logging
 import os
+import re
+import socket
 import tempfile
 import traceback
 import webbrowser
@@ -18,13 +20,15 @@ from jupyter_core.paths import jupyter_runtime_dir
 from traitlets import default
 from voila.app import Voila
 
-from freqlab.errors import FreqlabError, check_number
+from freqlab.errors import FreqlabError, ParameterError, check_number
+from freqlab.inspector.stills import WITHOUT_STILL
 from freqlab.system.homes import with_a_home
 from freqlab.system.private import make_folder
 
 __all__ = ["serve", "write_notebook"]
 
 _LOGGERS = ("tornado.access", "tornado.application", "tornado.general", "asyncio", "traitlets")
+_PORTS_TRIED = 50
 _TEMPLATES = Path(__file__).parent / "frontend"
 
 
@@ -54,6 +58,7 @@ def write_notebook(
     """
     given = [repr(store)]
     lines = ["import os", "import freqlab as fl", "", f"os.chdir({str(folder)!r})"]
+    lines.append(f"os.environ[{WITHOUT_STILL!r}] = '1'")
     if faces is not None:
         what, root, aligned, outside = faces
         where = f"root={root!r}, aligned={aligned!r}, outside={outside!r}"
@@ -78,6 +83,7 @@ def serve(
     notebook: Path,
     *,
     port: int = 8866,
+    base_url: str | None = None,
     open_browser: bool = True,
     say: Callable[[str], object] = print,
 ) -> None:
@@ -93,6 +99,10 @@ def serve(
         From :func:`write_notebook`.
     port
         Port to listen on; the next free port if it is in use.
+    base_url
+        Path under which a proxy serves the page, such as ``"/prefix/"``; the proxy may pass it on
+        or remove it. By default ``"/"``; on a JupyterHub, which sets the environment variable
+        ``JUPYTERHUB_SERVICE_PREFIX``, the path of jupyter-server-proxy, ``<prefix>proxy/<port>/``.
     open_browser
         Whether to open the page in a browser.
     say
@@ -101,17 +111,22 @@ def serve(
     Raises
     ------
     ParameterError
-        If `port` is not a positive integer.
+        If `port` is not a positive integer, or `base_url` not a path.
     FreqlabError
         If no port is free.
     """
     check_number("port", port, at_least=1, whole=True)
+    base, port = _base_url(base_url, port)
     redirects = contextlib.ExitStack()
 
     class Page(Voila):  # type: ignore[misc]
         @default("tornado_settings")
         def _quiet_settings(self) -> dict[str, Any]:
             return {"ws_ping_timeout": 30_000}  # Jupyter's default of 90 s makes tornado warn
+
+        def listen(self) -> None:
+            _serve_also_without(self.app, base)
+            super().listen()
 
         def launch_browser(self) -> None:
             token = self.identity_provider.token
@@ -131,6 +146,7 @@ def serve(
                     str(notebook),
                     "--Voila.ip=127.0.0.1",
                     f"--Voila.port={port}",
+                    f"--Voila.base_url={base}",
                     "--Voila.auto_token=True",
                     "--Voila.open_browser=True",
                     f"--Voila.log_level={logging.ERROR}",
@@ -144,6 +160,40 @@ def serve(
         except SystemExit as stopped:
             if stopped.code:
                 raise FreqlabError(f"the page could not be served on port {port}") from stopped
+
+
+def _base_url(given: str | None, port: int) -> tuple[str, int]:
+    """Path under which the page is served, and the port if the path contains it."""
+    hub = os.environ.get("JUPYTERHUB_SERVICE_PREFIX")
+    if given is None and hub:
+        port = _free_port(port)
+        given = f"{hub.rstrip('/')}/proxy/{port}/"
+    text = "/" if given is None else given
+    if not re.fullmatch(r"/([\w.~@%+-]+/)*[\w.~@%+-]*", text):
+        raise ParameterError(f"base_url={text!r} must be a path, such as '/prefix/'")
+    return f"{text.rstrip('/')}/", port
+
+
+def _free_port(port: int) -> int:
+    """The first free port from `port` on; `port` itself if there is none nearby."""
+    for candidate in range(port, port + _PORTS_TRIED):
+        with contextlib.suppress(OSError, OverflowError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", candidate))
+            return candidate
+    return port
+
+
+def _serve_also_without(app: Any, base: str) -> None:
+    """Let a server of paths below `base` answer the same paths where a proxy removed `base`."""
+    find_handler = app.find_handler
+
+    def with_base(request: Any, **kwargs: Any) -> Any:
+        if not f"{request.path}/".startswith(base):
+            request.path = base + request.path.lstrip("/")
+            request.uri = base + request.uri.lstrip("/")
+        return find_handler(request, **kwargs)
+
+    app.find_handler = with_base
 
 
 class _SecretFilter(logging.Filter):

@@ -33,7 +33,7 @@ def about_text(inspection: Inspection) -> str:
     rank = ""
     if len(names) > 1:
         newest = f"{names[-1]!r} is the newest"
-        rank = f", {'the newest' if inspection.name == names[-1] else newest} of {len(names)},"
+        rank = f" ({'the newest' if inspection.name == names[-1] else newest} of {len(names)})"
     return (
         f"Result {inspection.name!r} {place}{rank}: {result.sizes['pair']:,} pairs, "
         f"{len(inspection.bands)} bands, models {', '.join(inspection.models)}, "

@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 import freqlab as fl
@@ -12,6 +13,7 @@ from freqlab.inspector.drawing import (
     drawing_of,
     edit_pictures,
     original_pictures,
+    picture,
     plane_of,
     verdict_html,
 )
@@ -103,15 +105,48 @@ def test_pictures_decode_and_are_described(demo):
     names = {"probe": "a <b>", "reference": "c"}
     originals = original_pictures(edited.crops, names)
     edits = edit_pictures(demo, edited.pictures, bands=(1, 2), operation="remove")
-    for picture in originals + edits:
-        assert Image.open(io.BytesIO(picture["png"])).size == (112, 112)
-        assert len(picture["alt"]) > 5
-    shown = np.asarray(Image.open(io.BytesIO(edits[0]["png"])))
+    for shown in originals + edits:
+        assert Image.open(io.BytesIO(shown["png"])).size == (112, 112)
+        assert len(shown["alt"]) > 5
+    shown = np.asarray(Image.open(io.BytesIO(edits[0]["png"])).convert("RGB"))
     exact = edited.pictures["probe"].edited
     assert np.abs(shown - exact.clip(0, 255)).max() <= 0.5 + 1e-3
     assert edits[0]["alt"] == "The probe without 4-12 cycles/image"
     assert "contrast ×" in edits[1]["caption"]
     assert originals[0]["alt"] == "The probe, a <b>"
+    change = edited.pictures["probe"].difference
+    expected = colormaps["viridis"](change / max(change.max(), 1), bytes=True)[..., :3]
+    coloured = Image.open(io.BytesIO(edits[2]["png"])).convert("RGB")
+    assert (np.asarray(coloured) == expected).all()
+
+
+def test_a_picture_in_colour_keeps_its_colours():
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), np.uint8)
+    decoded = Image.open(io.BytesIO(picture(image, "", "")["png"]))
+    assert (np.asarray(decoded) == image).all()
+
+
+def test_without_a_selection_no_picture_is_drawn(demo):
+    faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], **PART)
+    edits = edit_pictures(demo, faces, bands=(), operation="remove")
+    assert [bool(one["png"]) for one in edits] == [True, False, False]
+    assert [one["alt"] for one in edits[1:]] == ["no band is selected"] * 2
+    faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], operation="keep", **PART)
+    edits = edit_pictures(demo, faces, bands=(), operation="keep")
+    assert [bool(one["png"]) for one in edits] == [True, False, True]
+
+
+def test_planes_share_their_extent(demo):
+    """The middle of a wider plane is the plane of the crops; nothing lies beyond it."""
+    own = plane_of(demo, model="mobilefacenet")
+    wide = plane_of(demo, model="mobilefacenet", extent=75)
+    assert (wide["height"], wide["width"]) == (150, 150)
+    labels = np.frombuffer(wide["labels"], "<i2").reshape(150, 150)
+    inner = np.frombuffer(own["labels"], "<i2").reshape(112, 112)
+    assert (labels[19:-19, 19:-19] == inner).all()
+    assert labels[75, 75] == -1
+    assert (labels == -2).sum() == 150**2 - 112**2
+    assert plane_of(demo, model="mobilefacenet", extent=56) == own
 
 
 @pytest.mark.parametrize("resolved", [True, False])
@@ -121,7 +156,7 @@ def test_the_verdict_is_well_formed_and_says_both_decisions(demo, resolved):
     edited = fl.edits.Inspection(demo).edit(pair=2, bands=[1], **PART)
     text = verdict_html(result, edited._replace(similarity=1.0), fmr=1e-3)
     root = ET.fromstring(text)
-    assert root.find("b[@class='after']").text == f"{edited.edited_similarity:.3f}"
+    assert root.find(".//b[@class='after']").text == f"{edited.edited_similarity:.3f}"
     assert ("match → no match" in text) == resolved
     assert ("do not resolve a threshold" in text) != resolved
     assert len(root.findall("svg/circle")) == 2

@@ -1,7 +1,9 @@
 """The notebook behind the page, and what the command line refuses before it serves."""
 
+import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import nbformat
 import pytest
@@ -10,7 +12,12 @@ from typer.testing import CliRunner
 import freqlab as fl
 from freqlab.cli import app
 from freqlab.errors import FreqlabError, ParameterError
-from freqlab.inspector.serving import serve, write_notebook
+from freqlab.inspector.serving import (
+    _base_url,
+    _serve_also_without,
+    serve,
+    write_notebook,
+)
 
 
 def test_the_notebook_opens_the_inspector(demo, tmp_path, monkeypatch):
@@ -73,3 +80,51 @@ def test_without_the_extra_it_says_what_to_install():
     assert ended.returncode == 1
     assert "the inspector needs ipywidgets, which is not installed" in ended.stderr
     assert "pip install 'freqlab[lab]'" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "hub", "expected"),
+    [
+        (None, None, "/"),
+        ("/prefix", None, "/prefix/"),
+        ("/a/b/", "/user/ann/", "/a/b/"),
+        ("/", "/user/ann/", "/"),
+    ],
+)
+def test_the_path_of_the_page(monkeypatch, given, hub, expected):
+    monkeypatch.delenv("JUPYTERHUB_SERVICE_PREFIX", raising=False)
+    if hub:
+        monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", hub)
+    assert _base_url(given, 8866) == (expected, 8866)
+
+
+def test_on_a_hub_the_path_is_that_of_the_proxy_and_a_free_port(monkeypatch):
+    monkeypatch.setenv("JUPYTERHUB_SERVICE_PREFIX", "/user/ann@x.org/")
+    with socket.socket() as used:
+        used.bind(("127.0.0.1", 0))
+        used.listen()
+        base, port = _base_url(None, used.getsockname()[1])
+        assert port > used.getsockname()[1]
+    assert base == f"/user/ann@x.org/proxy/{port}/"
+
+
+@pytest.mark.parametrize("given", ["prefix/", "http://x/", "/a b/", "/a?b", ""])
+def test_a_path_that_is_none_is_refused(tmp_path, given):
+    with pytest.raises(ParameterError, match=r"base_url=.* must be a path, such as '/prefix/'"):
+        serve(tmp_path / "page.ipynb", base_url=given)
+
+
+def test_paths_are_answered_with_and_without_the_prefix():
+    """A proxy may pass the prefix on or remove it."""
+    seen = []
+    application = SimpleNamespace(find_handler=lambda request: seen.append(request.path))
+    _serve_also_without(application, "/a/")
+    for path in ("/a/", "/a", "/a/voila/x", "/", "/voila/x", "/ab/x"):
+        application.find_handler(SimpleNamespace(path=path, uri=f"{path}?q=1"))
+    assert seen == ["/a/", "/a", "/a/voila/x", "/a/", "/a/voila/x", "/a/ab/x"]
+
+
+def test_the_help_says_how_to_reach_another_machine():
+    outcome = CliRunner().invoke(app, ["inspect", "--help"], env={"COLUMNS": "200"})
+    assert "ssh -L 8866:127.0.0.1:8866" in outcome.output
+    assert "--base-url" in outcome.output

@@ -59,7 +59,7 @@ function drawPlane(model, canvas) {
   for (let y = 0; y < canvas.height; y++) {
     for (let x = 0; x < canvas.width; x++) {
       const label = labels[Math.floor(y / scale) * width + Math.floor(x / scale)];
-      let colour = label < 0 ? none : colours[label];
+      let colour = colours[label] ?? none; // also while the bands of another result arrive
       // selected bands are hatched, so that the selection does not depend on colour
       if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
       image.data.set([...colour, label < -1 ? 0 : 255], 4 * (y * canvas.width + x));
