@@ -260,7 +260,7 @@ def resolution_strip_plot(
     reference = str(result["reference"].sel(pair=undegraded).item())
     face_plot(result, face=reference, model=model, ax=axes["reference"])
     axes["reference"].set_title(f"reference\n{shortened(reference, 14)}", fontsize="small")
-    similarities = result["similarity"].sel(model=model)
+    similarities = selected(result, model=model)["similarity"]
     for column, (resolution, label) in enumerate(pair_at.items(), start=1):
         name = f"{resolution:g}"
         axes[f"probe {name}"] = ax = figure.add_subplot(grid[0, column])
@@ -553,7 +553,7 @@ def _limit_legend(ax: Axes) -> None:
 
 def _resolution_limit(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
     """Draw the limits of N pixels in the plane: a square, and its circumscribed circle."""
-    lines = profiles["nyquist"].sel(model=model, resolution=resolution)
+    lines = selected(profiles, model=model)["nyquist"].sel(resolution=resolution)
     axis, diagonal = float(lines.sel(line="axis")), float(lines.sel(line="diagonal"))
     (height, width), eye_distance = crop_geometry(profiles, model)
     nyquist = bands_of(profiles).in_unit(min(height, width) / 2, width, eye_distance)

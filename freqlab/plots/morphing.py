@@ -240,7 +240,6 @@ def morph_plot(
         If `pair` is not an attack pair, or an argument is not allowed.
     """
     model = one_model(result, model)
-    check_name("model", model, names_of(result, "model"))
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
         raise ParameterError(f"pair={pair!r} is not a pair made by fl.morphing.make_pairs")
     at = result.sel(pair=pair)
@@ -273,7 +272,7 @@ def morph_plot(
         axes[f"live {which}"] = ax = figure.add_subplot(grid[0, faces_at])
         probe = str(result["probe"].sel(pair=label).item())
         face_plot(result, face=probe, model=model, ax=ax)
-        similarity = float(result["similarity"].sel(pair=label, model=model))
+        similarity = float(selected(result, model=model)["similarity"].sel(pair=label))
         ax.set_title(
             f"live, {shortened(person, 14)}\nsimilarity {similarity:.2f}", fontsize="small"
         )

@@ -360,16 +360,14 @@ def check_model(name, names, monkeypatch):
     rest = {key: value for key, value in kwargs.items() if key != "model"}
     expected = saved(figure_of(plot(*args, **{**rest, "model": model})))
     plt.close("all")
-    datasets = [arg for arg in args if isinstance(arg, xr.Dataset) and "model" in arg.dims]
     for wanted in ([model], model):
-        one = [arg.sel(model=wanted) if arg in datasets else arg for arg in args]
+        one = [arg.sel(model=wanted) if "model" in arg.dims else arg for arg in args]
         assert np.array_equal(expected, saved(figure_of(plot(*one, **rest))))
         plt.close("all")
-    others = [str(known) for known in args[0]["model"].to_numpy()]
-    doubled = [xr.concat([args[0]] * 2, "model").assign_coords(model=["a", "b"]), *args[1:]]
-    if len(others) > 1:
-        doubled = list(args)
-    refused(plot, doubled, rest, "model=None is allowed only for data of one model; these have 2: ")
+    names_twice = {"model": ["a", "b"]}
+    doubled = [args[0].isel(model=[0, 0]).assign_coords(names_twice), *args[1:]]
+    text = "model=None is allowed only for data of one model; these have 2: a, b"
+    refused(plot, doubled, rest, text)
     refused(plot, args, {**rest, "model": "nobody"}, "unknown model 'nobody'; allowed: ")
 
 
