@@ -26,11 +26,13 @@ For example, with the faces and the network of the demo::
 Where the rest is:
 
 Before and after these
-    ``load_model`` and ``wrap_model`` make a ``Model`` of weights or of any callable; ``rings`` and
-    ``parse_bands`` make ``Bands``; ``pair_blocks`` makes all pairs of a large set of ``Faces``;
+    ``load_model`` and ``wrap_model`` make a ``Model`` of weights or of any callable; ``rings``,
+    ``octaves``, ``sectors``, ``polar``, ``wavelets``, ``channels``, ``custom`` and ``parse_bands``
+    make ``Bands``; ``pair_blocks`` makes all pairs of a large set of ``Faces``;
     ``plan`` estimates the cost of a run; ``embed`` and ``verify`` need no band; ``open_run``,
     ``open_influence`` and ``open_embeddings`` open what is stored; ``inspect`` returns an
-    ``Inspector``.
+    ``Inspector``. ``with_columns`` adds columns of faces to a result, ``concat`` joins results, and
+    ``compare`` shows what changed between them.
 
 Subjects, each with ``study(...)`` and ``summary(study)``
     ``verification`` (error rates), ``bias`` (groups), ``resolution`` (cross-resolution),

@@ -158,6 +158,19 @@ def custom(
     BandError
         If labels are missing, not whole numbers, or not symmetric under a change of sign of the
         frequency, if masks overlap, or if names do not fit.
+
+    Examples
+    --------
+    Two bands, of fine horizontal and fine vertical detail:
+
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> bands = fl.custom(
+    ...     lambda fy, fx: np.where(np.hypot(fy, fx) < 0.1, -1, np.abs(fx) > np.abs(fy)),
+    ...     names=["horizontal", "vertical"],
+    ... )
+    >>> bands.label_map(112, 112).shape
+    (112, 57)
     """
     check_name("extension", extension, ("periodic", "mirror"))
     scale = 2 if extension == "mirror" else 1

@@ -255,7 +255,8 @@ def polar(
 
     Examples
     --------
-    >>> polar(rings(edges=[8, 16]), 2).names
+    >>> import freqlab as fl
+    >>> fl.polar(fl.rings(edges=[8, 16]), 2).names
     ['8-16, 0°', '8-16, 90°']
     """
     if isinstance(rings, Rings):

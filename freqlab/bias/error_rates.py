@@ -33,6 +33,7 @@ from freqlab.statistics.error_rates import (
     is_usable,
 )
 from freqlab.statistics.rate_differences import rate_differences
+from freqlab.statistics.rate_intervals import FEW_ERR
 from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
 from freqlab.verification.performance import check_embeddings, failure_rates, figures_of, labelled
 
@@ -63,6 +64,8 @@ class _Rates:
     """``(rate, draw, fmr, group)``."""
     n_people: npt.NDArray[np.int64]
     """People with comparisons of the kind that each rate counts, ``(rate, group)``."""
+    overlap: npt.NDArray[np.bool_]
+    """Whether two groups have faces of the same person ``(group, group)``."""
 
 
 def errors(
@@ -108,8 +111,9 @@ def errors(
         :func:`freqlab.verify`: ``eer``, ``false_match_rate``, ``false_non_match_rate``,
         ``d_prime``, ``failure_to_acquire``, counts, ``note``. ``false_match_rate_difference`` and
         ``false_non_match_rate_difference(model, group, fmr, estimate)``: group minus baseline,
-        paired over the draws of subjects; NaN where a rate is not resolved, and for ``"all"`` and
-        ``"mixed"``. ``n_people(model, comparison, group)``: people with such comparisons. Along
+        paired over the draws of subjects if people have faces in both groups; NaN where a rate is
+        not resolved, and for ``"all"`` and ``"mixed"``. ``n_people(model, comparison, group)``:
+        people with such comparisons. Along
         ``model``, ``index`` and ``fmr``: ``fairness``, the fairness indices; ``fairness_null``,
         also along ``null``, the median of the index under permuted labels of people and the bound
         that a share `level` of the permutations does not exceed; ``fairness_p``, the share of the
@@ -149,9 +153,7 @@ def errors(
         figures = figures_of(comparisons, thresholds=thresholds, fmrs=rates_of, **grouped)
         figures["failure_to_acquire"] = (
             ("group", "estimate"),
-            failure_rates(
-                ~is_usable(vectors), comparisons.subjects, groups, of_face, n_draws, level, seed
-            ),
+            failure_rates(~is_usable(vectors), comparisons.subjects, groups, of_face, level),
         )
         figures["impostor_comparisons"] = ((), n_impostor)
         rates = _rates(
@@ -216,7 +218,10 @@ def _rates(
         observed[0, unresolved, g] = np.nan
         if not len(genuine):
             observed[1, :, g] = np.nan
-    return _Rates(names, fmrs, observed, drawn, n_people)
+    held = np.zeros((len(names), comparisons.n_subjects), bool)
+    held[codes[codes > 0] - 1, comparisons.subjects[codes > 0]] = True
+    overlap = (held[:, None] & held[None]).any(axis=-1)
+    return _Rates(names, fmrs, observed, drawn, n_people, overlap)
 
 
 def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float) -> xr.Dataset:
@@ -228,7 +233,11 @@ def _differences(rates: _Rates, figures: xr.Dataset, baseline: str, level: float
     for k, name in enumerate(_RATES):
         of_groups = figures[name].transpose("fmr", "group", "estimate").to_numpy()[:, place]
         drawn = rates.drawn[k] - rates.drawn[k][:, :, [base]]
-        values = rate_differences(of_groups, of_groups[:, [base]], drawn, level)
+        erring = figures[f"{name.removesuffix('_rate')}_people"].transpose("fmr", "group")
+        n_erring = erring.to_numpy()[:, place]
+        few = np.minimum(n_erring, n_erring[:, [base]]) < FEW_ERR
+        combine = few | ~rates.overlap[base]
+        values = rate_differences(of_groups, of_groups[:, [base]], drawn, level, combine=combine)
         values[:, base] = np.nan
         full = np.full((len(groups), *values.shape[::2]), np.nan)
         full[place] = values.transpose(1, 0, 2)

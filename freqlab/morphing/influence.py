@@ -20,7 +20,7 @@ from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError
 from freqlab.faces.pairs import check_pairs
 from freqlab.faces.table import Faces
-from freqlab.morphing.paired import paired_difference
+from freqlab.morphing.paired import match_rate_difference
 from freqlab.morphing.sets import untouched
 from freqlab.results.quantities import (
     means_by,
@@ -30,7 +30,8 @@ from freqlab.results.quantities import (
 )
 from freqlab.results.selection import with_axes
 from freqlab.statistics.error_rates import FMRS, cosines_of, impostor_thresholds
-from freqlab.statistics.resampling import ESTIMATES, check_draws, draw_subjects, with_interval
+from freqlab.statistics.rate_intervals import mean_rate
+from freqlab.statistics.resampling import ESTIMATES, check_draws, check_level
 from freqlab.verification.performance import check_embeddings
 
 __all__ = ["profiles", "vulnerability"]
@@ -51,12 +52,12 @@ class _Trials:
     """Whether each pair is bona fide ``(pair,)``."""
     person: npt.NDArray[np.int64]
     """Position of the first contributor of each pair in the subjects ``(pair,)``."""
+    positions: npt.NDArray[np.int32]
+    """Positions of the two faces of each pair ``(pair, 2)``."""
     morphs: pd.DataFrame
     """From :func:`_morphs`."""
     subjects: npt.NDArray[Any]
     """Names of all contributors, sorted."""
-    draws: Floats
-    """Number of times each subject is drawn ``(draw, subject)``."""
     level: float
 
 
@@ -119,9 +120,7 @@ def vulnerability(
     pairs: pd.DataFrame,
     *,
     thresholds: Mapping[str, float] | None = None,
-    n_draws: int = 1000,
     level: float = 0.95,
-    seed: int = 0,
 ) -> xr.Dataset:
     """Compute the share of morphs that match both contributors (MMPMR; Scherhag et al. 2017).
 
@@ -138,8 +137,8 @@ def vulnerability(
         A decision threshold for each model, carried over from a larger set. By default, the
         resolved thresholds at fixed false match rates over all impostor comparisons of the
         photographs in `faces`, excluding documents of attack and control pairs.
-    n_draws, level, seed
-        Bootstrap draws over people, coverage of the intervals, seed of the draws.
+    level
+        Coverage of the intervals over people.
 
     Returns
     -------
@@ -149,17 +148,16 @@ def vulnerability(
         photograph of each contributor; ``prodavg_mmpmr``, the mean product of the shares of the
         contributors' live photographs that match; ``false_non_match_rate`` of bona fide pairs,
         without ``attack``. ``mmpmr_difference``, also along ``other_attack``: MMPMR of the attack
-        minus that of the other attack, with the same draws of people for both; NaN for an attack
-        and itself. ``threshold(model, fmr)``; ``impostor_comparisons(model)``;
-        ``n_morphs`` and ``n_people`` ``(model, attack)``: morphs compared with both contributors,
-        and their contributors.
+        minus that of the other attack, over the same people; NaN for an attack and itself.
+        ``threshold(model, fmr)``; ``impostor_comparisons(model)``; ``n_morphs`` and ``n_people``
+        ``(model, attack)``: morphs compared with both contributors, and their contributors.
 
     Raises
     ------
     ParameterError, PairError
         If an argument is invalid.
     """
-    check_draws(n_draws, level, seed)
+    check_level(level)
     checked = check_embeddings(embeddings, faces)
     positions = check_pairs(faces, pairs)
     attack = pairs["attack"].astype(str).to_numpy()
@@ -176,9 +174,9 @@ def vulnerability(
         kinds=kinds,
         bona_fide=attack == BONA_FIDE,
         person=np.searchsorted(subjects, pairs["contributor_a"].astype(str).to_numpy()),
+        positions=positions,
         morphs=_morphs(faces, pairs, positions),
         subjects=subjects,
-        draws=draw_subjects(len(subjects), n_draws, seed).astype(float),
         level=level,
     )
     whole = untouched(faces, pairs)
@@ -195,9 +193,7 @@ def vulnerability(
         of_models.append(rates)
     axis = xr.Variable("model", np.array(list(embeddings), object), {"long_name": "model"})
     return xr.concat(of_models, axis).assign_attrs(
-        n_draws=n_draws,
         level=level,
-        seed=seed,
         thresholds="all impostor comparisons of the photographs" if thresholds is None else "given",
     )
 
@@ -245,19 +241,23 @@ def _rates(
     for f in np.flatnonzero(~np.isnan(edges)):
         fnmr[f] = _rejected(similarity, trials, edges[f])
         matched = _matched_morphs(similarity, trials, edges[f])
-        drawn = np.full((len(kinds), 1 + len(trials.draws)), np.nan)
-        for k, kind in enumerate(kinds):
-            of_kind = matched if kind == _POOLED else matched[matched["attack"] == kind]
-            a, b = of_kind["person_a"].to_numpy(), of_kind["person_b"].to_numpy()
-            n_morphs[k], n_people[k] = len(of_kind), len(np.union1d(a, b))
-            weights = trials.draws[:, a] * trials.draws[:, b]
+        of_kinds = {
+            kind: matched if kind == _POOLED else matched[matched["attack"] == kind]
+            for kind in kinds
+        }
+        people = {
+            kind: rows[["person_a", "person_b"]].to_numpy().T for kind, rows in of_kinds.items()
+        }
+        for k, (kind, rows) in enumerate(of_kinds.items()):
+            n_morphs[k], n_people[k] = len(rows), len(np.unique(people[kind]))
             for target, column in ((product, "mean"), (minmax, "max")):
-                values = of_kind[column].to_numpy(float)
-                drawn[k] = _drawn_rate(values, weights)
-                target[k, f] = _with_bounds(values, drawn[k], n_people[k], trials.level)
-        fewer = np.minimum(n_people[:, None], n_people[None, :-1])
-        first, second = drawn.T[:, :, None], drawn.T[:, None, :-1]
-        differences[:, :, f] = paired_difference(first, second, n_people=fewer, level=trials.level)
+                values = rows[column].to_numpy(float)
+                target[k, f] = mean_rate(values, people[kind], level=trials.level).estimates
+            for j, other in enumerate(trials.kinds):
+                first, second = (of_kinds[one]["max"].to_numpy(float) for one in (kind, other))
+                differences[k, j, f] = match_rate_difference(
+                    first, second, (people[kind], people[other]), level=trials.level
+                )
     itself = np.arange(len(trials.kinds))
     differences[itself, itself] = np.nan
     axes = ("attack", "fmr", "estimate")
@@ -288,8 +288,9 @@ def _rejected(similarity: npt.NDArray[np.float32], trials: _Trials, edge: float)
     usable = trials.bona_fide & np.isfinite(similarity)
     person = trials.person[usable]
     below = (similarity[usable] < edge).astype(float)
-    drawn = _drawn_rate(below, trials.draws[:, person])
-    return _with_bounds(below, drawn, len(np.unique(person)), trials.level)
+    n_photographs = len(np.unique(trials.positions[usable]))
+    people = np.stack([person, person])
+    return mean_rate(below, people, n_photographs=n_photographs, level=trials.level).estimates
 
 
 def _matched_morphs(
@@ -315,21 +316,3 @@ def _matched_morphs(
         f"person_{k}": np.searchsorted(trials.subjects, matched[k].to_numpy(str)) for k in "ab"
     }
     return matched.assign(**people)
-
-
-def _drawn_rate(values: Floats, weights: Floats) -> Floats:
-    """Compute a rate ``(1 + draw,)``: as observed, then in each draw; NaN without values."""
-    if len(values) == 0:
-        return np.full(1 + len(weights), np.nan)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.append(values.mean(), (weights @ values) / weights.sum(axis=1))
-
-
-def _with_bounds(values: Floats, drawn: Floats, n_people: int, level: float) -> Floats:
-    """Return the rate and its interval over draws ``(3,)``; NaN without values."""
-    if len(values) == 0:
-        return np.full(3, np.nan)
-    if not values.any() or (values == 1).all():  # no draw can change this: use the rule of three
-        bound = min(1.0, 3 / n_people)
-        return np.array([0, 0, bound] if not values.any() else [1, 1 - bound, 1])
-    return with_interval(drawn[:1], drawn[1:, None], level)[0]

@@ -330,7 +330,7 @@ def _nodes(plan: _Plan, loaded: list[Model]) -> Nodes:
         given=plan.threshold,
     )
     edge_of = {name: float(edges["threshold"].sel(model=name)) for name in names}
-    risk = vulnerability(_vectors(store, faces, names), faces, pairs, thresholds=edge_of, **draws)
+    risk = vulnerability(_vectors(store, faces, names), faces, pairs, thresholds=edge_of)
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {
         "kinds": _kinds(pairs),
         "thresholds": edges,

@@ -28,6 +28,7 @@ from freqlab.statistics.error_rates import (
     is_usable,
 )
 from freqlab.statistics.rate_differences import rate_differences
+from freqlab.statistics.rate_intervals import FEW_ERR
 from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
 from freqlab.verification.performance import check_embeddings, figures_of
 
@@ -82,7 +83,8 @@ def errors(
         not degraded; ``false_non_match_rate_difference(model, resolution, fmr, estimate)`` from
         the highest resolution, paired over the draws, NaN there; ``failure_to_acquire``, the share
         of probes; ``n_genuine``, ``n_impostor``, ``n_subjects``; ``n_people``, subjects with
-        genuine comparisons; ``note`` where a rate is not resolved.
+        genuine comparisons; ``false_non_match_people`` and the like, people who err; ``note`` where
+        a rate is not resolved.
 
     Raises
     ------
@@ -147,7 +149,10 @@ def _of_model(
     rates = figures["false_non_match_rate"].transpose("resolution", "fmr", "estimate").to_numpy()
     of_draws = np.stack(drawn, axis=1)  # (draw, resolution, fmr)
     highest = int(np.argmax(list(levels)))
-    differences = rate_differences(rates, rates[highest], of_draws - of_draws[:, [highest]], level)
+    n_erring = figures["false_non_match_people"].transpose("resolution", "fmr").to_numpy()
+    few = np.minimum(n_erring, n_erring[highest]) < FEW_ERR
+    changes = of_draws - of_draws[:, [highest]]
+    differences = rate_differences(rates, rates[highest], changes, level, combine=few)
     differences[highest] = np.nan
     figures["false_non_match_rate_difference"] = (("resolution", "fmr", "estimate"), differences)
     figures = figures.sortby("resolution", ascending=False)
@@ -167,6 +172,9 @@ _LONG_NAMES = {
     "n_impostor": "impostor comparisons",
     "n_subjects": "subjects",
     "n_people": "subjects with genuine comparisons",
+    "eer_people": "people in a false non-match at the threshold of the EER",
+    "false_match_people": "people in a false match at the threshold",
+    "false_non_match_people": "people in a false non-match at the threshold",
     "impostor_comparisons": "impostor comparisons behind the thresholds",
 }
 

@@ -109,9 +109,18 @@ def compare(
 
     Examples
     --------
-    >>> compared = fl.compare([before, after], names=["before", "after"])
-    >>> fl.results.comparison_summary(compared)
-    >>> fl.plots.difference_plot(compared)
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=24, per_subject=2)
+    >>> pairs = fl.make_pairs(faces, n_pairs=48)
+    >>> before, after = (
+    ...     fl.influence(faces, pairs, models=[fl.testing.model(seed=seed)], progress=False)
+    ...     for seed in (0, 1)
+    ... )
+    >>> compared = fl.compare([before, after], names=["before", "after"], n_draws=50)
+    >>> compared["directed_difference"].dims
+    ('run', 'comparison', 'band', 'estimate')
+    >>> sentences = fl.results.comparison_summary(compared)
+    >>> figure = fl.plots.difference_plot(compared)
     """
     check_draws(n_draws, level, seed)
     runs = _runs(results, names, side)
@@ -183,7 +192,7 @@ def _differences(
     codes = subject_codes(data)
     draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
     similarity, edges = _similarity(data), data["threshold"].isel(model=0).to_numpy().astype(float)
-    eer, fnmr = error_rates(comparisons_of_pairs(similarity, codes), edges, draws, level)
+    eer, fnmr = error_rates(comparisons_of_pairs(similarity, codes), edges, level)
     unknown = with_intervals(_mean_differences(data, data, 1, seed), level)
     changes = unknown.where(False).drop_vars(["n_pairs", "n_subjects"])
     counts = xr.zeros_like(unknown[["n_pairs", "n_subjects"]])

@@ -69,8 +69,17 @@ def concat(
 
     Examples
     --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6, per_subject=2)
+    >>> pairs = fl.make_pairs(faces, n_pairs=12)
+    >>> before, after = (
+    ...     fl.influence(faces, pairs, models=[fl.testing.model(seed=seed)], progress=False)
+    ...     for seed in (0, 1)
+    ... )
     >>> both = fl.concat([before, after], dim="run", names=["before", "after"])
-    >>> fl.results.describe_pair(both, pair=0, model="after · mine")
+    >>> list(both["model"].to_numpy())
+    ['before · linear', 'after · linear']
+    >>> sentence = fl.results.describe_pair(both, pair=0, model="after · linear")
     """
     check_name("dim", dim, ["pair", "model", "run"])
     named = named_results(results, names)

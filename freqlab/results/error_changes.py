@@ -9,7 +9,8 @@ import numpy.typing as npt
 
 from freqlab.statistics.error_rates import Comparisons
 from freqlab.statistics.rate_differences import rate_differences
-from freqlab.statistics.resampling import eer_interval, rate_interval, rates_at
+from freqlab.statistics.rate_intervals import eer_estimate, rate_estimates
+from freqlab.statistics.resampling import rates_at
 
 __all__ = ["ErrorChanges", "comparisons_of_pairs", "eer_of_draws", "error_changes", "error_rates"]
 
@@ -49,10 +50,7 @@ def comparisons_of_pairs(similarity: Floats, codes: npt.NDArray[np.int64]) -> Co
 
 
 def error_rates(
-    comparisons: Comparisons,
-    thresholds: Floats,
-    draws: npt.NDArray[np.integer],
-    level: float,
+    comparisons: Comparisons, thresholds: Floats, level: float
 ) -> tuple[Floats, Floats]:
     """Equal error rate, and false non-match rate at each threshold, with their intervals.
 
@@ -62,8 +60,6 @@ def error_rates(
         The comparisons.
     thresholds
         ``(threshold,)``; NaN where there is none.
-    draws
-        From :func:`freqlab.statistics.resampling.draw_subjects`.
     level
         Coverage.
 
@@ -72,17 +68,8 @@ def error_rates(
     eer, fnmr : numpy.ndarray
         ``(3,)`` and ``(threshold, 3)``: value, lower, upper.
     """
-    everyone = np.ones((1, draws.shape[1]), np.int64)
-    observed = rates_at(comparisons, thresholds, everyone, genuine=True)[0]
-    drawn = rates_at(comparisons, thresholds, draws, genuine=True)
-    genuine = comparisons.select(comparisons.genuine)
-    n_subjects = len(np.unique(genuine.subjects[genuine.probe]))
-    fnmr = [
-        (rate, *rate_interval(float(rate), drawn[:, k], n_subjects, level))
-        for k, rate in enumerate(observed)
-    ]
-    eer = np.array(eer_interval(comparisons, draws, level))
-    return eer, np.array(fnmr, float).reshape(len(thresholds), 3)
+    fnmr = rate_estimates(comparisons, thresholds, level, genuine=True)
+    return eer_estimate(comparisons, level).estimates, fnmr.estimates
 
 
 def error_changes(
@@ -111,8 +98,7 @@ def error_changes(
     both = np.isfinite(similarity[0]) & np.isfinite(similarity[1])
     compared = [comparisons_of_pairs(values[both], codes[:, both]) for values in similarity]
     (eer, fnmr), (base_eer, base_fnmr) = (
-        error_rates(one, edges, draws, level)
-        for one, edges in zip(compared, thresholds, strict=True)
+        error_rates(one, edges, level) for one, edges in zip(compared, thresholds, strict=True)
     )
     eer_drawn, base_eer_drawn = (eer_of_draws(one, draws) for one in compared)
     fnmr_drawn, base_fnmr_drawn = (

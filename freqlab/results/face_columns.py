@@ -51,8 +51,14 @@ def with_columns(
 
     Examples
     --------
-    >>> result = fl.with_columns(result, faces, ["ethnicity"])
-    >>> result["similarity"].groupby("probe_ethnicity").mean()
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=6)
+    >>> faces.table["site"] = ["A", "B"] * (len(faces) // 2)
+    >>> pairs = fl.make_pairs(faces, n_pairs=8)
+    >>> result = fl.influence(faces, pairs, models=[fl.testing.model()], progress=False)
+    >>> result = fl.with_columns(result, faces, ["site"])
+    >>> list(result["similarity"].groupby("probe_site").mean()["probe_site"].to_numpy())
+    ['A', 'B']
     """
     table = _table_of(faces)
     known = [str(name) for name in table.columns if name not in _NOT_COPIED]

@@ -212,8 +212,8 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     Returns
     -------
     str
-        Such as "The equal error rate is 0.11 % [0.00, 0.24] over 79,800 comparisons, 1,800 of them
-        genuine. ..."
+        Such as "The equal error rate is 0.11 % [0.00, 1.00] over 79,800 comparisons, 1,800 of them
+        genuine; its false non-matches are of 2 people. ..."
 
     Raises
     ------
@@ -231,14 +231,16 @@ def verification_sentences(result: xr.Dataset, *, model: str, fmr: float = 1e-3)
     genuine, impostor = int(data["n_genuine"]), int(data["n_impostor"])
     sentences = [
         f"The equal error rate is {_rate(data['eer'])} over {genuine + impostor:,} comparisons, "
-        f"{genuine:,} of them genuine."
+        f"{genuine:,} of them genuine; its false non-matches are of "
+        f"{_people(int(data['eer_people']))}."
     ]
     at = at_fmr(data, fmr)
     if np.isfinite(float(at["threshold"])):
         sentences.append(
             f"At the threshold {float(at['threshold']):.3f}, set at FMR {fmr_text(fmr)} on "
             f"{int(data['impostor_comparisons']):,} impostor comparisons, the model rejects "
-            f"{_rate(at['false_non_match_rate'])} of the genuine comparisons."
+            f"{_rate(at['false_non_match_rate'])} of the genuine comparisons, of "
+            f"{_people(int(at['false_non_match_people']))}."
         )
     else:
         sentences.append(f"At FMR {fmr_text(fmr)} there is {at['note'].item()}.")
@@ -251,6 +253,11 @@ def verification_sentences(result: xr.Dataset, *, model: str, fmr: float = 1e-3)
     if float(failure.sel(estimate="value")) > 0:
         sentences.append(f"No embedding could be computed for {_rate(failure)} of the faces.")
     return sentences
+
+
+def _people(n: int) -> str:
+    """Number of people who err as text."""
+    return "1 person" if n == 1 else f"{n:,} people" if n else "no person"
 
 
 def _rate(values: xr.DataArray) -> str:

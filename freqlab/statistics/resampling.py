@@ -2,8 +2,8 @@
 
 Owen's pigeonhole bootstrap (Owen 2007, *The pigeonhole bootstrap*): subjects are drawn with
 replacement; the weight of a genuine comparison is the count of its subject, that of an impostor
-comparison the product of the counts of both subjects. Intervals are percentile intervals. Where no
-error was observed, the upper bound is 3 / number of subjects, one-sided (the rule of three).
+comparison the product of the counts of both subjects. Intervals are percentile intervals. Those of
+error rates are in :mod:`freqlab.statistics.rate_intervals`.
 """
 
 from __future__ import annotations
@@ -17,21 +17,20 @@ import xarray as xr
 from scipy import sparse
 
 from freqlab.errors import ParameterError, check_number
-from freqlab.statistics.error_rates import Comparisons, d_prime, equal_error_rate
+from freqlab.statistics.error_rates import Comparisons, d_prime
 
 __all__ = [
     "ESTIMATES",
     "FEWEST_PEOPLE",
     "check_draws",
+    "check_level",
     "d_prime_interval",
     "draw_subjects",
-    "eer_interval",
     "estimates_of",
     "mean_with_interval",
     "means_over_pairs",
     "pair_weights",
     "percentiles",
-    "rate_interval",
     "rates_at",
     "subject_codes",
     "with_interval",
@@ -45,9 +44,6 @@ ESTIMATES = ("value", "lower", "upper")
 
 Floats = npt.NDArray[np.float64]
 
-# Thresholds tried in each draw reach error rates up to this multiple of the equal error rate.
-_AROUND = 6
-_GRID = 800
 _DRAWS_PER_STEP = 64
 
 
@@ -61,6 +57,17 @@ def check_draws(n_draws: int, level: float, seed: int) -> None:
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
+    check_level(level)
+
+
+def check_level(level: float) -> None:
+    """Refuse a coverage that is not between 0 and 1.
+
+    Raises
+    ------
+    ParameterError
+        Naming the value.
+    """
     check_number("level", level, above=0)
     if level >= 1:
         raise ParameterError(f"level={level!r} must lie between 0 and 1")
@@ -196,29 +203,6 @@ def mean_with_interval(
     return with_interval(means[0], means[1:], level)
 
 
-def rate_interval(
-    errors: float, rates: Floats, n_subjects: int, level: float
-) -> tuple[float, float]:
-    """Interval of an error rate from its bootstrap draws.
-
-    Parameters
-    ----------
-    errors
-        The observed rate.
-    rates
-        The rate in each draw.
-    n_subjects
-        Number of subjects with comparisons of this kind; the bounds are NaN below two.
-    level
-        Coverage.
-    """
-    if not math.isfinite(errors) or n_subjects < 2:
-        return math.nan, math.nan
-    if errors == 0:
-        return 0.0, min(1.0, 3 / n_subjects)
-    return percentiles(rates, level)
-
-
 def rates_at(
     comparisons: Comparisons,
     thresholds: Floats,
@@ -275,48 +259,6 @@ def rates_at(
     columns = np.flatnonzero(usable)[order]
     error_rates[:, columns] = rates
     return error_rates
-
-
-def eer_interval(
-    comparisons: Comparisons,
-    draws: npt.NDArray[np.integer],
-    level: float,
-) -> tuple[float, float, float]:
-    """Equal error rate with its bootstrap interval over subjects.
-
-    In each draw the rates are computed on a grid of thresholds around the equal error rate and
-    interpolated linearly between them.
-
-    Returns
-    -------
-    value, lower, upper : float
-        0..1; NaN without genuine or without impostor comparisons.
-    """
-    genuine, impostor = comparisons.by_kind
-    value = equal_error_rate(genuine, impostor)
-    n_subjects = _fewest_subjects(comparisons)
-    if not math.isfinite(value) or n_subjects < 3:  # with two, one draw has impostors
-        return value, math.nan, math.nan
-    if value == 0:
-        return 0.0, *rate_interval(0.0, np.empty(0), n_subjects, level)
-    spread = min(1.0, _AROUND * value + 20 / len(impostor))
-    lowest = float(np.quantile(impostor, 1 - spread))
-    highest = float(np.quantile(genuine, min(1.0, _AROUND * value + 20 / len(genuine))))
-    low, high = min(lowest, highest), max(lowest, highest)
-    grid = np.linspace(low, np.nextafter(high, np.inf), _GRID)
-    fnmr = rates_at(comparisons, grid, draws, genuine=True)
-    fmr = rates_at(comparisons, grid, draws, genuine=False)
-    difference = fnmr - fmr
-    drawn = np.full(len(draws), np.nan)
-    for d, gap in enumerate(difference):
-        if not np.isfinite(gap).all():
-            continue
-        after = int(np.argmax(gap >= 0)) if (gap >= 0).any() else len(gap) - 1
-        before = max(0, after - 1)
-        step = gap[after] - gap[before]
-        share = -gap[before] / step if step > 0 else 0.0
-        drawn[d] = fnmr[d, before] + np.clip(share, 0, 1) * (fnmr[d, after] - fnmr[d, before])
-    return value, *percentiles(drawn, level)
 
 
 def d_prime_interval(

@@ -13,14 +13,12 @@ from freqlab.attrs import named
 from freqlab.errors import ParameterError
 from freqlab.faces.groups import ALL, MIXED
 from freqlab.statistics.error_rates import FMRS, Comparisons, comparisons_needed, error_curve
-from freqlab.statistics.resampling import (
-    ESTIMATES,
-    d_prime_interval,
-    draw_subjects,
-    eer_interval,
-    rate_interval,
-    rates_at,
+from freqlab.statistics.rate_intervals import (
+    eer_estimate,
+    mean_rate,
+    rate_estimates,
 )
+from freqlab.statistics.resampling import ESTIMATES, d_prime_interval, draw_subjects
 
 __all__ = ["failure_rates", "figures_of", "labelled"]
 
@@ -88,6 +86,9 @@ def figures_of(
             "n_genuine": ("group", figures.counts[:, 0]),
             "n_impostor": ("group", figures.counts[:, 1]),
             "n_subjects": ("group", figures.counts[:, 2]),
+            "eer_people": ("group", figures.counts[:, 3]),
+            "false_match_people": (("group", "fmr"), figures.false_match_people),
+            "false_non_match_people": (("group", "fmr"), figures.false_non_match_people),
             "note": (("group", "fmr"), figures.notes),
         },
         coords={
@@ -106,9 +107,7 @@ def failure_rates(
     subjects: npt.NDArray[np.int32],
     groups: Sequence[str],
     codes: npt.NDArray[np.integer] | None,
-    n_draws: int,
     level: float,
-    seed: int,
 ) -> Floats:
     """Compute the share of faces without an embedding per group, with intervals over subjects.
 
@@ -116,7 +115,7 @@ def failure_rates(
     ----------
     failed, subjects
         Whether each face failed, and the number of its subject ``(face,)``.
-    groups, codes, n_draws, level, seed
+    groups, codes, level
         As for :func:`figures_of`.
 
     Returns
@@ -124,22 +123,15 @@ def failure_rates(
     numpy.ndarray
         ``(group, 3)``: value, lower, upper; NaN for the mixed group.
     """
-    n_subjects = int(subjects.max(initial=-1)) + 1
-    draws = draw_subjects(n_subjects, n_draws, seed).astype(float)
     rates = np.full((len(groups), 3), np.nan)
     for g in range(len(groups)):
         if groups[g] == MIXED:
             continue
         members = np.ones(len(failed), bool) if g == 0 or codes is None else codes == g
-        if not members.any():
-            continue
-        failures = np.bincount(subjects[members], weights=failed[members], minlength=n_subjects)
-        total = np.bincount(subjects[members], minlength=n_subjects)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = (draws @ failures) / (draws @ total)
-        observed = float(failed[members].mean())
-        n_members = len(np.unique(subjects[members]))
-        rates[g] = observed, *rate_interval(observed, drawn, n_members, level)
+        own = np.stack([subjects[members]] * 2)
+        n_faces = own.shape[1]
+        failures = failed[members].astype(float)
+        rates[g] = mean_rate(failures, own, n_photographs=n_faces, level=level).estimates
     return rates
 
 
@@ -157,6 +149,9 @@ def labelled(result: xr.Dataset) -> xr.Dataset:
         "n_genuine": ("genuine comparisons", "1"),
         "n_impostor": ("impostor comparisons", "1"),
         "n_subjects": ("subjects", "1"),
+        "eer_people": ("people in a false non-match at the threshold of the EER", "1"),
+        "false_match_people": ("people in a false match at the threshold", "1"),
+        "false_non_match_people": ("people in a false non-match at the threshold", "1"),
         "impostor_comparisons": ("impostor comparisons behind the thresholds", "1"),
         "accuracy": ("accuracy over the folds", "1"),
         "accuracy_standard_error": ("standard error of the accuracy", "1"),
@@ -181,8 +176,12 @@ class _Figures(NamedTuple):
     """``(threshold, estimate)``."""
     curve: Floats
     """False non-match rate at each false match rate of the curve ``(rate,)``."""
+    false_match_people: npt.NDArray[np.int64]
+    """``(threshold,)``."""
+    false_non_match_people: npt.NDArray[np.int64]
+    """``(threshold,)``."""
     counts: npt.NDArray[np.int64]
-    """Numbers of genuine comparisons, impostor comparisons and subjects."""
+    """Genuine comparisons, impostor comparisons, subjects, people who err at the EER."""
     notes: npt.NDArray[np.object_]
     """Reason why a rate is not resolved ``(threshold,)``."""
 
@@ -198,48 +197,23 @@ def _figures_of_group(
     genuine, impostor = comparisons.by_kind
     faces = np.concatenate([comparisons.reference, comparisons.probe])
     n_subjects = len(np.unique(comparisons.subjects[faces]))
-    fnmr = _rates(comparisons, thresholds, draws, level, genuine=True)
-    fmr = _rates(comparisons, thresholds, draws, level, genuine=False)
+    fnmr = rate_estimates(comparisons, thresholds, level, genuine=True)
+    fmr = rate_estimates(comparisons, thresholds, level, genuine=False)
+    eer = eer_estimate(comparisons, level)
     notes = np.array(
         [_note(t, rate, len(impostor)) for t, rate in zip(thresholds, fmrs, strict=True)], object
     )
-    fmr[notes != ""] = np.nan
-    fnmr[np.isnan(thresholds)] = np.nan
+    fmr.estimates[notes != ""] = np.nan
     return _Figures(
-        np.array(eer_interval(comparisons, draws, level)),
+        eer.estimates,
         np.array(d_prime_interval(comparisons, draws, level)),
-        fmr,
-        fnmr,
+        fmr.estimates,
+        fnmr.estimates,
         _curve(genuine, impostor),
-        np.array([len(genuine), len(impostor), n_subjects], np.int64),
+        fmr.n_erring,
+        fnmr.n_erring,
+        np.array([len(genuine), len(impostor), n_subjects, eer.n_erring], np.int64),
         notes,
-    )
-
-
-def _rates(
-    comparisons: Comparisons,
-    thresholds: Floats,
-    draws: npt.NDArray[np.int64],
-    level: float,
-    *,
-    genuine: bool,
-) -> Floats:
-    """Compute false non-match rates (`genuine`) or false match rates with their intervals.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(threshold, estimate)``.
-    """
-    chosen = comparisons.select(comparisons.genuine == genuine)
-    observed = _observed(chosen.scores, thresholds, genuine=genuine)
-    drawn = rates_at(comparisons, thresholds, draws, genuine=genuine)
-    n_subjects = len(np.unique(chosen.subjects[np.append(chosen.reference, chosen.probe)]))
-    return np.array(
-        [
-            (rate, *rate_interval(rate, drawn[:, k], n_subjects, level))
-            for k, rate in enumerate(observed)
-        ]
     )
 
 
@@ -264,14 +238,6 @@ def _members(
     if groups[g] == MIXED:
         return np.asarray((first != second) | (first < 0))
     return np.asarray((first == g) & (second == g))
-
-
-def _observed(scores: npt.NDArray[np.float32], thresholds: Floats, *, genuine: bool) -> Floats:
-    """Error rates of genuine or impostor scores at thresholds; NaN for a threshold that is NaN."""
-    if len(scores) == 0:
-        return np.full(len(thresholds), np.nan)
-    below = np.searchsorted(np.sort(scores.astype(float)), thresholds) / len(scores)
-    return np.where(np.isnan(thresholds), np.nan, below if genuine else 1 - below)
 
 
 def _note(threshold: float, rate: float, n_impostor: int) -> str:

@@ -37,7 +37,8 @@ from freqlab.statistics.error_rates import (
     impostor_thresholds,
     is_usable,
 )
-from freqlab.statistics.resampling import check_draws, draw_subjects, rate_interval
+from freqlab.statistics.rate_intervals import dyadic_variance, rate_bounds
+from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent, with_bounds
 from freqlab.verification.figures import failure_rates, figures_of, labelled
@@ -116,7 +117,9 @@ cluster, progress
         estimate)`` with ``accuracy_standard_error`` where the pairs have folds;
         ``density(model, comparison, score)``; the worst genuine and best impostor comparisons,
         ``extreme_probe``, ``extreme_reference`` and ``extreme_similarity(model, comparison,
-        rank)``; counts of comparisons and subjects; ``note`` where a rate is not resolved.
+        rank)``; counts of comparisons and subjects; people who err: ``eer_people``,
+        ``false_match_people`` and ``false_non_match_people``; ``note`` where a rate is not
+        resolved.
 
     Raises
     ------
@@ -243,7 +246,7 @@ def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dat
     failed = ~is_usable(embeddings)
     figures["failure_to_acquire"] = (
         ("group", "estimate"),
-        failure_rates(failed, comparisons.subjects, groups, codes, n_draws, level, seed),
+        failure_rates(failed, comparisons.subjects, groups, codes, level),
     )
     _add_extremes(figures, comparisons, np.array(faces.names, object))
     _add_accuracy(figures, ~failed, comparisons, evaluation)
@@ -274,7 +277,8 @@ def check_embeddings(
 def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.DataFrame:
     """Tabulate the figures of one model: a row per group, intervals in brackets.
 
-    The result's ``note`` gives the reason where a rate is not resolved.
+    After an error rate stands the number of people who err. The result's ``note`` gives the reason
+    where a rate is not resolved.
 
     Parameters
     ----------
@@ -301,14 +305,25 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
             "genuine": f"{int(figures['n_genuine']):,}",
             "impostor": f"{int(figures['n_impostor']):,}",
             "subjects": f"{int(figures['n_subjects']):,}",
-            "EER": percent(figures["eer"]),
-            f"FMR at {fmr_text(fmr)}": percent(rates["false_match_rate"]) or "not resolved",
-            f"FNMR at {fmr_text(fmr)}": percent(rates["false_non_match_rate"])
+            "EER": _with_people(figures["eer"], figures["eer_people"]),
+            f"FMR at {fmr_text(fmr)}": _with_people(
+                rates["false_match_rate"], rates["false_match_people"]
+            )
+            or "not resolved",
+            f"FNMR at {fmr_text(fmr)}": _with_people(
+                rates["false_non_match_rate"], rates["false_non_match_people"]
+            )
             or ("" if int(figures["n_genuine"]) == 0 else "no threshold"),
             "d'": with_bounds(figures["d_prime"], ".2f"),
             "failure to acquire": percent(figures["failure_to_acquire"]),
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("group")
+
+
+def _with_people(rate: xr.DataArray, n_erring: xr.DataArray) -> str:
+    """Format a rate, its interval and the people who err; empty where the rate is NaN."""
+    n, text = int(n_erring), percent(rate)
+    return text and f"{text}, {n:,} {'person' if n == 1 else 'people'}"
 
 
 def _groups(
@@ -385,16 +400,19 @@ def _add_accuracy(
     accuracy = accuracy_by_folds(scores, genuine, folds)
     fold_numbers = np.searchsorted(np.unique(folds), folds)
     correct = ((scores >= accuracy.thresholds[fold_numbers]) == genuine) & usable
-    draws = draw_subjects(comparisons.n_subjects, evaluation.n_draws, evaluation.seed)
-    errors = np.empty(len(draws))
-    for d, counts in enumerate(draws.astype(float)):
-        weights = counts[one] * np.where(genuine, 1.0, counts[other])
-        total = np.bincount(fold_numbers, weights)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            by_fold = np.bincount(fold_numbers, weights * ~correct) / total
-        errors[d] = by_fold[total > 0].mean() if (total > 0).any() else np.nan
-    n_subjects = len(np.unique(np.concatenate([one, other])))
-    lower, upper = rate_interval(1 - accuracy.mean, errors, n_subjects, evaluation.level)
+    # the mean over folds: each pair weighs as much as its fold has few pairs
+    n_folds, wrong = fold_numbers.max() + 1, ~correct
+    n_pairs = np.bincount(fold_numbers)
+    expected = (np.bincount(fold_numbers, wrong) / n_pairs)[fold_numbers]
+    contributions = (wrong - expected) / (n_folds * n_pairs[fold_numbers])
+    subjects = np.stack([one, other])
+    lower, upper = rate_bounds(
+        1 - accuracy.mean,
+        float(dyadic_variance(contributions, subjects)),
+        error_size=1 / len(wrong),
+        n_people=len(np.unique(subjects)),
+        level=evaluation.level,
+    )
     result["accuracy"] = ("estimate", [accuracy.mean, 1 - upper, 1 - lower])
     result["accuracy_standard_error"] = ((), accuracy.standard_error)
     result["accuracy_by_fold"] = ("fold", accuracy.by_fold)

@@ -103,10 +103,10 @@ def test_documents_of_attacks_set_no_threshold(tmp_path, faces):
     )  # fmt: skip
     pairs = fl.read_pairs(file, faces)
     vectors = np.random.default_rng(0).normal(size=(len(faces), 8))
-    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs, n_draws=5)
+    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs)
     # nine photographs: 36 comparisons, three of them genuine for each of three people
     assert int(risk["impostor_comparisons"].sel(model="m")) == 36 - 9
-    given = fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"m": -2}, n_draws=5)
+    given = fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"m": -2})
     assert float(given["mmpmr"].sel(attack="gan", estimate="value").item()) == 1
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 import freqlab as fl
 from freqlab import plots
 from freqlab.errors import ParameterError
-from freqlab.morphing import influence
 
 
 @pytest.fixture(scope="module")
@@ -35,9 +35,7 @@ def study(orl, tmp_path_factory):
 def test_vulnerability_is_that_of_brute_force(study):
     faces, pairs, _, vectors = study
     threshold = 0.45
-    risk = fl.morphing.vulnerability(
-        {"m": vectors}, faces, pairs, thresholds={"m": threshold}, n_draws=50
-    )
+    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"m": threshold})
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     place = {name: i for i, name in enumerate(faces.names)}
     both, product = [], []
@@ -63,17 +61,9 @@ def test_vulnerability_is_that_of_brute_force(study):
     assert float(fnmr.sel(estimate="value")) == pytest.approx(np.mean(refused))
 
 
-def test_a_product_of_shares_is_not_rounded_up_to_one():
-    """Every morph matches half of the live photographs: the rule of three does not apply."""
-    halves, drawn = np.full(6, 0.5), np.full(21, 0.5)
-    assert influence._with_bounds(halves, drawn, 12, 0.95).tolist() == [0.5, 0.5, 0.5]
-    ones = influence._with_bounds(np.ones(6), np.ones(21), 12, 0.95)
-    assert ones.tolist() == [1, 0.75, 1]
-
-
 def test_thresholds_rest_on_photographs_alone(study):
     faces, pairs, _, vectors = study
-    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs, n_draws=5)
+    risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs)
     whole = ~faces.table["morph"].to_numpy(bool)
     expected, n_impostor = fl.statistics.impostor_thresholds(
         vectors[whole], faces.subjects[whole], faces.sources[whole]
@@ -83,12 +73,13 @@ def test_thresholds_rest_on_photographs_alone(study):
     assert np.isnan(risk["mmpmr"].sel(fmr=1e-6)).all()  # not resolved by 594 comparisons
 
 
-def test_a_rate_of_none_or_all_has_the_bound_of_three(study):
+def test_rates_of_none_and_of_all_have_mirrored_bounds(study):
+    """Six couples of twelve people: Clopper and Pearson, corrected for the number of people."""
     faces, pairs, _, vectors = study
-    for threshold, expected in ((2.0, [0, 0, 0.25]), (-2.0, [1, 0.75, 1])):
-        risk = fl.morphing.vulnerability(
-            {"m": vectors}, faces, pairs, thresholds={"m": threshold}, n_draws=5
-        )
+    trials = 6 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 11)) ** 2
+    bound = 1 - 0.025 ** (1 / trials)
+    for threshold, expected in ((2.0, [0, 0, bound]), (-2.0, [1, 1 - bound, 1])):
+        risk = fl.morphing.vulnerability({"m": vectors}, faces, pairs, thresholds={"m": threshold})
         np.testing.assert_allclose(risk["mmpmr"].sel(model="m", attack="all").isel(fmr=0), expected)
 
 
@@ -179,7 +170,7 @@ def rows_of(ax):
 def test_rates_are_drawn_in_per_cent(study):
     faces, pairs, result, vectors = study
     risk = fl.morphing.vulnerability(
-        {"mobilefacenet": vectors}, faces, pairs, thresholds={"mobilefacenet": 0.3}, n_draws=10
+        {"mobilefacenet": vectors}, faces, pairs, thresholds={"mobilefacenet": 0.3}
     )
     ax = plots.vulnerability_plot(risk, model="mobilefacenet")
     drawn = rows_of(ax)

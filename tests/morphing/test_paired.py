@@ -6,13 +6,14 @@ import xarray as xr
 from scipy import stats
 
 from freqlab.morphing.detection import detection_rates
-from freqlab.morphing.paired import excludes_zero, paired_difference, points
-from freqlab.statistics.resampling import (
-    ESTIMATES,
-    draw_subjects,
-    means_over_pairs,
-    pair_weights,
+from freqlab.morphing.paired import (
+    excludes_zero,
+    match_rate_difference,
+    paired_difference,
+    points,
 )
+from freqlab.statistics.rate_intervals import mean_rate
+from freqlab.statistics.resampling import ESTIMATES, draw_subjects, pair_weights
 
 NBSP = "\u00a0"
 
@@ -43,15 +44,16 @@ def test_a_difference_is_found_although_the_intervals_of_the_rates_overlap():
     assert found[1] > 0
 
 
-def test_differences_that_no_draw_changes_have_the_bound_of_three():
+def test_differences_that_no_draw_changes_have_the_bound_of_a_rate_of_zero():
     every, none = np.ones((11, 2)), np.zeros((11, 2))
+    of_30, of_2 = (stats.beta.ppf(0.975, 1, n) for n in (30, 2))
     np.testing.assert_allclose(
         paired_difference(every, every, n_people=[30, 2], level=0.95),
-        [[0, -0.1, 0.1], [0, -1, 1]],
+        [[0, -of_30, of_30], [0, -of_2, of_2]],
     )
     np.testing.assert_allclose(
-        paired_difference(every, none, n_people=[30, 60], level=0.95),
-        [[1, 0.9, 1], [1, 0.95, 1]],
+        paired_difference(every, none, n_people=[30, 2], level=0.95),
+        [[1, 1 - of_30, 1], [1, 1 - of_2, 1]],
     )
     assert np.isnan(paired_difference(every * np.nan, none, n_people=30, level=0.95)).all()
 
@@ -74,26 +76,33 @@ def test_differences_as_text(estimates, clear, text, magnitude):
     assert points(one, absolute=True).replace(NBSP, " ") == magnitude
 
 
-@pytest.mark.parametrize(("own", "noise"), [(0.5, 0.7), (1.0, 0.3), (0.0, 1.0)])
-def test_intervals_of_differences_in_mmpmr_cover_the_truth(own, noise):
+@pytest.mark.parametrize(
+    ("own", "noise", "edges"),
+    [(0.5, 0.7, (-0.3, 0.3)), (1.0, 0.3, (-0.3, 0.3)), (0.0, 1.0, (-0.3, 0.3)), (0.5, 0.7, (1, 2))],
+)
+@pytest.mark.parametrize("n_partners", [1, 2])
+def test_intervals_of_mmpmr_and_of_its_differences_cover_the_truth(own, noise, edges, n_partners):
     """Two kinds of morph of each couple, which match if a sum of effects exceeds a threshold.
 
     Both kinds share the effects of both people. The probability of a match is that of a normal
-    deviate. The product weights of morphs make the interval wide, so it covers more than stated.
+    deviate.
     """
-    n, edges = 30, np.array([-0.3, 0.3])
-    spread = np.sqrt(2 * own**2 + noise**2)
-    truth = np.diff(stats.norm.cdf(edges / spread))[0]
-    couples = np.stack([np.arange(n), (np.arange(n) + 1) % n])
+    n, n_runs = 30, 400
+    truth = stats.norm.sf(np.array(edges) / np.sqrt(2 * own**2 + noise**2))
+    couples = np.concatenate(
+        [[np.arange(n), (np.arange(n) + k) % n] for k in range(1, n_partners + 1)], axis=1
+    )
     rng = np.random.default_rng(0)
     covered = []
-    for seed in range(300):
+    for _ in range(n_runs):
         effect = rng.normal(0, own, n)[couples].sum(axis=0)[:, None]
-        match = (effect + rng.normal(0, noise, (n, 2)) > edges).astype(float)
-        rates = means_over_pairs(match, couples, draw_subjects(n, 200, seed))
-        _, lower, upper = paired_difference(rates[:, 0], rates[:, 1], n_people=n, level=0.95)
-        covered.append(lower <= truth <= upper)
-    assert np.mean(covered) >= 0.94
+        match = effect + rng.normal(0, noise, (couples.shape[1], 2)) > edges
+        first, second = match.T.astype(float)
+        _, lower, upper = match_rate_difference(first, second, (couples, couples), level=0.95)
+        _, low, high = mean_rate(first, couples, level=0.95).estimates
+        covered.append([lower <= truth[0] - truth[1] <= upper, low <= truth[0] <= high])
+    assert (np.mean(covered, axis=0) >= 0.92).all()
+    assert np.mean(covered, axis=0)[0] <= 0.985
 
 
 def test_intervals_of_differences_in_d_eer_cover_the_truth():

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from scipy.stats import binom
-from sklearn.metrics import roc_curve
 
 from freqlab.errors import ParameterError
 from freqlab.statistics.error_rates import Comparisons, compare_all
@@ -9,11 +7,9 @@ from freqlab.statistics.resampling import (
     check_draws,
     d_prime_interval,
     draw_subjects,
-    eer_interval,
     mean_with_interval,
     means_over_pairs,
     pair_weights,
-    rate_interval,
     rates_at,
 )
 
@@ -85,22 +81,6 @@ def test_rates_of_each_draw_are_the_weighted_ones(genuine):
             assert rate == pytest.approx(expected, nan_ok=True)
 
 
-def test_the_equal_error_rate_of_each_draw_is_that_of_weighted_scikit_learn():
-    """The interval of one draw is its value, twice."""
-    found = comparisons(noise=1.6)
-    for counts in draw_subjects(found.n_subjects, 60, seed=3):
-        value, lower, upper = eer_interval(found, counts[None], 0.9)
-        fmr, tmr, _ = roc_curve(
-            found.genuine, found.scores, sample_weight=weights_of(found, counts),
-            drop_intermediate=False,
-        )  # fmt: skip
-        expected = np.interp(0, fmr - (1 - tmr), fmr)
-        assert lower == upper
-        assert lower == pytest.approx(expected, abs=0.006)  # a grid of thresholds, 72 genuine pairs
-    lower, upper = eer_interval(found, draw_subjects(found.n_subjects, 60, seed=3), 0.9)[1:]
-    assert lower <= value <= upper
-
-
 def test_d_prime_of_each_draw_has_weighted_moments():
     """The interval of one draw is its value, twice."""
     found = comparisons()
@@ -122,51 +102,15 @@ def test_an_interval_is_of_the_quantiles_of_its_draws():
     """As NumPy has them, of what each draw alone gives."""
     found = comparisons(noise=1.6)
     draws = draw_subjects(found.n_subjects, 60, seed=3)
-    for interval in (eer_interval, d_prime_interval):
-        alone = [interval(found, counts[None], 0.9)[1] for counts in draws]
-        together = interval(found, draws, 0.9)[1:]
-        np.testing.assert_allclose(together, np.quantile(alone, [0.05, 0.95]), rtol=1e-12)
-
-
-@pytest.mark.parametrize("level", [0.95, 0.8])
-def test_intervals_hold_the_truth_as_often_as_they_say(level):
-    """Subjects drawn anew: neither fewer nor more intervals hold the true FNMR at a threshold.
-
-    Of trials that hit with the nominal probability, the number of hits lies within these bounds
-    in 99.9 % of cases.
-    """
-    rng, n_trials = np.random.default_rng(99), 500
-    own = rng.normal(size=(200_000, 16))
-    probe, reference = (own + 1.3 * rng.normal(size=own.shape) for _ in range(2))
-    lengths = np.linalg.norm(probe, axis=1) * np.linalg.norm(reference, axis=1)
-    truth = ((probe * reference).sum(axis=1) / lengths < 0.25).mean()
-    hits = 0
-    for seed in range(n_trials):
-        found = comparisons(n_subjects=25, per_subject=3, seed=seed)
-        draws = draw_subjects(found.n_subjects, 200, seed=seed)
-        rates = rates_at(found, np.array([0.25]), draws, genuine=True)[:, 0]
-        observed = (found.scores[found.genuine] < 0.25).mean()
-        lower, upper = rate_interval(observed, rates, 25, level)
-        hits += lower <= truth <= upper
-    fewest, most = binom.ppf([0.0005, 0.9995], n_trials, level)
-    assert fewest <= hits <= most
-
-
-def test_no_observed_error_leaves_three_in_the_number_of_subjects():
-    assert rate_interval(0.0, np.zeros(10), 40, 0.95) == (0, pytest.approx(3 / 40))
-    assert rate_interval(0.0, np.zeros(10), 2, 0.95) == (0, 1)
-    assert np.isnan(rate_interval(0.1, np.full(10, 0.1), 1, 0.95)).all()
-    assert np.isnan(rate_interval(np.nan, np.full(10, 0.1), 9, 0.95)).all()
-    separate = comparisons(noise=0.01)
-    draws = draw_subjects(separate.n_subjects, 50, seed=0)
-    assert eer_interval(separate, draws, 0.95) == (0, 0, pytest.approx(3 / 12))
+    alone = [d_prime_interval(found, counts[None], 0.9)[1] for counts in draws]
+    together = d_prime_interval(found, draws, 0.9)[1:]
+    np.testing.assert_allclose(together, np.quantile(alone, [0.05, 0.95]), rtol=1e-12)
 
 
 def test_kinds_that_are_missing():
     found = comparisons()
     draws = draw_subjects(found.n_subjects, 10, seed=0)
     for kind in (found.genuine, ~found.genuine):
-        assert np.isnan(eer_interval(found.select(kind), draws, 0.95)).all()
         assert np.isnan(d_prime_interval(found.select(kind), draws, 0.95)).all()
     none = Comparisons(*(np.empty(0, t) for t in (np.float32, np.int32, np.int32)), found.subjects)
     assert np.isnan(rates_at(none, np.array([0.1]), draws, genuine=True)).all()

@@ -3,6 +3,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Linear, make_faces
+from scipy import stats
 
 import freqlab as fl
 from freqlab.errors import PairError, ParameterError, UnknownNameError
@@ -158,7 +159,7 @@ def test_failures_to_acquire_stand_beside_the_error_rates(orl, tmp_path):
     assert float(rates.sel(group="all")) == pytest.approx(2 / 6)
     assert float(rates.sel(group="off")) == 1
     on = found["failure_to_acquire"].sel(group="on")
-    assert on.to_numpy().tolist() == [0, 0, 1]  # none of two people: the rule of three says nothing
+    assert on.to_numpy().tolist() == [0, 0, 1]  # none of two people says nothing
     assert found["group"].to_numpy().tolist() == ["all", "off", "on"]  # nothing is mixed
 
 
@@ -201,7 +202,8 @@ def test_figures_at_any_false_match_rate(faces):
 def test_table_to_read(result):
     table = fl.verification.summary_table(result, model="linear", fmr=0.1)
     assert table.index.tolist() == ["all", "blue", "red", MIXED]
-    assert table.loc["all", "EER"].endswith("]")
+    n = int(result["eer_people"].sel(model="linear", group="all"))
+    assert table.loc["all", "EER"].endswith(f"], {n} people")
     assert "[" in table.loc["red", "FMR at 1e-1"]
     assert table.loc[MIXED, "FNMR at 1e-1"] == ""
     unresolved = fl.verification.summary_table(result, model="linear", fmr=1e-3)
@@ -218,8 +220,11 @@ def test_sentences_say_the_figures(result, faces):
     value, lower, upper = 100 * one["eer"].to_numpy()
     assert text.startswith(
         f"The equal error rate is {value:.2f}\u00a0% [{lower:.2f},\u00a0{upper:.2f}] over 1,770 "
-        f"comparisons, 120 of them genuine."
+        f"comparisons, 120 of them genuine; its false non-matches are of "
+        f"{int(one['eer_people'])} people."
     )
+    n_rejected = int(one["false_non_match_people"].sel(fmr=0.1))
+    assert f"of the genuine comparisons, of {n_rejected} people." in text
     assert f"At the threshold {float(one['threshold'].sel(fmr=0.1)):.3f}, set at FMR 1e-1" in text
     rare = fl.results.describe_verification(result, model="linear", fmr=1e-4)
     assert "At FMR 1e-4 there is no threshold: 100,000 impostor comparisons" in rare
@@ -307,7 +312,9 @@ def test_a_perfect_accuracy_is_not_certain():
 
     pairs = fl.make_pairs(levels, folds=2)
     found = verify(levels, pairs, models=[direction]).isel(model=0)
-    assert found["accuracy"].to_numpy() == pytest.approx([1, 1 - 3 / 8, 1])
+    # Clopper and Pearson, corrected for eight people
+    trials = len(pairs) * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 7)) ** 2
+    assert found["accuracy"].to_numpy() == pytest.approx([1, 0.025 ** (1 / trials), 1])
 
 
 def test_two_people_give_no_interval_of_what_needs_impostors(faces):
