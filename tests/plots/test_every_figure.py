@@ -485,7 +485,7 @@ def test_a_notebook_saves_a_figure_as_large_as_the_gallery_shows_it(tmp_path):
 
     path = tmp_path / "strip.png"
     source = (
-        "import freqlab as fl\nax = fl.plots.strip_plot(fl.testing.result(), pair=0)\nax.figure"
+        "import freqlab as fl\nax = fl.plots.strip_plot(fl.testing.influence(), pair=0)\nax.figure"
     )
     told = []
     manager, client = start_new_kernel(extra_arguments=["--IPKernelApp.log_level=50"])
