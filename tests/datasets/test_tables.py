@@ -107,7 +107,7 @@ def test_a_column_of_another_name_is_mapped(tmp_path, column):
     table = tmp_path / "faces.csv"
     table.write_text(f"path,{column},age\n1.png,007,30\n")
     advice = re.escape(
-        f"pass columns={ {column: 'subject'}!r}, or FILE,subject={column} on the command line"
+        f"load_faces(..., columns={ {column: 'subject'}!r}), or FILE,subject={column} on the command"
     )
     with pytest.raises(FaceSetError, match=advice):
         fl.load_faces(table)
