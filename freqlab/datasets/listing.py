@@ -311,8 +311,8 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.
         name, role = (one, other) if one in there else (other, one)
         if name not in there:
             raise FaceSetError(
-                f"{path}: to map {one!r} to {other!r}, there is no column {one!r} or {other!r}; the "
-                f"columns are {', '.join(there)}"
+                f"{path}: there is no column {one!r} or {other!r} to map; the columns are "
+                f"{', '.join(there)}"
             )
         if role in there and role not in columns:
             raise FaceSetError(
