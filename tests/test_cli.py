@@ -328,11 +328,13 @@ def _advice():
 # What cannot be met in the shell, or is written there in another way.
 ELSEWHERE = {
     "trust": "an option behind --model",
-    "layout": "an option behind --model",
+    "layout": "an option behind --model, and behind --faces",
     "device": "--device",
     "kernel": "a parameter of the report cross-resolution",
     "measure": "a parameter of the report cross-resolution",
     "cut_by": "of fl.templates",
+    "paired": "of fl.compare",
+    "dim": "of fl.concat",
 }
 
 
@@ -347,6 +349,7 @@ def test_every_advice_in_a_message_is_an_option_or_a_parameter_of_reports():
         assert name in options, name
     lists = set(inspect.signature(fl.read_pairs).parameters) - {"path", "faces"}
     sets = set(inspect.signature(fl.load_faces).parameters) - {"source"}
+    sets -= {"columns", "layout"}  # options behind --faces
     for command in ("run", "plan"):
         assert lists | sets <= _options(command)
     for name, given in of_reports.items():

@@ -311,14 +311,14 @@ def _renamed(table: pd.DataFrame, columns: Mapping[str, str], path: Path) -> pd.
         name, role = (one, other) if one in there else (other, one)
         if name not in there:
             raise FaceSetError(
-                f"{path}: columns={dict(columns)!r}: there is no column {one!r} or {other!r}; the "
-                f"columns are {', '.join(there)}"
+                f"{path}: there is no column {one!r} or {other!r} to map; the columns are "
+                f"{', '.join(there)}"
             )
         if role in there and role not in columns:
             raise FaceSetError(
-                f"{path}: columns={dict(columns)!r}: {name!r} cannot be read as {role!r}, because "
-                f"the table has a column {role!r}; rename that too, with {role!r}: "
-                f"{f'other_{role}'!r} in columns="
+                f"{path}: the column {name!r} cannot be read as {role!r}, because "
+                f"the table has a column {role!r}; rename that too, as in "
+                f"load_faces(..., columns={ {name: role, role: f'other_{role}'}!r})"
             )
         names[name] = role
     return table.rename(columns=names)
@@ -332,8 +332,9 @@ def columns_hint(table: pd.DataFrame, missing: str) -> str:
         if found is not None:
             what = "subject (the person)" if missing == "subject" else f"{missing} of the image"
             return (
-                f". If the column {found!r} holds the {what}, pass "
-                f"columns={ {found: missing}!r}, or FILE,{missing}={found} on the command line"
+                f". If the column {found!r} holds the {what}, use "
+                f"load_faces(..., columns={ {found: missing}!r}), or FILE,{missing}={found} on the "
+                f"command line"
             )
     return ""
 

@@ -107,7 +107,7 @@ def test_a_column_of_another_name_is_mapped(tmp_path, column):
     table = tmp_path / "faces.csv"
     table.write_text(f"path,{column},age\n1.png,007,30\n")
     advice = re.escape(
-        f"pass columns={ {column: 'subject'}!r}, or FILE,subject={column} on the command line"
+        f"load_faces(..., columns={ {column: 'subject'}!r}), or FILE,subject={column} on the"
     )
     with pytest.raises(FaceSetError, match=advice):
         fl.load_faces(table)
@@ -134,7 +134,9 @@ def test_columns_that_cannot_be_mapped(tmp_path):
     faces = fl.load_faces(table, columns=names)
     assert faces.subjects.tolist() == ["ann"]
     assert faces.table["topic"].tolist() == ["portrait"]
-    with pytest.raises(FaceSetError, match="no column 'person' or 'subject_id'; the columns are f"):
+    with pytest.raises(
+        FaceSetError, match="no column 'person' or 'subject_id' to map; the columns"
+    ):
         fl.load_faces(table, columns={"person": "subject_id"})
     with pytest.raises(ParameterError, match="columns='identity' must be a dictionary, such as"):
         fl.load_faces(table, columns="identity")
