@@ -16,8 +16,8 @@ from freqlab.plots.common import (
     axis_label,
     drawn_bounds,
     frequency_axis,
+    given_axes,
     line_style,
-    new_axes,
     shortened,
 )
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
@@ -61,7 +61,7 @@ def difference_plot(
     runs = [name for name in names_of(compared, "run") if compared["baseline"].sel(run=name) != ""]
     if not runs:
         raise ParameterError("compared has a single run; pass a second result to fl.compare")
-    ax = ax or new_axes(7, 3.8)
+    ax = given_axes(ax, 7, 3.8)
     bounds = drawn_bounds(compared)
     width = (bounds[:, 1] - bounds[:, 0]) / (len(runs) + 1)
     for i, name in enumerate(runs):

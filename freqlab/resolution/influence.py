@@ -104,10 +104,10 @@ def profiles(
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)
-    levels, of_pair, kind = _levels(result, degradation)
+    levels, native, of_pair, kind = _levels(result, degradation)
     bands = radial_bands(result)
     geometry = [crop_geometry(result, str(name)) for name in result["model"].to_numpy()]
-    nyquist = _nyquist(result, levels, geometry, kind)
+    nyquist = _nyquist(result, levels, native, geometry, kind)
     low = _low(low, result, geometry)
     low_bands = bands.bounds[:, 1] <= low * (1 + 1e-9)
     if not low_bands.any():
@@ -187,8 +187,11 @@ def _kinds(result: xr.Dataset) -> list[str]:
 
 def _levels(
     result: xr.Dataset, degradation: str | None
-) -> tuple[Floats, npt.NDArray[np.int64], str]:
-    """Resolutions, the highest first; the level of each pair, -1 for none; the kind."""
+) -> tuple[Floats, npt.NDArray[np.bool_], npt.NDArray[np.int64], str]:
+    """Resolutions, the highest first, and which has undegraded probes.
+
+    Also the level of each pair, -1 for none, and the kind of degradation.
+    """
     kinds, n_pairs = _kinds(result), result.sizes["pair"]
     widths = [
         crop_geometry(result, str(name))[0][1] for name in np.atleast_1d(result["model"].to_numpy())
@@ -198,7 +201,7 @@ def _levels(
         check_name("degradation", degradation, kinds or ["none"])
     kind = degradation or (kinds[0] if kinds else "none")
     if "resolution" not in result.coords:
-        return np.array([native]), np.zeros(n_pairs, np.int64), kind
+        return np.array([native]), np.array([True]), np.zeros(n_pairs, np.int64), kind
     values = result["resolution"].to_numpy()
     if values.dtype.kind not in "fiu":
         raise ParameterError(
@@ -219,12 +222,14 @@ def _levels(
     of_pair = np.full(n_pairs, -1)
     for i, resolution in enumerate(levels):
         of_pair[values == resolution] = i
-    return levels, of_pair, kind
+    untouched = np.isin(np.arange(len(levels)), of_pair[undegraded])
+    return levels, untouched, of_pair, kind
 
 
 def _nyquist(
     result: xr.Dataset,
     levels: Floats,
+    native: npt.NDArray[np.bool_],
     geometry: list[tuple[tuple[int, int], float | None]],
     kind: str,
 ) -> Floats:
@@ -235,7 +240,7 @@ def _nyquist(
         across = levels.copy()
         if "-face" in f"-{kind}":  # pixels across the face, not the crop
             per_face = math.nan if eye_distance is None else width / (FACE_WIDTH * eye_distance)
-            across[1:] *= per_face
+            across[~native] *= per_face
         across = np.minimum(across, width)
         axis = [bands.in_unit(pixels / 2, width, eye_distance) for pixels in across]
         lines[m] = np.stack([axis, np.sqrt(2) * np.array(axis)], axis=1)

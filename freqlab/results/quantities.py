@@ -154,8 +154,11 @@ def means_by(
     -------
     xarray.Dataset
         Each quantity ``(draw, *labels, model, side, band)``: ``draw`` 0 holds the observed means,
-        the others those of the bootstrap draws. NaN are excluded from the means. The draws are NaN
-        for a group with pairs of a single person, from which no other person can be inferred.
+        the next `n_draws` those of the bootstrap draws. If there are pairs of two people, as many
+        follow in which such a pair has the weight :math:`n_i + n_j - 1`; :func:`with_intervals`
+        needs them (:func:`freqlab.statistics.resampling.with_interval`). NaN are excluded from the
+        means. The draws are NaN for a group with pairs of a single person, from which no other
+        person can be inferred.
         ``n_pairs`` and ``n_subjects`` ``(*labels, model)`` count pairs with a similarity.
 
     Raises
@@ -168,8 +171,8 @@ def means_by(
     --------
     >>> kind = pd.Categorical(result["genuine"].to_numpy())
     >>> means = fl.results.means_by(result, {"genuine": kind}, n_draws=200)
-    >>> drawn = means["directed"].isel(draw=slice(1, None))
-    >>> drawn.quantile([0.025, 0.975], "draw")  # percentile intervals
+    >>> differences = means["directed"] - means["directed"].isel(genuine=0)  # draw by draw
+    >>> fl.results.quantities.with_intervals(means.assign(difference=differences), 0.95)
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -181,7 +184,8 @@ def means_by(
     for name in quantities:
         check_name("quantities", name, [*QUANTITIES, *map(str, result.data_vars)])
     codes = subject_codes(result, people)
-    draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
+    n_people = int(codes.max(initial=-1)) + 1
+    draws, of_two = draw_subjects(n_people, n_draws, seed), bool((codes[0] != codes[1]).any())
     sizes = tuple(len(groups.categories) for groups in labels.values())
     groups = [
         np.all([label.codes == k for label, k in zip(labels.values(), place, strict=True)], axis=0)
@@ -195,14 +199,17 @@ def means_by(
         },
         attrs={
             **{key: result.attrs[key] for key in ("store", "identity") if key in result.attrs},
-            **{"n_draws": n_draws, "seed": seed},
+            **{"n_draws": n_draws, "seed": seed, "n_people_drawn": n_people},
         },
     )
     for name in quantities:
         values = quantity(result, name)
-        of_groups = np.stack(
-            [means_over_pairs(values[g], codes[:, g], draws) for g in groups], axis=1
-        )
+        parts = [[means_over_pairs(values[g], codes[:, g], draws) for g in groups]]
+        if of_two:
+            parts.append(
+                [means_over_pairs(values[g], codes[:, g], draws, linear=True)[1:] for g in groups]
+            )
+        of_groups = np.concatenate([np.stack(part, axis=1) for part in parts])
         about = QUANTITIES.get(name)
         attrs = {"long_name": f"mean {about[0]}", "units": about[1]} if about else {}
         along = result["influence" if about else name].dims
@@ -269,7 +276,7 @@ def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
     means
         From :func:`means_by`, or functions of its means computed for each draw.
     level
-        Coverage of the percentile intervals, between 0 and 1.
+        Coverage of the intervals, between 0 and 1.
 
     Returns
     -------
@@ -277,11 +284,15 @@ def with_intervals(means: xr.Dataset, level: float) -> xr.Dataset:
         Variables with an axis ``draw`` have ``estimate`` as last axis instead; the others are
         unchanged.
     """
+    n_draws, n_people = int(means.attrs["n_draws"]), int(means.attrs["n_people_drawn"])
     estimated = means.drop_dims("draw").assign_coords(estimate=np.array(ESTIMATES, object))
     for name, values in means.data_vars.items():
         if "draw" in values.dims:
             by_draw = values.transpose("draw", ...)
             array = by_draw.to_numpy()
-            estimates = with_interval(array[0], array[1:], level)
+            drawn, linear = array[1 : n_draws + 1], array[n_draws + 1 :]
+            estimates = with_interval(
+                array[0], drawn, level, linear=linear if len(linear) else None, n_people=n_people
+            )
             estimated[name] = ((*by_draw.dims[1:], "estimate"), estimates, values.attrs)
     return estimated.assign_attrs(level=level)

@@ -2,8 +2,10 @@
 
 Owen's pigeonhole bootstrap (Owen 2007, *The pigeonhole bootstrap*): subjects are drawn with
 replacement; the weight of a genuine comparison is the count of its subject, that of an impostor
-comparison the product of the counts of both subjects. Intervals are percentile intervals. Those of
-error rates are in :mod:`freqlab.statistics.rate_intervals`.
+comparison the product of the counts of both subjects. Intervals are percentile intervals, which
+would be up to 1.7 times too wide for comparisons of two people, and are narrowed to the right width
+(:func:`with_interval`).
+Intervals of error rates are in :mod:`freqlab.statistics.rate_intervals`.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from scipy import sparse
+from scipy.stats import norm, t
 
 from freqlab.errors import ParameterError, check_number
 from freqlab.statistics.error_rates import Comparisons, d_prime
@@ -27,6 +30,7 @@ __all__ = [
     "d_prime_interval",
     "draw_subjects",
     "estimates_of",
+    "linear_weights",
     "mean_with_interval",
     "means_over_pairs",
     "pair_weights",
@@ -45,6 +49,8 @@ ESTIMATES = ("value", "lower", "upper")
 Floats = npt.NDArray[np.float64]
 
 _DRAWS_PER_STEP = 64
+_ROUNDING = 1e-9  # of the largest draw
+_TINY = 1e-300
 
 
 def check_draws(n_draws: int, level: float, seed: int) -> None:
@@ -102,8 +108,24 @@ def pair_weights(
     return np.multiply(draws[:, first], np.where(first == second, 1.0, draws[:, second]))
 
 
+def linear_weights(
+    subjects: npt.NDArray[np.integer], draws: npt.NDArray[np.integer] | Floats
+) -> Floats:
+    """Linear part of the weight of each pair in each draw ``(draw, pair)``.
+
+    The sum of the counts of both subjects less one; of a pair of one subject, its count.
+    Parameters as for :func:`means_over_pairs`.
+    """
+    first, second = subjects
+    return np.add(draws[:, first], np.where(first == second, 0.0, draws[:, second] - 1.0))
+
+
 def means_over_pairs(
-    values: Floats, subjects: npt.NDArray[np.int64], draws: npt.NDArray[np.integer]
+    values: Floats,
+    subjects: npt.NDArray[np.int64],
+    draws: npt.NDArray[np.integer],
+    *,
+    linear: bool = False,
 ) -> Floats:
     """Mean over pairs, as observed and in each bootstrap draw; NaN are left out.
 
@@ -115,6 +137,9 @@ def means_over_pairs(
         Numbers of the two subjects of each pair ``(2, pair)``.
     draws
         From :func:`draw_subjects`.
+    linear
+        Whether the mean in a draw is that observed plus its first-order change, by the weights of
+        :func:`linear_weights`. Makes no difference if all pairs are of one subject.
 
     Returns
     -------
@@ -135,12 +160,31 @@ def means_over_pairs(
 
     means[:1] = mean(np.ones((1, len(values))))
     if len(np.unique(subjects)) > 1:
-        means[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in _steps(draws)])
+        steps = _steps(draws)
+        if linear and (subjects[0] != subjects[1]).any():
+            deviations = filled - present * np.nan_to_num(means[:1])
+            changes = [linear_weights(subjects, d) @ deviations for d in steps]
+            with np.errstate(invalid="ignore"):
+                means[1:] = means[:1] + np.concatenate(changes) / present.sum(axis=0)
+        else:
+            means[1:] = np.concatenate([mean(pair_weights(subjects, d)) for d in steps])
     return means.reshape(shape)
 
 
-def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
+def with_interval(
+    observed: Floats,
+    drawn: Floats,
+    level: float,
+    *,
+    linear: Floats | None = None,
+    n_people: int | None = None,
+) -> Floats:
     """Observed values and their percentile intervals over draws.
+
+    The noise of a pair of two people has three times its variance in the bootstrap with products of
+    counts, and twice in that with their linear part. The difference of the two shows how much of
+    the variance is such noise, and the interval is narrowed to what remains if it is counted once:
+    the dyadic-robust variance (Aronow, Samii & Assenova 2015), with a t quantile.
 
     Parameters
     ----------
@@ -150,6 +194,11 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
         The values in each draw, ``(draw, ...)``; NaN are left out.
     level
         Coverage.
+    linear
+        The values in the same draws with :func:`linear_weights`; by default all pairs are of one
+        person, and the interval is that of the draws.
+    n_people
+        Number of people, required with `linear`.
 
     Returns
     -------
@@ -163,7 +212,27 @@ def with_interval(observed: Floats, drawn: Floats, level: float) -> Floats:
     if some.any():
         tails = [(1 - level) / 2, (1 + level) / 2]
         estimates[some, 1:] = np.nanquantile(flat[:, some], tails, axis=0).T
+    if linear is not None and n_people is not None and some.any():
+        narrowed = _narrowing(flat[:, some], linear.reshape(flat.shape)[:, some], level, n_people)
+        value = estimates[some, :1]
+        estimates[some, 1:] = value + narrowed[:, None] * (estimates[some, 1:] - value)
     return estimates.reshape(*observed.shape, 3)
+
+
+def _narrowing(drawn: Floats, linear: Floats, level: float, n_people: int) -> Floats:
+    """Factor on the half-widths of the intervals of quantities ``(quantity,)``."""
+    drawn, linear = (np.where(np.isfinite(one), one, np.nan) for one in (drawn, linear))
+    known = np.isfinite(drawn).any(axis=0) & np.isfinite(linear).any(axis=0)
+    apart = np.nan_to_num(np.abs(drawn - linear)).max(axis=0)
+    of_pairs = known & (apart > _ROUNDING * np.nan_to_num(np.abs(drawn)).max(axis=0))
+    factor = np.ones(drawn.shape[1])
+    if of_pairs.any() and n_people > 1:
+        whole, part = (np.nanvar(one[:, of_pairs], axis=0) for one in (drawn, linear))
+        share = np.where(whole > 0, 2 * part / np.maximum(whole, _TINY) - 1, 1.0)
+        tail = (1 + level) / 2
+        few = n_people / (n_people - 1) * (t.ppf(tail, n_people - 1) / norm.ppf(tail)) ** 2
+        factor[of_pairs] = np.sqrt(few * np.clip(share, 1 / 3, 1))
+    return factor
 
 
 def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
@@ -200,7 +269,11 @@ def mean_with_interval(
         ``(..., 3)``: value, lower, upper; bounds are NaN where all pairs are of one subject.
     """
     means = means_over_pairs(values, subjects, draws)
-    return with_interval(means[0], means[1:], level)
+    if (subjects[0] == subjects[1]).all():
+        return with_interval(means[0], means[1:], level)
+    linear = means_over_pairs(values, subjects, draws, linear=True)[1:]
+    n_people = len(np.unique(subjects))
+    return with_interval(means[0], means[1:], level, linear=linear, n_people=n_people)
 
 
 def rates_at(

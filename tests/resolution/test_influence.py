@@ -346,3 +346,21 @@ def test_pairs_of_natural_resolution_run_through_the_same_study(synthetic, linea
 def test_what_is_not_allowed_is_told(result, wrong, error, said):
     with pytest.raises(error, match=said):
         fl.resolution.profiles(result, **wrong)
+
+
+def test_lines_of_pixels_of_the_face_do_not_depend_on_native_pairs(result):
+    """A face is 2.2 distances between the eyes wide, which are 35.24 of 112 pixels apart."""
+    kinds = result["degradation"].to_numpy().astype(object)
+    camera = result.assign_coords(
+        degradation=("pair", np.where(kinds == "area", "area-face", kinds))
+    )
+    with_native = fl.resolution.profiles(camera, degradation="area-face", n_draws=5)
+    degraded = camera.isel(pair=np.flatnonzero(camera["degradation"].to_numpy() == "area-face"))
+    without = fl.resolution.profiles(degraded, degradation="area-face", n_draws=5)
+    assert without["resolution"].to_numpy().tolist() == [56, 28, 14]
+    lines = without["nyquist"].sel(model="linear", line="axis").to_numpy()
+    expected = np.array([56, 28, 14]) / 2 * 112 / (2.2 * 35.2372)
+    np.testing.assert_allclose(lines, expected, rtol=1e-3)
+    assert lines[0] == pytest.approx(40.4, abs=0.1)
+    whole = with_native["nyquist"].sel(model="linear", line="axis").to_numpy()
+    np.testing.assert_allclose(whole, [56, *lines])

@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+from scipy.stats import binom, t
 
 from freqlab.errors import ParameterError
 from freqlab.statistics.error_rates import Comparisons, compare_all
+from freqlab.statistics.rate_intervals import dyadic_variance
 from freqlab.statistics.resampling import (
     check_draws,
     d_prime_interval,
@@ -11,6 +13,7 @@ from freqlab.statistics.resampling import (
     means_over_pairs,
     pair_weights,
     rates_at,
+    with_interval,
 )
 
 
@@ -59,10 +62,62 @@ def test_means_of_each_draw_are_the_weighted_ones():
             there = np.isfinite(column)
             expected = np.average(column[there], weights=weights[there])
             assert row[place] == pytest.approx(expected)
-    interval = mean_with_interval(values, subjects, draws, 0.5)
+    linear = means_over_pairs(values, subjects, draws, linear=True)
+    there = np.isfinite(values[:, 0, 0])
+    some = values[there, 0, 0]
+    for counts, row in zip([np.ones(5), *draws], linear, strict=True):
+        weights = np.where(one == other, counts[one], counts[one] + counts[other] - 1)[there]
+        expected = some.mean() + (weights * (some - some.mean())).sum() / there.sum()
+        assert row[0, 0] == pytest.approx(expected)
+    own = np.stack([one, one])  # pairs of one person: the percentiles of the draws
+    found = means_over_pairs(values, own, draws)
+    interval = mean_with_interval(values, own, draws, 0.5)
     np.testing.assert_allclose(
         interval[..., 1:], np.moveaxis(np.quantile(found[1:], [0.25, 0.75], axis=0), 0, -1)
     )
+
+
+@pytest.mark.parametrize("own", [0.0, 0.15, 0.5])
+def test_intervals_of_means_over_couples_are_as_wide_as_the_dyadic_variance_has_it(own):
+    rng, widths = np.random.default_rng(0), []
+    draws = draw_subjects(40, 1000, seed=0)
+    for _ in range(20):
+        subjects = np.stack(np.triu_indices(40, 1))[:, rng.permutation(780)[:500]]
+        values = rng.normal(0, own, 40)[subjects].sum(axis=0) + rng.normal(size=500)
+        _, lower, upper = mean_with_interval(values, subjects, draws, 0.95)
+        variance = dyadic_variance((values - values.mean()) / 500, subjects)
+        widths.append((upper - lower) / (2 * t.ppf(0.975, 39) * np.sqrt(variance)))
+    assert np.mean(widths) == pytest.approx(1, abs=0.1)
+
+
+def intervals_of_couples(rng, own, *, paired):
+    """Interval of a mean over impostor pairs of 40 people, or of a difference of two such means.
+
+    Quantities of a pair are sums of effects of its people and of noise, skewed; the truth is zero.
+    The two means are of the same pairs, with half their noise in common.
+    """
+    subjects = np.stack(np.triu_indices(40, 1))[:, rng.permutation(780)[:400]]
+    effect = rng.normal(0, own, 40)[subjects].sum(axis=0)[:, None]
+    noise = rng.normal(size=(400, 2)) + rng.gamma(1, 1, (400, 1)) - 1
+    values, draws = effect + noise, draw_subjects(40, 300, seed=int(rng.integers(1e6)))
+    means, linear = (
+        means_over_pairs(values, subjects, draws, linear=one)[:, :1]
+        - (means_over_pairs(values, subjects, draws, linear=one)[:, 1:] if paired else 0)
+        for one in (False, True)
+    )
+    return with_interval(means[0], means[1:], 0.95, linear=linear[1:], n_people=40)[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("own", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize("paired", [False, True])
+def test_intervals_of_impostor_means_contain_the_truth_as_often_as_they_say(own, paired):
+    """Between 0.92 and 0.98, give or take the sampling error of 300 runs."""
+    rng, n_runs = np.random.default_rng(1), 300
+    intervals = [intervals_of_couples(rng, own, paired=paired) for _ in range(n_runs)]
+    hits = sum(lower <= 0 <= upper for _, lower, upper in intervals)
+    fewest, most = binom.ppf([0.05, 0.95], n_runs, [0.92, 0.98])
+    assert fewest <= hits <= most
 
 
 @pytest.mark.parametrize("genuine", [True, False])
