@@ -166,10 +166,10 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         as in a notebook that is opened again, shows the picture.
         """
         widget = super()._repr_mimebundle_() or {}
-        display({**widget, "text/html": "", "text/plain": repr(self)}, raw=True)
-        has_kernel = getattr(get_ipython(), "kernel", None) is not None
-        if has_kernel and not os.environ.get(WITHOUT_STILL):
-            display({**self._still(), "text/plain": ""}, raw=True)
+        show: Callable[..., object] = functools.partial(display, raw=True)
+        show({**widget, "text/html": "", "text/plain": repr(self)})
+        if getattr(get_ipython(), "kernel", None) and not os.environ.get(WITHOUT_STILL):
+            show({**self._still(), "text/plain": ""})
 
     def _still(self) -> dict[str, str]:
         """The current view by media type, as a picture and as HTML."""
@@ -470,11 +470,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             "pair": self.pair in inspection.result["pair"].to_numpy(),
             "fmr": bool(np.isclose(inspection.result["fmr"].to_numpy(), self.fmr).any()),
         }
-        reset = {"where": {}, "other": "", "selected": self.selected if same_bands else ()}
-        self._start(
-            inspection,
-            reset | {trait: getattr(self, trait) for trait, is_kept in kept.items() if is_kept},
-        )
+        state = {"where": {}, "other": "", "selected": self.selected if same_bands else ()}
+        state |= {trait: getattr(self, trait) for trait, is_kept in kept.items() if is_kept}
+        self._start(inspection, state)
 
     def _on_part(self, change: Any) -> None:
         if self._starting:

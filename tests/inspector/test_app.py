@@ -282,33 +282,33 @@ def test_another_result_of_the_run_can_be_chosen(tmp_path):
         faces,
         pairs[:4],
         models=models()[:1],
-        name="coarse",
+        name="rough",
         sides=["probe"],
         bands=fl.rings(8),
         **given,
     )
     app = fl.inspect(store)
-    assert app.name == "coarse"
-    assert [name for _, name in app._controls.name.options] == ["coarse", "fine"]
-    assert "&#x27;coarse&#x27; of" in app._about.value
+    assert app.name == "rough"
+    assert [name for _, name in app._controls.name.options] == ["rough", "fine"]
+    assert "&#x27;rough&#x27; of" in app._about.value
     assert "(the newest of 2): 4 pairs, 8 bands" in app._about.value
     app = fl.inspect(store, name="fine", models=models())
-    app._controls.name.value = "coarse"
+    app._controls.name.value = "rough"
     app.pair, app.selected = 2, (1,)
     app._controls.name.value = "fine"
     assert (app.name, app.pair, app.selected, app.error) == ("fine", 2, (), "")
     assert len(app._panels[0].picker.drawing["bands"]) == 15
-    assert "&#x27;coarse&#x27; is the newest of 2): " in app._about.value
+    assert "&#x27;rough&#x27; is the newest of 2): " in app._about.value
     app.side, app.other, app.pair = "both", "second", len(pairs) - 1
     app._controls.slider.index = (0, 2)
     fine = fl.edits.Inspection(store, name="fine", models=models())
     edited = fine.edit(pair=app.pair, model="second", bands=[0, 1], side="both")
     assert app.similarity["second"] == pytest.approx(edited.edited_similarity)
-    app.name = "coarse"
+    app.name = "rough"
     assert (app.side, app.other, app.pair, app.selected) == ("probe", "", 0, ())
     with pytest.raises(UnknownNameError, match="result 'none'; allowed"):
         app.name = "none"
-    assert app.name == "coarse"
+    assert app.name == "rough"
 
 
 def test_a_display_leaves_the_view_as_picture_and_text(app):
