@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
 import os
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,8 @@ from freqlab.edits.numbers import band_numbers, model_numbers, rows_of
 from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.inspector.controls import KINDS, Controls, rates_of, value_of
 from freqlab.inspector.drawing import plane_of
-from freqlab.inspector.exports import figure_file, view_figure
+from freqlab.inspector.exports import FILES, figure_file, view_figure
+from freqlab.inspector.messages import error_html, explain
 from freqlab.inspector.panel import Panel, View, html_table
 from freqlab.inspector.stills import WITHOUT_STILL, about_html, command_text, still_of
 from freqlab.inspector.widgets import Downloads
@@ -48,20 +48,6 @@ from freqlab.text.csv import csv_of
 
 __all__ = ["Inspector"]
 
-_FILES = [
-    {"name": "png", "label": "Figure (PNG)", "hint": "The current view as an image"},
-    {"name": "svg", "label": "Figure (SVG)", "hint": "The current view as a vector graphic"},
-    {
-        "name": "csv",
-        "label": "Numbers (CSV)",
-        "hint": "All values of the pair, one row per band and model",
-    },
-    {
-        "name": "py",
-        "label": "Code (Python)",
-        "hint": "Python code that reproduces the current view",
-    },
-]
 _HINT = "none: drag the slider, or click rings or bars"
 _STILL_DPI = 120
 _MAX_VALUES = 5000  # of a column, to list in a control
@@ -119,7 +105,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         self._alert, self._about = widgets.HTML(), widgets.HTML()
         self._table, self._bands_table = widgets.HTML(), widgets.HTML()
         self._code = widgets.Textarea(layout=widgets.Layout(width="100%", height="190px"))
-        self._downloads = Downloads(files=_FILES)
+        self._downloads = Downloads(files=FILES)
         self._panels = [Panel(), Panel()]
         self._panel_row = widgets.HBox()
         self._panel_row.add_class("freqlab-panels")
@@ -180,10 +166,10 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         as in a notebook that is opened again, shows the picture.
         """
         widget = super()._repr_mimebundle_() or {}
-        display({**widget, "text/html": "", "text/plain": repr(self)}, raw=True)
-        has_kernel = getattr(get_ipython(), "kernel", None) is not None
-        if has_kernel and not os.environ.get(WITHOUT_STILL):
-            display({**self._still(), "text/plain": ""}, raw=True)
+        show: Callable[..., object] = functools.partial(display, raw=True)
+        show({**widget, "text/html": "", "text/plain": repr(self)})
+        if getattr(get_ipython(), "kernel", None) and not os.environ.get(WITHOUT_STILL):
+            show({**self._still(), "text/plain": ""})
 
     def _still(self) -> dict[str, str]:
         """The current view by media type, as a picture and as HTML."""
@@ -320,13 +306,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
 
     def _show_error(self, text: str, trace: str = "") -> None:
         self.error = text
-        details = f"<pre>{html.escape(trace)}</pre>" if trace else ""
-        self._alert.value = (
-            f'<div class="freqlab-error" role="alert"><b>Error:</b> {html.escape(text)}{details}'
-            f"</div>"
-            if text
-            else ""
-        )
+        self._alert.value = error_html(text, trace) if text else ""
 
     def _sync(self) -> None:
         """Set the controls to the values of the traits."""
@@ -432,7 +412,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         FreqlabError
             If a network or crop is not available.
         """
-        check_name("file", kind, [one["name"] for one in _FILES])
+        check_name("file", kind, [one["name"] for one in FILES])
         result = self.inspection.result
         if kind == "py":
             return self.code().encode(), "text/x-python"
@@ -490,11 +470,9 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             "pair": self.pair in inspection.result["pair"].to_numpy(),
             "fmr": bool(np.isclose(inspection.result["fmr"].to_numpy(), self.fmr).any()),
         }
-        reset = {"where": {}, "other": "", "selected": self.selected if same_bands else ()}
-        self._start(
-            inspection,
-            reset | {trait: getattr(self, trait) for trait, is_kept in kept.items() if is_kept},
-        )
+        state = {"where": {}, "other": "", "selected": self.selected if same_bands else ()}
+        state |= {trait: getattr(self, trait) for trait, is_kept in kept.items() if is_kept}
+        self._start(inspection, state)
 
     def _on_part(self, change: Any) -> None:
         if self._starting:
@@ -620,8 +598,3 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         if self.order != "index":
             criteria.append(f"{ORDERS[self.order]!r} at FMR {fmr_text(self.fmr)}")
         return " and ".join(criteria) or "the result"
-
-
-def explain(error: Exception) -> str:
-    """Message of an error; errors that are not from freqlab are preceded by their type."""
-    return str(error) if isinstance(error, FreqlabError) else f"{type(error).__name__}: {error}"

@@ -302,7 +302,7 @@ def edit_pictures(
     top = max(float(change.max()), 1.0)
     levels = np.minimum(change / top * 256, 255).astype(np.uint8)
     palette = colormaps[SEQUENTIAL](np.arange(256), bytes=True)[:, :3]
-    no_band = {"png": b"", "alt": "no band is selected"}
+    no_band: dict[str, str | bytes] = {"png": b"", "alt": "no band is selected"}
     return [
         picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip()),
         picture(

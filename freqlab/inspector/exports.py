@@ -13,8 +13,23 @@ from freqlab.literals import Kind
 from freqlab.plots.common import MAX_WIDTH
 from freqlab.plots.inspection import inspection_plot, plane_extent
 
-__all__ = ["figure_file", "view_figure"]
+__all__ = ["FILES", "figure_file", "view_figure"]
 
+FILES = [
+    {"name": "png", "label": "Figure (PNG)", "hint": "The current view as an image"},
+    {"name": "svg", "label": "Figure (SVG)", "hint": "The current view as a vector graphic"},
+    {
+        "name": "csv",
+        "label": "Numbers (CSV)",
+        "hint": "All values of the pair, one row per band and model",
+    },
+    {
+        "name": "py",
+        "label": "Code (Python)",
+        "hint": "Python code that reproduces the current view",
+    },
+]
+"""Files of a view: name, label and hint of each."""
 _HEIGHT = 4.8  # inches for each model
 
 

@@ -10,7 +10,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from freqlab.edits.inspection import Edited, edit_text, side_by_side, stretched
+from freqlab.edits.inspection import (
+    Edited,
+    band_ranges,
+    chosen_text,
+    edit_text,
+    side_by_side,
+    stretched,
+)
 from freqlab.errors import check_name
 from freqlab.literals import Kind, Side
 from freqlab.plots.common import (
@@ -36,6 +43,10 @@ from freqlab.results.selection import (
 )
 
 __all__ = ["inspection_plot", "pair_profile_plot", "plane_extent"]
+
+_CAPTION_WIDTH = 24  # characters
+_TITLE_LINE = 70  # characters of a title in one line,
+_TITLE_WIDTH = 110  # and of an edit in a line of its own
 
 
 def pair_profile_plot(
@@ -174,10 +185,11 @@ def inspection_plot(
     for role in ("probe", "reference"):
         axes[role].imshow(edited.crops[role], interpolation="lanczos")
         axes[role].set_title(f"{role}\n{shortened(str(data[role].item()), 22)}", fontsize="small")
-    words, which = edit_text(result, edited.bands, edited.operation)
+    words, _ = edit_text(result, edited.bands, edited.operation)
+    which = _short_ranges(result, edited.bands)
     image = side_by_side(edited.pictures, "edited").round().clip(0, 255).astype(np.uint8)
     axes["edited"].imshow(image, interpolation="lanczos")
-    axes["edited"].set_title(f"{edited.side} {words}\n{shortened(which, 22)}", fontsize="small")
+    axes["edited"].set_title(f"{edited.side} {words}\n{which}", fontsize="small")
     alone, factor = stretched(side_by_side(edited.pictures, "alone"))
     axes["alone"].imshow(alone, interpolation="lanczos")
     axes["alone"].set_title(f"selected bands only,\ncontrast × {factor:.3g}", fontsize="small")
@@ -202,8 +214,20 @@ def inspection_plot(
         axes[name].tick_params(which="both", labelsize="small")
         for text in (axes[name].title, axes[name].xaxis.label, axes[name].yaxis.label):
             text.set_fontsize("small")
-    ax.set_title(_title(result, edited, data, fmr), fontsize="medium", pad=0)
+    title = _title(result, edited, data, fmr)
+    ax.set_title(title, fontsize="medium" if title.count("\n") < 2 else "small", pad=0)
     return axes
+
+
+def _short_ranges(result: xr.Dataset, bands: Sequence[int]) -> str:
+    """Ranges of bands under a picture: with their unit, without it, or their number."""
+    if not len(bands):
+        return ""
+    ranges = band_ranges(result, bands)
+    for text in (chosen_text(result, bands), ", ".join(ranges)):
+        if len(text) <= _CAPTION_WIDTH:
+            return text
+    return f"{len(ranges)} ranges of bands"
 
 
 def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> str:
@@ -214,7 +238,8 @@ def _title(result: xr.Dataset, edited: Edited, data: xr.Dataset, fmr: float) -> 
     if changed:
         masked = "both faces" if edited.side == "both" else edited.side
         edit = " ".join(edit_text(result, edited.bands, edited.operation)).rstrip()
-        text += f": {shortened(f'{masked} {edit}', 60)}"
+        is_long = len(text) + len(masked) + len(edit) > _TITLE_LINE
+        text += f"{chr(10) if is_long else ': '}{shortened(f'{masked} {edit}', _TITLE_WIDTH)}"
     text += f"\nsimilarity {edited.similarity:.3f}"
     if changed:
         text += f" → {edited.edited_similarity:.3f}"

@@ -1,5 +1,6 @@
 """The inspector without a browser: its traits, its controls, and how it tells of errors."""
 
+import base64
 import io
 
 import numpy as np
@@ -259,6 +260,73 @@ def test_the_tables_hold_the_numbers_of_the_pair(app, result):
     assert f"{similarity:.4f}" in app._table.value
     influence = float(result["influence"].sel(pair=0, model="first", side="probe")[0])
     assert f"{influence:.4f}" in app._bands_table.value
+
+
+def test_a_column_begins_with_the_value_of_the_shown_pair(app, result):
+    app.pair = 4
+    probe = str(result["probe_subject"].sel(pair=4).item())
+    app._controls.column.value = "subject"
+    assert (app.pair, app.where) == (4, {"subject": probe})
+    assert app._controls.value.value == probe
+    app._controls.column.value = "comparison"
+    assert app.pair == 4
+    assert app.where == {"comparison": "genuine" if result["genuine"].sel(pair=4) else "impostor"}
+
+
+def test_another_result_of_the_run_can_be_chosen(tmp_path):
+    faces, store = make_faces(n_subjects=3), tmp_path / "run.zarr"
+    pairs = fl.make_pairs(faces, seed=0)
+    given = {"store": store, "progress": False}
+    fl.influence(faces, pairs, models=models(), name="fine", **given)
+    fl.influence(
+        faces,
+        pairs[:4],
+        models=models()[:1],
+        name="rough",
+        sides=["probe"],
+        bands=fl.rings(8),
+        **given,
+    )
+    app = fl.inspect(store)
+    assert app.name == "rough"
+    assert [name for _, name in app._controls.name.options] == ["rough", "fine"]
+    assert "&#x27;rough&#x27; of" in app._about.value
+    assert "(the newest of 2): 4 pairs, 8 bands" in app._about.value
+    app = fl.inspect(store, name="fine", models=models())
+    app._controls.name.value = "rough"
+    app.pair, app.selected = 2, (1,)
+    app._controls.name.value = "fine"
+    assert (app.name, app.pair, app.selected, app.error) == ("fine", 2, (), "")
+    assert len(app._panels[0].picker.drawing["bands"]) == 15
+    assert "&#x27;rough&#x27; is the newest of 2): " in app._about.value
+    app.side, app.other, app.pair = "both", "second", len(pairs) - 1
+    app._controls.slider.index = (0, 2)
+    fine = fl.edits.Inspection(store, name="fine", models=models())
+    edited = fine.edit(pair=app.pair, model="second", bands=[0, 1], side="both")
+    assert app.similarity["second"] == pytest.approx(edited.edited_similarity)
+    app.name = "rough"
+    assert (app.side, app.other, app.pair, app.selected) == ("probe", "", 0, ())
+    with pytest.raises(UnknownNameError, match="result 'none'; allowed"):
+        app.name = "none"
+    assert app.name == "rough"
+
+
+def test_a_display_leaves_the_view_as_picture_and_text(app):
+    app.selected = (1,)
+    shown = app._repr_mimebundle_()
+    figure = Image.open(io.BytesIO(base64.b64decode(shown["image/png"])))
+    assert figure.width == 912
+    text = shown["text/html"]
+    assert f"data:image/png;base64,{shown['image/png']}" in text
+    assert "run this cell again in JupyterLab" in text
+    assert "<script" not in text
+    assert f".{app._still_name}" in app._about.value  # the widget hides it
+
+
+def test_a_still_without_the_network_has_the_text(result):
+    shown = fl.inspect(result)._repr_mimebundle_()
+    assert "image/png" not in shown
+    assert "first, pair 0: Similarity" in shown["text/html"]
 
 
 def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
