@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import get_args
 
-import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -28,7 +27,9 @@ from freqlab.plots.common import (
     axis_label,
     drawn_bounds,
     frequency_axis,
-    new_axes,
+    given_axes,
+    one_model,
+    panel_axes,
     shortened,
 )
 from freqlab.plots.influence import spectrum_plot
@@ -53,7 +54,7 @@ def pair_profile_plot(
     result: xr.Dataset,
     *,
     pair: int,
-    model: str,
+    model: str | None = None,
     side: Side = "probe",
     kind: Kind = "directed",
     spread: xr.Dataset | None = None,
@@ -66,7 +67,7 @@ def pair_profile_plot(
     result
         From :func:`freqlab.influence`.
     pair, model, side
-        Pair, model and masked side to select.
+        Pair, model and masked side to select; `model` may be left out if there is only one.
     kind
         ``"directed"`` or ``"absolute"``.
     spread
@@ -80,10 +81,11 @@ def pair_profile_plot(
         If the result has no such pair, model or side.
     """
     check_name("kind", kind, get_args(Kind))
+    model = one_model(result, model)
     data = select_pair(result, pair=pair, model=model, side=side)
     if spread is None:
         spread = influence_spread(result, model=model, side=side)
-    ax = ax or new_axes(7, 3.6)
+    ax = given_axes(ax, 7, 3.6)
     bounds = drawn_bounds(result)
     edges = np.append(bounds[:, 0], bounds[-1, 1])
     for comparison, style, hatch in (("genuine", "-", ""), ("impostor", "--", "////")):
@@ -145,6 +147,8 @@ def inspection_plot(
     fmr: float = 1e-3,
     spread: xr.Dataset | None = None,
     extent: float | None = None,
+    height: float | None = None,
+    aspect: float | None = None,
     ax: Axes | None = None,
 ) -> dict[str, Axes]:
     """A pair with edited bands: faces, removed content, frequency plane and profile.
@@ -164,6 +168,8 @@ def inspection_plot(
     extent
         Highest frequency of the frequency plane, to draw models with crops of different sizes to
         one scale; by default that of the crops.
+    height, aspect
+        Height of the figure in inches, and its width over its height.
     ax
         Axes that the plot replaces; a new figure by default.
 
@@ -175,8 +181,7 @@ def inspection_plot(
     check_name("kind", kind, get_args(Kind))
     part = {"pair": edited.pair, "model": edited.model, "side": edited.side}
     data = select_pair(result, **part)  # type: ignore[arg-type]
-    if ax is None:
-        ax = plt.figure(figsize=(MAX_WIDTH, 4.8)).add_axes((0.01, 0.12, 0.98, 0.785))
+    ax = panel_axes(ax, (0.01, 0.12, 0.98, 0.785), (MAX_WIDTH, 4.8), height=height, aspect=aspect)
     ax.set_axis_off()
     names = ("probe", "reference", "edited", "alone", "difference")
     axes = {name: ax.inset_axes((0.203 * k, 0.525, 0.188, 0.37)) for k, name in enumerate(names)}

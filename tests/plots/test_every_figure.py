@@ -379,18 +379,16 @@ def saved(figure):
     return Image.open(file).convert("RGB")
 
 
-OWN_MODULE = {"inspection_plot", "pair_profile_plot"}
 SEVERAL_AXES = {
     *("contact_sheet", "extremes_plot", "group_error_plot", "heat_plot", "joint_plot"),
-    *("morph_plot", "overview_plot", "resolution_strip_plot"),
+    *("inspection_plot", "morph_plot", "overview_plot", "resolution_strip_plot"),
 }
 BY_MODEL = [
     name
     for name in PUBLIC
-    if name not in {*OWN_MODULE, "face_plot"}
-    and "model" in inspect.signature(getattr(plots, name)).parameters
+    if name != "face_plot" and "model" in inspect.signature(getattr(plots, name)).parameters
 ]
-SIZED = [name for name in PUBLIC if name not in OWN_MODULE]
+SIZED = PUBLIC
 
 
 @pytest.mark.parametrize("name", SIZED)
