@@ -44,7 +44,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
     def __init__(self) -> None:
         self.verdict, self.sentence = widgets.HTML(), widgets.HTML()
         self.pictures, self.picker = Pictures(), BandPicker()
-        layout = widgets.Layout(flex="1 1 470px", min_width="0")
+        layout = widgets.Layout(flex="1 1 340px", min_width="0")
         super().__init__([self.verdict, self.pictures, self.picker, self.sentence], layout=layout)
 
     def show_pair(self, view: View, spread: xr.Dataset) -> None:

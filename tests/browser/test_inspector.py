@@ -346,7 +346,7 @@ def test_an_error_moves_nothing_and_covers_no_control(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("width", [1400, 700])
+@pytest.mark.parametrize("width", [1500, 950])  # 250 of it belong to the side bar
 def test_controls_stand_beside_the_result_without_scrollbars(notebook, width):
     page = notebook
     page.set_viewport_size({"width": width, "height": 1000})
