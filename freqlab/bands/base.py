@@ -41,6 +41,7 @@ __all__ = [
     "MergedBands",
     "Plane",
     "PlaneBands",
+    "centres",
     "check_support",
 ]
 
