@@ -79,7 +79,7 @@ def parse_bands(text: str) -> Bands:
         raise _wrong_form(text, kind)
     if len(fields) == 2:
         return wavelets(fields[0], _whole(text, fields[1]))
-    return wavelets(*fields)
+    return wavelets(fields[0]) if fields else wavelets()
 
 
 def bands_from(declared: Mapping[str, Any]) -> Bands:
