@@ -274,6 +274,14 @@ def test_maps_of_the_plane_need_bands_of_the_plane(kind, run):
             maps(run[kind], MODEL, pairs=[0], progress=False)
 
 
+@pytest.mark.parametrize("kind", ["rings, mirror", "wavelets", "channels"])
+def test_neighbours_need_bands_of_the_plane(kind, people, tmp_path):
+    """Refused before anything is computed."""
+    with pytest.raises(BandError, match="allowed: rings, octaves, sectors, polar, custom"):
+        fl.saliency.study(people, model=MODEL, store=tmp_path / "s.zarr", bands=KINDS[kind])
+    assert not (tmp_path / "s.zarr").exists()
+
+
 @pytest.mark.parametrize("kind", ["sectors", "polar", "custom"])
 def test_gradients_by_band(kind, run):
     maps = fl.saliency.gradient_maps(run[kind], MODEL, kind="gradient", pairs=[0], progress=False)
