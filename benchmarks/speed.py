@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--captum-pairs", type=int, default=200, help="0 leaves Captum out")
     parser.add_argument("--refine", type=float, help="also with this tolerance")
     parser.add_argument("--scaling", action="store_true", help="also cost by faces, bands, pairs")
+    parser.add_argument("--kinds", action="store_true", help="also cost of each kind of bands")
     parser.add_argument("--json", type=Path, default=Path("reports/benchmark.json"))
     arguments = parser.parse_args()
 
@@ -75,6 +76,8 @@ def main() -> None:
                 show(row)
             if arguments.scaling:
                 rows += scaling(model, faces, Path(folder))
+            if arguments.kinds:
+                rows += kinds(model, faces, arguments.rounds)
     arguments.json.parent.mkdir(parents=True, exist_ok=True)
     arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
     print(f"written to {arguments.json}")
@@ -358,6 +361,62 @@ def scaling(model: Model, faces: fl.Faces, folder: Path) -> list[dict[str, Any]]
         }
         show(row)
         rows.append(row)
+    return rows
+
+
+KINDS = {
+    "sectors": fl.sectors(8),
+    "polar": fl.polar(28, 8),
+    "wavelets": fl.wavelets("db2", 3),
+    "channels of rings": fl.channels(fl.rings(8)),
+    "rings, mirrored": fl.rings(4, extension="mirror"),
+    "sectors, mirrored": fl.sectors(8, extension="mirror"),
+}
+
+
+def kinds(model: Model, faces: fl.Faces, rounds: int) -> list[dict[str, Any]]:
+    """Cost of removing each band of a kind, against that of removing as many rings.
+
+    Of a block of crops with one band removed each, network included, on one thread, whose time of
+    the processor is counted (on a GPU, elapsed time); the rounds alternate.
+    """
+    height, width = model.template.size
+    crops = np.stack([np.asarray(faces.image(i)) for i in range(min(8, len(faces)))])
+    batch = default_batch_size(model.device, model.precision)
+    clock = time.process_time if model.device == "cpu" else time.perf_counter
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+
+    def seconds(bands: fl.Bands) -> float:
+        parts = bands.decompose(height, width, eye_distance=model.eye_distance)
+        one_each = np.eye(len(bands), dtype=bool)
+        start = clock()
+        fl.engine.embed_block(model, crops, one_each, parts, batch_size=batch)
+        return clock() - start
+
+    rows = []
+    for name, bands in KINDS.items():
+        edges = np.linspace(0, 0.5, len(bands) + 1).round(6).tolist()
+        ways = {name: bands, "rings": fl.rings(edges=edges, unit="cycles/pixel")}
+        for way in ways.values():
+            seconds(way)
+        taken = [{key: seconds(way) for key, way in ways.items()} for _ in range(max(5, rounds))]
+        per_image = {
+            key: statistics.median(one[key] for one in taken) / (len(crops) * len(bands))
+            for key in ways
+        }
+        row = {
+            "kind of bands": name,
+            "bands": len(bands),
+            "ms per image": 1e3 * per_image[name],
+            "ms per image, rings": 1e3 * per_image["rings"],
+            "cost / as many rings": per_image[name] / per_image["rings"],
+            "cost / as many rings, fastest round": min(one[name] for one in taken)
+            / min(one["rings"] for one in taken),
+        }
+        show(row)
+        rows.append(row)
+    torch.set_num_threads(threads)
     return rows
 
 

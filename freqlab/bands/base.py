@@ -41,6 +41,7 @@ __all__ = [
     "MergedBands",
     "Plane",
     "PlaneBands",
+    "centres",
     "check_support",
 ]
 
@@ -116,6 +117,11 @@ class Bands(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of bands."""
+
+    @property
+    def planar(self) -> bool:
+        """Whether the bands are parts of the plane of frequencies, with a label map."""
+        return False
 
     @property
     @abstractmethod
@@ -260,6 +266,11 @@ class PlaneBands(Bands):
         check_name("band unit", self.unit, UNITS)
         check_name("extension", self.extension, EXTENSIONS)
 
+    @property
+    def planar(self) -> bool:
+        """Whether the bands are parts of the plane of frequencies: True."""
+        return True
+
     @abstractmethod
     def plane_labels(self, plane: Plane) -> Labels:
         """Band of each coefficient of a half plane, negative where there is none; DC is free."""
@@ -340,6 +351,11 @@ class MergedBands(Bands):
 
     def __len__(self) -> int:
         return -(-len(self.of) // self.together)
+
+    @property
+    def planar(self) -> bool:
+        """Whether the merged bands are parts of the plane of frequencies."""
+        return self.of.planar
 
     @property
     def _groups(self) -> Labels:

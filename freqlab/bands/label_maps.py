@@ -238,7 +238,7 @@ def _numbered(given: npt.NDArray[Any]) -> Labels:
         n_labels[0, 0] = 0
         if (n_labels > 1).any():
             at = tuple(int(i) for i in np.argwhere(n_labels > 1)[0])
-            bands = np.flatnonzero(given[(slice(None), *at)]).tolist()
+            bands = np.flatnonzero(given[:, at[0], at[1]]).tolist()
             raise BandError(
                 f"labels: the masks of bands {bands} overlap, first at coefficient {at}; each "
                 f"coefficient belongs to at most one band"

@@ -56,8 +56,9 @@ class Sectors(PlaneBands):
     def __post_init__(self) -> None:
         super().__post_init__()
         _check_sectors("n", self.n)
-        for argument, value in (("low", self.low), ("high", self.high)):
-            if not isinstance(value, numbers.Real) or not value >= 0:
+        limits: dict[str, object] = {"low": self.low, "high": self.high}
+        for argument, value in limits.items():
+            if not isinstance(value, numbers.Real) or not float(value) >= 0:
                 raise BandError(f"{argument}={value!r} must be a radius of 0 or more {self.unit}")
         if not self.low < self.high:
             raise BandError(f"low={self.low!r} must be below high={self.high!r} {self.unit}")
@@ -167,7 +168,8 @@ class Polar(PlaneBands):
         angle, ring = self.orientation[band], int(self._ring[band])
         if math.isnan(angle):
             return self.rings.text(ring)
-        return f"structure at {angle:.5g}°{_between(*self.rings.bounds[ring], self.unit)}"
+        lower, upper = self.rings.bounds[ring]
+        return f"structure at {angle:.5g}°{_between(lower, upper, self.unit)}"
 
     def declaration(self) -> dict[str, Any]:
         """Declaration of the bands as plain JSON values."""
@@ -269,10 +271,11 @@ def polar(
                 raise BandError(
                     f"{argument}={given!r}: the rings have {getattr(of, argument)!r} already"
                 )
-    elif isinstance(rings, numbers.Real):
-        of = radial.rings(float(rings), unit=unit, extension=extension)
     else:
-        raise BandError(f"rings={rings!r} must be rings, octaves, or the width of rings")
+        width: object = rings
+        if not isinstance(width, numbers.Real):
+            raise BandError(f"rings={rings!r} must be rings, octaves, or the width of rings")
+        of = radial.rings(float(width), unit=unit, extension=extension)
     return Polar(of, sectors, unit=of.unit, extension=of.extension)
 
 

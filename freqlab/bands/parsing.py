@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from freqlab.bands.base import EXTENSIONS, Bands, MergedBands, PlaneBands
+from freqlab.bands.base import EXTENSIONS, UNITS, Bands, MergedBands, PlaneBands
 from freqlab.bands.colour import Channels, channels
 from freqlab.bands.label_maps import custom, custom_from
 from freqlab.bands.oriented import Polar, Sectors, polar, sectors
@@ -57,8 +57,8 @@ def parse_bands(text: str) -> Bands:
     if kind == "rings":
         if len(fields) not in (1, 2):
             raise _wrong_form(text, kind)
-        options = {"unit": fields[1]} if len(fields) == 2 else {}
-        return rings(_number(text, fields[0]), **options, extension=extension)
+        unit = fields[1] if len(fields) == 2 else UNITS[0]
+        return rings(_number(text, fields[0]), unit=unit, extension=extension)
     if kind == "octaves":
         if len(fields) not in (0, 2, 3):
             raise _wrong_form(text, kind)
@@ -77,8 +77,9 @@ def parse_bands(text: str) -> Bands:
         return polar(width, n, extension=extension)
     if len(fields) > 2:
         raise _wrong_form(text, kind)
-    levels = [_whole(text, field) for field in fields[1:]]
-    return wavelets(*fields[:1], *levels)
+    if len(fields) == 2:
+        return wavelets(fields[0], _whole(text, fields[1]))
+    return wavelets(fields[0]) if fields else wavelets()
 
 
 def bands_from(declared: Mapping[str, Any]) -> Bands:

@@ -301,6 +301,6 @@ def _check_positive(argument: str, value: object, unit: str) -> None:
 
 
 def _number(argument: str, value: object, unit: str) -> float:
-    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+    if not isinstance(value, numbers.Real):
         raise BandError(f"{argument}: {value!r} is not a number of {unit}")
     return float(value)

@@ -110,7 +110,7 @@ class Removals:
             )
         parts = as_decomposition(bands, removals.shape[1], model.template.size)
         sets = torch.from_numpy(removals)
-        self.untouched = (~(removals & parts.present).any(axis=1)).tolist()
+        self.untouched: list[bool] = [not (one & parts.present).any() for one in removals]
         self.sets = sets.to(model.device, torch.float32)
         self.parts = parts.to(model.device)
         self.masks = None

@@ -79,6 +79,8 @@ class Controls:
         bounds = inspection.bands.bounds
         edges = [f"{edge:g}" for edge in bounds[:, 0]]
         edges.append("end" if np.isinf(bounds[-1, 1]) else f"{bounds[-1, 1]:g}")
+        if not inspection.bands.radial:
+            edges = [*inspection.bands.names, "end"]
         self.slider = widgets.SelectionRangeSlider(
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),

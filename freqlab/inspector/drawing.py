@@ -55,6 +55,9 @@ __all__ = [
 ]
 
 
+_MOST_NAMES = 8  # bands other than rings that are named on the axis
+
+
 def plane_of(result: xr.Dataset, *, model: str, extent: float | None = None) -> dict[str, Any]:
     """Band of every Fourier coefficient of the crops of a model, zero frequency in the middle.
 
@@ -71,10 +74,14 @@ def plane_of(result: xr.Dataset, *, model: str, extent: float | None = None) -> 
     -------
     dict
         ``height``, ``width``, and ``labels``: band numbers as 16-bit little-endian integers, row by
-        row; -1 for coefficients in no band, -2 beyond the frequencies of the crops.
+        row; -1 for coefficients in no band, as are all with bands such as subbands of wavelets,
+        -2 beyond the frequencies of the crops.
     """
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
+    if not bands.planar:
+        labels = np.full((height, width), -1)
+        return {"height": height, "width": width, "labels": labels.astype("<i2").tobytes()}
     half = bands.label_map(height, width, eye_distance=eye_distance)
     labels = np.maximum(full_plane(half, width), -1)
     if extent is not None:
@@ -122,7 +129,8 @@ def drawing_of(
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     relative = np.nan_to_num(values) / largest
     colours = colormaps[name](0.5 + 0.5 * relative if kind == "directed" else relative)
-    unit = frequency_unit(result)
+    radial = bands_of(result).radial
+    unit = f" {frequency_unit(result)}" if radial else ""
     bounds = drawn_bounds(result)
     comparisons: tuple[Comparison, ...] = ("genuine", "impostor")
     ranges = {c: spread[kind].sel(comparison=c).to_numpy() for c in comparisons}
@@ -133,7 +141,7 @@ def drawing_of(
             "upper": float(bounds[k, 1]),
             "value": float(values[k]) if np.isfinite(values[k]) else None,
             "colour": to_hex(colours[k] if np.isfinite(values[k]) else NO_DATA),
-            "text": f"{band} {unit}: {_band_text(kind, values[k], ranges, k)}",
+            "text": f"{band}{unit}: {_band_text(kind, values[k], ranges, k)}",
         }
         for k, band in enumerate(bands_of(result).names)
     ]
@@ -149,7 +157,7 @@ def drawing_of(
         "bands": bands,
         "spread": [_spread_of(spread, c, curves) for c, curves in ranges.items()],
         "x": {
-            "label": f"{result['frequency'].attrs['long_name']} ({unit})",
+            "label": f"{result['frequency'].attrs['long_name']} ({unit[1:]})" if radial else "band",
             **_frequency_axis(result),
         },
         "y": {
@@ -232,7 +240,14 @@ def _axis(low: float, high: float, n: int) -> dict[str, Any]:
 
 def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
     """The range and ticks of the frequency axis, and its break before the band ``rest``, if any."""
-    bounds = drawn_bounds(result)
+    bounds, bands = drawn_bounds(result), bands_of(result)
+    if not bands.radial:
+        ticks = [
+            {"at": float(at), "text": name}
+            for at, name in zip(bounds.mean(axis=1), bands.names, strict=True)
+        ]
+        step = -(-len(ticks) // _MOST_NAMES)
+        return {"min": 0.0, "max": float(bounds.max()), "ticks": ticks[::step], "break": None}
     last, end = result["band_bounds"].to_numpy()[-1]
     if not np.isinf(end):
         return {**_axis(float(bounds.min()), float(end), 8), "break": None}

@@ -265,6 +265,8 @@ def _data(
 def _names(result: xr.Dataset) -> list[str]:
     """Short names of the bands with their unit: "8-12 cycles/image"."""
     bands, unit = bands_of(result), frequency_unit(result)
+    if not bands.radial:
+        return bands.names
     return [
         f"{name} {unit}" if np.isfinite(upper) else f"{name} (beyond {lower:g} {unit})"
         for name, (lower, upper) in zip(bands.names, bands.bounds, strict=True)

@@ -320,7 +320,9 @@ def _draw_plane(
     values = (np.abs(influence) if kind == "absolute" else influence) / largest_absolute(influence)
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
-    labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
+    labels = np.full((height, width), -1)  # such as subbands of wavelets: no data in the plane
+    if bands.planar:
+        labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
     colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)

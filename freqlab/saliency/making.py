@@ -16,7 +16,7 @@ from freqlab.attrs import names_of
 from freqlab.bands.base import Bands
 from freqlab.bands.parsing import parse_bands
 from freqlab.engine.pairing import SIDES
-from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.errors import BandError, ParameterError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
 from freqlab.faithfulness.deletion import deletion_errors
@@ -197,6 +197,11 @@ def study(
     ['agreement', 'attacks', 'complexity', 'deletion', 'explanations', 'influence', 'maps']
     """
     parsed = parse_bands(bands) if isinstance(bands, str) else bands
+    if not parsed.planar or parsed.extension != "periodic":
+        raise BandError(
+            f"bands={bands!r}: maps of the plane of frequencies are compared with bands of the "
+            f"periodic Fourier transform; allowed: rings, octaves, sectors, polar, custom"
+        )
     options = _Options(
         bands=parsed.key,
         side=side,

@@ -16,6 +16,7 @@ import xarray as xr
 import zarr
 
 from freqlab.attrs import plain_attrs
+from freqlab.bands.base import centres
 from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.images.templates import template as named_template
 from freqlab.store import journal
@@ -172,11 +173,23 @@ def _named(url: str, root: zarr.Group, name: str, faces: xr.Dataset) -> xr.Datas
                 f"{side}_subject": ("pair", subjects[rows], {"long_name": f"subject of {side}"}),
             }
         )
-    dataset = _plain(dataset)
+    dataset = _with_frequencies(_plain(dataset))
     del dataset.attrs["complete"]
     dataset.attrs["store"] = url
     dataset.attrs["name"] = name
     return dataset
+
+
+def _with_frequencies(dataset: xr.Dataset) -> xr.Dataset:
+    """A result whose bands can be selected by frequency.
+
+    Results of earlier versions have no frequency for the band beyond the last edge.
+    """
+    frequency = dataset["frequency"]
+    if frequency.isnull().any():
+        nominal = centres(dataset["band_bounds"].to_numpy(), str(frequency.attrs["units"]))
+        dataset = dataset.assign_coords(frequency=frequency.copy(data=nominal))
+    return dataset.set_xindex("frequency")
 
 
 def open_embeddings(path: str | os.PathLike[str], *, model: str) -> xr.DataArray:

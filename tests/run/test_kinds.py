@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import pywt
 import torch
+import zarr
 
 import freqlab as fl
 from freqlab.attrs import METHOD
@@ -148,6 +149,26 @@ def test_rings_are_stored_as_before(people):
     assert bands_of(result) == fl.rings(28)
 
 
+def test_bands_are_selected_by_frequency(people, tmp_path):
+    """Also in a store of an earlier version, where the corners have no frequency."""
+    store = tmp_path / "run.zarr"
+    result = fl.testing.influence(people, models=[MODEL], bands="rings:14", store=store)
+    near = result["influence"].sel(frequency=6, method="nearest")
+    assert near["band"].item() == "0-14"
+    np.testing.assert_array_equal(near, result["influence"].sel(band="0-14"))
+    assert result["influence"].sel(frequency=1000, method="nearest")["band"].item() == "rest"
+    array = zarr.open_group(store)[f"influence/{result.attrs['name']}/frequency"]
+    array[-1] = np.nan
+    older = fl.open_influence(store)
+    np.testing.assert_array_equal(older["frequency"], fl.rings(14).frequency)
+    assert older["influence"].sel(frequency=30, method="nearest")["band"].item() == "28-42"
+
+
+def test_polar_bands_are_selected_by_the_frequency_of_their_ring(run):
+    of_ring = run["polar"]["influence"].sel(frequency=28)
+    assert of_ring["orientation"].to_numpy().tolist() == [0, 90]
+
+
 def test_groups_of_orientation(run):
     shares = abs(run["polar"]["influence"]).groupby("orientation").sum()
     assert shares["orientation"].to_numpy().tolist() == [0, 90]
@@ -251,6 +272,14 @@ def test_maps_of_the_plane_need_bands_of_the_plane(kind, run):
     for maps in (fl.saliency.gradient_maps, fl.saliency.freqrise_maps):
         with pytest.raises(BandError, match="bands of the periodic Fourier transform"):
             maps(run[kind], MODEL, pairs=[0], progress=False)
+
+
+@pytest.mark.parametrize("kind", ["rings, mirror", "wavelets", "channels"])
+def test_neighbours_need_bands_of_the_plane(kind, people, tmp_path):
+    """Refused before anything is computed."""
+    with pytest.raises(BandError, match="allowed: rings, octaves, sectors, polar, custom"):
+        fl.saliency.study(people, model=MODEL, store=tmp_path / "s.zarr", bands=KINDS[kind])
+    assert not (tmp_path / "s.zarr").exists()
 
 
 @pytest.mark.parametrize("kind", ["sectors", "polar", "custom"])
