@@ -220,7 +220,7 @@ def _rates(
             observed[1, :, g] = np.nan
     held = np.zeros((len(names), comparisons.n_subjects), bool)
     held[codes[codes > 0] - 1, comparisons.subjects[codes > 0]] = True
-    overlap = (held[:, None] & held[None]).any(axis=-1)
+    overlap = np.asarray((held[:, None] & held[None]).any(axis=-1))
     return _Rates(names, fmrs, observed, drawn, n_people, overlap)
 
 

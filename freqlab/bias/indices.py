@@ -192,8 +192,10 @@ def _chance(name: str, value: float, by_chance: Floats, level: float) -> tuple[F
         return np.full(2, np.nan), np.nan
     away = level if name != _DECREASES else 1 - level
     null = np.quantile(known, [0.5, away], method="inverted_cdf")
-    apart, permuted = (1 - one if name == _DECREASES else one for one in (value, known))
-    return null, float(p_values(np.array([apart]), permuted[:, None])[0])
+    if name == _DECREASES:
+        value, known = 1 - value, 1 - known
+    p = p_values(np.array([value]), known[:, None])
+    return null, float(p[0])
 
 
 def _permuted_rates(

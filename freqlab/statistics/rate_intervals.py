@@ -224,7 +224,7 @@ def eer_estimate(comparisons: Comparisons, level: float) -> RateEstimate:
     errors = [kind.errors_at(threshold) for kind in kinds]
     if n_people < 3:  # two people are one couple, whose variance is not known
         return RateEstimate(np.array([value, np.nan, np.nan]), np.array(errors[0].n_erring))
-    weight = _weight_of_fnmr(*(kind.scores for kind in kinds), value)
+    weight = _weight_of_fnmr(kinds[0].scores, kinds[1].scores, value)
     n_subjects = comparisons.n_subjects
     of_people = np.zeros(n_subjects)
     for part, share in zip(errors, (weight, 1 - weight), strict=True):
