@@ -21,7 +21,8 @@ DOCS = ROOT / "docs"
 GENERATED = {"command_line.md", "report_parameters.md", "known_models.md", "known_face_sets.md"}
 ELSEWHERE = {"gallery.md", "figures.md", "bad_inputs.md"}  # tested by their own tests
 BLOCK = re.compile(
-    r"^%not-run: (?P<reason>.+)\n|^%py (?P<hidden>.*)\n|^ {0,3}```(?P<kind>\w+)\n(?P<body>.*?)^ {0,3}```$",
+    r"^%not-run: (?P<reason>[^\n]+)\n|^%py (?P<hidden>[^\n]*)\n"
+    r"|^```(?P<kind>\w+)\n(?P<body>.*?)^```$",
     re.M | re.S,
 )
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:\.\d+)?(?:e-?\d+)?(?!\w)")
@@ -111,7 +112,7 @@ def test_commands_are_what_the_command_line_takes(page):
         if words[0] == "report":
             names = report_names() if given["names"] == ["all"] else given["names"]
             assert set(names) <= set(report_names())
-            texts = dict(text.split("=", 1) for text in given["parameters"] or ())
+            texts = dict(text.split("=", 1) for text in given["parameter"] or ())
             declared = set().union(*(report_parameters(name) for name in names))
             assert set(texts) <= declared
             text_parameters(names, texts)
