@@ -31,6 +31,7 @@ extensions = [
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 default_role = None
+smartquotes = False  # "--verify" stays two hyphens
 nitpicky = True
 nitpick_ignore_regex = site_references.IGNORED
 
@@ -55,7 +56,6 @@ html_theme = "pydata_sphinx_theme"
 html_title = "freqlab"
 html_static_path = ["_static"]
 html_css_files = ["freqlab.css"]
-html_js_files = ["figures.js"]
 html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False

@@ -7,6 +7,7 @@ up by itself, and a new package is an error until it has a group.
 
 from __future__ import annotations
 
+import re
 import sys
 import types
 from collections.abc import Callable
@@ -159,7 +160,11 @@ def _reference(folder: Path) -> None:
 
 
 def _cell(text: object) -> str:
-    return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
+    """Return text for a cell of a table; what lies between backticks stays code."""
+    parts = " ".join(str(text).split()).replace("|", "\\|").split("`")
+    for at in range(0, len(parts), 2):
+        parts[at] = re.sub(r"([_*\[\]])", r"\\\1", parts[at]).replace("<", "&lt;")
+    return "`".join(parts)
 
 
 def _commands(file: Path) -> None:
@@ -219,18 +224,26 @@ def _reports(file: Path) -> None:
     for name in report_names():
         lines += ["", f"## {name}", "", "| parameter | type | default | |", "|---|---|---|---|"]
         for parameter in report_parameters(name).values():
-            kind, about = _cell(parameter.type_name), _cell(parameter.about)
-            default = _cell(repr(parameter.default))
-            lines.append(f"| `{parameter.name}` | `{kind}` | `{default}` | {about} |")
+            kind, default = (
+                _cell(f"`{text}`") for text in (parameter.type_name, repr(parameter.default))
+            )
+            lines.append(f"| `{parameter.name}` | {kind} | {default} | {_cell(parameter.about)} |")
     _page(file, "\n".join(lines))
 
 
-def _catalogue(file: Path, title: str, text: str, table: Any) -> None:
+def _catalogue(file: Path, title: str, text: str, table: Any, *, wide: bool = False) -> None:
+    """Write a table, or a section for each row of a table that is too wide."""
     table = table.reset_index()
-    lines = [f"# {title}", "", text, "", "| " + " | ".join(table.columns) + " |"]
-    lines.append("|" + "---|" * len(table.columns))
-    for row in table.astype(str).to_numpy():
-        lines.append("| " + " | ".join([f"`{row[0]}`", *map(_cell, row[1:])]) + " |")
+    lines = [f"# {title}", "", text, ""]
+    if wide:
+        for row in table.astype(str).to_dict("records"):
+            name, about, *rest = row
+            lines += [f"## {row[name]}", "", _cell(row[about]) + ".", "", "| | |", "|---|---|"]
+            lines += [f"| {column} | {_cell(row[column]) or '-'} |" for column in rest] + [""]
+    else:
+        lines += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
+        for row in table.astype(str).to_numpy():
+            lines.append("| " + " | ".join([f"`{row[0]}`", *map(_cell, row[1:])]) + " |")
     _page(file, "\n".join(lines))
 
 
@@ -293,5 +306,6 @@ def write(docs: Path) -> None:
         "`freqlab datasets` prints this table, `fl.datasets.known()` returns it. freqlab downloads"
         " none of these sets: obtain them from their owners, under their terms.",
         freqlab.datasets.known(),
+        wide=True,
     )
     _figures(docs / "figures.md")

@@ -40,7 +40,9 @@ PACKAGES = [
 ]
 
 # Names that have no page here or in the inventories: types of packages that are optional.
-IGNORED = [(r"py:class", r"(distributed\.)?Client|ipywidgets\..*|anywidget\..*")]
+IGNORED = [
+    (r"py:class", r"(distributed\.)?Client|ipywidgets\..*|anywidget\..*|numpy\._typing\..*"),
+]
 
 # How modules abbreviate packages, and where xarray and pandas define what they export.
 _ALIASES = {
@@ -112,6 +114,7 @@ def set_up(app: Any) -> None:
         if owner:
             tried.append(f"{module}.{owner}.{target}")
         tried += [name for name in known if name.endswith(f".{target}")]
+        tried += [f"{place}.{target}" for place in ("collections.abc", "typing")]
         parent, _, member = target.rpartition(".")
         if parent:
             tried += [f"{known[p]}.{member}" for p in (parent, f"{module}.{parent}") if p in known]
