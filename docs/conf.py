@@ -8,15 +8,15 @@ from pathlib import Path
 DOCS = Path(__file__).parent
 sys.path[:0] = [str(DOCS), str(DOCS.parent)]
 
-import freqlab  # noqa: E402
 import site_inventories  # noqa: E402
 import site_math  # noqa: E402
 import site_pages  # noqa: E402
 import site_references  # noqa: E402
 
+import freqlab  # noqa: E402
+
 project = "freqlab"
 author = "The freqlab developers"
-copyright = author
 release = version = freqlab.__version__
 
 extensions = [

@@ -11,8 +11,8 @@ from pathlib import Path
 
 _PYTHON = {
     "class": {
-        "library/stdtypes.html": "bool bytes dict float frozenset int list object set str tuple type "
-        "range slice",
+        "library/stdtypes.html": "bool bytes dict float frozenset int list object range set "
+        "slice str tuple type",
         "library/os.html": "os.PathLike",
         "library/pathlib.html": "pathlib.Path",
         "library/collections.abc.html": "collections.abc.Callable collections.abc.Collection "
@@ -40,8 +40,7 @@ _GENERATED = {
         "https://numpy.org/doc/stable/",
         "reference/generated/{}.html",
         "class",
-        "numpy.ndarray numpy.float32 numpy.float64 numpy.floating numpy.integer numpy.int32 "
-        "numpy.int64 numpy.uint8 numpy.bool numpy.bool_ numpy.object_ numpy.number numpy.dtype numpy.generic",
+        "numpy.ndarray numpy.dtype",
     ),
     "xarray": (
         "https://docs.xarray.dev/en/stable/",
@@ -69,8 +68,14 @@ _GENERATED = {
     ),
 }
 
+_SCALARS = "bool bool_ float32 float64 floating generic int32 int64 integer number object_ uint8"
+
 _OTHERS = {
     "numpy": [
+        *(
+            (f"numpy.{name}", "class", f"reference/arrays.scalars.html#numpy.{name}")
+            for name in _SCALARS.split()
+        ),
         ("numpy.typing.NDArray", "data", "reference/typing.html#numpy.typing.NDArray"),
         ("numpy.typing.ArrayLike", "data", "reference/typing.html#numpy.typing.ArrayLike"),
     ],

@@ -14,13 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import freqlab
 import gallery
 import site_references
 import typer.main
+from sphinx.pycode import ModuleAnalyzer
+
+import freqlab
 from freqlab.cli import app
 from freqlab.reports.calls import report_names, report_parameters
-from sphinx.pycode import ModuleAnalyzer
 
 # Subject, package and its title, in the order of the reference.
 GROUPS = {

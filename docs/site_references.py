@@ -11,9 +11,10 @@ import sys
 import types
 from typing import Any
 
-import freqlab
 from sphinx.ext.intersphinx import resolve_reference_any_inventory
 from sphinx.util.nodes import make_refnode
+
+import freqlab
 
 PACKAGES = [
     "verification",
@@ -60,9 +61,7 @@ _ALIASES = {
 
 def _public(module: types.ModuleType) -> list[str]:
     return [
-        name
-        for name in module.__all__
-        if not isinstance(getattr(module, name), types.ModuleType)
+        name for name in module.__all__ if not isinstance(getattr(module, name), types.ModuleType)
     ]
 
 

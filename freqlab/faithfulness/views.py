@@ -129,8 +129,9 @@ def band_views(
         directed and absolute; ``interaction_share(model, estimate)``: mean absolute
         interaction of a pair over its mean absolute influence. ``flip_size``,
         ``suffice_size`` ``(model, pair)``: number of bands in the smallest set whose removal
-        changes the decision, or which alone preserves it; -1 if no set was found. ``flip_set``, ``suffice_set`` ``(model, pair, band)``: these
-        sets; ``flip_proven``, ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
+        changes the decision, or which alone preserves it; -1 if no set was found.
+        ``flip_set``, ``suffice_set`` ``(model, pair, band)``: these sets; ``flip_proven``,
+        ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
         ``permutations(model)``: number of orders; ``gap(model, pair)``: s(all) - s(none), the sum
         of the Shapley values.
     """
