@@ -8,7 +8,7 @@ DEMO := --quick --faces orl --model mobilefacenet --store $(STORE) --out reports
 # Test files side by side, one thread each, in their order: those of few tests take the longest.
 PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-.PHONY: report test test-slow test-exhaustive test-all lint bench gallery bad-inputs lab clean
+.PHONY: report test test-slow test-exhaustive test-all lint docs bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report
 
 $(BIN)/python:
@@ -58,6 +58,11 @@ lint: .venv/installed-lint
 	$(BIN)/lint-imports
 	$(BIN)/python .ci/audit
 
+# The site, in docs/_build/html, without a network. A broken reference or link is an error.
+docs: .venv/installed-docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	$(BIN)/python docs/site_links.py docs/_build/html
+
 # Ratios, not seconds, on the demo; benchmarks/README.md says how to take other faces and models.
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed.py --scaling
@@ -78,4 +83,4 @@ lab: .venv/installed-all
 	$(BIN)/jupyter lab notebooks
 
 clean:
-	rm -rf .venv runs reports dist build
+	rm -rf .venv runs reports dist build docs/_build

@@ -147,6 +147,35 @@ def test_no_module_hides_what_its_package_exports():
     assert n_packages > 10
 
 
+def test_citation_names_the_version_and_the_paper():
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert str(citation["version"]) == freqlab.__version__
+    assert citation["license"] == PROJECT["license"]
+    paper = citation["preferred-citation"]
+    assert [author["family-names"] for author in paper["authors"]] == ["Huber", "Damer"]
+    assert paper["identifiers"][0]["value"] == "arXiv:2407.11941"
+    assert paper["title"].strip() in (ROOT / "README.md").read_text().replace("\n", " ")
+
+
+def test_settings_of_services_are_sound_and_name_what_is_there():
+    files = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
+    assert len(files) >= 6
+    for file in [*files, ROOT / ".readthedocs.yaml"]:
+        assert isinstance(yaml.safe_load(file.read_text()), dict), file
+    site = yaml.safe_load((ROOT / ".readthedocs.yaml").read_text())
+    assert (ROOT / site["sphinx"]["configuration"]).is_file()
+    (extra,) = site["python"]["install"][0]["extra_requirements"]
+    assert extra in PROJECT["optional-dependencies"]
+    targets = (ROOT / "Makefile").read_text()
+    for file in files:
+        for target in re.findall(r"run: make (\S+)", file.read_text()):
+            assert f"\n{target}:" in targets, target
+    first = SpecifierSet(PROJECT["requires-python"])
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    for version in workflow["jobs"]["test"]["strategy"]["matrix"]["python"]:
+        assert first.contains(f"{version}.0")
+
+
 @pytest.mark.slow
 def test_a_wheel_in_a_fresh_environment(tmp_path):
     """Build it, install it where nothing is, and make a report from another folder."""

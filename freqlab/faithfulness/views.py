@@ -128,11 +128,12 @@ def band_views(
         contribution of a band alone, its Shapley value, and its influence with each filling;
         ``shapley_error``; ``interaction(..., band, other)``, the effect of removing both beyond
         the sum. ``agreement(model, view, kind, estimate)``: mean rank correlation with influence,
-        directed and absolute; ``interaction_share(model, estimate)``: mean |interaction| of a
-        pair over its mean |influence|. ``flip_size``, ``suffice_size`` ``(model, pair)``: number
-        of bands in the smallest set whose removal changes the decision, or which alone preserves
-        it; -1 if no set was found. ``flip_set``, ``suffice_set`` ``(model, pair, band)``: these
-        sets; ``flip_proven``, ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
+        directed and absolute; ``interaction_share(model, estimate)``: mean absolute
+        interaction of a pair over its mean absolute influence. ``flip_size``,
+        ``suffice_size`` ``(model, pair)``: number of bands in the smallest set whose removal
+        changes the decision, or which alone preserves it; -1 if no set was found.
+        ``flip_set``, ``suffice_set`` ``(model, pair, band)``: these sets; ``flip_proven``,
+        ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
         ``permutations(model)``: number of orders; ``gap(model, pair)``: s(all) - s(none), the sum
         of the Shapley values.
     """

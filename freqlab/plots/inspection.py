@@ -158,7 +158,7 @@ def inspection_plot(
     result
         From :func:`freqlab.influence`.
     edited
-        From :meth:`freqlab.Inspection.edit` on this result.
+        From :meth:`freqlab.edits.Inspection.edit` on this result.
     kind
         ``"directed"`` or ``"absolute"``.
     fmr
