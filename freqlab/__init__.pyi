@@ -28,6 +28,7 @@ from .datasets.registry import load_faces
 from .errors import FreqlabError
 from .faces.pairs import make_pairs, pair_blocks
 from .faces.table import Faces
+from .improve import identify
 from .inspector import Inspector, inspect
 from .models.callables import wrap_model
 from .models.loading import load_model
@@ -56,6 +57,7 @@ __all__ = [
     "errors",
     "faces",
     "faithfulness",
+    "identify",
     "images",
     "improve",
     "influence",

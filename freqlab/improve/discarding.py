@@ -23,7 +23,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of, with_object_text
 from freqlab.errors import ParameterError, check_name
-from freqlab.improve.gains import verdict_of
+from freqlab.improve.score_gains import verdict_of
 from freqlab.results.selection import with_axes
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed, threshold_at_fmr
 from freqlab.statistics.resampling import (
@@ -153,7 +153,9 @@ def error_discard(
         "n_people": (n_people, "people with genuine comparisons"),
         "threshold": (threshold, "threshold before discarding"),
     }
-    data |= {key: ((), value, {"long_name": text}) for key, (value, text) in counts.items()}
+    data |= {
+        key: ((), value, {"long_name": text, "units": "1"}) for key, (value, text) in counts.items()
+    }
     computed = xr.Dataset(
         data,
         coords={
@@ -164,7 +166,11 @@ def error_discard(
                 _STEPS,
                 {"long_name": "share of samples discarded", "units": "1"},
             ),
-            "up_to": list(UP_TO),
+            "up_to": (
+                "up_to",
+                list(UP_TO),
+                {"long_name": "largest share of samples discarded", "units": "1"},
+            ),
             "estimate": list(ESTIMATES),
         },
         attrs={

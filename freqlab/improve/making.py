@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
@@ -29,8 +30,8 @@ from freqlab.improve.fusion import (
     flip_scores,
     mirrored_embeddings,
 )
-from freqlab.improve.gains import gains
 from freqlab.improve.likelihoods import check_prior
+from freqlab.improve.score_gains import gains
 from freqlab.models.spec import Model
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, Studied, study_of
@@ -39,10 +40,12 @@ from freqlab.statistics.resampling import check_draws, subject_codes
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 
-__all__ = ["study"]
+__all__ = ["NATIVE", "study"]
 
 _FEWEST_PEOPLE = 10
 _FMRS = (1e-2, 1e-3)
+NATIVE = "native"
+"""Name of the part of a study whose probes are not degraded."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -52,7 +55,7 @@ class _Settings:
     """All arguments of a study except faces, pairs, models, store and options of the run."""
 
     bands: Bands
-    resolution: int | None
+    resolutions: list[int]
     kernel: str
     n_impostor: int
     fmr: float
@@ -85,7 +88,7 @@ def study(
     models: Studied,
     store: str | os.PathLike[str],
     bands: Bands | str = "rings:4",
-    resolution: int | None = None,
+    resolutions: Sequence[int] = (21, 14),
     kernel: str = "area",
     n_impostor: int = 40_000,
     fmr: float = 1e-2,
@@ -106,14 +109,14 @@ def study(
         Comparisons; by default all genuine pairs, and impostor pairs drawn at random.
     models, store, bands, run
         As for :func:`freqlab.influence`.
-    resolution
-        Width of the probes in pixels: each face, degraded, is a probe against the other
-        photographs, which are not. None for no degradation. Fewer pixels give more errors, and
-        only errors can be avoided.
+    resolutions
+        Widths of the probes in pixels: each face, degraded, is a probe against the other
+        photographs, which are not. An empty list for no degradation. Fewer pixels give more errors,
+        and only errors can be avoided.
     kernel
         As for :func:`freqlab.faces.degrade`.
     n_impostor
-        Number of impostor pairs that are drawn.
+        Number of impostor pairs that are drawn, at each resolution.
     fmr
         False match rate of the threshold at which findings are reported.
     prior, folds, penalty
@@ -124,12 +127,12 @@ def study(
     Returns
     -------
     xarray.DataTree
-        For each model ``k`` (``/0``, ``/1``, ...): ``quality``, from
-        :func:`freqlab.improve.band_quality` with the baselines; ``discard``, from
-        :func:`freqlab.improve.error_discard`; ``calibration``, from
+        For each resolution and model ``/<resolution>/<k>``, such as ``/14/0`` or ``/native/0``:
+        ``quality``, from :func:`freqlab.improve.band_quality` with the baselines; ``discard``,
+        from :func:`freqlab.improve.error_discard`; ``calibration``, from
         :func:`freqlab.improve.calibration_figures`; ``gains``, from
         :func:`freqlab.improve.gains`; ``weights``, of the learnt fusion. ``/influence``, the
-        underlying influence result.
+        underlying influence result. :func:`freqlab.improve.parts_of` lists the parts.
 
     Raises
     ------
@@ -140,7 +143,7 @@ def study(
     """
     settings = _Settings(
         bands=parse_bands(bands) if isinstance(bands, str) else bands,
-        resolution=resolution,
+        resolutions=_listed(resolutions),
         kernel=kernel,
         n_impostor=n_impostor,
         fmr=fmr,
@@ -178,13 +181,12 @@ def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Non
     check_penalty(settings.penalty)
     check_number("n_impostor", settings.n_impostor, at_least=1, whole=True)
     check_name("kernel", settings.kernel, KERNELS)
-    if settings.resolution is not None:
-        check_number("resolution", settings.resolution, at_least=2, whole=True)
     subjects = faces.table["subject"].astype(str).to_numpy()
     if pairs is None:
         counts = pd.Series(subjects).value_counts()
         n_people = int((counts > 1).sum())
-        n_impostor = settings.n_impostor
+        n_possible = int((len(subjects) ** 2 - (counts**2).sum()) // 2)
+        n_impostor = min(settings.n_impostor, n_possible)
     else:
         positions = check_pairs(faces, pairs)
         genuine = subjects[positions[:, 0]] == subjects[positions[:, 1]]
@@ -197,19 +199,36 @@ def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Non
             f"required to fit on some and test on others"
         )
     if n_impostor < comparisons_needed(settings.fmr):
-        argument = f"n_impostor={n_impostor}" if pairs is None else f"pairs: {n_impostor} impostors"
+        argument = f"n_impostor={settings.n_impostor}" if pairs is None else "pairs"
         raise ParameterError(
             f"{argument}: a threshold at fmr={settings.fmr:g} requires "
-            f"{comparisons_needed(settings.fmr):,} impostor pairs"
+            f"{comparisons_needed(settings.fmr):,} impostor pairs; there would be {n_impostor:,}"
         )
 
 
+def _listed(resolutions: Sequence[int]) -> list[int]:
+    """Resolutions as a list, the highest first.
+
+    Raises
+    ------
+    ParameterError
+        If they are not a list of different whole numbers.
+    """
+    if isinstance(resolutions, str) or not isinstance(resolutions, Iterable):
+        raise ParameterError(f"resolutions={resolutions!r} must be a list, as in [21, 14]")
+    listed = list(resolutions)
+    for resolution in listed:
+        check_number("resolutions", resolution, at_least=2, whole=True)
+    if len(set(listed)) < len(listed):
+        raise ParameterError(f"resolutions={listed!r} must differ from each other")
+    return sorted(listed, reverse=True)
+
+
 class _Prepared(NamedTuple):
-    """Faces with degraded copies, the pairs, and the samples that are discarded."""
+    """Faces with degraded copies, and the pairs."""
 
     faces: Faces
     pairs: pd.DataFrame
-    side: str
 
 
 def _nodes(
@@ -231,17 +250,22 @@ def _nodes(
         store=store,
         **run,
     ).load()
-    ends = [result[end].to_numpy().astype(str) for end in ("probe", "reference")]
-    names = [str(face) for face in np.unique(np.concatenate(ends))]
+    parts = {NATIVE: result}
+    if settings.resolutions:
+        at = result["resolution"].to_numpy().astype(float)
+        parts = {str(r): result.isel(pair=np.flatnonzero(at == r)) for r in settings.resolutions}
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {}
-    for k, model in enumerate(models):
-        nodes |= {
-            f"{k}/{name}": node
-            for name, node in _of_model(result, model, names, prepared, store, settings).items()
-        }
+    n_mirrored = 0
+    for name, part in parts.items():
+        ends = [part[end].to_numpy().astype(str) for end in ("probe", "reference")]
+        compared = [str(face) for face in np.unique(np.concatenate(ends))]
+        n_mirrored += len(compared) * len(models)
+        for k, model in enumerate(models):
+            of_model = _of_model(part, model, compared, store, settings)
+            nodes |= {f"{name}/{k}/{key}": node for key, node in of_model.items()}
     attrs = {
         "result": result.attrs["name"],
-        "forward_passes": int(result.attrs["forward_passes"]) + len(names) * len(models),
+        "forward_passes": int(result.attrs["forward_passes"]) + n_mirrored,
         "n_pairs": int(result.sizes["pair"]),
         "pairs_are": "drawn" if pairs is None else "of the list",
         "native": max(model.template.size[1] for model in models),
@@ -253,7 +277,6 @@ def _of_model(
     result: xr.Dataset,
     model: Model,
     names: list[str],
-    prepared: _Prepared,
     store: str | os.PathLike[str],
     settings: _Settings,
 ) -> dict[str, xr.Dataset]:
@@ -283,7 +306,7 @@ def _of_model(
             result,
             quality,
             model=model.name,
-            side=prepared.side,
+            side="probe" if settings.resolutions else "both",
             fmr=settings.fmr,
             **settings.drawn,
         ),
@@ -323,20 +346,21 @@ def _prepared(
     faces: Faces, pairs: pd.DataFrame | None, models: list[Model], settings: _Settings
 ) -> _Prepared:
     """Degrade the probes and choose the pairs."""
-    resolution = settings.resolution
+    resolutions = settings.resolutions
     native = max(model.template.size[1] for model in models)
-    if resolution is not None and resolution >= native:
+    if resolutions and max(resolutions) >= native:
         raise ParameterError(
-            f"resolution={resolution} must be below {native}, the width of the crops in pixels"
+            f"resolutions={resolutions!r}: {max(resolutions)} must be below {native}, the width "
+            f"of the crops in pixels"
         )
     lists = [pairs] if pairs is not None else _drawn(faces, settings)
-    if resolution is None:
-        return _Prepared(faces, lists[0], "both")
+    if not resolutions:
+        return _Prepared(faces, lists[0])
     probes = pd.concat([listed["probe"].astype(str) for listed in lists]).unique()
-    degraded = degrade(faces, resolutions=[resolution], kernel=settings.kernel, probes=probes)
+    degraded = degrade(faces, resolutions=resolutions, kernel=settings.kernel, probes=probes)
     parts = [degraded_pairs(listed, degraded) for listed in lists]
     every = pd.concat([part[part["resolution"].notna()] for part in parts], ignore_index=True)
-    return _Prepared(degraded, every, "probe")
+    return _Prepared(degraded, every)
 
 
 def _drawn(faces: Faces, settings: _Settings) -> list[pd.DataFrame]:
@@ -348,7 +372,7 @@ def _drawn(faces: Faces, settings: _Settings) -> list[pd.DataFrame]:
     n_genuine = int((counts * (counts - 1) / 2).sum())
     ratio = settings.n_impostor / max(1, n_genuine)
     pairs = make_pairs(faces, impostors_per_genuine=ratio, seed=settings.seed)
-    if settings.resolution is None:
+    if not settings.resolutions:
         return [pairs]
     plain = pairs.astype({"probe": str, "reference": str})
     turned = plain.rename(columns={"probe": "reference", "reference": "probe"})[plain.columns]

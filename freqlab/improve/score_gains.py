@@ -164,7 +164,7 @@ def gains(
                 change,
                 {"long_name": "difference in false non-match rate", "units": "1"},
             ),
-            "threshold": (axes, thresholds, {"long_name": "threshold of the score"}),
+            "threshold": (axes, thresholds, {"long_name": "threshold of the score", "units": "1"}),
             "n_errors": (axes, errors, {"long_name": "false non-matches"}),
             "verdict": (axes, verdicts),
             "n_genuine": ((), int(is_genuine.sum()), {"long_name": "genuine comparisons"}),

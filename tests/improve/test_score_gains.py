@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from freqlab.errors import ParameterError
-from freqlab.improve.gains import GAIN, LOSS, NO_GAIN, gain_table, gains, verdict_of
+from freqlab.improve.score_gains import GAIN, LOSS, NO_GAIN, gain_table, gains, verdict_of
 from freqlab.statistics.error_rates import threshold_at_fmr
 
 
 def people_and_scores(n_people=40, per_person=12, n_impostor=4000, gain=0.0, seed=0):
-    """Scores with noise of people and of pairs; the second has less noise where `gain` is above 0."""
+    """Scores with noise of people and of pairs; the second has less noise if `gain` is not 0."""
     rng = np.random.default_rng(seed)
     own = np.repeat(np.arange(n_people), per_person)
     first = rng.integers(0, n_people, n_impostor)
@@ -45,7 +45,7 @@ def test_rates_against_brute_force():
 
 
 def test_a_draw_against_pairs_repeated_as_often_as_it_weighs_them():
-    from freqlab.improve.gains import _drawn_rates
+    from freqlab.improve.score_gains import _drawn_rates
     from freqlab.statistics.resampling import draw_subjects, pair_weights
 
     scores, genuine, subjects = people_and_scores(n_people=12, n_impostor=2000)
