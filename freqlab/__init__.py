@@ -37,8 +37,8 @@ Before and after these
 Subjects, each with ``study(...)`` and ``summary(study)``
     ``verification`` (error rates), ``bias`` (groups), ``resolution`` (cross-resolution),
     ``morphing`` (attacks and manipulated images), ``faithfulness`` (tests of explanations),
-    ``saliency`` (other methods beside this one); ``adversarial`` holds adversarial faces and their
-    detection.
+    ``saliency`` (other methods beside this one), ``improve`` (quality, calibration and fusion);
+    ``adversarial`` holds adversarial faces and their detection.
 
 Tools
     ``plots``, ``results`` (profiles, selection, sentences), ``store`` (tables of results, checks,

@@ -9,6 +9,7 @@ from . import (
     faces,
     faithfulness,
     images,
+    improve,
     inspector,
     models,
     morphing,
@@ -33,6 +34,7 @@ from .datasets.registry import load_faces
 from .errors import FreqlabError
 from .faces.pairs import make_pairs, pair_blocks
 from .faces.table import Faces
+from .improve import identify
 from .inspector import Inspector, inspect
 from .models.callables import wrap_model
 from .models.loading import load_model
@@ -68,7 +70,9 @@ __all__ = [
     "errors",
     "faces",
     "faithfulness",
+    "identify",
     "images",
+    "improve",
     "influence",
     "inspect",
     "inspector",

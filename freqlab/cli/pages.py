@@ -24,7 +24,7 @@ _NamesArgument = Annotated[
     typer.Argument(
         metavar="NAME...",
         help="Reports to make: explore, verification, faithfulness, bias, cross-resolution, "
-        "morphing, neighbours, or all. Without a name, they are listed.",
+        "morphing, improve, neighbours, or all. Without a name, they are listed.",
     ),
 ]
 _ParametersOption = Annotated[

@@ -35,6 +35,7 @@ from freqlab.plots.faithfulness import (
     stability_plot,
     view_plot,
 )
+from freqlab.plots.improve import calibration_plot, discard_plot, gain_plot
 from freqlab.plots.influence import (
     comparison_plot,
     contrast_plot,
@@ -73,6 +74,7 @@ __all__ = [
     "accuracy_plot",
     "advantage_plot",
     "attack_profile_plot",
+    "calibration_plot",
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
@@ -83,8 +85,10 @@ __all__ = [
     "detection_plot",
     "detector_plot",
     "difference_plot",
+    "discard_plot",
     "extremes_plot",
     "face_plot",
+    "gain_plot",
     "gaps_plot",
     "group_difference_plot",
     "group_error_plot",

@@ -27,6 +27,7 @@ __all__ = ["ReportError", "report", "report_names", "report_parameters", "report
 
 _ORDER = (
     *("explore", "verification", "faithfulness", "bias", "cross-resolution", "morphing"),
+    "improve",
     "neighbours",
 )
 _INTERACTIVE, _PARAMETERS = "interactive", "parameters"

@@ -88,6 +88,8 @@ FROM_DATA = {
     "joint_plot": [("joint", "influence")],
     "reliability_plot": [("plane", "reliability")],
     "detector_plot": [("detected", "auc")],
+    "discard_plot": [("discarded", "discarded", "%"), ("discarded", "false_non_match_rate", "%")],
+    "calibration_plot": [("calibrated", "predicted", "%"), ("calibrated", "observed", "%")],
 }
 # and where it is of data that the plot is not given, or of several: as text
 SAID = {
@@ -120,6 +122,7 @@ SAID = {
     "interaction_plot": ["band (cycles/image)", "interaction (cosine similarity)"],
     "randomisation_plot": ["share of layers randomised", "rank correlation"],
     "stability_plot": ["rank correlation"],
+    "gain_plot": ["change of FNMR at FMR 1e-"],
     "planted_plot": ["planted band (cycles/image)"],
 }
 PRINTED = 7.32  # inches: width of the text of a printed page

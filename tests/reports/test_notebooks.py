@@ -29,7 +29,7 @@ def plain(code):
 def test_there_is_one_for_each_report():
     names = {path.stem for path in NOTEBOOKS}
     subjects = {"explore", "verification", "bias", "cross_resolution", "morphing"}
-    assert names == subjects | {"faithfulness", "neighbours"}
+    assert names == subjects | {"faithfulness", "improve", "neighbours"}
 
 
 def test_a_notebook_is_short(notebook):

@@ -1,0 +1,40 @@
+from .band_stability import band_quality
+from .calibration import calibrate, calibration_figures, describe_probability
+from .discarding import discard_table, error_discard
+from .fusion import band_scores
+from .identification import describe_identification, identification_table, identify
+from .likelihoods import calibration_error, cllr, min_cllr, probability_of
+from .making import study
+from .report import (
+    calibration_table,
+    describe_comparisons,
+    parts_of,
+    summary,
+    verdict_table,
+)
+from .score_gains import gain_table, gains
+
+__all__ = [
+    "band_quality",
+    "band_scores",
+    "calibrate",
+    "calibration_error",
+    "calibration_figures",
+    "calibration_table",
+    "cllr",
+    "describe_comparisons",
+    "describe_identification",
+    "describe_probability",
+    "discard_table",
+    "error_discard",
+    "gain_table",
+    "gains",
+    "identification_table",
+    "identify",
+    "min_cllr",
+    "parts_of",
+    "probability_of",
+    "study",
+    "summary",
+    "verdict_table",
+]

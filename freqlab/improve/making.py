@@ -1,0 +1,381 @@
+"""The study of what influence is good for, stored in the run."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Unpack
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import xarray as xr
+
+from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bias import quality as crop_quality
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.faces.degraded import degrade, degraded_pairs
+from freqlab.faces.pairs import check_pairs, make_pairs
+from freqlab.faces.table import Faces
+from freqlab.images.degradation import KERNELS
+from freqlab.improve.band_stability import MEASURES, band_quality
+from freqlab.improve.calibration import calibrate, calibration_figures, check_penalty
+from freqlab.improve.discarding import error_discard
+from freqlab.improve.fusion import (
+    SCORES,
+    band_scores,
+    flip_quality,
+    flip_scores,
+    mirrored_embeddings,
+)
+from freqlab.improve.likelihoods import check_prior
+from freqlab.improve.score_gains import gains
+from freqlab.models.spec import Model
+from freqlab.run.calls import influence
+from freqlab.run.studies import RunOptions, Studied, study_of
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.statistics.resampling import check_draws, subject_codes
+from freqlab.store.reading import open_embeddings
+from freqlab.store.studies import Nodes
+
+__all__ = ["NATIVE", "study"]
+
+_FEWEST_PEOPLE = 10
+_FMRS = (1e-2, 1e-3)
+NATIVE = "native"
+"""Name of the part of a study whose probes are not degraded."""
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """All arguments of a study except faces, pairs, models, store and options of the run."""
+
+    bands: Bands
+    resolutions: list[int]
+    kernel: str
+    n_impostor: int
+    fmr: float
+    prior: float
+    folds: int
+    penalty: float | None
+    n_draws: int
+    seed: int
+
+    @property
+    def drawn(self) -> dict[str, Any]:
+        """Options of the bootstrap."""
+        return {"n_draws": self.n_draws, "seed": self.seed}
+
+    @property
+    def fitted(self) -> dict[str, Any]:
+        """Options of fits on other people."""
+        return {"folds": self.folds, "penalty": self.penalty, "seed": self.seed}
+
+    def as_json(self) -> dict[str, Any]:
+        """Arguments as JSON values, by which the stored study is identified."""
+        names = [field.name for field in dataclasses.fields(self)]
+        return {name: getattr(self, name) for name in names} | {"bands": self.bands.key}
+
+
+def study(
+    faces: Faces,
+    pairs: pd.DataFrame | None = None,
+    *,
+    models: Studied,
+    store: str | os.PathLike[str],
+    bands: Bands | str = "rings:4",
+    resolutions: Sequence[int] = (21, 14),
+    kernel: str = "area",
+    n_impostor: int = 40_000,
+    fmr: float = 1e-2,
+    prior: float = 0.5,
+    folds: int = 5,
+    penalty: float | None = None,
+    n_draws: int = 1000,
+    seed: int = 0,
+    **run: Unpack[RunOptions],
+) -> xr.DataTree:
+    """Measure whether influence improves decisions and store the study, or open a stored one.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        Comparisons; by default all genuine pairs, and impostor pairs drawn at random.
+    models, store, bands, run
+        As for :func:`freqlab.influence`.
+    resolutions
+        Widths of the probes in pixels: each face, degraded, is a probe against the other
+        photographs, which are not. An empty list for no degradation. Fewer pixels give more errors,
+        and only errors can be avoided.
+    kernel
+        As for :func:`freqlab.faces.degrade`.
+    n_impostor
+        Number of impostor pairs that are drawn, at each resolution.
+    fmr
+        False match rate of the threshold at which findings are reported.
+    prior, folds, penalty
+        As for :func:`freqlab.improve.calibrate`.
+    n_draws, seed
+        Bootstrap draws over people, and the seed of all random draws.
+
+    Returns
+    -------
+    xarray.DataTree
+        For each resolution and model ``/<resolution>/<k>``, such as ``/14/0`` or ``/native/0``:
+        ``quality``, from :func:`freqlab.improve.band_quality` with the baselines; ``discard``,
+        from :func:`freqlab.improve.error_discard`; ``calibration``, from
+        :func:`freqlab.improve.calibration_figures`; ``gains``, from
+        :func:`freqlab.improve.gains`; ``weights``, of the learnt fusion. ``/influence``, the
+        underlying influence result. :func:`freqlab.improve.parts_of` lists the parts.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument is invalid, or there are too few people; nothing is computed then.
+    StoreError
+        If the store cannot be read or written.
+    """
+    settings = _Settings(
+        bands=parse_bands(bands) if isinstance(bands, str) else bands,
+        resolutions=_listed(resolutions),
+        kernel=kernel,
+        n_impostor=n_impostor,
+        fmr=fmr,
+        prior=prior,
+        folds=folds,
+        penalty=penalty,
+        n_draws=n_draws,
+        seed=seed,
+    )
+    _check(faces, pairs, settings)
+    return study_of(
+        "improve",
+        faces,
+        lambda loaded: _nodes(faces, pairs, loaded, store, settings, run),
+        models=models,
+        store=store,
+        run=run,
+        pairs=pairs,
+        **settings.as_json(),
+    )
+
+
+def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> None:
+    """Check the arguments of a study before anything is computed.
+
+    Raises
+    ------
+    ParameterError, PairError
+        If an argument is invalid.
+    """
+    check_fmr(settings.fmr)
+    check_prior(settings.prior)
+    check_draws(settings.n_draws, 0.95, settings.seed)
+    check_number("folds", settings.folds, at_least=3, whole=True)
+    check_penalty(settings.penalty)
+    check_number("n_impostor", settings.n_impostor, at_least=1, whole=True)
+    check_name("kernel", settings.kernel, KERNELS)
+    subjects = faces.table["subject"].astype(str).to_numpy()
+    if pairs is None:
+        counts = pd.Series(subjects).value_counts()
+        n_people = int((counts > 1).sum())
+        n_possible = int((len(subjects) ** 2 - (counts**2).sum()) // 2)
+        n_impostor = min(settings.n_impostor, n_possible)
+    else:
+        positions = check_pairs(faces, pairs)
+        genuine = subjects[positions[:, 0]] == subjects[positions[:, 1]]
+        n_people = len(np.unique(subjects[positions[genuine, 0]]))
+        n_impostor = int((~genuine).sum())
+    fewest = max(_FEWEST_PEOPLE, 2 * settings.folds)
+    if n_people < fewest:
+        raise ParameterError(
+            f"folds={settings.folds}: {n_people} people have genuine pairs; {fewest} or more are "
+            f"required to fit on some and test on others"
+        )
+    if n_impostor < comparisons_needed(settings.fmr):
+        argument = f"n_impostor={settings.n_impostor}" if pairs is None else "pairs"
+        raise ParameterError(
+            f"{argument}: a threshold at fmr={settings.fmr:g} requires "
+            f"{comparisons_needed(settings.fmr):,} impostor pairs; there would be {n_impostor:,}"
+        )
+
+
+def _listed(resolutions: Sequence[int]) -> list[int]:
+    """Resolutions as a list, the highest first.
+
+    Raises
+    ------
+    ParameterError
+        If they are not a list of different whole numbers.
+    """
+    if isinstance(resolutions, str) or not isinstance(resolutions, Iterable):
+        raise ParameterError(f"resolutions={resolutions!r} must be a list, as in [21, 14]")
+    listed = list(resolutions)
+    for resolution in listed:
+        check_number("resolutions", resolution, at_least=2, whole=True)
+    if len(set(listed)) < len(listed):
+        raise ParameterError(f"resolutions={listed!r} must differ from each other")
+    return sorted(listed, reverse=True)
+
+
+class _Prepared(NamedTuple):
+    """Faces with degraded copies, and the pairs."""
+
+    faces: Faces
+    pairs: pd.DataFrame
+
+
+def _nodes(
+    faces: Faces,
+    pairs: pd.DataFrame | None,
+    models: list[Model],
+    store: str | os.PathLike[str],
+    settings: _Settings,
+    run: RunOptions,
+) -> Nodes:
+    """Compute the nodes of the study."""
+    prepared = _prepared(faces, pairs, models, settings)
+    result = influence(
+        prepared.faces,
+        prepared.pairs,
+        models=models,
+        bands=settings.bands,
+        sides=("probe", "reference"),
+        store=store,
+        **run,
+    ).load()
+    parts = {NATIVE: result}
+    if settings.resolutions:
+        at = result["resolution"].to_numpy().astype(float)
+        parts = {str(r): result.isel(pair=np.flatnonzero(at == r)) for r in settings.resolutions}
+    nodes: dict[str, xr.Dataset | pd.DataFrame] = {}
+    n_mirrored = 0
+    for name, part in parts.items():
+        ends = [part[end].to_numpy().astype(str) for end in ("probe", "reference")]
+        compared = [str(face) for face in np.unique(np.concatenate(ends))]
+        n_mirrored += len(compared) * len(models)
+        for k, model in enumerate(models):
+            of_model = _of_model(part, model, compared, store, settings)
+            nodes |= {f"{name}/{k}/{key}": node for key, node in of_model.items()}
+    attrs = {
+        "result": result.attrs["name"],
+        "forward_passes": int(result.attrs["forward_passes"]) + n_mirrored,
+        "n_pairs": int(result.sizes["pair"]),
+        "pairs_are": "drawn" if pairs is None else "of the list",
+        "native": max(model.template.size[1] for model in models),
+    }
+    return {**nodes, "/": xr.Dataset(attrs=attrs)}
+
+
+def _of_model(
+    result: xr.Dataset,
+    model: Model,
+    names: list[str],
+    store: str | os.PathLike[str],
+    settings: _Settings,
+) -> dict[str, xr.Dataset]:
+    """Nodes of one model."""
+    url = os.fspath(store)
+    mirrored = mirrored_embeddings(url, model, names)
+    stable = band_quality(store, model=model.name, bands=settings.bands.key, faces=names)
+    quality = _qualities(stable, mirrored, names, model, url)
+    fused = band_scores(result, model=model.name, **settings.fitted)
+    calibrated = calibrate(result, model=model.name, prior=settings.prior, **settings.fitted)
+    ratios = calibrated["log_likelihood_ratio"].sel(calibration="influence").to_numpy()
+    scores = {
+        "similarity": fused["similarity"].to_numpy(),
+        "bands": fused["bands"].to_numpy(),
+        "learnt": fused["learnt"].to_numpy(),
+        "influence": ratios,
+        "energy": fused["energy"].to_numpy(),
+        "flip": flip_scores(url, mirrored, names, result, model=model.name),
+    }
+    assert set(scores) == set(SCORES)
+    genuine = result["genuine"].to_numpy().astype(bool)
+    return {
+        "quality": stable.drop_dims("band").merge(
+            {column: ("face", quality[column].to_numpy()) for column in quality}, compat="override"
+        ),
+        "discard": error_discard(
+            result,
+            quality,
+            model=model.name,
+            side="probe" if settings.resolutions else "both",
+            fmr=settings.fmr,
+            **settings.drawn,
+        ),
+        "calibration": calibration_figures(calibrated, **settings.drawn),
+        "gains": gains(
+            scores,
+            genuine,
+            subject_codes(result),
+            baseline="similarity",
+            fmrs=sorted({*_FMRS, settings.fmr}),
+            **settings.drawn,
+        ),
+        "weights": fused[["weight"]],
+    }
+
+
+def _qualities(
+    stable: xr.Dataset, mirrored: Floats, names: list[str], model: Model, store: str
+) -> pd.DataFrame:
+    """Measures of quality of each face: band stability first, then the baselines."""
+    table = pd.DataFrame(
+        {name: stable[name].to_numpy() for name in MEASURES if name in stable},
+        index=pd.Index(names, name="face"),
+    )
+    pixels = crop_quality(store, template=model.template.name, faces=names).reindex(table.index)
+    intact = open_embeddings(store, model=model.name).sel(face=names).to_numpy().astype(float)
+    table["flip stability"] = flip_quality(store, mirrored, names, model=model.name)
+    table["embedding norm"] = np.linalg.norm(intact, axis=1)
+    table["sharpness"] = pixels["sharpness"]
+    table["contrast"] = pixels["contrast"]
+    # a measure that is the same for all faces orders nothing, as the norm of unit embeddings
+    spread = table.max() - table.min()
+    return table.loc[:, spread > 1e-6 * table.abs().max()]
+
+
+def _prepared(
+    faces: Faces, pairs: pd.DataFrame | None, models: list[Model], settings: _Settings
+) -> _Prepared:
+    """Degrade the probes and choose the pairs."""
+    resolutions = settings.resolutions
+    native = max(model.template.size[1] for model in models)
+    if resolutions and max(resolutions) >= native:
+        raise ParameterError(
+            f"resolutions={resolutions!r}: {max(resolutions)} must be below {native}, the width "
+            f"of the crops in pixels"
+        )
+    lists = [pairs] if pairs is not None else _drawn(faces, settings)
+    if not resolutions:
+        return _Prepared(faces, lists[0])
+    probes = pd.concat([listed["probe"].astype(str) for listed in lists]).unique()
+    degraded = degrade(faces, resolutions=resolutions, kernel=settings.kernel, probes=probes)
+    parts = [degraded_pairs(listed, degraded) for listed in lists]
+    every = pd.concat([part[part["resolution"].notna()] for part in parts], ignore_index=True)
+    return _Prepared(degraded, every)
+
+
+def _drawn(faces: Faces, settings: _Settings) -> list[pd.DataFrame]:
+    """Draw pairs; if probes are degraded, two lists, of which each has other probes.
+
+    Either photograph of a genuine pair is once the probe, and one of each impostor pair.
+    """
+    counts = faces.table["subject"].astype(str).value_counts()
+    n_genuine = int((counts * (counts - 1) / 2).sum())
+    ratio = settings.n_impostor / max(1, n_genuine)
+    pairs = make_pairs(faces, impostors_per_genuine=ratio, seed=settings.seed)
+    if not settings.resolutions:
+        return [pairs]
+    plain = pairs.astype({"probe": str, "reference": str})
+    turned = plain.rename(columns={"probe": "reference", "reference": "probe"})[plain.columns]
+    genuine = plain["genuine"].to_numpy(bool)
+    chosen = np.random.default_rng(settings.seed).random(len(plain)) < 0.5
+    return [plain[genuine | ~chosen], turned[genuine | chosen]]

@@ -1,0 +1,151 @@
+"""Figures of what influence is good for: gains, discarding by quality, calibration."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.ticker import PercentFormatter
+
+from freqlab.attrs import names_of
+from freqlab.errors import check_name
+from freqlab.plots.common import CATEGORICAL, LEGEND, axis_label, line_style, new_axes, shortened
+from freqlab.results.selection import at_fmr, fmr_text
+from freqlab.statistics.resampling import estimates_of
+
+__all__ = ["calibration_plot", "discard_plot", "gain_plot"]
+
+_COLOURS = {"gain": CATEGORICAL[0], "loss": CATEGORICAL[4]}  # others are grey
+
+
+def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) -> Axes:
+    """Change of the false non-match rate by each score, with intervals; below zero is better.
+
+    Filled markers: the interval excludes zero, and there are enough errors and people.
+
+    Parameters
+    ----------
+    data
+        From :func:`freqlab.improve.gains`.
+    fmr
+        False match rate of the thresholds, one of those of the data.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    at = at_fmr(data, fmr)
+    names = [name for name in names_of(data, "score_name") if name != data.attrs["baseline"]]
+    ax = ax or new_axes(5.4, 0.9 + 0.42 * max(2, len(names)))
+    for row, name in enumerate(names):
+        one = at.sel(score_name=name)
+        value, lower, upper = (100 * bound for bound in estimates_of(one["difference"]))
+        verdict = str(one["verdict"].item())
+        colour = _COLOURS.get(verdict, "0.45")
+        ax.plot([lower, upper], [row, row], color=colour, lw=2)
+        face = colour if verdict in _COLOURS else "white"
+        ax.plot(value, row, "o", color=colour, markerfacecolor=face, ms=7)
+        ax.annotate(
+            verdict,
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize="small",
+        )
+    ax.axvline(0, color="0.2", lw=0.9)
+    ax.set_yticks(range(len(names)), [shortened(name, 24) for name in names])
+    ax.set_ylim(len(names) - 0.4, -0.6)
+    rate = f"FNMR at FMR {fmr_text(fmr)}"
+    ax.set_xlabel(f"change of {rate} by the score\n(percentage points)")
+    ax.grid(True, axis="x", color="0.9")
+    return ax
+
+
+def discard_plot(
+    data: xr.Dataset,
+    *,
+    measures: Sequence[str] | None = None,
+    protocol: str = "fixed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Error versus discard characteristic of measures of quality.
+
+    The interval of the first measure is shaded.
+
+    Parameters
+    ----------
+    data
+        From :func:`freqlab.improve.error_discard`.
+    measures
+        Names of the measures; all by default.
+    protocol
+        ``"fixed"`` or ``"renewed"``, the threshold.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    known = names_of(data, "measure")
+    check_name("protocol", protocol, names_of(data, "protocol"))
+    shown = known if measures is None else [check_name("measures", m, known) for m in measures]
+    ax = ax or new_axes(5.4, 3.6)
+    x = 100 * data["discarded"].to_numpy()
+    for place, name in enumerate(shown):
+        rates = data["false_non_match_rate"].sel(measure=name, protocol=protocol)
+        value, lower, upper = (100 * bound for bound in estimates_of(rates))
+        style = line_style(place)
+        ax.plot(x, value, label=shortened(name, 30), ms=4, markevery=4, **style)
+        if place == 0:
+            ax.fill_between(x, lower, upper, color=style["color"], alpha=0.15, lw=0)
+    ax.set_xlabel(axis_label(data["discarded"], units="%"))
+    ax.set_ylabel(axis_label(data["false_non_match_rate"], units="%"))
+    ax.set_xlim(0, x.max())
+    ax.set_ylim(bottom=0)
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
+    return ax
+
+
+def calibration_plot(
+    data: xr.Dataset, *, calibrations: Sequence[str] | None = None, ax: Axes | None = None
+) -> Axes:
+    """Reliability diagram: the share of genuine pairs over the stated probability, with intervals.
+
+    Parameters
+    ----------
+    data
+        From :func:`freqlab.improve.calibration_figures`.
+    calibrations
+        Names of the calibrations; all by default.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    known = names_of(data, "calibration")
+    names = known
+    if calibrations is not None:
+        names = [check_name("calibrations", name, known) for name in calibrations]
+    ax = ax or new_axes(4.4, 4.2)
+    ax.plot([0, 1], [0, 1], color="0.6", lw=0.9, zorder=0)
+    for place, name in enumerate(names):
+        one = data.sel(calibration=name)
+        x = one["predicted"].to_numpy()
+        value, lower, upper = estimates_of(one["observed"])
+        style = line_style(place)
+        cost = float(one["cllr"].sel(estimate="value"))
+        there = np.isfinite(x) & np.isfinite(value)
+        ax.plot(
+            x[there],
+            value[there],
+            label=f"{shortened(name, 20)}: Cllr {cost:.3f} bit",
+            ms=5,
+            lw=1.4,
+            **style,
+        )
+        ax.vlines(x[there], lower[there], upper[there], color=style["color"], lw=0.9, alpha=0.6)
+    ax.set_xlim(0, 1)
+    ax.set_ylim(0, 1)
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(PercentFormatter(1, symbol=""))
+    ax.set_xlabel(axis_label(data["predicted"], units="%"))
+    ax.set_ylabel(axis_label(data["observed"], units="%"))
+    ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2)
+    return ax
