@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.bands.radial import Bands, parse_bands
+from freqlab.bands.base import Bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.bias import quality as crop_quality
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs

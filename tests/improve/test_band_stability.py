@@ -6,7 +6,7 @@ from conftest import make_faces
 
 import freqlab as fl
 from freqlab import testing
-from freqlab.bands.radial import parse_bands
+from freqlab.bands.parsing import parse_bands
 from freqlab.edits.band_sets import BandSets
 from freqlab.errors import ParameterError, StoreError
 from freqlab.improve import band_quality
