@@ -26,11 +26,11 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.improve.score_gains import verdict_of
 from freqlab.results.selection import with_axes
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed, threshold_at_fmr
+from freqlab.statistics.rate_intervals import rate_bounds
 from freqlab.statistics.resampling import (
     ESTIMATES,
     check_draws,
     draw_subjects,
-    rate_interval,
     subject_codes,
     with_interval,
 )
@@ -281,7 +281,9 @@ def _summaries(
     values = with_interval(rates[:, :, 0], np.moveaxis(rates[:, :, 1:], 2, 0), level)
     for place in np.ndindex(values.shape[:-1]):
         if values[(*place, 0)] == 0:
-            values[(*place, slice(1, 3))] = rate_interval(0.0, np.empty(0), n_people, level)
+            values[(*place, slice(1, 3))] = rate_bounds(
+                *(0.0, 0.0), error_size=1 / n_people, n_people=n_people, level=level
+            )
     areas = np.stack([_area(rates, end) for end in UP_TO], axis=2)  # (measure, protocol, end, draw)
     change = areas[[names.index(chosen)]] - areas
     difference = with_interval(change[..., 0], np.moveaxis(change[..., 1:], -1, 0), level)

@@ -33,12 +33,11 @@ from freqlab.statistics.error_rates import (
     is_usable,
     threshold_at_fmr,
 )
+from freqlab.statistics.rate_intervals import mean_rate
 from freqlab.statistics.resampling import (
     ESTIMATES,
     FEWEST_PEOPLE,
-    check_draws,
-    draw_subjects,
-    rate_interval,
+    check_level,
 )
 from freqlab.statistics.vectors import unit_length
 from freqlab.store.reading import open_embeddings
@@ -83,9 +82,7 @@ def identify(
     store: str | os.PathLike[str] | None = None,
     fpirs: Sequence[float] = FPIRS,
     max_rank: int = 50,
-    n_draws: int = 1000,
     level: float = 0.95,
-    seed: int = 0,
     **run: Unpack[RunOptions],
 ) -> xr.Dataset:
     """Compute identification rates of models on a face set, with intervals over people.
@@ -103,9 +100,8 @@ def identify(
         False positive identification rates of the thresholds.
     max_rank
         Highest rank of the CMC; at most the number of enrolled people.
-    n_draws, level, seed
-        Bootstrap draws over the people of the probes, coverage of the intervals, seed of the draws.
-        The gallery is the same in all draws.
+    level
+        Coverage of the intervals, over the people of the probes; the gallery is fixed.
 
     Returns
     -------
@@ -123,7 +119,7 @@ def identify(
     ParameterError
         If an argument does not fit, or no probe's person is enrolled.
     """
-    check_draws(n_draws, level, seed)
+    check_level(level)
     rates = check_fmrs(fpirs)
     check_number("max_rank", max_rank, at_least=1, whole=True)
     enrolled = _enrolled(faces, gallery)
@@ -149,7 +145,7 @@ def identify(
             probe_sources=sources[probes],
             gallery_sources=sources[held],
         )
-        figures = _figures(found, subjects[probes], rates, ranks, n_draws, level, seed)
+        figures = _figures(found, subjects[probes], rates, ranks, level)
         counts = {
             "n_enrolled": (len(np.unique(subjects[held])), "people enrolled"),
             "n_gallery": (len(held), "faces enrolled"),
@@ -164,9 +160,7 @@ def identify(
         make_attrs(
             store=url,
             face_set=faces.name,
-            n_draws=n_draws,
             level=level,
-            seed=seed,
             gallery="first of each person" if gallery is None else "the faces given",
         )
     )
@@ -287,9 +281,7 @@ def _figures(
     subjects: Codes,
     fpirs: tuple[float, ...],
     ranks: npt.NDArray[np.int64],
-    n_draws: int,
     level: float,
-    seed: int,
 ) -> xr.Dataset:
     """Rates of the searches of one model."""
     mated = found.rank > 0
@@ -298,17 +290,13 @@ def _figures(
     absent = ~mated & np.isfinite(found.highest_other)
     others = found.highest_other[absent] if absent.any() else found.highest_other
     others = others[np.isfinite(others)]
-    draws = draw_subjects(int(subjects.max()) + 1, n_draws, seed).astype(float)
     own, rank, people = found.own[mated], found.rank[mated], np.asarray(subjects)[mated]
     n_people = len(np.unique(people))
-    total = draws @ np.bincount(people, minlength=draws.shape[1])
 
     def rate(errors: npt.NDArray[np.bool_]) -> list[float]:
-        wrong = draws @ np.bincount(people, weights=errors, minlength=draws.shape[1])
-        with np.errstate(invalid="ignore", divide="ignore"):
-            drawn = wrong / total
-        value = float(errors.mean())
-        return [value, *rate_interval(value, drawn, n_people, level)]
+        own_pairs = np.stack([people, people])
+        found = mean_rate(errors.astype(float), own_pairs, n_photographs=len(people), level=level)
+        return [float(value) for value in found.estimates]
 
     missed = np.array([rate(rank > k) for k in ranks])
     identified = 1 - missed[:, [0, 2, 1]]

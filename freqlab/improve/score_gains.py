@@ -26,13 +26,14 @@ from freqlab.statistics.error_rates import (
     threshold_at_fmr,
 )
 from freqlab.statistics.rate_differences import rate_differences
+from freqlab.statistics.rate_intervals import mean_rate
 from freqlab.statistics.resampling import (
     ESTIMATES,
     FEWEST_PEOPLE,
     check_draws,
     draw_subjects,
     pair_weights,
-    rate_interval,
+    percentiles,
 )
 from freqlab.text.wording import percent, signed
 
@@ -131,12 +132,17 @@ def gains(
     errors = np.array(
         [[int((s < t).sum()) for t in row] for s, row in zip(sampled, thresholds, strict=True)]
     )
-    observed = np.where(np.isfinite(thresholds), errors / int(is_genuine.sum()), np.nan)
     estimates = np.array(
         [
             [
-                (observed[i], *rate_interval(observed[i], fnmr[(slice(None), *i)], n_people, level))
-                for i in ((s, f) for f in range(shape[1]))
+                _with_bounds(
+                    *(sampled[s] < thresholds[s, f], people[:, is_genuine]),
+                    drawn=fnmr[:, s, f],
+                    level=level,
+                )
+                if np.isfinite(thresholds[s, f])
+                else (np.nan, np.nan, np.nan)
+                for f in range(shape[1])
             ]
             for s in range(shape[0])
         ]
@@ -231,6 +237,19 @@ def verdict_of(lower: float, upper: float, *, n_errors: int, n_people: int) -> s
     if upper < 0:
         return GAIN
     return LOSS if lower > 0 else NO_GAIN
+
+
+def _with_bounds(
+    wrong: npt.NDArray[np.bool_], subjects: npt.NDArray[np.integer], *, drawn: Floats, level: float
+) -> tuple[float, float, float]:
+    """Value and bounds of a rate: the wider of two intervals.
+
+    The draws vary the threshold, but are too narrow where few people err; the other interval holds
+    there, for a fixed threshold.
+    """
+    value, lower, upper = mean_rate(wrong.astype(float), subjects, level=level).estimates
+    low, high = percentiles(drawn, level)
+    return float(value), float(np.fmin(lower, low)), float(np.fmax(upper, high))
 
 
 def _drawn_rates(

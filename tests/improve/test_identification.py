@@ -84,7 +84,7 @@ def faces():
 
 @pytest.fixture(scope="module")
 def result(faces):
-    return identify(faces, models=[testing.model()], fpirs=[0.3, 1e-2], n_draws=50, progress=False)
+    return identify(faces, models=[testing.model()], fpirs=[0.3, 1e-2], progress=False)
 
 
 def embedded(faces):
@@ -117,9 +117,7 @@ def test_rates_against_brute_force(faces, result):
 
 def test_people_who_are_not_enrolled_are_the_non_mated_searches(faces):
     gallery = [name for name in faces.names[:45] if name.endswith("/0")]
-    found = identify(
-        faces, models=[testing.model()], gallery=gallery, fpirs=[0.4], n_draws=10, progress=False
-    )
+    found = identify(faces, models=[testing.model()], gallery=gallery, fpirs=[0.4], progress=False)
     assert found.attrs["non_mated"] == "people who are not enrolled"
     assert int(found["n_enrolled"][0]) == 15
     assert int(found["n_mated"][0]) == 30
@@ -156,7 +154,7 @@ def test_bad_input(faces):
         ({"gallery": []}, "0 faces are enrolled"),
         ({"max_rank": 0}, "max_rank=0"),
         ({"fpirs": [0]}, "must be a number above 0"),
-        ({"n_draws": 0}, "n_draws=0"),
+        ({"level": 2}, "level=2"),
     ):
         with pytest.raises(ParameterError, match=message):
             identify(faces, **options, **given)
