@@ -53,6 +53,7 @@ numpydoc_show_class_members = False
 intersphinx_mapping = site_inventories.write(DOCS / "_build" / "inventories")
 
 html_theme = "pydata_sphinx_theme"
+html_context = {"default_mode": "auto"}
 html_title = "freqlab"
 html_static_path = ["_static"]
 html_css_files = ["freqlab.css"]

@@ -86,6 +86,9 @@ def _summary(value: object) -> str:
 def _constant(module: types.ModuleType, name: str) -> str:
     """Return the entry of a value that is no function, with the text below its definition."""
     value = getattr(module, name)
+    head = f".. py:data:: {module.__name__}.{name}\n"
+    if len(repr(value)) < 60:
+        head += f"   :value: {value!r}\n"
     for place in list(sys.modules.values()):
         if not getattr(place, "__name__", "").startswith(f"{module.__name__}."):
             continue
@@ -94,8 +97,8 @@ def _constant(module: types.ModuleType, name: str) -> str:
         described = ModuleAnalyzer.for_module(place.__name__).find_attr_docs()
         if ("", name) in described:
             text = "\n   ".join(described["", name])
-            return f".. py:data:: {module.__name__}.{name}\n\n   {text}\n"
-    return f".. py:data:: {module.__name__}.{name}\n"
+            return f"{head}\n   {text}\n"
+    return head
 
 
 def _package(module: types.ModuleType, title: str, names: list[str]) -> str:
@@ -186,7 +189,7 @@ def _commands(file: Path) -> None:
         lines += ["", f"## freqlab {name}", "", _shown(command.help), ""]
         if command.epilog:
             lines += [_shown(command.epilog), ""]
-        lines += ["| option | value | default | |", "|---|---|---|---|"]
+        lines += ["| option | |", "|---|---|"]
         for parameter in command.params:
             lines.append(_option(parameter))
     _page(file, "\n".join(lines))
@@ -205,14 +208,23 @@ def _option(parameter: Any) -> str:
     if parameter.param_type_name == "argument":
         names = [parameter.name.upper()]
     shown = ", ".join(f"`{name}`" for name in names) + (" *" if parameter.required else "")
-    flag = getattr(parameter, "is_flag", False)
     annotation = parameter.type_descriptor.annotation
-    kind = "" if flag else getattr(annotation, "__name__", str(annotation))
-    if not flag and "Literal" in str(annotation):
-        kind = " or ".join(str(value) for value in annotation.__args__)
+    if not getattr(parameter, "is_flag", False):
+        shown += f" {_value(annotation)}"
+    about = _cell(parameter.help or "").rstrip(".") + "."
     default = parameter.default
-    default = "" if default in (None, False, (), []) or callable(default) else f"`{default}`"
-    return f"| {shown} | {_cell(kind)} | {default} | {_cell(parameter.help or '')} |"
+    if default not in (None, False, (), []) and not callable(default):
+        about += f" Default: `{default}`."
+    return f"| {shown} | {about} |"
+
+
+def _value(annotation: Any) -> str:
+    """Return what a value of an option is, in a word."""
+    if "Literal" in str(annotation):
+        return " or ".join(f"`{value}`" for value in annotation.__args__)
+    of_list = getattr(annotation, "__args__", ())
+    kind = getattr(of_list[0] if of_list else annotation, "__name__", str(annotation))
+    return {"str": "text", "int": "whole number", "float": "number", "Path": "path"}.get(kind, kind)
 
 
 def _reports(file: Path) -> None:
@@ -223,12 +235,13 @@ def _reports(file: Path) -> None:
         "the same in Python. `freqlab report NAME --parameters` prints these tables.",
     ]
     for name in report_names():
-        lines += ["", f"## {name}", "", "| parameter | type | default | |", "|---|---|---|---|"]
+        lines += ["", f"## {name}", "", "| parameter | |", "|---|---|"]
         for parameter in report_parameters(name).values():
             kind, default = (
                 _cell(f"`{text}`") for text in (parameter.type_name, repr(parameter.default))
             )
-            lines.append(f"| `{parameter.name}` | {kind} | {default} | {_cell(parameter.about)} |")
+            about = _cell(parameter.about)
+            lines.append(f"| `{parameter.name}` {kind} | {about} Default: {default}. |")
     _page(file, "\n".join(lines))
 
 
@@ -239,8 +252,9 @@ def _catalogue(file: Path, title: str, text: str, table: Any, *, wide: bool = Fa
     if wide:
         for row in table.astype(str).to_dict("records"):
             name, about, *rest = row
-            lines += [f"## {row[name]}", "", _cell(row[about]) + ".", "", "| | |", "|---|---|"]
-            lines += [f"| {column} | {_cell(row[column]) or '-'} |" for column in rest] + [""]
+            lines += [f"## {row[name]}", "", _cell(row[about]) + ".", ""]
+            for column in rest:
+                lines += [f"{column}\n: {_cell(row[column]) or '-'}", ""]
     else:
         lines += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
         for row in table.astype(str).to_numpy():
