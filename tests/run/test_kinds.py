@@ -169,6 +169,10 @@ def test_polar_bands_are_selected_by_the_frequency_of_their_ring(run):
     assert of_ring["orientation"].to_numpy().tolist() == [0, 90]
 
 
+def test_the_store_is_whole(run):
+    assert fl.store.check(run["wavelets"].attrs["store"]).empty
+
+
 def test_groups_of_orientation(run):
     shares = abs(run["polar"]["influence"]).groupby("orientation").sum()
     assert shares["orientation"].to_numpy().tolist() == [0, 90]
