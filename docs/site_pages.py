@@ -213,7 +213,7 @@ def _option(parameter: Any) -> str:
         shown += f" {_value(annotation)}"
     about = _cell(parameter.help or "").rstrip(".") + "."
     default = parameter.default
-    if default not in (None, False, (), []) and not callable(default):
+    if default is not None and default is not False and not callable(default):
         about += f" Default: `{default}`."
     return f"| {shown} | {about} |"
 
@@ -240,7 +240,7 @@ def _reports(file: Path) -> None:
             kind, default = (
                 _cell(f"`{text}`") for text in (parameter.type_name, repr(parameter.default))
             )
-            about = _cell(parameter.about)
+            about = _cell(parameter.about).rstrip(".") + "."
             lines.append(f"| `{parameter.name}` {kind} | {about} Default: {default}. |")
     _page(file, "\n".join(lines))
 
