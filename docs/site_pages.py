@@ -177,8 +177,8 @@ def _commands(file: Path) -> None:
         "# Command line",
         "",
         "`freqlab COMMAND --help` prints the same in a terminal; `python -m freqlab` is the same",
-        "program. An option marked with * is required. A repeatable option is given once for each",
-        "value. Messages go to standard error, and a bad argument ends a command with status 2.",
+        "program. A repeatable option is given once for each value. Messages go to standard",
+        "error, and a bad argument ends a command with status 2.",
         "",
         "| command | |",
         "|---|---|",
@@ -189,7 +189,6 @@ def _commands(file: Path) -> None:
         lines += ["", f"## freqlab {name}", "", _shown(command.help), ""]
         if command.epilog:
             lines += [_shown(command.epilog), ""]
-        lines += ["| option | |", "|---|---|"]
         for parameter in command.params:
             lines.append(_option(parameter))
     _page(file, "\n".join(lines))
@@ -207,15 +206,15 @@ def _option(parameter: Any) -> str:
     names = [*parameter.opts, *parameter.secondary_opts]
     if parameter.param_type_name == "argument":
         names = [parameter.name.upper()]
-    shown = ", ".join(f"`{name}`" for name in names) + (" *" if parameter.required else "")
+    shown = ", ".join(f"`{name}`" for name in names) + (" (required)" if parameter.required else "")
     annotation = parameter.type_descriptor.annotation
     if not getattr(parameter, "is_flag", False):
         shown += f" {_value(annotation)}"
     about = _cell(parameter.help or "").rstrip(".") + "."
     default = parameter.default
-    if default not in (None, False, (), []) and not callable(default):
+    if default is not None and default is not False and not callable(default):
         about += f" Default: `{default}`."
-    return f"| {shown} | {about} |"
+    return f"{shown}\n: {about}\n"
 
 
 def _value(annotation: Any) -> str:
@@ -235,13 +234,11 @@ def _reports(file: Path) -> None:
         "the same in Python. `freqlab report NAME --parameters` prints these tables.",
     ]
     for name in report_names():
-        lines += ["", f"## {name}", "", "| parameter | |", "|---|---|"]
+        lines += ["", f"## {name}", ""]
         for parameter in report_parameters(name).values():
-            kind, default = (
-                _cell(f"`{text}`") for text in (parameter.type_name, repr(parameter.default))
-            )
-            about = _cell(parameter.about)
-            lines.append(f"| `{parameter.name}` {kind} | {about} Default: {default}. |")
+            kind, default = f"`{parameter.type_name}`", f"`{parameter.default!r}`"
+            about = _cell(parameter.about).rstrip(".") + "."
+            lines += [f"`{parameter.name}` {kind}", f": {about} Default: {default}.", ""]
     _page(file, "\n".join(lines))
 
 
@@ -253,8 +250,8 @@ def _catalogue(file: Path, title: str, text: str, table: Any, *, wide: bool = Fa
         for row in table.astype(str).to_dict("records"):
             name, about, *rest = row
             lines += [f"## {row[name]}", "", _cell(row[about]) + ".", ""]
-            for column in rest:
-                lines += [f"{column}\n: {_cell(row[column]) or '-'}", ""]
+            for column in filter(row.get, rest):
+                lines += [f"{column}", f": {_cell(row[column])}", ""]
     else:
         lines += ["| " + " | ".join(table.columns) + " |", "|" + "---|" * len(table.columns)]
         for row in table.astype(str).to_numpy():
