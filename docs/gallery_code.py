@@ -336,7 +336,8 @@ gained, discarded, calibrated = part.gains, part.discard, part.calibration
 
 # %% gain_plot
 # Change of FNMR by each score against the similarity alone, fitted on other people where anything
-# is fitted. `energy` is the control: the energies of the bands instead of their influence.
+# is fitted. `energy` and `alike` are controls without influence: energies of the bands instead, and
+# the reference degraded as the probe.
 fl.plots.gain_plot(gained, fmr=1e-2)
 
 # %% discard_plot

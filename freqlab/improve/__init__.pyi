@@ -5,6 +5,7 @@ from .fusion import band_scores
 from .identification import describe_identification, identification_table, identify
 from .likelihoods import calibration_error, cllr, min_cllr, probability_of
 from .making import study
+from .matched import matched_scores
 from .report import (
     calibration_table,
     describe_comparisons,
@@ -31,6 +32,7 @@ __all__ = [
     "gains",
     "identification_table",
     "identify",
+    "matched_scores",
     "min_cllr",
     "parts_of",
     "probability_of",

@@ -159,8 +159,8 @@ def open_band_embeddings(
         If there are none, or several and `bands` is not given.
     """
     node = open_run(store)[f"embeddings/{node_name(model)}"]
-    found = {
-        name: child
+    found: dict[str, xr.DataArray] = {
+        str(name): child.dataset["embedding"]
         for name, child in node.children.items()
         if name != "intact" and "-of-" not in name and "embedding" in child
     }
@@ -177,7 +177,7 @@ def open_band_embeddings(
             )
         bands = next(iter(found))
     key = check_name("bands", bands, sorted(found))
-    return found[key]["embedding"], key
+    return found[key], key
 
 
 def _cosines(intact: npt.NDArray[np.floating], removed: npt.NDArray[np.floating]) -> Floats:

@@ -126,7 +126,7 @@ def calibrate(
     name = names_of(result, "model")[0] if model is None else str(model)
     profiles = profiles_of(result, model=name)
     is_genuine = _labels(result, genuine)
-    usable = np.isfinite(profiles).all(axis=1)
+    usable = np.asarray(np.isfinite(profiles).all(axis=1))
     _check_kinds(is_genuine, usable)
     if np.ptp(profiles[usable, 0]) == 0:
         raise ParameterError(
@@ -288,7 +288,7 @@ def learnt_on_others(
     numpy.ndarray
         ``(pair,)``.
     """
-    usable = np.isfinite(features).all(axis=1)
+    usable = np.asarray(np.isfinite(features).all(axis=1))
     ratios = np.full(len(features), np.nan)
     for fit_on, tested in fold_parts(subjects, usable, genuine, folds=folds, seed=seed):
         fitted = penalised(features[fit_on], genuine[fit_on], subjects[:, fit_on], penalty)

@@ -33,6 +33,7 @@ SCORES = {
     "learnt": "similarities without one band, weights learnt on other people",
     "influence": "similarity and influence, weights learnt on other people",
     "energy": "similarity and log energy of the bands, weights learnt on other people",
+    "alike": "cosine similarity, the reference degraded as the probe",
     "flip": "cosine similarity of embeddings averaged with those of the mirrored faces",
 }
 """Names of the scores that a study compares, and their descriptions."""

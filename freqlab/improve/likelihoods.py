@@ -131,7 +131,7 @@ def reliability(
     place = np.clip((np.asarray(probabilities) * N_BINS).astype(int), 0, N_BINS - 1)
 
     def summed(values: Floats) -> npt.NDArray[np.float64]:
-        return np.bincount(place, weights=values, minlength=N_BINS)
+        return np.asarray(np.bincount(place, weights=values, minlength=N_BINS), float)
 
     share = summed(scaled)
     with np.errstate(invalid="ignore", divide="ignore"):

@@ -32,12 +32,14 @@ from freqlab.improve.fusion import (
     mirrored_embeddings,
 )
 from freqlab.improve.likelihoods import check_prior
+from freqlab.improve.matched import degraded_alike
 from freqlab.improve.score_gains import gains
 from freqlab.models.spec import Model
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import check_draws, subject_codes
+from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 
@@ -207,7 +209,7 @@ def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Non
         )
 
 
-def _listed(resolutions: Sequence[int]) -> list[int]:
+def _listed(resolutions: object) -> list[int]:
     """Resolutions as a list, the highest first.
 
     Raises
@@ -297,7 +299,10 @@ def _of_model(
         "energy": fused["energy"].to_numpy(),
         "flip": flip_scores(url, mirrored, names, result, model=model.name),
     }
-    assert set(scores) == set(SCORES)
+    alike = _alike_scores(result, model, url)
+    if alike is not None:
+        scores["alike"] = alike
+    scores = {name: scores[name] for name in SCORES if name in scores}
     genuine = result["genuine"].to_numpy().astype(bool)
     return {
         "quality": stable.drop_dims("band").merge(
@@ -322,6 +327,18 @@ def _of_model(
         ),
         "weights": fused[["weight"]],
     }
+
+
+def _alike_scores(result: xr.Dataset, model: Model, store: str) -> Floats | None:
+    """Similarity with the reference degraded as the probe; None if this was not embedded."""
+    known = open_embeddings(store, model=model.name)
+    ends = [result[end].to_numpy().astype(str) for end in ("probe", "reference")]
+    references = degraded_alike(known, *ends)
+    if references is None:
+        return None
+    names, back = np.unique(ends[0], return_inverse=True)
+    probes = known.sel(face=list(names)).to_numpy()[back]
+    return cosine(probes.astype(float), references.astype(float))
 
 
 def _qualities(

@@ -36,6 +36,7 @@ _MEASURED = {
     "learnt": "learnt weights over bands",
     "influence": "influence beside the similarity",
     "energy": "the control, band energies beside the similarity",
+    "alike": "degrading the reference as the probe, which needs no influence",
     "flip": "flip averaging",
 }
 
@@ -131,7 +132,13 @@ def _gain_text(data: xr.Dataset, fmr: float) -> str:
             said.append(f"**{verdict}** by {join(changes)}")
     if not said:
         return f"{text}. **No verdict**: {_reason(next(iter(verdicts.values())))}."
-    return f"{text}. Change of FNMR: {'; '.join(said)}."
+    text += f". Change of FNMR: {'; '.join(said)}."
+    gained = [name for name in others if verdicts[name] == GAIN]
+    if len(gained) > 1:
+        values = at["difference"].sel(estimate="value")
+        best = min(gained, key=lambda name: float(values.sel(score_name=name)))
+        text += f" The largest gain is by {_MEASURED.get(best, as_markdown(best))}."
+    return text
 
 
 def _quality_text(data: xr.Dataset) -> str:

@@ -162,3 +162,21 @@ def test_bad_input(faces):
         search(np.ones((4, 3)), np.ones((3, 2)), np.arange(4), np.arange(3))
     with pytest.raises(ParameterError, match="no face is enrolled with an embedding"):
         search(np.ones((4, 3)), np.ones((0, 3)), np.arange(4), np.arange(0))
+
+
+def test_a_gallery_of_a_hundred_thousand_is_searched_in_bounded_memory():
+    import tracemalloc
+
+    rng = np.random.default_rng(0)
+    gallery = rng.normal(size=(100_000, 8)).astype(np.float32)
+    probes = gallery[:300] + 0.3 * rng.normal(size=(300, 8)).astype(np.float32)
+    people = np.arange(100_000)
+    tracemalloc.start()
+    found = search(probes, gallery, people[:300], people)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # all scores are 120 MB, and their comparison as much again
+    unit = gallery / np.linalg.norm(gallery, axis=1, keepdims=True)
+    scores = unit @ (probes[7] / np.linalg.norm(probes[7]))
+    assert found.own[7] == pytest.approx(scores[7], abs=1e-6)
+    assert abs(int(found.rank[7]) - (scores >= scores[7]).sum()) <= 1

@@ -8,6 +8,7 @@ from conftest import make_faces
 import freqlab as fl
 from freqlab import testing
 from freqlab.errors import ParameterError
+from freqlab.improve.fusion import SCORES
 from freqlab.improve.report import describe_comparisons, parts_of, summary, verdict_table
 
 OPTIONS = {
@@ -52,7 +53,7 @@ def test_its_parts(faces, study):
     for part in parts:
         assert int(part.gains["n_genuine"]) == n_genuine
         assert int(part.gains["n_impostor"]) == 300
-        assert set(part.gains["score_name"].to_numpy()) == set(fl.improve.fusion.SCORES)
+        assert set(part.gains["score_name"].to_numpy()) == set(SCORES)
         assert int(part.discard["n_samples"]) == len(faces)
         assert part.discard.attrs["side"] == "probe"
         assert "flip stability" in part.quality
