@@ -34,6 +34,7 @@ GROUPS = {
         "faithfulness": "Faithfulness of explanations",
         "saliency": "Other explanations",
         "adversarial": "Adversarial faces",
+        "improve": "Improving decisions",
     },
     "Data": {
         "faces": "Faces and pairs",

@@ -24,6 +24,7 @@ PACKAGES = [
     "faithfulness",
     "saliency",
     "adversarial",
+    "improve",
     "results",
     "faces",
     "datasets",

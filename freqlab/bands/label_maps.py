@@ -129,7 +129,7 @@ def custom(
         One of:
 
         - labels ``(height, width)`` of all coefficients of a crop, zero frequency first, as
-          :func:`numpy.fft.fft2` orders them: the number of the band from 0 on, negative where a
+          ``numpy.fft.fft2`` orders them: the number of the band from 0 on, negative where a
           coefficient is never removed;
         - masks ``(band, height, width)`` of truth values in the same order, which do not overlap;
         - a function of the vertical and horizontal frequencies in cycles/pixel, two arrays
@@ -141,7 +141,7 @@ def custom(
         Name of each band; by default ``"band 0"``, ``"band 1"``, ...
     centred
         Whether the zero frequency of labels or masks is in the middle, as
-        :func:`numpy.fft.fftshift` orders them.
+        ``numpy.fft.fftshift`` orders them.
     size
         Height and width of the crops, for a function.
     extension

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.bands.radial import Bands
+from freqlab.bands.base import Bands
 from freqlab.edits.band_sets import BandSets
 from freqlab.errors import ParameterError, check_number
 from freqlab.improve.calibration import fold_parts
