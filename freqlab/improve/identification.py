@@ -149,7 +149,8 @@ def identify(
             probe_sources=sources[probes],
             gallery_sources=sources[held],
         )
-        figures = _figures(found, subjects[probes], rates, ranks, n_draws, level, seed)
+        absent = ~np.isin(subjects[probes], subjects[held])
+        figures = _figures(found, absent, subjects[probes], rates, ranks, n_draws, level, seed)
         counts = {
             "n_enrolled": (len(np.unique(subjects[held])), "people enrolled"),
             "n_gallery": (len(held), "faces enrolled"),
@@ -284,6 +285,7 @@ def _enrolled(faces: Faces, gallery: Sequence[str] | None) -> npt.NDArray[np.boo
 
 def _figures(
     found: Searches,
+    absent: npt.NDArray[np.bool_],
     subjects: Codes,
     fpirs: tuple[float, ...],
     ranks: npt.NDArray[np.int64],
@@ -291,11 +293,10 @@ def _figures(
     level: float,
     seed: int,
 ) -> xr.Dataset:
-    """Rates of the searches of one model."""
+    """Rates of the searches of one model; `absent` marks probes of people not enrolled."""
     mated = found.rank > 0
     if not mated.any():
         raise ParameterError("gallery: no probe has an embedding and an enrolled person")
-    absent = ~mated & np.isfinite(found.highest_other)
     others = found.highest_other[absent] if absent.any() else found.highest_other
     others = others[np.isfinite(others)]
     draws = draw_subjects(int(subjects.max()) + 1, n_draws, seed).astype(float)
