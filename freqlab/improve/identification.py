@@ -145,7 +145,8 @@ def identify(
             probe_sources=sources[probes],
             gallery_sources=sources[held],
         )
-        figures = _figures(found, subjects[probes], rates, ranks, level)
+        absent = ~np.isin(subjects[probes], subjects[held])
+        figures = _figures(found, absent, subjects[probes], rates, ranks, level)
         counts = {
             "n_enrolled": (len(np.unique(subjects[held])), "people enrolled"),
             "n_gallery": (len(held), "faces enrolled"),
@@ -278,16 +279,16 @@ def _enrolled(faces: Faces, gallery: Sequence[str] | None) -> npt.NDArray[np.boo
 
 def _figures(
     found: Searches,
+    absent: npt.NDArray[np.bool_],
     subjects: Codes,
     fpirs: tuple[float, ...],
     ranks: npt.NDArray[np.int64],
     level: float,
 ) -> xr.Dataset:
-    """Rates of the searches of one model."""
+    """Rates of the searches of one model; `absent` marks probes of people not enrolled."""
     mated = found.rank > 0
     if not mated.any():
         raise ParameterError("gallery: no probe has an embedding and an enrolled person")
-    absent = ~mated & np.isfinite(found.highest_other)
     others = found.highest_other[absent] if absent.any() else found.highest_other
     others = others[np.isfinite(others)]
     own, rank, people = found.own[mated], found.rank[mated], np.asarray(subjects)[mated]

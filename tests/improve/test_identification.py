@@ -135,6 +135,24 @@ def test_people_who_are_not_enrolled_are_the_non_mated_searches(faces):
     assert float(at[0]) == pytest.approx(expected)
 
 
+def test_a_degraded_copy_of_an_enrolled_photograph_is_no_search_of_a_stranger(faces):
+    lower = fl.faces.degrade(faces, resolutions=[28])
+    gallery = [name for name in faces.names if name.endswith("/0")]
+    names = np.array(lower.names)
+    rows = [i for i, name in enumerate(names) if name in gallery or "@" in name]
+    found = identify(
+        lower.select(rows),
+        models=[testing.model()],
+        gallery=gallery,
+        fpirs=[0.3],
+        n_draws=10,
+        progress=False,
+    )
+    assert int(found["n_mated"][0]) == 48  # the copies of the 24 enrolled ones are not found
+    assert int(found["n_non_mated"][0]) == 72
+    assert found.attrs["non_mated"] == "enrolled people, whose own faces are left out"
+
+
 def test_a_rate_that_is_not_resolved_is_nan_with_the_reason(result):
     at = result.sel(model="linear", fpir=1e-2)
     assert at["false_negative_identification_rate"].isnull().all()
