@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from freqlab.bands.band_shapes import bands_html, full_plane
 from freqlab.bands.decompositions import (
     Decomposition,
     MergedDecomposition,
@@ -56,6 +57,8 @@ ORIENTATION = {
     "units": "degrees",
     "comment": "0: horizontal structure, 90: vertical; counter-clockwise, modulo 180",
 }
+
+_SIZE, _EYE_DISTANCE = 112, 35.24  # pixels of the ArcFace template, for pictures
 
 Labels = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
@@ -117,6 +120,26 @@ class Bands(ABC):
     @abstractmethod
     def __len__(self) -> int:
         """Return the number of bands."""
+
+    def _repr_html_(self) -> str:
+        columns: dict[str, list[object]] = {}
+        if len(set(self.frequency.tolist())) > 1:  # that of sectors is nominal
+            columns[f"centre ({self.unit})"] = self.frequency.tolist()
+        for name, one in self.coordinates.items():
+            units = f" ({one.attrs['units']})" if "units" in one.attrs else ""
+            columns[f"{name}{units}"] = one.values.tolist()
+        return bands_html(
+            self.kind,
+            self.names,
+            columns,
+            labels=self._picture() if self.planar else None,
+            orientation=self.orientation,
+        )
+
+    def _picture(self) -> Labels:
+        """Label map with zero frequency in the middle, of a crop of the usual size."""
+        half = self.label_map(_SIZE, _SIZE, eye_distance=_EYE_DISTANCE)
+        return full_plane(half, _SIZE)
 
     @property
     def planar(self) -> bool:
@@ -395,6 +418,10 @@ class MergedBands(Bands):
     ) -> npt.NDArray[np.int64]:
         """Label every coefficient of the real Fourier transform of a crop."""
         labels = self.of.label_map(height, width, eye_distance=eye_distance)
+        return np.where(labels >= 0, labels // self.together, labels)
+
+    def _picture(self) -> Labels:
+        labels = self.of._picture()
         return np.where(labels >= 0, labels // self.together, labels)
 
 

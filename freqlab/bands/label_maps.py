@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from freqlab.bands.band_shapes import full_plane
 from freqlab.bands.base import Plane, PlaneBands
 from freqlab.bands.labels import OUTSIDE
 from freqlab.errors import BandError, check_name
@@ -96,6 +97,23 @@ class Custom(PlaneBands):
         raise BandError(
             f"custom bands are for images of {sizes} pixels (height x width), and not for {wanted}"
         )
+
+    def label_map(self, height: int, width: int, *, eye_distance: float | None = None) -> Labels:
+        """Label every coefficient of the real Fourier transform of a crop.
+
+        With ``extension="mirror"``, the frequencies of the crop are every second one of those of
+        the mirrored crop, for which the map is.
+        """
+        if self.extension != "mirror":
+            return super().label_map(height, width, eye_distance=eye_distance)
+        pixels = self._pixels_per_unit(width, eye_distance)
+        labels = self._labelled(Plane(2 * height, 2 * width, pixels))
+        return labels[::2, ::2].copy()
+
+    def _picture(self) -> Labels:
+        """Label map with zero frequency in the middle, of a crop of the first size."""
+        height, width = self.sizes[0]
+        return full_plane(self.label_map(height, width), width)
 
     def _radius(self) -> list[npt.NDArray[np.float64]]:
         """Radii of the coefficients of each band in the first map."""

@@ -56,6 +56,7 @@ from freqlab.plots.morphing import (
     score_histogram_plot,
     vulnerability_plot,
 )
+from freqlab.plots.orientation import orientation_plot, rose_plot
 from freqlab.plots.performance import density_plot, det_plot, extremes_plot, score_plot
 from freqlab.plots.saliency import (
     detector_plot,
@@ -100,6 +101,7 @@ __all__ = [
     "joint_plot",
     "manipulation_plot",
     "morph_plot",
+    "orientation_plot",
     "overview_plot",
     "pair_profile_plot",
     "plane_plot",
@@ -113,6 +115,7 @@ __all__ = [
     "resolution_profile_plot",
     "resolution_strip_plot",
     "resolution_summary_plot",
+    "rose_plot",
     "saliency_plot",
     "score_histogram_plot",
     "score_plot",

@@ -64,6 +64,7 @@ __all__ = [
     "panel_axes",
     "panel_place",
     "selected",
+    "short_band_axis",
     "shortened",
 ]
 
@@ -104,6 +105,8 @@ _BREAK = 0.025  # width of the axis break before the band "rest", relative to al
 _REST = 0.085  # width of the band "rest", relative to all other bands
 _MOST_NAMES = 24  # bands other than rings that are named on an axis
 _LEVEL_NAMES = 4  # bands up to which their names are horizontal
+_SHORT_NAME = 6  # characters of names that are written on the axis of a panel
+_PANEL_NAMES = 24  # characters of all names that fit side by side below a panel
 _TICKLESS = 0.04  # share of the axis before the break without ticks, for the label "rest"
 _SLASH = Path([(-2.2, -4.4), (2.2, 4.4)])  # in points
 
@@ -265,6 +268,45 @@ def frequency_axis(ax: Axes, data: xr.Dataset) -> None:
     ax.xaxis.set_major_locator(_LocatorBeforeBreak(float(highest)))
     ax.set_xticks([(left + right) / 2], ["rest"], minor=True)
     ax.tick_params(axis="x", which="minor", length=0, pad=7)  # in line with the other labels
+
+
+def short_band_axis(ax: Axes, data: xr.Dataset) -> None:
+    """Shorten the names of bands below a panel of a larger figure, where long names have no room.
+
+    Neighbouring bands with a common first part, such as ``"8-16, 0°"`` and ``"8-16, 45°"``, share
+    one name, ``"8-16"``. Bands without such parts are numbered. Frequency axes are unchanged.
+
+    Parameters
+    ----------
+    ax
+        Axes after :func:`frequency_axis`.
+    data
+        Dataset with ``band`` and ``band_bounds``.
+    """
+    bands = bands_of(data)
+    if bands.radial:
+        return
+    names, places = bands.names, drawn_bounds(data).mean(axis=1)
+    if max(map(len, names)) <= _SHORT_NAME and len(names) <= _MOST_NAMES:
+        ax.set_xlabel("")
+        return
+    if sum(map(len, names)) + 2 * len(names) <= _PANEL_NAMES:
+        ax.tick_params(axis="x", rotation=0)
+        return
+    first = [name.partition(", ")[0] for name in names]
+    groups = list(dict.fromkeys(first))
+    ax.set_xlabel("band")
+    if len(groups) in (1, len(names)):
+        ax.set_xlabel("number of the band")
+        groups = first = [str(number) for number in range(len(names))]
+    step = -(-(sum(map(len, groups)) + 2 * len(groups)) // _PANEL_NAMES)
+    starts = [first.index(group) for group in groups]
+    centres = [places[[one == group for one in first]].mean() for group in groups]
+    ax.set_xticks(centres[::step], groups[::step], rotation=0)
+    ax.tick_params(axis="x", length=0)
+    if len(groups) < len(names):
+        ax.set_xticks(starts[1:], [""] * len(starts[1:]), minor=True)
+        ax.tick_params(axis="x", which="minor", length=7)
 
 
 def largest_absolute(values: npt.NDArray[np.floating]) -> float:

@@ -14,6 +14,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import Normalize
 
+from freqlab.bands.band_shapes import full_plane
 from freqlab.errors import StoreError, check_name
 from freqlab.literals import Comparison, InfluenceQuantity, Kind, Side
 from freqlab.plots.common import (
@@ -31,8 +32,10 @@ from freqlab.plots.common import (
     line_style,
     one_model,
     panel_axes,
+    short_band_axis,
     shortened,
 )
+from freqlab.plots.orientation import wavelet_labels
 from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results.selection import (
     about_model,
@@ -145,6 +148,8 @@ def heat_plot(
         result, pair=pair, model=model, side=side, kind="per_contrast", ax=axes["per_contrast"]
     )
     for part in (*kinds, "strip", "per_contrast"):
+        if part not in kinds:
+            short_band_axis(axes[part], result)
         _make_small(axes[part])
     truth = "genuine" if bool(data["genuine"]) else "impostor"
     similarity = float(data["similarity"])
@@ -251,6 +256,7 @@ def overview_plot(
     )
     axes["strip"] = ax.inset_axes((0.505, 0.9, 0.495, 0.05))
     _draw_strip(profile, means, ax=axes["strip"])
+    short_band_axis(axes["profile"], profile)
     _make_small(axes["plane"])
     _make_small(axes["profile"], width=60)
     return axes
@@ -275,7 +281,9 @@ def _draw_strip(profile: xr.Dataset, means: xr.DataArray, *, ax: Axes) -> None:
         ax.axvspan(left, right, color=colour, lw=0)
     ax.set_xlim(bounds.min(), bounds.max())
     ax.set(xticks=[], yticks=[])
-    ax.set_title("colours of the rings, over frequency", fontsize="small", loc="left", pad=3)
+    radial = bands_of(profile).radial
+    what = "colours of the rings, over frequency" if radial else "colours of the bands"
+    ax.set_title(what, fontsize="small", loc="left", pad=3)
 
 
 def spectrum_plot(
@@ -287,10 +295,11 @@ def spectrum_plot(
     kind: Kind = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Plane of frequencies of the crops of a pair, each ring coloured by its influence.
+    """Plane of frequencies of the crops of a pair, each band coloured by its influence.
 
     Values are divided by the largest absolute value, so that zero is unchanged; DC and bands
-    without a value are grey.
+    without a value are grey. Subbands of wavelets, which overlap in frequency, are drawn at their
+    nominal octaves. Luminance and chroma are not parts of the plane, which then says so.
 
     Parameters
     ----------
@@ -320,8 +329,12 @@ def _draw_plane(
     values = (np.abs(influence) if kind == "absolute" else influence) / largest_absolute(influence)
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
-    labels = np.full((height, width), -1)  # such as subbands of wavelets: no data in the plane
-    if bands.planar:
+    labels = np.full((height, width), -1)
+    if bands.kind == "wavelets":
+        labels = wavelet_labels(bands, height, width)
+    elif not bands.planar:
+        _note_no_plane(ax, bands.kind)
+    else:
         labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
     plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
     name = DIVERGING if kind == "directed" else SEQUENTIAL
@@ -341,6 +354,11 @@ def _draw_plane(
     ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
     mappable = ScalarMappable(norm, colours)
     return ax.figure.colorbar(mappable, cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks)
+
+
+def _note_no_plane(ax: Axes, kind: str) -> None:
+    text = f"bands of kind\n{kind!r}\nare not parts\nof the plane"
+    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", transform=ax.transAxes)
 
 
 def strip_plot(
@@ -565,11 +583,3 @@ def _stored_crop(result: xr.Dataset, face: str, model: str) -> npt.NDArray[np.ui
         )
     except StoreError:
         return None
-
-
-def full_plane(labels: npt.NDArray[np.int64], width: int) -> npt.NDArray[np.int64]:
-    """Full plane from the half plane of a real FFT, with zero frequency in the middle."""
-    height = labels.shape[0]
-    right = labels[:, 1 : (width + 1) // 2]
-    mirrored = right[(-np.arange(height)) % height][:, ::-1]
-    return np.fft.fftshift(np.concatenate([labels, mirrored], axis=1))

@@ -30,6 +30,7 @@ from freqlab.plots.common import (
     given_axes,
     one_model,
     panel_axes,
+    short_band_axis,
     shortened,
 )
 from freqlab.plots.influence import spectrum_plot
@@ -215,6 +216,7 @@ def inspection_plot(
         axes["profile"].axvspan(*bounds[band], color="0.5", alpha=0.25, lw=0, label=label)
     legend = axes["profile"].get_legend()
     _add_legend(axes["profile"], legend.get_title().get_text() if legend else "")
+    short_band_axis(axes["profile"], result)
     for name in ("plane", "profile"):
         axes[name].tick_params(which="both", labelsize="small")
         for text in (axes[name].title, axes[name].xaxis.label, axes[name].yaxis.label):
