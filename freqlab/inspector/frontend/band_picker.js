@@ -1,7 +1,7 @@
 // Frequency plane and profile of a pair; bands are selected in either.
 //
 // Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
-// the middle, -1 for no band, -2 beyond the crop's frequencies}, drawing (contents: see drawing.py), selected [band].
+// the middle, -1 for no band, -2 beyond the crop's frequencies; hidden where bands are not planar}, drawing (contents: see drawing.py), selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDEST = 560, NARROWEST = 280, HEIGHT = 250;
@@ -378,6 +378,7 @@ export default {
       const drawing = model.get("drawing");
       title.textContent = drawing.title ?? "";
       under.textContent = drawing.under ?? "";
+      row.hidden = under.hidden = drawing.planar === false;
       canvas.setAttribute("aria-label", drawing.alt ?? "");
       svg.setAttribute("aria-label", drawing.profile_alt ?? "");
       drawPlane(model, canvas);
