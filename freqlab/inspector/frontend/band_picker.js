@@ -5,6 +5,7 @@
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDEST = 560, NARROWEST = 280, HEIGHT = 250;
+const PLANE = 312, BESIDE = 380; // width of the plane; smallest width of a profile beside it
 const FRAME = { left: 62, right: 8, top: 26, bottom: 56 };
 const LEGEND = 18; // height of a line of the legend
 
@@ -257,7 +258,9 @@ function drawProfile(model, svg, state) {
   const focused = svg.contains(document.activeElement);
   svg.replaceChildren();
   state.focus = Math.min(state.focus, drawing.bands.length - 1);
-  const room = svg.parentElement.clientWidth || WIDEST;
+  const whole = svg.parentElement.clientWidth || WIDEST;
+  const beside = drawing.planar === false ? whole : whole - PLANE;
+  const room = beside >= BESIDE ? beside : whole;
   const frame = frameOf(drawing, Math.max(NARROWEST, Math.min(WIDEST, room)));
   svg.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
   svg.style.width = `${frame.width}px`;
