@@ -84,7 +84,7 @@ class Controls:
         self.slider = widgets.SelectionRangeSlider(
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),
-            description=f"Bands ({frequency_unit(result)})",
+            description=f"Bands ({frequency_unit(result)})" if inspection.bands.radial else "Bands",
             readout=False,  # a selection may have gaps, which the slider cannot show
             style={"description_width": "initial"},
             layout=_layout(),

@@ -167,12 +167,18 @@ function drawFrame(svg, drawing, to) {
 function drawAxes(svg, drawing, to) {
   const { top, bottom, left, right } = to.frame;
   let free = -Infinity; // where the next number may begin
+  let deepest = 1; // lines below the axis
   for (const { at, text } of drawing.x.ticks) {
     svg.append(element("line", { x1: to.x(at), x2: to.x(at), y1: bottom, y2: bottom + 4, class: "axis" }));
-    const half = 3.2 * text.length;
+    const lines = text.split(/(?<=,) /); // names of bands such as "scale 3, diagonal"
+    const half = 3.2 * Math.max(...lines.map((line) => line.length));
     if (to.x(at) - half < free) continue;
     free = to.x(at) + half + 6;
-    svg.append(element("text", { x: to.x(at), y: bottom + 16, "text-anchor": "middle" }, text));
+    const x = Math.min(to.x(at), to.frame.width - half);
+    lines.forEach((line, k) => {
+      svg.append(element("text", { x, y: bottom + 16 + 13 * k, "text-anchor": "middle" }, line));
+    });
+    deepest = Math.max(deepest, lines.length);
   }
   for (const { at, text } of drawing.y.ticks) {
     svg.append(element("line", { x1: left - 4, x2: left, y1: to.y(at), y2: to.y(at), class: "axis" }));
@@ -180,7 +186,7 @@ function drawAxes(svg, drawing, to) {
   }
   drawFrame(svg, drawing, to);
   const middle = (left + right) / 2;
-  svg.append(element("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, drawing.x.label));
+  svg.append(element("text", { x: middle, y: bottom + 20 + 13 * deepest, "text-anchor": "middle" }, drawing.x.label));
   const up = (top + bottom) / 2;
   svg.append(element("text", {
     x: 14, y: up, "text-anchor": "middle", transform: `rotate(-90 14 ${up})`,
