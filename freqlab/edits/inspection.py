@@ -29,6 +29,7 @@ from freqlab.models.loading import as_model
 from freqlab.models.precision import in_precision
 from freqlab.models.registry import built_in_names, is_known
 from freqlab.models.spec import Model, Source
+from freqlab.results.face_columns import with_columns
 from freqlab.results.selection import (
     about_model,
     bands_of,
@@ -39,7 +40,13 @@ from freqlab.results.selection import (
 )
 from freqlab.run.calls import embed
 from freqlab.statistics.vectors import cosine
-from freqlab.store.reading import open_crop, open_crops, open_influence, result_names
+from freqlab.store.reading import (
+    open_crop,
+    open_crops,
+    open_face_columns,
+    open_influence,
+    result_names,
+)
 from freqlab.text.html import box, facts
 
 __all__ = [
@@ -208,10 +215,10 @@ class Inspection:
             result = open_influence(result, name)
         elif name is not None:
             raise ParameterError(f"name={name!r} is allowed only with the path of a run")
-        whole = with_axes(result)
-        self.result = whole.compute() if whole.nbytes <= _LOADED else whole
         if faces is not None and not isinstance(faces, Faces):
             raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
+        whole = _with_face_columns(with_axes(result), faces)
+        self.result = whole.compute() if whole.nbytes <= _LOADED else whole
         self.bands = bands_of(self.result)
         self.models = names_of(self.result, "model")
         self.sides = cast(list[Side], names_of(self.result, "side"))
@@ -534,3 +541,33 @@ def _one_core_spared() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+def _with_face_columns(result: xr.Dataset, faces: Faces | None) -> xr.Dataset:
+    """The result with the columns of its faces by which its pairs differ.
+
+    The columns are those of `faces`, or of the run. The result is returned unchanged if there are
+    neither, or the run cannot be read.
+    """
+    try:
+        table = open_face_columns(result.attrs["store"]) if faces is None else faces
+        every = with_columns(result.drop_vars(_own_columns(result)), table)
+    except (KeyError, FreqlabError):
+        return result
+    added = {}
+    for name in sorted(set(every.coords) - set(result.coords)):
+        column = str(name).partition("_")[2]
+        ends = [f"{end}_{column}" for end in ("probe", "reference")]
+        values = np.concatenate([every[end].to_numpy().astype(str) for end in ends])
+        if not {*ends, column} & set(result.variables) and (values != values[0]).any():
+            added[name] = every[name].variable
+    return result.assign_coords(added)
+
+
+def _own_columns(result: xr.Dataset) -> list[str]:
+    """Columns of the pairs of a result other than the names of the faces."""
+    return [
+        str(name)
+        for name, values in result.variables.items()
+        if values.dims == ("pair",) and str(name).startswith(("probe_", "reference_"))
+    ]

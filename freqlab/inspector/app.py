@@ -48,7 +48,6 @@ from freqlab.text.csv import csv_of
 
 __all__ = ["Inspector"]
 
-_HINT = "none: drag the slider, or click rings or bars"
 _STILL_DPI = 120
 _MAX_VALUES = 5000  # of a column, to list in a control
 
@@ -323,7 +322,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             if shown != ends and (self.selected or shown[0] != shown[1]):
                 controls.slider.index = ends
             bands = chosen_text(self.inspection.result, self.selected)
-            controls.chosen.value = bands if self.selected else _HINT
+            controls.chosen.value = bands if self.selected else controls.hint
             for panel in self._panels:
                 panel.picker.selected = list(self.selected)
             at = np.flatnonzero(self._pairs == self.pair)

@@ -35,9 +35,9 @@ def rates_of(inspection: Inspection, model: str) -> list[tuple[str, float]]:
 
 
 def value_of(result: xr.Dataset, column: str, *, pair: int) -> str:
-    """Value of a pair in a column of :func:`pair_columns`; for ``subject``, that of the probe."""
+    """Value of a pair in a column of :func:`pair_columns`; of a column of faces, the probe's."""
     rows = np.flatnonzero(result["pair"].to_numpy() == pair)
-    own = "probe_subject" if column == "subject" else column
+    own = column if column == "comparison" or column in result.coords else f"probe_{column}"
     return column_values(result.isel(pair=rows), own)[0]
 
 
@@ -84,10 +84,14 @@ class Controls:
         self.slider = widgets.SelectionRangeSlider(
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),
-            description=f"Bands ({frequency_unit(result)})",
+            description=f"Bands ({frequency_unit(result)})" if inspection.bands.radial else "Bands",
             readout=False,  # a selection may have gaps, which the slider cannot show
             style={"description_width": "initial"},
             layout=_layout(),
+        )
+        where = "rings or bars" if inspection.bands.radial else "the plane or bars"
+        self.hint = (
+            f"none: drag the slider, or click {where if inspection.bands.planar else 'bars'}"
         )
         self.chosen = widgets.Label()
         self.chosen.add_class("freqlab-chosen")

@@ -167,6 +167,7 @@ def drawing_of(
         "scale": _scale(name, ends, largest),
         "no_data": to_hex(NO_DATA),
         "operation": operation,
+        "planar": bands_of(result).planar,
         "title": f"{kind} influence, {masked} masked",
         "under": _plane_text(result, model, extent),
         **_alternative_texts(kind, pair, model),
@@ -176,8 +177,8 @@ def drawing_of(
 def _alternative_texts(kind: Kind, pair: int, model: str) -> dict[str, str]:
     """Alternative texts of the plane and of the profile."""
     return {
-        "alt": f"Frequency plane; each ring is coloured by its {kind} influence on pair {pair}, "
-        f"model {model}. Click a ring to select its band.",
+        "alt": f"Frequency plane; each band is coloured by its {kind} influence on pair {pair}, "
+        f"model {model}. Click a band to select it.",
         "profile_alt": f"{kind.capitalize()} influence of each band on pair {pair}, model {model}. "
         f"Arrow keys move between bands, space selects a band, shift with an arrow key selects "
         f"a range, escape clears the selection.",
@@ -257,6 +258,8 @@ def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
 
 def _plane_text(result: xr.Dataset, model: str, extent: float | None) -> str:
     """Text under the plane: its highest frequency, and that of the crops if it is lower."""
+    if not bands_of(result).planar:
+        return ""  # the plane is hidden
     own = plane_extent(result, [model])
     text = f"to ±{own if extent is None else extent:.3g} {frequency_unit(result)}"
     return text if extent is None or own >= 0.99 * extent else f"{text}; crops to ±{own:.3g}"

@@ -34,6 +34,7 @@ __all__ = [
     "open_crop",
     "open_crops",
     "open_embeddings",
+    "open_face_columns",
     "open_face_node",
     "open_influence",
     "open_run",
@@ -50,6 +51,7 @@ _LOOKS = 8  # and the minimum number of attempts
 
 
 _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note", "which_face")
+_ABOUT_ALIGNMENT = ("status", "aligned", "landmarks_given", "faces_found")
 
 
 def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
@@ -363,6 +365,37 @@ def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
         identity = json.loads(str(root[node].attrs["identity"]))
         by_name[str(identity["name"])] = (node, identity)
     return by_name[check_name("model", model, by_name)]
+
+
+def open_face_columns(path: str | os.PathLike[str]) -> xr.Dataset:
+    """Open the columns that describe the faces of a run, such as the subject or an age.
+
+    Parameters
+    ----------
+    path
+        The run's Zarr group.
+
+    Returns
+    -------
+    xarray.Dataset
+        Coordinates along ``face``, also of faces that were removed from the run; without the
+        columns on image files and on alignment.
+
+    Raises
+    ------
+    StoreError
+        If there is no run.
+    """
+    url = place_of(path)
+    faces = while_it_grows(
+        url, lambda: open_face_node(url, open_run_group(url), "faces", all_rows=True)
+    )
+    columns = {
+        name: values.variable
+        for name, values in faces.coords.items()
+        if values.dims == ("face",) and name not in _ABOUT_ALIGNMENT
+    }
+    return xr.Dataset(coords=columns)
 
 
 def about_photographs(faces: xr.Dataset) -> dict[str, npt.NDArray[Any]]:

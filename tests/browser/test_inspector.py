@@ -369,10 +369,34 @@ def test_controls_stand_beside_the_result_without_scrollbars(notebook, width):
 
 
 @pytest.mark.slow
+def test_a_window_of_700_pixels(notebook):
+    """Controls beside the result; with the side bar, which leaves 330 pixels, above in columns."""
+    page = notebook
+    page.set_viewport_size({"width": 700, "height": 1000})
+    page.wait_for_timeout(800)
+    controls, result = (page.locator(f".freqlab-{place}").first for place in ("controls", "result"))
+    assert result.bounding_box()["y"] >= bottom(controls)
+    assert controls.bounding_box()["height"] < 330
+    page.screenshot(path=SCREENSHOTS / "narrow.png")
+    page.keyboard.press("Control+b")  # closes the side bar
+    page.wait_for_timeout(800)
+    right = controls.bounding_box()["x"] + controls.bounding_box()["width"]
+    assert result.bounding_box()["x"] >= right
+    page.keyboard.press("Control+b")
+    page.set_viewport_size({"width": 1500, "height": 1250})
+
+
+def bottom(place):
+    box = place.bounding_box()
+    return box["y"] + box["height"]
+
+
+@pytest.mark.slow
 def test_compared_models_share_the_extent_of_the_plane(notebook):
     """112 and 150 pixels across: 56 and 75 cycles/image, both drawn to 75."""
     page = notebook
     page.get_by_label("Compare with").select_option(label="dlib")
+    page.locator(".freqlab-picker").nth(1).wait_for()
     settled(page)
     under = page.locator(".freqlab-picker .under").all_inner_texts()
     assert under == ["to ±75 cycles/image; crops to ±56", "to ±75 cycles/image"]
@@ -394,7 +418,7 @@ def test_the_strongest_bar_is_seen_in_the_dark_theme(notebook):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("trusted", [True, False])
-def test_a_saved_notebook_shows_the_view(browser, lab, run, page, trusted):
+def test_a_saved_notebook_shows_the_view(browser, lab, run, trusted):
     """Opened again without a kernel, by who ran it or by someone else, and exported."""
     root, address = lab
     source = f"import freqlab as fl\ninspector = fl.inspect({run.attrs['store']!r})\ninspector"
@@ -420,11 +444,13 @@ def test_a_saved_notebook_shows_the_view(browser, lab, run, page, trusted):
     again.locator(".freqlab-still img").wait_for(timeout=PATIENCE)
     assert "run this cell again" in again.locator(".freqlab-still").inner_text()
     assert not again.get_by_text("model not found").is_visible()
-    context.close()
     body, _ = HTMLExporter().from_notebook_node(notebook)
-    page.set_content(body)
-    assert page.locator(".freqlab-still img").is_visible()
     assert "children=" not in body
+    exported = context.new_page()
+    exported.route("http**", lambda route: route.abort())  # nbconvert links to scripts elsewhere
+    exported.set_content(body)
+    assert exported.locator(".freqlab-still img").is_visible()
+    context.close()
 
 
 def ask(address, path, method="GET"):

@@ -342,3 +342,73 @@ def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
     assert "pair 3" in repr(app)
     del app.inspection.result.attrs["store"]
     assert "`freqlab inspect STORE` opens" in repr(app)
+
+
+def test_pairs_are_chosen_by_columns_of_the_faces_of_the_run(tmp_path):
+    """The columns that differ among the faces, with the value of the probe first."""
+    faces, model = make_faces(n_subjects=4), fl.wrap_model(Linear(), name="linear")
+    faces.table["site"] = [f"site {k % 2}" for k in range(len(faces))]
+    faces.table["age"] = np.arange(len(faces)) % 5 + 20.0
+    faces.table["camera"] = "the same"
+    pairs = fl.make_pairs(faces, seed=0)
+    store = tmp_path / "run.zarr"
+    result = fl.influence(faces, pairs, models=[model], store=store, progress=False)
+    site = dict(zip(faces.names, faces.table["site"], strict=True))
+    probes, references = (result[end].to_numpy() for end in ("probe", "reference"))
+    without_store = result.copy()
+    del without_store.attrs["store"]
+    for opened, given in ((store, None), (result, None), (without_store, faces)):
+        app = fl.inspect(opened, models=[model], faces=given)
+        columns = [column for _, column in app._controls.column.options]
+        assert {"subject", "site", "age"} <= set(columns)
+        assert not {"camera", "status", "aligned", "sha256"} & set(columns)
+        app._controls.column.value = "site"
+        assert app._controls.value.value == site[probes[0]]
+        app._controls.value.value = "site 1"
+        ends = zip(probes, references, strict=True)
+        expected = [k for k, names in enumerate(ends) if "site 1" in [site[n] for n in names]]
+        assert app._pairs.tolist() == expected
+    assert "probe_site" not in fl.inspect(without_store, models=[model]).inspection.result.coords
+
+
+KINDS_OF_BANDS = {
+    "sectors": lambda: fl.sectors(8),
+    "polar": lambda: fl.polar(),
+    "octaves": lambda: fl.octaves(),
+    "wavelets": lambda: fl.wavelets(),
+    "channels": lambda: fl.channels(),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS_OF_BANDS)
+def test_bands_of_any_kind(kind):
+    """The plane shows planar bands, texts name them, and the network answers as in the run."""
+    bands = KINDS_OF_BANDS[kind]()
+    faces, model = make_faces(n_subjects=4), fl.wrap_model(Linear(), name="linear")
+    pairs = fl.make_pairs(faces, n_pairs=6, seed=0)
+    result = fl.influence(faces, pairs, models=[model], bands=bands, progress=False)
+    app = fl.inspect(result, models=[model], faces=faces)
+    assert app.error == ""
+    picker = app._panels[0].picker
+    names = [band["name"] for band in picker.drawing["bands"]]
+    assert names == bands.names
+    assert all(band["text"].startswith(band["name"]) for band in picker.drawing["bands"])
+    labels = np.frombuffer(picker.plane["labels"], "<i2")
+    if bands.planar:
+        part = result["influence"].sel(model="linear", side="probe", pair=0)
+        held = np.flatnonzero(np.isfinite(part.to_numpy()))
+        assert set(held) <= set(labels.tolist())  # each can be clicked
+    else:
+        assert labels.max() == -1
+        assert picker.drawing["under"] == ""
+    assert picker.drawing["planar"] == bands.planar
+    picker.selected = [1]
+    influence = float(result["influence"].sel(model="linear", side="probe", pair=0)[1])
+    intact = float(result["similarity"].sel(model="linear", pair=0))
+    assert app.similarity["linear"] == pytest.approx(intact - influence, abs=1e-5)
+    caption = app._panels[0].pictures.edits[0]["caption"]
+    assert caption.startswith(f"probe without\n{names[1]}")
+    assert app._controls.chosen.value.startswith(names[1])
+    for file in ("png", "svg", "csv", "py"):
+        assert app.file(file)[0]
+    assert app.error == ""

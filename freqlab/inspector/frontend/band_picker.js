@@ -1,10 +1,11 @@
 // Frequency plane and profile of a pair; bands are selected in either.
 //
 // Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
-// the middle, -1 for no band, -2 beyond the crop's frequencies}, drawing (contents: see drawing.py), selected [band].
+// the middle, -1 for no band, -2 beyond the crop's frequencies; hidden where bands are not planar}, drawing (contents: see drawing.py), selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDEST = 560, NARROWEST = 280, HEIGHT = 250;
+const PLANE = 312, BESIDE = 380; // width of the plane; smallest width of a profile beside it
 const FRAME = { left: 62, right: 8, top: 26, bottom: 56 };
 const LEGEND = 18; // height of a line of the legend
 
@@ -166,12 +167,18 @@ function drawFrame(svg, drawing, to) {
 function drawAxes(svg, drawing, to) {
   const { top, bottom, left, right } = to.frame;
   let free = -Infinity; // where the next number may begin
+  let deepest = 1; // lines below the axis
   for (const { at, text } of drawing.x.ticks) {
     svg.append(element("line", { x1: to.x(at), x2: to.x(at), y1: bottom, y2: bottom + 4, class: "axis" }));
-    const half = 3.2 * text.length;
+    const lines = text.split(/(?<=,) /); // names of bands such as "scale 3, diagonal"
+    const half = 3.2 * Math.max(...lines.map((line) => line.length));
     if (to.x(at) - half < free) continue;
     free = to.x(at) + half + 6;
-    svg.append(element("text", { x: to.x(at), y: bottom + 16, "text-anchor": "middle" }, text));
+    const x = Math.min(to.x(at), to.frame.width - half);
+    lines.forEach((line, k) => {
+      svg.append(element("text", { x, y: bottom + 16 + 13 * k, "text-anchor": "middle" }, line));
+    });
+    deepest = Math.max(deepest, lines.length);
   }
   for (const { at, text } of drawing.y.ticks) {
     svg.append(element("line", { x1: left - 4, x2: left, y1: to.y(at), y2: to.y(at), class: "axis" }));
@@ -179,7 +186,7 @@ function drawAxes(svg, drawing, to) {
   }
   drawFrame(svg, drawing, to);
   const middle = (left + right) / 2;
-  svg.append(element("text", { x: middle, y: bottom + 33, "text-anchor": "middle" }, drawing.x.label));
+  svg.append(element("text", { x: middle, y: bottom + 20 + 13 * deepest, "text-anchor": "middle" }, drawing.x.label));
   const up = (top + bottom) / 2;
   svg.append(element("text", {
     x: 14, y: up, "text-anchor": "middle", transform: `rotate(-90 14 ${up})`,
@@ -257,7 +264,9 @@ function drawProfile(model, svg, state) {
   const focused = svg.contains(document.activeElement);
   svg.replaceChildren();
   state.focus = Math.min(state.focus, drawing.bands.length - 1);
-  const room = svg.parentElement.clientWidth || WIDEST;
+  const whole = svg.parentElement.clientWidth || WIDEST;
+  const beside = drawing.planar === false ? whole : whole - PLANE;
+  const room = beside >= BESIDE ? beside : whole;
   const frame = frameOf(drawing, Math.max(NARROWEST, Math.min(WIDEST, room)));
   svg.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
   svg.style.width = `${frame.width}px`;
@@ -378,6 +387,7 @@ export default {
       const drawing = model.get("drawing");
       title.textContent = drawing.title ?? "";
       under.textContent = drawing.under ?? "";
+      row.hidden = under.hidden = drawing.planar === false;
       canvas.setAttribute("aria-label", drawing.alt ?? "");
       svg.setAttribute("aria-label", drawing.profile_alt ?? "");
       drawPlane(model, canvas);
