@@ -195,7 +195,7 @@ def orientation_plot(
     signed = kind == "directed"
     norm = Normalize(-largest if signed else 0, largest)
     colours = plt.get_cmap(DIVERGING if signed else SEQUENTIAL)
-    digits = max(0, 1 - math.floor(math.log10(largest)))  # two of the largest value
+    digits = max(0, 2 - math.floor(math.log10(largest)))  # three of the largest value
     written = n_rows * n_columns <= _MOST_WRITTEN and n_columns <= _MOST_COLUMNS
     for k, (row, column) in enumerate(zip(rows, columns, strict=True)):
         left, width = (column_at[column], 1) if column else (0, n_columns)
