@@ -139,6 +139,24 @@ fl.plots.group_error_plot(errors, fmr=1e-2)
 # Whether groups whose profiles differ more have larger error gaps.
 fl.plots.gaps_plot(fl.bias.gaps_together(groups, errors, fmr=1e-2), outcome="EER gap")
 
+# %% [title] Bands of other kinds
+# Bands need not be rings: sectors of orientation, octaves cut into sectors. All figures take all
+# kinds; those below need an orientation.
+options = {"models": ["mobilefacenet"], "sides": ["probe"]}
+turned = fl.influence(faces, pairs, bands=fl.sectors(8), **options)
+by_orientation = fl.results.mean_profile(turned)
+cut = fl.influence(faces, pairs, bands=fl.polar(fl.octaves(low=4), 6), **options)
+by_octave = fl.results.mean_profile(cut)
+
+# %% rose_plot
+# Influence by orientation of the structure, with intervals over people. A sector points along its
+# structure: brows and mouth to the sides, the sides of nose and face up and down.
+fl.plots.rose_plot(by_orientation)
+
+# %% orientation_plot
+# Influence by octave and orientation; subbands of wavelets are drawn alike, by scale.
+fl.plots.orientation_plot(by_octave)
+
 # %% [title] Resolution
 # Sharp references meet probes of ever lower resolution; some probes are also degraded by other
 # kernels, to see what leaks.

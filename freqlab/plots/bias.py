@@ -33,6 +33,7 @@ from freqlab.plots.common import (
     line_style,
     one_model,
     selected,
+    short_band_axis,
     shortened,
 )
 from freqlab.results.selection import at_fmr, fmr_text
@@ -211,6 +212,7 @@ def group_heat_plot(
     ax.set_yticks(np.arange(len(names)) + 0.5, [labels[name] for name in names])
     ax.invert_yaxis()
     frequency_axis(ax, profiles)
+    short_band_axis(ax, profiles)
     label = axis_label(profiles[f"{kind}_difference"], width=22)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     title = f"{_difference_title(profiles, side, comparison)}\ndots: adjusted p ≤ {alpha:g}"

@@ -141,9 +141,8 @@ def _scale(ax: Axes, zero: float, end: float, largest: float, angle: float) -> N
         dashes = "--" if value == 0 else ":"
         ax.add_patch(Circle((0, 0), radius, fill=False, ec="0.3", ls=dashes, lw=0.8, zorder=3))
         box = {"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.6}
-        ax.text(
-            *(radius * along), f"{value:.3g}", ha="center", va="center", bbox=box, fontsize="small"
-        )
+        x, y = radius * along
+        ax.text(x, y, f"{value:.3g}", ha="center", va="center", bbox=box, fontsize="small")
 
 
 def orientation_plot(
@@ -195,7 +194,7 @@ def orientation_plot(
     signed = kind == "directed"
     norm = Normalize(-largest if signed else 0, largest)
     colours = plt.get_cmap(DIVERGING if signed else SEQUENTIAL)
-    digits = max(0, 1 - math.floor(math.log10(largest)))  # two of the largest value
+    digits = max(0, 2 - math.floor(math.log10(largest)))  # three of the largest value
     written = n_rows * n_columns <= _MOST_WRITTEN and n_columns <= _MOST_COLUMNS
     for k, (row, column) in enumerate(zip(rows, columns, strict=True)):
         left, width = (column_at[column], 1) if column else (0, n_columns)
@@ -230,6 +229,8 @@ def orientation_plot(
     ax.set_xticks(np.arange(n_columns)[::step] + 0.5, list(column_at)[::step])
     ax.set_yticks(np.arange(n_rows) + 0.5, list(row_at))
     ax.tick_params(length=0)
+    if n_columns > _MOST_COLUMNS - 2:
+        ax.tick_params(axis="x", labelsize="small")
     degrees = "1" if bands.kind == "wavelets" else None  # its orientations are words
     ax.set_xlabel(axis_label(data["orientation"], units=degrees))
     ax.set_ylabel(_row_label(bands, data))

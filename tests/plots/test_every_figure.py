@@ -73,6 +73,12 @@ FROM_DATA = {
         ("errors", "false_match_rate", "%"),
         ("errors", "false_non_match_rate", "%"),
     ],
+    "rose_plot": [("by_orientation", "absolute")],
+    "orientation_plot": [
+        ("by_octave", "orientation"),
+        ("by_octave", "frequency"),
+        ("by_octave", "absolute"),
+    ],
     "resolution_heat_plot": [
         ("by_resolution", "frequency"),
         ("by_resolution", "resolution"),
