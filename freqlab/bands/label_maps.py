@@ -317,7 +317,10 @@ def _check_symmetric(labels: Labels) -> None:
         f"label {int(labels[at])}, and its negative {int(mirrored[at])}"
     )
     if (moved == _negated(moved)).all():
-        text += "; the zero frequency is in the middle: give centred=True"
+        text += (
+            "; the zero frequency is in the middle: reorder by numpy.fft.ifftshift, or give "
+            "fl.custom(..., centred=True)"
+        )
     raise BandError(text)
 
 

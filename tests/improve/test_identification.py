@@ -145,7 +145,6 @@ def test_a_degraded_copy_of_an_enrolled_photograph_is_no_search_of_a_stranger(fa
         models=[testing.model()],
         gallery=gallery,
         fpirs=[0.3],
-        n_draws=10,
         progress=False,
     )
     assert int(found["n_mated"][0]) == 48  # the copies of the 24 enrolled ones are not found
