@@ -335,6 +335,7 @@ ELSEWHERE = {
     "cut_by": "of fl.templates",
     "paired": "of fl.compare",
     "dim": "of fl.concat",
+    "extension": "behind --bands, as in rings:4:mirror",
     "centred": "of fl.custom; the file of custom:FILE.npy is reordered instead",
 }
 

@@ -365,7 +365,7 @@ def test_a_centred_map_is_recognised():
         labels = np.digitize(np.hypot(fy, fx), [0.2, 0.4])
         centred = np.fft.fftshift(labels)
         assert fl.custom(centred, centred=True) == fl.custom(labels)
-    with pytest.raises(BandError, match="the zero frequency is in the middle: give centred=True"):
+    with pytest.raises(BandError, match="the zero frequency is in the middle: reorder"):
         fl.custom(centred)
 
 
