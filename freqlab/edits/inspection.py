@@ -555,7 +555,7 @@ def _with_face_columns(result: xr.Dataset, faces: Faces | None) -> xr.Dataset:
     except (KeyError, FreqlabError):
         return result
     added = {}
-    for name in sorted(set(every.coords) - set(result.coords)):
+    for name in [name for name in every.coords if name not in result.coords]:
         column = str(name).partition("_")[2]
         ends = [f"{end}_{column}" for end in ("probe", "reference")]
         values = np.concatenate([every[end].to_numpy().astype(str) for end in ends])
