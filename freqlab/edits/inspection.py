@@ -555,11 +555,11 @@ def _with_face_columns(result: xr.Dataset, faces: Faces | None) -> xr.Dataset:
     except (KeyError, FreqlabError):
         return result
     added = {}
-    for name in sorted(str(one) for one in set(every.coords) - set(result.coords)):
-        column = name.partition("_")[2]
+    for name in [name for name in every.coords if name not in result.coords]:
+        column = str(name).partition("_")[2]
         ends = [f"{end}_{column}" for end in ("probe", "reference")]
         values = np.concatenate([every[end].to_numpy().astype(str) for end in ends])
-        if not {*ends, column} & set(result.variables) and (values != values[0]).any():
+        if not {*ends, column} & set(result.variables) and len(np.unique(values)) > 1:
             added[name] = every[name].variable
     return result.assign_coords(added)
 
