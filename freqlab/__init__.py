@@ -32,7 +32,7 @@ Before and after these
     ``plan`` estimates the cost of a run; ``embed`` and ``verify`` need no band; ``open_run``,
     ``open_influence`` and ``open_embeddings`` open what is stored; ``inspect`` returns an
     ``Inspector``. ``with_columns`` adds columns of faces to a result, ``concat`` joins results, and
-    ``compare`` shows what changed between them.
+    ``compare`` shows what changed between them. ``identify`` searches faces in a gallery.
 
 Subjects, each with ``study(...)`` and ``summary(study)``
     ``verification`` (error rates), ``bias`` (groups), ``resolution`` (cross-resolution),

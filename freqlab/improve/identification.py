@@ -118,6 +118,14 @@ def identify(
     ------
     ParameterError
         If an argument does not fit, or no probe's person is enrolled.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=8, per_subject=3)
+    >>> found = fl.identify(faces, models=[fl.testing.model()], progress=False)
+    >>> int(found["n_enrolled"].item()), int(found["n_mated"].item())
+    (8, 16)
     """
     check_level(level)
     rates = check_fmrs(fpirs)

@@ -169,9 +169,9 @@ def test_plain_concatenation_of_results_that_differ_is_refused(parts):
     varying = xr.concat([first, moved], "pair", data_vars="all")
     with pytest.raises(ParameterError, match="'threshold' varies along 'pair'.* with fl.concat"):
         fl.results.describe_pair(varying, pair=0, model="one", fmr=1e-1)
-    wider = second.assign_coords(frequency=second["frequency"] * 2)
+    wider = second.assign_coords(band_bounds=second["band_bounds"] * 2)
     bands = xr.concat([first, wider], "pair", data_vars="all", coords="different", compat="equals")
-    with pytest.raises(ParameterError, match="'frequency' varies along 'pair'"):
+    with pytest.raises(ParameterError, match="'band_bounds' varies along 'pair'"):
         fl.results.mean_profile(bands)
     shorter = second.isel(pair=slice(first.sizes["pair"])).assign_coords(model=["two"])
     shorter = shorter.assign_coords(pair=first["pair"].values)
