@@ -93,6 +93,7 @@ def study(
     bands: Bands | str = "rings:4",
     resolutions: Sequence[int] = (21, 14),
     kernel: str = "area",
+    per_subject: int | None = None,
     n_impostor: int = 40_000,
     fmr: float = 1e-2,
     prior: float = 0.5,
@@ -118,6 +119,9 @@ def study(
         and only errors can be avoided.
     kernel
         As for :func:`freqlab.faces.degrade`.
+    per_subject
+        Upper bound on the photographs of each person that are used, in the order of `faces`; all by
+        default. Not with `pairs`.
     n_impostor
         Number of impostor pairs that are drawn, at each resolution.
     fmr
@@ -156,6 +160,8 @@ def study(
         n_draws=n_draws,
         seed=seed,
     )
+    if per_subject is not None:
+        faces = _first_of_each(faces, pairs, per_subject)
     _check(faces, pairs, settings)
     return study_of(
         "improve",
@@ -167,6 +173,18 @@ def study(
         pairs=pairs,
         **settings.as_json(),
     )
+
+
+def _first_of_each(faces: Faces, pairs: pd.DataFrame | None, per_subject: int) -> Faces:
+    """The first photographs of each person."""
+    check_number("per_subject", per_subject, at_least=2, whole=True)
+    if pairs is not None:
+        raise ParameterError(
+            f"per_subject={per_subject} limits the photographs for pairs that are drawn; the pairs "
+            f"given determine theirs"
+        )
+    position = faces.table.groupby("subject").cumcount().to_numpy()
+    return faces.select(np.flatnonzero(position < per_subject))
 
 
 def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> None:

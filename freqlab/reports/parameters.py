@@ -263,5 +263,8 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "folds": functools.partial(check_number, "folds", at_least=2, whole=True),
     "steps": functools.partial(check_number, "steps", at_least=1, whole=True),
     "grid": functools.partial(check_number, "grid", at_least=1, whole=True),
+    "per_subject": functools.partial(
+        check_number, "per_subject", at_least=2, whole=True
+    ),
     "seed": functools.partial(check_number, "seed", at_least=0, whole=True),
 }  # fmt: skip

@@ -153,6 +153,21 @@ def test_bad_input_stops_it_at_its_beginning(faces, tmp_path, options, message):
     assert not store.exists()
 
 
+def test_photographs_of_a_person_can_be_limited(faces, tmp_path):
+    options = {"models": [testing.model()], "resolutions": [14], **OPTIONS}
+    study = fl.improve.study(faces, store=tmp_path / "run.zarr", per_subject=3, **options)
+    (part,) = parts_of(study)
+    assert int(part.gains["n_genuine"]) == 12 * 3 * 2
+    assert int(part.discard["n_samples"]) == 12 * 3
+    pairs = fl.make_pairs(faces, seed=0)
+    for given, message in (
+        ({"per_subject": 1}, "per_subject=1 must be a whole number of 2 or more"),
+        ({"per_subject": 2, "pairs": pairs}, "the pairs given determine theirs"),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            fl.improve.study(faces, store=tmp_path / "run.zarr", **given, **options)
+
+
 def test_another_study_has_no_parts():
     import xarray as xr
 
