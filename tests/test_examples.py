@@ -8,7 +8,16 @@ import pytest
 import freqlab as fl
 
 STUDIES = ("verification", "bias", "resolution", "morphing", "faithfulness", "saliency")
-SLOW = {"report", *STUDIES} - {"verification"}  # of more than three seconds
+QUICK = {
+    "load_faces",
+    "make_pairs",
+    "read_pairs",
+    "rings",
+    "Faces",
+    "parse_bands",
+    "octaves",
+    "sectors",
+}
 WITHOUT = {"Bands", "FreqlabError", "Inspector", "inspect", "parse_bands"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
@@ -31,7 +40,7 @@ def run(thing, folder, monkeypatch):
 
 
 def marked(names):
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in names]
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in names]
 
 
 @pytest.mark.parametrize("name", marked(exported()))

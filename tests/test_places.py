@@ -165,7 +165,13 @@ def shell(line, **options):
 
 @pytest.mark.parametrize(
     "command",
-    ["datasets", pytest.param("models", marks=pytest.mark.slow), "info", "--help", "--version"],
+    [
+        "datasets",
+        pytest.param("models", marks=pytest.mark.slow),
+        pytest.param("info", marks=pytest.mark.slow),
+        "--help",
+        "--version",
+    ],
 )
 def test_outputs_that_nobody_reads(command, tmp_path):
     if command == "info":

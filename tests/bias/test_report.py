@@ -282,6 +282,7 @@ def test_groups_are_named_with_their_columns(different):
     assert said.startswith("Baseline: glasses=no (30 subjects). glasses=no: 90 genuine pairs of 30")
 
 
+@pytest.mark.slow
 def test_the_study_holds_its_gaps_and_differences(tmp_path):
     faces = fl.testing.faces(8, 3, groups={"colour": ("red", "green")})
     study = fl.bias.study(

@@ -473,6 +473,7 @@ def test_pictures_have_alternative_texts(notebook):
         )
 
 
+@pytest.mark.slow
 def test_the_page_of_the_command_line(served, demo):
     page = served
     assert page.title() == "freqlab: orl.zarr"

@@ -48,6 +48,7 @@ def with_people(study, n_people, bounds):
     return other
 
 
+@pytest.mark.slow
 def test_a_summary_of_few_people_compares_nothing(study):
     texts = fl.faithfulness.summary(with_people(study, 19, (0.2, 0.1, 0.3)))
     assert 3 <= len(texts) <= 7  # one more for the second model

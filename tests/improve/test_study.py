@@ -104,6 +104,7 @@ def test_its_words(study):
     plt.close("all")
 
 
+@pytest.mark.slow
 def test_faces_as_they_are(faces, tmp_path):
     found = fl.improve.study(
         faces, models=[testing.model()], store=tmp_path / "run.zarr", resolutions=[], **OPTIONS
@@ -153,6 +154,7 @@ def test_bad_input_stops_it_at_its_beginning(faces, tmp_path, options, message):
     assert not store.exists()
 
 
+@pytest.mark.slow
 def test_photographs_of_a_person_can_be_limited(faces, tmp_path):
     options = {"models": [testing.model()], "resolutions": [14], **OPTIONS}
     study = fl.improve.study(faces, store=tmp_path / "run.zarr", per_subject=3, **options)

@@ -344,6 +344,7 @@ def test_without_a_front_end_for_widgets_it_says_what_to_do(app, result):
     assert "`freqlab inspect STORE` opens" in repr(app)
 
 
+@pytest.mark.slow
 def test_pairs_are_chosen_by_columns_of_the_faces_of_the_run(tmp_path):
     """The columns that differ among the faces, with the value of the probe first."""
     faces, model = make_faces(n_subjects=4), fl.wrap_model(Linear(), name="linear")
@@ -380,6 +381,7 @@ KINDS_OF_BANDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS_OF_BANDS)
 def test_bands_of_any_kind(kind):
     """The plane shows planar bands, texts name them, and the network answers as in the run."""

@@ -386,6 +386,7 @@ def test_the_largest_change_of_influence_stands_beside_that_of_controls():
         assert ("so the warp changes this band too" in said) == doubt
 
 
+@pytest.mark.slow
 def test_a_study_of_faces_with_morphs_is_summarised_from_its_run():
     mixed = fl.testing.morphed_faces(20, 3)
     options = {"models": [fl.testing.model()], "store": "memory://morphing-summary"}

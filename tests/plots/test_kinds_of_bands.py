@@ -123,6 +123,7 @@ def test_the_map_of_a_mirrored_crop_is_every_second_frequency():
             mirrored.label_map(2 * size[0], 2 * size[1])
 
 
+@pytest.mark.slow
 def test_every_figure_over_bands_draws_every_kind(of_kind):
     result, plots = of_kind["result"], fl.plots
     edited = fl.edits.Inspection(result, models=[fl.testing.model()]).edit(

@@ -80,6 +80,7 @@ def test_influence_in_closed_form(kind, run, people):
         np.testing.assert_allclose(data["removed_rms"].sel(side="probe"), rms, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["octaves", "sectors", "polar", "custom"])
 def test_influence_is_feature_ablation_of_the_spectrum(kind, run, people):
     """Captum ablates the coefficients of the same partition, grouped by the label map."""
@@ -183,6 +184,7 @@ def test_groups_of_orientation(run):
     assert by_channel["channel"].to_numpy().tolist() == ["chroma", "luminance"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_is_computed_twice(kind, run, people):
     result = run[kind]
@@ -196,6 +198,7 @@ def test_nothing_is_computed_twice(kind, run, people):
     assert again.attrs["name"] == result.attrs["name"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_refinement(kind, run, people):
     """Broad bands are sums of neighbouring bands of the same kind."""
@@ -207,6 +210,7 @@ def test_refinement(kind, run, people):
     assert broad.sizes["band"] == -(-len(KINDS[kind]) // 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_views_and_orders(kind, run):
     """Keep-one, Shapley values, fills, deletion and insertion."""
@@ -230,6 +234,7 @@ def test_views_and_orders(kind, run):
     fl.faithfulness.deletion_errors(curves, n_draws=5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_stability_and_sanity(kind, run, people):
     sample = run[kind].isel(pair=[0, 1, 6, 7])
@@ -245,6 +250,7 @@ def test_stability_and_sanity(kind, run, people):
     assert (planted["accuracy"] == 1).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_joint_maps_and_edits(kind, run):
     result, n = run[kind], len(KINDS[kind])
@@ -287,6 +293,7 @@ def test_neighbours_need_bands_of_the_plane(kind, people, tmp_path):
     assert not (tmp_path / "s.zarr").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sectors", "polar", "custom"])
 def test_gradients_by_band(kind, run):
     maps = fl.saliency.gradient_maps(run[kind], MODEL, kind="gradient", pairs=[0], progress=False)
@@ -296,6 +303,7 @@ def test_gradients_by_band(kind, run):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_groups(kind, run, people):
     labels = fl.faces.group_labels(people, "colour")
@@ -304,6 +312,7 @@ def test_groups(kind, run, people):
     assert set(KINDS[kind].coordinates) <= set(profiles.coords)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_morphs(kind):
     mixed = fl.testing.morphed_faces(4, 2)
@@ -325,6 +334,7 @@ def test_scores_of_morphs_need_no_frequency():
     assert scores.sizes["pair"] == result.sizes["pair"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["sectors", "wavelets"])
 def test_resolution_needs_intervals_of_frequency(kind, people, tmp_path):
     lower = fl.faces.degrade(people.select([0, 1, 2, 3]), resolutions=[28])
@@ -356,6 +366,7 @@ def test_grey_photographs_say_that_they_have_no_chroma(capfd):
     assert float(chroma["removed_rms"].max()) == 0
 
 
+@pytest.mark.slow
 def test_bands_of_pixels_survive_a_normalisation(people):
     """Colour order and a scale of each channel matter where components mix the channels."""
     plain = fl.wrap_model(MODEL.network, name="plain")
