@@ -146,17 +146,17 @@ def truth_of(noise, spread):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("design", [(40, 10), (150, 4)])
+@pytest.mark.parametrize("design", [(40, 10), pytest.param((150, 4), marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize(
     ("noise", "spread", "rate"),
     [
-        (0.485, 0, 0.001),
+        pytest.param(0.485, 0, 0.001, marks=pytest.mark.exhaustive),
         (0.677, 0, 0.01),
-        (0.988, 0, 0.06),
+        pytest.param(0.988, 0, 0.06, marks=pytest.mark.exhaustive),
         (0.256, 0.35, 0.001),
-        (0.329, 0.35, 0.003),
-        (0.440, 0.35, 0.01),
-        (0.604, 0.35, 0.03),
+        pytest.param(0.329, 0.35, 0.003, marks=pytest.mark.exhaustive),
+        pytest.param(0.440, 0.35, 0.01, marks=pytest.mark.exhaustive),
+        pytest.param(0.604, 0.35, 0.03, marks=pytest.mark.exhaustive),
         (0.774, 0.35, 0.06),
     ],
 )
@@ -173,7 +173,7 @@ def test_intervals_of_equal_error_rates_contain_the_truth(design, noise, spread,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("level", [0.95, 0.8])
+@pytest.mark.parametrize("level", [0.95, pytest.param(0.8, marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("genuine", [True, False])
 def test_intervals_of_rates_at_a_threshold_contain_the_truth(level, genuine):
     threshold = 0.35 if genuine else 0.5
