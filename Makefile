@@ -43,8 +43,9 @@ test: .venv/installed-test
 test-slow: .venv/installed-test
 	$(PYTEST) -m "slow and not exhaustive"
 
-# What takes an hour: a kill before each of thousands of file operations, thousands of changed
-# descriptions, compilations beside detection, photographs of 144 megapixels.
+# What takes an hour: the coverage of intervals over many designs, each figure in many sizes, a kill
+# before each of thousands of file operations, thousands of changed descriptions, compilations beside
+# detection, photographs of 144 megapixels.
 test-exhaustive: .venv/installed-test
 	$(PYTEST) --dist load -m exhaustive
 

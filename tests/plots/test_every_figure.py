@@ -423,6 +423,7 @@ def test_a_sample_of_the_figures_takes_axes_and_sizes(sample, name, monkeypatch)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", SIZED)
 def test_figures_take_axes_and_sizes(drawn, name, monkeypatch):
     check_axes_and_sizes(name, drawn[0], monkeypatch)

@@ -109,7 +109,14 @@ def intervals_of_couples(rng, own, *, paired):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("own", [0.0, 0.15, 0.5])
+@pytest.mark.parametrize(
+    "own",
+    [
+        pytest.param(0.0, marks=pytest.mark.exhaustive),
+        0.15,
+        pytest.param(0.5, marks=pytest.mark.exhaustive),
+    ],
+)
 @pytest.mark.parametrize("paired", [False, True])
 def test_intervals_of_impostor_means_contain_the_truth_as_often_as_they_say(own, paired):
     """Between 0.92 and 0.98, give or take the sampling error of 300 runs."""
