@@ -51,7 +51,7 @@ def summary(study: xr.DataTree) -> list[str]:
     >>> options |= {"n_draws": 50, "progress": False}
     >>> study = fl.morphing.study(faces, pairs, store="run.zarr", **options)
     >>> print(fl.morphing.summary(study)[0])
-    linear: At threshold 0.600, ...
+    At threshold 0.600, ...
     """
     risk = study["vulnerability"].to_dataset().isel(fmr=0)
     edges = study["thresholds"].to_dataset()
