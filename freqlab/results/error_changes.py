@@ -10,13 +10,11 @@ import numpy.typing as npt
 from freqlab.statistics.error_rates import Comparisons
 from freqlab.statistics.rate_differences import rate_differences
 from freqlab.statistics.rate_intervals import eer_estimate, rate_estimates
-from freqlab.statistics.resampling import rates_at
+from freqlab.statistics.resampling import eer_of_draws, rates_at
 
-__all__ = ["ErrorChanges", "comparisons_of_pairs", "eer_of_draws", "error_changes", "error_rates"]
+__all__ = ["ErrorChanges", "comparisons_of_pairs", "error_changes", "error_rates"]
 
 Floats = npt.NDArray[np.float64]
-
-_RATES_PER_STEP = 1 << 22  # rates of draws and thresholds held in memory at once
 
 
 class ErrorChanges(NamedTuple):
@@ -109,41 +107,3 @@ def error_changes(
         rate_differences(eer, base_eer, eer_drawn - base_eer_drawn, level),
         rate_differences(fnmr, base_fnmr, fnmr_drawn - base_fnmr_drawn, level),
     )
-
-
-def eer_of_draws(comparisons: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
-    """Equal error rate in each bootstrap draw, as :func:`equal_error_rate` defines it.
-
-    Parameters
-    ----------
-    comparisons
-        The comparisons.
-    draws
-        From :func:`freqlab.statistics.resampling.draw_subjects`.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(draw,)``; NaN for a draw without genuine or without impostor comparisons.
-    """
-    scores = np.unique(comparisons.scores.astype(np.float64))
-    drawn = np.full(len(draws), np.nan)
-    if len(scores) == 0:
-        return drawn
-    thresholds = np.append(scores, np.nextafter(scores[-1], np.inf))
-    step = max(1, _RATES_PER_STEP // len(thresholds))
-    for start in range(0, len(draws), step):
-        part = draws[start : start + step]
-        fnmr = rates_at(comparisons, thresholds, part, genuine=True)
-        fmr = rates_at(comparisons, thresholds, part, genuine=False)
-        known = np.flatnonzero(np.isfinite(fnmr + fmr).all(axis=1))
-        fnmr, fmr = fnmr[known], fmr[known]
-        row = np.arange(len(known))
-        # at the lowest threshold FNMR is 0 and FMR is 1, at the highest the reverse
-        after = np.maximum(1, (fnmr >= fmr).argmax(axis=1))
-        gap_before = (fmr - fnmr)[row, after - 1]
-        gap_after = (fnmr - fmr)[row, after]
-        share = gap_before / (gap_before + gap_after)
-        before_fnmr = fnmr[row, after - 1]
-        drawn[start + known] = before_fnmr + share * (fnmr[row, after] - before_fnmr)
-    return drawn

@@ -29,6 +29,7 @@ __all__ = [
     "check_level",
     "d_prime_interval",
     "draw_subjects",
+    "eer_of_draws",
     "estimates_of",
     "linear_weights",
     "mean_with_interval",
@@ -51,6 +52,8 @@ Floats = npt.NDArray[np.float64]
 _DRAWS_PER_STEP = 64
 _ROUNDING = 1e-9  # of the largest draw
 _TINY = 1e-300
+
+_RATES_PER_STEP = 1 << 22  # rates of draws and thresholds held in memory at once
 
 
 def check_draws(n_draws: int, level: float, seed: int) -> None:
@@ -332,6 +335,44 @@ def rates_at(
     columns = np.flatnonzero(usable)[order]
     error_rates[:, columns] = rates
     return error_rates
+
+
+def eer_of_draws(comparisons: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
+    """Equal error rate in each bootstrap draw, as :func:`equal_error_rate` defines it.
+
+    Parameters
+    ----------
+    comparisons
+        The comparisons.
+    draws
+        From :func:`draw_subjects`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(draw,)``; NaN for a draw without genuine or without impostor comparisons.
+    """
+    scores = np.unique(comparisons.scores.astype(np.float64))
+    drawn = np.full(len(draws), np.nan)
+    if len(scores) == 0:
+        return drawn
+    thresholds = np.append(scores, np.nextafter(scores[-1], np.inf))
+    step = max(1, _RATES_PER_STEP // len(thresholds))
+    for start in range(0, len(draws), step):
+        part = draws[start : start + step]
+        fnmr = rates_at(comparisons, thresholds, part, genuine=True)
+        fmr = rates_at(comparisons, thresholds, part, genuine=False)
+        known = np.flatnonzero(np.isfinite(fnmr + fmr).all(axis=1))
+        fnmr, fmr = fnmr[known], fmr[known]
+        row = np.arange(len(known))
+        # at the lowest threshold FNMR is 0 and FMR is 1, at the highest the reverse
+        after = np.maximum(1, (fnmr >= fmr).argmax(axis=1))
+        gap_before = (fmr - fnmr)[row, after - 1]
+        gap_after = (fnmr - fmr)[row, after]
+        share = gap_before / (gap_before + gap_after)
+        before_fnmr = fnmr[row, after - 1]
+        drawn[start + known] = before_fnmr + share * (fnmr[row, after] - before_fnmr)
+    return drawn
 
 
 def d_prime_interval(

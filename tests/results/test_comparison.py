@@ -9,8 +9,8 @@ from sklearn.metrics import roc_curve
 
 import freqlab as fl
 from freqlab.errors import ParameterError, UnknownNameError
-from freqlab.results.error_changes import comparisons_of_pairs, eer_of_draws
-from freqlab.statistics.resampling import draw_subjects, subject_codes
+from freqlab.results.error_changes import comparisons_of_pairs
+from freqlab.statistics.resampling import draw_subjects, eer_of_draws, subject_codes
 from freqlab.testing import result as made
 
 LIMITS = {1e-1: 0.3, 1e-2: 0.4}
