@@ -39,13 +39,13 @@ report: .venv/installed-all
 test: .venv/installed-test
 	$(PYTEST) -m "not slow and not exhaustive"
 
-# What takes minutes: a wheel in a fresh environment, the whole of ORL, fifty kills.
+# What takes minutes: a wheel in another environment, the whole of ORL, a browser.
 test-slow: .venv/installed-test
 	$(PYTEST) -m "slow and not exhaustive"
 
 # What takes an hour: the coverage of intervals over many designs, each figure in many sizes, a kill
-# before each of thousands of file operations, thousands of changed descriptions, compilations beside
-# detection, photographs of 144 megapixels.
+# before each of thousands of file operations, thousands of changed descriptions, compilations under
+# every fault, a wheel in a fresh environment, photographs of 144 megapixels.
 test-exhaustive: .venv/installed-test
 	$(PYTEST) --dist load -m exhaustive
 

@@ -179,7 +179,7 @@ def test_three_kills(runs, tmp_path):
     assert len(killed_again_and_again(runs, tmp_path, 3, seed=0)) == 3
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_fifty_kills(runs, tmp_path):
     met = killed_again_and_again(runs, tmp_path, 50, seed=1)
     print(f"rows done at the kills: {met}")

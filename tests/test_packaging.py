@@ -8,6 +8,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import sysconfig
 import tomllib
 import venv
 import zipfile
@@ -176,30 +177,58 @@ def test_settings_of_services_are_sound_and_name_what_is_there():
         assert first.contains(f"{version}.0")
 
 
-@pytest.mark.slow
-def test_a_wheel_in_a_fresh_environment(tmp_path):
-    """Build it, install it where nothing is, and make a report from another folder."""
-    subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT], check=True
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run([sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT], check=True)
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+def report_elsewhere(environment, folder, **given):
+    """With what an environment installed, make a report in an empty folder."""
+    variables = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    variables |= given
+    folder.mkdir()
+    python = environment / "bin" / "python"
+    run = {"check": True, "cwd": folder, "env": variables}
+    where = subprocess.run(
+        [python, "-c", "import freqlab; print(freqlab.__file__)"],
+        stdout=subprocess.PIPE,
+        text=True,
+        **run,
     )
-    (wheel,) = tmp_path.glob("*.whl")
+    assert Path(where.stdout).is_relative_to(environment)
+    subprocess.run(
+        [environment / "bin" / "freqlab", "report", "explore", "-p", "n_pairs=20"], **run
+    )
+    assert (folder / "reports" / "explore.html").stat().st_size > 500_000
+    assert (folder / "runs" / "orl.zarr").is_dir()
+
+
+@pytest.mark.slow
+def test_a_wheel_elsewhere(wheel, tmp_path):
+    """All files are in it; what it needs is taken from the environment of the tests."""
     held = set(zipfile.ZipFile(wheel).namelist())
     frontend = ROOT / "freqlab" / "inspector" / "frontend"
     files = [path for path in frontend.rglob("*") if path.is_file()]
     assert len(files) >= 7
     assert {path.relative_to(ROOT).as_posix() for path in files} <= held
-    venv.create(tmp_path / "env", with_pip=True)
-    python = tmp_path / "env" / "bin" / "python"
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "VIRTUAL_ENV")}
-    install = [python, "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
-    subprocess.run([*install, f"{wheel}[demo,report]"], check=True, env=environment)
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    subprocess.run(
-        [tmp_path / "env" / "bin" / "freqlab", "report", "explore", "-p", "n_pairs=20"],
-        check=True,
-        cwd=elsewhere,
-        env=environment,
-    )
-    assert (elsewhere / "reports" / "explore.html").stat().st_size > 500_000
-    assert (elsewhere / "runs" / "orl.zarr").is_dir()
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet", "--no-deps"]
+    subprocess.run([*install, wheel], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "needed.pth").write_text(sysconfig.get_path("purelib"), encoding="utf-8")
+    templates = Path(sysconfig.get_path("data")) / "share" / "jupyter"
+    report_elsewhere(environment, tmp_path / "elsewhere", JUPYTER_PATH=str(templates))
+
+
+@pytest.mark.exhaustive  # some gigabytes
+def test_a_wheel_in_a_fresh_environment(wheel, tmp_path):
+    """Install it where nothing is."""
+    environment = tmp_path / "env"
+    venv.create(environment, with_pip=True)
+    install = [environment / "bin" / "python", "-m", "pip", "install", "--quiet"]
+    subprocess.run([*install, "-c", ROOT / "constraints.txt", f"{wheel}[demo,report]"], check=True)
+    report_elsewhere(environment, tmp_path / "elsewhere")

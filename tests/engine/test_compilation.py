@@ -257,11 +257,7 @@ def test_a_network_that_cannot_be_sent_goes_on_as_it_is(cache):
 
 
 @pytest.mark.parametrize(
-    "times",
-    [
-        pytest.param(2, marks=pytest.mark.slow),
-        pytest.param(20, marks=pytest.mark.exhaustive),
-    ],
+    "times", [pytest.param(times, marks=pytest.mark.exhaustive) for times in (2, 20)]
 )
 def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache, times):
     """Compilations, while other threads detect faces and run networks all the time.
@@ -328,7 +324,7 @@ def test_compiling_beside_detection_and_forward_passes(monkeypatch, orl, cache, 
     assert len(packages()) == times
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_compiler_that_is_killed_at_work(tiny, cache):
     job = Compilation(tiny, **GIVEN, streams=1, keep=True)
     time.sleep(2)
@@ -343,7 +339,7 @@ def test_a_compiler_that_is_killed_at_work(tiny, cache):
     assert is_compiled(compiled(tiny, **GIVEN))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_compile_one_network_at_once(tiny, cache):
     jobs = [Compilation(tiny, **GIVEN, streams=1, keep=True) for _ in range(2)]
     fast = [job.result() for job in jobs]
@@ -370,7 +366,7 @@ def test_a_damaged_package_is_made_again(tiny, cache):
     assert cache.stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cache_that_is_full(tiny, cache):
     cache.parent.mkdir()
     mounted = subprocess.run(
@@ -388,7 +384,7 @@ def test_a_cache_that_is_full(tiny, cache):
         subprocess.run(["umount", str(cache.parent)], check=True)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_cache_that_is_read_only_serves_and_takes_nothing(tiny, cache):
     cache.parent.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(cache.parent)]).returncode:
@@ -406,7 +402,9 @@ def test_a_cache_that_is_read_only_serves_and_takes_nothing(tiny, cache):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.exhaustive)]
+)
 def test_compiled_agrees_with_eager(orl, precision, cache):
     faces = orl.select(range(0, 40, 4))
     pairs = fl.make_pairs(faces, impostors_per_genuine=float("inf"))

@@ -34,7 +34,12 @@ def lfw(assets):
     [
         ("mobilefacenet", 0.9935, 0.0073),  # measured elsewhere, on all ten folds
         (f"edgeface-xs,checkpoint={EDGEFACE}", 0.9943, 0.0067),  # on these five
-        (f"timm:edgenext_x_small,checkpoint={EDGEFACE}", 0.9943, 0.0067),
+        pytest.param(
+            f"timm:edgenext_x_small,checkpoint={EDGEFACE}",
+            0.9943,
+            0.0067,
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_labeled_faces_in_the_wild(assets, lfw, model, accuracy, eer):
@@ -43,7 +48,7 @@ def test_labeled_faces_in_the_wild(assets, lfw, model, accuracy, eer):
     assert value_of(found["eer"].sel(group="all")) == pytest.approx(eer, abs=0.002)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_enlarged_crops_cost_dlib_some_accuracy(lfw):
     """dlib publishes 99.38 % on its own chips; crops of 112 pixels, enlarged, hold less."""
     found = verified(*lfw, "dlib", upscale=True)

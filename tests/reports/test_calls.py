@@ -197,7 +197,7 @@ def test_the_verification_report(explore):
     assert "400 of" not in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
     folder, _, _ = explore
     faces = fl.load_faces(folder / "few")
@@ -241,7 +241,7 @@ def test_the_cross_resolution_report(explore):
     assert said in text.replace("&nbsp;", "\u00a0")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("how", ["natural", "far", "listed"])
 def test_the_cross_resolution_report_in_its_other_ways(explore, tmp_path, how):
     folder, _, _ = explore
@@ -318,7 +318,7 @@ def test_the_faithfulness_report(explore):
     assert 'id="trust-card"' in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_neighbours_report(explore):
     folder, _, _ = explore
     parameters = {
@@ -370,7 +370,7 @@ def labelled(tmp_path_factory, orl):
     return folder / "labelled.csv"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_morphing_report(orl, labelled, tmp_path, monkeypatch):
     """Morphs made on the fly, and a labelled set whose altered band is known."""
     table = orl.table.iloc[[10 * s + i for s in range(12) for i in range(3)]]

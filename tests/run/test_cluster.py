@@ -291,7 +291,7 @@ def test_without_distributed_it_says_what_to_install(synthetic, linear, monkeypa
         fl.embed(synthetic, models=[linear], cluster="local", progress=False)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_orl_on_two_workers(tmp_path, orl, one_thread):
     """The demo's faces, detected and aligned by the workers, and its network."""
     faces = orl.select(range(0, 400, 4))

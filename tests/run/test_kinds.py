@@ -32,6 +32,12 @@ KINDS = {
     "channels": fl.channels(),
     "channels of rings": fl.channels(fl.rings(56)),
 }
+SOME = [
+    kind
+    if kind in ("rings, mirror", "polar", "wavelets", "channels")
+    else pytest.param(kind, marks=pytest.mark.exhaustive)
+    for kind in KINDS
+]
 MODEL = fl.testing.model()
 
 
@@ -185,7 +191,7 @@ def test_groups_of_orientation(run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_nothing_is_computed_twice(kind, run, people):
     result = run[kind]
     pairs, store = fl.make_pairs(people, seed=0), result.attrs["store"]
@@ -199,7 +205,7 @@ def test_nothing_is_computed_twice(kind, run, people):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_refinement(kind, run, people):
     """Broad bands are sums of neighbouring bands of the same kind."""
     refined = fl.testing.influence(
@@ -211,7 +217,7 @@ def test_refinement(kind, run, people):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_views_and_orders(kind, run):
     """Keep-one, Shapley values, fills, deletion and insertion."""
     sample = run[kind].isel(pair=[0, 1, 6, 7])
@@ -235,7 +241,7 @@ def test_views_and_orders(kind, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_stability_and_sanity(kind, run, people):
     sample = run[kind].isel(pair=[0, 1, 6, 7])
     stable = fl.faithfulness.profile_stability(sample, [MODEL], n_draws=5, progress=False)
@@ -251,7 +257,7 @@ def test_stability_and_sanity(kind, run, people):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_joint_maps_and_edits(kind, run):
     result, n = run[kind], len(KINDS[kind])
     joint = fl.saliency.joint_maps(result, MODEL, grid=1, pairs=[0], progress=False)
@@ -304,7 +310,7 @@ def test_gradients_by_band(kind, run):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_groups(kind, run, people):
     labels = fl.faces.group_labels(people, "colour")
     profiles = fl.bias.profiles(run[kind], labels, baseline="red", n_draws=5, n_permutations=10)
@@ -313,7 +319,7 @@ def test_groups(kind, run, people):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", SOME)
 def test_morphs(kind):
     mixed = fl.testing.morphed_faces(4, 2)
     result = fl.testing.influence(

@@ -127,7 +127,7 @@ def test_a_bucket_holds_what_a_folder_does(bucket, tmp_path):
     assert len(fl.open_run(f"{url}/run.zarr")["faces"]["face"]) == 40
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_in_a_bucket_grows(bucket, tmp_path):
     _, url = bucket
     compute(f"{url}/run.zarr", make_faces(n_subjects=10, per_subject=2))
@@ -136,7 +136,7 @@ def test_a_run_in_a_bucket_grows(bucket, tmp_path):
     np.testing.assert_array_equal(grown["influence"], compute(tmp_path / "run.zarr")["influence"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_workers_write_into_a_bucket(bucket, tmp_path):
     """What they write is seen at once by who waits for it."""
     distributed = pytest.importorskip("distributed", reason="dask.distributed is not installed")
@@ -180,7 +180,7 @@ def test_damage_in_a_bucket_is_found_and_mended(bucket):
     np.testing.assert_array_equal(mended["influence"], whole["influence"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_person_is_removed_from_a_bucket(bucket):
     files, url = bucket
     compute(f"{url}/run.zarr")
@@ -232,7 +232,7 @@ def test_where_there_is_no_bucket(bucket):
         compute("s3://no-such-bucket/run.zarr")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_server_that_goes_away_under_a_run(monkeypatch):
     """The error says so; with the server went its buckets, or the run would go on."""
     server = Server()
@@ -284,7 +284,7 @@ def test_the_lock_of_a_dead_writer_does_not_block(bucket, hurried, content):
     assert not files.exists(f"{url}/run.zarr.lock")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_who_was_taken_for_dead_writes_no_more(bucket, hurried):
     """Say a laptop that slept, while another run took over."""
     files, url = bucket
