@@ -385,9 +385,9 @@ def test_a_kill_before_every_operation_on_digests(tmp_path, case):
     [
         ("run", 70),
         pytest.param("more faces, and a column", 60, marks=pytest.mark.slow),
-        ("forget", 90),
+        pytest.param("forget", 90, marks=pytest.mark.slow),
         pytest.param("repair", 50, marks=pytest.mark.slow),
-        ("study", 3),
+        pytest.param("study", 3, marks=pytest.mark.slow),
     ],
 )
 def test_a_kill_before_some_operations(tmp_path, case, every):

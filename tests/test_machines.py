@@ -105,11 +105,12 @@ def bare(**more):
     return {**kept, "OMP_NUM_THREADS": "1", **more}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "home",
     [
         {},
-        pytest.param({"HOME": "/nowhere"}, marks=pytest.mark.slow),
+        pytest.param({"HOME": "/nowhere"}, marks=pytest.mark.exhaustive),
         pytest.param({"HOME": "/proc"}, marks=pytest.mark.slow),
     ],
 )
@@ -123,6 +124,7 @@ def test_a_report_without_a_home(small, tmp_path, home):
     assert where_it_ran(tmp_path / "out")[:2] == json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 def test_a_run_by_a_nameless_user(tmp_path):
     script = (
         "import sys\n"

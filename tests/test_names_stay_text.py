@@ -224,6 +224,7 @@ def drawn(tmp_path):
     plt.close("all")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Glyph .* missing from font")
 def test_figures(run, bias, tmp_path):
     store, faces, model, result, _ = run

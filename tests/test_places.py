@@ -133,6 +133,7 @@ def test_a_disk_that_is_full(papermill, tmp_path, monkeypatch, at):
     assert left == before
 
 
+@pytest.mark.slow
 def test_the_command_line_in_an_impossible_place(tmp_path):
     if os.getuid() != 0:
         pytest.skip("only root can become another user")

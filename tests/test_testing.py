@@ -118,7 +118,7 @@ DRAWN = {
         fl.faithfulness.deletion_errors(data, n_draws=5), model="linear"
     ),
 }
-FEW = ("verification", "joint_maps")  # of each kind of function one
+FEW = ("verification",)
 
 
 @pytest.mark.parametrize(

@@ -55,9 +55,10 @@ def test_files_take_it_without_a_warning(mixed, tmp_path, version):
         "verification",
         "group_profiles",
         "resolution_profiles",
-        "morph_profiles",
-        "deletion_curves",
-        "corrrise_maps",
+        *(
+            pytest.param(make, marks=pytest.mark.slow)
+            for make in ("morph_profiles", "deletion_curves", "corrrise_maps")
+        ),
     ],
 )
 def test_results_of_studies_hold_no_other_text(make):

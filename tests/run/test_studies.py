@@ -83,7 +83,17 @@ STUDIES = {
 }
 
 
-@pytest.mark.parametrize("subject", STUDIES)
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "verification",
+        *(
+            pytest.param(subject, marks=pytest.mark.slow)
+            for subject in STUDIES
+            if subject != "verification"
+        ),
+    ],
+)
 def test_a_study_is_made_once_and_then_opened(faces, tmp_path, monkeypatch, subject):
     store, study = tmp_path / "run.zarr", STUDIES[subject]
     first = study(faces, store)
