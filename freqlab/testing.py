@@ -278,7 +278,7 @@ def result(
             "model": np.array(names, object),
             "pair": np.arange(n_pairs),
             "side": np.array(_SIDES[:n_sides], object),
-            "band": np.array(bands.names, object),
+            "band": ("band", np.array(bands.names, object), bands.axis_attrs),
             "frequency": ("band", bands.frequency),
             "band_bounds": (("band", "bound"), bands.bounds),
             **{name: ("band", one.values, one.attrs) for name, one in bands.coordinates.items()},

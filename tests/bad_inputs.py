@@ -350,6 +350,7 @@ def trials(folder):
         ("bands", "text that is none", influence(bands="rings:four")),
         ("bands", "an unknown kind", influence(bands="rungs:4")),
         ("bands", "none at the input size", influence(bands=fl.rings(edges=[400, 420]))),
+        *kinds_of_bands(influence),
         (
             "checkpoint",
             "not there",
@@ -417,6 +418,36 @@ def trials(folder):
             "a parameter that is no plain value",
             lambda: fl.report("explore", out=folder, bands=object()),
         ),
+    ]
+
+
+def kinds_of_bands(influence):
+    """Declarations of sectors, subbands of wavelets and label maps that are wrong."""
+    plane = np.zeros((112, 112))
+    halves = np.where(np.fft.fftfreq(112) > 0, 1, 0) + plane
+    overlapping = np.ones((2, 112, 112), bool)
+    return [
+        ("bands", "a misspelt kind", influence(bands="sector:8")),
+        ("bands", "sectors without their number", influence(bands="sectors")),
+        ("bands", "sectors whose number is a word", influence(bands="sectors:eight")),
+        ("bands", "one sector", influence(bands="sectors:1")),
+        ("bands", "polar bands without their sectors", influence(bands="polar:8")),
+        ("bands", "polar bands of one sector", influence(bands="polar:8x1")),
+        ("bands", "polar bands with a comma", influence(bands="polar:8,8")),
+        ("bands", "mirrored in another spelling", influence(bands="sectors:8:mirrored")),
+        ("bands", "octaves with one limit", influence(bands="octaves:2")),
+        ("bands", "an unknown wavelet", influence(bands="wavelets:db2x:3")),
+        ("bands", "a continuous wavelet", influence(bands="wavelets:morl:3")),
+        ("bands", "no scale of a wavelet", influence(bands="wavelets:db2:0")),
+        ("bands", "too many scales of a wavelet for the crop", influence(bands="wavelets:db2:9")),
+        ("bands", "wavelets within channels", influence(bands="channels:wavelets:db2:3")),
+        ("bands", "a file of labels that is not there", influence(bands="custom:absent.npy")),
+        ("bands", "overlapping masks", lambda: fl.custom(overlapping)),
+        ("bands", "labels that are NaN", lambda: fl.custom(plane + float("nan"))),
+        ("bands", "labels that are fractions", lambda: fl.custom(plane + 0.5)),
+        ("bands", "labels with a gap", lambda: fl.custom(2 * np.abs(halves - halves.T) + plane)),
+        ("bands", "labels that are not symmetric", lambda: fl.custom(halves)),
+        ("bands", "a map of another size", influence(bands=fl.custom(plane[:96, :96]))),
     ]
 
 

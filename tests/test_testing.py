@@ -96,6 +96,54 @@ def test_a_result_of_given_influence_has_the_shape_of_a_computed_one():
     np.testing.assert_array_equal(again["directed"], means["directed"])
 
 
+KINDS = {
+    "rings": fl.rings(28),
+    "mirrored rings": fl.rings(28, extension="mirror"),
+    "octaves": fl.octaves(low=8),
+    "sectors": fl.sectors(4),
+    "polar": fl.polar(fl.rings(28), 2),
+    "custom": fl.custom(lambda fy, fx: 1 * (np.abs(fx) > np.abs(fy)), names=["across", "upright"]),
+    "wavelets": fl.wavelets("haar", 1),
+    "channels": fl.channels(),
+    "crossed": fl.channels(fl.sectors(2)),
+    "merged": fl.sectors(4).broad(2),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_result_of_given_influence_declares_its_bands(kind):
+    """Sentences and figures know the kind, as they do of a computed result."""
+    bands = KINDS[kind]
+    values = np.random.default_rng(0).normal(size=(1, 6, 1, len(bands))) / 10
+    made = fl.testing.result(values, bands=bands, similarity=0.5, thresholds={1e-3: 0.4})
+    assert fl.results.selection.bands_of(made) == bands
+    text = fl.results.describe_pair(made, pair=0, model="m")
+    strongest = int(np.abs(values[0, 0, 0]).argmax())
+    assert bands.text(strongest) in text
+    profile = fl.results.mean_profile(made, n_draws=5)
+    assert fl.results.selection.bands_of(profile) == bands
+    fl.plots.profile_plot(profile)
+    fl.plots.contrast_plot(made)
+    fl.plots.spectrum_plot(made, pair=0)
+    fl.plots.strip_plot(made, pair=0)
+    fl.plots.pair_profile_plot(made, pair=0)
+    fl.plots.heat_plot(made, pair=0)
+    if bands.kind == "sectors":
+        fl.plots.rose_plot(profile)
+    if kind in ("polar", "wavelets", "crossed"):
+        fl.plots.orientation_plot(profile)
+
+
+@pytest.mark.parametrize("kind", ["octaves", "sectors", "wavelets", "channels"])
+def test_a_result_of_given_influence_has_the_bands_of_a_computed_one(kind):
+    computed = fl.testing.influence(fl.testing.faces(2, 2), bands=KINDS[kind], sides=["probe"])
+    made = fl.testing.result(computed["influence"].to_numpy(), bands=KINDS[kind])
+    along = [name for name, one in computed.coords.items() if one.dims[:1] == ("band",)]
+    for name in along:
+        np.testing.assert_array_equal(made[name], computed[name])
+        assert made[name].attrs == computed[name].attrs, name
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same():
     one, other = fl.testing.influence(), fl.testing.influence()

@@ -183,6 +183,18 @@ class Bands(ABC):
         """Declaration of the bands as plain JSON values; :func:`bands_from` reads it."""
 
     @property
+    def axis_attrs(self) -> dict[str, str]:
+        """Attributes of the coordinate ``band`` of a result.
+
+        Bands other than rings of the periodic image are declared there as JSON; rings are read from
+        their edges.
+        """
+        attrs = {"long_name": "band", "units": self.unit}
+        if self.kind != "rings" or self.extension != "periodic":
+            attrs["declaration"] = json.dumps(self.declaration(), sort_keys=True)
+        return attrs
+
+    @property
     def method(self) -> str:
         """Choices of the method in a few words, for the attributes of a result."""
         return f"{self.kind}, {'mirrored' if self.extension == 'mirror' else 'periodic'} image"

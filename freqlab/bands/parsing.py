@@ -25,6 +25,8 @@ _FORMS = {
     "channels": "channels or channels:BANDS, as in channels:rings:8",
 }
 
+_OWN_BORDER = ("custom", "wavelets", "channels")  # kinds without :mirror in their notation
+
 
 def parse_bands(text: str) -> Bands:
     """Parse a declaration of the command line.
@@ -137,7 +139,8 @@ def _shared(declared: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _wrong_form(text: str, kind: str) -> BandError:
-    return BandError(f"bands {text!r}: write {_FORMS[kind]}")
+    mirrored = "" if kind in _OWN_BORDER else "; append :mirror for the mirrored crop"
+    return BandError(f"bands {text!r}: write {_FORMS[kind]}{mirrored}")
 
 
 def _number(text: str, field: str) -> float:

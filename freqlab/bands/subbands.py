@@ -17,7 +17,7 @@ import torch
 
 from freqlab.bands.base import ORIENTATION, BandCoordinate, Bands
 from freqlab.bands.decompositions import Decomposition, SeparableDecomposition
-from freqlab.errors import BandError, ParameterError, check_name, check_number
+from freqlab.errors import BandError, ParameterError, UnknownNameError, check_number, nearest
 
 __all__ = ["Wavelets", "wavelets"]
 
@@ -164,11 +164,31 @@ def wavelets(wavelet: str = "db2", level: int = 3) -> Wavelets:
     >>> wavelets("haar", level=1).names
     ['scale 1, horizontal', 'scale 1, vertical', 'scale 1, diagonal']
     """
-    import pywt
-
-    check_name("wavelet", wavelet, pywt.wavelist(kind="discrete"))
+    _check_wavelet(wavelet)
     check_number("level", level, at_least=1, whole=True)
     return Wavelets(wavelet, int(level))
+
+
+def _check_wavelet(wavelet: object) -> None:
+    """Refuse what is not a discrete wavelet of PyWavelets, by its families; there are over 100.
+
+    Raises
+    ------
+    UnknownNameError
+        With the nearest name.
+    """
+    import pywt
+
+    names = pywt.wavelist(kind="discrete")
+    if isinstance(wavelet, str) and wavelet in names:
+        return
+    families = dict.fromkeys(name.rstrip("0123456789.") for name in names)
+    near = nearest(str(wavelet), names)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
+    raise UnknownNameError(
+        f"unknown wavelet {wavelet!r}; allowed: the discrete wavelets of PyWavelets, of the "
+        f"families {', '.join(families)}, such as db2.{hint}"
+    )
 
 
 @functools.lru_cache(16)

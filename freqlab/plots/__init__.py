@@ -15,7 +15,7 @@ from freqlab.plots.bias import (
     group_profile_plot,
 )
 from freqlab.plots.common import CATEGORICAL, COMPARISON_COLOURS, DIVERGING, NO_DATA, SEQUENTIAL
-from freqlab.plots.comparisons import difference_plot
+from freqlab.plots.comparisons import comparison_plot, difference_plot
 from freqlab.plots.cross_resolution import (
     resolution_error_plot,
     resolution_heat_plot,
@@ -37,7 +37,6 @@ from freqlab.plots.faithfulness import (
 )
 from freqlab.plots.improve import calibration_plot, discard_plot, gain_plot
 from freqlab.plots.influence import (
-    comparison_plot,
     contrast_plot,
     face_plot,
     heat_plot,

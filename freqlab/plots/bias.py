@@ -36,6 +36,7 @@ from freqlab.plots.common import (
     short_band_axis,
     shortened,
 )
+from freqlab.plots.profile_lines import draw_profile
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
@@ -63,7 +64,7 @@ def group_profile_plot(
     kind: BandQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of the groups over frequency, with confidence bands.
+    """Mean profiles of the groups over frequency, with intervals.
 
     Parameters
     ----------
@@ -81,16 +82,21 @@ def group_profile_plot(
     data = selected(profiles, model=model, side=side, comparison=comparison)
     check_name("kind", kind, get_args(BandQuantity))
     ax = given_axes(ax, 6.4, 3.6)
-    centre = drawn_bounds(profiles).mean(axis=1)
     labels, styles = _labels(profiles), _styles(profiles)
-    for name, style in styles.items():
+    for place, (name, style) in enumerate(styles.items()):
         part = data.sel(group=name)
         value, lower, upper = estimates_of(part[kind])
         counts = f"{int(part['n_pairs']):,} pairs, {_people(int(part['n_subjects']))}"
         shown = labels[name]
         label = f"{shown}\n({counts})" if len(shown) > _LONG else f"{shown} ({counts})"
-        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.14, lw=0)
-        ax.plot(centre, value, **style, ms=3.5, lw=1.4, label=label)
+        drawn: dict[str, Any] = {**style, "ms": 3.5, "lw": 1.4, "label": label}
+        draw_profile(
+            *(ax, profiles, value, lower, upper),
+            place=place,
+            n_places=len(styles),
+            alpha=0.14,
+            **drawn,
+        )
     if kind == "energy":
         ax.set_yscale("log")
     else:

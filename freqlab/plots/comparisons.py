@@ -20,9 +20,53 @@ from freqlab.plots.common import (
     line_style,
     shortened,
 )
+from freqlab.plots.profile_lines import draw_profile, room_for_names
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 
-__all__ = ["difference_plot"]
+__all__ = ["comparison_plot", "difference_plot"]
+
+
+def comparison_plot(
+    compared: xr.Dataset,
+    *,
+    comparison: Comparison = "genuine",
+    kind: InfluenceQuantity = "directed",
+    ax: Axes | None = None,
+) -> Axes:
+    """Mean profiles of several runs on one axis, with their intervals.
+
+    Parameters
+    ----------
+    compared
+        From :func:`freqlab.compare`.
+    comparison
+        ``"genuine"`` or ``"impostor"``.
+    kind
+        ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
+    ax
+        Axes to draw on; new axes by default.
+    """
+    check_name("kind", kind, get_args(InfluenceQuantity))
+    check_name("comparison", comparison, list(COMPARISON_COLOURS))
+    ax = given_axes(ax, 7, 3.8 + room_for_names(compared))
+    names = compared["run"].to_numpy()
+    for r, name in enumerate(names):
+        values = compared[kind].sel(run=name, comparison=comparison)
+        value, lower, upper = estimates_of(values)
+        n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
+        label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
+        style = {**line_style(r), "ms": 4, "label": label}
+        draw_profile(
+            ax, compared, value, lower, upper, place=r, n_places=len(names), alpha=0.15, **style
+        )
+    ax.axhline(0, color="0.3", lw=0.8)
+    frequency_axis(ax, compared)
+    ax.set_ylabel(axis_label(compared[kind]))
+    ax.set_title(
+        f"{compared.attrs['side']} masked, {comparison} pairs", loc="left", fontsize="medium"
+    )
+    ax.legend(**LEGEND)
+    return ax
 
 
 def difference_plot(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from typing import get_args
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +16,7 @@ from matplotlib.colors import Normalize
 
 from freqlab.bands.band_shapes import full_plane
 from freqlab.errors import StoreError, check_name
-from freqlab.literals import Comparison, InfluenceQuantity, Kind, Side
+from freqlab.literals import InfluenceQuantity, Kind, Side
 from freqlab.plots.common import (
     COMPARISON_COLOURS,
     DIVERGING,
@@ -29,13 +29,13 @@ from freqlab.plots.common import (
     frequency_axis,
     given_axes,
     largest_absolute,
-    line_style,
     one_model,
     panel_axes,
     short_band_axis,
     shortened,
 )
 from freqlab.plots.orientation import wavelet_labels
+from freqlab.plots.profile_lines import draw_profile, intervals_shown_as, room_for_names
 from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results.selection import (
     about_model,
@@ -52,7 +52,6 @@ from freqlab.statistics.resampling import estimates_of
 from freqlab.store.reading import open_crop
 
 __all__ = [
-    "comparison_plot",
     "contrast_plot",
     "face_plot",
     "full_plane",
@@ -64,6 +63,10 @@ __all__ = [
 ]
 
 _TYPICAL = "A typical genuine pair"  # of pairs_to_show
+_COMPARISON_STYLES: dict[str, dict[str, Any]] = {
+    "genuine": {"ls": "-", "marker": "o"},
+    "impostor": {"ls": "--", "marker": "s"},
+}
 _KIND_NAMES = {
     "directed": "directed influence",
     "absolute": "absolute influence",
@@ -250,7 +253,10 @@ def overview_plot(
     axes["profile"].legend(
         **LEGEND,
         loc="upper right",
-        title=f"{side} masked; shaded: {100 * float(profile.attrs['level']):g} % intervals",
+        title=(
+            f"{side} masked; {intervals_shown_as(profile)}: "
+            f"{100 * float(profile.attrs['level']):g} % intervals"
+        ),
         title_fontsize="small",
         alignment="left",
     )
@@ -415,7 +421,10 @@ def profile_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of genuine and impostor pairs over frequency, with confidence bands.
+    """Mean profiles of genuine and impostor pairs over frequency, with intervals.
+
+    Rings and octaves are joined by lines, with shaded intervals. Bands without an order, such as
+    sectors and subbands of wavelets, are points with bars for the intervals.
 
     Parameters
     ----------
@@ -437,18 +446,16 @@ def profile_plot(
     check_name("kind", kind, get_args(InfluenceQuantity))
     profile = with_axes(profile, "directed")
     data = select_part(profile, model=model, side=side)
-    ax = given_axes(ax, 6, 3.4)
-    bounds = drawn_bounds(profile)
-    centre = bounds.mean(axis=1)
-    for comparison, style in (("genuine", "-o"), ("impostor", "--s")):
+    ax = given_axes(ax, 6, 3.4 + room_for_names(profile))
+    for place, (comparison, style) in enumerate(_COMPARISON_STYLES.items()):
         values = data[kind].sel(comparison=comparison)
         value, lower, upper = estimates_of(values)
         colour = COMPARISON_COLOURS[comparison]
         n_pairs = int(data["n_pairs"].sel(comparison=comparison))
         n_subjects = int(data["n_subjects"].sel(comparison=comparison))
         label = f"{comparison} ({n_pairs:,} pairs, {n_subjects} subjects)"
-        ax.fill_between(centre, lower, upper, color=colour, alpha=0.25, lw=0)
-        ax.plot(centre, value, style, color=colour, ms=4, label=label)
+        marked: dict[str, Any] = {**style, "color": colour, "ms": 4, "label": label}
+        draw_profile(ax, profile, value, lower, upper, place=place, n_places=2, **marked)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, profile)
     ax.set_ylabel(axis_label(profile[kind]))
@@ -456,52 +463,12 @@ def profile_plot(
         **LEGEND,
         loc="lower left",
         bbox_to_anchor=(0, 1),
-        title=f"{side} masked",
+        title=(
+            f"{side} masked; {intervals_shown_as(profile)}: "
+            f"{100 * float(profile.attrs['level']):g} % intervals over people"
+        ),
         alignment="left",
     )
-    return ax
-
-
-def comparison_plot(
-    compared: xr.Dataset,
-    *,
-    comparison: Comparison = "genuine",
-    kind: InfluenceQuantity = "directed",
-    ax: Axes | None = None,
-) -> Axes:
-    """Mean profiles of several runs on one axis, with their intervals.
-
-    Parameters
-    ----------
-    compared
-        From :func:`freqlab.compare`.
-    comparison
-        ``"genuine"`` or ``"impostor"``.
-    kind
-        ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
-    ax
-        Axes to draw on; new axes by default.
-    """
-    check_name("kind", kind, get_args(InfluenceQuantity))
-    check_name("comparison", comparison, list(COMPARISON_COLOURS))
-    ax = given_axes(ax, 7, 3.8)
-    bounds = drawn_bounds(compared)
-    centre = bounds.mean(axis=1)
-    for r, name in enumerate(compared["run"].to_numpy()):
-        values = compared[kind].sel(run=name, comparison=comparison)
-        value, lower, upper = estimates_of(values)
-        style = line_style(r)
-        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
-        n_pairs = int(compared["n_pairs"].sel(run=name, comparison=comparison))
-        label = f"{shortened(str(name), 28)} ({n_pairs:,} pairs)"
-        ax.plot(centre, value, **style, ms=4, label=label)
-    ax.axhline(0, color="0.3", lw=0.8)
-    frequency_axis(ax, compared)
-    ax.set_ylabel(axis_label(compared[kind]))
-    ax.set_title(
-        f"{compared.attrs['side']} masked, {comparison} pairs", loc="left", fontsize="medium"
-    )
-    ax.legend(**LEGEND)
     return ax
 
 
@@ -526,15 +493,20 @@ def contrast_plot(
     """
     model = one_model(result, model)
     data = select_part(result, model=model, side=side)
-    ax = given_axes(ax, 6, 3.4)
+    ax = given_axes(ax, 6, 3.4 + room_for_names(result))
     removed = data["removed_rms"].transpose("pair", "band").to_numpy()
     kept = removed[np.isfinite(removed).any(axis=1)]
     low, median, high = np.full((3, removed.shape[1]), np.nan)
     if len(kept):
         low, median, high = np.nanquantile(kept, [0.05, 0.5, 0.95], axis=0)
-    centre = drawn_bounds(result).mean(axis=1)
-    ax.fill_between(centre, low, high, color="0.6", alpha=0.4, lw=0, label="90 % of pairs")
-    ax.plot(centre, median, "-o", color="0.2", ms=4, label="median over pairs")
+    style: dict[str, Any] = {"ls": "-", "marker": "o", "ms": 4, "color": "0.35"}
+    draw_profile(
+        *(ax, result, median, low, high),
+        alpha=0.3,
+        interval_label="90 % of pairs",
+        **style,
+        label="median over pairs",
+    )
     ax.axhline(MIN_REMOVED_RMS, color="0.2", ls=":", label=f"{MIN_REMOVED_RMS} grey levels")
     ax.set_yscale("log")
     frequency_axis(ax, result)

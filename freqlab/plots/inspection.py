@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import xarray as xr
@@ -34,6 +34,7 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import spectrum_plot
+from freqlab.plots.profile_lines import draw_profile
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import (
     bands_of,
@@ -109,8 +110,8 @@ def pair_profile_plot(
         ax.stairs(median, edges, baseline=None, color=colour, ls=style, lw=1.4)
     values = data["influence"].to_numpy()
     values = np.abs(values) if kind == "absolute" else values
-    centre = bounds.mean(axis=1)
-    ax.plot(centre, values, "o-", color="0.1", ms=4.5, lw=1.2, label=f"pair {pair}")
+    of_pair: dict[str, Any] = {"ls": "-", "marker": "o", "color": "0.1", "ms": 4.5, "lw": 1.2}
+    draw_profile(ax, result, values, **of_pair, label=f"pair {pair}")
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, result)
     ax.set_ylabel(axis_label(spread[kind]))

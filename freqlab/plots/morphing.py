@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
+from typing import Any, get_args
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,7 +20,6 @@ from freqlab.plots.common import (
     MARKERS,
     MAX_WIDTH,
     axis_label,
-    drawn_bounds,
     frequency_axis,
     given_axes,
     line_style,
@@ -30,6 +29,7 @@ from freqlab.plots.common import (
     shortened,
 )
 from freqlab.plots.influence import face_plot, spectrum_plot
+from freqlab.plots.profile_lines import draw_profile
 from freqlab.statistics.resampling import estimates_of
 
 __all__ = [
@@ -170,7 +170,6 @@ def attack_profile_plot(
     data = selected(profiles, model=model, side=side)
     check_name("kind", kind, get_args(BandQuantity))
     ax = given_axes(ax, 6.4, 3.6)
-    centre = drawn_bounds(profiles).mean(axis=1)
     variable = f"{kind}_difference" if difference else kind
     attacks = names_of(profiles, "attack")
     for i, name in enumerate(attacks):
@@ -179,9 +178,9 @@ def attack_profile_plot(
         part = data.sel(attack=name)
         value, lower, upper = estimates_of(part[variable])
         label = f"{shortened(name, 28)} ({int(part['n_pairs']):,})"
-        style = line_style(i)
-        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
-        ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
+        style = {**line_style(i), "ms": 3.5, "lw": 1.3, "label": label}
+        at: dict[str, Any] = {"place": i, "n_places": len(attacks)}
+        draw_profile(ax, profiles, value, lower, upper, alpha=0.15, **at, **style)
     if kind == "energy" and not difference:
         ax.set_yscale("log")
     else:
@@ -312,17 +311,17 @@ def manipulation_plot(
     if "kind" not in data.dims:
         data = data.expand_dims(kind=["manipulated"])
     ax = given_axes(ax, 6.4, 3.6)
-    centre = drawn_bounds(changes).mean(axis=1)
     kinds = names_of(data, "kind")
     for i, name in enumerate(
         kinds, start=1
     ):  # the first style is that of bona fide in other figures
-        part, style = data.sel(kind=name), line_style(i)
+        part = data.sel(kind=name)
         value, lower, upper = estimates_of(part[f"{quantity}_effect"])
-        ax.fill_between(centre, lower, upper, color=style["color"], alpha=0.15, lw=0)
         count = int(part["n_pairs"].sel(label="manipulated"))
         label = f"{shortened(name, 28)} ({count:,})"
-        ax.plot(centre, value, **style, ms=3.5, lw=1.3, label=label)
+        style = {**line_style(i), "ms": 3.5, "lw": 1.3, "label": label}
+        at = {"place": i - 1, "n_places": len(kinds)}
+        draw_profile(ax, changes, value, lower, upper, alpha=0.15, **at, **style)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, changes)
     what = "log energy" if quantity == "energy" else f"{quantity} influence"

@@ -260,6 +260,7 @@ _CHECKS: dict[str, Callable[[Any], object]] = {
     "impostors_per_genuine": functools.partial(
         check_number, "impostors_per_genuine", at_least=0
     ),
+    "n_sectors": functools.partial(check_number, "n_sectors", at_least=2, whole=True),
     "folds": functools.partial(check_number, "folds", at_least=2, whole=True),
     "steps": functools.partial(check_number, "steps", at_least=1, whole=True),
     "grid": functools.partial(check_number, "grid", at_least=1, whole=True),

@@ -211,9 +211,12 @@ def impostors_behind(data: xr.Dataset | xr.DataTree) -> dict[str, str]:
     return {"impostor comparisons behind the thresholds": f"{n:,}"}
 
 
-def describe_passes(source: xr.DataTree | xr.Dataset) -> str:
-    """State the number of forward passes of a call, and what its study cost when it was made."""
-    n = int(source.attrs.get("forward_passes", 0))
+def describe_passes(
+    source: xr.DataTree | xr.Dataset, *more: xr.DataTree | xr.Dataset | None
+) -> str:
+    """State the number of forward passes of calls, and what the study of the first cost."""
+    calls = [source, *(one for one in more if one is not None)]
+    n = sum(int(one.attrs.get("forward_passes", 0)) for one in calls)
     to_make = int(source.attrs.get("forward_passes_to_make", 0))
     if n:
         return f"This took {n:,} forward passes of the network."

@@ -223,14 +223,11 @@ def _write_axes(
 ) -> None:
     """Write all coordinates of a result."""
     frequency = {"long_name": "spatial frequency", "units": bands.unit}
-    of_band = {**frequency, "long_name": "band"}
-    if bands.kind != "rings" or bands.extension != "periodic":
-        of_band["declaration"] = to_json(bands.declaration())
     axes: list[tuple[str, npt.NDArray[Any], list[str], dict[str, str]]] = [
         ("model", np.array([m.name for m in models], object), ["model"], {"long_name": "model"}),
         ("side", np.array(sides, object), ["side"], {"long_name": "masked side"}),
         ("fmr", np.array(fmrs), ["fmr"], {"long_name": "false match rate", "units": "1"}),
-        ("band", np.array(bands.names, object), ["band"], of_band),
+        ("band", np.array(bands.names, object), ["band"], bands.axis_attrs),
         ("frequency", bands.frequency, ["band"], frequency),
         ("band_bounds", bands.bounds, ["band", "bound"], frequency),
     ]

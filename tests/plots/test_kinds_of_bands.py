@@ -282,3 +282,38 @@ def test_the_inspector_draws_bands_side_by_side(result):
     assert drawn["x"]["label"] == "band"
     assert drawn["x"]["break"] is None
     assert drawn["bands"][0]["text"].startswith(f"{names[0]}: ")
+
+
+def test_only_intervals_of_frequency_are_joined_by_lines(of_kind):
+    """Sectors are cyclic and subbands have no order: points with bars, side by side in a band."""
+    plots, ordered = fl.plots, of_kind["kind"] == "octaves"
+    profile = of_kind["profile"]
+    for ax, n_profiles in (
+        (plots.profile_plot(profile), 2),
+        (plots.comparison_plot(of_kind["compared"]), 2),
+        (plots.group_profile_plot(of_kind["groups"]), 2),
+        (plots.contrast_plot(of_kind["result"]), 1),
+        (plots.pair_profile_plot(of_kind["result"], pair=0), 1),
+    ):
+        n_bands = profile.sizes["band"]
+        marked = [line for line in ax.lines if len(line.get_xdata()) == n_bands and n_bands > 2]
+        marked = [line for line in marked if line.get_marker() not in ("None", None, "")]
+        if n_bands > 2:
+            assert len(marked) == n_profiles
+        assert all((line.get_linestyle() != "None") == ordered for line in marked)
+        places = np.array([line.get_xdata() for line in marked])
+        if not ordered and len(marked):
+            assert (np.floor(places) == np.arange(n_bands)).all()
+            assert (np.diff(places, axis=0) > 0.05).all()
+
+
+def test_bars_are_the_intervals_of_the_profile():
+    people = fl.testing.faces(4, 2)
+    result = fl.testing.influence(people, bands=fl.sectors(4), sides=["probe"])
+    profile = fl.results.mean_profile(result, n_draws=10)
+    ax = fl.plots.profile_plot(profile, kind="absolute")
+    for bars, comparison in zip(ax.collections, ("genuine", "impostor"), strict=True):
+        part = profile["absolute"].sel(comparison=comparison, model="linear", side="probe")
+        ends = np.array(bars.get_segments())[:, :, 1]
+        np.testing.assert_allclose(ends, part.sel(estimate=["lower", "upper"]))
+    assert "bars: 95 % intervals over people" in ax.get_legend().get_title().get_text()
