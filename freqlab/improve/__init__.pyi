@@ -1,5 +1,6 @@
 from .band_stability import band_quality
-from .calibration import calibrate, calibration_figures, describe_probability
+from .calibration import calibrate, describe_probability
+from .calibration_costs import calibration_figures
 from .discarding import discard_table, error_discard
 from .fusion import band_scores
 from .identification import describe_identification, identification_table, identify

@@ -22,8 +22,10 @@ from freqlab.faces.pairs import check_pairs, make_pairs
 from freqlab.faces.table import Faces
 from freqlab.images.degradation import KERNELS
 from freqlab.improve.band_stability import MEASURES, band_quality
-from freqlab.improve.calibration import calibrate, calibration_figures, check_penalty
+from freqlab.improve.calibration import calibrate
+from freqlab.improve.calibration_costs import calibration_figures
 from freqlab.improve.discarding import error_discard
+from freqlab.improve.fits import check_penalty
 from freqlab.improve.fusion import (
     SCORES,
     band_scores,

@@ -23,7 +23,7 @@ from freqlab.attrs import names_of
 from freqlab.bands.base import Bands
 from freqlab.edits.band_sets import BandSets
 from freqlab.errors import ParameterError, check_number
-from freqlab.improve.calibration import fold_parts
+from freqlab.improve.fits import fold_parts
 from freqlab.models.spec import Model
 from freqlab.results.selection import bands_of, crop_geometry, with_axes
 from freqlab.statistics.resampling import subject_codes

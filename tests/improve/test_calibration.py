@@ -7,15 +7,9 @@ from sklearn.linear_model import LogisticRegression
 
 from freqlab import testing
 from freqlab.errors import ParameterError
-from freqlab.improve import calibration as module
-from freqlab.improve.calibration import (
-    calibrate,
-    calibration_figures,
-    describe_probability,
-    fold_parts,
-    learnt_on_others,
-    penalised,
-)
+from freqlab.improve.calibration import CALIBRATIONS, calibrate, describe_probability
+from freqlab.improve.calibration_costs import calibration_figures
+from freqlab.improve.fits import PENALTIES, fold_parts, learnt_on_others, penalised
 from freqlab.improve.fusion import band_scores
 from freqlab.improve.likelihoods import cllr
 
@@ -59,7 +53,7 @@ def test_ratios_of_a_known_gaussian_pair(result, calibrated):
     platt = calibrated["log_likelihood_ratio"].sel(calibration="platt").to_numpy()
     assert np.abs(platt - true).mean() < 0.35
     assert np.corrcoef(platt, true)[0, 1] > 0.99
-    for name in module.CALIBRATIONS:
+    for name in CALIBRATIONS:
         ratios = calibrated["log_likelihood_ratio"].sel(calibration=name).to_numpy()
         assert cllr(ratios, genuine) == pytest.approx(cllr(true, genuine), abs=0.05)
 
@@ -123,7 +117,7 @@ def test_labels_of_a_person_do_not_reach_their_own_scores(result):
         calibrate(result, genuine=labels, folds=3, penalty=0.01)["log_likelihood_ratio"]
         for labels in (genuine, changed)
     ]
-    for name in module.CALIBRATIONS:
+    for name in CALIBRATIONS:
         one, two = (ratios.sel(calibration=name) for ratios in found)
         np.testing.assert_allclose(one[theirs], two[theirs])
         assert not np.allclose(one[~theirs], two[~theirs])
@@ -135,7 +129,7 @@ def test_the_penalty_is_chosen_within_the_fit():
     subjects = np.stack([np.arange(400) // 10] * 2)
     useless = rng.normal(size=(400, 30)) + 0.2 * genuine[:, None] * (np.arange(30) == 0)
     chosen = penalised(useless, genuine, subjects, None)(useless)
-    options = [penalised(useless, genuine, subjects, p)(useless) for p in module.PENALTIES]
+    options = [penalised(useless, genuine, subjects, p)(useless) for p in PENALTIES]
     assert np.ptp(chosen) == pytest.approx(min(np.ptp(one) for one in options))
 
 
