@@ -16,6 +16,7 @@ import xarray as xr
 from freqlab.bands.base import Bands
 from freqlab.bands.parsing import parse_bands
 from freqlab.bias import quality as crop_quality
+from freqlab.bias.crop_quality import detection_probability
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs
 from freqlab.faces.pairs import check_pairs, make_pairs
@@ -486,6 +487,7 @@ def _qualities(
     table["embedding norm"] = np.linalg.norm(intact, axis=1)
     table["sharpness"] = pixels["sharpness"]
     table["contrast"] = pixels["contrast"]
+    table["detection"] = detection_probability(store, faces=names)
     # a measure that is the same for all faces orders nothing, as the norm of unit embeddings
     spread = table.max() - table.min()
     return table.loc[:, spread > 1e-6 * table.abs().max()]

@@ -244,7 +244,7 @@ def _quality_text(data: xr.Dataset) -> str:
 
 def _rivals_text(data: xr.Dataset) -> str:
     """State which baselines of quality band stability beats, and which beat it."""
-    rivals = ("flip stability", "embedding norm", "sharpness", "contrast")
+    rivals = ("flip stability", "embedding norm", "sharpness", "contrast", "detection")
     at = data.sel(protocol="fixed", up_to=0.2)
     present = [name for name in rivals if name in names_of(data, "measure")]
     texts = []
