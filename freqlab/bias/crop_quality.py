@@ -18,7 +18,7 @@ from freqlab.errors import ParameterError
 from freqlab.images.templates import template as named_template
 from freqlab.store.reading import open_crops, open_run, pixels_across
 
-__all__ = ["MEASURES", "measure_crops", "quality"]
+__all__ = ["MEASURES", "detection_probability", "measure_crops", "quality"]
 
 MEASURES = {
     "sharpness": "log variance of the Laplacian",
@@ -86,6 +86,32 @@ def quality(
     landmarks = open_run(store)["faces"]["landmarks"].sel(face=table.index.to_numpy(object))
     table["yaw"] = _yaw(landmarks.to_numpy().astype(float))
     return table[list(MEASURES)]
+
+
+def detection_probability(
+    store: str | os.PathLike[str], *, faces: Sequence[str]
+) -> pd.Series[float]:
+    """Probability that the detector gave to the face in the photograph of each face.
+
+    Parameters
+    ----------
+    store
+        The run's Zarr group.
+    faces
+        Names of the faces. A degraded face has the probability of its photograph.
+
+    Returns
+    -------
+    pandas.Series
+        Indexed by face; NaN for a face that was not detected, because it was aligned already or
+        its landmarks were given, and in a run made before the probability was stored.
+    """
+    table = open_run(store)["faces"]
+    names = pd.Index([str(face) for face in faces], name="face")
+    if "detection_probability" not in table:
+        return pd.Series(np.nan, names, dtype=float)
+    known = table["detection_probability"].sel(face=names.to_numpy(object))
+    return pd.Series(known.to_numpy().astype(float), names)
 
 
 def measure_crops(crops: npt.NDArray[np.uint8]) -> pd.DataFrame:

@@ -60,6 +60,7 @@ _RESERVED = {
     "landmarks",
     "landmarks_given",
     "box",
+    "detection_probability",
     "faces_found",
     "which_face",
     "image_note",

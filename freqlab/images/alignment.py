@@ -50,6 +50,8 @@ class Detections(NamedTuple):
     counts: npt.NDArray[np.int16]
     """Number of faces found in each photograph ``(n,)``: the detections with a probability of 0.9
     or more, and the selected face."""
+    probabilities: npt.NDArray[np.float32]
+    """The detector's probability of the selected face ``(n,)``, 0..1; NaN if there is none."""
 
 
 def detect_faces(
@@ -84,6 +86,7 @@ def detect_faces(
     points = np.full((len(images), 5, 2), np.nan, np.float32)
     boxes = np.full((len(images), 4), np.nan, np.float32)
     counts = np.zeros(len(images), np.int16)
+    probabilities = np.full(len(images), np.nan, np.float32)
     prepared = [_prepare(image) for image in images]
     detector = _detector(_device_of_detector(device))
     for members in _batches([image.shape for image, _ in prepared]):
@@ -109,7 +112,8 @@ def detect_faces(
             elif which_face == "only" and counts[i] > 1:
                 continue
             points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
-    return Detections(points, boxes, counts)
+            probabilities[i] = its_scores[best]
+    return Detections(points, boxes, counts, probabilities)
 
 
 def cut(

@@ -1,5 +1,6 @@
 from .band_stability import band_quality
-from .calibration import calibrate, calibration_figures, describe_probability
+from .calibration import calibrate, describe_probability
+from .calibration_costs import calibration_figures
 from .discarding import discard_table, error_discard
 from .fusion import band_scores
 from .identification import describe_identification, identification_table, identify
@@ -9,11 +10,14 @@ from .matched import matched_scores
 from .report import (
     calibration_table,
     describe_comparisons,
+    matched_table,
     parts_of,
+    search_table,
     summary,
     verdict_table,
 )
 from .score_gains import gain_table, gains
+from .searches import search_discard, search_gain_table, search_gains
 
 __all__ = [
     "band_quality",
@@ -33,9 +37,14 @@ __all__ = [
     "identification_table",
     "identify",
     "matched_scores",
+    "matched_table",
     "min_cllr",
     "parts_of",
     "probability_of",
+    "search_discard",
+    "search_gain_table",
+    "search_gains",
+    "search_table",
     "study",
     "summary",
     "verdict_table",

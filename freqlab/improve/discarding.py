@@ -36,7 +36,15 @@ from freqlab.statistics.resampling import (
 )
 from freqlab.text.wording import percent, signed
 
-__all__ = ["PROTOCOLS", "RANDOM", "UP_TO", "discard_table", "error_discard"]
+__all__ = [
+    "PROTOCOLS",
+    "RANDOM",
+    "UP_TO",
+    "Compared",
+    "characteristics",
+    "discard_table",
+    "error_discard",
+]
 
 PROTOCOLS = ("fixed", "renewed")
 """Thresholds of the characteristic."""
@@ -54,7 +62,7 @@ Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
 
 
-class _Compared(NamedTuple):
+class Compared(NamedTuple):
     """Comparisons of one model, without those that are NaN."""
 
     similarity: Floats
@@ -123,17 +131,49 @@ def error_discard(
     name = names_of(result, "model")[0] if model is None else str(model)
     check_name("model", name, names_of(result, "model"))
     compared = _compared(result.sel(model=name), side, quality.index)
+    threshold = threshold_at_fmr(compared.similarity[~compared.genuine], fmr)
+    if not np.isfinite(threshold):
+        raise ParameterError(
+            f"fmr={fmr:g} requires {comparisons_needed(fmr):,} impostor pairs, and the result has "
+            f"{int((~compared.genuine).sum()):,}"
+        )
+    options = {"measure": measure, "fmr": fmr, "n_draws": n_draws, "level": level, "seed": seed}
+    computed = characteristics(compared, quality, threshold, **options)
+    return computed.assign_attrs(model=name, side=side)
+
+
+def characteristics(
+    compared: Compared,
+    quality: pd.DataFrame,
+    threshold: float,
+    *,
+    measure: str | None,
+    fmr: float,
+    n_draws: int,
+    level: float,
+    seed: int,
+) -> xr.Dataset:
+    """Characteristics of measures of quality over comparisons, from a threshold before discarding.
+
+    Parameters
+    ----------
+    compared
+        The comparisons.
+    quality, measure, fmr, n_draws, level, seed
+        As for :func:`error_discard`.
+    threshold
+        Threshold before anything is discarded.
+
+    Returns
+    -------
+    xarray.Dataset
+        As of :func:`error_discard`, without the attributes ``model`` and ``side``.
+    """
     names = [str(column) for column in quality.columns]
     chosen = names[0] if measure is None else check_name("measure", measure, names)
     samples = np.unique(compared.faces[compared.faces >= 0])
     n_people = len(np.unique(compared.subject[compared.genuine]))
-    threshold = threshold_at_fmr(compared.similarity[~compared.genuine], fmr)
     n_impostor = int((~compared.genuine).sum())
-    if not np.isfinite(threshold):
-        raise ParameterError(
-            f"fmr={fmr:g} requires {comparisons_needed(fmr):,} impostor pairs, and the result has "
-            f"{n_impostor:,}"
-        )
     draws = draw_subjects(int(compared.subject.max()) + 1, n_draws, seed)
     rates = np.stack(
         [
@@ -174,9 +214,7 @@ def error_discard(
             "estimate": list(ESTIMATES),
         },
         attrs={
-            "model": name,
             "measure": chosen,
-            "side": side,
             "fmr": fmr,
             "n_draws": n_draws,
             "level": level,
@@ -186,7 +224,7 @@ def error_discard(
     return with_object_text(computed)
 
 
-def _compared(data: xr.Dataset, side: str, index: pd.Index[Any]) -> _Compared:
+def _compared(data: xr.Dataset, side: str, index: pd.Index[Any]) -> Compared:
     """Comparisons with a similarity, and the rows of the qualities of their samples.
 
     Raises
@@ -216,7 +254,7 @@ def _compared(data: xr.Dataset, side: str, index: pd.Index[Any]) -> _Compared:
     if not (faces[faces >= 0] < n_known).any():
         raise ParameterError("quality: no face of the pairs has a row; index it by face name")
     subject = subject_codes(data)[0][kept]
-    return _Compared(similarity[kept], genuine, faces, subject)
+    return Compared(similarity[kept], genuine, faces, subject)
 
 
 def _ranks(quality: pd.Series[Any], samples: npt.NDArray[np.int64], name: str) -> Floats:
@@ -245,7 +283,7 @@ def _ranks(quality: pd.Series[Any], samples: npt.NDArray[np.int64], name: str) -
 
 
 def _rates(
-    compared: _Compared,
+    compared: Compared,
     ranks: Floats,
     threshold: float,
     fmr: float,

@@ -18,7 +18,7 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.improve.calibration import check_penalty, learnt_on_others, penalised
+from freqlab.improve.fits import check_penalty, learnt_on_others, penalised
 from freqlab.models.spec import Model
 from freqlab.results.selection import with_axes
 from freqlab.statistics.resampling import subject_codes

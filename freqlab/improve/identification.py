@@ -183,6 +183,7 @@ def search(
     *,
     probe_sources: Codes | None = None,
     gallery_sources: Codes | None = None,
+    scaled: bool = True,
 ) -> Searches:
     """Search each probe in a gallery, in bounded memory.
 
@@ -195,6 +196,9 @@ def search(
     probe_sources, gallery_sources
         Number of the photograph that each derives from; a probe is not compared with an enrolled
         face of its own photograph.
+    scaled
+        Whether embeddings are scaled to unit length, so that scores are cosines. Otherwise scores
+        are inner products, which must not be below -1.
 
     Raises
     ------
@@ -210,8 +214,9 @@ def search(
         )
     order = np.argsort(gallery_subjects, kind="stable")
     of_face = np.asarray(gallery_subjects)[order]
-    enrolled = unit_length(np.array(gallery[order], np.float32))
-    wanted = unit_length(np.array(probes, np.float32))
+    enrolled, wanted = np.array(gallery[order], np.float32), np.array(probes, np.float32)
+    if scaled:
+        enrolled, wanted = unit_length(enrolled), unit_length(wanted)
     same_source = probe_sources is not None and gallery_sources is not None
     own = np.full(len(wanted), np.nan, np.float32)
     first, last = (np.searchsorted(of_face, probe_subjects, side=s) for s in ("left", "right"))

@@ -18,6 +18,7 @@ from freqlab.errors import ParameterError
 
 __all__ = [
     "calibration_error",
+    "check_kinds",
     "check_prior",
     "cllr",
     "costs_of",
@@ -163,6 +164,26 @@ def check_prior(prior: float) -> None:
     number = isinstance(prior, (int, float, np.number)) and not isinstance(prior, bool)
     if not number or not 0 < prior < 1:
         raise ParameterError(f"prior={prior!r} must be a probability between 0 and 1")
+
+
+def check_kinds(genuine: Bools, usable: Bools) -> None:
+    """Refuse pairs of which no genuine or no impostor pair is usable.
+
+    Raises
+    ------
+    ParameterError
+        With the missing kind and the number of pairs that are NaN.
+    """
+    for kind, n in (
+        ("genuine", int((genuine & usable).sum())),
+        ("impostor", int((~genuine & usable).sum())),
+    ):
+        if n == 0:
+            n_nan = int((~usable).sum())
+            raise ParameterError(
+                f"result: there are no {kind} pairs with similarity and influence ({n_nan:,} of "
+                f"{len(usable):,} pairs are NaN); both kinds are required"
+            )
 
 
 def _log_odds(prior: float) -> float:

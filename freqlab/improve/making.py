@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Unpack
 
@@ -16,14 +16,17 @@ import xarray as xr
 from freqlab.bands.base import Bands
 from freqlab.bands.parsing import parse_bands
 from freqlab.bias import quality as crop_quality
+from freqlab.bias.crop_quality import detection_probability
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs
 from freqlab.faces.pairs import check_pairs, make_pairs
 from freqlab.faces.table import Faces
 from freqlab.images.degradation import KERNELS
 from freqlab.improve.band_stability import MEASURES, band_quality
-from freqlab.improve.calibration import calibrate, calibration_figures, check_penalty
+from freqlab.improve.calibration import calibrate
+from freqlab.improve.calibration_costs import calibration_figures
 from freqlab.improve.discarding import error_discard
+from freqlab.improve.fits import check_penalty
 from freqlab.improve.fusion import (
     SCORES,
     band_scores,
@@ -32,14 +35,15 @@ from freqlab.improve.fusion import (
     mirrored_embeddings,
 )
 from freqlab.improve.likelihoods import check_prior
-from freqlab.improve.matched import degraded_alike
+from freqlab.improve.matched import MATCHED, matched_scores
 from freqlab.improve.score_gains import gains
+from freqlab.improve.search_vectors import enrolment_of, searches_by_score
+from freqlab.improve.searches import check_fpir, search_discard, search_gains
 from freqlab.models.spec import Model
-from freqlab.run.calls import influence
+from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr, comparisons_needed
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed, is_usable
 from freqlab.statistics.resampling import check_draws, subject_codes
-from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 
@@ -62,6 +66,7 @@ class _Settings:
     kernel: str
     n_impostor: int
     fmr: float
+    fpir: float
     prior: float
     folds: int
     penalty: float | None
@@ -96,6 +101,7 @@ def study(
     per_subject: int | None = None,
     n_impostor: int = 40_000,
     fmr: float = 1e-2,
+    fpir: float = 1e-2,
     prior: float = 0.5,
     folds: int = 5,
     penalty: float | None = None,
@@ -126,6 +132,8 @@ def study(
         Number of impostor pairs that are drawn, at each resolution.
     fmr
         False match rate of the threshold at which findings are reported.
+    fpir
+        False positive identification rate of the threshold of searches.
     prior, folds, penalty
         As for :func:`freqlab.improve.calibrate`.
     n_draws, seed
@@ -138,8 +146,13 @@ def study(
         ``quality``, from :func:`freqlab.improve.band_quality` with the baselines; ``discard``,
         from :func:`freqlab.improve.error_discard`; ``calibration``, from
         :func:`freqlab.improve.calibration_figures`; ``gains``, from
-        :func:`freqlab.improve.gains`; ``weights``, of the learnt fusion. ``/influence``, the
-        underlying influence result. :func:`freqlab.improve.parts_of` lists the parts.
+        :func:`freqlab.improve.gains`; ``weights``, of the learnt fusion; ``searches``, from
+        :func:`freqlab.improve.search_gains`, of the same probes in a gallery of one photograph per
+        person, and ``search_discard``, from :func:`freqlab.improve.search_discard`. For degraded
+        probes ``matched``, the gains by the scores of :func:`freqlab.improve.matched_scores`, and
+        ``matched_alike``, the same compared with a reference degraded as the probe.
+        ``/influence``, the underlying influence result. :func:`freqlab.improve.parts_of` lists the
+        parts.
 
     Raises
     ------
@@ -154,6 +167,7 @@ def study(
         kernel=kernel,
         n_impostor=n_impostor,
         fmr=fmr,
+        fpir=fpir,
         prior=prior,
         folds=folds,
         penalty=penalty,
@@ -196,6 +210,7 @@ def _check(faces: Faces, pairs: pd.DataFrame | None, settings: _Settings) -> Non
         If an argument is invalid.
     """
     check_fmr(settings.fmr)
+    check_fpir(settings.fpir)
     check_prior(settings.prior)
     check_draws(settings.n_draws, 0.95, settings.seed)
     check_number("folds", settings.folds, at_least=3, whole=True)
@@ -271,22 +286,31 @@ def _nodes(
         store=store,
         **run,
     ).load()
+    n_passes = int(result.attrs["forward_passes"])
+    if settings.resolutions:
+        n_passes += _embed_references(prepared, models, store, run)
     parts = {NATIVE: result}
     if settings.resolutions:
         at = result["resolution"].to_numpy().astype(float)
         parts = {str(r): result.isel(pair=np.flatnonzero(at == r)) for r in settings.resolutions}
+    progress = bool(run.get("progress", True))
     nodes: dict[str, xr.Dataset | pd.DataFrame] = {}
-    n_mirrored = 0
     for name, part in parts.items():
-        ends = [part[end].to_numpy().astype(str) for end in ("probe", "reference")]
-        compared = [str(face) for face in np.unique(np.concatenate(ends))]
-        n_mirrored += len(compared) * len(models)
+        resolution = None if name == NATIVE else int(name)
         for k, model in enumerate(models):
-            of_model = _of_model(part, model, compared, store, settings)
-            nodes |= {f"{name}/{k}/{key}": node for key, node in of_model.items()}
+            of_model = _of_model(
+                part.assign_attrs(store=os.fspath(store)),
+                model,
+                prepared.faces,
+                resolution,
+                settings,
+                progress,
+            )
+            nodes |= {f"{name}/{k}/{key}": node for key, node in of_model.nodes.items()}
+            n_passes += of_model.n_passes
     attrs = {
         "result": result.attrs["name"],
-        "forward_passes": int(result.attrs["forward_passes"]) + n_mirrored,
+        "forward_passes": n_passes,
         "n_pairs": int(result.sizes["pair"]),
         "pairs_are": "drawn" if pairs is None else "of the list",
         "native": max(model.template.size[1] for model in models),
@@ -294,21 +318,63 @@ def _nodes(
     return {**nodes, "/": xr.Dataset(attrs=attrs)}
 
 
+def _embed_references(
+    prepared: _Prepared, models: list[Model], store: str | os.PathLike[str], run: RunOptions
+) -> int:
+    """Embed the references degraded as the probes are; return the number of images embedded."""
+    sources = prepared.faces.table["source"].astype(str).to_numpy()
+    references = prepared.pairs["reference"].astype(str).unique()
+    rows = np.flatnonzero(prepared.faces.degraded & np.isin(sources, references))
+    names = [prepared.faces.names[i] for i in rows]
+    before = _n_embedded(models, store, names)
+    if before < len(names) * len(models):
+        embed(prepared.faces.select(rows), models=models, store=store, **run)
+    return _n_embedded(models, store, names) - before
+
+
+def _n_embedded(models: list[Model], store: str | os.PathLike[str], names: list[str]) -> int:
+    """Number of untouched embeddings of faces in the run."""
+    return sum(
+        int(is_usable(open_embeddings(store, model=model.name).reindex(face=names).values).sum())
+        for model in models
+    )
+
+
+class _Computed(NamedTuple):
+    """Nodes of one model at one resolution, and the number of images embedded for them."""
+
+    nodes: dict[str, xr.Dataset]
+    n_passes: int
+
+
 def _of_model(
     result: xr.Dataset,
     model: Model,
-    names: list[str],
-    store: str | os.PathLike[str],
+    faces: Faces,
+    resolution: int | None,
     settings: _Settings,
-) -> dict[str, xr.Dataset]:
-    """Nodes of one model."""
-    url = os.fspath(store)
+    progress: bool,
+) -> _Computed:
+    """Compute the nodes of one model at one resolution."""
+    url = str(result.attrs["store"])
+    ends = [result[end].to_numpy().astype(str) for end in ("probe", "reference")]
+    names = [str(face) for face in np.unique(np.concatenate(ends))]
     mirrored = mirrored_embeddings(url, model, names)
-    stable = band_quality(store, model=model.name, bands=settings.bands.key, faces=names)
+    stable = band_quality(url, model=model.name, bands=settings.bands.key, faces=names)
     quality = _qualities(stable, mirrored, names, model, url)
     fused = band_scores(result, model=model.name, **settings.fitted)
     calibrated = calibrate(result, model=model.name, prior=settings.prior, **settings.fitted)
     ratios = calibrated["log_likelihood_ratio"].sel(calibration="influence").to_numpy()
+    matched = None
+    if resolution is not None:
+        matched = matched_scores(
+            result,
+            model,
+            resolution=resolution,
+            folds=settings.folds,
+            seed=settings.seed,
+            progress=progress,
+        )
     scores = {
         "similarity": fused["similarity"].to_numpy(),
         "bands": fused["bands"].to_numpy(),
@@ -317,12 +383,10 @@ def _of_model(
         "energy": fused["energy"].to_numpy(),
         "flip": flip_scores(url, mirrored, names, result, model=model.name),
     }
-    alike = _alike_scores(result, model, url)
-    if alike is not None:
-        scores["alike"] = alike
+    if matched is not None and "alike" in matched:
+        scores["alike"] = matched["alike"].to_numpy()
     scores = {name: scores[name] for name in SCORES if name in scores}
-    genuine = result["genuine"].to_numpy().astype(bool)
-    return {
+    nodes = {
         "quality": stable.drop_dims("band").merge(
             {column: ("face", quality[column].to_numpy()) for column in quality}, compat="override"
         ),
@@ -335,28 +399,78 @@ def _of_model(
             **settings.drawn,
         ),
         "calibration": calibration_figures(calibrated, **settings.drawn),
-        "gains": gains(
-            scores,
-            genuine,
-            subject_codes(result),
-            baseline="similarity",
-            fmrs=sorted({*_FMRS, settings.fmr}),
-            **settings.drawn,
-        ),
+        "gains": _gains(scores, result, "similarity", settings),
         "weights": fused[["weight"]],
     }
+    n_passes = len(names)
+    if matched is not None:
+        of_matched = {name: matched[name].to_numpy() for name in MATCHED if name in matched}
+        removed = matched[[name for name in matched if str(name).startswith("removed_")]]
+        nodes["matched"] = _gains(of_matched, result, "similarity", settings).merge(removed)
+        if "alike" in of_matched:
+            nodes["matched_alike"] = _gains(of_matched, result, "alike", settings)
+        n_passes += int(matched.attrs["forward_passes"])
+    searches = _searched(
+        result,
+        model,
+        faces,
+        dict(zip(names, mirrored, strict=True)),
+        resolution,
+        quality,
+        settings,
+        progress,
+    )
+    return _Computed(nodes | searches.nodes, n_passes + searches.n_passes)
 
 
-def _alike_scores(result: xr.Dataset, model: Model, store: str) -> Floats | None:
-    """Similarity with the reference degraded as the probe; None if this was not embedded."""
-    known = open_embeddings(store, model=model.name)
-    ends = [result[end].to_numpy().astype(str) for end in ("probe", "reference")]
-    references = degraded_alike(known, *ends)
-    if references is None:
-        return None
-    names, back = np.unique(ends[0], return_inverse=True)
-    probes = known.sel(face=list(names)).to_numpy()[back]
-    return cosine(probes.astype(float), references.astype(float))
+def _gains(
+    scores: Mapping[str, Floats], result: xr.Dataset, baseline: str, settings: _Settings
+) -> xr.Dataset:
+    """Compare scores of the pairs with one of them."""
+    return gains(
+        scores,
+        result["genuine"].to_numpy().astype(bool),
+        subject_codes(result),
+        baseline=baseline,
+        fmrs=sorted({*_FMRS, settings.fmr}),
+        **settings.drawn,
+    )
+
+
+def _searched(
+    result: xr.Dataset,
+    model: Model,
+    faces: Faces,
+    mirrored: dict[str, Floats],
+    resolution: int | None,
+    quality: pd.DataFrame,
+    settings: _Settings,
+    progress: bool,
+) -> _Computed:
+    """Compute the nodes of identification."""
+    url = str(result.attrs["store"])
+    enrolled = enrolment_of(faces, result, open_embeddings(url, model=model.name))
+    found, n_passes = searches_by_score(
+        *(enrolled, result, model),
+        store=url,
+        bands=settings.bands,
+        mirrored=mirrored,
+        resolution=resolution,
+        progress=progress,
+    )
+    people = np.unique(enrolled.probe_people, return_inverse=True)[1]
+    compared = search_gains(
+        found, people, baseline="similarity", fpir=settings.fpir, **settings.drawn
+    ).assign_attrs(n_enrolled=len(enrolled.gallery))
+    resolved = np.isfinite(compared["threshold"].sel(score_name="similarity").item())
+    discarded = search_discard(
+        found["similarity"],
+        people,
+        quality.reindex(enrolled.probes),
+        fpir=settings.fpir if resolved else None,
+        **settings.drawn,
+    )
+    return _Computed({"searches": compared, "search_discard": discarded}, n_passes)
 
 
 def _qualities(
@@ -373,6 +487,7 @@ def _qualities(
     table["embedding norm"] = np.linalg.norm(intact, axis=1)
     table["sharpness"] = pixels["sharpness"]
     table["contrast"] = pixels["contrast"]
+    table["detection"] = detection_probability(store, faces=names)
     # a measure that is the same for all faces orders nothing, as the norm of unit embeddings
     spread = table.max() - table.min()
     return table.loc[:, spread > 1e-6 * table.abs().max()]
@@ -392,8 +507,9 @@ def _prepared(
     lists = [pairs] if pairs is not None else _drawn(faces, settings)
     if not resolutions:
         return _Prepared(faces, lists[0])
-    probes = pd.concat([listed["probe"].astype(str) for listed in lists]).unique()
-    degraded = degrade(faces, resolutions=resolutions, kernel=settings.kernel, probes=probes)
+    compared = [listed[end].astype(str) for listed in lists for end in ("probe", "reference")]
+    names = pd.concat(compared).unique()
+    degraded = degrade(faces, resolutions=resolutions, kernel=settings.kernel, probes=names)
     parts = [degraded_pairs(listed, degraded) for listed in lists]
     every = pd.concat([part[part["resolution"].notna()] for part in parts], ignore_index=True)
     return _Prepared(degraded, every)

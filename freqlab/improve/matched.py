@@ -7,7 +7,8 @@ more. Four scores of the same pairs are compared:
 - ``alike``: the reference degraded as the probe is;
 - ``nyquist``: the reference without the bands that lie wholly beyond the probe's axis limit;
 - ``influence``: both images without the bands whose mean influence, removed from the reference, is
-  zero or negative on the genuine pairs of other people.
+  zero or negative on the genuine pairs of other people. Where that is so of all bands, none is
+  removed.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from freqlab.attrs import names_of
 from freqlab.bands.base import Bands
 from freqlab.edits.band_sets import BandSets
 from freqlab.errors import ParameterError, check_number
-from freqlab.improve.calibration import fold_parts
+from freqlab.improve.fits import fold_parts
 from freqlab.models.spec import Model
 from freqlab.results.selection import bands_of, crop_geometry, with_axes
 from freqlab.statistics.resampling import subject_codes
 from freqlab.statistics.vectors import unit_length
 from freqlab.store.reading import open_crops, open_embeddings
 
-__all__ = ["MATCHED", "degraded_alike", "matched_scores"]
+__all__ = ["MATCHED", "beyond_limit", "crops_of", "degraded_alike", "matched_scores"]
 
 MATCHED = {
     "similarity": "cosine similarity, the reference as it is",
@@ -78,15 +79,15 @@ def matched_scores(
     -------
     xarray.Dataset
         Along ``pair``, the scores of :data:`MATCHED`; ``alike`` is left out unless the run has the
-        references of all pairs at this resolution. ``removed_nyquist(band)``, and
+        references of all pairs at this resolution, and ``nyquist`` if every band lies beyond the
+        limit of the probe. ``removed_nyquist(band)``, and
         ``removed_influence(band)``, the share of pairs of which a band was removed;
         ``attrs["forward_passes"]``.
 
     Raises
     ------
     ParameterError, UnknownNameError
-        If the result has no such model, side or resolution, no band remains, or there are too few
-        people.
+        If the result has no such model, side or resolution, or there are too few people.
     """
     check_number("resolution", resolution, at_least=2, whole=True)
     result = with_axes(result)
@@ -96,9 +97,9 @@ def matched_scores(
     probes, references = (data[end].to_numpy().astype(str) for end in ("probe", "reference"))
     names, place = np.unique(np.concatenate([probes, references]), return_inverse=True)
     ends = place.reshape(2, -1)
-    crops = _crops(url, network, names)
+    crops = crops_of(url, network, names)
     sets = BandSets(network, bands, store=url, progress=progress)
-    beyond = _beyond(result, network.name, bands, resolution)
+    beyond = beyond_limit(result, network.name, bands, resolution)
 
     def without(faces: npt.NDArray[np.integer], removed: Bools) -> Floats:
         rows = np.broadcast_to(removed, (len(faces), len(bands)))
@@ -111,8 +112,9 @@ def matched_scores(
     alike = degraded_alike(known, probes, references)
     if alike is not None:
         scores["alike"] = _cosine(intact[ends[0]], unit_length(alike).astype(float))
-    scores["nyquist"] = scores["similarity"]
-    if beyond.any():
+    if not beyond.all():
+        scores["nyquist"] = scores["similarity"]
+    if beyond.any() and not beyond.all():
         held, back = np.unique(ends[1], return_inverse=True)
         scores["nyquist"] = _cosine(intact[ends[0]], without(held, beyond)[back])
     influence, share = _on_others(data, sets.held, ends, without, folds, seed)
@@ -167,7 +169,8 @@ def _at_resolution(result: xr.Dataset, model: str, resolution: int) -> xr.Datase
     return result.isel(pair=chosen).sel(model=model, side="reference")
 
 
-def _crops(url: str, network: Model, names: npt.NDArray[np.str_]) -> npt.NDArray[np.uint8]:
+def crops_of(url: str, network: Model, names: npt.NDArray[np.str_]) -> npt.NDArray[np.uint8]:
+    """Crops of faces of a run ``(face, height, width, channel)``."""
     crops = open_crops(url, template=network.template.name)
     if "crop" not in crops:
         raise ParameterError(
@@ -177,17 +180,11 @@ def _crops(url: str, network: Model, names: npt.NDArray[np.str_]) -> npt.NDArray
     return np.asarray(crops["crop"].sel(face=list(names)).to_numpy())
 
 
-def _beyond(result: xr.Dataset, model: str, bands: Bands, resolution: int) -> Bools:
+def beyond_limit(result: xr.Dataset, model: str, bands: Bands, resolution: int) -> Bools:
     """Bands that lie wholly beyond the axis limit of the resolution."""
     (_, width), eyes = crop_geometry(result, model)
     limit = bands.in_unit(resolution / 2, width, eyes)
-    beyond = np.asarray(bands.bounds[:, 0] >= limit * (1 - 1e-9))
-    if beyond.all():
-        raise ParameterError(
-            f"resolution={resolution}: every band lies beyond {limit:g} {bands.unit}; use finer "
-            f"bands"
-        )
-    return beyond
+    return np.asarray(bands.bounds[:, 0] >= limit * (1 - 1e-9))
 
 
 def degraded_alike(
@@ -237,9 +234,7 @@ def _on_others(
         mean = influence[fit_on & genuine].mean(axis=0)
         removed = held & (np.nan_to_num(mean) <= 0)
         if removed[held].all():
-            raise ParameterError(
-                "result: no band has a positive mean influence on genuine pairs, so none remains"
-            )
+            removed = np.zeros_like(removed)
         faces, back = np.unique(ends[:, tested], return_inverse=True)
         vectors = without(faces, removed)[back.reshape(2, -1)]
         scores[tested] = _cosine(vectors[0], vectors[1])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pandas as pd
 import xarray as xr
@@ -15,7 +15,9 @@ from freqlab.improve.calibration import CALIBRATIONS
 from freqlab.improve.discarding import RANDOM
 from freqlab.improve.fusion import SCORES
 from freqlab.improve.making import NATIVE
-from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN
+from freqlab.improve.matched import MATCHED
+from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN, gain_table
+from freqlab.improve.searches import search_gain_table
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.text.shown import as_markdown
@@ -25,7 +27,9 @@ __all__ = [
     "Part",
     "calibration_table",
     "describe_comparisons",
+    "matched_table",
     "parts_of",
+    "search_table",
     "summary",
     "verdict_table",
 ]
@@ -38,6 +42,14 @@ _MEASURED = {
     "energy": "the control, band energies beside the similarity",
     "alike": "degrading the reference as the probe, which needs no influence",
     "flip": "flip averaging",
+}
+_MATCHED = {
+    "nyquist": "removing the bands beyond the probe's limit from the reference",
+    "influence": "removing from both images the bands that do not support other people",
+}
+_SEARCHED = _MEASURED | {
+    "alike": "degrading the gallery as the probe, which needs no influence",
+    "nyquist": "removing the bands beyond the probe's limit from the gallery",
 }
 
 
@@ -52,6 +64,12 @@ class Part(NamedTuple):
     calibration: xr.Dataset
     gains: xr.Dataset
     weights: xr.Dataset
+    searches: xr.Dataset
+    search_discard: xr.Dataset
+    matched: xr.Dataset | None
+    """Gains by matched bands; None for probes that are not degraded."""
+    matched_alike: xr.Dataset | None
+    """The same, compared with a reference degraded as the probe."""
 
 
 def parts_of(study: xr.DataTree) -> list[Part]:
@@ -80,7 +98,7 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
         for name in ordered:
             node = study[f"{name}/{k}"]
             title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
-            data = [node[key].to_dataset() for key in Part._fields[3:]]
+            data = [node[key].to_dataset() if key in node else None for key in Part._fields[3:]]
             yield Part(title, model, name, *data)
 
 
@@ -101,6 +119,9 @@ def summary(study: xr.DataTree) -> list[str]:
         sentences.append(f"{start}{_gain_text(part.gains, fmr)}")
         sentences.append(f"{start}{_quality_text(part.discard)}")
         sentences.append(f"{start}{_calibration_text(part.calibration)}")
+        if part.matched is not None:
+            sentences.append(f"{start}{_matched_text(part, fmr)}")
+        sentences.append(f"{start}{_search_text(part)}")
     level = 100 * float(parts[0].gains.attrs["level"])
     sentences[0] += f" Brackets hold {level:g}{_NBSP}% intervals over people."
     return sentences
@@ -118,26 +139,92 @@ def _gain_text(data: xr.Dataset, fmr: float) -> str:
         f"The similarity alone rejects {rate} of the genuine comparisons at FMR {fmr_text(fmr)}, "
         f"{n_errors:,} errors"
     )
-    others = [name for name in names_of(data, "score_name") if name != data.attrs["baseline"]]
-    verdicts = {name: str(at["verdict"].sel(score_name=name).item()) for name in others}
+    difference = at["difference"]
+    said = _verdicts_text(difference, at["verdict"], data.attrs["baseline"], _MEASURED)
+    if not said.startswith("**No verdict**"):
+        said = f"Change of FNMR: {said}{_largest_text(difference, at['verdict'], _MEASURED)}"
+    return f"{text}. {said}."
+
+
+def _verdicts_text(
+    difference: xr.DataArray, verdicts: xr.DataArray, baseline: str, words: Mapping[str, str]
+) -> str:
+    """Verdicts on the scores that have words, with their changes in percentage points."""
+    others = [n for n in names_of(verdicts, "score_name") if n != baseline and n in words]
+    of_each = {name: str(verdicts.sel(score_name=name).item()) for name in others}
     said = []
     for verdict in (GAIN, LOSS, NO_GAIN):
-        names = [name for name in others if verdicts[name] == verdict]
-        if names:
-            changes = [
-                f"{_MEASURED.get(name, as_markdown(name))} "
-                f"({signed(100 * at['difference'].sel(score_name=name), 2)} points)"
-                for name in names
-            ]
+        changes = [
+            f"{words[name]} ({signed(100 * difference.sel(score_name=name), 2)} points)"
+            for name in others
+            if of_each[name] == verdict
+        ]
+        if changes:
             said.append(f"**{verdict}** by {join(changes)}")
     if not said:
-        return f"{text}. **No verdict**: {_reason(next(iter(verdicts.values())))}."
-    text += f". Change of FNMR: {'; '.join(said)}."
-    gained = [name for name in others if verdicts[name] == GAIN]
-    if len(gained) > 1:
-        values = at["difference"].sel(estimate="value")
-        best = min(gained, key=lambda name: float(values.sel(score_name=name)))
-        text += f" The largest gain is by {_MEASURED.get(best, as_markdown(best))}."
+        return f"**No verdict**: {_reason(next(iter(of_each.values())))}"
+    return "; ".join(said)
+
+
+def _largest_text(
+    difference: xr.DataArray, verdicts: xr.DataArray, words: Mapping[str, str]
+) -> str:
+    """State which of several gains is the largest."""
+    gained = [
+        name
+        for name in names_of(verdicts, "score_name")
+        if name in words and str(verdicts.sel(score_name=name).item()) == GAIN
+    ]
+    if len(gained) < 2:
+        return ""
+    values = difference.sel(estimate="value")
+    best = min(gained, key=lambda name: float(values.sel(score_name=name)))
+    return f". The largest gain is by {words[best]}"
+
+
+def _matched_text(part: Part, fmr: float) -> str:
+    """State the verdicts on matched bands, against both references."""
+    assert part.matched is not None
+    at = at_fmr(part.matched, fmr)
+    said = _verdicts_text(at["difference"], at["verdict"], "similarity", _MATCHED)
+    text = f"Matched bands change FNMR: {said}"
+    if said.startswith("**No verdict**"):
+        text = f"Matched bands: {said[0].lower()}{said[1:]}".replace("**No", "**no")
+    elif part.matched_alike is not None:
+        at = at_fmr(part.matched_alike, fmr)
+        said = _verdicts_text(at["difference"], at["verdict"], "alike", _MATCHED)
+        text += f". Compared with a reference degraded as the probe: {said}"
+    return f"{text}."
+
+
+def _search_text(part: Part) -> str:
+    """State the errors of searches, and the verdicts on scores and on discarding by quality."""
+    data = part.searches
+    base = data.sel(score_name=data.attrs["baseline"])
+    text = (
+        f"In a gallery of {int(data.attrs['n_enrolled']):,} people, the similarity errs at rank 1 "
+        f"in {percent(base['rank_1_error'])} of {int(data['n_mated']):,} searches"
+    )
+    said = _verdicts_text(
+        data["rank_1_difference"], data["rank_1_verdict"], data.attrs["baseline"], _SEARCHED
+    )
+    text += f". {said}." if said.startswith("**No verdict**") else f". Change: {said}."
+    (fpir,) = data["fpir"].to_numpy()
+    rate = percent(base["false_negative_identification_rate"].isel(fpir=0))
+    if rate:
+        at = data.isel(fpir=0)
+        said = _verdicts_text(at["difference"], at["verdict"], data.attrs["baseline"], _SEARCHED)
+        text += f" FNIR at FPIR {fmr_text(float(fpir))} is {rate}. "
+        text += f"{said}." if said.startswith("**No verdict**") else f"Change: {said}."
+    one = part.search_discard.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
+    verdict = str(one["verdict"].item())
+    if verdict in (GAIN, LOSS, NO_GAIN):
+        what = "error rate at rank 1" if part.search_discard.attrs["fpir"] == 1 else "FNIR"
+        text += (
+            f" Discarding up to 20{_NBSP}% of the probes by band "
+            f"{part.search_discard.attrs['measure']} instead of at random changes the mean {what} "
+            f"by {signed(100 * one['area_difference'], 2)} points: **{verdict}**."
+        )
     return text
 
 
@@ -157,7 +244,7 @@ def _quality_text(data: xr.Dataset) -> str:
 
 def _rivals_text(data: xr.Dataset) -> str:
     """State which baselines of quality band stability beats, and which beat it."""
-    rivals = ("flip stability", "embedding norm", "sharpness", "contrast")
+    rivals = ("flip stability", "embedding norm", "sharpness", "contrast", "detection")
     at = data.sel(protocol="fixed", up_to=0.2)
     present = [name for name in rivals if name in names_of(data, "measure")]
     texts = []
@@ -214,19 +301,69 @@ def verdict_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
     rate = float(study.attrs["fmr"]) if fmr is None else fmr
     rows = {}
     for part in parts_of(study):
-        at = at_fmr(part.gains, rate)
-        for name in names_of(part.gains, "score_name"):
-            one = at.sel(score_name=name)
-            base = name == part.gains.attrs["baseline"]
-            rows[part.model, part.title, SCORES.get(name, name)] = {
-                f"FNMR at FMR {fmr_text(rate)}": percent(one["false_non_match_rate"])
-                or "no threshold",
-                "change, points": "" if base else signed(100 * one["difference"], 2),
-                "false non-matches": f"{int(one['n_errors']):,}",
-                "verdict": "baseline" if base else str(one["verdict"].item()),
-            }
+        table = gain_table(part.gains, fmr=rate)
+        for name, row in table.rename(columns={"difference, points": "change, points"}).iterrows():
+            rows[part.model, part.title, SCORES.get(str(name), str(name))] = row
+    return _of_parts(rows)
+
+
+def matched_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFrame:
+    """Tabulate the verdict on matched bands at each resolution.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.improve.study`, with degraded probes.
+    fmr
+        False match rate; that of the study by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by model, probes and score: FNMR with its interval, the change in percentage points
+        from the reference as it is and from the reference degraded as the probe, and the verdicts.
+        Empty if no probe is degraded.
+    """
+    rate = float(study.attrs["fmr"]) if fmr is None else fmr
+    rows = {}
+    for part in parts_of(study):
+        if part.matched is None:
+            continue
+        to_alike = None if part.matched_alike is None else gain_table(part.matched_alike, fmr=rate)
+        for name, row in gain_table(part.matched, fmr=rate).iterrows():
+            if to_alike is not None:
+                row["against alike, points"] = to_alike.loc[name, "difference, points"]
+                row["verdict against alike"] = to_alike.loc[name, "verdict"]
+            rows[part.model, part.title, MATCHED[str(name)]] = row
+    return _of_parts(rows)
+
+
+def search_table(study: xr.DataTree) -> pd.DataFrame:
+    """Tabulate the identification errors of every score at each resolution.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.improve.study`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Indexed by model, probes and score, with the columns of
+        :func:`freqlab.improve.search_gain_table`.
+    """
+    rows = {}
+    for part in parts_of(study):
+        for name, row in search_gain_table(part.searches).iterrows():
+            rows[part.model, part.title, str(name)] = row
+    return _of_parts(rows)
+
+
+def _of_parts(rows: Mapping[tuple[str, str, str], pd.Series[Any]]) -> pd.DataFrame:
+    """Table of rows of parts."""
     table = pd.DataFrame.from_dict(rows, orient="index")
-    table.index = pd.MultiIndex.from_tuples(rows, names=["model", "probes", "score"])
+    if rows:
+        table.index = pd.MultiIndex.from_tuples(rows, names=["model", "probes", "score"])
     return table
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.errors import check_name
+from freqlab.errors import ParameterError, check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     at_fmr,
@@ -28,6 +28,7 @@ __all__ = [
     "describe_pair",
     "describe_profile",
     "describe_verification",
+    "probability_text",
     "unbroken",
     "verification_sentences",
 ]
@@ -42,7 +43,13 @@ _FROM = {
 
 
 def describe_pair(
-    result: xr.Dataset, *, pair: int, model: str, side: Side = "probe", fmr: float = 1e-3
+    result: xr.Dataset,
+    *,
+    pair: int,
+    model: str,
+    side: Side = "probe",
+    fmr: float = 1e-3,
+    calibration: xr.Dataset | None = None,
 ) -> str:
     """Describe the decision on a pair, and the bands on which it depends.
 
@@ -58,6 +65,10 @@ def describe_pair(
         Image from which the bands are removed.
     fmr
         False match rate of the threshold; one of those in the result.
+    calibration
+        From :func:`freqlab.improve.calibrate` with the same model: the probability that the pair is
+        genuine is stated too, with its prior. Of several calibrations, ``"influence"`` is taken;
+        ``calibrated.sel(calibration="platt")`` chooses another.
 
     Returns
     -------
@@ -68,8 +79,17 @@ def describe_pair(
     Raises
     ------
     UnknownNameError, ParameterError
-        If the result has no such pair, model, side or false match rate.
+        If the result has no such pair, model, side or false match rate, or the calibration is of
+        another model or other pairs.
     """
+    text = _decision_text(result, pair=pair, model=model, side=side, fmr=fmr)
+    if calibration is None:
+        return text
+    return f"{text} {probability_text(_fitting(calibration, result, pair, model), pair=pair)}"
+
+
+def _decision_text(result: xr.Dataset, *, pair: int, model: str, side: Side, fmr: float) -> str:
+    """Decision on a pair, and the bands on which it depends."""
     data = select_pair(result, pair=pair, model=model, side=side)
     threshold = threshold_of(result, model=model, fmr=fmr)
     similarity = float(data["similarity"])
@@ -106,6 +126,73 @@ def describe_pair(
     any_one = "any one of " if len(flips) > 1 else ""
     outcome = "a non-match" if match else "a match"
     return f"{start}; it becomes {outcome} if {any_one}{bands}{more} is removed {_FROM[side]}."
+
+
+def _fitting(calibration: xr.Dataset, result: xr.Dataset, pair: int, model: str) -> xr.Dataset:
+    """One calibration, checked to be of the model and the pairs of a result.
+
+    Raises
+    ------
+    ParameterError
+        If it is not.
+    """
+    if not isinstance(calibration, xr.Dataset) or "log_likelihood_ratio" not in calibration:
+        raise ParameterError(
+            f"calibration of type {type(calibration).__name__} has no log-likelihood ratios; "
+            f"fl.improve.calibrate computes them"
+        )
+    if "calibration" in calibration.dims:
+        name = check_name("calibration", "influence", names_of(calibration, "calibration"))
+        calibration = calibration.sel(calibration=name)
+    of_model = str(calibration.attrs.get("model", model))
+    if of_model != model:
+        raise ParameterError(f"calibration is of model {of_model!r}, not of model={model!r}")
+    if pair in calibration["pair"].to_numpy():
+        for end in ("probe", "reference"):
+            own, given = (str(one.sel(pair=pair)[end].item()) for one in (result, calibration))
+            if own != given:
+                raise ParameterError(
+                    f"calibration: the {end} of pair {pair} is {given!r}, and in the result it is "
+                    f"{own!r}; give the calibration of this result"
+                )
+    return calibration
+
+
+def probability_text(calibration: xr.Dataset, *, pair: int) -> str:
+    """State the probability that a pair is genuine at its prior, and to what it applies.
+
+    Parameters
+    ----------
+    calibration
+        One calibration of :func:`freqlab.improve.calibrate`.
+    pair
+        Label of the pair.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such pair.
+    """
+    labels = calibration["pair"].to_numpy()
+    if pair not in labels:
+        raise ParameterError(
+            f"pair={pair!r} is not among the {len(labels):,} pairs, {labels.min()} to "
+            f"{labels.max()}"
+        )
+    one = calibration.sel(pair=pair)
+    ratio = float(one["log_likelihood_ratio"])
+    if not np.isfinite(ratio):
+        return "No probability: one of the two faces has no embedding."
+    probability = float(one["probability"])
+    text = f"{probability:.3g}"
+    if not 0.001 <= probability <= 0.999:
+        text = "above 0.999" if probability > 0.5 else "below 0.001"
+    return (
+        f"The probability that both faces show one person is {text} at a prior of "
+        f"{float(calibration.attrs['prior']):g} (natural log-likelihood ratio {ratio:+.2f}, fitted "
+        f"on other people). It applies to comparisons like those of the fit; another prior gives "
+        f"another probability."
+    )
 
 
 def describe_profile(

@@ -52,7 +52,7 @@ Crops = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 _OTHER_PICTURE = 5.0  # mean difference of crops in grey levels that no decoder or detector makes
 
-_ABOUT_DETECTION = ("landmarks", "box", "faces_found", "which_face")
+_ABOUT_DETECTION = ("landmarks", "box", "detection_probability", "faces_found", "which_face")
 _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note")
 
 # Photographs of a block are read, cut and released in groups with an upper bound on the number of
@@ -451,6 +451,7 @@ def _places(
             device=resolve_device(run.settings.device),
         )
         boxes[missing] = _scaled(detected.boxes, by[:, 0])
+        known["detection_probability"][missing] = detected.probabilities
         known["faces_found"][missing] = detected.counts
         known["which_face"][missing] = np.where(unknown, run.settings.which_face, "")
         points = _scaled(detected.landmarks, by)

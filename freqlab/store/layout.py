@@ -108,6 +108,13 @@ FACE_COLUMNS = {
             "units": "pixels of the photograph",
         },
     ),
+    "detection_probability": Column(
+        fill=float("nan"),
+        attrs={
+            "long_name": "the detector's probability that the box holds a face; NaN: not detected",
+            "units": "1",
+        },
+    ),
     "faces_found": Column(
         dtype="int16",
         fill=-1,

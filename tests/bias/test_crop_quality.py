@@ -6,7 +6,7 @@ import pytest
 from scipy import ndimage
 
 import freqlab as fl
-from freqlab.bias.crop_quality import measure_crops
+from freqlab.bias.crop_quality import detection_probability, measure_crops
 from freqlab.errors import ParameterError, StoreError
 
 
@@ -79,3 +79,24 @@ def test_crops_that_were_not_kept_cannot_be_measured(synthetic, linear, tmp_path
     found = fl.bias.quality(tmp_path / "b.zarr")
     assert isinstance(found, pd.DataFrame)
     assert found["yaw"].isna().all()  # crops that were aligned elsewhere have no landmarks
+
+
+def test_the_probability_of_a_detected_face_is_that_of_the_detector(orl, tmp_path):
+    from facenet_pytorch import MTCNN
+    from PIL import Image, ImageOps
+
+    faces = fl.Faces(orl.table.iloc[[0, 30]], images=[orl.image(0), orl.image(30)])
+    lower = fl.faces.degrade(faces, resolutions=[28])
+    model, store = fl.load_model("mobilefacenet"), tmp_path / "run.zarr"
+    fl.embed(lower, models=[model], store=store, progress=False)
+    found = detection_probability(store, faces=lower.names)
+    photograph = Image.fromarray(faces.image(0))
+    scale = -(-256 // min(photograph.size))
+    size = tuple(scale * side for side in photograph.size)
+    prepared = ImageOps.expand(photograph.resize(size, Image.Resampling.BICUBIC), 50, (128,) * 3)
+    _, scores = MTCNN(keep_all=True).detect(prepared)
+    assert found.iloc[0] == pytest.approx(max(scores), abs=1e-5)
+    np.testing.assert_array_equal(found.iloc[:2], found.iloc[2:])  # of the photograph
+    fl.embed(orl.select([60]), models=[model], store=store, progress=False)
+    known = detection_probability(store, faces=orl.names[60:61])
+    assert known.isna().all()  # its landmarks are given

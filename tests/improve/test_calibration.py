@@ -1,5 +1,7 @@
 """Log-likelihood ratios of pairs: closed forms, scikit-learn, and people kept apart."""
 
+import re
+
 import numpy as np
 import pytest
 from sklearn.isotonic import IsotonicRegression
@@ -7,17 +9,12 @@ from sklearn.linear_model import LogisticRegression
 
 from freqlab import testing
 from freqlab.errors import ParameterError
-from freqlab.improve import calibration as module
-from freqlab.improve.calibration import (
-    calibrate,
-    calibration_figures,
-    describe_probability,
-    fold_parts,
-    learnt_on_others,
-    penalised,
-)
+from freqlab.improve.calibration import CALIBRATIONS, calibrate, describe_probability
+from freqlab.improve.calibration_costs import calibration_figures
+from freqlab.improve.fits import PENALTIES, fold_parts, learnt_on_others, penalised
 from freqlab.improve.fusion import band_scores
 from freqlab.improve.likelihoods import cllr
+from freqlab.results import describe_pair
 
 SEPARATION = 2.0
 
@@ -59,7 +56,7 @@ def test_ratios_of_a_known_gaussian_pair(result, calibrated):
     platt = calibrated["log_likelihood_ratio"].sel(calibration="platt").to_numpy()
     assert np.abs(platt - true).mean() < 0.35
     assert np.corrcoef(platt, true)[0, 1] > 0.99
-    for name in module.CALIBRATIONS:
+    for name in CALIBRATIONS:
         ratios = calibrated["log_likelihood_ratio"].sel(calibration=name).to_numpy()
         assert cllr(ratios, genuine) == pytest.approx(cllr(true, genuine), abs=0.05)
 
@@ -81,6 +78,54 @@ def test_platt_and_isotonic_are_those_of_scikit_learn(result):
     inside = (probability > 0.01) & (probability < 0.99)
     ratio = np.log(probability[inside] / (1 - probability[inside]))
     np.testing.assert_allclose(found.sel(calibration="isotonic")[inside], ratio, atol=1e-9)
+
+
+def test_the_decision_on_a_pair_states_the_probability_of_scikit_learn(result):
+    """At a prior of one half, a balanced logistic regression states the probability itself."""
+    other = result_of(seed=1)
+    names = [f"q{i}" for i in range(other.sizes["pair"])]
+    other = other.assign_coords(probe_subject=("pair", names), reference_subject=("pair", names))
+    x, new = (one["similarity"].to_numpy().T for one in (result, other))
+    fitted = LogisticRegression(C=1e8, class_weight="balanced")
+    fitted.fit(x, result["genuine"].to_numpy())
+    platt = calibrate(result, apply_to=other).sel(calibration="platt")
+    rare = calibrate(result, apply_to=other, prior=0.01).sel(calibration="platt")
+    uncertain = np.flatnonzero(np.abs(fitted.decision_function(new)) < 2)[:3]
+    for pair in uncertain:
+        label = int(other["pair"][pair])
+        options = {"pair": label, "model": "m", "fmr": 1e-2}
+        expected = fitted.predict_proba(new[[pair]])[0, 1]
+        without = describe_pair(other, **options)
+        text = describe_pair(other, calibration=platt, **options)
+        assert text.startswith(f"{without} The probability that both faces show one person is ")
+        stated = float(re.search(r"one person is ([\d.]+) at a prior of 0.5 ", text)[1])
+        assert stated == pytest.approx(expected, abs=2e-3)
+        ratio = float(re.search(r"log-likelihood ratio ([+-][\d.]+),", text)[1])
+        assert ratio == pytest.approx(fitted.decision_function(new)[pair], abs=0.01)
+        assert text.endswith(
+            "comparisons like those of the fit; another prior gives another probability."
+        )
+        odds = expected / (1 - expected) * 0.01 / 0.99
+        text = describe_pair(other, calibration=rare, **options)
+        stated = float(re.search(r"one person is ([\d.]+) at a prior of 0.01 ", text)[1])
+        assert stated == pytest.approx(odds / (1 + odds), rel=0.05)
+
+
+def test_a_calibration_that_does_not_fit_the_pair(result, calibrated):
+    options = {"pair": 1, "model": "m", "fmr": 1e-2}
+    text = describe_pair(result, calibration=calibrated, **options)
+    assert text.endswith(describe_probability(calibrated, pair=1, calibration="influence"))
+    moved = calibrated.assign_coords(probe=("pair", np.roll(calibrated["probe"], 1)))
+    for given, message in (
+        (result, "calibration of type Dataset has no log-likelihood ratios; fl.improve.calibrate"),
+        (0.5, "calibration of type float has no log-likelihood ratios"),
+        (calibrated.assign_attrs(model="x"), "calibration is of model 'x', not of model='m'"),
+        (calibrated.sel(calibration=["platt"]), "unknown calibration 'influence'.*platt"),
+        (calibrated.isel(pair=slice(5, None)), "pair=1 is not among the "),
+        (moved, "calibration: the probe of pair 1 is "),
+    ):
+        with pytest.raises(ParameterError, match=message):
+            describe_pair(result, calibration=given, **options)
 
 
 def test_influence_that_tells_the_kinds_apart_lowers_the_cost():
@@ -123,7 +168,7 @@ def test_labels_of_a_person_do_not_reach_their_own_scores(result):
         calibrate(result, genuine=labels, folds=3, penalty=0.01)["log_likelihood_ratio"]
         for labels in (genuine, changed)
     ]
-    for name in module.CALIBRATIONS:
+    for name in CALIBRATIONS:
         one, two = (ratios.sel(calibration=name) for ratios in found)
         np.testing.assert_allclose(one[theirs], two[theirs])
         assert not np.allclose(one[~theirs], two[~theirs])
@@ -135,7 +180,7 @@ def test_the_penalty_is_chosen_within_the_fit():
     subjects = np.stack([np.arange(400) // 10] * 2)
     useless = rng.normal(size=(400, 30)) + 0.2 * genuine[:, None] * (np.arange(30) == 0)
     chosen = penalised(useless, genuine, subjects, None)(useless)
-    options = [penalised(useless, genuine, subjects, p)(useless) for p in module.PENALTIES]
+    options = [penalised(useless, genuine, subjects, p)(useless) for p in PENALTIES]
     assert np.ptp(chosen) == pytest.approx(min(np.ptp(one) for one in options))
 
 

@@ -88,7 +88,7 @@ def test_the_reference_degraded_alike(run, found):
 
 def test_bands_are_chosen_on_other_people(run, found):
     """The score of a pair is that without bands of no mean influence on people of other folds."""
-    from freqlab.improve.calibration import fold_parts
+    from freqlab.improve.fits import fold_parts
     from freqlab.statistics.resampling import subject_codes
 
     result, _ = run

@@ -9,11 +9,20 @@ import freqlab as fl
 from freqlab import testing
 from freqlab.errors import ParameterError
 from freqlab.improve.fusion import SCORES
-from freqlab.improve.report import describe_comparisons, parts_of, summary, verdict_table
+from freqlab.improve.matched import MATCHED
+from freqlab.improve.report import (
+    describe_comparisons,
+    matched_table,
+    parts_of,
+    search_table,
+    summary,
+    verdict_table,
+)
 
 OPTIONS = {
     "bands": "rings:28",
     "fmr": 1e-1,
+    "fpir": 0.5,
     "n_impostor": 300,
     "folds": 3,
     "penalty": 0.01,
@@ -57,6 +66,17 @@ def test_its_parts(faces, study):
         assert int(part.discard["n_samples"]) == len(faces)
         assert part.discard.attrs["side"] == "probe"
         assert "flip stability" in part.quality
+        assert set(part.matched["score_name"].to_numpy()) == set(MATCHED)
+        assert part.matched_alike.attrs["baseline"] == "alike"
+        one = part.gains.sel(score_name="alike").drop_vars("score_name")
+        assert one.equals(part.matched.sel(score_name="alike")[list(one)].drop_vars("score_name"))
+        assert set(part.searches["score_name"].to_numpy()) == {
+            *("similarity", "bands", "flip", "alike", "nyquist")
+        }
+        assert part.searches.attrs["n_enrolled"] == 12
+        assert int(part.searches["n_mated"]) == 12 * 3
+        assert int(part.searches["n_non_mated"]) == 12 * 4
+        assert int(part.search_discard["n_mated"]) == 12 * 3
     result = study["influence"].to_dataset()
     probes = result["probe"].to_numpy().astype(str)
     assert all("@" in name for name in probes)
@@ -90,7 +110,7 @@ def test_scores_against_embeddings(faces, study):
 
 def test_its_words(study):
     sentences = summary(study)
-    assert len(sentences) == 6
+    assert len(sentences) == 10
     assert all(s.startswith(("Probes of 28", "Probes of 14")) for s in sentences)
     text = " ".join(sentences)
     assert "**No verdict**: too few people (12); 20 or more are required" in text or (
@@ -101,6 +121,13 @@ def test_its_words(study):
     table = verdict_table(study)
     assert list(table.index.names) == ["model", "probes", "score"]
     assert (table["verdict"] == "baseline").sum() == 2
+    assert "Matched bands" in text
+    assert "In a gallery of 12 people, the similarity errs at rank 1 in " in text
+    matched, searched = matched_table(study), search_table(study)
+    assert list(matched.index.names) == list(searched.index.names) == list(table.index.names)
+    assert (matched["verdict"] == "baseline").sum() == 2
+    assert (matched["verdict against alike"] == "baseline").sum() == 2
+    assert (searched["verdict"] == "baseline").sum() == 2
     plt.close("all")
 
 
@@ -113,6 +140,28 @@ def test_faces_as_they_are(faces, tmp_path):
     assert part.title == "faces as they are"
     assert int(part.gains["n_genuine"]) == 12 * 6
     assert part.discard.attrs["side"] == "both"
+    assert part.matched is None
+    assert matched_table(found).empty
+    assert set(part.searches["score_name"].to_numpy()) == {"similarity", "bands", "flip"}
+    assert int(part.searches["n_mated"]) == 12 * 3
+
+
+@pytest.mark.slow
+def test_listed_pairs_have_references_degraded_alike(faces, tmp_path):
+    """The probes of a list are degraded for it, and its references for the comparison."""
+    pairs = fl.make_pairs(faces, impostors_per_genuine=5, seed=0)
+    options = {name: value for name, value in OPTIONS.items() if name != "n_impostor"}
+    study = fl.improve.study(
+        faces,
+        pairs,
+        models=[testing.model()],
+        store=tmp_path / "r.zarr",
+        resolutions=[14],
+        **options,
+    )
+    (part,) = parts_of(study)
+    assert "alike" in part.gains["score_name"]
+    assert part.matched_alike is not None
 
 
 def test_without_crops_it_says_so(faces, tmp_path):
@@ -143,6 +192,8 @@ def test_without_crops_it_says_so(faces, tmp_path):
         ({"n_impostor": 50}, "n_impostor=50: a threshold at fmr=0.1 requires 100 impostor pairs"),
         ({"n_impostor": 9000, "fmr": 1e-3}, "requires 10,000 .*; there would be 1,056"),
         ({"fmr": 0}, "fmr"),
+        ({"fpir": 0}, "fpir=0 must be a number above 0"),
+        ({"fpir": 1.5}, "fpir=1.5 must be below 1"),
         ({"n_draws": 0}, "n_draws=0"),
         ({"seed": -1}, "seed=-1"),
     ],
