@@ -28,8 +28,8 @@ __all__ = ["CALLS", "filled", "keep_one", "per_contrast", "shapley", "views_of"]
 CALLS = {
     "Shapley": "shapley(result, models)",
     "keep one": "keep_one(result, models)",
-    "filled by swap": "filled(result, models)",
-    "per contrast removed": "per_contrast(result)",
+    "swap": "filled(result, models)",
+    "per contrast": "per_contrast(result)",
 }
 """Views that are compared as orders with influence, and how to obtain them as results."""
 
@@ -257,8 +257,8 @@ def views_of(
             progress=progress,
         ),
         "keep one": keep_one(result, models, progress=progress),
-        "filled by swap": filled(result, models, progress=progress),
-        "per contrast removed": per_contrast(result),
+        "swap": filled(result, models, progress=progress),
+        "per contrast": per_contrast(result),
     }
 
 

@@ -287,6 +287,15 @@ def describe_learned(learned: xr.Dataset) -> str:
     ----------
     learned
         From :func:`freqlab.faithfulness.learned_bands`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> crops = np.stack(fl.testing.faces(n_subjects=6, per_subject=2).images)
+    >>> learned = fl.faithfulness.learned_bands(crops, fl.rings(28), planted=[1], steps=30)
+    >>> print(fl.faithfulness.describe_learned(learned))
+    Test of the method with a model: of 1 ...
     """
     known = learned.isel(planted=np.isfinite(learned["identified"].to_numpy()))
     n_learned, n_planted = known.sizes["planted"], learned.sizes["planted"]

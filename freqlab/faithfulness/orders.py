@@ -6,9 +6,10 @@ import pandas as pd
 import xarray as xr
 
 from freqlab.attrs import names_of
+from freqlab.errors import ParameterError
 from freqlab.faithfulness.alternatives import CALLS
 from freqlab.faithfulness.deletion import BASELINES, BEST
-from freqlab.faithfulness.report import FEWEST_PEOPLE, few_people, interval_sign
+from freqlab.faithfulness.report import FEWEST_PEOPLE, errors_occur, few_people, interval_sign
 from freqlab.literals import Side
 from freqlab.results.selection import part_of
 from freqlab.text.shown import as_markdown
@@ -52,17 +53,37 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
         the best order known.
     model, side
         Part of the data to describe.
+
+    Raises
+    ------
+    ParameterError
+        If the best order known is not among the orders.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
+    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"fmr": 0.1, "progress": False}
+    >>> curves = fl.faithfulness.deletion_curves(result, [model], beam=1, **options)
+    >>> orders = fl.faithfulness.deletion_errors(curves, n_draws=20)
+    >>> print(fl.faithfulness.describe_orders(orders, model="linear"))
+    **linear**, probe masked: the order of influence reaches ...
     """
     data = part_of(orders, model=model, side=side)
+    if "reached" not in data:
+        raise ParameterError(
+            "orders lack the best order known; compute the curves with beam=, the width of a search"
+        )
     kinds = [kind for kind in _COMPARISONS if int(data["n_pairs"].sel(comparison=kind))]
     n_pairs = int(data["n_pairs"].sum())
     sample = f"{n_pairs} pairs of {int(data.attrs['n_people'])} people"
-    if few_people(data):
+    few = few_people(data)
+    if few:
         sample += f", too few to compare the orders (fewer than {FEWEST_PEOPLE} people)"
     texts = [
-        f"{_percent(data['reached'].sel(comparison=kind, order='influence'))} for {kind} pairs"
+        f"{_percent(data['reached'].sel(comparison=kind, order='influence'), few)} for {kind} pairs"
         for kind in kinds
-        if "reached" in data
     ]
     start = f"**{as_markdown(model)}**, {side} masked:"
     reached = (
@@ -71,7 +92,7 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     )
     better = better_views(data)
     if not better:
-        verdict = "" if few_people(data) else "; no other view of the bands has a better order"
+        verdict = "" if few else "; no other view of the bands has a better order"
         return f"{start} {reached}{verdict}."
     gain = data["relevance_advantage"].sel(measure="similarity")
     found = [
@@ -107,6 +128,13 @@ def order_table(orders: xr.Dataset, *, model: str, side: Side = "probe") -> pd.D
         A row for each kind of pairs and order, from the largest to the smallest relevance gain.
         A difference is positive where the order is better than that of influence. Intervals are
         left out for fewer than 20 people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> orders = fl.faithfulness.deletion_errors(fl.testing.deletion_curves(), n_draws=20)
+    >>> fl.faithfulness.order_table(orders, model="linear").columns.to_list()
+    ['deletion', 'insertion', 'relevance gain', 'minus influence']
     """
     data = part_of(orders, model=model, side=side, measure="similarity")
     few = few_people(data)
@@ -150,12 +178,28 @@ def describe_decisions(decided: xr.Dataset | None, *, model: str, side: Side = "
         threshold is not resolved.
     model, side
         Part of the data to describe.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
+    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"fmr": 0.1, "progress": False}
+    >>> curves = fl.faithfulness.deletion_curves(result, [model], by="decision", **options)
+    >>> decided = fl.faithfulness.deletion_errors(curves, n_draws=20)
+    >>> print(fl.faithfulness.describe_decisions(decided, model="linear"))
+    **linear**, probe masked: the decision is ...
     """
     start = f"**{as_markdown(model)}**, {side} masked:"
     if decided is None:
         return f"{start} orders by decision need a threshold, which is not resolved."
     data = part_of(decided, model=model, side=side)
     n_wrong, n_pairs = (data[name].to_numpy().tolist() for name in ("n_errors", "n_pairs"))
+    if not any(n_wrong):
+        return (
+            f"{start} the decision is right for all {sum(n_pairs)} pairs, so the orders by "
+            f"decision are those by truth."
+        )
     counts = (
         f"the decision is wrong for {n_wrong[0]} of {n_pairs[0]} genuine and {n_wrong[1]} of "
         f"{n_pairs[1]} impostor pairs; only there do orders by decision differ from orders by truth"
@@ -165,6 +209,9 @@ def describe_decisions(decided: xr.Dataset | None, *, model: str, side: Side = "
     texts = []
     for kind, n in zip(_COMPARISONS, n_pairs, strict=True):
         for protocol in ("deletion", "insertion") if n else ():
+            if not errors_occur(data.sel(comparison=kind, protocol=protocol)):
+                texts.append(f"{protocol}, {kind} pairs: no decision changes in any order")
+                continue
             gain = data["advantage"].sel(comparison=kind, protocol=protocol, measure="error")
             texts.append(
                 f"{protocol}, {kind} pairs {signed(gain.sel(baseline='random'), 3)} over random, "
@@ -192,6 +239,8 @@ def _shown(values: xr.DataArray, few: bool) -> str:
     return f"{float(values[..., 0]):+.3f}" if few else signed(values, 3)
 
 
-def _percent(values: xr.DataArray) -> str:
-    """Format a share and its interval as percentages."""
+def _percent(values: xr.DataArray, few: bool) -> str:
+    """Format a share as a percentage, without its interval if there are few people."""
+    if few:
+        return f"{100 * float(values.sel(estimate='value')):.0f} %"
     return with_bounds(100 * values, ".0f", unit=" %") or "not available"

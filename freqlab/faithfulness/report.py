@@ -413,6 +413,13 @@ def describe_coinciding(errors: xr.Dataset, *, model: str, side: Side = "probe")
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
         Part of the data to describe.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> errors = fl.faithfulness.deletion_errors(fl.testing.deletion_curves(), n_draws=20)
+    >>> fl.faithfulness.describe_coinciding(errors, model="linear")
+    ''
     """
     data = part_of(errors, model=model, side=side)
     texts: dict[tuple[str, str], list[str]] = {}

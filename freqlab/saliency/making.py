@@ -231,7 +231,6 @@ def study(
         n_draws=n_draws,
         seed=seed,
     )
-
     _check(options, pairs)
 
     def make(models: list[Model]) -> Nodes:
@@ -425,9 +424,8 @@ def _attacks_of(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 def _detection(sample: _Sample, attacked: xr.Dataset) -> xr.Dataset:
     """Compute how well detectors separate attacked from natural probes."""
-    options = sample.options
-    scored = scores(attacked, folds=options.folds, seed=options.seed)
-    return detection_errors(scored, **options.bootstrap)
+    scored = scores(attacked, folds=sample.options.folds, seed=sample.options.seed)
+    return detection_errors(scored, **sample.options.bootstrap)
 
 
 def _chosen(faces: Faces, pairs: pd.DataFrame | None, options: _Options) -> pd.DataFrame:
