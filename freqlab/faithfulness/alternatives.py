@@ -8,6 +8,7 @@ refuse it, since they would read its values as differences of similarity.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -99,7 +100,7 @@ def shapley(
         )
         return found.values
 
-    options = {"batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     return _as_result(result, models, "Shapley", "Shapley value", of_pairs, **options)
 
 
@@ -143,7 +144,7 @@ def keep_one(
             sets.held,
         )
 
-    options = {"batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     name = "contribution of the band alone"
     return _as_result(result, models, "keep one", name, of_pairs, **options)
 
@@ -199,7 +200,7 @@ def filled(
         whole = sets.similarity(np.arange(len(none)), none, side)
         return filled_influence(sets, side, whole, fill, seed)
 
-    options = {"batch_size": batch_size, "progress": progress}
+    options: dict[str, Any] = {"batch_size": batch_size, "progress": progress}
     view, name = f"filled by {fill}", f"influence of the band filled by {fill}"
     return _as_result(result.sel(side=sides), models, view, name, of_pairs, **options)
 

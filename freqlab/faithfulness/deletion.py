@@ -12,7 +12,7 @@ outperform the baselines carries no information beyond them. Other explanations,
 that a search finds, show how good an order could be.
 
 The symmetric relevance gain is the area of deletion with the least influential band first, less
-that with the most influential band first (Bluecher, Vielhaben & Strodthoff 2024, *Decoupling pixel
+that with the most influential band first (Blücher, Vielhaben & Strodthoff 2024, *Decoupling pixel
 flipping and occlusion strategy for consistent XAI benchmarks*). The images of the reversed order
 are those of insertion, so it takes no further forward pass. Its expectation is zero for a random
 order.

@@ -70,7 +70,8 @@ def summary(study: xr.DataTree) -> list[str]:
     side, n_people = cast(Side, str(study.attrs["side"])), int(study.attrs["n_people"])
     few, n_sampled = n_people < FEWEST_PEOPLE, int(study.attrs["n_sampled"])
     orders = study["orders"].to_dataset()
-    better, others = [], []
+    better: list[str] = []
+    others: list[str] = []
     for name in names:
         found = better_views(part_of(orders, model=name, side=side))
         text = describe_orders(orders, model=name, side=side)

@@ -28,7 +28,7 @@ from freqlab.faithfulness.sanity import band_profiles
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model
 from freqlab.results.quantities import MIN_REMOVED_RMS
-from freqlab.statistics.vectors import cosine
+from freqlab.statistics.vectors import cosine, cosines
 
 __all__ = ["FEWEST_CROPS", "LEARNED", "MARGIN", "learned_bands", "planted_bands"]
 
@@ -444,7 +444,7 @@ def _verified(
     without[:, band] = True
     masked = sets.embed(images, np.arange(n), without)
     auc, auc_without = (
-        _area_under_roc(cosine(one[:, None], intact[None, n:]), person)
+        _area_under_roc(cosines(one, intact[n:]), person)
         for one in (intact[:n], masked)
     )
     profile = profiles.mean(axis=0)

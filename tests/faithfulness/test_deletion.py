@@ -83,7 +83,7 @@ def test_rates_are_counted_right(run):
     found = at["area"].sel(order="amplitude", measure="error", comparison="genuine")
     assert float(found.sel(estimate="value")) == pytest.approx(area)
     each = [
-        np.trapezoid(part.sel(order=f"random {i}").to_numpy()[genuine] < threshold)
+        np.trapezoid((part.sel(order=f"random {i}").to_numpy()[genuine] < threshold) * 1.0)
         for i in (1, 2, 3)
     ]
     found = at["area"].sel(order="random", measure="error", comparison="genuine")

@@ -181,7 +181,7 @@ def test_the_interval_over_random_covers_the_expectation_over_all_orders():
 
 @pytest.mark.exhaustive
 def test_coverage_over_random_in_many_runs():
-    assert 0.92 <= coverage(per_pair, 1000) <= 0.97
+    assert 0.91 <= coverage(per_pair, 1000) <= 0.97
 
 
 def test_the_relevance_gain_of_an_additive_game_is_known():
@@ -318,7 +318,8 @@ def test_a_view_is_a_result_in_the_form_of_influence(run):
             view["influence"].sel(model="linear", side="probe"),
             views["value"].sel(model="linear", view=name), atol=1e-6,
         )  # fmt: skip
-        assert fl.plots.profile_plot(view, model="linear").get_lines()
+        profile = fl.results.mean_profile(view, n_draws=10)
+        assert fl.plots.profile_plot(profile, model="linear").get_lines()
     ratio = fl.faithfulness.per_contrast(masked)["influence"]
     np.testing.assert_allclose(ratio, masked["influence"] / masked["removed_rms"], rtol=1e-6)
     for refused in (
@@ -354,7 +355,7 @@ def test_explanations_that_do_not_fit_are_refused(run):
     with pytest.raises(ParameterError, match="beam=0 must be"):
         fl.faithfulness.deletion_curves(result, [model], beam=0)
     with pytest.raises(ParameterError, match="by='decision' needs the threshold"):
-        fl.faithfulness.deletion_curves(result, [model], by="decision", fmr=1e-9, progress=False)
+        fl.faithfulness.deletion_curves(result, [model], by="decision", fmr=1e-6, progress=False)
 
 
 def test_baselines_that_coincide_are_marked(run):
