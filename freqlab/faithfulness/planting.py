@@ -444,8 +444,7 @@ def _verified(
     without[:, band] = True
     masked = sets.embed(images, np.arange(n), without)
     auc, auc_without = (
-        _area_under_roc(cosines(one, intact[n:]), person)
-        for one in (intact[:n], masked)
+        _area_under_roc(cosines(one, intact[n:]), person) for one in (intact[:n], masked)
     )
     profile = profiles.mean(axis=0)
     identified = float(np.nanargmax(profile) == band)

@@ -22,7 +22,8 @@ def study_of(store):
     return fl.faithfulness.study(
         make_faces(6, 3), models=models, store=store, bands="rings:28", sides=["probe"],
         n_pairs=8, n_sample=4, n_ordered=4, n_random=1, beam=1, most_permutations=4, most_bands=2,
-        depths=[0.0, 1.0], contrasts=[8.0], fmr=0.1, n_draws=20, progress=False, device="cpu", compile=False,
+        depths=[0.0, 1.0], contrasts=[8.0], fmr=0.1, n_draws=20, progress=False, device="cpu",
+        compile=False,
     )  # fmt: skip
 
 
