@@ -343,7 +343,9 @@ def _order_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
     for comparison in ("genuine", "impostor"):
         if int(tests.orders["n_pairs"].sel(comparison=comparison)):
             part = tests.orders["reached"].sel(comparison=comparison, order="influence")
-            text = f"{_figure(part)} of the relevance gain of the best order known"
+            few = few_people(tests.orders)
+            share = f"{float(part.sel(estimate='value')):.3f}" if few else _figure(part)
+            text = f"{share} of the relevance gain of the best order known"
             test = f"order of influence, {comparison} pairs"
             yield _row(test, part, text, "0: as random orders; 1: as the best order known")
 
