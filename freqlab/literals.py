@@ -18,6 +18,7 @@ __all__ = [
     "ManipulatedQuantity",
     "Measure",
     "Operation",
+    "OrderedBy",
     "PixelsOf",
     "Precision",
     "Protocol",
@@ -51,6 +52,9 @@ Domain: TypeAlias = Literal["bands", "frequency", "space"]
 
 Protocol: TypeAlias = Literal["deletion", "insertion"]
 """Whether bands are removed from the original image, or restored to the image without any."""
+
+OrderedBy: TypeAlias = Literal["truth", "decision"]
+"""Outcome that an order of bands explains: that of the labels, or that of the model."""
 
 Measure: TypeAlias = Literal["error", "similarity"]
 """Quantity of a deletion curve: error rate, or mean similarity."""

@@ -59,6 +59,10 @@ class PairSets:
         progress: bool = True,
     ) -> None:
         check_name("score", score, SCORES)
+        if "view" in result.attrs:
+            raise ParameterError(
+                f"result holds the view {result.attrs['view']!r}; give the result of fl.influence"
+            )
         result = with_axes(result)
         check_name("model", model.name, names_of(result, "model"))
         if about_model(result, model.name)["checkpoint"] != model.checkpoint:

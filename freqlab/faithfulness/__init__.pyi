@@ -1,3 +1,4 @@
+from .alternatives import filled, keep_one, per_contrast, shapley
 from .card_contents import describe_criteria, trust_card
 from .deletion import deletion_curves, deletion_errors
 from .findings import (
@@ -5,6 +6,7 @@ from .findings import (
     describe_checks,
     describe_figures,
     describe_interaction,
+    describe_learned,
     describe_planted,
     describe_tested,
     describe_thresholds,
@@ -12,10 +14,13 @@ from .findings import (
     summary,
 )
 from .making import study
+from .orders import describe_decisions, describe_orders, order_table
+from .planting import learned_bands, planted_bands
 from .report import (
     area_table,
     decision_table,
     describe_amplitude,
+    describe_coinciding,
     describe_deletion,
     describe_flat_panels,
     describe_omitted_rows,
@@ -23,7 +28,7 @@ from .report import (
     varying_comparisons,
     verdict_table,
 )
-from .sanity import planted_bands, sanity_checks
+from .sanity import sanity_checks
 from .stability import explanation_figures, profile_stability
 from .trust_cards import compact_trust_table, save_trust_card, trust_table
 from .views import band_views, sample_pairs
@@ -38,23 +43,33 @@ __all__ = [
     "describe_amplitude",
     "describe_both_masked",
     "describe_checks",
+    "describe_coinciding",
     "describe_criteria",
+    "describe_decisions",
     "describe_deletion",
     "describe_figures",
     "describe_flat_panels",
     "describe_interaction",
+    "describe_learned",
     "describe_omitted_rows",
+    "describe_orders",
     "describe_planted",
     "describe_tested",
     "describe_thresholds",
     "describe_views",
     "explanation_figures",
+    "filled",
     "flat_panels",
+    "keep_one",
+    "learned_bands",
+    "order_table",
+    "per_contrast",
     "planted_bands",
     "profile_stability",
     "sample_pairs",
     "sanity_checks",
     "save_trust_card",
+    "shapley",
     "study",
     "summary",
     "trust_card",

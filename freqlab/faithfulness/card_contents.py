@@ -17,6 +17,8 @@ import xarray as xr
 from freqlab.attrs import make_attrs, names_of
 from freqlab.bands.fills import FILLS
 from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
+from freqlab.faithfulness.orders import better_views
+from freqlab.faithfulness.planting import MARGIN
 from freqlab.faithfulness.report import (
     FEWEST_PEOPLE,
     ROUNDING,
@@ -56,6 +58,8 @@ def trust_card(
     stability: xr.Dataset,
     figures: xr.Dataset,
     *,
+    learned: xr.Dataset | None = None,
+    orders: xr.Dataset | None = None,
     model: str,
     side: Side = "probe",
 ) -> dict[str, Any]:
@@ -75,6 +79,11 @@ def trust_card(
         From :func:`freqlab.faithfulness.profile_stability`.
     figures
         From :func:`freqlab.faithfulness.explanation_figures`.
+    learned
+        From :func:`freqlab.faithfulness.learned_bands`.
+    orders
+        From :func:`freqlab.faithfulness.deletion_errors`, with the orders of other views and the
+        best order known.
     model, side
         Part of the data to describe.
 
@@ -93,6 +102,8 @@ def trust_card(
         planted=planted,
         stability=part_of(stability, model=model),
         figures=part_of(figures, side=side),
+        learned=learned,
+        orders=None if orders is None else part_of(orders, model=model, side=side),
         model=model,
     )
     threshold = float(tests.errors["threshold"])
@@ -126,8 +137,10 @@ def describe_criteria() -> str:
         f"{_MODERATE:g} where they should differ (randomised weights, another partner); the share "
         f"of interactions lies below {_MODERATE:g}. The minimum influence of identical images must "
         f"not be negative, and {100 * _IDENTIFIED:g}{_NBSP}% of the planted bands must be "
-        f"identified. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or where "
-        f"their errors do not differ."
+        f"identified; planted bands test the method, not the model. No other view of the bands "
+        f"may have an order with a larger relevance gain, by an interval of the paired difference "
+        f"that excludes zero. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or "
+        f"where their errors do not differ."
     )
 
 
@@ -141,6 +154,8 @@ class _Tests:
     planted: xr.Dataset
     stability: xr.Dataset
     figures: xr.Dataset
+    learned: xr.Dataset | None
+    orders: xr.Dataset | None
     model: str
 
     @property
@@ -217,7 +232,19 @@ def _planted_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
         share = tests.planted["accuracy"].sel(contrast=contrast).mean()
         text = f"identified in {100 * float(share):.0f} %, chance level {chance:.0f} %"
         reading = "100 % if every planted band is identified"
-        yield _row(f"planted band, {contrast:g} grey levels", share, text, reading)
+        test = f"method, no model: planted band, {contrast:g} grey levels"
+        yield _row(test, share, text, reading)
+    if tests.learned is not None:
+        for band in names_of(tests.learned, "planted"):
+            part = tests.learned.sel(planted=band)
+            text = (
+                f"largest influence in {100 * float(part['share']):.0f} % of the pairs; AUC "
+                f"{float(part['auc']):.2f}, without the band {float(part['auc_without']):.2f}"
+            )
+            if not np.isfinite(float(part["share"])):
+                text = f"not learned (AUC {float(part['auc']):.2f})"
+            test = f"method, network trained on the spot: band {band}"
+            yield _row(test, part["share"], text, "the network reads this band only")
 
 
 def _stability_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
@@ -287,12 +314,56 @@ def _check_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
 
 
 def _planted_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
-    """Share of planted bands that are identified at the strongest contrast."""
-    contrast = tests.planted["contrast"].max()
-    share = tests.planted["accuracy"].sel(contrast=contrast).mean()
+    """Share of planted bands that are identified, without a model and by a trained network."""
+    least = MARGIN * float(tests.planted.attrs["distractor"])
+    contrasts = tests.planted["contrast"]
+    strong = contrasts[contrasts >= least] if (contrasts >= least).any() else contrasts[-1:]
+    share = tests.planted["accuracy"].sel(contrast=strong).mean()
     verdict = PASSED if float(share) >= _IDENTIFIED else NOT_PASSED
-    name = f"planted bands identified ({float(contrast):g} grey levels)"
+    name = f"method, no model: planted bands identified (from {float(strong.min()):g} grey levels)"
     yield _stated(name, verdict, f"{100 * float(share):.0f}{_NBSP}%", share)
+    if tests.learned is None:
+        return
+    name = "method, network trained on the spot: bands identified"
+    identified = tests.learned["identified"].dropna("planted")
+    n_learned, n_planted = identified.sizes["planted"], tests.learned.sizes["planted"]
+    if not n_learned:
+        yield _stated(name, NOT_TESTED, "the patterns are not learned", identified.sum() * np.nan)
+        return
+    verdict = PASSED if float(identified.mean()) >= _IDENTIFIED else NOT_PASSED
+    text = f"{int(identified.sum())} of {n_learned}"
+    text += f" ({n_planted - n_learned} not learned)" if n_learned < n_planted else ""
+    yield _stated(name, verdict, text, identified.mean())
+
+
+def _order_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
+    """Relevance gain of influence relative to the best order known."""
+    if tests.orders is None or "reached" not in tests.orders:
+        return
+    for comparison in ("genuine", "impostor"):
+        if int(tests.orders["n_pairs"].sel(comparison=comparison)):
+            part = tests.orders["reached"].sel(comparison=comparison, order="influence")
+            few = few_people(tests.orders)
+            share = f"{float(part.sel(estimate='value')):.3f}" if few else _figure(part)
+            text = f"{share} of the relevance gain of the best order known"
+            test = f"order of influence, {comparison} pairs"
+            yield _row(test, part, text, "0: as random orders; 1: as the best order known")
+
+
+def _order_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
+    """Whether the order of another view is better than that of influence."""
+    if tests.orders is None:
+        return
+    better = better_views(tests.orders)
+    name = "no other view orders the bands better"
+    values = tests.orders["relevance_advantage"].sel(measure="similarity")
+    if few_people(tests.orders):
+        text = f"fewer than {FEWEST_PEOPLE} people"
+        yield _stated(name, NOT_TESTED, text, values.min() * np.nan)
+        return
+    texts = list(dict.fromkeys(view for _, view in better))
+    text = f"better: {', '.join(texts)}" if better else ""
+    yield _stated(name, NOT_PASSED if better else PASSED, text, values.min() * np.nan)
 
 
 def _stability_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
@@ -301,9 +372,18 @@ def _stability_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
     yield _property("stability under small changes (lowest)", lowest, "high", remark=name)
 
 
-_ROWS = (_deletion_rows, _view_rows, _check_rows, _planted_rows, _stability_rows, _figure_rows)
+_ROWS = (
+    _deletion_rows,
+    _order_rows,
+    _view_rows,
+    _check_rows,
+    _planted_rows,
+    _stability_rows,
+    _figure_rows,
+)
 _PROPERTIES = (
     _deletion_properties,
+    _order_properties,
     _view_properties,
     _check_properties,
     _planted_properties,

@@ -2,16 +2,25 @@
 
 Huber & Damer (2025) validate with insertion and deletion; the protocol here is ours. The decision
 threshold is fixed on untouched comparisons. Bands are removed one after the other (deletion), or
-restored one after the other to the image without any band (insertion). Genuine pairs begin with
-the band that contributes most to a match, impostor pairs with the band that contributes most to a
-non-match. Errors are counted at each step: false non-matches of genuine pairs, false matches of
-impostor pairs. Baselines are the order of amplitude, from low and from high frequencies, and random
-orders. An explanation that does not outperform the baselines carries no information beyond them.
+restored one after the other to the image without any band (insertion). By truth, genuine pairs
+begin with the band that contributes most to a match, impostor pairs with the band that contributes
+most to a non-match. Errors are counted at each step: false non-matches of genuine pairs, false
+matches of impostor pairs. By decision, the outcome that is explained is that of the model, right or
+wrong, and changes of the decision are counted. Baselines are the order of amplitude, from low and
+from high frequencies, and random orders, drawn for each pair. An explanation that does not
+outperform the baselines carries no information beyond them. Other explanations, and the best order
+that a search finds, show how good an order could be.
+
+The symmetric relevance gain is the area of deletion with the least influential band first, less
+that with the most influential band first (Blücher, Vielhaben & Strodthoff 2024, *Decoupling pixel
+flipping and occlusion strategy for consistent XAI benchmarks*). The images of the reversed order
+are those of insertion, so it takes no further forward pass. Its expectation is zero for a random
+order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,8 +29,15 @@ import xarray as xr
 
 from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
-from freqlab.errors import ParameterError, check_number
-from freqlab.faithfulness.games import area_under, random_orders, ranks_of
+from freqlab.errors import check_name, check_number
+from freqlab.faithfulness.games import area_under, ranks_of
+from freqlab.faithfulness.ordering import (
+    beam_search,
+    check_explanations,
+    explained,
+    orders_of,
+)
+from freqlab.literals import OrderedBy
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of, with_axes
 from freqlab.statistics.resampling import (
@@ -29,11 +45,13 @@ from freqlab.statistics.resampling import (
     check_draws,
     draw_subjects,
     mean_with_interval,
+    means_over_pairs,
     subject_codes,
+    with_interval,
 )
 from freqlab.system.progress import one_output
 
-__all__ = ["BASELINES", "PROTOCOLS", "deletion_curves", "deletion_errors"]
+__all__ = ["BASELINES", "BEST", "PROTOCOLS", "deletion_curves", "deletion_errors"]
 
 _NAMES = {
     "similarity": ("similarity along the order", "cosine similarity"),
@@ -41,14 +59,21 @@ _NAMES = {
     "threshold": ("decision threshold", "cosine similarity"),
     "curve": ("error rate or mean similarity along the order", "1"),
     "area": ("area under the curve", "1"),
-    "spread": ("standard deviation of the area over random orders", "1"),
+    "spread": ("standard deviation of the area of a pair over random orders", "1"),
     "advantage": ("advantage of the order of influence (area)", "1"),
     "differs": ("share of pairs whose order differs", "1"),
+    "coincides": ("share of pairs with the same order", "1"),
+    "relevance_gain": ("symmetric relevance gain", "1"),
+    "relevance_advantage": ("advantage of the order of influence (relevance gain)", "1"),
+    "reached": ("relevance gain over that of the best order known", "1"),
+    "match": ("whether a match is explained", "1"),
     "accuracy": ("accuracy", "1"),
 }
 
 PROTOCOLS = ("deletion", "insertion")
 BASELINES = ("random", "amplitude", "low first", "high first")
+BEST = "best known"
+"""Name of the best order known."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -58,6 +83,9 @@ def deletion_curves(
     result: xr.Dataset,
     models: Sequence[Model],
     *,
+    by: OrderedBy = "truth",
+    explanations: Mapping[str, xr.DataArray] | None = None,
+    beam: int | None = None,
     fmr: float = 1e-3,
     n_random: int = 5,
     seed: int = 0,
@@ -74,10 +102,24 @@ def deletion_curves(
         tested.
     models
         The models of the result, loaded.
+    by
+        Outcome that is explained: ``"truth"``, a match for genuine and a non-match for impostor
+        pairs; or ``"decision"``, that of the model for the unchanged pair. Orders begin with the
+        largest influence where a match is explained, else with the smallest.
+    explanations
+        Further explanations by name, ``(pair, band)``, or also along ``model`` and ``side``,
+        positive for evidence of a match, such as the values of
+        :func:`freqlab.faithfulness.shapley`; their orders are added. A band without a value counts
+        as zero.
+    beam
+        Width of the beam search for the best order known, 1 for a greedy search; by default none is
+        searched. The best order known of a pair is the one with the best area under the similarity,
+        of all orders of the pair and those that are searched, separately for deletion and
+        insertion.
     fmr
         False match rate at which the threshold was set.
     n_random
-        Number of random orders, the same for all pairs.
+        Number of random orders, drawn for each pair.
     seed
         Seed of the random orders.
     score
@@ -90,35 +132,64 @@ def deletion_curves(
     xarray.Dataset
         ``similarity(model, pair, side, protocol, order, step)``: nothing is removed (or restored)
         at step 0, everything at the last step; ``share(model, step)``, 0 to 1;
-        ``same_order(model, pair, side, order)``, whether an order equals that of influence;
-        ``threshold(model)``. ``attrs["forward_passes"]`` counts the forward passes of this call.
-        Pairs with a face that is not available are NaN.
+        ``same_order(model, pair, side, order)``, whether an order equals that of influence, and
+        ``equalorders_of(model, pair, side, order, other)``, whether two orders are equal;
+        ``match(model, pair)``, whether a match is explained; ``threshold(model)``.
+        ``attrs["forward_passes"]`` counts the forward passes of this call. Pairs with a face that
+        is not available are NaN.
 
     Raises
     ------
     ParameterError
         If an argument does not match the result.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
+    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"fmr": 0.1, "by": "decision", "beam": 1, "progress": False}
+    >>> curves = fl.faithfulness.deletion_curves(result, [model], n_random=1, **options)
+    >>> curves["order"].to_numpy().tolist()
+    ['influence', 'amplitude', 'low first', 'high first', 'random 1', 'best known']
     """
+    check_name("by", by, ("truth", "decision"))
     check_number("n_random", n_random, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
+    if beam is not None:
+        check_number("beam", beam, at_least=1, whole=True)
     result = with_axes(result)
     sides = names_of(result, "side")
+    given = {} if explanations is None else dict(explanations)
     orders = ["influence", *BASELINES[1:], *(f"random {i + 1}" for i in range(n_random))]
+    check_explanations(given, result, [*orders, BEST])
+    orders += given
     n_pairs, n_bands = result.sizes["pair"], result.sizes["band"]
-    lengths = (len(models), n_pairs, len(sides), len(PROTOCOLS), len(orders), n_bands + 1)
+    n_orders = len(orders) + (beam is not None)
+    lengths = (len(models), n_pairs, len(sides), len(PROTOCOLS), n_orders, n_bands + 1)
     similarity = np.full(lengths, np.nan)
     share = np.full((len(models), n_bands + 1), np.nan)
-    same = np.zeros((len(models), n_pairs, len(sides), len(orders)), bool)
+    equal = np.zeros((len(models), n_pairs, len(sides), n_orders, n_orders), bool)
+    match = np.zeros((len(models), n_pairs), bool)
+    thresholds = [threshold_of(result, model=model.name, fmr=fmr) for model in models]
     passes = 0
     for m, model in enumerate(models):
         sets = PairSets(result, model, score=score, batch_size=batch_size, progress=progress)
-        n_steps = int(sets.held.sum()) + 1
+        usable, n_steps = sets.usable, int(sets.held.sum()) + 1
         share[m, :n_steps] = np.arange(n_steps) / (n_steps - 1)
+        match[m] = explained(sets, by, thresholds[m], fmr)
         for s, side in enumerate(sides):
-            bands = _orders(sets, side, n_random, seed)[sets.usable]
-            same[m, sets.usable, s] = (bands == bands[:, :1]).all(axis=-1)
-            similarity[m, sets.usable, s, :, :, :n_steps] = _along(sets, side, bands)
+            bands = orders_of(sets, side, match[m], given, n_random, seed)[usable]
+            alike = (bands[:, :, None] == bands[:, None]).all(axis=-1)
+            along = _along(sets, side, bands)
+            if beam is not None:
+                along, best = _with_best(sets, side, match[m], along, beam)
+                alike = _with_best_alike(alike, best)
+            equal[m, usable, s] = alike
+            similarity[m, usable, s, :, :, :n_steps] = along
         passes += sets.sets.forward_passes
+    if beam is not None:
+        orders.append(BEST)
     names = [model.name for model in models]
     ends = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
     dims = ("model", "pair", "side", "protocol", "order", "step")
@@ -126,25 +197,79 @@ def deletion_curves(
         {
             "similarity": (dims, similarity, {"units": "cosine similarity"}),
             "share": (("model", "step"), share, {"units": "1"}),
-            "same_order": (("model", "pair", "side", "order"), same),
-            "threshold": ("model", [threshold_of(result, model=n, fmr=fmr) for n in names]),
+            "same_order": (("model", "pair", "side", "order"), equal[..., 0, :]),
+            "equal_orders": (("model", "pair", "side", "order", "other"), equal),
+            "match": (("model", "pair"), match),
+            "threshold": ("model", thresholds),
         },
         coords={
             "model": names,
             "side": sides,
             "protocol": list(PROTOCOLS),
             "order": orders,
+            "other": orders,
             **{name: result[name] for name in ("pair", *ends)},
         },
         attrs={
             "fmr": fmr,
             "seed": seed,
             "n_random": n_random,
+            "by": by,
+            **({} if beam is None else {"beam": beam}),
             "forward_passes": passes,
             "store": result.attrs["store"],
         },
     )
     return named(curves, _NAMES)
+
+
+def _with_best(
+    sets: PairSets, side: str, match: npt.NDArray[np.bool_], along: Floats, beam: int
+) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Add the best order known to similarities along the orders of the usable pairs.
+
+    Returns
+    -------
+    similarity : numpy.ndarray
+        ``(pair, protocol, order, step)``, with the best order known as the last one.
+    best : numpy.ndarray
+        Position of the best order ``(pair, protocol)``; the number of orders if it was searched.
+    """
+    usable = np.flatnonzero(sets.usable)
+
+    def value(pairs: npt.NDArray[np.int64], removed: npt.NDArray[np.bool_]) -> Floats:
+        return sets.similarity(usable[pairs], removed, side)
+
+    searched = [
+        np.stack(
+            [
+                beam_search(
+                    value, len(usable), sets.held, match[usable], width=width, restore=restore
+                ).similarity
+                for width in sorted({1, beam})
+            ],
+            axis=1,
+        )
+        for restore in (False, True)
+    ]
+    every = np.concatenate([along, np.stack(searched, axis=1)], axis=2)
+    # a small area is best in deletion of a match and in insertion of a non-match
+    sign = np.where(match[usable][:, None] == (np.array(PROTOCOLS) == "insertion"), -1, 1)
+    best = np.argmin(sign[..., None] * area_under(every), axis=2)
+    chosen = np.take_along_axis(every, best[..., None, None], axis=2)
+    return np.concatenate([along, chosen], axis=2), np.minimum(best, along.shape[2])
+
+
+def _with_best_alike(
+    alike: npt.NDArray[np.bool_], best: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """Add the best order known, equal to an order that is best in both protocols."""
+    n_orders = alike.shape[1]
+    own = (best[:, :1] == np.arange(n_orders)) & (best[:, 1:] == np.arange(n_orders))
+    wider = np.zeros((len(alike), n_orders + 1, n_orders + 1), bool)
+    wider[:, :-1, :-1], wider[:, -1, :-1], wider[:, :-1, -1] = alike, own, own
+    wider[:, -1, -1] = True
+    return wider
 
 
 def _along(sets: PairSets, side: str, orders: npt.NDArray[np.int64]) -> Floats:
@@ -157,7 +282,7 @@ def _along(sets: PairSets, side: str, orders: npt.NDArray[np.int64]) -> Floats:
     side
         The masked image.
     orders
-        From :func:`_orders`, of the usable pairs.
+        From :func:`freqlab.faithfulness.ordering.orders_of`, of the usable pairs.
 
     Returns
     -------
@@ -174,32 +299,6 @@ def _along(sets: PairSets, side: str, orders: npt.NDArray[np.int64]) -> Floats:
     return similarity.reshape(removed.shape[:-1])
 
 
-def _orders(sets: PairSets, side: str, n_random: int, seed: int) -> npt.NDArray[np.int64]:
-    """Return the bands with coefficients in every order, ``(pair, order, band)``."""
-    bands = np.flatnonzero(sets.held)
-    data = sets.data.sel(side=side).transpose("pair", "band", ...)
-    sign = np.where(sets.data["genuine"].to_numpy(), -1, 1)[:, None]
-    influence = data["influence"].to_numpy()[:, bands]
-    amplitude = data["removed_rms"].to_numpy()[:, bands]
-    if np.isnan(influence[sets.usable]).any():
-        raise ParameterError(
-            "result has no influence in some bands, so they have no order; compute it without "
-            "refine="
-        )
-    of_pairs = [np.argsort(v, axis=1, kind="stable") for v in (sign * influence, -amplitude)]
-    low = np.arange(len(bands))
-    # every second order is the reverse of the one before it
-    chance = random_orders(sets.held, 2 * n_random, seed)[::2]
-    fixed = np.stack([bands[low], bands[low[::-1]], *chance])
-    return np.concatenate(
-        [
-            np.stack([bands[order] for order in of_pairs], axis=1),
-            np.broadcast_to(fixed, (len(influence), *fixed.shape)),
-        ],
-        axis=1,
-    )
-
-
 def deletion_errors(
     curves: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
@@ -209,8 +308,8 @@ def deletion_errors(
     ----------
     curves
         From :func:`deletion_curves`, or in the same form: the first order is that of the
-        explanation, the others are baselines. Baselines whose names begin with ``random`` are
-        averaged into one.
+        explanation, the others are compared with it. Orders whose names begin with ``random``
+        are averaged into one.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
 
@@ -219,14 +318,26 @@ def deletion_errors(
     xarray.Dataset
         Along ``model, side, protocol, comparison, order``, where ``random`` is the mean of the
         random orders, and ``measure``: ``error`` (false non-matches of genuine pairs, false
-        matches of impostor pairs) or ``similarity``:
+        matches of impostor pairs; for curves by decision, changes of the decision) or
+        ``similarity``:
 
         - ``curve(..., step)``; ``accuracy(model, side, protocol, order, step)``, one minus the
           mean of both error rates;
-        - ``area(..., estimate)``, and ``spread``, the standard deviation over random orders;
+        - ``area(..., estimate)``, and ``spread``, the standard deviation of the area of a pair over
+          its random orders (root mean square over pairs);
         - ``advantage(..., baseline, estimate)``: difference of areas, pair by pair, positive where
-          the order of influence is better;
-        - ``differs(model, side, comparison, baseline)``: share of pairs whose order differs.
+          the order of influence is better. Random orders are drawn for each pair, so the interval
+          of the advantage over ``random`` includes the draw;
+        - ``differs(model, side, comparison, baseline)``: share of pairs whose order differs, and
+          ``coincides(model, side, comparison, order, other)``, share of pairs in which two orders
+          are the same, if the curves have ``equal_orders``;
+        - ``relevance_gain(comparison, model, side, order, measure, estimate)``, the symmetric
+          relevance gain, positive where an order is better than chance, and
+          ``relevance_advantage(..., baseline, measure, estimate)``, that of influence minus that of
+          another order: the sum of the advantages in deletion and in insertion;
+        - ``reached(comparison, model, side, order, estimate)``: relevance gain by similarity over
+          that of the best order known, if it is among the orders: 0 for chance, 1 for the best;
+        - ``n_errors(comparison, model)``: number of pairs with a wrong decision.
 
         Intervals are over subjects, NaN where all pairs are of one subject.
         ``attrs["n_people"]`` is the number of subjects.
@@ -237,19 +348,26 @@ def deletion_errors(
     draws = draw_subjects(n_people, n_draws, seed)
     measures = _measures(curves)
     kinds = [
-        _summarised(measures, chosen, kind, _Resampling(codes[:, chosen], draws, level))
-        for kind, chosen in enumerate((genuine, ~genuine))
+        _summarised(measures, chosen, _Resampling(codes[:, chosen], draws, level))
+        for chosen in (genuine, ~genuine)
     ]
     names = names_of(curves, "order")
     orders = [names[0], "random", *(name for name in names[1:] if not name.startswith("random"))]
     axes = ("comparison", "model", "side", "protocol")
+    sides = ("comparison", "model", "side")
     dims = {
         "curve": (*axes, "order", "measure", "step"),
         "area": (*axes, "order", "measure", "estimate"),
         "spread": (*axes, "measure"),
         "advantage": (*axes, "baseline", "measure", "estimate"),
-        "differs": ("comparison", "model", "side", "baseline"),
+        "differs": (*sides, "baseline"),
+        "coincides": (*sides, "order", "other"),
+        "relevance_gain": (*sides, "order", "measure", "estimate"),
+        "relevance_advantage": (*sides, "baseline", "measure", "estimate"),
+        "reached": (*sides, "order", "estimate"),
+        "n_errors": ("comparison", "model"),
     }
+    dims = {name: axes for name, axes in dims.items() if name in kinds[0]}
     errors = named(
         xr.Dataset(
             {
@@ -265,6 +383,7 @@ def deletion_errors(
                 "protocol": curves["protocol"],
                 "order": orders,
                 "baseline": orders[1:],
+                **({"other": orders} if "coincides" in dims else {}),
                 "measure": ["error", "similarity"],
                 "estimate": list(ESTIMATES),
             },
@@ -289,6 +408,14 @@ class _Measures:
     """``(model, pair, side, protocol, random order, measure)``."""
     differs: Floats
     """Whether a baseline differs from the order of influence, ``(model, pair, side, baseline)``."""
+    coincides: Floats | None
+    """Whether two orders are equal, ``(model, pair, side, order, order)``, if it is known."""
+    larger: Floats
+    """1 where a larger area of deletion is better, else -1, ``(model, pair, measure)``."""
+    wrong: npt.NDArray[np.bool_]
+    """Whether the decision on the unchanged pair is wrong ``(model, pair)``."""
+    best: int | None
+    """Position of the best order known, if there is one."""
 
 
 @dataclass(frozen=True)
@@ -307,9 +434,15 @@ def _measures(curves: xr.Dataset) -> _Measures:
     similarity = curves["similarity"].transpose(*axes).to_numpy()
     threshold = curves["threshold"].to_numpy().reshape(-1, 1, 1, 1, 1, 1)
     known = np.isfinite(similarity) & np.isfinite(threshold)
-    genuine = curves["genuine"].to_numpy()[:, None, None, None, None]
-    error = np.where(known, (similarity >= threshold) != genuine, np.nan)
-    random = np.array([name.startswith("random") for name in names_of(curves, "order")])
+    match = _match_of(curves)
+    matched = similarity >= threshold
+    error = np.where(known, matched != match[:, :, None, None, None, None], np.nan)
+    names = names_of(curves, "order")
+    first = (0, 0, 0, 0)  # side, protocol, order, step: nothing is removed
+    whole = (slice(None), slice(None), *first)
+    wrong = known[whole] & (matched[whole] != curves["genuine"].to_numpy())
+    larger = np.stack([np.ones(match.shape), np.where(match, -1.0, 1.0)], axis=-1)
+    random = np.array([name.startswith("random") for name in names])
     averaged = np.stack([_with_random(v, random) for v in (error, similarity)], axis=-2)
     of_random = np.stack([v[..., random, :] for v in (error, similarity)], axis=-2)
     n_steps = np.isfinite(curves["share"].to_numpy()).sum(axis=1)
@@ -319,11 +452,28 @@ def _measures(curves: xr.Dataset) -> _Measures:
         for values in (averaged, of_random)
     )
     differs = _with_random(other_order[..., None], random)[..., 1:, 0]
-    return _Measures(averaged, areas, areas_of_random, differs)
+    coincides = None
+    if "equal_orders" in curves:
+        equal = curves["equal_orders"].sel(other=curves["order"].to_numpy())
+        equal = equal.transpose("model", "pair", "side", "order", "other")
+        coincides = equal.to_numpy().astype(float)
+        coincides = _with_random(coincides, random)
+        coincides = np.swapaxes(_with_random(np.swapaxes(coincides, -1, -2), random), -1, -2)
+    kept = [names[0], "random", *(name for name in names[1:] if not name.startswith("random"))]
+    best = kept.index(BEST) if BEST in kept else None
+    return _Measures(averaged, areas, areas_of_random, differs, coincides, larger, wrong, best)
+
+
+def _match_of(curves: xr.Dataset) -> npt.NDArray[np.bool_]:
+    """Whether a match is explained ``(model, pair)``; by default, where pairs are genuine."""
+    if "match" in curves:
+        return np.asarray(curves["match"].transpose("model", "pair").to_numpy(), bool)
+    genuine = curves["genuine"].to_numpy()
+    return np.broadcast_to(genuine, (curves.sizes["model"], len(genuine)))
 
 
 def _summarised(
-    measures: _Measures, chosen: npt.NDArray[np.bool_], kind: int, resampling: _Resampling
+    measures: _Measures, chosen: npt.NDArray[np.bool_], resampling: _Resampling
 ) -> dict[str, Floats]:
     """Compute means, intervals and advantages over the genuine or the impostor pairs.
 
@@ -333,29 +483,56 @@ def _summarised(
         Of all pairs.
     chosen
         Whether a pair is of this kind.
-    kind
-        0 for genuine pairs, 1 for impostor pairs.
     resampling
         Draws over the subjects of these pairs.
     """
-    sign = np.ones((2, 2, 2))  # protocol, comparison, measure: +1 where a larger area is better
-    sign[1] *= -1
-    sign[:, 0, 1] *= -1
-    areas = measures.areas[:, chosen]
-    gains = sign[:, kind, None, :] * (areas[..., :1, :] - areas[..., 1:, :])
-    codes, draws, level = resampling.codes, resampling.draws, resampling.level
+    areas = measures.areas[:, chosen]  # (model, pair, side, protocol, order, measure)
+    larger = measures.larger[:, chosen][:, :, None, None, None]
+    better = larger * np.array([1.0, -1.0])[:, None, None]  # deletion, insertion
+    gains = better * (areas[..., :1, :] - areas[..., 1:, :])
+    relevance = larger[:, :, :, 0] * (areas[..., 0, :, :] - areas[..., 1, :, :])
+
+    def mean(values: Floats) -> Floats:
+        return mean_with_interval(
+            np.moveaxis(values, 1, 0), resampling.codes, resampling.draws, resampling.level
+        )
+
     with np.errstate(invalid="ignore"):
-        of_random = _mean(measures.areas_of_random[:, chosen], axis=1)
-        several = of_random.shape[-2] > 1
-        return {
+        of_random = measures.areas_of_random[:, chosen]
+        variance = np.full_like(of_random[..., 0, :], np.nan)
+        if of_random.shape[-2] > 1:
+            variance = of_random.var(axis=-2, ddof=1)
+        summarised = {
             "curve": _mean(measures.curves[:, chosen], axis=1),
-            "area": mean_with_interval(np.moveaxis(areas, 1, 0), codes, draws, level),
-            "advantage": mean_with_interval(np.moveaxis(gains, 1, 0), codes, draws, level),
-            "spread": of_random.std(-2, ddof=1)
-            if several
-            else np.full_like(of_random[..., 0, :], np.nan),
+            "area": mean(areas),
+            "advantage": mean(gains),
+            "spread": np.sqrt(_mean(variance, axis=1)),
             "differs": _mean(measures.differs[:, chosen], axis=1),
+            "relevance_gain": mean(relevance),
+            "relevance_advantage": mean(relevance[..., :1, :] - relevance[..., 1:, :]),
+            "n_errors": measures.wrong[:, chosen].sum(axis=1),
         }
+    if measures.coincides is not None:
+        summarised["coincides"] = _mean(measures.coincides[:, chosen], axis=1)
+    if measures.best is not None:
+        by_similarity = np.moveaxis(relevance[..., 1], 1, 0)
+        summarised["reached"] = _ratio(by_similarity, measures.best, resampling)
+    return summarised
+
+
+def _ratio(gains: Floats, best: int, resampling: _Resampling) -> Floats:
+    """Ratio of mean gains ``(pair, ..., order)`` to that of one order, with intervals."""
+    codes, draws, level = resampling.codes, resampling.draws, resampling.level
+    ratios = []
+    for linear in (False, True):
+        means = means_over_pairs(gains, codes, draws, linear=linear)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratios.append(means / means[..., best : best + 1])
+    if not gains.size or (codes[0] == codes[1]).all():
+        return with_interval(ratios[0][0], ratios[0][1:], level)
+    return with_interval(
+        ratios[0][0], ratios[0][1:], level, linear=ratios[1][1:], n_people=len(np.unique(codes))
+    )
 
 
 def _with_random(values: Floats, random: npt.NDArray[np.bool_]) -> Floats:

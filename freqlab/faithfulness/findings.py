@@ -6,16 +6,18 @@ from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
+import numpy.typing as npt
 import xarray as xr
 
 from freqlab.attrs import names_of
+from freqlab.faithfulness.orders import better_views, describe_orders
 from freqlab.faithfulness.report import (
     FEWEST_PEOPLE,
     amplitude_advantages,
     interval_sign,
 )
 from freqlab.literals import Side
-from freqlab.results.selection import fmr_text, threshold_of
+from freqlab.results.selection import fmr_text, part_of, threshold_of
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, signed, with_bounds
 
@@ -24,6 +26,7 @@ __all__ = [
     "describe_checks",
     "describe_figures",
     "describe_interaction",
+    "describe_learned",
     "describe_planted",
     "describe_tested",
     "describe_thresholds",
@@ -39,12 +42,13 @@ _AGAINST_AMPLITUDE = {
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown, in three to six sentences for one model.
+    """Summarise a study in Markdown, in four to eight sentences for one model.
 
-    Each further model adds a sentence. The sentences state the advantage of influence over the
-    order of amplitude, dependence on the weights and on the pair, planted bands, and stability. A
-    comparison is stated only if the interval of a paired difference excludes zero, and not for
-    fewer than 20 people.
+    Each further model adds two sentences. If the order of another view of the bands is better than
+    that of influence, this is stated first. The sentences state the advantage of influence over the
+    order of amplitude, how close its order is to the best order known, dependence on the weights
+    and on the pair, planted bands, and stability. A comparison is stated only if the interval of a
+    paired difference excludes zero, and not for fewer than 20 people.
 
     Parameters
     ----------
@@ -65,16 +69,26 @@ def summary(study: xr.DataTree) -> list[str]:
     names = [str(name) for name in study.attrs["models"]]
     side, n_people = cast(Side, str(study.attrs["side"])), int(study.attrs["n_people"])
     few, n_sampled = n_people < FEWEST_PEOPLE, int(study.attrs["n_sampled"])
-    texts = [_against_amplitude(errors, name, side, few=few) for name in names]
+    orders = study["orders"].to_dataset()
+    better: list[str] = []
+    others: list[str] = []
+    for name in names:
+        found = better_views(part_of(orders, model=name, side=side))
+        text = describe_orders(orders, model=name, side=side)
+        (better if found else others).append(text)
+    texts = better + [_against_amplitude(errors, name, side, few=few) for name in names]
     if few:
         texts.append(
             f"The orders are not compared, because {n_people} people are tested, fewer than "
             f"{FEWEST_PEOPLE}."
         )
+    learned = "learned" in study.children
     return [
         *texts,
+        *others,
         _sanity(study["checks"].to_dataset(), names, n_sampled),
-        describe_planted(study["planted"].to_dataset()),
+        describe_planted(study["planted"].to_dataset())
+        + (f" {describe_learned(study['learned'].to_dataset())}" if learned else ""),
         _stability(study["stability"].to_dataset(), names, n_sampled),
     ]
 
@@ -253,16 +267,59 @@ def describe_checks(checks: xr.Dataset) -> list[str]:
 
 
 def describe_planted(planted: xr.Dataset) -> str:
-    """State how often planted bands are identified."""
+    """State how often planted bands are identified; this tests the method, without a model."""
     shares = [
         f"{100 * float(planted['accuracy'].sel(contrast=contrast).mean()):.0f} % at {contrast:g} "
         f"grey levels"
         for contrast in planted["contrast"].to_numpy()
     ]
     return (
-        f"Planted bands are identified in {join(shares)}, over all bands and people; the chance "
-        f"level is {100 * float(planted['chance']):.0f} %."
+        f"Test of the method, without a model: planted bands are identified in {join(shares)}, "
+        f"over all bands and people; the distractor is as strong as a signature of "
+        f"{float(planted.attrs['distractor']):g} grey levels, and the chance level is "
+        f"{100 * float(planted['chance']):.0f} %."
     )
+
+
+def describe_learned(learned: xr.Dataset) -> str:
+    """State whether influence identifies the bands that trained networks read.
+
+    Parameters
+    ----------
+    learned
+        From :func:`freqlab.faithfulness.learned_bands`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> crops = np.stack(fl.testing.faces(n_subjects=6, per_subject=2).images)
+    >>> learned = fl.faithfulness.learned_bands(crops, fl.rings(28), planted=[1], steps=30)
+    >>> print(fl.faithfulness.describe_learned(learned))
+    Test of the method with a model: of 1 ...
+    """
+    known = learned.isel(planted=np.isfinite(learned["identified"].to_numpy()))
+    n_learned, n_planted = known.sizes["planted"], learned.sizes["planted"]
+    start = (
+        f"Test of the method with a model: of {n_planted} small networks, each trained on the spot "
+        f"to read one band, {n_learned} learned it"
+    )
+    if not n_learned:
+        return f"{start}."
+    shares = 100 * known["share"].to_numpy()
+    with_band, without = known["auc"].to_numpy(), known["auc_without"].to_numpy()
+    return (
+        f"{start}, and influence identifies the band of {int(known['identified'].sum())} of them; "
+        f"it is the largest in {_range(shares, '.0f')} % of {int(learned.attrs['n_pairs'])} "
+        f"genuine pairs (area under the ROC curve {_range(with_band, '.2f')}, without the band "
+        f"{_range(without, '.2f')})."
+    )
+
+
+def _range(values: npt.NDArray[np.floating], form: str) -> str:
+    """Smallest and largest value, or the only one."""
+    texts = [format(float(value), form) for value in (values.min(), values.max())]
+    return " to ".join(dict.fromkeys(texts))
 
 
 def describe_figures(figures: xr.Dataset, *, side: Side = "probe") -> list[str]:

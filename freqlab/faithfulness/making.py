@@ -16,9 +16,11 @@ from freqlab.bands.parsing import parse_bands
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
+from freqlab.faithfulness.alternatives import views_of
 from freqlab.faithfulness.card_contents import trust_card
 from freqlab.faithfulness.deletion import deletion_curves, deletion_errors
-from freqlab.faithfulness.sanity import planted_bands, sanity_checks
+from freqlab.faithfulness.planting import FEWEST_CROPS, learned_bands, planted_bands
+from freqlab.faithfulness.sanity import sanity_checks
 from freqlab.faithfulness.stability import explanation_figures, profile_stability
 from freqlab.faithfulness.trust_cards import save_trust_card, trust_cards_of
 from freqlab.faithfulness.views import band_views, sample_pairs
@@ -39,6 +41,7 @@ _FEWEST_ORDERS = 4  # for Shapley values
 
 Item = TypeVar("Item")
 _N_PLANTED = 12  # number of crops in which bands are planted
+_N_LEARNED = 40  # number of crops on which networks are trained and tested
 
 
 def study(
@@ -52,7 +55,9 @@ def study(
     side: Side = "probe",
     n_pairs: int | None = 60,
     n_sample: int = 12,
+    n_ordered: int = 40,
     n_random: int = 3,
+    beam: int = 3,
     most_permutations: int = 32,
     tolerance: float = 0.01,
     most_bands: int = 4,
@@ -84,8 +89,13 @@ def study(
         Number of pairs in deletion and insertion; None for all.
     n_sample
         Number of pairs in all other tests.
+    n_ordered
+        Number of pairs on which the orders of other views of the bands, and the best order known,
+        are compared with that of influence. With fewer than 20 people no view is said to be better.
     n_random
-        Number of random orders.
+        Number of random orders of each pair.
+    beam
+        Width of the beam search for the best order known; 1 for a greedy search.
     most_permutations, tolerance, most_bands
         As for :func:`freqlab.faithfulness.band_views`.
     depths, contrasts
@@ -100,8 +110,11 @@ def study(
     Returns
     -------
     xarray.DataTree
-        ``/errors``, from :func:`freqlab.faithfulness.deletion_errors`; ``/views``, ``/checks``,
-        ``/planted``, ``/stability`` and ``/figures``, from the functions of these tests;
+        ``/errors``, from :func:`freqlab.faithfulness.deletion_errors`, with orders by truth, and
+        ``/errors_by_decision``, with orders by decision, if all thresholds are resolved;
+        ``/orders``, with the orders of other views and the best order known; ``/views``,
+        ``/checks``, ``/planted``, ``/learned`` (with four faces or more), ``/stability`` and
+        ``/figures``, from the functions of these tests;
         ``/influence``, the influence result. ``attrs["fmr_used"]`` is the resolved false match
         rate.
 
@@ -120,7 +133,8 @@ def study(
     >>> options |= {"most_permutations": 4, "n_draws": 50, "progress": False}
     >>> study = fl.faithfulness.study(faces, store="run.zarr", **options)
     >>> sorted(study.children)
-    ['checks', 'errors', 'figures', 'influence', 'planted', 'stability', 'views']
+    ['checks', 'errors', 'errors_by_decision', 'figures', 'influence', 'learned', 'orders', \
+'planted', 'stability', 'views']
     """
     settings = _Settings(
         store=store,
@@ -129,7 +143,9 @@ def study(
         side=side,
         n_pairs=n_pairs,
         n_sample=n_sample,
+        n_ordered=n_ordered,
         n_random=n_random,
+        beam=beam,
         most_permutations=most_permutations,
         tolerance=tolerance,
         most_bands=most_bands,
@@ -164,7 +180,9 @@ class _Settings:
     side: Side
     n_pairs: int | None
     n_sample: int
+    n_ordered: int
     n_random: int
+    beam: int
     most_permutations: int
     tolerance: float
     most_bands: int
@@ -189,7 +207,7 @@ class _Settings:
         check_name("side", self.side, ["probe", "reference"])
         if self.n_pairs is not None:
             check_number("n_pairs", self.n_pairs, at_least=2, whole=True)
-        for name in ("n_sample", "n_random", "most_bands"):
+        for name in ("n_sample", "n_ordered", "n_random", "beam", "most_bands"):
             check_number(name, getattr(self, name), at_least=1, whole=True)
         check_number("tolerance", self.tolerance, at_least=0)
         most = self.most_permutations
@@ -245,9 +263,8 @@ def _nodes(
     progress = run.get("progress", True)
     draws: dict[str, Any] = {"n_draws": settings.n_draws, "seed": seed}
     options: dict[str, Any] = {"side": settings.side, "progress": progress, **draws}
-    curves = deletion_curves(
-        result, models, fmr=rate, n_random=settings.n_random, seed=seed, progress=progress
-    )
+    ordering: dict[str, Any] = {"fmr": rate, "seed": seed, "progress": progress}
+    curves = deletion_curves(result, models, n_random=settings.n_random, **ordering)
     views = band_views(
         sample,
         models,
@@ -259,7 +276,9 @@ def _nodes(
     )
     checks = sanity_checks(sample, models, depths=settings.depths, **options)
     stability = profile_stability(sample, models, **options)
-    computed = (result, curves, views, checks, stability)
+    computed = [result, curves, views, checks, stability]
+    ordered = _ordered(result, models, settings, ordering)
+    computed += ordered.values()
     ends = [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")]
     attrs = {
         "result": result.attrs["name"],
@@ -272,12 +291,53 @@ def _nodes(
     return {
         "/": xr.Dataset(attrs=attrs),
         "errors": deletion_errors(curves, **draws),
+        **{name: deletion_errors(one, **draws) for name, one in ordered.items()},
         "views": views,
         "checks": checks,
-        "planted": _planted(result, sample, models[0].template.name, settings),
+        **_planted(result, sample, models[0].template.name, settings),
         "stability": stability,
         "figures": explanation_figures(result, **draws),
     }
+
+
+def _ordered(
+    result: xr.Dataset, models: list[Model], settings: _Settings, ordering: dict[str, Any]
+) -> dict[str, xr.Dataset]:
+    """Compute curves by decision, and curves in the orders of other views and the best order.
+
+    Parameters
+    ----------
+    result, models, settings
+        As for the study.
+    ordering
+        Arguments of :func:`freqlab.faithfulness.deletion_curves`.
+    """
+    masked = result.sel(side=[settings.side])
+    some = sample_pairs(masked, settings.n_ordered, seed=settings.seed)
+    views = views_of(
+        some,
+        models,
+        tolerance=settings.tolerance,
+        most_permutations=settings.most_permutations,
+        seed=settings.seed,
+        progress=bool(ordering["progress"]),
+    )
+    curves = {
+        "orders": deletion_curves(
+            some,
+            models,
+            explanations={name: view["influence"] for name, view in views.items()},
+            beam=settings.beam,
+            n_random=settings.n_random,
+            **ordering,
+        )
+    }
+    for view in views.values():
+        curves["orders"].attrs["forward_passes"] += int(view.attrs["forward_passes"])
+    if np.isfinite(curves["orders"]["threshold"]).all():
+        options = {"n_random": settings.n_random, **ordering}
+        curves["errors_by_decision"] = deletion_curves(masked, models, by="decision", **options)
+    return curves
 
 
 def _save_cards(store: str | os.PathLike[str], study: xr.DataTree) -> None:
@@ -291,6 +351,11 @@ def _save_cards(store: str | os.PathLike[str], study: xr.DataTree) -> None:
             continue
         card = trust_card(
             *(study[part].to_dataset() for part in parts),
+            **{
+                part: study[part].to_dataset()
+                for part in ("learned", "orders")
+                if part in study.children
+            },
             model=model,
             side=cast(Side, str(study.attrs["side"])),
         )
@@ -350,17 +415,23 @@ def _drawn(faces: Faces, n_pairs: int | None, seed: int) -> pd.DataFrame:
 
 def _planted(
     result: xr.Dataset, sample: xr.Dataset, template: str, settings: _Settings
-) -> xr.Dataset:
-    """Plant bands in crops of the sample, and of other probes if these are too few."""
-    ends = [sample["probe"], sample["reference"], result["probe"]]
+) -> dict[str, xr.Dataset]:
+    """Plant bands in crops of the sample, and of other pairs if these are too few."""
+    ends = [one[end] for one in (sample, result) for end in ("probe", "reference")]
     names = list(dict.fromkeys(str(face) for end in ends for face in end.to_numpy()))
     crops = open_run(settings.store)[f"crops/{template}"]["crop"]
-    pixels = crops.sel(face=names[:_N_PLANTED]).to_numpy()
-    return planted_bands(
-        pixels,
-        settings.bands,
-        contrasts=settings.contrasts,
-        n_people=len(pixels) // 2,
-        template=template,
-        seed=settings.seed,
-    )
+    pixels = crops.sel(face=names[:_N_LEARNED]).to_numpy()
+    options: dict[str, Any] = {"template": template, "seed": settings.seed}
+    few = pixels[:_N_PLANTED]
+    nodes = {
+        "planted": planted_bands(
+            few,
+            settings.bands,
+            contrasts=settings.contrasts,
+            n_people=len(few) // 2,
+            **options,
+        )
+    }
+    if len(pixels) >= FEWEST_CROPS:
+        nodes["learned"] = learned_bands(pixels, settings.bands, **options)
+    return nodes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,9 +23,11 @@ __all__ = [
     "ROUNDING",
     "amplitude_advantages",
     "area_table",
+    "coinciding",
     "compared_baselines",
     "decision_table",
     "describe_amplitude",
+    "describe_coinciding",
     "describe_deletion",
     "describe_flat_panels",
     "describe_omitted_rows",
@@ -47,6 +50,7 @@ _MARKS = {1: "+", -1: "\N{MINUS SIGN}", 0: "="}
 _VERDICTS = {1: "outperforms", -1: "is outperformed by", 0: "cannot be distinguished from"}
 _OMITTED = "n_omitted"
 _NBSP = "\u00a0"
+_COINCIDING = 0.9  # share of pairs with the same order
 
 
 def area_table(
@@ -369,10 +373,68 @@ def compared_baselines(panel: xr.Dataset, measure: Measure) -> str:
     if measure == "error" and not errors_occur(panel):
         return "no error occurs in any order, so orders cannot be compared"
     baselines: dict[int, list[str]] = {}
+    shares = coinciding(panel)
     for name in BASELINES:
         sign = interval_sign(panel["advantage"].sel(baseline=name, measure=measure))
-        baselines.setdefault(sign, []).append(name)
+        same = [
+            f"{name} (the same order as {other} in {100 * share:.0f}{_NBSP}% of pairs)"
+            for (one, other), share in shares.items()
+            if one == name
+        ]
+        baselines.setdefault(sign, []).append(same[0] if same else name)
     return join([f"{_VERDICTS[sign]} {join(names)}" for sign, names in baselines.items()])
+
+
+def coinciding(panel: xr.Dataset) -> dict[tuple[str, str], float]:
+    """Return baselines that are the same order in nearly all pairs, with the share of pairs.
+
+    Parameters
+    ----------
+    panel
+        Errors of one model, side and kind of pairs.
+    """
+    if "coincides" not in panel:
+        return {}
+    shares = {
+        (one, other): float(panel["coincides"].sel(order=one, other=other))
+        for one, other in itertools.combinations(BASELINES[1:], 2)
+    }
+    return {couple: share for couple, share in shares.items() if share >= _COINCIDING}
+
+
+def describe_coinciding(errors: xr.Dataset, *, model: str, side: Side = "probe") -> str:
+    """State which baselines are the same order in nearly all pairs; empty if there are none.
+
+    Such baselines are one comparison, not two.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.faithfulness.deletion_errors`.
+    model, side
+        Part of the data to describe.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> errors = fl.faithfulness.deletion_errors(fl.testing.deletion_curves(), n_draws=20)
+    >>> fl.faithfulness.describe_coinciding(errors, model="linear")
+    ''
+    """
+    data = part_of(errors, model=model, side=side)
+    texts: dict[tuple[str, str], list[str]] = {}
+    for comparison in _COMPARISONS:
+        if int(data["n_pairs"].sel(comparison=comparison)):
+            for couple, share in coinciding(data.sel(comparison=comparison)).items():
+                text = f"{100 * share:.1f}{_NBSP}% of {comparison} pairs"
+                texts.setdefault(couple, []).append(text)
+    if not texts:
+        return ""
+    statements = [
+        f"the order of {one} is that of {other} in {join(shares)}"
+        for (one, other), shares in texts.items()
+    ]
+    return f"Baselines that coincide are one comparison, not two: {'; '.join(statements)}."
 
 
 def errors_occur(panel: xr.Dataset) -> bool:

@@ -1,4 +1,4 @@
-"""Sanity checks of an explanation: dependence on model and pair, recovery of planted bands.
+"""Sanity checks of an explanation: dependence on the weights and on the pair.
 
 Weights are randomised from the last layer to the first (the cascade of Adebayo et al. 2018,
 *Sanity checks for saliency maps*); the entries of each tensor are shuffled, which keeps their
@@ -20,14 +20,11 @@ import torch
 import xarray as xr
 
 from freqlab.attrs import named, names_of
-from freqlab.bands.base import Bands
-from freqlab.bands.fills import noise_fill
 from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ModelError, ParameterError, check_name, check_number, check_side
 from freqlab.faithfulness.games import rank_agreement
 from freqlab.literals import Side
-from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model, state_sha256
 from freqlab.results.quantities import MIN_REMOVED_RMS
 from freqlab.results.selection import with_axes
@@ -41,16 +38,13 @@ from freqlab.statistics.resampling import (
 from freqlab.statistics.vectors import cosine
 from freqlab.system.progress import one_output
 
-__all__ = ["planted_bands", "randomised", "sanity_checks"]
+__all__ = ["band_profiles", "randomised", "sanity_checks"]
 
 _NAMES = {
     "randomised": ("rank correlation with the trained network", "1"),
     "shuffled": ("rank correlation with another partner", "1"),
     "least_identical": ("least influence in a picture paired with itself", "cosine similarity"),
     "depth": ("share of layers randomised", "1"),
-    "accuracy": ("share of planted bands identified", "1"),
-    "chance": ("share identified by chance", "1"),
-    "contrast": ("contrast of the signature", "grey levels"),
 }
 
 _CALIBRATING = 32  # crops
@@ -237,7 +231,7 @@ class _Pairs:
         masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
         contrast = sets.data["removed_rms"].sel(side=side).transpose("pair", "band").to_numpy()
         intact = sets.intact
-        profiles = _profile(sets.sets, sets.crops, masked, intact[masked], intact[partner])
+        profiles = band_profiles(sets.sets, sets.crops, masked, intact[masked], intact[partner])
         return cls(sets, masked, partner, other_partner, contrast, profiles)
 
 
@@ -261,7 +255,7 @@ def _with_other_partners(pairs: _Pairs) -> Floats:
     """Correlate profiles with those of the same image and another pair's partner, by kind."""
     sets, masked = pairs.sets, pairs.masked
     partners = sets.intact[pairs.partner[pairs.other_partner]]
-    profiles = _profile(sets.sets, sets.crops, masked, sets.intact[masked], partners)
+    profiles = band_profiles(sets.sets, sets.crops, masked, sets.intact[masked], partners)
     profiles[pairs.other_partner < 0] = np.nan
     return _agreement(pairs.profiles, profiles, pairs.contrast)
 
@@ -269,7 +263,7 @@ def _with_other_partners(pairs: _Pairs) -> Floats:
 def _least_identical(pairs: _Pairs) -> float:
     """Compute the smallest influence in pairs of an image with itself."""
     intact = pairs.sets.intact[pairs.masked]
-    profiles = _profile(pairs.sets.sets, pairs.sets.crops, pairs.masked, intact, intact)
+    profiles = band_profiles(pairs.sets.sets, pairs.sets.crops, pairs.masked, intact, intact)
     return float(np.nanmin(profiles))
 
 
@@ -292,20 +286,41 @@ def _with_random_weights(pairs: _Pairs, sets: BandSets) -> Floats | None:
     none = np.zeros((len(crops), len(pairs.sets.held)), bool)
     try:
         intact = sets.embed(crops, np.arange(len(crops)), none)
-        profiles = _profile(sets, crops, pairs.masked, intact[pairs.masked], intact[pairs.partner])
+        profiles = band_profiles(
+            sets, crops, pairs.masked, intact[pairs.masked], intact[pairs.partner]
+        )
     except ModelError:
         return None
     return _agreement(pairs.profiles, profiles, pairs.contrast)
 
 
-def _profile(
+def band_profiles(
     sets: BandSets,
     crops: Crops,
     masked: npt.NDArray[np.integer],
     intact: npt.NDArray[np.float32],
     partner: npt.NDArray[np.float32],
 ) -> Floats:
-    """Directed influence of each band of the masked images, by pair with a partner."""
+    """Compute the directed influence of each band of the masked images.
+
+    Parameters
+    ----------
+    sets
+        Sets of bands of the model.
+    crops
+        ``(n, height, width, 3)``.
+    masked
+        Row of the masked crop of each pair.
+    intact
+        Embeddings of the unchanged masked crops ``(pair, feature)``.
+    partner
+        Embeddings of the other images ``(pair, feature)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(pair, band)``; NaN for a band without coefficients.
+    """
     bands = np.flatnonzero(sets.held)
     removed = np.tile(np.eye(len(sets.held), dtype=bool)[bands], (len(masked), 1))
     embedded = sets.embed(crops, np.repeat(masked, len(bands)), removed)
@@ -320,110 +335,3 @@ def _agreement(own: Floats, other: Floats, contrast: npt.NDArray[np.floating]) -
     divisor = np.where(contrast >= MIN_REMOVED_RMS, contrast, np.nan)
     kinds = (lambda h: h, np.abs, lambda h: h / divisor)
     return np.stack([rank_agreement(kind(own), kind(other)) for kind in kinds], axis=1)
-
-
-class _Reader(torch.nn.Module):
-    """Read signatures with matched filters, and everything else with random filters."""
-
-    def __init__(self, signatures: torch.Tensor, others: torch.Tensor) -> None:
-        super().__init__()
-        self.register_buffer("filters", torch.cat([signatures, others]).flatten(1))
-
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        filters: torch.Tensor = self.filters  # type: ignore[assignment]
-        return (images - images.mean(dim=(2, 3), keepdim=True)).flatten(1) @ filters.T
-
-
-def planted_bands(
-    crops: npt.NDArray[np.uint8],
-    bands: Bands,
-    *,
-    contrasts: Sequence[float] = (4.0, 8.0, 16.0),
-    distraction: float = 0.5,
-    n_people: int = 6,
-    template: str = "arcface",
-    seed: int = 0,
-) -> xr.Dataset:
-    """Plant a signature in one band of faces, and test whether influence finds the band.
-
-    Two faces that share only a signature, noise in a single band, match for an embedder that reads
-    the signature with matched filters. The embedder also reads all bands with an equal number of
-    random filters, whose responses to faces are `distraction` times the response to the signature.
-    The identified band is the one with the largest absolute influence, with the probe masked. The
-    chance level is one over the number of bands.
-
-    Parameters
-    ----------
-    crops
-        Different faces ``(n, height, width, 3)``, two for each person.
-    bands
-        The bands; each in turn carries the signature.
-    contrasts
-        RMS of the signature, in grey levels.
-    distraction
-        RMS response of the random filters to faces, relative to that of a filter to its signature.
-    n_people
-        Number of people, each with a signature.
-    template
-        The template of the crops.
-    seed
-        Seed of signatures and filters.
-
-    Returns
-    -------
-    xarray.Dataset
-        ``accuracy(contrast, band)``: share of people whose band is identified; ``chance``.
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer than two faces for each person.
-    """
-    check_number("n_people", n_people, at_least=2, whole=True)
-    check_number("distraction", distraction, at_least=0)
-    if len(crops) < 2 * n_people:
-        raise ParameterError(
-            f"n_people={n_people} needs {2 * n_people} crops, two for each; {len(crops)} are given"
-        )
-    height, width = crops.shape[1:3]
-    faces = crops[: 2 * n_people].astype(np.float32)
-    parts = bands.decompose(height, width)
-    present = parts.present
-    flat = np.zeros((n_people, height, width, 3), np.float32)
-    accuracy = np.full((len(contrasts), len(bands)), np.nan)
-    for band in np.flatnonzero(present):
-        rng = np.random.default_rng([seed, int(band)])
-        unit = rng.normal(size=flat.shape).astype(np.float32)
-        signatures = noise_fill(unit, parts, bands=[int(band)], seed=int(rng.integers(2**31)))
-        signatures /= np.sqrt(np.square(signatures).mean(axis=(1, 2, 3), keepdims=True))
-        others = rng.normal(size=flat.shape).astype(np.float32)
-        answers = np.einsum("nhwc,khwc->nk", faces - faces.mean((1, 2), keepdims=True), others)
-        for c, contrast in enumerate(contrasts):
-            own = contrast * signatures[0].size  # response of a filter to its signature
-            scale = distraction * own / np.sqrt(np.square(answers).mean())
-            reader = _Reader(
-                torch.from_numpy(signatures).permute(0, 3, 1, 2),
-                torch.from_numpy(others * scale).permute(0, 3, 1, 2),
-            )
-            model = wrap_model(reader, name=f"reader {band} {contrast:g}", template=template)
-            planted = (faces + contrast * np.concatenate([signatures] * 2)).astype(np.float32)
-            sets = BandSets(model, bands, progress=False)
-            none = np.zeros((len(planted), len(bands)), bool)
-            intact = sets.embed(planted, np.arange(len(planted)), none)
-            probes = np.arange(n_people)
-            profile = _profile(sets, planted, probes, intact[:n_people], intact[n_people:])
-            accuracy[c, band] = (np.nanargmax(np.abs(profile), axis=1) == band).mean()
-    return named(
-        xr.Dataset(
-            {
-                "accuracy": (("contrast", "band"), accuracy, {"long_name": "band identified"}),
-                "chance": ((), 1 / present.sum()),
-            },
-            coords={
-                "contrast": ("contrast", list(contrasts), {"units": "grey levels"}),
-                "band": bands.names,
-            },
-            attrs={"distraction": distraction, "n_people": n_people, "seed": seed},
-        ),
-        _NAMES,
-    )

@@ -37,7 +37,7 @@ from freqlab.statistics.resampling import (
 )
 from freqlab.system.progress import one_output
 
-__all__ = ["VIEWS", "band_views", "sample_pairs"]
+__all__ = ["VIEWS", "band_views", "filled_influence", "sample_pairs"]
 
 _NAMES = {
     "influence": ("directed influence", "cosine similarity"),
@@ -250,7 +250,7 @@ def _views(sets: PairSets, search: _Search) -> Variables:
     )
     known = np.where(present, 1.0, np.nan)
     views = [keep_one(value, n_pairs, present), shapley.values * known]
-    views += [_filled(sets, search, whole, fill) for fill in FILLS]
+    views += [filled_influence(sets, side, whole, fill, search.seed) for fill in FILLS]
     of_band = ("pair", "band")
     return {
         "influence": (of_band, influence),
@@ -262,14 +262,28 @@ def _views(sets: PairSets, search: _Search) -> Variables:
     }
 
 
-def _filled(sets: PairSets, search: _Search, whole: Floats, fill: str) -> Floats:
-    """Compute the influence of each band when it is replaced by a filling ``(pair, band)``."""
-    masked, partner = sets.ends if search.side == "probe" else sets.ends[::-1]
+def filled_influence(sets: PairSets, side: str, whole: Floats, fill: str, seed: int) -> Floats:
+    """Compute the influence of each band when it is replaced by a filling ``(pair, band)``.
+
+    Parameters
+    ----------
+    sets
+        The pairs of one model.
+    side
+        The masked image: ``"probe"`` or ``"reference"``.
+    whole
+        Similarity of the unchanged pairs ``(pair,)``.
+    fill
+        One of :data:`freqlab.bands.fills.FILLS`.
+    seed
+        Seed of the noise.
+    """
+    masked, partner = sets.ends if side == "probe" else sets.ends[::-1]
     crops = sets.crops[masked]
     if fill == "swap":
         filling = sets.crops[partner]
     elif fill == "noise":
-        filling = noise_fill(crops, sets.sets.parts, seed=search.seed)
+        filling = noise_fill(crops, sets.sets.parts, seed=seed)
     else:
         filling = mean_amplitude_fill(crops, sets.crops)
     bands = np.flatnonzero(sets.held)

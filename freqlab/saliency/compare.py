@@ -23,8 +23,9 @@ from freqlab.bands.decompositions import PeriodicDecomposition
 from freqlab.bands.labels import DC
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.faithfulness.deletion import PROTOCOLS
+from freqlab.faithfulness.deletion import PROTOCOLS, deletion_curves
 from freqlab.faithfulness.games import rank_agreement
+from freqlab.faithfulness.ordering import random_orders_of_pairs
 from freqlab.literals import Domain, Side
 from freqlab.models.spec import Model
 from freqlab.results.selection import threshold_of
@@ -41,7 +42,15 @@ from freqlab.statistics.resampling import (
 from freqlab.statistics.vectors import cosines
 from freqlab.store.cache import Arrays, digest_of, kept
 
-__all__ = ["DOMAINS", "agreement", "curves", "frequency_cells", "space_cells", "windowed"]
+__all__ = [
+    "DOMAINS",
+    "agreement",
+    "band_orders",
+    "curves",
+    "frequency_cells",
+    "space_cells",
+    "windowed",
+]
 
 DOMAINS: tuple[Domain, ...] = ("bands", "frequency", "space")
 """Domains of deletion: whole bands, cells of coefficients, cells of pixels."""
@@ -149,7 +158,7 @@ def curves(
     steps
         Number of steps from nothing to all, two or more. There are no more steps than units.
     n_random
-        Number of random orders.
+        Number of random orders of each pair.
     seed
         Seed of the random orders.
     batch_size
@@ -181,8 +190,8 @@ def curves(
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     units = _units(images, domain, cell)
     n_units = int(units.max()) + 1
-    rng = np.random.default_rng(seed)
-    random = [rng.permutation(n_units) for _ in range(n_random)]
+    ends = [images.sets.data[end].to_numpy().tolist() for end in ("probe", "reference")]
+    random = random_orders_of_pairs(ends[0], ends[1], np.arange(n_units), n_random, seed)
     deletion = _Deletion(
         images,
         domain,
@@ -339,7 +348,7 @@ def _orders(
     domain: Domain,
     units: Indices,
     values: list[Floats],
-    random: list[Indices],
+    random: Indices,
 ) -> Indices:
     """Units in order of removal ``(pair, order, unit)``: by values, by baselines, at random."""
     sign = np.where(images.sets.data["genuine"].to_numpy(), -1, 1)[:, None]
@@ -347,9 +356,8 @@ def _orders(
     orders = [np.argsort(sign * one, axis=1, kind="stable") for one in values]
     energy = _energy(images, domain, units)
     orders.append(np.argsort(-energy[images.masked], axis=1, kind="stable"))
-    fixed = [_prior_order(images, domain, units), *random]
-    orders += [np.tile(one, (n_pairs, 1)) for one in fixed]
-    return np.stack(orders, axis=1).astype(np.int64)
+    orders.append(np.tile(_prior_order(images, domain, units), (n_pairs, 1)))
+    return np.concatenate([np.stack(orders, axis=1), random], axis=1).astype(np.int64)
 
 
 def _energy(images: PairImages, domain: Domain, units: Indices) -> Floats:
@@ -415,6 +423,44 @@ def _embed(
         return spectrum.apply_masks(image.expand(stop - start, -1, -1, -1), masks)
 
     return embed_edits(model, len(removed), edit, batch_size=batch_size)
+
+
+def band_orders(
+    result: xr.Dataset,
+    model: Model,
+    explanations: Mapping[str, xr.DataArray],
+    *,
+    side: Side = "probe",
+    fmr: float = 1e-3,
+    seed: int = 0,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Compute deletion and insertion of bands by explanations, and in the best order known.
+
+    Parameters
+    ----------
+    result, model, side, fmr, seed, progress
+        As for :func:`curves`.
+    explanations
+        Explanations ``(pair, band)`` of the same pairs by name; ``"influence"`` is that of the
+        result.
+
+    Returns
+    -------
+    xarray.Dataset
+        From :func:`freqlab.faithfulness.deletion_curves`, with a greedy search for the best order.
+    """
+    pairs = next(iter(explanations.values()))["pair"].to_numpy()
+    return deletion_curves(
+        result.sel(pair=pairs, side=[side]),
+        [model],
+        explanations={name: one for name, one in explanations.items() if name != "influence"},
+        beam=1,
+        fmr=fmr,
+        n_random=1,
+        seed=seed,
+        progress=progress,
+    )
 
 
 def windowed(maps: xr.DataArray, grid: int) -> xr.DataArray:

@@ -3,9 +3,11 @@
 These are approximations of influence: a gradient describes a small change, and removing a band is a
 large one. One backward pass gives gradient times image. A few passes along the straight line from
 the image of mean colour, without any band, to the image with all bands give integrated gradients
-(Sundararajan et al. 2017). Their values sum to the difference of both similarities. As the Fourier
-transform is linear, attributions have the same sum in either basis. Summed over the coefficients of
-a band, they can be compared with its influence.
+(Sundararajan et al. 2017). In the limit of many passes, their values sum to the difference of both
+similarities. With a few passes they do not: the residual is reported for each pair, and the default
+number of passes is the smallest power of two with a mean residual below a tenth of the mean
+difference on face networks. As the Fourier transform is linear, attributions have the same sum in
+either basis. Summed over the coefficients of a band, they can be compared with its influence.
 
 The split into arguments follows the idea of xSSAB (Huber et al. 2023). Each feature of the two
 embeddings adds the product of its entries to the cosine. It supports a match if the product is
@@ -27,9 +29,11 @@ from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 from freqlab.saliency.freqrise import plane_weights
 
-__all__ = ["ARGUMENTS", "KINDS", "Attribution", "attribute", "band_sums"]
+__all__ = ["ARGUMENTS", "KINDS", "STEPS", "Attribution", "attribute", "band_sums"]
 
 KINDS = ("gradient", "integrated")
+STEPS = 32
+"""Default number of backward passes of integrated gradients."""
 ARGUMENTS = ("supporting", "opposing")
 """Arguments: features that support a match at the threshold, and features that oppose a match."""
 
@@ -46,6 +50,10 @@ class Attribution(NamedTuple):
     coefficient of the half plane includes that of its mirror image."""
     similarity: float
     """Similarity of the untouched pair."""
+    difference: float
+    """Similarity of the untouched pair less that with the image of mean colour."""
+    residual: float
+    """Sum of the attributions less `difference`, which integrated gradients approximate."""
 
 
 def attribute(
@@ -54,7 +62,7 @@ def attribute(
     partner: npt.NDArray[np.floating],
     *,
     kind: str = "gradient",
-    steps: int = 8,
+    steps: int = STEPS,
     threshold: float = 0.0,
 ) -> Attribution:
     """Attribute the similarity of a pair to pixels and coefficients of one image.
@@ -102,7 +110,8 @@ def attribute(
         points, weights = np.ones(1), np.full(1, 2.0)
     along = torch.tensor((points + 1) / 2, dtype=torch.float32, device=model.device)
     with torch.no_grad():
-        untouched = _products(model(image[None]), unit)[0]
+        ends = torch.stack([image, mean.expand_as(image)])
+        untouched, flat = _products(model(ends), unit)
     supporting = untouched >= threshold / len(untouched)
     slopes_of_arguments = []
     with torch.enable_grad():
@@ -119,10 +128,14 @@ def attribute(
     height, width = rest.shape[-2:]
     product = (torch.fft.rfft2(slopes) * torch.fft.rfft2(rest).conj()).real.sum(dim=1)
     scale = plane_weights(height, width) / (height * width)
+    in_space = space.cpu().numpy().astype(float)
+    difference = float(untouched.sum() - flat.sum())
     return Attribution(
-        space.cpu().numpy().astype(float),
+        in_space,
         product.cpu().numpy().astype(float) * scale,
         float(untouched.sum()),
+        difference,
+        float(in_space.sum()) - difference,
     )
 
 

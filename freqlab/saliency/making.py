@@ -28,7 +28,8 @@ from freqlab.results.selection import threshold_of
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, study_of
 from freqlab.saliency.advantages import compare_explanations, map_complexity
-from freqlab.saliency.compare import agreement, curves, windowed
+from freqlab.saliency.compare import agreement, band_orders, curves, windowed
+from freqlab.saliency.gradients import STEPS
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.statistics.resampling import check_draws, subject_codes
@@ -98,6 +99,12 @@ class _Sample:
     progress: bool
 
     @property
+    def masked(self) -> dict[str, Any]:
+        """Arguments of deletion: the masked side, the threshold and the random orders."""
+        options = {"side": self.options.side, "seed": self.options.seed}
+        return options | {"fmr": self.fmr, "progress": self.progress}
+
+    @property
     def influence(self) -> xr.DataArray:
         """Influence of all pairs ``(pair, band)``."""
         one = self.result["influence"]
@@ -118,7 +125,7 @@ def study(
     n_masks_space: int = 1000,
     n_masks_plane: int = 2000,
     reliability: float = 0.9,
-    steps: int = 8,
+    steps: int = STEPS,
     grid: int = 5,
     deletion_steps: int = 8,
     attacks: Sequence[str] = ("FGSM:2", "FGSM:4", "PGD:1", "PGD:2"),
@@ -174,7 +181,9 @@ def study(
     xarray.DataTree
         ``/maps/corrrise``, ``freqrise``, ``gradient``, ``integrated`` and ``joint``;
         ``/agreement/bands``, ``windows``, ``joint_bands`` and ``joint_windows``;
-        ``/deletion/bands``, ``frequency`` and ``space``; ``/explanations``, from
+        ``/deletion/bands``, ``frequency`` and ``space``; ``/orders``, from
+        :func:`freqlab.faithfulness.deletion_errors`, bands in the order of each method and in the
+        best order known; ``/explanations``, from
         :func:`freqlab.saliency.compare_explanations`; ``/complexity``, a table; ``/attacks``,
         from :func:`freqlab.adversarial.detection_errors`; ``/influence``, the influence result.
 
@@ -194,7 +203,8 @@ def study(
     >>> options |= {"n_masks_space": 20, "n_masks_plane": 20, "attacks": ["FGSM:2"], "folds": 2}
     >>> study = fl.saliency.study(faces, store="run.zarr", progress=False, **options)
     >>> sorted(study.children)
-    ['agreement', 'attacks', 'complexity', 'deletion', 'explanations', 'influence', 'maps']
+    ['agreement', 'attacks', 'complexity', 'deletion', 'explanations', 'influence', 'maps', \
+'orders']
     """
     parsed = parse_bands(bands) if isinstance(bands, str) else bands
     if not parsed.planar or parsed.extension != "periodic":
@@ -221,7 +231,6 @@ def study(
         n_draws=n_draws,
         seed=seed,
     )
-
     _check(options, pairs)
 
     def make(models: list[Model]) -> Nodes:
@@ -290,12 +299,14 @@ def _nodes(sample: _Sample) -> Nodes:
     by_band = _by_band(sample, maps)
     orders = _orders(by_band, maps)
     deleted = _deleted(sample, orders)
+    ordered = band_orders(sample.result, sample.model, by_band, **sample.masked)
     attacked = _attacked(sample)
     return {
-        "/": xr.Dataset(attrs=_attrs(sample, [*maps, *deleted.values(), attacked])),
+        "/": xr.Dataset(attrs=_attrs(sample, [*maps, *deleted.values(), ordered, attacked])),
         **{f"maps/{method}": one for method, one in maps._asdict().items()},
         **_agreements(sample, by_band, maps),
         **{f"deletion/{domain}": _first(one, sample) for domain, one in deleted.items()},
+        "orders": deletion_errors(ordered, **sample.options.bootstrap),
         "explanations": _explanations(sample, orders, maps, deleted),
         "complexity": _complexity(by_band, maps),
         "attacks": _detection(sample, attacked),
@@ -376,11 +387,8 @@ def _deleted(
             sample.model,
             ordered,
             domain=domain,
-            side=options.side,
-            fmr=sample.fmr,
             steps=options.deletion_steps,
-            seed=options.seed,
-            progress=sample.progress,
+            **sample.masked,
         )
         for domain, ordered in orders.items()
     }
@@ -416,9 +424,8 @@ def _attacks_of(texts: Sequence[str]) -> list[tuple[str, float]]:
 
 def _detection(sample: _Sample, attacked: xr.Dataset) -> xr.Dataset:
     """Compute how well detectors separate attacked from natural probes."""
-    options = sample.options
-    scored = scores(attacked, folds=options.folds, seed=options.seed)
-    return detection_errors(scored, **options.bootstrap)
+    scored = scores(attacked, folds=sample.options.folds, seed=sample.options.seed)
+    return detection_errors(scored, **sample.options.bootstrap)
 
 
 def _chosen(faces: Faces, pairs: pd.DataFrame | None, options: _Options) -> pd.DataFrame:

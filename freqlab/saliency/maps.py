@@ -36,6 +36,8 @@ _PLANE = {
     "kx": ("horizontal frequency", "cycles/image"),
 }
 _SIMILARITY = "cosine similarity"
+_DIFFERENCE = "similarity less that of the image of mean colour"
+_RESIDUAL = "sum of the attributions less the difference of similarities"
 
 Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]
 """Dims, values, long name and unit of each variable."""
@@ -344,7 +346,7 @@ def gradient_maps(
     model: Model,
     *,
     kind: str = "integrated",
-    steps: int = 8,
+    steps: int = gradients.STEPS,
     side: Side = "probe",
     pairs: Sequence[int] | None = None,
     fmr: float | None = None,
@@ -371,7 +373,9 @@ def gradient_maps(
     xarray.Dataset
         ``space(pair, argument, y, x)``, ``plane(pair, argument, ky, kx)`` and
         ``by_band(pair, argument, band)``, for the arguments ``supporting`` and ``opposing``. The
-        sum over arguments is the attribution of the similarity.
+        sum over arguments is the attribution of the similarity. ``difference(pair)`` is the
+        similarity less that of the image of mean colour, and ``residual(pair)`` the sum of the
+        attributions less this difference.
 
     Raises
     ------
@@ -394,16 +398,25 @@ def gradient_maps(
         n = images.sets.ends.shape[1]
         space = np.full((n, 2, height, width), np.nan, np.float32)
         plane = np.full((n, 2, height, width // 2 + 1), np.nan, np.float32)
+        difference, residual = np.full(n, np.nan), np.full(n, np.nan)
         for face, rows in images.walk("gradients"):
             for row in rows:
                 crop, partner = images.sets.crops[face], images.partners[row]
                 attribution = gradients.attribute(model, crop, partner, **options)
                 space[row], plane[row] = attribution.space, attribution.frequency
+                difference[row], residual[row] = attribution.difference, attribution.residual
         # each step has a forward pass and two backward passes, each of which counts as two
-        passes = np.array([int(images.sets.usable.sum()) * (1 + 5 * n_steps)])
-        return {"space": space, "plane": plane, "passes": passes}
+        passes = np.array([int(images.sets.usable.sum()) * (2 + 5 * n_steps)])
+        return {
+            "space": space,
+            "plane": plane,
+            "difference": difference,
+            "residual": residual,
+            "passes": passes,
+        }
 
-    arrays, attrs = _kept(images, "gradient", options, compute)
+    arrays, attrs = _kept(images, "gradients", options, compute)
+    attrs["method"] = "gradient"
     n_bands = len(images.sets.held)
     by_band = gradients.band_sums(arrays["plane"], labels, n_bands)
     what = "attribution of the similarity by gradients"
@@ -413,6 +426,8 @@ def gradient_maps(
             "space": (("pair", "argument", "y", "x"), arrays["space"], what, _SIMILARITY),
             "plane": (("pair", "argument", "ky", "kx"), arrays["plane"], what, _SIMILARITY),
             "by_band": (("pair", "argument", "band"), by_band, what, _SIMILARITY),
+            "difference": (("pair",), arrays["difference"], _DIFFERENCE, _SIMILARITY),
+            "residual": (("pair",), arrays["residual"], _RESIDUAL, _SIMILARITY),
         },
         attrs,
         argument=list(gradients.ARGUMENTS),

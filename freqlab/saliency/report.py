@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +20,8 @@ from freqlab.adversarial.detection import FEWEST_PEOPLE, estimate_text, is_inter
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import PROTOCOLS
-from freqlab.literals import Comparison, Kind, Measure
+from freqlab.faithfulness.orders import describe_orders
+from freqlab.literals import Comparison, Kind, Measure, Side
 from freqlab.results.selection import fmr_text
 from freqlab.saliency.advantages import COMPARISONS, MEASURES
 from freqlab.statistics.resampling import ESTIMATES
@@ -39,6 +41,7 @@ __all__ = [
 
 _KINDS: tuple[Kind, ...] = ("directed", "absolute")
 _CURVES: dict[Measure, str] = {"similarity": "similarity", "error": "error rate"}
+_TINY = 1e-12
 _COMPARED = ("random", "amplitude")  # baselines of the tables
 _MASKING = {"CorrRISE": "n_masks_space", "FreqRISE": "n_masks_plane"}
 
@@ -181,10 +184,11 @@ def agreement_table(agreed: Mapping[str, xr.Dataset]) -> pd.DataFrame:
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in three to six sentences, in Markdown.
+    """Summarise a study in five to eight sentences, in Markdown.
 
     Advantages over baselines, explanations in frequency and in space, reliability of maps,
-    agreement with band influence, and detection of attacked faces.
+    agreement with band influence, orders of bands compared with the best order known, residual of
+    integrated gradients, and detection of attacked faces.
 
     Parameters
     ----------
@@ -206,7 +210,35 @@ def summary(study: xr.DataTree) -> list[str]:
         *_comparisons(study["explanations"].to_dataset()),
         describe_reliability(study),
         _agreement_with_influence(study),
+        *_best_order(study),
+        *_residual(study),
         _detection(study["attacks"].to_dataset()),
+    ]
+
+
+def _best_order(study: xr.DataTree) -> list[str]:
+    """State how close the order of influence is to the best order known."""
+    if "orders" not in study.children:  # a study of an earlier version
+        return []
+    orders = study["orders"].to_dataset()
+    (model,) = names_of(orders, "model")
+    return [describe_orders(orders, model=model, side=cast(Side, str(study.attrs["side"])))]
+
+
+def _residual(study: xr.DataTree) -> list[str]:
+    """State how far the sums of integrated gradients are from the differences of similarity."""
+    maps = study["maps/integrated"].to_dataset()
+    if "residual" not in maps:  # a study of an earlier version
+        return []
+    residual = np.abs(maps["residual"].dropna("pair").to_numpy())
+    difference = np.abs(maps["difference"].dropna("pair").to_numpy())
+    if not len(residual):
+        return []
+    return [
+        f"Integrated gradients with {int(study.attrs['steps'])} steps do not sum exactly to the "
+        f"difference of similarities: the mean absolute residual is {residual.mean():.3f}, "
+        f"{residual.mean() / max(difference.mean(), _TINY):.2f} of the mean absolute difference, "
+        f"and the largest {residual.max():.3f}."
     ]
 
 

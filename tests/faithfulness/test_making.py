@@ -21,8 +21,9 @@ def study_of(store):
     ]
     return fl.faithfulness.study(
         make_faces(6, 3), models=models, store=store, bands="rings:28", sides=["probe"],
-        n_pairs=8, n_sample=4, n_random=1, most_permutations=4, most_bands=2, depths=[0.0, 1.0],
-        contrasts=[8.0], fmr=0.1, n_draws=20, progress=False, device="cpu", compile=False,
+        n_pairs=8, n_sample=4, n_ordered=4, n_random=1, beam=1, most_permutations=4, most_bands=2,
+        depths=[0.0, 1.0], contrasts=[8.0], fmr=0.1, n_draws=20, progress=False, device="cpu",
+        compile=False,
     )  # fmt: skip
 
 
@@ -51,7 +52,7 @@ def with_people(study, n_people, bounds):
 @pytest.mark.slow
 def test_a_summary_of_few_people_compares_nothing(study):
     texts = fl.faithfulness.summary(with_people(study, 19, (0.2, 0.1, 0.3)))
-    assert 3 <= len(texts) <= 7  # one more for the second model
+    assert 4 <= len(texts) <= 9  # two more for the second model
     assert "The orders are not compared, because 19 people are tested, fewer than 20." in texts
     assert not any(word in text for text in texts for word in COMPARING)
     assert texts[0].startswith("**deep**, probe masked:")
@@ -69,7 +70,7 @@ def test_a_summary_of_few_people_compares_nothing(study):
 )
 def test_a_summary_compares_by_the_interval(study, bounds, statement):
     texts = fl.faithfulness.summary(with_people(study, 20, bounds))
-    assert 3 <= len(texts) <= 6
+    assert 4 <= len(texts) <= 8
     assert statement in texts[0]
     assert ("outperforms" in texts[0]) == ("outperforms" in statement)
     assert texts[0].count(" pairs in ") == 4
@@ -139,6 +140,8 @@ def test_a_study_is_opened_from_a_run_that_cannot_be_written(study, store, monke
         ("n_pairs", 1, "n_pairs=1 must be a whole number of 2 or more"),
         ("n_sample", 0, "n_sample=0 must be"),
         ("n_random", 1.5, "n_random=1.5 must be"),
+        ("n_ordered", 0, "n_ordered=0 must be"),
+        ("beam", 0, "beam=0 must be"),
         ("most_bands", 0, "most_bands=0 must be"),
         ("most_permutations", 5, "most_permutations=5 must be even"),
         ("most_permutations", 2, "most_permutations=2 must be a whole number of 4 or more"),

@@ -64,20 +64,6 @@ def test_weights_that_stay_leave_the_profile(run, monkeypatch):
     np.testing.assert_allclose(found["randomised"].sel(estimate="value"), 1, atol=1e-9)
 
 
-def test_a_planted_band_is_found():
-    crops = np.stack(make_faces(4, 2).images)
-    bands = fl.rings(14)
-    found = fl.faithfulness.planted_bands(crops, bands, contrasts=[16], distraction=0.2, n_people=4)
-    assert float(found["accuracy"].mean()) == 1
-    assert float(found["chance"]) == pytest.approx(0.2)
-    drowned = fl.faithfulness.planted_bands(
-        crops, bands, contrasts=[0.01], distraction=50, n_people=4
-    )
-    assert float(drowned["accuracy"].mean()) < 0.6
-    with pytest.raises(ParameterError, match="n_people=9 needs 18 crops"):
-        fl.faithfulness.planted_bands(crops, bands, n_people=9)
-
-
 def test_an_image_that_is_not_changed_keeps_its_profile(run, monkeypatch):
     result, models = run
     changes = {"nothing": lambda crop: crop, "upside down": lambda crop: crop[::-1].copy()}

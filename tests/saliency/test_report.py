@@ -188,9 +188,9 @@ def test_a_narrow_interval_is_shown_with_more_decimals():
     assert 0.185 < float(lower) < float(upper) < 0.195
 
 
-def test_a_summary_has_three_to_six_sentences_with_numbers(study):
+def test_a_summary_has_five_to_eight_sentences_with_numbers(study):
     found = fl.saliency.summary(study)
-    assert len(found) == 4
+    assert len(found) == 6
     assert re.match(
         r"2 genuine pairs of [12] (person|people) and 2 impostor pairs of [34] people: too few",
         found[0],
@@ -201,8 +201,14 @@ def test_a_summary_has_three_to_six_sentences_with_numbers(study):
         found[2],
     )
     assert "[" not in found[2]
-    assert found[3].startswith("Detection of attacked faces was tested on ")
-    assert "of 6 people: too few to compare detectors" in found[3]
+    assert "of the symmetric relevance gain of the best order known" in found[3]
+    assert "too few to compare the orders" in found[3]
+    maps = study["maps/integrated"].to_dataset()
+    total = maps["by_band"].sum(["argument", "band"])
+    np.testing.assert_allclose(maps["residual"], total - maps["difference"], atol=1e-5)
+    assert f"the mean absolute residual is {np.abs(maps['residual']).mean():.3f}" in found[4]
+    assert found[5].startswith("Detection of attacked faces was tested on ")
+    assert "of 6 people: too few to compare detectors" in found[5]
     many = study.copy()
     many["explanations"] = xr.DataTree(compared_of({"in bands": 0.2}))
     attacks = many["attacks"].to_dataset()
