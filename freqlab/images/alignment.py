@@ -107,7 +107,7 @@ def detect_faces(
             found = detector.detect(prepared, border=_BORDER, smallest=smallest)
             selected = _select(found, prepared.shape, scale, known, which_face)
             size = found.boxes[0, 2:] - found.boxes[0, :2] if len(found.boxes) else np.zeros(2)
-            certain = selected.index is not None and found.scores[selected.index] >= _SURE
+            certain = selected.face is not None and found.scores[selected.face] >= _SURE
             if certain and (known is not None or min(size) >= smallest):
                 points[i], boxes[i], counts[i] = selected.place(found, scale)
                 continue
@@ -120,17 +120,18 @@ def detect_faces(
 class _Selected(NamedTuple):
     """The face that is taken of those in a photograph."""
 
-    index: int | None
-    count: int
+    face: int | None
+    """Its number; None if no face is taken."""
+    n_faces: int
 
     def place(
         self, found: Found, scale: float
     ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], int]:
         """Its points and its box in pixels of the photograph, NaN if there is none."""
-        if self.index is None:
-            return np.full((5, 2), np.nan), np.full(4, np.nan), self.count
-        own_points, own_box = found.points[self.index], found.boxes[self.index]
-        return _unprepared(own_points, scale), _unprepared(own_box, scale), self.count
+        if self.face is None:
+            return np.full((5, 2), np.nan), np.full(4, np.nan), self.n_faces
+        own_points, own_box = found.points[self.face], found.boxes[self.face]
+        return _unprepared(own_points, scale), _unprepared(own_box, scale), self.n_faces
 
 
 def _select(
@@ -151,14 +152,14 @@ def _select(
         best = int(away.argmin())
     sure = found.scores >= _SURE
     sure[best] = True
-    count = int(sure.sum())
+    n_faces = int(sure.sum())
     if near is not None:
         extent = np.sqrt(np.square(near - near.mean(axis=0)).sum(axis=1).mean())
         if away[best] > 0.5 * extent:
-            return _Selected(None, count)  # another face
-    elif which_face == "only" and count > 1:
-        return _Selected(None, count)
-    return _Selected(best, count)
+            return _Selected(None, n_faces)  # another face
+    elif which_face == "only" and n_faces > 1:
+        return _Selected(None, n_faces)
+    return _Selected(best, n_faces)
 
 
 def _unprepared(places: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.floating]:

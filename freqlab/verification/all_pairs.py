@@ -76,8 +76,12 @@ class FaceVectors:
 
     def select(self, chosen: npt.NDArray[np.bool_]) -> FaceVectors:
         """The faces for which `chosen` is True."""
-        arrays = (self.vectors, self.subjects, self.sources, self.positions)
-        return FaceVectors(*(array[chosen] for array in arrays))
+        return FaceVectors(
+            self.vectors[chosen],
+            self.subjects[chosen],
+            self.sources[chosen],
+            self.positions[chosen],
+        )
 
     def between_groups(self, codes: npt.NDArray[np.integer]) -> FaceVectors:
         """The same faces, compared only across groups; `codes` are those of the face set."""
