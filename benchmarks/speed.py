@@ -1,8 +1,8 @@
 """What freqlab costs beside the bare forward passes, and beside Captum: one table of ratios.
 
     python benchmarks/speed.py
-    python benchmarks/speed.py --faces lfw --root data/lfw --aligned arcface --pairs pairs.txt \
-        --model edgeface-xs,checkpoint=edgeface_xs_q.pt --precision float32 --precision bfloat16
+    python benchmarks/speed.py --n-faces 0 --faces lfw --root data/lfw --aligned arcface \
+        --pairs pairs.txt --model edgeface-xs,checkpoint=edgeface_xs_q.pt
 
 The bare forward pass is the same network in the same precision on the same number of images, ready
 in memory, in the fastest runtime at hand: PyTorch eager or compiled, alone or on one thread per
@@ -10,6 +10,10 @@ core, onnxruntime, OpenVINO (where installed). freqlab runs from crops on disk t
 both sides masked. Captum's FeatureAblation ablates the spectrum pair by pair, at its best batch, on
 random pairs, and is scaled to all pairs. All ways alternate in one process. Ratios are the result;
 seconds depend on the machine. Compiling is timed apart.
+
+With its defaults it embeds about 30,000 images per precision, which take about three minutes on two
+cores without AVX-512. Each row is printed and written as soon as it is known. bfloat16 takes
+part by default where the processor has instructions for it.
 """
 
 import argparse
@@ -20,7 +24,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
@@ -38,9 +42,11 @@ from freqlab.engine.removals import default_batch_size
 from freqlab.engine.workers import working
 from freqlab.models.precision import in_precision
 from freqlab.models.spec import Model
+from freqlab.system.progress import progress_bar
 
 SIDES = ("probe", "reference")
-_SAMPLE = 2048  # images on which the fastest runtime is found
+_SAMPLE = 256  # images on which the fastest runtime is found
+_EXAMPLES = ("sectors", "wavelets")  # kinds of bands that are compared with rings by default
 
 
 def main() -> None:
@@ -49,19 +55,20 @@ def main() -> None:
     parser.add_argument("--faces", default="orl")
     parser.add_argument("--root")
     parser.add_argument("--aligned")
+    parser.add_argument("--n-faces", type=int, default=200, help="the first faces; 0: all")
     parser.add_argument("--pairs", help="list of pairs; by default all against all")
     parser.add_argument("--model", action="append")
     parser.add_argument("--precision", action="append")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--captum-pairs", type=int, default=200, help="0 leaves Captum out")
+    parser.add_argument("--captum-pairs", type=int, default=20, help="0 leaves Captum out")
     parser.add_argument("--refine", type=float, help="also with this tolerance")
     parser.add_argument("--scaling", action="store_true", help="also cost by faces, bands, pairs")
-    parser.add_argument("--kinds", action="store_true", help="also cost of each kind of bands")
+    parser.add_argument("--kinds", action="store_true", help="cost of all kinds of bands, not two")
     parser.add_argument("--json", type=Path, default=Path("reports/benchmark.json"))
     arguments = parser.parse_args()
 
     print(f"{platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    rows: list[dict[str, Any]] = []
+    rows = _Rows(arguments.json)
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.model or ["mobilefacenet"]:
             model = fl.load_model(name)
@@ -70,26 +77,44 @@ def main() -> None:
                 pairs = fl.read_pairs(arguments.pairs, faces)
             else:
                 pairs = fl.make_pairs(faces, impostors_per_genuine=float("inf"))
-            for precision in arguments.precision or ["float32", "bfloat16"]:
-                row = compare(in_precision(model, precision), faces, pairs, arguments, folder)
-                rows.append(row)
-                show(row)
+            for precision in arguments.precision or default_precisions(model):
+                rows.add(compare(in_precision(model, precision), faces, pairs, arguments, folder))
+            for row in kinds(model, faces, arguments.rounds, every=arguments.kinds):
+                rows.add(row)
             if arguments.scaling:
-                rows += scaling(model, faces, Path(folder))
-            if arguments.kinds:
-                rows += kinds(model, faces, arguments.rounds)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+                for row in scaling(model, faces, Path(folder)):
+                    rows.add(row)
     print(f"written to {arguments.json}")
+
+
+class _Rows:
+    """The rows of the table, printed and written one by one."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._rows = path, list[dict[str, Any]]()
+        path.parent.mkdir(parents=True, exist_ok=True)
+
+    def add(self, row: dict[str, Any]) -> None:
+        self._rows.append(row)
+        show(row)
+        self._path.write_text(json.dumps(self._rows, indent=2) + "\n")
+
+
+def default_precisions(model: Model) -> list[str]:
+    """float32, and bfloat16 where it is faster."""
+    quick = in_precision(model, "auto").precision
+    return ["float32"] if quick == "float32" else ["float32", quick]
 
 
 def crops_on_disk(arguments: argparse.Namespace, model: Model, folder: Path) -> fl.Faces:
     """The faces as files of crops, one each; aligned once, untimed, where they are not."""
     faces = fl.load_faces(arguments.faces, root=arguments.root, aligned=arguments.aligned)
+    if 0 < arguments.n_faces < len(faces):
+        faces = faces.select(list(range(arguments.n_faces)))
     if faces.aligned is not None:
         return faces
     kept = folder / model.spec.template
-    run = fl.embed(faces, models=[model], store=folder / "align.zarr", progress=False)
+    run = fl.embed(faces, models=[model], store=folder / "align.zarr", progress=True)
     crops = run[f"crops/{model.spec.template}"]["crop"]
     kept.mkdir(exist_ok=True)
     paths = [kept / f"{i}.png" for i in range(len(faces))]
@@ -132,7 +157,12 @@ def compare(
         ).result()
     seconds_compiling = time.perf_counter() - start
     bare_ways = runtimes(model, fast)
-    bare = {name: seconds_of(way, _SAMPLE) / _SAMPLE for name, way in bare_ways.items()}
+    what = f"{model.name}, {model.precision}"
+    bare = {}
+    with progress_bar(f"{what}: runtimes", len(bare_ways), "way", shown=True, delay=0) as bar:
+        for name, way in bare_ways.items():
+            bare[name] = seconds_of(way, _SAMPLE) / _SAMPLE
+            bar.update()
     fastest = min(bare, key=lambda name: bare[name])
     ways: dict[str, Callable[[], None]] = {
         "freqlab": freqlab,
@@ -147,11 +177,14 @@ def compare(
         if original is model:
             ways["captum, compiled"] = captum(fast, faces, some)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(arguments.rounds):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
+    n_steps = arguments.rounds * len(ways)
+    with progress_bar(f"{what}: rounds", n_steps, "run", shown=True, delay=0) as bar:
+        for _ in range(arguments.rounds):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                way()
+                seconds[name].append(time.perf_counter() - start)
+                bar.update()
     median = {name: statistics.median(values) for name, values in seconds.items()}
     n = counts["freqlab"]
     row: dict[str, Any] = {
@@ -326,7 +359,7 @@ def captum(model: Model, faces: fl.Faces, pairs: pd.DataFrame) -> Callable[[], N
     return lambda: explain(len(pairs), best)
 
 
-def scaling(model: Model, faces: fl.Faces, folder: Path) -> list[dict[str, Any]]:
+def scaling(model: Model, faces: fl.Faces, folder: Path) -> Iterator[dict[str, Any]]:
     """Cost against the number of faces, of bands, and of pairs; each in a fresh store."""
 
     def seconds(n_faces: int, width: float, n_pairs: int | None) -> float:
@@ -347,21 +380,21 @@ def scaling(model: Model, faces: fl.Faces, folder: Path) -> list[dict[str, Any]]
         return time.perf_counter() - start
 
     most = min(len(faces), 200)
-    rows = []
     for what, values in (
         ("faces", [(most // 4, 4, 300), (most // 2, 4, 300), (most, 4, 300)]),
         ("bands", [(most // 4, 8, 300), (most // 4, 4, 300), (most // 4, 2, 300)]),
         ("pairs", [(most, 4, 1000), (most, 4, 5000), (most, 4, None)]),
     ):
-        found = [seconds(*value) for value in values]
-        row = {
+        found = []
+        with progress_bar(f"cost against {what}", len(values), "run", shown=True, delay=0) as bar:
+            for value in values:
+                found.append(seconds(*value))
+                bar.update()
+        yield {
             "cost against": what,
             "faces, width of rings, pairs": values,
             "ratio": [second / found[0] for second in found],
         }
-        show(row)
-        rows.append(row)
-    return rows
 
 
 KINDS = {
@@ -374,8 +407,8 @@ KINDS = {
 }
 
 
-def kinds(model: Model, faces: fl.Faces, rounds: int) -> list[dict[str, Any]]:
-    """Cost of removing each band of a kind, against that of removing as many rings.
+def kinds(model: Model, faces: fl.Faces, rounds: int, *, every: bool) -> Iterator[dict[str, Any]]:
+    """Cost of removing each band of some kinds or of `every` kind, against as many rings.
 
     Of a block of crops with one band removed each, network included, on one thread, whose time of
     the processor is counted (on a GPU, elapsed time); the rounds alternate.
@@ -394,18 +427,22 @@ def kinds(model: Model, faces: fl.Faces, rounds: int) -> list[dict[str, Any]]:
         fl.engine.embed_block(model, crops, one_each, parts, batch_size=batch)
         return clock() - start
 
-    rows = []
-    for name, bands in KINDS.items():
+    n_rounds = max(5, rounds)
+    for name in KINDS if every else _EXAMPLES:
+        bands = KINDS[name]
         edges = np.linspace(0, 0.5, len(bands) + 1).round(6).tolist()
         ways = {name: bands, "rings": fl.rings(edges=edges, unit="cycles/pixel")}
-        for way in ways.values():
-            seconds(way)
-        taken = [{key: seconds(way) for key, way in ways.items()} for _ in range(max(5, rounds))]
+        taken = []
+        with progress_bar(f"{name}: rounds", 1 + n_rounds, "round", shown=True, delay=0) as bar:
+            for _ in range(1 + n_rounds):
+                taken.append({key: seconds(way) for key, way in ways.items()})
+                bar.update()
+        del taken[0]  # a first round, in which everything is made ready
         per_image = {
             key: statistics.median(one[key] for one in taken) / (len(crops) * len(bands))
             for key in ways
         }
-        row = {
+        yield {
             "kind of bands": name,
             "bands": len(bands),
             "ms per image": 1e3 * per_image[name],
@@ -414,10 +451,7 @@ def kinds(model: Model, faces: fl.Faces, rounds: int) -> list[dict[str, Any]]:
             "cost / as many rings, fastest round": min(one[name] for one in taken)
             / min(one["rings"] for one in taken),
         }
-        show(row)
-        rows.append(row)
     torch.set_num_threads(threads)
-    return rows
 
 
 def show(row: dict[str, Any]) -> None:
@@ -432,7 +466,7 @@ def show(row: dict[str, Any]) -> None:
             )
         else:
             text = f"{value:.4g}" if isinstance(value, float) else str(value)
-        print(f"{name:32} {text}")
+        print(f"{name:32} {text}", flush=True)
 
 
 if __name__ == "__main__":

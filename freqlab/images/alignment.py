@@ -1,31 +1,36 @@
 """From photographs to crops: detect a face, find five points, cut it out by a template.
 
-Detection is MTCNN of facenet-pytorch (weights inside its wheel). The warp is a least-squares
-similarity transform (Umeyama 1991) with cubic interpolation. Photographs larger than the crop are
-low-passed first, so that a crop has no aliased frequencies. Beyond the photograph its edge is
-repeated (our choices: a black border would add energy to every band).
+Detection is MTCNN with the weights of facenet-pytorch (:mod:`freqlab.images.cascade`). The warp is
+a least-squares similarity transform (Umeyama 1991) with cubic interpolation. Photographs larger
+than the crop are low-passed first, so that a crop has no aliased frequencies. Beyond the photograph
+its edge is repeated (our choices: a black border would add energy to every band).
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from freqlab.errors import check_name
+from freqlab.errors import ParameterError, check_name, check_number
+from freqlab.images.cascade import FINEST_FACE, Found, cascade
 from freqlab.images.degradation import resized
 from freqlab.images.dlib_landmarks import dlib_landmarks
 from freqlab.images.templates import Points, Template
 from freqlab.literals import WhichFace
 
-__all__ = ["WHICH_FACE", "Detections", "cut", "detect_faces"]
+__all__ = ["SMALLEST_FACE", "WHICH_FACE", "Detections", "cut", "detect_faces"]
 
 WHICH_FACE: tuple[WhichFace, ...] = ("largest", "central", "only")
 """Which of several faces in a photograph is selected: the one with the largest box; the one whose
 box is nearest to the centre; none, because the photograph must show a single face."""
+
+SMALLEST_FACE = 0.15
+"""Smallest face that is searched first, as a share of the shorter side of a photograph. In 290
+photographs with one to three faces, the selected face, its points and the number of faces were
+those of a search for all faces, in half the time."""
 
 # Before detection, photographs are enlarged by a whole factor until their shorter side reaches
 # _MIN_SIDE pixels, and reduced until their longer side is below _MAX_SIDE.
@@ -33,8 +38,6 @@ _MIN_SIDE = 256
 _MAX_SIDE = 1280
 # Grey pixels around a photograph: without them the detector misses faces that fill the picture.
 _BORDER = 50
-# Upper bound on pixels per detector call: its first layers need forty times their bytes.
-_MOST_AT_ONCE = 12_000_000
 # A less certain detection may be a pattern on a shirt: it counts only if it is the one chosen.
 _SURE = 0.9
 
@@ -59,6 +62,7 @@ def detect_faces(
     *,
     near: npt.NDArray[np.floating] | None = None,
     which_face: WhichFace = "largest",
+    smallest_face: float = SMALLEST_FACE,
     device: str = "cpu",
 ) -> Detections:
     """Find the face in each photograph: its five points and its box.
@@ -66,13 +70,18 @@ def detect_faces(
     Parameters
     ----------
     images
-        RGB photographs ``(height, width, 3)``; those of equal size run as one batch.
+        RGB photographs ``(height, width, 3)``.
     near
         Known points ``(n, 5, 2)``: the face with the nearest points is selected, or none if no
         face is near them. If they are NaN or not given, `which_face` selects the face.
     which_face
         One of :data:`WHICH_FACE`. With ``"only"`` the points and the box are NaN if several faces
         are found.
+    smallest_face
+        Size of the smallest face that is searched first, as a share of the shorter side of the
+        photograph, from 0 to below 1. Smaller faces, down to 20 pixels, are searched and counted
+        only if no face of this size is found with a probability of 0.9, if none is near the known
+        points, or if `which_face` is not ``"largest"``. With 0 they are always searched.
     device
         Device of the detector; the CPU unless it is a CUDA device, because some of its operations
         are missing on Apple's GPU.
@@ -81,39 +90,85 @@ def detect_faces(
     ------
     UnknownNameError
         If `which_face` is unknown.
+    ParameterError
+        If `smallest_face` is not between 0 and 1.
     """
     check_name("which_face", which_face, WHICH_FACE)
+    check_number("smallest_face", smallest_face, at_least=0)
+    if smallest_face >= 1:
+        raise ParameterError(f"smallest_face={smallest_face!r} must be below 1")
     points = np.full((len(images), 5, 2), np.nan, np.float32)
     boxes = np.full((len(images), 4), np.nan, np.float32)
     counts = np.zeros(len(images), np.int16)
     probabilities = np.full(len(images), np.nan, np.float32)
-    prepared = [_prepare(image) for image in images]
-    detector = _detector(_device_of_detector(device))
-    for members in _batches([image.shape for image, _ in prepared]):
-        batch = np.stack([prepared[i][0] for i in members])
-        detected = zip(*detector.detect(batch, landmarks=True), strict=True)
-        for i, (its_boxes, its_scores, its_points) in zip(members, detected, strict=True):
-            if its_boxes is None:
+    detector = cascade(_device_of_detector(device))
+    for i, image in enumerate(images):
+        prepared, scale = _prepare(image)
+        known = None if near is None or not np.isfinite(near[i]).all() else near[i]
+        smallest = smallest_face * (min(prepared.shape[:2]) - 2 * _BORDER)
+        if smallest > FINEST_FACE and (known is not None or which_face == "largest"):
+            found = detector.detect(prepared, border=_BORDER, smallest=smallest)
+            selected = _select(found, prepared.shape, scale, known, which_face)
+            size = found.boxes[0, 2:] - found.boxes[0, :2] if len(found.boxes) else np.zeros(2)
+            certain = selected.face is not None and found.scores[selected.face] >= _SURE
+            if certain and (known is not None or min(size) >= smallest):
+                points[i], boxes[i], counts[i], probabilities[i] = selected.place(found, scale)
                 continue
-            corners, its_points = np.asarray(its_boxes, float), np.asarray(its_points, float)
-            best = _best(corners, batch.shape[1:3], which_face)
-            its_points = (its_points - _BORDER) / prepared[i][1]
-            known = near is not None and bool(np.isfinite(near[i]).all())
-            if near is not None and known:
-                away = np.sqrt(np.square(its_points - near[i]).sum(axis=2).mean(axis=1))
-                best = int(away.argmin())
-            sure = np.asarray(its_scores, float) >= _SURE
-            sure[best] = True
-            counts[i] = sure.sum()
-            if near is not None and known:
-                extent = np.sqrt(np.square(near[i] - near[i].mean(axis=0)).sum(axis=1).mean())
-                if away[best] > 0.5 * extent:
-                    continue  # another face
-            elif which_face == "only" and counts[i] > 1:
-                continue
-            points[i], boxes[i] = its_points[best], (corners[best] - _BORDER) / prepared[i][1]
-            probabilities[i] = its_scores[best]
+        found = detector.detect(prepared, border=_BORDER)
+        selected = _select(found, prepared.shape, scale, known, which_face)
+        points[i], boxes[i], counts[i], probabilities[i] = selected.place(found, scale)
     return Detections(points, boxes, counts, probabilities)
+
+
+class _Selected(NamedTuple):
+    """The face that is taken of those in a photograph."""
+
+    face: int | None
+    """Its number; None if no face is taken."""
+    n_faces: int
+
+    def place(
+        self, found: Found, scale: float
+    ) -> tuple[npt.NDArray[np.floating], npt.NDArray[np.floating], int, float]:
+        """Its points and box in pixels of the photograph, the number of faces, its probability."""
+        if self.face is None:
+            return np.full((5, 2), np.nan), np.full(4, np.nan), self.n_faces, np.nan
+        own_points, own_box = found.points[self.face], found.boxes[self.face]
+        score = float(found.scores[self.face])
+        return _unprepared(own_points, scale), _unprepared(own_box, scale), self.n_faces, score
+
+
+def _select(
+    found: Found,
+    size: tuple[int, ...],
+    scale: float,
+    near: npt.NDArray[np.floating] | None,
+    which_face: WhichFace,
+) -> _Selected:
+    """Select a face by the known points, or by a rule if there are none, and count the faces."""
+    if not len(found.boxes):
+        return _Selected(None, 0)
+    best = _best(found.boxes.astype(float), size[:2], which_face)
+    away = np.zeros(len(found.boxes))
+    if near is not None:
+        offsets = _unprepared(found.points, scale) - near
+        away = np.sqrt(np.square(offsets).sum(axis=2).mean(axis=1))
+        best = int(away.argmin())
+    sure = found.scores >= _SURE
+    sure[best] = True
+    n_faces = int(sure.sum())
+    if near is not None:
+        extent = np.sqrt(np.square(near - near.mean(axis=0)).sum(axis=1).mean())
+        if away[best] > 0.5 * extent:
+            return _Selected(None, n_faces)  # another face
+    elif which_face == "only" and n_faces > 1:
+        return _Selected(None, n_faces)
+    return _Selected(best, n_faces)
+
+
+def _unprepared(places: npt.NDArray[np.floating], scale: float) -> npt.NDArray[np.floating]:
+    """Places in a photograph prepared for the detector, in pixels of the photograph itself."""
+    return np.asarray((places.astype(float) - _BORDER) / scale)
 
 
 def cut(
@@ -219,24 +274,6 @@ def _best(boxes: npt.NDArray[np.floating], size: tuple[int, ...], which_face: Wh
     return int(np.lexsort(order)[-1])
 
 
-def _batches(shapes: Sequence[tuple[int, ...]]) -> Iterator[list[int]]:
-    """Positions of pictures of one size, up to the limit of one detector call."""
-    by_shape: dict[tuple[int, ...], list[int]] = {}
-    for i, shape in enumerate(shapes):
-        by_shape.setdefault(shape, []).append(i)
-    for shape, members in by_shape.items():
-        n = max(1, _MOST_AT_ONCE // (shape[0] * shape[1]))
-        for start in range(0, len(members), n):
-            yield members[start : start + n]
-
-
 def _device_of_detector(device: str) -> str:
     """Device of the detector for a device of networks."""
     return device if device.split(":")[0] == "cuda" else "cpu"
-
-
-@functools.cache
-def _detector(device: str) -> Any:
-    from facenet_pytorch import MTCNN
-
-    return MTCNN(keep_all=True, device=device)

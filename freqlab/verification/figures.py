@@ -20,10 +20,19 @@ from freqlab.statistics.rate_intervals import (
 )
 from freqlab.statistics.resampling import ESTIMATES, d_prime_interval, draw_subjects
 
-__all__ = ["failure_rates", "figures_of", "labelled"]
+__all__ = [
+    "CURVE_FMRS",
+    "DENSITY_BINS",
+    "GroupFigures",
+    "dataset_of",
+    "failure_rates",
+    "figures_of",
+    "labelled",
+    "note_on_rate",
+]
 
-_CURVE_FMRS = np.logspace(-6, 0, 121)
-_BINS = np.linspace(-1, 1, 201)
+CURVE_FMRS = np.logspace(-6, 0, 121)
+DENSITY_BINS = np.linspace(-1, 1, 201)
 
 Floats = npt.NDArray[np.float64]
 
@@ -69,20 +78,33 @@ def figures_of(
         if g > 0:
             part = comparisons.select(_members(comparisons, codes, g, groups))
         of_groups.append(_figures_of_group(part, edges, fmrs, draws, level))
-    figures = _Figures(*(np.stack(values) for values in zip(*of_groups, strict=True)))
+    densities = np.stack([_density(scores) for scores in comparisons.by_kind])
+    return dataset_of(of_groups, densities, thresholds=edges, fmrs=fmrs, groups=groups)
+
+
+def dataset_of(
+    of_groups: Sequence[GroupFigures],
+    densities: Floats,
+    *,
+    thresholds: Floats,
+    fmrs: Sequence[float],
+    groups: Sequence[str],
+) -> xr.Dataset:
+    """Combine the figures of groups into the result of :func:`figures_of`.
+
+    `densities` ``(2, bin)`` are those of all genuine and all impostor scores.
+    """
+    figures = GroupFigures(*(np.stack(values) for values in zip(*of_groups, strict=True)))
     of_rates = ("group", "fmr", "estimate")
     return xr.Dataset(
         {
             "eer": (("group", "estimate"), figures.eer),
             "d_prime": (("group", "estimate"), figures.d_prime),
-            "threshold": ("fmr", edges),
+            "threshold": ("fmr", thresholds),
             "false_match_rate": (of_rates, figures.false_match_rate),
             "false_non_match_rate": (of_rates, figures.false_non_match_rate),
             "curve": (("group", "curve_fmr"), figures.curve),
-            "density": (
-                ("comparison", "score"),
-                np.stack([_density(scores) for scores in comparisons.by_kind]),
-            ),
+            "density": (("comparison", "score"), densities),
             "n_genuine": ("group", figures.counts[:, 0]),
             "n_impostor": ("group", figures.counts[:, 1]),
             "n_subjects": ("group", figures.counts[:, 2]),
@@ -95,9 +117,9 @@ def figures_of(
             "group": list(groups),
             "fmr": list(fmrs),
             "estimate": list(ESTIMATES),
-            "curve_fmr": _CURVE_FMRS,
+            "curve_fmr": CURVE_FMRS,
             "comparison": ["genuine", "impostor"],
-            "score": (_BINS[1:] + _BINS[:-1]) / 2,
+            "score": (DENSITY_BINS[1:] + DENSITY_BINS[:-1]) / 2,
         },
     )
 
@@ -163,7 +185,7 @@ def labelled(result: xr.Dataset) -> xr.Dataset:
     return named(result, names)
 
 
-class _Figures(NamedTuple):
+class GroupFigures(NamedTuple):
     """Figures of a group of comparisons, or of all groups along the first axis."""
 
     eer: Floats
@@ -192,7 +214,7 @@ def _figures_of_group(
     fmrs: Sequence[float],
     draws: npt.NDArray[np.int64],
     level: float,
-) -> _Figures:
+) -> GroupFigures:
     """Compute the figures of the comparisons of one group."""
     genuine, impostor = comparisons.by_kind
     faces = np.concatenate([comparisons.reference, comparisons.probe])
@@ -201,10 +223,11 @@ def _figures_of_group(
     fmr = rate_estimates(comparisons, thresholds, level, genuine=False)
     eer = eer_estimate(comparisons, level)
     notes = np.array(
-        [_note(t, rate, len(impostor)) for t, rate in zip(thresholds, fmrs, strict=True)], object
+        [note_on_rate(t, rate, len(impostor)) for t, rate in zip(thresholds, fmrs, strict=True)],
+        object,
     )
     fmr.estimates[notes != ""] = np.nan
-    return _Figures(
+    return GroupFigures(
         eer.estimates,
         np.array(d_prime_interval(comparisons, draws, level)),
         fmr.estimates,
@@ -240,7 +263,7 @@ def _members(
     return np.asarray((first == g) & (second == g))
 
 
-def _note(threshold: float, rate: float, n_impostor: int) -> str:
+def note_on_rate(threshold: float, rate: float, n_impostor: int) -> str:
     """Reason why a false match rate is not resolved; empty if it is resolved."""
     needed = comparisons_needed(rate)
     if np.isnan(threshold):
@@ -253,15 +276,15 @@ def _note(threshold: float, rate: float, n_impostor: int) -> str:
 def _curve(genuine: npt.NDArray[np.float32], impostor: npt.NDArray[np.float32]) -> Floats:
     """False non-match rate at the lowest threshold that does not exceed each false match rate."""
     if min(len(genuine), len(impostor)) == 0:
-        return np.full(len(_CURVE_FMRS), np.nan)
+        return np.full(len(CURVE_FMRS), np.nan)
     _, fmr, fnmr = error_curve(genuine, impostor)
-    at = np.searchsorted(-fmr, -_CURVE_FMRS * (1 + 1e-9))  # fmr decreases with the threshold
-    resolved = _CURVE_FMRS * len(impostor) >= 10
-    return np.where(resolved | (_CURVE_FMRS == 1), fnmr[np.minimum(at, len(fnmr) - 1)], np.nan)
+    at = np.searchsorted(-fmr, -CURVE_FMRS * (1 + 1e-9))  # fmr decreases with the threshold
+    resolved = CURVE_FMRS * len(impostor) >= 10
+    return np.where(resolved | (CURVE_FMRS == 1), fnmr[np.minimum(at, len(fnmr) - 1)], np.nan)
 
 
 def _density(scores: npt.NDArray[np.float32]) -> Floats:
     """Probability density of scores in the bins; NaN without scores."""
     if len(scores) == 0:
-        return np.full(len(_BINS) - 1, np.nan)
-    return np.histogram(scores, bins=_BINS, density=True)[0]
+        return np.full(len(DENSITY_BINS) - 1, np.nan)
+    return np.histogram(scores, bins=DENSITY_BINS, density=True)[0]

@@ -42,6 +42,7 @@ from freqlab.statistics.resampling import check_draws
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent, with_bounds
 from freqlab.verification.figures import failure_rates, figures_of, labelled
+from freqlab.verification.large_sets import check_genuine, figures_of_all
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -56,8 +57,8 @@ __all__ = [
 ]
 
 _N_EXTREMES = 12
-# each takes up to about 80 bytes of temporary memory: 8 GB
-_MOST_COMPARISONS = 100_000_000
+# each takes up to about 80 bytes of temporary memory; more are computed in tiles
+_MOST_KEPT = 4_000_000
 
 Floats = npt.NDArray[np.float64]
 
@@ -87,7 +88,8 @@ def verify(
 
     The untouched faces are embedded unless the store has their embeddings. Thresholds come from
     all impostor comparisons of the set, excluding degraded faces. Error rates are over all
-    comparisons, or over the given pairs.
+    comparisons, or over the given pairs. More than four million comparisons of all faces are
+    computed tile by tile, so that memory does not grow with their number.
 
     Parameters
     ----------
@@ -140,7 +142,7 @@ cluster, progress
     groups, codes = _groups(faces, group)
     folds = _folds(pairs)
     if pairs is None:
-        _check_memory(len(faces))
+        check_genuine(np.unique(faces.subjects.astype(str), return_inverse=True)[1])
     tree = embed(
         faces,
         models=models,
@@ -200,48 +202,37 @@ def _n_mixed(figures: xr.Dataset) -> int:
     return int(mixed["n_genuine"].sum() + mixed["n_impostor"].sum())
 
 
-def _check_memory(n_faces: int) -> None:
-    """Refuse to compare all faces where the comparisons exceed the memory.
-
-    Raises
-    ------
-    ParameterError
-        If there are too many faces.
-    """
-    n_comparisons = n_faces * (n_faces - 1) // 2
-    if n_comparisons > _MOST_COMPARISONS:
-        raise ParameterError(
-            f"pairs=None compares all faces, {n_comparisons:,} comparisons of {n_faces:,} faces; "
-            f"at most {_MOST_COMPARISONS:,} fit in memory. Give pairs=, for example from "
-            f"fl.make_pairs"
-        )
-
-
 def _figures_of_model(store: str, model: str, evaluation: _Evaluation) -> xr.Dataset:
     """Compute the figures of one model from its stored embeddings."""
     faces, positions = evaluation.faces, evaluation.positions
     groups, codes = evaluation.groups, evaluation.codes
-    n_draws, level, seed = evaluation.n_draws, evaluation.level, evaluation.seed
+    level = evaluation.level
     embeddings = open_embeddings(store, model=model).sel(face=faces.names).to_numpy()
     untouched = ~faces.degraded
     thresholds, n_impostor = impostor_thresholds(
         *(embeddings[untouched], faces.subjects[untouched], faces.sources[untouched]),
         evaluation.fmrs,
     )
-    if positions is None:
-        comparisons = compare_all(embeddings, faces.subjects, faces.sources)
+    options: dict[str, Any] = {
+        "thresholds": thresholds,
+        "fmrs": evaluation.fmrs,
+        "groups": groups,
+        "codes": codes,
+        "n_draws": evaluation.n_draws,
+        "level": level,
+        "seed": evaluation.seed,
+    }
+    n_faces = len(embeddings)
+    if positions is None and n_faces * (n_faces - 1) // 2 > _MOST_KEPT:
+        figures, comparisons = figures_of_all(
+            embeddings, faces.subjects, faces.sources, n_extremes=_N_EXTREMES, **options
+        )
     else:
-        comparisons = compare_pairs(embeddings, faces.subjects, positions)
-    figures = figures_of(
-        comparisons,
-        thresholds=thresholds,
-        fmrs=evaluation.fmrs,
-        groups=groups,
-        codes=codes,
-        n_draws=n_draws,
-        level=level,
-        seed=seed,
-    )
+        if positions is None:
+            comparisons = compare_all(embeddings, faces.subjects, faces.sources)
+        else:
+            comparisons = compare_pairs(embeddings, faces.subjects, positions)
+        figures = figures_of(comparisons, **options)
     figures["impostor_comparisons"] = ((), n_impostor)
     failed = ~is_usable(embeddings)
     figures["failure_to_acquire"] = (

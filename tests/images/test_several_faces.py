@@ -15,6 +15,7 @@ import freqlab as fl
 from freqlab.cli import app
 from freqlab.errors import StoreConflictError, UnknownNameError
 from freqlab.images.alignment import detect_faces
+from freqlab.images.cascade import Found, cascade
 
 
 @pytest.fixture(scope="module")
@@ -192,19 +193,18 @@ def test_the_detector_runs_where_it_can(monkeypatch, orl):
     asked = []
 
     class Detector:
-        def __init__(self, **options):
-            asked.append(options["device"])
+        def __init__(self, networks, device):
+            asked.append(device)
 
-        def detect(self, batch, landmarks):
-            return [None] * len(batch), [[None]] * len(batch), [None] * len(batch)
+        def detect(self, photograph, *, border, smallest=20):
+            return Found(*(np.zeros((0, *size), np.float32) for size in ((4,), (), (5, 2))))
 
-    monkeypatch.setattr("facenet_pytorch.MTCNN", Detector)
-    from freqlab.images.alignment import _detector
-
-    _detector.cache_clear()
+    monkeypatch.setattr("freqlab.images.cascade.Cascade", Detector)
+    monkeypatch.setattr("facenet_pytorch.MTCNN", lambda **options: None)
+    cascade.cache_clear()
     try:
         for device in ("mps", "mps:0", "cpu", "cuda:1", "xpu"):
             detect_faces([orl.image(0)], device=device)
     finally:
-        _detector.cache_clear()
+        cascade.cache_clear()
     assert asked == ["cpu", "cuda:1"]  # those of one device share one

@@ -258,8 +258,8 @@ def test_embedding_without_bands(faces, tmp_path):
 
 
 def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
-    monkeypatch.setattr("freqlab.verification.performance._MOST_COMPARISONS", 100)
-    with pytest.raises(ParameterError, match="1,770 comparisons of 60 faces.*Give pairs="):
+    monkeypatch.setattr("freqlab.verification.large_sets._MOST_GENUINE", 100)
+    with pytest.raises(ParameterError, match="comparisons within subjects.*Give pairs="):
         verify(faces)
     verify(faces, fl.make_pairs(faces, n_pairs=20))
 
