@@ -4,10 +4,14 @@ FGSM (Goodfellow et al. 2015) takes one step along the sign of the gradient of t
 similarity. PGD (Madry et al. 2018) takes several small steps from a random start, and projects each
 result back into the box of allowed changes. Both are white-box attacks. They aim at a false
 non-match for a genuine pair and at a false match for an impostor pair. Our choices: strengths are
-in grey levels, 0..255, and the perturbed image has whole grey levels, as in an image file.
+in grey levels, 0..255, and the perturbed image has whole grey levels, as in an image file. Changes
+are rounded to the nearest grey level within the strength, so the strength that is reached differs
+from the strength that is allowed; :func:`perturbation_sizes` measures it.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,12 +20,23 @@ import torch
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 
-__all__ = ["ATTACKS", "adversarial_crops"]
+__all__ = ["ATTACKS", "PerturbationSizes", "adversarial_crops", "perturbation_sizes"]
 
 ATTACKS = ("FGSM", "PGD")
 """Kinds of attacks."""
 
 _BATCH_SIZE = 8
+
+
+class PerturbationSizes(NamedTuple):
+    """Result of :func:`perturbation_sizes`, ``(n,)`` each, over pixels and colour channels."""
+
+    largest_change: npt.NDArray[np.float64]
+    """Largest absolute change, in grey levels: the strength that is reached."""
+    mean_change: npt.NDArray[np.float64]
+    """Mean absolute change, in grey levels."""
+    unchanged: npt.NDArray[np.float64]
+    """Share of values that do not change, 0 to 1."""
 
 
 def adversarial_crops(
@@ -60,8 +75,8 @@ def adversarial_crops(
     Returns
     -------
     numpy.ndarray
-        Perturbed crops, of the shape of `crops`. No pixel changes by more than `strength`; changes
-        are rounded toward zero.
+        Perturbed crops, of the shape of `crops`. No pixel changes by more than `strength`. Changes
+        are rounded to the nearest grey level that is within it.
 
     Raises
     ------
@@ -81,7 +96,7 @@ def adversarial_crops(
         )
     rng = np.random.default_rng(seed)
     start = rng.uniform(-strength, strength, crops.shape).astype(np.float32)
-    perturbed = np.empty_like(crops)
+    perturbed = np.empty(crops.shape, np.uint8)
     for first in range(0, len(crops), _BATCH_SIZE):
         batch = slice(first, first + _BATCH_SIZE)
         perturbed[batch] = _perturbed(
@@ -94,6 +109,48 @@ def adversarial_crops(
             steps,
         )
     return perturbed
+
+
+def perturbation_sizes(
+    crops: npt.NDArray[np.uint8], perturbed: npt.NDArray[np.uint8]
+) -> PerturbationSizes:
+    """Measure how far perturbed crops differ from the originals.
+
+    A change is smaller than the allowed strength at pixels where the gradient is zero, where the
+    range of grey levels ends, and, with PGD, where the last step ends inside the box.
+
+    Parameters
+    ----------
+    crops, perturbed
+        Crops before and after ``(n, height, width, channel)``, 0..255.
+
+    Returns
+    -------
+    PerturbationSizes
+        Largest and mean absolute change in grey levels, and the share of unchanged values.
+
+    Raises
+    ------
+    ParameterError
+        If the shapes differ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from freqlab.adversarial.attacks import perturbation_sizes
+    >>> crops = np.full((1, 2, 2, 3), 100, np.uint8)
+    >>> perturbed = crops.copy()
+    >>> perturbed[0, 0] += 2
+    >>> sizes = perturbation_sizes(crops, perturbed)
+    >>> sizes.largest_change[0].item(), sizes.mean_change[0].item(), sizes.unchanged[0].item()
+    (2.0, 1.0, 0.5)
+    """
+    if crops.shape != perturbed.shape:
+        raise ParameterError(
+            f"perturbed of shape {perturbed.shape} must have that of crops, {crops.shape}"
+        )
+    change = np.abs(perturbed.astype(float) - crops).reshape(len(crops), -1)
+    return PerturbationSizes(change.max(axis=1), change.mean(axis=1), (change == 0).mean(axis=1))
 
 
 def _perturbed(
@@ -121,5 +178,6 @@ def _perturbed(
             (slope,) = torch.autograd.grad((direction * similarity).sum(), edited)
         moved = edited.detach() + step * slope.sign()
         edited = torch.min(torch.max(moved, images - strength), images + strength).clamp(0, 255)
-    rounded = images + torch.trunc(edited - images)  # toward zero, which stays within the box
+    lowest, highest = torch.ceil(images - strength), torch.floor(images + strength)
+    rounded = torch.min(torch.max(torch.round(edited), lowest), highest).clamp(0, 255)
     return rounded.permute(0, 2, 3, 1).to(torch.uint8).cpu().numpy()

@@ -18,7 +18,12 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from freqlab.adversarial.attacks import ATTACKS, adversarial_crops
+from freqlab.adversarial.attacks import (
+    ATTACKS,
+    PerturbationSizes,
+    adversarial_crops,
+    perturbation_sizes,
+)
 from freqlab.adversarial.krawtchouk import krawtchouk_features, secret_selection
 from freqlab.attrs import named, names_of, with_object_text
 from freqlab.bands import spectrum
@@ -64,6 +69,7 @@ _TINY = 1e-6
 _VARIABLES = ("krawtchouk", "secret", "spectrum", "influence")
 _C = 0.1  # strong regularisation: there are many features and few faces
 _ENDS = ("probe", "reference", "probe_subject", "reference_subject", "genuine")
+_SIZES = PerturbationSizes._fields
 _NAMES = {
     "krawtchouk": ("log energy of Krawtchouk moments", "1"),
     "secret": ("log energy of Krawtchouk moments, selected", "1"),
@@ -71,6 +77,9 @@ _NAMES = {
     "influence": ("directed influence", "cosine similarity"),
     "similarity": ("similarity", "cosine similarity"),
     "success": ("share of correct decisions that the attack changes", "1"),
+    "largest_change": ("largest change of a pixel", "grey levels"),
+    "mean_change": ("mean absolute change of a pixel", "grey levels"),
+    "unchanged": ("share of unchanged pixels", "1"),
 }
 
 Floats = npt.NDArray[np.float64]
@@ -127,8 +136,10 @@ def features(
     xarray.Dataset
         ``krawtchouk``, ``secret``, ``spectrum`` and ``influence``, along ``attack``, ``pair`` and
         the features of each kind; ``similarity(attack, pair)``; ``success(attack)``, the share of
-        correct decisions that the attack changes, NaN where the threshold is not resolved. The
-        first attack is ``none``.
+        correct decisions that the attack changes, NaN where the threshold is not resolved;
+        ``largest_change``, ``mean_change`` and ``unchanged(attack, pair)``, the strength that the
+        attack reaches, as in :func:`freqlab.adversarial.attacks.perturbation_sizes`. The first
+        attack is ``none``.
 
     Raises
     ------
@@ -145,6 +156,7 @@ def features(
         "attacks": names,
         "steps": steps,
         "seed": seed,
+        "rounding": "nearest",
         **cache_identity(sets.bands),
         "content": digest_of(probes.crops, probes.partners, probes.genuine),
     }
@@ -163,6 +175,7 @@ def features(
             "influence": (("attack", "pair", "band"), arrays["influence"]),
             "similarity": (("attack", "pair"), arrays["similarity"]),
             "success": ("attack", _success(arrays["similarity"], probes.genuine, threshold)),
+            **{name: (("attack", "pair"), arrays[name]) for name in _SIZES},
         },
         coords={
             "attack": names,
@@ -224,7 +237,8 @@ def _computed(sets: PairSets, probes: _Probes, attacks: Attacks, steps: int, see
                 steps=steps,
                 seed=seed,
             )
-        parts.append(_features(sets, crops, probes.partners))
+        sizes = perturbation_sizes(probes.crops, crops)._asdict()
+        parts.append({**_features(sets, crops, probes.partners), **sizes})
     arrays: Arrays = {name: np.stack([one[name] for one in parts]) for name in parts[0]}
     n_steps = sum(steps if kind == "PGD" else 1 for kind, _ in attacks)
     n_masked = len(parts) * (int(sets.held.sum()) + 1)
@@ -293,7 +307,8 @@ def scores(
         ``score(labels, attack, detector, natural, pair)``: a face with a score above 0 is
         classified as attacked. ``natural`` is True for the natural face and False for the attacked
         one; ``labels`` are ``true`` or ``shuffled``. ``fold(pair)`` is -1 and the score NaN where
-        the people of a pair are in different folds.
+        the people of a pair are in different folds. ``success(attack)``, and the means over pairs
+        of ``largest_change``, ``mean_change`` and ``unchanged``.
 
     Raises
     ------
@@ -333,6 +348,7 @@ def scores(
             ),
             "fold": ("pair", fold),
             "success": features["success"].isel(attack=slice(1, None)),
+            **_mean_sizes(features),
         },
         coords={
             "labels": kinds,
@@ -346,6 +362,18 @@ def scores(
         attrs={**features.attrs, "folds": folds},
     )
     return with_object_text(computed)
+
+
+def _mean_sizes(features: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Mean over pairs of the sizes of perturbations, ``(attack,)`` each, without unattacked faces.
+
+    Features that are not from :func:`features` may lack them.
+    """
+    return {
+        name: features[name].isel(attack=slice(1, None)).mean("pair", keep_attrs=True)
+        for name in _SIZES
+        if name in features
+    }
 
 
 def _fitted(values: Floats, labels: npt.NDArray[np.integer]) -> Any:
@@ -396,8 +424,9 @@ def detection_errors(
     -------
     xarray.Dataset
         ``auc(labels, attack, detector, estimate)``; ``accuracy``, likewise, of decisions at a
-        score of 0, mean of natural and attacked faces; ``success(attack)``; ``n_pairs`` and
-        ``n_people``, the numbers of tested pairs and of their people.
+        score of 0, mean of natural and attacked faces; ``success(attack)`` and the sizes of the
+        perturbations, as from :func:`scores`; ``n_pairs`` and ``n_people``, the numbers of tested
+        pairs and of their people.
     """
     check_draws(n_draws, level, seed)
     codes = subject_codes(scores)
@@ -427,7 +456,7 @@ def detection_errors(
                 {"long_name": "area under the ROC curve", "units": "1"},
             ),
             "accuracy": (axes, estimates["accuracy"], {"long_name": "accuracy", "units": "1"}),
-            "success": scores["success"],
+            **{name: scores[name] for name in ("success", *_SIZES) if name in scores},
             "n_pairs": int(used.sum()),
             "n_people": len(np.unique(codes[:, used])),
         },
@@ -446,7 +475,7 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
     """Tabulate the AUC and the accuracy of each detector for each attack, with intervals.
 
     Intervals are left out if there are fewer than 20 people, and where all bootstrap draws have the
-    same value.
+    same value. Changes are absolute, in grey levels, and means over the attacked probes.
 
     Parameters
     ----------
@@ -468,6 +497,7 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
             row = {
                 "detector": f"{detector}, {attack}",
                 "success": "" if np.isnan(success) else f"{100 * success:.0f}\u00a0%",
+                **_sizes_text(one),
                 "AUC": estimate_text(true["auc"], interval=enough),
                 "accuracy": estimate_text(
                     100 * true["accuracy"], 0, unit="\u00a0%", interval=enough
@@ -478,6 +508,18 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
                 row["AUC, shuffled labels"] = f"{chance:.2f}"
             rows.append(row)
     return pd.DataFrame(rows).set_index("detector").rename_axis(None)
+
+
+def _sizes_text(of_attack: xr.Dataset) -> dict[str, str]:
+    """Columns of :func:`detection_table` on the strength that an attack reaches."""
+    if not all(name in of_attack for name in _SIZES):
+        return {}
+    unchanged = 100 * float(of_attack["unchanged"])
+    return {
+        "largest change": f"{float(of_attack['largest_change']):g}",
+        "mean change": f"{float(of_attack['mean_change']):.2f}",
+        "unchanged pixels": f"{unchanged:.0f}\u00a0%",
+    }
 
 
 def is_interval(values: xr.DataArray) -> bool:

@@ -6,7 +6,7 @@ import torch
 from conftest import Linear
 
 import freqlab as fl
-from freqlab.adversarial.attacks import adversarial_crops
+from freqlab.adversarial.attacks import adversarial_crops, perturbation_sizes
 from freqlab.errors import ParameterError, UnknownNameError
 
 
@@ -48,6 +48,81 @@ def test_fgsm_is_the_sign_of_the_gradient_in_closed_form():
     expected = crops[0] + 3 * np.sign(slope).reshape(3, 112, 112).transpose(1, 2, 0)
     agree = found[0] == expected
     assert agree.mean() > 0.999
+    assert (np.abs(found[0].astype(int) - crops[0]) == 3).mean() > 0.999
+
+
+class Slope(torch.nn.Module):
+    """Embedding (w x, 1): its cosine with (1, 0) increases with w x, whatever the image."""
+
+    def __init__(self, weights):
+        super().__init__()
+        self.register_buffer("weights", torch.from_numpy(weights.astype(np.float32)))
+
+    def forward(self, images):
+        product = (images.flatten(1) @ self.weights.flatten())[:, None]
+        return torch.cat([product / 1e4, torch.ones_like(product)], dim=1)
+
+
+def slope_model(seed=0, zeros=0.0):
+    """Model with a known sign of the gradient, zero at a share of the pixels."""
+    rng = np.random.default_rng(seed)
+    weights = rng.normal(size=(3, 112, 112)) * (rng.random((3, 112, 112)) >= zeros)
+    return fl.wrap_model(Slope(weights), name="slope"), np.sign(weights).transpose(1, 2, 0)
+
+
+ONE = np.array([[1.0, 0.0]])
+
+
+@pytest.mark.parametrize("attack", ["FGSM", "PGD"])
+@pytest.mark.parametrize("strength", [1, 2, 4, 2.5])
+@pytest.mark.parametrize("genuine", [True, False])
+def test_a_gradient_of_constant_sign_is_followed_to_the_full_strength(attack, strength, genuine):
+    """The optimum within the box is its corner; PGD reaches it after eight steps of a quarter."""
+    model, sign = slope_model()
+    crops = crops_of(1)
+    crops[0, :4], crops[0, 4:8] = 0, 255
+    found = adversarial_crops(
+        model, crops, ONE, np.array([genuine]), attack=attack, strength=strength, steps=9
+    )
+    direction = -1 if genuine else 1
+    expected = np.clip(crops[0] + direction * np.floor(strength) * sign, 0, 255)
+    np.testing.assert_array_equal(found[0], expected)
+    sizes = perturbation_sizes(crops, found)
+    clipped = (crops[0] + direction * sign < 0) | (crops[0] + direction * sign > 255)
+    assert 0 < clipped.mean() == sizes.unchanged[0]
+    assert sizes.largest_change[0] == np.floor(strength)
+    assert sizes.mean_change[0] == pytest.approx(np.floor(strength) * (1 - clipped.mean()))
+
+
+@pytest.mark.parametrize("strength", [1, 1.7, 3])
+def test_the_last_step_of_pgd_is_rounded_to_the_nearest_grey_level_in_the_box(strength):
+    model, sign = slope_model(zeros=0.3)
+    crops = crops_of(2)
+    found = adversarial_crops(
+        model, crops, np.repeat(ONE, 2, 0), np.array([False] * 2), strength=strength, steps=1
+    )
+    start = np.random.default_rng(0).uniform(-strength, strength, crops.shape)
+    change = np.clip(start + strength / 4 * sign, -strength, strength)
+    most = np.floor(strength)
+    expected = np.clip(np.rint(change), -most, most)
+    apart = found.astype(int) - crops != expected
+    near_tie = np.abs(np.abs(change) % 1 - 0.5) < 1e-4  # pixels are added in single precision
+    assert not (apart & ~near_tie).any()
+    truncated = (np.trunc(change) == 0).mean()
+    assert perturbation_sizes(crops, found).unchanged.mean() < 0.7 * truncated
+
+
+def test_sizes_of_a_perturbation():
+    crops = crops_of(3)
+    other = crops.copy()
+    other[1, :56] += 2
+    other[2, 0, 0, 0] -= 7
+    sizes = perturbation_sizes(crops, other)
+    assert sizes.largest_change.tolist() == [0, 2, 7]
+    np.testing.assert_allclose(sizes.mean_change, [0, 1, 7 / (112 * 112 * 3)])
+    np.testing.assert_allclose(sizes.unchanged, [1, 0.5, 1 - 1 / (112 * 112 * 3)])
+    with pytest.raises(ParameterError, match=r"perturbed of shape \(2, .* must have that of crops"):
+        perturbation_sizes(crops, other[:2])
 
 
 def test_pgd_is_stronger_than_fgsm_on_a_face_model(demo):

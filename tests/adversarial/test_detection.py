@@ -114,7 +114,11 @@ def test_probes_of_the_demo_are_attacked_and_detected(demo):
     scores = fl.adversarial.scores(features, folds=2)
     table = fl.adversarial.detection_table(fl.adversarial.detection_errors(scores, n_draws=20))
     assert table.index.tolist() == [f"{name}, FGSM 4" for name in FEATURES]
-    assert table.columns.tolist() == ["success", "AUC", "accuracy", "AUC, shuffled labels"]
+    sizes = ["largest change", "mean change", "unchanged pixels"]
+    assert table.columns.tolist() == ["success", *sizes, "AUC", "accuracy", "AUC, shuffled labels"]
+    assert features["unchanged"].sel(attack="none").values.tolist() == [1] * 6
+    assert features["largest_change"].values.tolist() == [[0] * 6, [4] * 6]
+    assert table["largest change"].tolist() == ["4"] * len(FEATURES)
 
 
 @pytest.mark.parametrize("people", [19, 20])
