@@ -10,8 +10,9 @@ from PIL import Image
 
 import freqlab as fl
 from freqlab.inspector.drawing import (
+    detail_pictures,
     drawing_of,
-    edit_pictures,
+    edited_picture,
     original_pictures,
     picture,
     plane_of,
@@ -99,12 +100,17 @@ def test_a_band_without_a_value_is_told(demo, spread):
     assert drawing["spread"][0]["median"][3] is None
 
 
+def edits_of(result, faces, **view):
+    """The edited face, the bands alone and the difference."""
+    return [edited_picture(result, faces, **view), *detail_pictures(result, faces, **view)]
+
+
 def test_pictures_decode_and_are_described(demo):
     inspection = fl.edits.Inspection(demo)
     edited = inspection.edit(pair=2, bands=[1, 2], **PART)
     names = {"probe": "a <b>", "reference": "c"}
     originals = original_pictures(edited.crops, names)
-    edits = edit_pictures(demo, edited.pictures, bands=(1, 2), operation="remove")
+    edits = edits_of(demo, edited.pictures, bands=(1, 2), operation="remove")
     for shown in originals + edits:
         assert Image.open(io.BytesIO(shown["png"])).size == (112, 112)
         assert len(shown["alt"]) > 5
@@ -128,11 +134,11 @@ def test_a_picture_in_colour_keeps_its_colours():
 
 def test_without_a_selection_no_picture_is_drawn(demo):
     faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], **PART)
-    edits = edit_pictures(demo, faces, bands=(), operation="remove")
+    edits = edits_of(demo, faces, bands=(), operation="remove")
     assert [bool(one["png"]) for one in edits] == [True, False, False]
     assert [one["alt"] for one in edits[1:]] == ["no band is selected"] * 2
     faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], operation="keep", **PART)
-    edits = edit_pictures(demo, faces, bands=(), operation="keep")
+    edits = edits_of(demo, faces, bands=(), operation="keep")
     assert [bool(one["png"]) for one in edits] == [True, False, True]
 
 
