@@ -2,11 +2,13 @@
 
 import base64
 import io
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import Linear, make_faces
+from ipywidgets import Widget
 from PIL import Image
 
 import freqlab as fl
@@ -273,6 +275,30 @@ def test_a_column_begins_with_the_value_of_the_shown_pair(app, result):
     app._controls.column.value = "comparison"
     assert app.pair == 4
     assert app.where == {"comparison": "genuine" if result["genuine"].sel(pair=4) else "impostor"}
+
+
+def test_the_edited_face_is_sent_before_all_else(app, monkeypatch):
+    """It is the first message; it is flushed before the network runs, and nothing is echoed."""
+    happened = []
+
+    def send(widget, message, buffers=None):
+        happened.append((type(widget).__name__, *message.get("state", {})))
+
+    monkeypatch.setattr(Widget, "_send", send)
+    monkeypatch.setattr(sys.stdout, "flush", lambda: happened.append("flush"))
+    edit = app.inspection.edit
+
+    def compared(**view):
+        happened.append("network")
+        return edit(**view)
+
+    monkeypatch.setattr(app.inspection, "edit", compared)
+    app._controls.slider.set_state({"index": [1, 3]})  # as a message of the browser does
+    assert app.selected == (1, 2)
+    assert happened[:2] == [("Pictures", "edited"), "flush"]
+    assert ("Pictures", "details") in happened[: happened.index("network")]
+    assert ("BandSlider", "index") not in happened
+    assert happened.count(("BandPicker", "selected")) == 1  # no message to the hidden panel
 
 
 def test_another_result_of_the_run_can_be_chosen(tmp_path):
