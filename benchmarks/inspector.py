@@ -16,7 +16,7 @@ from pathlib import Path
 import freqlab as fl
 
 STEP = """async (k) => {
-  const image = document.querySelector('.freqlab-pictures .edits img');
+  const image = document.querySelector('.freqlab-pictures .edited img');
   const verdict = document.querySelector('.freqlab-verdict').parentElement;
   const handle = document.querySelectorAll('.noUi-handle')[1];
   handle.focus();

@@ -18,7 +18,7 @@ QUICK = {
     "octaves",
     "sectors",
 }
-WITHOUT = {"Bands", "FreqlabError", "Inspector", "inspect", "parse_bands"}
+WITHOUT = {"Bands", "FreqlabError", "Inspector"}
 FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 

@@ -43,6 +43,18 @@ def parse_bands(text: str) -> Bands:
     ------
     BandError, UnknownNameError
         If the text is no such declaration.
+
+    Examples
+    --------
+    >>> parse_bands("rings:16").names
+    ['0-16', '16-32', '32-48', '48-56', 'rest']
+    >>> parse_bands("octaves:4:16").names
+    ['4-8', '8-16', 'rest']
+    >>> parse_bands("sectors:4").orientation.tolist()
+    [0.0, 45.0, 90.0, 135.0]
+    >>> bands = parse_bands("polar:28x2:mirror")
+    >>> bands.kind, bands.extension, len(bands)
+    ('polar', 'mirror', 5)
     """
     kind, _, rest = text.partition(":")
     check_name("kind of bands", kind, list(_FORMS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, cast
@@ -23,7 +24,7 @@ from freqlab.edits.code import code_of, file_stem
 from freqlab.edits.inspection import OPERATIONS, Edited, Inspection, chosen_text
 from freqlab.edits.numbers import band_numbers, model_numbers, rows_of
 from freqlab.errors import FreqlabError, ParameterError, check_name
-from freqlab.inspector.controls import KINDS, Controls, rates_of, value_of
+from freqlab.inspector.controls import KINDS, Controls, criteria_text, rates_of, value_of
 from freqlab.inspector.drawing import plane_of
 from freqlab.inspector.exports import FILES, figure_file, view_figure
 from freqlab.inspector.messages import error_html, explain
@@ -37,7 +38,6 @@ from freqlab.results.selection import (
     ORDERS,
     column_values,
     default_fmr,
-    fmr_text,
     ordered_pairs,
     pair_columns,
     select_pair,
@@ -323,7 +323,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
                 controls.slider.index = ends
             bands = chosen_text(self.inspection.result, self.selected)
             controls.chosen.value = bands if self.selected else controls.hint
-            for panel in self._panels:
+            for panel, _ in self._shown:
                 panel.picker.selected = list(self.selected)
             at = np.flatnonzero(self._pairs == self.pair)
             n = f"{len(self._pairs):,}"
@@ -509,41 +509,45 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         if not (self._changing_pair or self._starting):
             self._show_bands(operation=change["name"] == "operation")
 
+    @property
+    def _shown(self) -> list[tuple[Panel, str]]:
+        """The displayed panels and their models."""
+        return list(zip(self._panels, self.models, strict=False))
+
     def _show_models(self) -> None:
-        self._panel_row.children = self._panels[: len(self.models)]
+        self._panel_row.children = [panel for panel, _ in self._shown]
         self._syncing = True  # setting options also sets the value
         self._controls.fmr.options = rates_of(self.inspection, self.model)
         self._syncing = False
         self._about.value = about_html(self.inspection, still=self._still_name)
         extent = plane_extent(self.inspection.result, self.models)
-        for panel, model in zip(self._panels, self.models, strict=False):
+        for panel, model in self._shown:
             panel.picker.plane = plane_of(self.inspection.result, model=model, extent=extent)
         self._show_pair()
 
     def _show_pair(self) -> None:
         self._edited.clear()
         self._sync()
-        for panel, model in zip(self._panels, self.models, strict=False):
+        for panel, model in self._shown:
             panel.show_pair(self._view(model), self.spread(model))
         result, part = self.inspection.result, {"pair": self.pair, "side": self.side}
         numbers = model_numbers(result, **part, fmr=self.fmr)  # type: ignore[arg-type]
         self._table.value = html_table(numbers, "By model")
-        of_bands = {
-            model: band_numbers(result, **part, model=model)  # type: ignore[arg-type]
-            for model in self.models
-        }
         self._bands_table.value = "".join(
-            html_table(table, f"By band, {model}") for model, table in of_bands.items()
+            html_table(band_numbers(result, **part, model=model), f"By band, {model}")  # type: ignore[arg-type]
+            for model in self.models
         )
         self._show_bands()
 
     def _show_bands(self, *, operation: bool = False) -> None:
         self._edited.clear()
-        shown = list(zip(self._panels, self.models, strict=False))
-        for panel, model in shown:  # pictures first, as they need no network
-            panel.show_pictures(self._view(model))
+        for panel, model in self._shown:  # pictures first, as they need no network
+            panel.show_face(self._view(model))
+        sys.stdout.flush()  # a kernel sends the face now; later, its sending thread has to wait
+        for panel, model in self._shown:
+            panel.show_details(self._view(model))
         self._sync()
-        for panel, model in shown:
+        for panel, model in self._shown:
             panel.show_verdict(self._view(model), functools.partial(self.edited, model))
             if operation:
                 panel.show_drawing(self._view(model), self.spread(model))
@@ -593,7 +597,4 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
         )
 
     def _criteria(self) -> str:
-        criteria = [f"{column} = {value}" for column, value in self.where.items()]
-        if self.order != "index":
-            criteria.append(f"{ORDERS[self.order]!r} at FMR {fmr_text(self.fmr)}")
-        return " and ".join(criteria) or "the result"
+        return criteria_text(self.where, self.order, fmr=self.fmr)

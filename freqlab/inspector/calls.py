@@ -61,6 +61,27 @@ def inspect(
         If an argument does not match the result.
     StoreError
         If the run does not exist.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl").select([0, 3, 10, 13])
+    >>> pairs = fl.make_pairs(faces, seed=0)
+    >>> result = fl.influence(
+    ...     faces, pairs, models=["mobilefacenet"], store="inspect.zarr", progress=False
+    ... )
+    >>> inspector = fl.inspect("inspect.zarr", pair=1)  # the last value of a cell is displayed
+    >>> inspector.model, inspector.side, inspector.pair
+    ('mobilefacenet', 'probe', 1)
+
+    Its traits are its state. Without one band, the network gives the recorded similarity minus the
+    recorded influence:
+
+    >>> inspector.selected = (1,)
+    >>> recorded = result.sel(model="mobilefacenet", side="probe", pair=1)
+    >>> expected = float(recorded["similarity"] - recorded["influence"][1])
+    >>> abs(inspector.similarity["mobilefacenet"] - expected) < 1e-4
+    True
     """
     inspection = Inspection(result, name=name, faces=faces, models=models, device=device)
     initial: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}

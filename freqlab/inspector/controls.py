@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
 import ipywidgets as widgets
@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from freqlab.edits.inspection import Inspection
+from freqlab.inspector.widgets import BandSlider
 from freqlab.literals import Kind
 from freqlab.results.selection import (
     ORDERS,
@@ -20,7 +21,7 @@ from freqlab.results.selection import (
     threshold_of,
 )
 
-__all__ = ["KINDS", "Controls", "rates_of", "value_of"]
+__all__ = ["KINDS", "Controls", "criteria_text", "rates_of", "value_of"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -32,6 +33,14 @@ def rates_of(inspection: Inspection, model: str) -> list[tuple[str, float]]:
         resolved = np.isfinite(threshold_of(inspection.result, model=model, fmr=rate))
         options.append((fmr_text(rate) + ("" if resolved else " (not resolved)"), rate))
     return options
+
+
+def criteria_text(where: Mapping[str, Any], order: str, *, fmr: float) -> str:
+    """Which pairs are selected, in words: by values of columns and by an order."""
+    criteria = [f"{column} = {value}" for column, value in where.items()]
+    if order != "index":
+        criteria.append(f"{ORDERS[order]!r} at FMR {fmr_text(fmr)}")
+    return " and ".join(criteria) or "the result"
 
 
 def value_of(result: xr.Dataset, column: str, *, pair: int) -> str:
@@ -81,7 +90,7 @@ class Controls:
         edges.append("end" if np.isinf(bounds[-1, 1]) else f"{bounds[-1, 1]:g}")
         if not inspection.bands.radial:
             edges = [*inspection.bands.names, "end"]
-        self.slider = widgets.SelectionRangeSlider(
+        self.slider = BandSlider(
             options=[(text, k) for k, text in enumerate(edges)],
             index=(0, 0),
             description=f"Bands ({frequency_unit(result)})" if inspection.bands.radial else "Bands",
@@ -90,9 +99,7 @@ class Controls:
             layout=_layout(),
         )
         where = "rings or bars" if inspection.bands.radial else "the plane or bars"
-        self.hint = (
-            f"none: drag the slider, or click {where if inspection.bands.planar else 'bars'}"
-        )
+        self.hint = f"none: drag the slider, or click {where}"
         self.chosen = widgets.Label()
         self.chosen.add_class("freqlab-chosen")
         tight = widgets.Layout(width="auto")

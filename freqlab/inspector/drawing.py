@@ -15,6 +15,9 @@ from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from freqlab.bands.base import Bands, MergedBands
+from freqlab.bands.colour import PARTS, Channels
+from freqlab.bands.subbands import Wavelets
 from freqlab.edits.inspection import (
     Edited,
     EditedFace,
@@ -34,6 +37,7 @@ from freqlab.plots.common import (
 )
 from freqlab.plots.influence import full_plane
 from freqlab.plots.inspection import plane_extent
+from freqlab.plots.orientation import wavelet_labels
 from freqlab.results.selection import (
     bands_of,
     crop_geometry,
@@ -46,8 +50,9 @@ from freqlab.results.selection import (
 from freqlab.text.shown import one_line
 
 __all__ = [
+    "detail_pictures",
     "drawing_of",
-    "edit_pictures",
+    "edited_picture",
     "original_pictures",
     "picture",
     "plane_of",
@@ -56,10 +61,14 @@ __all__ = [
 
 
 _MOST_NAMES = 8  # bands other than rings that are named on the axis
+_GAP = 16  # width of a plane, relative to the gap between two
 
 
 def plane_of(result: xr.Dataset, *, model: str, extent: float | None = None) -> dict[str, Any]:
     """Band of every Fourier coefficient of the crops of a model, zero frequency in the middle.
+
+    Subbands of wavelets overlap in frequency; they have their nominal areas, octave by orientation.
+    Bands of luminance and chroma have one plane each, side by side.
 
     Parameters
     ----------
@@ -74,24 +83,46 @@ def plane_of(result: xr.Dataset, *, model: str, extent: float | None = None) -> 
     -------
     dict
         ``height``, ``width``, and ``labels``: band numbers as 16-bit little-endian integers, row by
-        row; -1 for coefficients in no band, as are all with bands such as subbands of wavelets,
-        -2 beyond the frequencies of the crops.
+        row; -1 for coefficients in no band, -2 beyond the frequencies of the crops and between
+        planes.
     """
     (height, width), eye_distance = crop_geometry(result, model)
     bands = bands_of(result)
-    if not bands.planar:
-        labels = np.full((height, width), -1)
-        return {"height": height, "width": width, "labels": labels.astype("<i2").tobytes()}
-    half = bands.label_map(height, width, eye_distance=eye_distance)
-    labels = np.maximum(full_plane(half, width), -1)
+    pad = [(0, 0), (0, 0)]
     if extent is not None:
         across = bands.in_unit(1, width, eye_distance)  # of one column; a row is width / height
         n_columns = round(extent / across) - width // 2
         n_rows = round(extent / (across * width / height)) - height // 2
         pad = [(max(n_rows, 0),) * 2, (max(n_columns, 0),) * 2]
-        labels = np.pad(labels, pad, constant_values=-2)
+    planes = [
+        np.pad(labels, pad, constant_values=-2)
+        for labels in _planes(bands, height, width, eye_distance)
+    ]
+    gap = np.full((len(planes[0]), planes[0].shape[1] // _GAP), -2)
+    labels = np.concatenate([planes[0], *(part for p in planes[1:] for part in (gap, p))], axis=1)
     height, width = labels.shape
     return {"height": height, "width": width, "labels": labels.astype("<i2").tobytes()}
+
+
+def _planes(
+    bands: Bands, height: int, width: int, eye_distance: float | None
+) -> list[npt.NDArray[np.int64]]:
+    """Label maps with zero frequency in the middle: one, or one for each part of the colour."""
+    if isinstance(bands, MergedBands):
+        planes = _planes(bands.of, height, width, eye_distance)
+        return [np.where(one < 0, one, one // bands.together) for one in planes]
+    if isinstance(bands, Wavelets):
+        return [wavelet_labels(bands, height, width)]
+    if isinstance(bands, Channels):
+        if bands.within is None:
+            whole = np.zeros((height, width), int)
+            whole[height // 2, width // 2] = -1  # the mean is kept
+        else:
+            (whole,) = _planes(bands.within, height, width, eye_distance)
+        n = len(bands) // len(PARTS)
+        return [np.where(whole < 0, whole, whole + k * n) for k in range(len(PARTS))]
+    half = bands.label_map(height, width, eye_distance=eye_distance)
+    return [np.maximum(full_plane(half, width), -1)]
 
 
 def drawing_of(
@@ -167,22 +198,31 @@ def drawing_of(
         "scale": _scale(name, ends, largest),
         "no_data": to_hex(NO_DATA),
         "operation": operation,
-        "planar": bands_of(result).planar,
         "title": f"{kind} influence, {masked} masked",
         "under": _plane_text(result, model, extent),
-        **_alternative_texts(kind, pair, model),
+        **_alternative_texts(kind, pair, model, _areas_text(bands_of(result))),
     }
 
 
-def _alternative_texts(kind: Kind, pair: int, model: str) -> dict[str, str]:
+def _alternative_texts(kind: Kind, pair: int, model: str, areas: str) -> dict[str, str]:
     """Alternative texts of the plane and of the profile."""
     return {
-        "alt": f"Frequency plane; each band is coloured by its {kind} influence on pair {pair}, "
-        f"model {model}. Click a band to select it.",
+        "alt": f"Frequency plane{areas}; each band is coloured by its {kind} influence on pair "
+        f"{pair}, model {model}. Click a band to select it.",
         "profile_alt": f"{kind.capitalize()} influence of each band on pair {pair}, model {model}. "
         f"Arrow keys move between bands, space selects a band, shift with an arrow key selects "
         f"a range, escape clears the selection.",
     }
+
+
+def _areas_text(bands: Bands) -> str:
+    """What a plane shows whose bands are not its parts; empty for other bands."""
+    bands = bands.of if isinstance(bands, MergedBands) else bands
+    if isinstance(bands, Wavelets):
+        return ", nominal areas of subbands, which overlap"
+    if isinstance(bands, Channels):
+        return f", {PARTS[0]} left, {PARTS[1]} right"
+    return ""
 
 
 def _band_text(
@@ -257,12 +297,12 @@ def _frequency_axis(result: xr.Dataset) -> dict[str, Any]:
 
 
 def _plane_text(result: xr.Dataset, model: str, extent: float | None) -> str:
-    """Text under the plane: its highest frequency, and that of the crops if it is lower."""
-    if not bands_of(result).planar:
-        return ""  # the plane is hidden
+    """Text under the plane: its highest frequency, that of the crops if lower, and its areas."""
     own = plane_extent(result, [model])
     text = f"to ±{own if extent is None else extent:.3g} {frequency_unit(result)}"
-    return text if extent is None or own >= 0.99 * extent else f"{text}; crops to ±{own:.3g}"
+    if extent is not None and own < 0.99 * extent:
+        text += f"; crops to ±{own:.3g}"
+    return text + _areas_text(bands_of(result))
 
 
 def picture(
@@ -302,43 +342,51 @@ def original_pictures(
     ]
 
 
-def edit_pictures(
+def edited_picture(
+    result: xr.Dataset,
+    pictures: dict[str, EditedFace],
+    *,
+    bands: tuple[int, ...],
+    operation: Operation,
+) -> dict[str, str | bytes]:
+    """The edited face or faces, clipped to grey levels."""
+    faces = " and ".join(pictures)
+    words, which = edit_text(result, bands, operation)
+    image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
+    return picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip())
+
+
+def detail_pictures(
     result: xr.Dataset,
     pictures: dict[str, EditedFace],
     *,
     bands: tuple[int, ...],
     operation: Operation,
 ) -> list[dict[str, str | bytes]]:
-    """The edited face, the selected bands only, and the difference from the original."""
-    selected = chosen_text(result, bands)
-    is_changed = bool(bands) or operation == "keep"
+    """The selected bands alone, and the difference of the edited face from the original."""
     faces = " and ".join(pictures)
-    words, which = edit_text(result, bands, operation)
-    image = side_by_side(pictures, "edited").round().clip(0, 255).astype(np.uint8)
-    alone, factor = stretched(side_by_side(pictures, "alone"))
+    no_band: dict[str, str | bytes] = {"png": b"", "alt": "no band is selected"}
+    alone: dict[str, str | bytes] = {"caption": "selected bands only\n", **no_band}
+    if bands:
+        image, factor = stretched(side_by_side(pictures, "alone"))
+        alone = picture(
+            image,
+            f"selected bands only,\ncontrast × {factor:.3g}",
+            f"Only {chosen_text(result, bands)} of the {faces}, on mid grey, "
+            f"contrast × {factor:.3g}",
+        )
+    if not bands and operation == "remove":
+        return [alone, {"caption": "difference\n", **no_band}]
     change = side_by_side(pictures, "difference")
     top = max(float(change.max()), 1.0)
     levels = np.minimum(change / top * 256, 255).astype(np.uint8)
-    palette = colormaps[SEQUENTIAL](np.arange(256), bytes=True)[:, :3]
-    no_band: dict[str, str | bytes] = {"png": b"", "alt": "no band is selected"}
-    return [
-        picture(image, f"{faces} {words}\n{which}", f"The {faces} {words} {which}".rstrip()),
-        picture(
-            alone,
-            f"selected bands only,\ncontrast × {factor:.3g}",
-            f"Only {selected} of the {faces}, on mid grey, contrast × {factor:.3g}",
-        )
-        if bands
-        else {"caption": "selected bands only\n", **no_band},
-        picture(
-            levels,
-            f"difference,\n0 to {top:.3g} grey levels",
-            f"Change of each pixel of the {faces}, from 0 (dark) to {top:.3g} (bright) grey levels",
-            palette,
-        )
-        if is_changed
-        else {"caption": "difference\n", **no_band},
-    ]
+    difference = picture(
+        levels,
+        f"difference,\n0 to {top:.3g} grey levels",
+        f"Change of each pixel of the {faces}, from 0 (dark) to {top:.3g} (bright) grey levels",
+        colormaps[SEQUENTIAL](np.arange(256), bytes=True)[:, :3],
+    )
+    return [alone, difference]
 
 
 def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:

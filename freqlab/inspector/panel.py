@@ -11,9 +11,15 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.edits.inspection import Edited, Inspection
+from freqlab.edits.inspection import Edited, EditedFace, Inspection
 from freqlab.errors import FreqlabError
-from freqlab.inspector.drawing import drawing_of, edit_pictures, original_pictures, verdict_html
+from freqlab.inspector.drawing import (
+    detail_pictures,
+    drawing_of,
+    edited_picture,
+    original_pictures,
+    verdict_html,
+)
 from freqlab.inspector.widgets import BandPicker, Pictures
 from freqlab.literals import Kind, Operation, Side
 from freqlab.results.selection import select_pair
@@ -60,7 +66,7 @@ class Panel(widgets.VBox):  # type: ignore[misc]
         try:
             crops = {role: view.inspection.crop(face, model=model) for role, face in names.items()}
         except FreqlabError:
-            self.pictures.originals = self.pictures.edits = []
+            self.pictures.originals = self.pictures.edited = self.pictures.details = []
             self.verdict.value = ""
             raise
         self.pictures.originals = original_pictures(crops, names)
@@ -78,17 +84,21 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             extent=view.extent,
         )
 
-    def show_pictures(self, view: View) -> None:
-        """Show the edited faces; this needs no network."""
-        faces = view.inspection.faces(
-            pair=view.pair,
-            model=view.model,
-            bands=view.selected,
-            side=view.side,
-            operation=view.operation,
-        )
-        self.pictures.edits = edit_pictures(
-            view.inspection.result, faces, bands=view.selected, operation=view.operation
+    def show_face(self, view: View) -> None:
+        """Show the edited face; this needs no network."""
+        self.pictures.edited = [
+            edited_picture(
+                view.inspection.result,
+                _faces_of(view),
+                bands=view.selected,
+                operation=view.operation,
+            )
+        ]
+
+    def show_details(self, view: View) -> None:
+        """Show the selected bands alone and the difference from the original face."""
+        self.pictures.details = detail_pictures(
+            view.inspection.result, _faces_of(view), bands=view.selected, operation=view.operation
         )
 
     def show_verdict(self, view: View, edit: Callable[[], Edited]) -> None:
@@ -99,6 +109,17 @@ class Panel(widgets.VBox):  # type: ignore[misc]
             self.verdict.value = ""
             raise
         self.verdict.value = verdict_html(view.inspection.result, edited, fmr=view.fmr)
+
+
+def _faces_of(view: View) -> dict[str, EditedFace]:
+    """Edited faces of a view, by role."""
+    return view.inspection.faces(
+        pair=view.pair,
+        model=view.model,
+        bands=view.selected,
+        side=view.side,
+        operation=view.operation,
+    )
 
 
 def html_table(table: pd.DataFrame, caption: str) -> str:

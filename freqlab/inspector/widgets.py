@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import anywidget
+import ipywidgets
 import traitlets
 
-__all__ = ["BandPicker", "Downloads", "Pictures"]
+__all__ = ["BandPicker", "BandSlider", "Downloads", "Pictures"]
 
 _FRONTEND = Path(__file__).parent / "frontend"
 
@@ -31,18 +32,29 @@ class BandPicker(anywidget.AnyWidget):
     """Numbers of the selected bands, ascending."""
 
 
-class Pictures(anywidget.AnyWidget):
-    """Pictures in two rows: ``originals`` of the pair, and ``edits``, which change often.
+class BandSlider(ipywidgets.SelectionRangeSlider):  # type: ignore[misc]
+    """Slider for a range of bands, whose position is not echoed to the browser that sent it.
 
-    Each is a dict of ``png`` (bytes), ``caption`` and ``alt``. Where ``png`` is empty, ``alt`` is
-    written in place of a picture.
+    An echo would be sent, received and drawn before the pictures that follow.
+    """
+
+    index = traitlets.Tuple((0, 0)).tag(sync=True, echo_update=False)
+
+
+class Pictures(anywidget.AnyWidget):
+    """Pictures in a row: ``originals`` of the pair, the ``edited`` face, and its ``details``.
+
+    The edited face is a trait of its own, so that it can be sent before the details are drawn.
+    Each picture is a dict of ``png`` (bytes), ``caption`` and ``alt``. Where ``png`` is empty,
+    ``alt`` is written in place of a picture.
     """
 
     _esm = _FRONTEND / "pictures.js"
     _css = _FRONTEND / "pictures.css"
 
     originals: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    edits: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    edited: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    details: traitlets.List[Any] = traitlets.List().tag(sync=True)
 
 
 class Downloads(anywidget.AnyWidget):

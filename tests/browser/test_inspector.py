@@ -237,6 +237,57 @@ def test_click_rings_and_bars(notebook, run):
     assert chosen(page) == [2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory):
+    """Results with bands that are not parts of one plane: wavelets, luminance and chroma."""
+    faces = fl.load_faces("orl").select([0, 3, 90, 93])
+    pairs, folder = fl.make_pairs(faces, seed=0), tmp_path_factory.mktemp("kinds")
+    given = {"models": ["mobilefacenet"], "sides": ["probe"], "progress": False}
+    return [
+        fl.influence(faces, pairs, bands=bands, store=folder / f"{bands.kind}.zarr", **given)
+        for bands in (fl.wavelets(), fl.channels(fl.rings(16)))
+    ]
+
+
+def click_plane(page, number, column, row, *, size):
+    """Click a coefficient of a plane of so many columns and rows, from its upper left corner."""
+    canvas = page.locator(".freqlab-picker canvas").nth(number)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    x = box["x"] + box["width"] * (column + 0.5) / size[0]
+    page.mouse.click(x, box["y"] + box["height"] * (row + 0.5) / size[1])
+
+
+@pytest.mark.slow
+def test_click_areas_of_wavelets_and_of_luminance_and_chroma(lab, page, kinds):
+    root, address = lab
+    sources = [f"fl.inspect({result.attrs['store']!r})" for result in kinds]
+    write_cells(root / "kinds.ipynb", f"import freqlab as fl\n{sources[0]}", sources[1])
+    page.goto(address.format("kinds.ipynb"))
+    run_all(page)
+    page.locator(".freqlab-verdict").nth(1).wait_for(state="attached")
+    settled(page)
+    wavelets, channels = kinds
+    under = page.locator(".freqlab-picker .under")
+    assert "nominal areas of subbands, which overlap" in under.nth(0).inner_text()
+    click_plane(page, 0, 56 + 21, 56 + 1, size=(112, 112))  # high across, low down: vertical
+    expect(page, wavelets, bands=[4])
+    assert wavelets["band"].to_numpy()[4] == "scale 2, vertical"
+    click_plane(page, 0, 56, 56 - 42, size=(112, 112))
+    expect(page, wavelets, bands=[4, 6])
+    click_plane(page, 0, 56 + 4, 56 + 4, size=(112, 112))  # the approximation, which is kept
+    expect(page, wavelets, bands=[4, 6])
+    page.screenshot(path=SCREENSHOTS / "wavelets.png")
+    assert "luminance left, chroma right" in under.nth(1).inner_text()
+    size = (112 + 7 + 112, 112)
+    click_plane(page, 1, 56 + 20, 56, size=size)
+    click_plane(page, 1, 119 + 56 + 10, 56, size=size)
+    expect(page, channels, panel=1, bands=[1, 5])
+    click_plane(page, 1, 112 + 3, 56, size=size)  # between the planes
+    expect(page, channels, panel=1, bands=[1, 5])
+    page.screenshot(path=SCREENSHOTS / "channels.png")
+
+
 @pytest.mark.slow
 def test_all_of_it_by_keyboard(notebook, run):
     page = notebook
@@ -377,13 +428,24 @@ def test_a_window_of_700_pixels(notebook):
     controls, result = (page.locator(f".freqlab-{place}").first for place in ("controls", "result"))
     assert result.bounding_box()["y"] >= bottom(controls)
     assert controls.bounding_box()["height"] < 330
+    assert is_whole(page.locator(".freqlab-about").first)
     page.screenshot(path=SCREENSHOTS / "narrow.png")
     page.keyboard.press("Control+b")  # closes the side bar
     page.wait_for_timeout(800)
+    assert is_whole(page.locator(".freqlab-about").first)
     right = controls.bounding_box()["x"] + controls.bounding_box()["width"]
     assert result.bounding_box()["x"] >= right
     page.keyboard.press("Control+b")
     page.set_viewport_size({"width": 1500, "height": 1250})
+
+
+def is_whole(place):
+    """Whether nothing of a text is cut, by its own box or by that of the head."""
+    return place.evaluate(
+        "e => e.scrollHeight <= e.clientHeight + 1 && e.scrollWidth <= e.clientWidth + 1 && "
+        "e.getBoundingClientRect().bottom <= "
+        "e.closest('.freqlab-head').getBoundingClientRect().bottom + 1"
+    )
 
 
 def bottom(place):

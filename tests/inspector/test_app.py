@@ -2,11 +2,13 @@
 
 import base64
 import io
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import Linear, make_faces
+from ipywidgets import Widget
 from PIL import Image
 
 import freqlab as fl
@@ -45,19 +47,19 @@ def test_it_begins_with_the_first_pair_and_no_band(app, result):
     )
     panel = app._panels[0]
     assert len(panel.pictures.originals) == 2
-    assert len(panel.pictures.edits) == 3
+    assert (len(panel.pictures.edited), len(panel.pictures.details)) == (1, 2)
     assert panel.sentence.value.startswith("<p")
 
 
 def test_the_slider_takes_bands_out_and_the_network_answers(app, result):
-    before = app._panels[0].pictures.edits[0]["png"]
+    before = app._panels[0].pictures.edited[0]["png"]
     app._controls.slider.index = (1, 2)
     assert app.selected == (1,)
     influence = float(result["influence"].sel(pair=0, model="first", side="probe")[1])
     intact = float(result["similarity"].sel(pair=0, model="first"))
     assert app.similarity["first"] == pytest.approx(intact - influence, abs=1e-5)
     assert f"{app.similarity['first']:.3f}" in app._panels[0].verdict.value
-    assert app._panels[0].pictures.edits[0]["png"] != before
+    assert app._panels[0].pictures.edited[0]["png"] != before
     assert app._panels[0].picker.selected == [1]
 
 
@@ -184,7 +186,8 @@ def test_without_the_network_all_else_is_shown(result):
     assert len(app._panels[0].pictures.originals) == 2
     app._controls.slider.index = (0, 2)
     assert app.selected == (0, 1)
-    assert len(app._panels[0].pictures.edits) == 3
+    assert len(app._panels[0].pictures.edited) == 1
+    assert len(app._panels[0].pictures.details) == 2
     assert app._panels[0].verdict.value == ""
     assert "'first' is not known by name" in app.error
 
@@ -246,7 +249,8 @@ def test_a_download_is_sent_under_a_plain_name(app, monkeypatch):
 
 
 def test_every_picture_has_an_alternative_text_and_every_control_a_name(app):
-    for picture in app._panels[0].pictures.originals + app._panels[0].pictures.edits:
+    shown = app._panels[0].pictures
+    for picture in shown.originals + shown.edited + shown.details:
         assert picture["alt"]
     for control in app._controls.by_trait.values():
         named = control.description or getattr(control, "tooltips", None)
@@ -271,6 +275,30 @@ def test_a_column_begins_with_the_value_of_the_shown_pair(app, result):
     app._controls.column.value = "comparison"
     assert app.pair == 4
     assert app.where == {"comparison": "genuine" if result["genuine"].sel(pair=4) else "impostor"}
+
+
+def test_the_edited_face_is_sent_before_all_else(app, monkeypatch):
+    """It is the first message; it is flushed before the network runs, and nothing is echoed."""
+    happened = []
+
+    def send(widget, message, buffers=None):
+        happened.append((type(widget).__name__, *message.get("state", {})))
+
+    monkeypatch.setattr(Widget, "_send", send)
+    monkeypatch.setattr(sys.stdout, "flush", lambda: happened.append("flush"))
+    edit = app.inspection.edit
+
+    def compared(**view):
+        happened.append("network")
+        return edit(**view)
+
+    monkeypatch.setattr(app.inspection, "edit", compared)
+    app._controls.slider.set_state({"index": [1, 3]})  # as a message of the browser does
+    assert app.selected == (1, 2)
+    assert happened[:2] == [("Pictures", "edited"), "flush"]
+    assert ("Pictures", "details") in happened[: happened.index("network")]
+    assert ("BandSlider", "index") not in happened
+    assert happened.count(("BandPicker", "selected")) == 1  # no message to the hidden panel
 
 
 def test_another_result_of_the_run_can_be_chosen(tmp_path):
@@ -384,7 +412,7 @@ KINDS_OF_BANDS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS_OF_BANDS)
 def test_bands_of_any_kind(kind):
-    """The plane shows planar bands, texts name them, and the network answers as in the run."""
+    """The plane shows all bands, texts name them, and the network answers as in the run."""
     bands = KINDS_OF_BANDS[kind]()
     faces, model = make_faces(n_subjects=4), fl.wrap_model(Linear(), name="linear")
     pairs = fl.make_pairs(faces, n_pairs=6, seed=0)
@@ -396,19 +424,14 @@ def test_bands_of_any_kind(kind):
     assert names == bands.names
     assert all(band["text"].startswith(band["name"]) for band in picker.drawing["bands"])
     labels = np.frombuffer(picker.plane["labels"], "<i2")
-    if bands.planar:
-        part = result["influence"].sel(model="linear", side="probe", pair=0)
-        held = np.flatnonzero(np.isfinite(part.to_numpy()))
-        assert set(held) <= set(labels.tolist())  # each can be clicked
-    else:
-        assert labels.max() == -1
-        assert picker.drawing["under"] == ""
-    assert picker.drawing["planar"] == bands.planar
+    part = result["influence"].sel(model="linear", side="probe", pair=0)
+    with_value = np.flatnonzero(np.isfinite(part.to_numpy()))
+    assert set(with_value) <= set(labels.tolist())  # each can be clicked
     picker.selected = [1]
     influence = float(result["influence"].sel(model="linear", side="probe", pair=0)[1])
     intact = float(result["similarity"].sel(model="linear", pair=0))
     assert app.similarity["linear"] == pytest.approx(intact - influence, abs=1e-5)
-    caption = app._panels[0].pictures.edits[0]["caption"]
+    caption = app._panels[0].pictures.edited[0]["caption"]
     assert caption.startswith(f"probe without\n{names[1]}")
     assert app._controls.chosen.value.startswith(names[1])
     for file in ("png", "svg", "csv", "py"):

@@ -5,13 +5,17 @@ import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+import pywt
+from conftest import Linear, make_faces
 from matplotlib import colormaps
 from PIL import Image
 
 import freqlab as fl
 from freqlab.inspector.drawing import (
+    _planes,
+    detail_pictures,
     drawing_of,
-    edit_pictures,
+    edited_picture,
     original_pictures,
     picture,
     plane_of,
@@ -99,12 +103,17 @@ def test_a_band_without_a_value_is_told(demo, spread):
     assert drawing["spread"][0]["median"][3] is None
 
 
+def edits_of(result, faces, **view):
+    """The edited face, the bands alone and the difference."""
+    return [edited_picture(result, faces, **view), *detail_pictures(result, faces, **view)]
+
+
 def test_pictures_decode_and_are_described(demo):
     inspection = fl.edits.Inspection(demo)
     edited = inspection.edit(pair=2, bands=[1, 2], **PART)
     names = {"probe": "a <b>", "reference": "c"}
     originals = original_pictures(edited.crops, names)
-    edits = edit_pictures(demo, edited.pictures, bands=(1, 2), operation="remove")
+    edits = edits_of(demo, edited.pictures, bands=(1, 2), operation="remove")
     for shown in originals + edits:
         assert Image.open(io.BytesIO(shown["png"])).size == (112, 112)
         assert len(shown["alt"]) > 5
@@ -128,12 +137,88 @@ def test_a_picture_in_colour_keeps_its_colours():
 
 def test_without_a_selection_no_picture_is_drawn(demo):
     faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], **PART)
-    edits = edit_pictures(demo, faces, bands=(), operation="remove")
+    edits = edits_of(demo, faces, bands=(), operation="remove")
     assert [bool(one["png"]) for one in edits] == [True, False, False]
     assert [one["alt"] for one in edits[1:]] == ["no band is selected"] * 2
     faces = fl.edits.Inspection(demo).faces(pair=2, bands=[], operation="keep", **PART)
-    edits = edit_pictures(demo, faces, bands=(), operation="keep")
+    edits = edits_of(demo, faces, bands=(), operation="keep")
     assert [bool(one["png"]) for one in edits] == [True, False, True]
+
+
+def run_with(bands):
+    """One pair of a linear network, on synthetic faces of 112 by 112 pixels."""
+    faces, model = make_faces(n_subjects=2), fl.wrap_model(Linear(), name="linear")
+    pairs = fl.make_pairs(faces, n_pairs=2, seed=0)
+    return fl.influence(faces, pairs, models=[model], bands=bands, progress=False)
+
+
+def test_the_areas_of_wavelets_are_where_gratings_have_their_energy():
+    """A grating in the middle of an area has most energy in its subband, by PyWavelets."""
+    result = run_with(fl.wavelets("db2", 3))
+    plane = plane_of(result, model="linear")
+    labels = np.frombuffer(plane["labels"], "<i2").reshape(plane["height"], plane["width"])
+    inner = labels[1:, 1:]  # row and column 0 are at the Nyquist frequency, which has one sign
+    assert (inner == inner[::-1, ::-1]).all()
+    y, x = np.mgrid[:112, :112] / 112
+    details = [("scale 3", 56 / 8, 56 / 4), ("scale 2", 56 / 4, 56 / 2), ("scale 1", 56 / 2, 56)]
+    names = fl.wavelets("db2", 3).names
+    for scale, lower, upper in details:
+        middle, low = round((lower + upper) / 2), 1
+        places = {"horizontal": (middle, low), "vertical": (low, middle), "diagonal": (middle,) * 2}
+        for structure, (ky, kx) in places.items():
+            band = int(labels[56 + ky, 56 + kx])
+            assert names[band] == f"{scale}, {structure}"
+            grating = np.cos(2 * np.pi * (ky * y + kx * x))
+            _, *found = pywt.wavedec2(grating, "db2", mode="symmetric", level=3)
+            energy = [float(np.square(part).sum()) for level in found for part in level]
+            assert int(np.argmax(energy)) == band
+    assert labels[56, 56] == labels[56 + 5, 56 - 5] == -1  # the approximation is kept
+
+
+def test_luminance_and_chroma_have_a_plane_each():
+    result = run_with(fl.channels(fl.rings(16)))
+    plane = plane_of(result, model="linear", extent=60)
+    labels = np.frombuffer(plane["labels"], "<i2").reshape(plane["height"], plane["width"])
+    assert labels.shape == (120, 120 + 120 // 16 + 120)
+    assert (labels[:, 120:127] == -2).all()
+    left, right = labels[:, :120], labels[:, 127:]
+    ky, kx = np.mgrid[-60:60, -60:60]
+    radius = np.hypot(ky, kx)
+    expected = np.minimum(radius // 16, 4).astype(int)  # 0-16, ..., 48-56, rest
+    expected[(radius >= 48) & (radius < 56)] = 3
+    inside = (ky >= -56) & (ky < 56) & (kx >= -56) & (kx < 56)
+    expected = np.where(inside, np.where(radius < 56, expected, 4), -2)
+    expected[60, 60] = -1
+    assert (left == expected).all()
+    assert (right == np.where(expected >= 0, expected + 5, expected)).all()
+    whole = plane_of(run_with(fl.channels()), model="linear")
+    assert set(np.frombuffer(whole["labels"], "<i2").tolist()) == {-2, -1, 0, 1}
+
+
+@pytest.mark.parametrize(
+    ("bands", "text"),
+    [
+        (fl.wavelets(), "to ±0.5 cycles/pixel, nominal areas of subbands, which overlap"),
+        (fl.channels(), "to ±56 cycles/image, luminance left, chroma right"),
+        (fl.sectors(4), "to ±56 cycles/image"),
+    ],
+    ids=["wavelets", "channels", "sectors"],
+)
+def test_the_text_below_the_plane_says_what_its_areas_are(bands, text):
+    result = run_with(bands)
+    part = {"model": "linear", "side": "probe"}
+    spread = influence_spread(result, **part)
+    drawing = drawing_of(result, spread, pair=0, kind="directed", operation="remove", **part)
+    assert drawing["under"] == text
+    assert drawing["alt"].startswith(f"Frequency plane{text.partition(',')[1]}")
+    assert text.partition(", ")[2] in drawing["alt"]
+
+
+def test_merged_bands_have_merged_areas():
+    bands = fl.wavelets().broad(3)
+    (fine,), (merged,) = (_planes(one, 112, 112, None) for one in (fl.wavelets(), bands))
+    assert (merged == np.where(fine < 0, fine, fine // 3)).all()
+    assert set(np.unique(merged)) == {-1, 0, 1, 2}
 
 
 def test_planes_share_their_extent(demo):

@@ -1,7 +1,8 @@
 // Frequency plane and profile of a pair; bands are selected in either.
 //
 // Traits: plane {height, width, labels: int16 band number of every coefficient, zero frequency in
-// the middle, -1 for no band, -2 beyond the crop's frequencies; hidden where bands are not planar}, drawing (contents: see drawing.py), selected [band].
+// the middle, -1 for no band, -2 for no coefficient}, drawing (contents: see drawing.py),
+// selected [band].
 
 const SVG = "http://www.w3.org/2000/svg";
 const WIDEST = 560, NARROWEST = 280, HEIGHT = 250;
@@ -41,8 +42,10 @@ function labelsOf(plane) {
   return new Int16Array(bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength));
 }
 
-function channels(colour) {
-  return [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+// An opaque colour "#rrggbb" as the four bytes of a pixel, in the order of the machine.
+function pixel(colour) {
+  const bytes = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16));
+  return new Uint32Array(new Uint8Array([...bytes, 255]).buffer)[0];
 }
 
 function drawPlane(model, canvas) {
@@ -54,16 +57,18 @@ function drawPlane(model, canvas) {
   canvas.height = height * scale;
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
-  const none = channels(drawing.no_data);
-  const colours = drawing.bands.map((band) => channels(band.colour));
+  const pixels = new Uint32Array(image.data.buffer);
+  const none = pixel(drawing.no_data), black = pixel("#000000");
+  const colours = drawing.bands.map((band) => pixel(band.colour));
   const selected = new Set(model.get("selected"));
   for (let y = 0; y < canvas.height; y++) {
     for (let x = 0; x < canvas.width; x++) {
       const label = labels[Math.floor(y / scale) * width + Math.floor(x / scale)];
-      let colour = colours[label] ?? none; // also while the bands of another result arrive
+      if (label < -1) continue; // transparent
       // selected bands are hatched, so that the selection does not depend on colour
-      if (selected.has(label) && (x + y) % 8 < 2) colour = [0, 0, 0];
-      image.data.set([...colour, label < -1 ? 0 : 255], 4 * (y * canvas.width + x));
+      const hatched = (x + y) % 8 < 2 && selected.has(label);
+      // a label may have no colour yet, while the bands of another result arrive
+      pixels[y * canvas.width + x] = hatched ? black : colours[label] ?? none;
     }
   }
   context.putImageData(image, 0, 0);
@@ -265,7 +270,7 @@ function drawProfile(model, svg, state) {
   svg.replaceChildren();
   state.focus = Math.min(state.focus, drawing.bands.length - 1);
   const whole = svg.parentElement.clientWidth || WIDEST;
-  const beside = drawing.planar === false ? whole : whole - PLANE;
+  const beside = whole - PLANE;
   const room = beside >= BESIDE ? beside : whole;
   const frame = frameOf(drawing, Math.max(NARROWEST, Math.min(WIDEST, room)));
   svg.setAttribute("viewBox", `0 0 ${frame.width} ${frame.height}`);
@@ -387,7 +392,6 @@ export default {
       const drawing = model.get("drawing");
       title.textContent = drawing.title ?? "";
       under.textContent = drawing.under ?? "";
-      row.hidden = under.hidden = drawing.planar === false;
       canvas.setAttribute("aria-label", drawing.alt ?? "");
       svg.setAttribute("aria-label", drawing.profile_alt ?? "");
       drawPlane(model, canvas);
@@ -408,9 +412,14 @@ export default {
     });
     pointing(model, svg, state);
     typing(model, svg, state);
-    model.on("change:drawing", draw);
-    model.on("change:plane", draw);
-    model.on("change:selected", draw);
+    // once for all changes before the next frame, and after a change of the selection is sent
+    let frame = 0;
+    const drawSoon = () => {
+      cancelAnimationFrame(frame);
+      frame = requestAnimationFrame(draw);
+    };
+    const changes = ["drawing", "plane", "selected"].map((name) => `change:${name}`);
+    changes.forEach((name) => model.on(name, drawSoon));
     let room = 0;
     const resized = new ResizeObserver(() => {
       if (el.clientWidth === room) return;
@@ -422,9 +431,8 @@ export default {
     return () => {
       ending.abort();
       resized.disconnect();
-      model.off("change:drawing", draw);
-      model.off("change:plane", draw);
-      model.off("change:selected", draw);
+      cancelAnimationFrame(frame);
+      changes.forEach((name) => model.off(name, drawSoon));
     };
   },
 };

@@ -1,13 +1,17 @@
 // Pictures in a row, each with a caption and an alternative text.
 //
-// Traits: originals and edits, lists of {png: bytes, caption, alt}. Where there is no picture, png is
-// empty, and alt is written in its place.
+// Traits: originals, edited and details, lists of {png: bytes, caption, alt}. Where there is no
+// picture, png is empty, and alt is written in its place.
 
+// A data address, which loads at once; an object address is fetched through another process.
 function show(image, { png, alt }) {
-  const url = URL.createObjectURL(new Blob([png], { type: "image/png" }));
-  image.onload = image.onerror = () => URL.revokeObjectURL(url);
+  const bytes = new Uint8Array(png.buffer, png.byteOffset, png.byteLength);
+  let text = "";
+  for (let at = 0; at < bytes.length; at += 8192) {
+    text += String.fromCharCode(...bytes.subarray(at, at + 8192));
+  }
   image.alt = alt;
-  image.src = url;
+  image.src = `data:image/png;base64,${btoa(text)}`;
 }
 
 function fill(row, pictures) {
@@ -34,7 +38,7 @@ function fill(row, pictures) {
 export default {
   render({ model, el }) {
     el.classList.add("freqlab-pictures");
-    const off = ["originals", "edits"].map((name) => {
+    const off = ["originals", "edited", "details"].map((name) => {
       const row = document.createElement("div");
       row.className = name;
       el.append(row);
