@@ -14,6 +14,7 @@ from .report import (
     band_choice_table,
     describe_best_score,
     describe_documents,
+    describe_fusion,
     describe_labelled,
     describe_morphing_pairs,
     describe_threshold,
@@ -25,6 +26,7 @@ from .report import (
     vulnerability_table,
 )
 from .sets import choose_documents, couples, is_morph, make_faces, make_pairs, shares
+from .spectral import residual_spectra
 
 __all__ = [
     "band_choice_table",
@@ -32,6 +34,7 @@ __all__ = [
     "couples",
     "describe_best_score",
     "describe_documents",
+    "describe_fusion",
     "describe_labelled",
     "describe_morphing_pairs",
     "describe_threshold",
@@ -49,6 +52,7 @@ __all__ = [
     "manipulation_table",
     "morph",
     "profiles",
+    "residual_spectra",
     "score_difference_table",
     "scores",
     "shares",

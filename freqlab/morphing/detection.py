@@ -1,17 +1,12 @@
-"""Morphing attack detection from influence alone: scores and error rates.
+"""Morphing attack detection from influence: scores and error rates.
 
-The scores are fitted without attacks, on bona fide pairs of other people, and measure how far a
-pair lies from them. Error rates are those of ISO/IEC 30107-3, applied to morphs: APCER, the share
-of attack pairs classified as bona fide (MACER in the literature), and BPCER, the share of bona fide
-pairs classified as attacks (BSCER); D-EER where the two are equal.
+The scores of influence alone are fitted without attacks, on bona fide pairs of other people, and
+measure how far a pair lies from them. Error rates are those of ISO/IEC 30107-3, applied to morphs:
+APCER, the share of attack pairs classified as bona fide (MACER in the literature), and BPCER, the
+share of bona fide pairs classified as attacks (BSCER); D-EER where the two are equal.
 """
 
 from __future__ import annotations
-
-import itertools
-import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,16 +16,15 @@ import xarray as xr
 from freqlab.attrs import names_of, with_object_text
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.errors import ParameterError, check_name, check_number
-from freqlab.morphing.paired import paired_difference
-from freqlab.results.selection import bands_of, with_axes
-from freqlab.statistics.resampling import (
-    ESTIMATES,
-    check_draws,
-    draw_subjects,
-    pair_weights,
-    subject_codes,
-    with_interval,
+from freqlab.morphing.detection_estimates import (
+    bpcer_at,
+    d_eer_of,
+    differences_of,
+    estimates_of_rates,
 )
+from freqlab.morphing.score_fits import RESIDUAL, Pairs, fits_apart, scorers
+from freqlab.results.selection import bands_of, with_axes
+from freqlab.statistics.resampling import ESTIMATES, check_level, subject_codes
 from freqlab.text.wording import percent
 
 __all__ = [
@@ -39,7 +33,6 @@ __all__ = [
     "FEWEST_FOLDS",
     "OWN_SCORES",
     "detection_errors",
-    "detection_rates",
     "detection_table",
     "scores",
 ]
@@ -50,40 +43,31 @@ APCERS = (0.05, 0.10)
 OWN_SCORES = ("low/high", "centroid", "asymmetry", "mahalanobis")
 """Names of the scores of influence alone, except those of single bands."""
 
-BASELINES = ("similarity", "power spectrum", "supervised")
+BASELINES = ("similarity", "power spectrum", RESIDUAL, "supervised")
 """Names of the baselines with which the scores are compared."""
 
 FEWEST_FOLDS = 3
 """Smallest number of folds: the contributors of a morph can be in two."""
 
-_LOW = 0.25  # share of the bands, from the lowest, that count as low in low/high
 _FEWEST_PEOPLE = 10
-_TINY = 1e-9
 _CURVE = np.linspace(0, 1, 201)
 
 Floats = npt.NDArray[np.float64]
 
 
-class _Pairs(NamedTuple):
-    """Inputs of the scores, for one model."""
+def scores(
+    result: xr.Dataset,
+    *,
+    model: str,
+    spectra: xr.DataArray | None = None,
+    folds: int = 5,
+    seed: int = 0,
+) -> xr.Dataset:
+    """Score every pair by fits on the pairs of other people.
 
-    document: Floats
-    """Directed influence, the document masked, ``(pair, band)``."""
-    live: Floats
-    similarity: Floats
-    energy: Floats
-    """Of the document in each band ``(pair, band)``."""
-    centre: Floats
-    people: npt.NDArray[np.int64]
-    """Both contributors of the document ``(2, pair)``, the same one of a bona fide document."""
-    attack: npt.NDArray[np.object_]
-
-
-def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> xr.Dataset:
-    """Score every pair by its distance from the bona fide pairs of other people.
-
-    People are assigned to folds. A pair is scored by a fit on the bona fide pairs of all folds
-    except those of its document's contributors, so no contributor of a morph is in its fit.
+    People are assigned to folds. A pair is scored by a fit on the pairs of all folds except two:
+    those of its document's contributors, or that of its person and one more. No contributor of a
+    document is in its fit, and all pairs are scored by fits on equally many people.
 
     Parameters
     ----------
@@ -91,6 +75,8 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
         From :func:`freqlab.influence` over :func:`freqlab.morphing.make_pairs`, both sides masked.
     model
         Name of the model.
+    spectra
+        Residual spectra of the documents, from :func:`freqlab.morphing.residual_spectra`.
     folds
         Number of folds, three or more.
     seed
@@ -111,10 +97,13 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
           document and with the live photograph masked;
         - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
           shrunk (Ledoit and Wolf 2004);
+        - ``fusion``: the similarity and both profiles in a linear discriminant analysis at equal
+          priors, fitted on bona fide and attack pairs of other people;
         - baselines: ``similarity``, with its sign reversed; ``power spectrum``, the Mahalanobis
           distance of the log energies of the document's bands, which requires no model;
-          ``supervised``, linear discriminant analysis of both profiles, fitted on bona fide and
-          attack pairs of other people, as an upper bound.
+          ``residual spectrum``, if `spectra` are given, a discriminant analysis of these;
+          ``supervised``, a discriminant analysis of both profiles, as an upper bound of scores of
+          influence alone.
 
         Coordinates ``attack``, ``contributor_a``, ``contributor_b`` of each pair, ``fold`` of
         each person.
@@ -128,7 +117,7 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     check_number("seed", seed, at_least=0, whole=True)
     result = with_axes(result)
     check_name("model", model, names_of(result, "model"))
-    pairs, names = _pairs(result.sel(model=model))
+    pairs, names = _pairs(result.sel(model=model), spectra)
     n_people = len(names)
     if n_people < _FEWEST_PEOPLE or n_people < folds:
         raise ParameterError(
@@ -136,21 +125,11 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
             f"least {max(_FEWEST_PEOPLE, folds)} are required"
         )
     fold = np.random.default_rng(seed).permutation(n_people) % folds
-    of_pair = fold[pairs.people]
-    scorers = _scorers(pairs, names_of(result, "band"))
-    scores = np.full((len(scorers), len(pairs.similarity)), np.nan)
-    bona_fide = pairs.attack == BONA_FIDE
-    for i, j in itertools.combinations_with_replacement(range(folds), 2):
-        tested = (of_pair.min(axis=0) == i) & (of_pair.max(axis=0) == j)
-        known = ~np.isin(of_pair, [i, j]).any(axis=0)
-        usable = np.isfinite(pairs.similarity)
-        fit = known & bona_fide & usable
-        attacks = known & ~np.isin(pairs.attack, [BONA_FIDE, CONTROL]) & usable
-        here = tested & usable
-        if not here.any() or not fit.any():
-            continue
-        for k, scorer in enumerate(scorers.values()):
-            scores[k, here] = scorer(fit, attacks, here)
+    of_names = scorers(pairs, names_of(result, "band"))
+    scores = np.full((len(of_names), len(pairs.similarity)), np.nan)
+    for fit in fits_apart(pairs, fold, folds, seed):
+        for k, scorer in enumerate(of_names.values()):
+            scores[k, fit.scored] = scorer(fit)
     coords = {
         name: ("pair", result[name].to_numpy().astype(str).astype(object))
         for name in ("attack", "contributor_a", "contributor_b", "probe", "reference")
@@ -164,29 +143,34 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
             )
         },
         coords={
-            "score_name": np.array(list(scorers), object),
+            "score_name": np.array(list(of_names), object),
             "pair": result["pair"].to_numpy(),
             **coords,
             "person": np.array(names, object),
             "fold": ("person", fold),
         },
-        attrs={"model": model, "folds": folds, "seed": seed, "baselines": list(BASELINES)},
+        attrs={
+            **{"model": model, "folds": folds, "seed": seed},
+            "baselines": [name for name in BASELINES if name in of_names],
+        },
     )
     return with_object_text(computed)
 
 
-def detection_errors(
-    scores: xr.Dataset, *, n_draws: int = 1000, level: float = 0.95, seed: int = 0
-) -> xr.Dataset:
+def detection_errors(scores: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     """Compute error rates of every score, per attack and pooled, with intervals over people.
+
+    Two pairs are dependent if they share a contributor; the variances of the rates and of their
+    differences are dyadic-robust (Aronow, Samii & Assenova 2015), and the intervals those of
+    :func:`freqlab.statistics.rate_intervals.rate_bounds`. In simulations of 20 to 50 people, 95 %
+    intervals contained the truth in 92 to 99 % of samples, and in more where D-EER is below 10 %.
 
     Parameters
     ----------
     scores
         From :func:`scores`.
-    n_draws, level, seed
-        Bootstrap draws over people (a bona fide pair is weighted by the count of its person, an
-        attack pair by the product of the counts of both contributors), coverage, seed.
+    level
+        Coverage of the intervals.
 
     Returns
     -------
@@ -196,64 +180,75 @@ def detection_errors(
         ``d_eer``; ``curve(curve_apcer)``, BPCER over APCER; ``bpcer(apcer)``, at the threshold
         at which the share ``apcer`` of attacks is accepted; ``n_attack`` and ``n_bona_fide``
         pairs. ``d_eer_difference``, also along ``baseline``: D-EER of the score minus that of the
-        baseline, with the same draws of people for both; NaN for a baseline and itself.
-        ``n_people(attack)``: people in the attack pairs or in the bona fide pairs, whichever are
-        fewer.
+        baseline, over the same pairs; NaN for a baseline and itself. ``n_errors``: pairs of both
+        kinds that are classified wrongly at the threshold of D-EER. ``n_people(attack)``: people in
+        the attack pairs or in the bona fide pairs, whichever are fewer.
 
     Raises
     ------
     ParameterError
-        If a number is out of range.
+        If the level is out of range.
     """
-    check_draws(n_draws, level, seed)
+    check_level(level)
     attack = scores["attack"].to_numpy().astype(str)
-    codes = subject_codes(scores, ("contributor_a", "contributor_b"))
-    draws = draw_subjects(int(codes.max(initial=-1)) + 1, n_draws, seed)
-    weights = np.concatenate([np.ones((1, len(attack))), pair_weights(codes, draws)])
+    people = subject_codes(scores, ("contributor_a", "contributor_b"))
+    documents = np.unique(scores["reference"].to_numpy().astype(str), return_inverse=True)[1]
     of_kind = _pairs_of_attacks(attack)
     bona_fide = attack == BONA_FIDE
     values = scores["score"].to_numpy()
+    names = names_of(scores, "score_name")
+    baselines = list(scores.attrs["baselines"])
+    scored = np.isfinite(values).any(axis=0)
     shape = (len(values), len(of_kind))
-    d_eer = np.full((1 + n_draws, *shape), np.nan)
+    d_eer = np.full((*shape, 3), np.nan)
+    differences = np.full((len(values), len(baselines), len(of_kind), 3), np.nan)
     bpcer = np.full((*shape, len(APCERS), 3), np.nan)
     curve = np.full((*shape, len(_CURVE)), np.nan)
-    for s, a in np.ndindex(shape):
-        finite = np.isfinite(values[s])
-        tested, rest = list(of_kind.values())[a] & finite, bona_fide & finite
-        chosen = tested | rest
-        d_eer[:, s, a], at = detection_rates(values[s, chosen], tested[chosen], weights[:, chosen])
-        bpcer[s, a] = with_interval(at[0], at[1:], level)
-        curve[s, a] = _curve(values[s, tested], values[s, rest])
-    scored = np.isfinite(values).any(axis=0)
-    n_people = [
-        min(len(np.unique(codes[:, some & scored])) for some in (tested, bona_fide))
-        for tested in of_kind.values()
-    ]
-    finite = np.isfinite(values[-1])
-    n_attack = [int((tested & finite).sum()) for tested in of_kind.values()]
-    n_bona_fide = [int((bona_fide & finite).sum())] * len(of_kind)
-    names = names_of(scores, "score_name")
+    n_errors, n_people = np.zeros(shape, np.int64), np.zeros(len(of_kind), np.int64)
+    for a, tested in enumerate(of_kind.values()):
+        n_people[a] = min(len(np.unique(people[:, kind & scored])) for kind in (tested, bona_fide))
+        chosen = (tested | bona_fide) & scored
+        is_attack, about, ends = tested[chosen], documents[chosen], people[:, chosen]
+        rates = [d_eer_of(score, is_attack, about) for score in values[:, chosen]]
+        settings = {"n_people": int(n_people[a]), "level": level}
+        d_eer[:, a] = estimates_of_rates(rates, ends, **settings)
+        differences[:, :, a] = differences_of(
+            rates, [names.index(name) for name in baselines], ends, **settings
+        )
+        n_errors[:, a] = [rate.n_errors for rate in rates]
+        for k, apcer in enumerate(APCERS):
+            at = [bpcer_at(score, is_attack, about, ends, apcer) for score in values[:, chosen]]
+            bpcer[:, a, k] = estimates_of_rates(at, ends, **settings)
+        for s, score in enumerate(values):
+            finite = np.isfinite(score)
+            curve[s, a] = _curve(score[tested & finite], score[bona_fide & finite])
+    n_attack = [int((tested & scored).sum()) for tested in of_kind.values()]
+    n_bona_fide = [int((bona_fide & scored).sum())] * len(of_kind)
     of_each, rate = ("score_name", "attack"), {"long_name": "BPCER", "units": "1"}
-    estimates = with_interval(d_eer[0], d_eer[1:], level)
     computed = xr.Dataset(
         {
-            "d_eer": ((*of_each, "estimate"), estimates, {**rate, "long_name": "D-EER"}),
-            "d_eer_difference": _differences(d_eer, names, n_people, level),
+            "d_eer": ((*of_each, "estimate"), d_eer, {**rate, "long_name": "D-EER"}),
+            "d_eer_difference": (
+                ("score_name", "baseline", "attack", "estimate"),
+                differences,
+                {"long_name": "difference in D-EER", "units": "1"},
+            ),
             "bpcer": ((*of_each, "apcer", "estimate"), bpcer, rate),
             "curve": ((*of_each, "curve_apcer"), curve, rate),
+            "n_errors": (of_each, n_errors, {"long_name": "wrong decisions at D-EER"}),
             "n_attack": ("attack", n_attack, {"long_name": "attack pairs"}),
             "n_bona_fide": ("attack", n_bona_fide, {"long_name": "bona fide pairs"}),
             "n_people": ("attack", n_people, {"long_name": "people"}),
         },
         coords={
             "score_name": scores["score_name"],
-            "baseline": np.array(BASELINES, object),
+            "baseline": np.array(baselines, object),
             "attack": np.array(list(of_kind), object),
             "apcer": ("apcer", list(APCERS), {"long_name": "APCER", "units": "1"}),
             "curve_apcer": ("curve_apcer", _CURVE, {"long_name": "APCER", "units": "1"}),
             "estimate": list(ESTIMATES),
         },
-        attrs={**scores.attrs, "n_draws": n_draws, "level": level},
+        attrs={**scores.attrs, "level": level},
     )
     return with_object_text(computed)
 
@@ -263,85 +258,6 @@ def _pairs_of_attacks(attack: npt.NDArray[np.str_]) -> dict[str, npt.NDArray[np.
     kinds = [kind for kind in dict.fromkeys(attack) if kind not in (BONA_FIDE, CONTROL)]
     pairs = {"all": np.isin(attack, kinds), **{kind: attack == kind for kind in kinds}}
     return {**pairs, CONTROL: attack == CONTROL} if CONTROL in attack else pairs
-
-
-def _differences(d_eer: Floats, names: list[str], n_people: list[int], level: float) -> xr.Variable:
-    """Compute the differences in D-EER of every score from every baseline.
-
-    Parameters
-    ----------
-    d_eer
-        ``(1 + draw, score, attack)``: as observed, then in each draw.
-    names
-        Names of the scores.
-    n_people
-        Number of people of each attack.
-    level
-        Coverage of the intervals.
-    """
-    rivals = [names.index(name) for name in BASELINES]
-    change = paired_difference(
-        d_eer[:, :, None], d_eer[:, None, rivals], n_people=n_people, level=level
-    )
-    change[rivals, range(len(rivals))] = np.nan
-    axes = ("score_name", "baseline", "attack", "estimate")
-    return xr.Variable(axes, change, {"long_name": "difference in D-EER", "units": "1"})
-
-
-def detection_rates(
-    scores: Floats, is_attack: npt.NDArray[np.bool_], weights: Floats
-) -> tuple[Floats, Floats]:
-    """Compute D-EER, and BPCER at fixed APCER, with weighted pairs.
-
-    An attack is detected when its score is at or above the threshold.
-
-    Parameters
-    ----------
-    scores
-        Scores ``(pair,)``, larger for pairs that look more like attacks.
-    is_attack
-        Whether each pair is an attack ``(pair,)``.
-    weights
-        Weights of the pairs ``(draw, pair)``.
-
-    Returns
-    -------
-    d_eer : numpy.ndarray
-        ``(draw,)``, 0..1, interpolated where the rates cross between two thresholds; NaN where a
-        kind has no weight.
-    bpcer : numpy.ndarray
-        ``(draw, apcer)``: the lowest BPCER at an APCER of :data:`APCERS` or less.
-    """
-    order = np.argsort(scores, kind="stable")
-    values, attack = scores[order], is_attack[order]
-    heavy = weights[:, order]
-    # attacks below each distinct score pass; bona fide pairs at or above it are rejected
-    ends = np.append(np.flatnonzero(np.diff(values) > 0), len(values) - 1)
-
-    def cumulative(kind: npt.NDArray[np.bool_]) -> Floats:
-        total = np.cumsum(heavy * kind, axis=1)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            share = total[:, ends] / total[:, -1:]
-        return np.concatenate([np.zeros((len(share), 1)) * share[:, :1], share], axis=1)
-
-    if len(values) == 0:
-        nothing = np.full(len(weights), np.nan)
-        return nothing, np.full((len(weights), len(APCERS)), np.nan)
-    apcer, bpcer = cumulative(attack), 1 - cumulative(~attack)
-    eer = np.full(len(weights), np.nan)
-    at = np.full((len(weights), len(APCERS)), np.nan)
-    known = np.isfinite(apcer[:, -1]) & np.isfinite(bpcer[:, -1])
-    for d in np.flatnonzero(known):
-        after = int(np.argmax(apcer[d] >= bpcer[d]))
-        if after == 0:
-            eer[d] = apcer[d, 0]
-        else:
-            before, beyond = (abs(apcer[d, k] - bpcer[d, k]) for k in (after - 1, after))
-            share = before / max(before + beyond, _TINY)
-            eer[d] = bpcer[d, after - 1] + share * (bpcer[d, after] - bpcer[d, after - 1])
-        for k, wanted in enumerate(APCERS):
-            at[d, k] = bpcer[d][apcer[d] <= wanted + 1e-12].min()
-    return eer, at
 
 
 def _curve(attacks: Floats, bona_fide: Floats) -> Floats:
@@ -355,7 +271,7 @@ def _curve(attacks: Floats, bona_fide: Floats) -> Floats:
     return np.array([(bona_fide >= edge).mean() for edge in thresholds])
 
 
-def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
+def _pairs(data: xr.Dataset, spectra: xr.DataArray | None) -> tuple[Pairs, list[str]]:
     """Return the arrays of one model's pairs, and the names of the people.
 
     Raises
@@ -384,91 +300,34 @@ def _pairs(data: xr.Dataset) -> tuple[_Pairs, list[str]]:
     bounds = bands.bounds
     upper = np.where(np.isinf(bounds[:, 1]), np.sqrt(2) * bounds[:, 0], bounds[:, 1])
     centre = (bounds[:, 0] + upper) / 2 if bands.kind == "rings" else bands.frequency
-    return _Pairs(
+    return Pairs(
         document=document,
         live=live,
         similarity=data["similarity"].to_numpy().astype(float),
         energy=np.nan_to_num(removed.astype(float)) ** 2,
+        residual=None if spectra is None else _of_documents(data, spectra),
         centre=centre,
         people=codes.reshape(people.shape),
         attack=data["attack"].to_numpy().astype(str).astype(object),
     ), [str(name) for name in names]
 
 
-_Scorer = Callable[[npt.NDArray[np.bool_], npt.NDArray[np.bool_], npt.NDArray[np.bool_]], Floats]
+def _of_documents(data: xr.Dataset, spectra: xr.DataArray) -> Floats:
+    """Residual spectra of the document of each pair ``(pair, feature)``; NaN where unknown.
 
-
-def _scorers(pairs: _Pairs, bands: Sequence[str]) -> dict[str, _Scorer]:
-    """Return scorers, each called with bona fide and attack pairs to fit and pairs to score."""
-    absolute = np.abs(pairs.document)
-    total = np.maximum(absolute.sum(axis=1), _TINY)
-    n_low = max(1, round(_LOW * len(bands)))
-    if len(bands) > 1 and np.ptp(pairs.centre) == 0:
-        n_low = 0  # such as sectors: no band is lower than another
-    low = absolute[:, np.argsort(pairs.centre, kind="stable")[:n_low]].sum(axis=1)
-    ratio = np.log((low + _TINY) / (total - low + _TINY))
-    centroid = (absolute * pairs.centre).sum(axis=1) / total
-    asymmetry = np.sqrt(np.square(pairs.document - pairs.live).sum(axis=1))
-    both = np.concatenate([pairs.document, pairs.live], axis=1)
-    scorers: dict[str, _Scorer] = {
-        f"band {name}": _away(pairs.document[:, b]) for b, name in enumerate(bands)
-    }
-    scorers |= {
-        "low/high": _away(ratio),
-        "centroid": _away(centroid),
-        "asymmetry": _away(asymmetry),
-        "mahalanobis": _mahalanobis(both),
-        "similarity": lambda fit, attacks, here: -pairs.similarity[here],
-        "power spectrum": _mahalanobis(np.log(pairs.energy + _TINY)),
-        "supervised": _supervised(both),
-    }
-    return scorers
-
-
-def _away(values: Floats) -> _Scorer:
-    """Distance from the bona fide mean in standard deviations."""
-
-    def score(
-        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
-    ) -> Floats:
-        spread = float(values[fit].std())
-        return np.abs(values[here] - values[fit].mean()) / max(spread, _TINY)
-
-    return score
-
-
-def _mahalanobis(values: Floats) -> _Scorer:
-    """Mahalanobis distance from the bona fide mean, with shrunk covariance."""
-
-    def score(
-        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
-    ) -> Floats:
-        from sklearn.covariance import LedoitWolf
-
-        scale = np.maximum(values[fit].std(axis=0), _TINY)  # bands differ by orders of magnitude
-        model = LedoitWolf().fit(values[fit] / scale)
-        return np.sqrt(np.maximum(model.mahalanobis(values[here] / scale), 0))
-
-    return score
-
-
-def _supervised(values: Floats) -> _Scorer:
-    """Linear discriminant analysis fitted with attacks on other people."""
-
-    def score(
-        fit: npt.NDArray[np.bool_], attacks: npt.NDArray[np.bool_], here: npt.NDArray[np.bool_]
-    ) -> Floats:
-        from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-
-        if not attacks.any():
-            return np.full(int(here.sum()), math.nan)
-        scale = np.maximum(values[fit].std(axis=0), _TINY)
-        seen = fit | attacks
-        model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage="auto")
-        model.fit(values[seen] / scale, attacks[seen])
-        return np.asarray(model.decision_function(values[here] / scale))
-
-    return score
+    Raises
+    ------
+    ParameterError
+        If no document has residual spectra.
+    """
+    names = pd.Index(spectra["face"].to_numpy().astype(str))
+    place = names.get_indexer(data["reference"].to_numpy().astype(str))
+    if (place < 0).all():
+        raise ParameterError(
+            f"spectra have {len(names)} faces, none of which is a document of the pairs"
+        )
+    flat = spectra.transpose("face", ...).to_numpy().astype(float).reshape(len(names), -1)
+    return np.where(place[:, None] >= 0, flat[place], np.nan)
 
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:

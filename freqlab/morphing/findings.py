@@ -14,7 +14,12 @@ import xarray as xr
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
 from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
-from freqlab.morphing.report import best_score_sentences, describe_threshold, detections
+from freqlab.morphing.report import (
+    best_score_sentences,
+    describe_fusion,
+    describe_threshold,
+    detections,
+)
 from freqlab.results.sentences import band_text
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
@@ -38,7 +43,8 @@ def summary(study: xr.DataTree) -> list[str]:
     list of str
         For each model: the share of morphs that match both contributors, by kind of morph; the
         paired differences between the kinds; the best score of influence alone, with what limits
-        this finding, and its paired differences from the baselines. For a study of one model, also
+        this finding, and its paired differences from the baselines; whether influence adds to the
+        similarity. For a study of one model, also
         the band whose influence differs most between attack and bona fide pairs. Fewer than
         :data:`FEWEST_PEOPLE` people are not compared, and a sentence states this.
 
@@ -69,6 +75,7 @@ def summary(study: xr.DataTree) -> list[str]:
         sentences.append(start + best)
         if enough:
             sentences.append(start + compared)
+            sentences.append(start + describe_fusion(errors))
     if not enough:
         sentences.append(
             f"No rates are compared, since {n_people} people are fewer than {FEWEST_PEOPLE}."

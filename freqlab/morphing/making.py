@@ -34,11 +34,12 @@ from freqlab.morphing.sets import (
     make_pairs,
     shares,
 )
+from freqlab.morphing.spectral import residual_spectra
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import check_draws
-from freqlab.store.reading import open_embeddings
+from freqlab.store.reading import open_crops, open_embeddings
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import Nodes, made_of
 
@@ -151,8 +152,8 @@ def study(
     threshold, fmr
         As ``given`` and ``fmr`` of :func:`freqlab.morphing.thresholds`.
     folds, n_draws, seed
-        Number of folds of people (three or more), bootstrap draws over people, and seed of all
-        random draws.
+        Number of folds of people (three or more), bootstrap draws over people of the profiles, and
+        seed of all random draws.
 
     Returns
     -------
@@ -340,12 +341,29 @@ def _nodes(plan: _Plan, loaded: list[Model]) -> Nodes:
             result, by="attack", pristine="bona fide", side="reference", **draws
         ),
     }
-    for name in names:
-        scored = scores(result, model=name, folds=plan.folds, seed=draws["seed"])
-        nodes[f"scores/{node_name(name)}"] = scored
-        nodes[f"detection/{node_name(name)}"] = detection_errors(scored, **draws)
+    documents = np.unique(result["reference"].to_numpy().astype(str))
+    for model in loaded:
+        scored = scores(
+            result,
+            model=model.name,
+            spectra=_spectra(store, model, documents),
+            folds=plan.folds,
+            seed=draws["seed"],
+        )
+        nodes[f"scores/{node_name(model.name)}"] = scored
+        nodes[f"detection/{node_name(model.name)}"] = detection_errors(scored)
     top = xr.Dataset(attrs=_attrs(plan, pairs, result))
     return {**nodes, **_labelled_nodes(plan, loaded), "/": top}
+
+
+def _spectra(
+    store: str | os.PathLike[str], model: Model, documents: npt.NDArray[np.str_]
+) -> xr.DataArray | None:
+    """Residual spectra of the documents; None if the run keeps no crops."""
+    template = model.template.name
+    if "crop" not in open_crops(store, template=template):
+        return None
+    return residual_spectra(store, template=template, faces=list(documents))
 
 
 def _attrs(plan: _Plan, pairs: pd.DataFrame, result: xr.Dataset) -> dict[str, Any]:

@@ -14,8 +14,9 @@ from freqlab.attrs import names_of, with_object_text
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
-from freqlab.morphing.detection import BASELINES, OWN_SCORES
+from freqlab.morphing.detection import OWN_SCORES
 from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
+from freqlab.morphing.score_fits import FUSION, RESIDUAL
 from freqlab.morphing.sets import untouched
 from freqlab.results.selection import fmr_text
 from freqlab.statistics.error_rates import check_fmr, impostor_thresholds, rates_with
@@ -30,6 +31,7 @@ __all__ = [
     "best_score_sentences",
     "describe_best_score",
     "describe_documents",
+    "describe_fusion",
     "describe_labelled",
     "describe_morphing_pairs",
     "describe_threshold",
@@ -43,6 +45,7 @@ __all__ = [
 
 _POOLED = "all"
 _CHANCE = 0.5  # D-EER of a score that does not separate attacks from bona fide pairs
+_FEWEST_ERRORS = 30  # wrong decisions, of either score, from which a gain is stated
 _RIVALS = ("power spectrum", "similarity")  # baselines that take no training
 _SCORES = {
     "low/high": "log ratio of the influence of the lowest quarter of the bands to that of the rest",
@@ -244,19 +247,19 @@ def score_difference_table(errors: xr.Dataset, *, attack: str = _POOLED) -> pd.D
     Returns
     -------
     pandas.DataFrame
-        A row for each score of :data:`OWN_SCORES`, a column for each baseline, intervals in
-        brackets; negative where the score has fewer errors. Without rows for fewer than
-        :data:`FEWEST_PEOPLE` people.
+        A row for each score of :data:`OWN_SCORES` and for the fusion, a column for each baseline,
+        intervals in brackets; negative where the score has fewer errors. Without rows for fewer
+        than :data:`FEWEST_PEOPLE` people.
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
-    scores = OWN_SCORES if int(data["n_people"]) >= FEWEST_PEOPLE else ()
+    scores = (*OWN_SCORES, FUSION) if int(data["n_people"]) >= FEWEST_PEOPLE else ()
     rows = {
         score: {
             f"minus {baseline}": points(
                 data["d_eer_difference"].sel(score_name=score, baseline=baseline)
             )
-            for baseline in BASELINES
+            for baseline in names_of(data, "baseline")
         }
         for score in scores
     }
@@ -316,6 +319,83 @@ def best_score_sentences(errors: xr.Dataset, *, attack: str = _POOLED) -> list[s
     )
     control = _control_doubt(errors, best)
     return [f"{finding}{control}.", _against_baselines(data, best)]
+
+
+def describe_fusion(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
+    """State whether influence adds to the similarity, on other people than those of the fit.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+    attack
+        Name of the attack.
+
+    Returns
+    -------
+    str
+        Markdown: D-EER of the fusion of similarity and influence, of the similarity alone, and
+        their paired difference as **gain**, **no gain** or **loss**. No verdict is given for fewer
+        than 30 wrong decisions of both scores, or fewer than :data:`FEWEST_PEOPLE` people. Then,
+        if it was computed, the D-EER of the residual spectrum of the document, and the paired
+        difference of the fusion from it.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such attack.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces(n_subjects=20, per_subject=3)
+    >>> result = fl.testing.influence(
+    ...     faces, fl.morphing.make_pairs(faces), sides=["probe", "reference"]
+    ... )
+    >>> scores = fl.morphing.scores(result, model="linear")
+    >>> print(fl.morphing.describe_fusion(fl.morphing.detection_errors(scores)))
+    Similarity and influence fused, fitted with attacks on other people: D-EER ...
+    """
+    check_name("attack", attack, names_of(errors, "attack"))
+    data = errors.sel(attack=attack)
+    rate = {name: percent(data["d_eer"].sel(score_name=name), 1) for name in (FUSION, "similarity")}
+    if not rate[FUSION]:
+        return "Influence was not fused with the similarity: a fold of people has no attack pairs."
+    change = data["d_eer_difference"].sel(score_name=FUSION)
+    of_similarity = change.sel(baseline="similarity")
+    text = (
+        f"Similarity and influence fused, fitted with attacks on other people: D-EER "
+        f"{rate[FUSION]}, against {rate['similarity']} of the similarity alone: "
+        f"{_verdict(data, of_similarity)}."
+    )
+    if RESIDUAL not in names_of(data, "baseline"):
+        return text
+    of_spectrum = change.sel(baseline=RESIDUAL)
+    relation = "zero lies within the interval of the difference of the fusion from it"
+    if excludes_zero(of_spectrum):
+        above = "above" if float(of_spectrum.sel(estimate="value")) > 0 else "below"
+        relation = f"the fusion lies {above} it"
+    return (
+        f"{text} The residual spectrum of the document, which needs no face model, has a D-EER of "
+        f"{percent(data['d_eer'].sel(score_name=RESIDUAL), 1)}; {relation}: {points(of_spectrum)}."
+    )
+
+
+def _verdict(data: xr.Dataset, change: xr.DataArray) -> str:
+    """State the verdict on the difference of the fusion from the similarity, with its numbers."""
+    n_errors = int(data["n_errors"].sel(score_name=[FUSION, "similarity"]).max())
+    n_people = int(data["n_people"])
+    if n_people < FEWEST_PEOPLE:
+        return f"{n_people} people are too few for a verdict"
+    if n_errors < _FEWEST_ERRORS:
+        return (
+            f"{n_errors} wrong decisions are too few for a verdict, which takes {_FEWEST_ERRORS} "
+            f"({points(change)})"
+        )
+    if not excludes_zero(change):
+        return f"**no gain** ({points(change)})"
+    kind = "gain" if float(change.sel(estimate="value")) < 0 else "loss"
+    return f"**{kind}** of {points(change, absolute=True)}"
 
 
 def _control_doubt(errors: xr.Dataset, score: str) -> str:
@@ -401,11 +481,12 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row for each score, baselines last; columns ``all``, each attack, and the control,
-        where 50 % means that a score does not distinguish controls from bona fide documents.
+        A row for each score except single bands, baselines last; columns ``all``, each attack, and
+        the control, where 50 % means that a score does not distinguish controls from bona fide
+        documents.
     """
     rows = {}
-    for score in (*OWN_SCORES, *BASELINES):
+    for score in (*OWN_SCORES, FUSION, *names_of(errors, "baseline")):
         part = errors["d_eer"].sel(score_name=score)
         rows[score] = {
             str(attack): percent(part.sel(attack=attack), 1)

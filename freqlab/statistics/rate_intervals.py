@@ -38,6 +38,7 @@ __all__ = [
     "mean_rate",
     "rate_bounds",
     "rate_estimates",
+    "weight_of_fnmr",
 ]
 
 FEW_ERR = 10
@@ -93,7 +94,9 @@ def rate_bounds(
     return lower, upper
 
 
-def dyadic_variance(contributions: Floats, subjects: npt.NDArray[np.integer]) -> Floats:
+def dyadic_variance(
+    contributions: Floats, subjects: npt.NDArray[np.integer], *, least: float = 1.0
+) -> Floats:
     """Variance over people of a sum over pairs, two pairs being dependent if they share a person.
 
     Parameters
@@ -102,11 +105,13 @@ def dyadic_variance(contributions: Floats, subjects: npt.NDArray[np.integer]) ->
         Contribution of each pair to the sum, of mean zero ``(pair, ...)``.
     subjects
         Numbers of the two subjects of each pair ``(2, pair)``.
+    least
+        Smallest variance returned, relative to that of independent couples.
 
     Returns
     -------
     numpy.ndarray
-        ``(...)``; at least the variance of independent couples. NaN with fewer than two people.
+        ``(...)``; NaN with fewer than two people.
     """
     people, ends = np.unique(subjects, return_inverse=True)
     ends, n = ends.reshape(subjects.shape), len(people)
@@ -123,7 +128,7 @@ def dyadic_variance(contributions: Floats, subjects: npt.NDArray[np.integer]) ->
     independent = (of_couples**2).sum(axis=0)
     variance = (of_people**2).sum(axis=0) - (of_couples[two] ** 2).sum(axis=0)
     # contributions are deviations from a mean of these people
-    variance = n / (n - 1) * np.maximum(variance, independent)
+    variance = n / (n - 1) * np.maximum(variance, least * independent)
     return np.asarray(variance.reshape(contributions.shape[1:]))
 
 
@@ -224,7 +229,7 @@ def eer_estimate(comparisons: Comparisons, level: float) -> RateEstimate:
     errors = [kind.errors_at(threshold) for kind in kinds]
     if n_people < 3:  # two people are one couple, whose variance is not known
         return RateEstimate(np.array([value, np.nan, np.nan]), np.array(errors[0].n_erring))
-    weight = _weight_of_fnmr(kinds[0].scores, kinds[1].scores, value)
+    weight = weight_of_fnmr(kinds[0].scores, kinds[1].scores, value)
     n_subjects = comparisons.n_subjects
     of_people = np.zeros(n_subjects)
     for part, share in zip(errors, (weight, 1 - weight), strict=True):
@@ -318,8 +323,8 @@ def _eer_threshold(genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.f
     return float(thresholds[int(np.argmax(fnmr >= fmr))])
 
 
-def _weight_of_fnmr(genuine: Floats, impostor: Floats, rate: float) -> float:
-    """Weight of the false non-match rate in the equal error rate, 0..1.
+def weight_of_fnmr(genuine: Floats, impostor: Floats, rate: float) -> float:
+    """Weight of the false non-match rate in the equal error rate `rate`, 0..1.
 
     The changes of both rates are those between the thresholds at which the false match rate is
     twice and half the equal error rate.

@@ -145,12 +145,12 @@ def test_a_morph_stands_between_its_contributors(study):
 def test_detection_is_drawn_for_each_score(study):
     _, _, result, _ = study
     scores = fl.morphing.scores(result, model="mobilefacenet")
-    errors = fl.morphing.detection_errors(scores, n_draws=10)
+    errors = fl.morphing.detection_errors(scores)
     ax = plots.detection_plot(errors)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
     assert [label.split(":")[0] for label in labels] == [
-        "low/high", "centroid", "asymmetry", "mahalanobis", "similarity", "power spectrum",
-        "supervised",
+        "low/high", "centroid", "asymmetry", "mahalanobis", "fusion", "similarity",
+        "power spectrum", "supervised",
     ]  # fmt: skip
     ax = plots.score_histogram_plot(scores)
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
@@ -177,12 +177,10 @@ def test_rates_are_drawn_in_per_cent(study):
     assert list(drawn) == ["alpha0.5", "bona fide pairs rejected"]  # a single kind: not pooled
     rate = risk["mmpmr"].sel(attack="alpha0.5", estimate="value").item()
     assert drawn["alpha0.5"] == pytest.approx(100 * rate)
-    errors = fl.morphing.detection_errors(
-        fl.morphing.scores(result, model="mobilefacenet"), n_draws=10
-    )
+    errors = fl.morphing.detection_errors(fl.morphing.scores(result, model="mobilefacenet"))
     ax = plots.d_eer_plot(errors)
     drawn = rows_of(ax)
-    assert len(drawn) == 7
+    assert len(drawn) == 8
     assert list(drawn.values()) == sorted(drawn.values())
     for name, value in drawn.items():
         rate = errors["d_eer"].sel(score_name=name, attack="all", estimate="value").item()

@@ -14,7 +14,7 @@ from freqlab.errors import ParameterError, UnknownNameError
 
 NBSP = "\u00a0"
 OWN = ["low/high", "centroid", "asymmetry", "mahalanobis"]
-RIVALS = ["similarity", "power spectrum", "supervised"]
+RIVALS = ["similarity", "power spectrum", "residual spectrum", "supervised"]
 
 
 def errors_of(attacks, n_people=40, differences=None, **rates):
@@ -41,8 +41,14 @@ def errors_of(attacks, n_people=40, differences=None, **rates):
             "attack": kinds.astype(object), "contributor_a": people, "contributor_b": people,
         },
     )  # fmt: skip
-    scores = fl.morphing.scores(result, model="m", folds=3)
-    errors = fl.morphing.detection_errors(scores, n_draws=2).copy(deep=True)
+    spectra = xr.DataArray(
+        rng.normal(size=(len(kinds), 1, 3)),
+        dims=("face", "region", "ring"),
+        coords={"face": result["reference"].to_numpy()},
+    )
+    scores = fl.morphing.scores(result, model="m", spectra=spectra, folds=3)
+    errors = fl.morphing.detection_errors(scores).copy(deep=True)
+    errors["n_errors"][:] = 50
     errors["d_eer"][:] = 0.5
     for name, row in rates.items():
         score = name.replace("__", "/").replace("_", " ")
@@ -233,6 +239,39 @@ def test_doubts_stand_beside_the_best_score():
     assert "below" not in said
 
 
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ((-6, -9, -3), "**gain** of 6.0 points [3.0, 9.0]"),
+        ((-6, -13, 1), "**no gain** (-6.0 points [-13.0, +1.0])"),
+        ((6, 2, 10), "**loss** of 6.0 points [2.0, 10.0]"),
+    ],
+)
+def test_fusion_gains_only_if_its_interval_excludes_zero(change, text):
+    rates = {"fusion": [(20, 15, 25)] * 2, "similarity": [(26, 20, 32)] * 2}
+    differences = {("fusion", "similarity"): change, ("fusion", "residual spectrum"): (9, 4, 14)}
+    said = fl.morphing.describe_fusion(errors_of(["gan"], differences=differences, **rates))
+    assert said.replace(NBSP, " ") == (
+        "Similarity and influence fused, fitted with attacks on other people: D-EER 20.0 % [15.0, "
+        f"25.0], against 26.0 % [20.0, 32.0] of the similarity alone: {text}. The residual "
+        "spectrum of the document, which needs no face model, has a D-EER of 50.0 % [50.0, 50.0]; "
+        "the fusion lies above it: +9.0 points [+4.0, +14.0]."
+    )
+
+
+def test_fusion_has_no_verdict_from_few_errors_or_people():
+    changes = {("fusion", "similarity"): (-6, -9, -3)}
+    errors = errors_of(["gan"], differences=changes)
+    errors["n_errors"][:] = 29
+    said = fl.morphing.describe_fusion(errors)
+    assert "29 wrong decisions are too few for a verdict, which takes 30 (-6.0 points" in said
+    said = fl.morphing.describe_fusion(errors_of(["gan"], n_people=19, differences=changes))
+    assert "19 people are too few for a verdict" in said
+    assert "gain" not in said
+    with pytest.raises(UnknownNameError, match="unknown attack"):
+        fl.morphing.describe_fusion(errors, attack="wax")
+
+
 def test_a_band_is_chosen_on_one_attack_and_tried_on_the_others():
     errors = errors_of(["gan", "warp", "control"])
     rates = {"band 0-4": (10, 40), "band 4-8": (30, 20)}
@@ -249,7 +288,7 @@ def test_a_band_is_chosen_on_one_attack_and_tried_on_the_others():
 def test_errors_per_attack_have_a_row_for_each_score_but_bands():
     errors = errors_of(["gan", "control"], similarity=[(30, 20, 40), 10, 50])
     table = fl.morphing.error_table(errors)
-    assert table.index.tolist() == [*OWN, *RIVALS]
+    assert table.index.tolist() == [*OWN, "fusion", *RIVALS]
     assert table.columns.tolist() == ["all", "gan", "control"]
     assert table.loc["similarity", "all"] == f"30.0{NBSP}% [20.0,{NBSP}40.0]"
     assert table.loc["centroid", "control"] == f"50.0{NBSP}% [50.0,{NBSP}50.0]"
@@ -290,7 +329,7 @@ def test_the_summary_is_a_few_sentences_with_numbers_and_doubts():
         centroid=[(20, 15, 25), (20, 15, 25), (30, 20, 44)],
     )
     said = [text.replace(NBSP, " ") for text in fl.morphing.summary(study_of(risk, errors))]
-    assert len(said) == 5
+    assert len(said) == 6
     assert said[0].startswith(
         "At threshold 0.500, set at FMR 1e-2 on 1,829 impostor comparisons of the photographs "
         "(too few to resolve FMR 1e-3), 58.3 % ["
@@ -318,7 +357,8 @@ def test_the_summary_is_a_few_sentences_with_numbers_and_doubts():
         "Its D-EER is 10.0 points [5.0, 15.0] below that of the power spectrum and 10.0 points "
         "[5.0, 15.0] below that of the similarity."
     )
-    assert said[4].startswith("Mean influence of the band ")
+    assert said[4].startswith("Similarity and influence fused, fitted with attacks on other people")
+    assert said[5].startswith("Mean influence of the band ")
 
 
 def test_differences_whose_interval_includes_zero_are_not_put_into_words():

@@ -272,7 +272,7 @@ def test_all_numbers_have_a_name_and_a_unit(drawn):
     datasets = {name: data for name, data in names.items() if isinstance(data, xr.Dataset)}
     assert len(datasets) >= 10
     datasets["attack_profiles"] = fl.morphing.profiles(names["attacked"], n_draws=10)
-    datasets["detection_errors"] = fl.morphing.detection_errors(names["scores"], n_draws=10)
+    datasets["detection_errors"] = fl.morphing.detection_errors(names["scores"])
     datasets["resolution_leaks"] = fl.resolution.leaks(names["degraded"], n_draws=10)
     for name, data in datasets.items():
         for variable in (v for v in data.variables if data[v].dtype.kind == "f"):
