@@ -7,6 +7,7 @@ Only :func:`result` is filled with numbers from the caller.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +18,11 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from freqlab import bias, faithfulness, morphing, resolution, saliency
+from freqlab import bias, faithfulness, improve, morphing, resolution, saliency
 from freqlab.attrs import named, to_json
 from freqlab.bands.base import Bands
 from freqlab.bands.radial import Rings
-from freqlab.errors import ParameterError, check_number
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs
 from freqlab.faces.groups import group_labels
 from freqlab.faces.pairs import make_pairs
@@ -29,6 +30,7 @@ from freqlab.faces.table import Faces
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model
 from freqlab.run.calls import influence as influence_of
+from freqlab.verification import study as verification_study
 from freqlab.verification import verify
 
 __all__ = [
@@ -46,9 +48,19 @@ __all__ = [
     "morphed_faces",
     "resolution_profiles",
     "result",
+    "study",
     "verification",
 ]
 
+_STUDIES = (
+    "verification",
+    "bias",
+    "resolution",
+    "morphing",
+    "faithfulness",
+    "saliency",
+    "improve",
+)
 _SIDES = ("probe", "reference", "both")
 _SIZE = 112
 _GROUPS = {"colour": ("red", "green", "blue")}
@@ -320,6 +332,81 @@ def _identity(bands: Bands, names: Sequence[str]) -> str:
     """Declaration of the bands and models of :func:`result`, as a run stores it."""
     about = {"input_size": [_SIZE, _SIZE], "eye_distance": None}
     return to_json({"bands": bands.declaration(), "models": dict.fromkeys(names, about)})
+
+
+def study(subject: str) -> xr.DataTree:
+    """Return a study of a subject on a few synthetic faces, with a linear network.
+
+    It takes a few seconds at the first call in a process; later calls return copies. The run is
+    kept in memory, with crops and embeddings.
+
+    Parameters
+    ----------
+    subject
+        One of ``"verification"``, ``"bias"``, ``"resolution"``, ``"morphing"``,
+        ``"faithfulness"``, ``"saliency"`` and ``"improve"``.
+
+    Returns
+    -------
+    xarray.DataTree
+        As returned by the function ``study`` of the package of this name. The attribute ``store``
+        is the store of the run.
+
+    Raises
+    ------
+    ParameterError
+        If there is no study of this subject.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("verification")
+    >>> study["figures"].to_dataset().sizes["model"]
+    2
+    """
+    check_name("subject", subject, _STUDIES)
+    return _study(subject).copy(deep=True)
+
+
+@functools.cache
+def _study(subject: str) -> xr.DataTree:
+    """Make a study, once in a process."""
+    store = f"memory://freqlab-testing/{subject}"
+    few: dict[str, Any] = {"fmr": 0.1, "n_draws": 30, "store": store, "progress": False}
+    bands: dict[str, Any] = {"bands": "rings:28"}
+    models = [model()]
+    if subject == "verification":
+        people = faces(8, 3, groups={"glasses": ("yes", "no")})
+        both = [*models, model("other", seed=1)]
+        tree = verification_study(people, models=both, group="glasses", **few)
+    elif subject == "bias":
+        people = faces(12, 3, groups=_GROUPS)
+        few |= {"group": "colour", "baseline": "red", "n_permutations": 50}
+        tree = bias.study(people, models=models, **bands, **few)
+    elif subject == "resolution":
+        options = {"resolutions": [28, 14], "n_control": 2}
+        tree = resolution.study(faces(4, 2), models=models, **options, **bands, **few)
+    elif subject == "morphing":
+        mixed = morphed_faces(20, 3)
+        pairs = morphing.make_pairs(mixed)
+        tree = morphing.study(mixed, pairs, models=models, threshold=0.6, **bands, **few)
+    elif subject == "faithfulness":
+        options = {"n_sample": 4, "most_permutations": 4}
+        tree = faithfulness.study(faces(6, 2), models=models, **options, **bands, **few)
+    elif subject == "saliency":
+        options = {"n_pairs": 12, "n_explained": 4, "n_joint": 1, "grid": 2, "steps": 2}
+        options |= {"n_masks_space": 20, "n_masks_plane": 20, "folds": 2}
+        attacks = ["FGSM:2"]
+        tree = saliency.study(
+            faces(6, 3), model=models[0], attacks=attacks, **options, **bands, **few
+        )
+    else:
+        options = {"n_impostor": 400, "folds": 3}
+        tree = improve.study(
+            faces(12, 3), models=models, resolutions=[14], **options, **bands, **few
+        )
+    tree.load().attrs["store"] = store
+    return tree
 
 
 def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
