@@ -37,10 +37,23 @@ def parse_bands(text: str) -> Bands:
         ``wavelets:db2:3``, ``channels`` or ``channels:rings:8``. Bands of the Fourier transform
         followed by ``:mirror`` are those of the mirrored crop.
 
+    Returns
+    -------
+    Bands
+        The declared bands.
+
     Raises
     ------
     BandError, UnknownNameError
         If the text is no such declaration.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.parse_bands("rings:28").names
+    ['0-28', '28-56', 'rest']
+    >>> len(fl.parse_bands("sectors:8"))
+    8
     """
     kind, _, rest = text.partition(":")
     check_name("kind of bands", kind, list(_FORMS))
@@ -85,10 +98,27 @@ def parse_bands(text: str) -> Bands:
 def bands_from(declared: Mapping[str, Any]) -> Bands:
     """Make bands again from their declaration, :meth:`freqlab.Bands.declaration`.
 
+    Parameters
+    ----------
+    declared
+        Declaration, as plain values.
+
+    Returns
+    -------
+    Bands
+        Bands equal to those declared.
+
     Raises
     ------
     UnknownNameError
         If the kind is unknown, as in a store of a later version.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> bands = fl.rings(width=28)
+    >>> fl.bands.bands_from(bands.declaration()) == bands
+    True
     """
     makers = {
         **dict.fromkeys(("rings", "octaves"), _rings_from),
