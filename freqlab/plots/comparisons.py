@@ -47,6 +47,11 @@ def difference_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     UnknownNameError, ParameterError

@@ -309,6 +309,11 @@ def spectrum_plot(
         ``"directed"`` or ``"absolute"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(Kind))
@@ -380,6 +385,11 @@ def strip_plot(
         ``"directed"``, ``"absolute"``, or ``"per_contrast"``: divided by the RMS contrast removed.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
@@ -427,6 +437,11 @@ def profile_plot(
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
 
     Raises
     ------
@@ -481,6 +496,11 @@ def comparison_plot(
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -518,6 +538,11 @@ def contrast_plot(
         Model and masked side to select; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
 
     Raises
     ------
@@ -559,6 +584,11 @@ def face_plot(
         Model whose crop is shown; the first by default.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = str(np.atleast_1d(result["model"].to_numpy())[0]) if model is None else model
     crop = _stored_crop(result, face, model)

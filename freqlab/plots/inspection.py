@@ -76,6 +76,11 @@ def pair_profile_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     UnknownNameError, ParameterError
