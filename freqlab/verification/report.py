@@ -259,6 +259,11 @@ def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
     ----------
     result
         From :func:`freqlab.verify`, or a study.
+
+    Returns
+    -------
+    str
+        A sentence, or an empty text.
     """
     thresholds = result["threshold"].transpose("model", "fmr")
     unresolved = np.isnan(thresholds.to_numpy()).any(axis=0)
