@@ -124,10 +124,30 @@ def check_number(
 ) -> None:
     """Refuse a value that is not a finite number in the allowed range.
 
+    Parameters
+    ----------
+    argument
+        Name of the argument, for the message.
+    value
+        Value that was given.
+    at_least, above
+        Smallest allowed value, and a bound that the value must exceed.
+    whole
+        Whether the value must be a whole number.
+
     Raises
     ------
     ParameterError
         Naming the argument, the value given and the values allowed.
+
+    Examples
+    --------
+    >>> from freqlab.errors import check_number
+    >>> check_number("n_draws", 100, at_least=1, whole=True)
+    >>> check_number("n_draws", 0, at_least=1, whole=True)
+    Traceback (most recent call last):
+        ...
+    freqlab.errors.ParameterError: n_draws=0 must be a whole number of 1 or more
     """
     allowed = "a whole number" if whole else "a number"
     if at_least is not None:
@@ -148,10 +168,35 @@ def check_number(
 def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
     """Return `value` if it is among `allowed`; otherwise list the allowed and the nearest names.
 
+    Parameters
+    ----------
+    argument
+        Name of the argument, for the message.
+    value
+        Value that was given.
+    allowed
+        Names that are allowed.
+
+    Returns
+    -------
+    Name
+        `value`, unchanged.
+
     Raises
     ------
     UnknownNameError
         If `value` is not one of the `allowed` names.
+
+    Examples
+    --------
+    >>> from freqlab.errors import check_name
+    >>> check_name("side", "probe", ["probe", "reference"])
+    'probe'
+    >>> check_name("side", "prob", ["probe", "reference"])
+    Traceback (most recent call last):
+        ...
+    freqlab.errors.UnknownNameError: unknown side 'prob'; allowed: probe, reference. Did you mean
+    'probe'?
     """
     names = list(allowed)
     if isinstance(value, str):
@@ -166,10 +211,28 @@ def check_name(argument: str, value: object, allowed: Iterable[Name]) -> Name:
 def check_side(side: object, computed: Iterable[Name]) -> Name:
     """Return `side` if it was computed; otherwise say which sides were.
 
+    Parameters
+    ----------
+    side
+        Value that was given.
+    computed
+        Sides of the result.
+
+    Returns
+    -------
+    Name
+        `side`, unchanged.
+
     Raises
     ------
     UnknownNameError
         If a result, or what was made of it, lacks the side.
+
+    Examples
+    --------
+    >>> from freqlab.errors import check_side
+    >>> check_side("probe", ["probe", "reference"])
+    'probe'
     """
     names = list(computed)
     if side in ("probe", "reference", "both") and side not in names:

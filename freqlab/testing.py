@@ -7,6 +7,7 @@ Only :func:`result` is filled with numbers from the caller.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,11 +18,11 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from freqlab import bias, faithfulness, morphing, resolution, saliency
+from freqlab import bias, faithfulness, improve, morphing, resolution, saliency
 from freqlab.attrs import named, to_json
 from freqlab.bands.base import Bands
 from freqlab.bands.radial import Rings
-from freqlab.errors import ParameterError, check_number
+from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.degraded import degrade, degraded_pairs
 from freqlab.faces.groups import group_labels
 from freqlab.faces.pairs import make_pairs
@@ -29,6 +30,7 @@ from freqlab.faces.table import Faces
 from freqlab.models.callables import wrap_model
 from freqlab.models.spec import Model
 from freqlab.run.calls import influence as influence_of
+from freqlab.verification import study as verification_study
 from freqlab.verification import verify
 
 __all__ = [
@@ -46,9 +48,19 @@ __all__ = [
     "morphed_faces",
     "resolution_profiles",
     "result",
+    "study",
     "verification",
 ]
 
+_STUDIES = (
+    "verification",
+    "bias",
+    "resolution",
+    "morphing",
+    "faithfulness",
+    "saliency",
+    "improve",
+)
 _SIDES = ("probe", "reference", "both")
 _SIZE = 112
 _GROUPS = {"colour": ("red", "green", "blue")}
@@ -75,6 +87,14 @@ class LinearNetwork(torch.nn.Module):
         Width and height of a crop in pixels.
     seed
         Seed of the matrix.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> network = fl.testing.LinearNetwork(n_features=8)
+    >>> tuple(network(torch.zeros(2, 3, 112, 112)).shape)
+    (2, 8)
     """
 
     matrix: torch.Tensor
@@ -99,6 +119,17 @@ def model(name: str = "linear", *, n_features: int = 16, seed: int = 0) -> Model
         Name of the model in results.
     n_features, seed
         As for :class:`LinearNetwork`.
+
+    Returns
+    -------
+    Model
+        Model of the template ``"arcface"``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.testing.model().name
+    'linear'
     """
     return wrap_model(LinearNetwork(n_features, seed=seed), name=name)
 
@@ -140,6 +171,15 @@ def faces(
     ------
     ParameterError
         If a number is below 1, or a group has no values.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 2, groups={"glasses": ["yes", "no"]})
+    >>> faces.names
+    ['p0/0', 'p0/1', 'p1/0', 'p1/1']
+    >>> faces.table["glasses"].tolist()
+    ['yes', 'yes', 'no', 'no']
     """
     for argument, number in (
         ("n_subjects", n_subjects),
@@ -203,6 +243,13 @@ def influence(
     xarray.Dataset
         Result in memory. Its attribute ``store`` is the store of the run, with crops and
         embeddings.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> dict(result["influence"].sizes)
+    {'model': 1, 'pair': 24, 'side': 3, 'band': 3}
     """
     of = faces() if of is None else of
     return influence_of(
@@ -248,10 +295,23 @@ def result(
         Further coordinates of the pairs by name, such as ``probe`` and ``attack``; they replace
         default coordinates of the same name.
 
+    Returns
+    -------
+    xarray.Dataset
+        Result in memory, without a store.
+
     Raises
     ------
     ParameterError
         If `values` does not have four axes, has more than three sides, or does not match `bands`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> result = fl.testing.result(np.ones((1, 4, 1, 3)))
+    >>> result["band"].to_numpy().tolist()
+    ['0-4', '4-8', '8-12']
     """
     array = np.asarray(values)
     if array.ndim != 4 or array.shape[2] > len(_SIDES):
@@ -322,6 +382,81 @@ def _identity(bands: Bands, names: Sequence[str]) -> str:
     return to_json({"bands": bands.declaration(), "models": dict.fromkeys(names, about)})
 
 
+def study(subject: str) -> xr.DataTree:
+    """Return a study of a subject on a few synthetic faces, with a linear network.
+
+    It takes a few seconds at the first call in a process; later calls return copies. The run is
+    kept in memory, with crops and embeddings.
+
+    Parameters
+    ----------
+    subject
+        One of ``"verification"``, ``"bias"``, ``"resolution"``, ``"morphing"``,
+        ``"faithfulness"``, ``"saliency"`` and ``"improve"``.
+
+    Returns
+    -------
+    xarray.DataTree
+        As returned by the function ``study`` of the package of this name. The attribute ``store``
+        is the store of the run.
+
+    Raises
+    ------
+    ParameterError
+        If there is no study of this subject.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("verification")
+    >>> study["figures"].to_dataset().sizes["model"]
+    2
+    """
+    check_name("subject", subject, _STUDIES)
+    return _study(subject).copy(deep=True)
+
+
+@functools.cache
+def _study(subject: str) -> xr.DataTree:
+    """Make a study, once in a process."""
+    store = f"memory://freqlab-testing/{subject}"
+    few: dict[str, Any] = {"fmr": 0.1, "n_draws": 30, "store": store, "progress": False}
+    bands: dict[str, Any] = {"bands": "rings:28"}
+    models = [model()]
+    if subject == "verification":
+        people = faces(8, 3, groups={"glasses": ("yes", "no")})
+        both = [*models, model("other", seed=1)]
+        tree = verification_study(people, models=both, group="glasses", **few)
+    elif subject == "bias":
+        people = faces(12, 3, groups=_GROUPS)
+        few |= {"group": "colour", "baseline": "red", "n_permutations": 50}
+        tree = bias.study(people, models=models, **bands, **few)
+    elif subject == "resolution":
+        options = {"resolutions": [28, 14], "n_control": 2}
+        tree = resolution.study(faces(4, 2), models=models, **options, **bands, **few)
+    elif subject == "morphing":
+        mixed = morphed_faces(20, 3)
+        pairs = morphing.make_pairs(mixed)
+        tree = morphing.study(mixed, pairs, models=models, threshold=0.6, **bands, **few)
+    elif subject == "faithfulness":
+        options = {"n_sample": 4, "most_permutations": 4}
+        tree = faithfulness.study(faces(6, 2), models=models, **options, **bands, **few)
+    elif subject == "saliency":
+        options = {"n_pairs": 12, "n_explained": 4, "n_joint": 1, "grid": 2, "steps": 2}
+        options |= {"n_masks_space": 20, "n_masks_plane": 20, "folds": 2}
+        attacks = ["FGSM:2"]
+        tree = saliency.study(
+            faces(6, 3), model=models[0], attacks=attacks, **options, **bands, **few
+        )
+    else:
+        options = {"n_impostor": 400, "folds": 3}
+        tree = improve.study(
+            faces(12, 3), models=models, resolutions=[14], **options, **bands, **few
+        )
+    tree.load().attrs["store"] = store
+    return tree
+
+
 def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
     """Result of :func:`freqlab.verify` for two models and eight people of two groups.
 
@@ -331,6 +466,18 @@ def verification(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
         Number of bootstrap draws.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.verify`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.verification()
+    >>> figures["model"].to_numpy().tolist()
+    ['linear', 'other']
     """
     return verify(
         faces(8, 3, seed, groups={"glasses": ("yes", "no")}),
@@ -352,6 +499,18 @@ def group_profiles(
         As for :func:`freqlab.bias.profiles`; the groups are ``red``, ``green`` and ``blue``.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.bias.profiles`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> profiles = fl.testing.group_profiles()
+    >>> profiles["group"].to_numpy().tolist()
+    ['blue', 'green', 'red']
     """
     people = faces(12, 2, seed, groups=_GROUPS)
     pairs = make_pairs(people, impostors_per_genuine=5, seed=0)
@@ -375,6 +534,18 @@ def resolution_profiles(
         Number of bootstrap draws.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.resolution.profiles`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> profiles = fl.testing.resolution_profiles()
+    >>> profiles["resolution"].to_numpy().tolist()
+    [112.0, 56.0, 28.0, 14.0]
     """
     people = faces(4, 2, seed)
     lower = degrade(people, resolutions=list(resolutions))
@@ -395,6 +566,13 @@ def morphed_faces(n_subjects: int = 6, per_subject: int = 3, seed: int = 0) -> F
     -------
     Faces
         Faces with the columns that :func:`freqlab.morphing.make_pairs` reads.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces()
+    >>> faces.names[-1]
+    'p5+p0'
     """
     for argument, number in (("n_subjects", n_subjects), ("per_subject", per_subject)):
         check_number(argument, number, at_least=2, whole=True)
@@ -422,6 +600,11 @@ def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
         Number of bootstrap draws.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.morphing.profiles`.
     """
     mixed = morphed_faces(seed=seed)
     result = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])
@@ -437,6 +620,18 @@ def deletion_curves(*, fmr: float = 1e-1, n_random: int = 2, seed: int = 0) -> x
         As for :func:`freqlab.faithfulness.deletion_curves`.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.faithfulness.deletion_curves`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> curves = fl.testing.deletion_curves()
+    >>> curves["protocol"].to_numpy().tolist()
+    ['deletion', 'insertion']
     """
     network = model()
     result = influence(faces(4, 2, seed), models=[network])
@@ -454,6 +649,18 @@ def corrrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
         As for :func:`freqlab.saliency.corrrise_maps`.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.saliency.corrrise_maps`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.corrrise_maps()
+    >>> maps.sizes["pair"]
+    2
     """
     result, network, pairs = _to_explain(seed)
     return saliency.corrrise_maps(result, network, pairs=pairs, n_masks=n_masks, progress=False)
@@ -468,6 +675,18 @@ def freqrise_maps(*, n_masks: int = 40, seed: int = 0) -> xr.Dataset:
         As for :func:`freqlab.saliency.freqrise_maps`.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.saliency.freqrise_maps`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.freqrise_maps()
+    >>> maps.sizes["pair"]
+    2
     """
     result, network, pairs = _to_explain(seed)
     return saliency.freqrise_maps(result, network, pairs=pairs, n_masks=n_masks, progress=False)
@@ -482,6 +701,18 @@ def gradient_maps(*, steps: int = 2, seed: int = 0) -> xr.Dataset:
         As for :func:`freqlab.saliency.gradient_maps`.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.saliency.gradient_maps`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.gradient_maps()
+    >>> maps.sizes["pair"]
+    2
     """
     result, network, pairs = _to_explain(seed)
     return saliency.gradient_maps(result, network, pairs=pairs, steps=steps, progress=False)
@@ -496,6 +727,18 @@ def joint_maps(*, grid: int = 2, seed: int = 0) -> xr.Dataset:
         As for :func:`freqlab.saliency.joint_maps`.
     seed
         Seed of the pixels.
+
+    Returns
+    -------
+    xarray.Dataset
+        As returned by :func:`freqlab.saliency.joint_maps`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.joint_maps()
+    >>> maps.sizes["pair"]
+    2
     """
     result, network, pairs = _to_explain(seed)
     return saliency.joint_maps(result, network, pairs=pairs, grid=grid, progress=False)

@@ -101,6 +101,15 @@ class Bands(ABC):
         One of :data:`UNITS`.
     extension
         One of :data:`EXTENSIONS`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> bands = fl.rings(width=28)
+    >>> bands.names
+    ['0-28', '28-56', 'rest']
+    >>> bands == fl.parse_bands("rings:28")
+    True
     """
 
     unit: str = field(default="cycles/image", kw_only=True)
@@ -295,7 +304,22 @@ class Bands(ABC):
 
 @dataclass(frozen=True, eq=False)
 class PlaneBands(Bands):
-    """Bands that divide the plane of frequencies: each coefficient belongs to at most one."""
+    """Bands that divide the plane of frequencies: each coefficient belongs to at most one.
+
+    Parameters
+    ----------
+    unit, extension
+        As for :class:`freqlab.Bands`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> from freqlab.bands import PlaneBands
+    >>> isinstance(fl.rings(width=28), PlaneBands)
+    True
+    >>> isinstance(fl.wavelets(), PlaneBands)
+    False
+    """
 
     def __post_init__(self) -> None:
         check_name("band unit", self.unit, UNITS)

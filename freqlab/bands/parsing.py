@@ -39,6 +39,11 @@ def parse_bands(text: str) -> Bands:
         ``wavelets:db2:3``, ``channels`` or ``channels:rings:8``. Bands of the Fourier transform
         followed by ``:mirror`` are those of the mirrored crop.
 
+    Returns
+    -------
+    Bands
+        The declared bands.
+
     Raises
     ------
     BandError, UnknownNameError
@@ -99,10 +104,27 @@ def parse_bands(text: str) -> Bands:
 def bands_from(declared: Mapping[str, Any]) -> Bands:
     """Make bands again from their declaration, :meth:`freqlab.Bands.declaration`.
 
+    Parameters
+    ----------
+    declared
+        Declaration, as plain values.
+
+    Returns
+    -------
+    Bands
+        Bands equal to those declared.
+
     Raises
     ------
     UnknownNameError
         If the kind is unknown, as in a store of a later version.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> bands = fl.rings(width=28)
+    >>> fl.bands.bands_from(bands.declaration()) == bands
+    True
     """
     makers = {
         **dict.fromkeys(("rings", "octaves"), _rings_from),

@@ -33,6 +33,13 @@ def check_labels(labels: torch.Tensor, height: int, width: int) -> None:
     columns of horizontal frequency zero and, for an even width, Nyquist. An asymmetric map there
     would silently act as a different map.
 
+    Parameters
+    ----------
+    labels
+        Band of each coefficient of the half plane ``(height, width // 2 + 1)``.
+    height, width
+        Size of the images in pixels.
+
     Raises
     ------
     ParameterError
@@ -68,6 +75,16 @@ def apply_masks(images: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
     -------
     torch.Tensor
         As `images`, unclipped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> images = torch.rand(2, 3, 8, 8)
+    >>> masks = torch.ones(2, 8, 5)
+    >>> masked = fl.bands.apply_masks(images, masks)
+    >>> bool(torch.allclose(masked, images, atol=1e-6))
+    True
     """
     spectrum = torch.fft.rfft2(images)
     masks = masks.to(images.dtype)

@@ -107,6 +107,11 @@ def describe_people(study: xr.DataTree) -> str:
     ----------
     study
         From :func:`freqlab.bias.study`.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
     """
     errors = study["errors"].to_dataset()
     baseline = str(study.attrs["baseline"])
@@ -156,6 +161,11 @@ def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) ->
     fmr
         Nominal false match rate of the threshold.
 
+    Returns
+    -------
+    str
+        Sentences.
+
     Raises
     ------
     UnknownNameError, ParameterError
@@ -184,6 +194,11 @@ def describe_fairness(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> s
         Name of the model.
     fmr
         Nominal false match rate of the threshold.
+
+    Returns
+    -------
+    str
+        Sentences.
 
     Raises
     ------
@@ -275,6 +290,11 @@ def describe_matched_differences(study: xr.DataTree, *, model: str) -> str:
     model
         Name of the model.
 
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+
     Raises
     ------
     UnknownNameError
@@ -295,7 +315,18 @@ def describe_matched_differences(study: xr.DataTree, *, model: str) -> str:
 
 
 def describe_sample(study: xr.DataTree) -> str:
-    """State how many photographs and pairs of a study are explained."""
+    """State how many photographs and pairs of a study are explained.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.bias.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     attrs = study.attrs
     n, n_all = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
     which = (
@@ -310,7 +341,18 @@ def describe_sample(study: xr.DataTree) -> str:
 
 
 def describe_matching(study: xr.DataTree) -> str:
-    """State, in Markdown, how many photographs of a study could be matched."""
+    """State, in Markdown, how many photographs of a study could be matched.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.bias.study`.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+    """
     if "matched" not in study.children:
         return (
             f"**None of the {int(study.attrs['n_explained_faces']):,} photographs could be "
@@ -325,7 +367,20 @@ def describe_matching(study: xr.DataTree) -> str:
 
 
 def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
-    """State how many profiles were tested, and how many are expected to differ by chance."""
+    """State how many profiles were tested, and how many are expected to differ by chance.
+
+    Parameters
+    ----------
+    profiles
+        From :func:`freqlab.bias.profiles`.
+    alpha
+        Level of the adjusted p-values.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     n_profiles = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
     return (
         f"bands that differ at adjusted p ≤ {alpha:g}; of {n_profiles} profiles of "
@@ -341,6 +396,11 @@ def describe_gap_points(points: pd.DataFrame) -> str:
     ----------
     points
         From :func:`freqlab.bias.gap_points`.
+
+    Returns
+    -------
+    str
+        Sentences, or an empty text.
     """
     drawn, texts = drawable_gaps(points), []
     for column in ("FNMR gap", "FMR gap"):
@@ -368,6 +428,11 @@ def describe_groups(profiles: xr.Dataset) -> str:
     ----------
     profiles
         From :func:`freqlab.bias.profiles`.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     baseline = str(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")
@@ -440,6 +505,11 @@ def describe_group_differences(
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     alpha
         Level of the adjusted p-values.
+
+    Returns
+    -------
+    str
+        Sentences.
 
     Raises
     ------

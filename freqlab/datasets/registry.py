@@ -60,6 +60,21 @@ class FaceSet:
     load
         Function that reads the set. Its arguments are the root and the template to which the
         images are aligned; both may be None.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> face_set = fl.datasets.FaceSet(
+    ...     name="mine",
+    ...     title="My photographs",
+    ...     layout="subject/image",
+    ...     get="from the archive",
+    ...     citation="",
+    ...     terms="internal use",
+    ...     load=lambda root, aligned: fl.load_faces(root, aligned=aligned),
+    ... )
+    >>> face_set.name
+    'mine'
     """
 
     name: str
@@ -197,7 +212,19 @@ def _with_landmarks(faces: Faces, file: Path) -> Faces:
 
 
 def names() -> list[str]:
-    """Names of the sets known to :func:`load_faces`."""
+    """Names of the sets known to :func:`load_faces`.
+
+    Returns
+    -------
+    list of str
+        In the order of :func:`known`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> "lfw" in fl.datasets.names()
+    True
+    """
     return list(_SETS)
 
 
@@ -209,6 +236,12 @@ def known() -> pd.DataFrame:
     pandas.DataFrame
         Indexed by ``name``: ``title``, ``layout`` (files expected below ``root=``), ``get`` (how
         to obtain the set; freqlab downloads nothing), ``terms`` and ``citation``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.datasets.known().loc["orl", "title"]
+    'ORL Database of Faces'
     """
     columns = ["name", "title", "layout", "get", "terms", "citation"]
     rows = [

@@ -41,6 +41,23 @@ def load_orl(root: str | os.PathLike[str] | None = None, aligned: str | None = N
 
     These are 400 grey photographs of 40 people, 92x112 pixels, with the attributes of
     ``data/orl.csv`` and the landmarks of ``data/orl_landmarks.csv``.
+
+    Parameters
+    ----------
+    root, aligned
+        Not accepted: the set comes with its package, and is not aligned.
+
+    Returns
+    -------
+    Faces
+        Photographs with their landmarks and attributes.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.datasets.load_orl()
+    >>> len(faces)
+    400
     """
     if root is not None or aligned is not None:
         raise ParameterError("'orl' comes with its package; it takes neither root= nor aligned=")
@@ -76,6 +93,11 @@ def load_folder(
     ----------
     root, aligned, layout
         As for :func:`load_faces`.
+
+    Returns
+    -------
+    Faces
+        Faces in the order of their names.
 
     Raises
     ------
@@ -189,6 +211,18 @@ def load_csv(
 
     If a path does not exist, other spellings are tried (backslashes, Unicode normal form, spaces,
     letter case). ``notes`` lists the files found in this way, and those not found.
+
+    Parameters
+    ----------
+    file
+        The table.
+    root, aligned, outside, columns
+        As for :func:`load_faces`.
+
+    Returns
+    -------
+    Faces
+        Faces of the table, in its order.
 
     Raises
     ------

@@ -200,6 +200,15 @@ class Inspection:
         If the result is not valid, or a network is not the one of the result.
     StoreError
         If there is no such run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> inspection = fl.edits.Inspection(result, models=[fl.testing.model()])
+    >>> edited = inspection.edit(pair=0, model="linear", bands=[1])
+    >>> type(edited).__name__
+    'Edited'
     """
 
     def __init__(

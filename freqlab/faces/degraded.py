@@ -79,6 +79,14 @@ def degrade(
     ParameterError
         If an argument is not allowed, a resolution is above the native size, ``"face"`` is given
         without photographs, or a name is unknown or already in use.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 2)
+    >>> lower = fl.faces.degrade(faces, resolutions=[28])
+    >>> lower.names[-1]
+    'p1/1@28'
     """
     if not isinstance(faces, Faces):
         raise ParameterError(f"faces={faces!r} must be Faces; fl.load_faces gives them")
@@ -154,6 +162,15 @@ def degraded_pairs(pairs: pd.DataFrame, faces: Faces) -> pd.DataFrame:
         If the pairs do not fit the faces, or a face of a pair is degraded.
     ParameterError
         If no probe is degraded.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 2)
+    >>> lower = fl.faces.degrade(faces, resolutions=[28])
+    >>> pairs = fl.faces.degraded_pairs(fl.make_pairs(faces), lower)
+    >>> pairs["degradation"].unique().tolist()
+    ['none', 'area']
     """
     positions = check_pairs(faces, pairs)
     if faces.degraded[positions].any():
@@ -207,6 +224,16 @@ def pairs_by_resolution(
     ------
     ParameterError
         If `resolutions` is not a list of whole numbers, or no pair has two faces of known size.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 2)
+    >>> pixels = pd.Series([112.0, 50.0, 112.0, 20.0], index=faces.names)
+    >>> pairs = fl.faces.pairs_by_resolution(fl.make_pairs(faces), pixels, resolutions=[56, 28, 14])
+    >>> sorted(set(pairs["resolution"]))
+    [28.0, 56.0]
     """
     levels = np.array(sorted(_checked(resolutions)), float)
     names = [pairs[side].astype(str).to_numpy(object) for side in ("probe", "reference")]

@@ -39,6 +39,13 @@ def group_labels(faces: Faces, group: str | Sequence[str]) -> pd.Series[str]:
     ------
     ParameterError
         If a column is unknown or named twice, or a value is ``"all"`` or ``"mixed"``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(4, 2, groups={"glasses": ["yes", "no"]})
+    >>> fl.faces.group_labels(faces, "glasses").value_counts().to_dict()
+    {'yes': 4, 'no': 4}
     """
     columns = [group] if isinstance(group, str) else list(group)
     if not columns or len(set(columns)) < len(columns):

@@ -236,6 +236,13 @@ def check_faces(faces: object) -> None:
 def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
     """Check a table of pairs against its faces.
 
+    Parameters
+    ----------
+    faces
+        The faces.
+    pairs
+        As from :func:`freqlab.make_pairs`.
+
     Returns
     -------
     numpy.ndarray
@@ -247,6 +254,14 @@ def check_pairs(faces: Faces, pairs: pd.DataFrame) -> npt.NDArray[np.int32]:
         If a column is missing or has a name that results use, a face is unknown, or a pair is of
         one face with itself, of one source, listed twice (in either order), or has a label that
         contradicts its subjects. The message shows the rows.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> pairs = fl.make_pairs(faces)
+    >>> fl.faces.check_pairs(faces, pairs).shape == (len(pairs), 2)
+    True
     """
     check_faces(faces)
     if not isinstance(pairs, pd.DataFrame):

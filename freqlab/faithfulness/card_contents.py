@@ -129,7 +129,13 @@ def trust_card(
 
 
 def describe_criteria() -> str:
-    """State when a property of a trust card counts as passed."""
+    """State when a property of a trust card counts as passed.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     return (
         f"A property is passed if its whole interval meets the criterion: an advantage over the "
         f"order of amplitude lies above 0; a rank correlation lies above {_MODERATE:g} where "

@@ -55,6 +55,11 @@ def summary(study: xr.DataTree) -> list[str]:
     study
         From :func:`freqlab.faithfulness.study`.
 
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
+
     Examples
     --------
     >>> import freqlab as fl
@@ -177,6 +182,11 @@ def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
         From :func:`freqlab.faithfulness.study`.
     pairs
         Name of the list of pairs, if one was given.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
     """
     genuine = study["influence"]["genuine"].to_numpy()
     drawn = study.attrs["pairs_are"] == "drawn"
@@ -190,7 +200,18 @@ def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:
 
 
 def describe_thresholds(study: xr.DataTree) -> list[str]:
-    """State, in Markdown, the threshold at which each model is tested."""
+    """State, in Markdown, the threshold at which each model is tested.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.faithfulness.study`.
+
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
+    """
     result = study["influence"].to_dataset()
     requested, rate = float(study.attrs["fmr"]), float(study.attrs["fmr_used"])
     raised = rate > requested * 1.01
@@ -212,6 +233,11 @@ def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
         From :func:`freqlab.faithfulness.deletion_errors`, with the side ``"both"``.
     model
         Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     ends = errors["curve"].sel(model=model, side="both", protocol="deletion", order="influence")
     last = ends.isel(step=int(np.isfinite(errors["share"].sel(model=model)).sum()) - 1)
@@ -226,7 +252,20 @@ def describe_both_masked(errors: xr.Dataset, *, model: str) -> str:
 
 
 def describe_interaction(views: xr.Dataset, *, model: str) -> str:
-    """State the size of the interaction of two bands relative to the influence of one band."""
+    """State the size of the interaction of two bands relative to the influence of one band.
+
+    Parameters
+    ----------
+    views
+        From :func:`freqlab.faithfulness.band_views`.
+    model
+        Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     share = _figure(views["interaction_share"].sel(model=model))
     return f"mean interaction of two bands: {share} of the mean influence"
 
@@ -240,6 +279,11 @@ def describe_views(views: xr.Dataset, *, tolerance: float = 0.01) -> list[str]:
         From :func:`freqlab.faithfulness.band_views`.
     tolerance
         Requested standard error.
+
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
     """
     texts = []
     for name in names_of(views, "model"):
@@ -256,7 +300,18 @@ def describe_views(views: xr.Dataset, *, tolerance: float = 0.01) -> list[str]:
 
 
 def describe_checks(checks: xr.Dataset) -> list[str]:
-    """State, in Markdown, how profiles change with another partner and for identical images."""
+    """State, in Markdown, how profiles change with another partner and for identical images.
+
+    Parameters
+    ----------
+    checks
+        From :func:`freqlab.faithfulness.sanity_checks`.
+
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
+    """
     return [
         f"**{as_markdown(name)}**: with another partner, the directed profiles have a mean rank "
         f"correlation of {_figure(checks['shuffled'].sel(model=name, kind='directed'))} with the "
@@ -267,7 +322,18 @@ def describe_checks(checks: xr.Dataset) -> list[str]:
 
 
 def describe_planted(planted: xr.Dataset) -> str:
-    """State how often planted bands are identified; this tests the method, without a model."""
+    """State how often planted bands are identified; this tests the method, without a model.
+
+    Parameters
+    ----------
+    planted
+        From :func:`freqlab.faithfulness.planted_bands`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     shares = [
         f"{100 * float(planted['accuracy'].sel(contrast=contrast).mean()):.0f} % at {contrast:g} "
         f"grey levels"
@@ -331,6 +397,11 @@ def describe_figures(figures: xr.Dataset, *, side: Side = "probe") -> list[str]:
         From :func:`freqlab.faithfulness.explanation_figures`.
     side
         The masked image.
+
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
     """
     texts = []
     for name in names_of(figures, "model"):

@@ -118,6 +118,11 @@ def describe_deletion(
     ----------
     errors, model, side, measure
         As for :func:`area_table`.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     check_name("measure", measure, _MEASURES)
     data = part_of(errors, model=model, side=side)
@@ -182,6 +187,11 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: Side = "probe") 
         From :func:`freqlab.faithfulness.deletion_errors`.
     model, side
         Part of the data to describe.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     data = part_of(errors, model=model, side=side)
     advantages = amplitude_advantages(errors, model=model, side=side)
@@ -245,6 +255,11 @@ def decision_table(views: xr.Dataset, *, model: str, omit_zero: bool = False) ->
         Name of the model.
     omit_zero
         Whether to omit rows without pairs. :func:`describe_omitted_rows` states their number.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by kind of pairs and kind of set.
     """
     data = part_of(views, model=model)
     rows = {}
@@ -274,6 +289,11 @@ def describe_omitted_rows(table: pd.DataFrame) -> str:
     ----------
     table
         From :func:`area_table` or :func:`decision_table`, with ``omit_zero``.
+
+    Returns
+    -------
+    str
+        Sentences, or an empty text.
     """
     n = int(table.attrs.get(_OMITTED, 0))
     if n == 0:
@@ -313,6 +333,11 @@ def varying_comparisons(
     ----------
     errors, model, side, measure
         As for :func:`area_table`.
+
+    Returns
+    -------
+    list of str
+        ``"genuine"``, ``"impostor"``, both or neither.
     """
     flat = flat_panels(errors, measure=measure).to_dataset()
     flat = part_of(flat, model=model, side=side)
@@ -330,6 +355,11 @@ def describe_flat_panels(
         As for :func:`area_table`.
     side
         The masked image; all sides by default.
+
+    Returns
+    -------
+    str
+        Sentences, or an empty text.
     """
     sides = names_of(errors, "side") if side is None else [side]
     curves = part_of(errors, model=model, measure=measure)["curve"]

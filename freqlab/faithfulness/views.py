@@ -70,6 +70,11 @@ def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
         Largest number of pairs.
     seed
         Seed of the random draw.
+
+    Returns
+    -------
+    xarray.Dataset
+        The result with the sampled pairs.
     """
     check_number("n", n, at_least=1, whole=True)
     rng = np.random.default_rng(seed)

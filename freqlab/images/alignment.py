@@ -86,6 +86,11 @@ def detect_faces(
         Device of the detector; the CPU unless it is a CUDA device, because some of its operations
         are missing on Apple's GPU.
 
+    Returns
+    -------
+    Detections
+        Points and boxes of the photographs; NaN where no face is found.
+
     Raises
     ------
     UnknownNameError

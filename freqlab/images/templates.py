@@ -168,10 +168,23 @@ def template(name: str) -> Template:
     name
         One of :data:`TEMPLATES`, or a square one at another size, as in ``"arcface-224"``.
 
+    Returns
+    -------
+    Template
+        The registered template, or a known one at another size.
+
     Raises
     ------
     UnknownNameError
         If there is no template of that name.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.images.template("arcface").size
+    (112, 112)
+    >>> fl.images.template("arcface-224").size
+    (224, 224)
     """
     if isinstance(name, str) and name not in TEMPLATES:
         base, _, size = name.rpartition("-")
@@ -182,6 +195,11 @@ def template(name: str) -> Template:
 
 def register_template(new: Template) -> None:
     """Register a template of the user under its name.
+
+    Parameters
+    ----------
+    new
+        The template.
 
     Raises
     ------

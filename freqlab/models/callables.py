@@ -64,6 +64,11 @@ def wrap_model(
         Which of several outputs is the embedding: the key of a dictionary, the position in a
         tuple, or the name of its field. By default the first of a tuple; a run reports this choice.
 
+    Returns
+    -------
+    Model
+        A model for ``models=[...]``.
+
     Raises
     ------
     ParameterError

@@ -46,7 +46,19 @@ _SERIAL = itertools.count(1)
 
 
 def names() -> list[str]:
-    """List the names that :func:`freqlab.load_model` knows, besides paths and ``timm:`` names."""
+    """List the names that :func:`freqlab.load_model` knows, besides paths and ``timm:`` names.
+
+    Returns
+    -------
+    list of str
+        Names, including those that were registered in this process.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> "mobilefacenet" in fl.models.names()
+    True
+    """
     return list(_RECIPES)
 
 
@@ -89,6 +101,12 @@ def known() -> pd.DataFrame:
         One row per model: ``size`` of its crops (height x width, pixels), ``features`` (length
         of the embedding), ``template``, ``licence`` of the weights, ``weights`` (``"here"``, or how
         to get them).
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.models.known().loc["mobilefacenet", "template"]
+    'arcface'
     """
     rows = []
     for name, recipe in _RECIPES.items():
@@ -128,6 +146,14 @@ def register(
     -----
     UserWarning
         If the name is already registered; the new model then replaces the other.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> spec = fl.models.ModelSpec("example", mean=127.5, std=127.5)
+    >>> fl.models.register(spec, lambda: fl.testing.LinearNetwork(seed=1))
+    >>> fl.load_model("example").name
+    'example'
     """
     if not isinstance(spec, ModelSpec):
         raise ParameterError(f"spec={spec!r} must be a ModelSpec")

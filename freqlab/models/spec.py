@@ -55,6 +55,13 @@ class ModelSpec:
     ------
     ParameterError
         If a value is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> spec = fl.models.ModelSpec("mine", template="arcface", mean=127.5, std=127.5)
+    >>> spec.channels
+    'RGB'
     """
 
     name: str

@@ -331,7 +331,20 @@ def _of_documents(data: xr.Dataset, spectra: xr.DataArray) -> Floats:
 
 
 def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
-    """Tabulate error rates of the scores for one attack, lowest D-EER first, with the best band."""
+    """Tabulate error rates of the scores for one attack, lowest D-EER first, with the best band.
+
+    Parameters
+    ----------
+    errors
+        From :func:`freqlab.morphing.detection_errors`.
+    attack
+        Attack to select; ``"all"`` for all attacks pooled.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each score; intervals in brackets.
+    """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
     value = data["d_eer"].sel(estimate="value").to_series().sort_values(kind="stable")

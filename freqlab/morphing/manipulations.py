@@ -220,6 +220,11 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     by
         Quantity by which bands are ranked: ``"directed"``, ``"absolute"`` or ``"energy"``.
 
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each band, the largest effect first.
+
     Raises
     ------
     UnknownNameError

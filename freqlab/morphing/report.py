@@ -143,6 +143,11 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
         From :func:`thresholds`.
     model
         Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     check_name("model", model, names_of(thresholds, "model"))
     data = thresholds.sel(model=model)
@@ -501,14 +506,40 @@ def _attacks(errors: xr.Dataset) -> list[str]:
 
 
 def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset]]:
-    """Iterate over the models of a study, with their scores and errors."""
+    """Iterate over the models of a study, with their scores and errors.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+
+    Yields
+    ------
+    model : str
+        Name of the model.
+    scores : xarray.Dataset
+        Its scores.
+    errors : xarray.Dataset
+        Their error rates.
+    """
     for name in study.attrs["models"]:
         node = node_name(name)
         yield name, study[f"scores/{node}"].to_dataset(), study[f"detection/{node}"].to_dataset()
 
 
 def describe_documents(study: xr.DataTree) -> str:
-    """State how many documents and live photographs there are, and where morphs come from."""
+    """State how many documents and live photographs there are, and where morphs come from.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     kinds, attrs = as_frame(study["kinds"]), study.attrs
     source = {
         "made here": "Morphs made here are named after the share of the second person (alpha), and "
@@ -525,14 +556,38 @@ def describe_documents(study: xr.DataTree) -> str:
 
 
 def describe_morphing_pairs(study: xr.DataTree) -> str:
-    """State the number of pairs, and in how many a face was not detected."""
+    """State the number of pairs, and in how many a face was not detected.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."
     return text + (f" In {lost:,} of them, a face could not be detected." if lost else "")
 
 
 def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
-    """State, in Markdown, the contents of the labelled set."""
+    """State, in Markdown, the contents of the labelled set.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.morphing.study`.
+    faces
+        The labelled set.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+    """
     kinds = as_frame(study["labelled_kinds"])["pairs"]
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
     return (

@@ -112,6 +112,18 @@ def _where(table: pd.DataFrame, argument: str, text: str | None) -> npt.NDArray[
 def shares(text: str | float) -> tuple[float, float]:
     """Parse shares of the second person in shape and texture, from ``"0.5"`` or ``"0:0.5"``.
 
+    Parameters
+    ----------
+    text
+        One share, or shares in shape and texture with a colon between them.
+
+    Returns
+    -------
+    shape : float
+        Share in shape, 0 to 1.
+    texture : float
+        Share in texture, 0 to 1.
+
     Raises
     ------
     ParameterError
@@ -401,7 +413,18 @@ def make_pairs(
 
 
 def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
-    """Whether each face is a morph, by its column ``morph`` ``(face,)``."""
+    """Whether each face is a morph, by its column ``morph`` ``(face,)``.
+
+    Parameters
+    ----------
+    faces
+        The faces.
+
+    Returns
+    -------
+    numpy.ndarray
+        Truth values ``(face,)``.
+    """
     if "morph" not in faces.table:
         return np.zeros(len(faces), bool)
     return (

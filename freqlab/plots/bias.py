@@ -77,6 +77,11 @@ def group_profile_plot(
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -136,6 +141,11 @@ def group_difference_plot(
         marked.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -192,6 +202,11 @@ def group_heat_plot(
         As for :func:`group_difference_plot`.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -325,6 +340,11 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
         Column of `gaps` on the vertical axis.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
     ax = given_axes(ax, 6, 3.8)

@@ -45,6 +45,11 @@ def comparison_plot(
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -90,6 +95,11 @@ def difference_plot(
         ``"directed"``, ``"absolute"`` or ``"per_contrast"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
 
     Raises
     ------

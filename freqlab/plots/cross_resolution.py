@@ -97,6 +97,11 @@ def resolution_heat_plot(
         ``"directed"``, ``"absolute"``, ``"per_contrast"`` or ``"energy"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -159,6 +164,11 @@ def resolution_profile_plot(
         As for :func:`resolution_heat_plot`.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -359,6 +369,11 @@ def resolution_error_plot(
         Nominal false match rate of the threshold.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_fmr(fmr)
     known = names_of(errors, "model")
@@ -410,6 +425,11 @@ def resolution_leak_plot(
         ``"diagonal"`` (sqrt(2) N/2) or ``"axis"`` (N/2).
     ax
         Axes to draw on; new axes by default. Shares below 1e-6 are drawn at 1e-6.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(leaks, model)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -462,6 +482,11 @@ def resolution_summary_plot(
         Kind of pairs to draw; both by default.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     check_name("quantity", quantity, get_args(ResolutionSummary))

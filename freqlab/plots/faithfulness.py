@@ -68,6 +68,11 @@ def deletion_plot(
         Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(errors, model)
     data = selected(
@@ -109,6 +114,11 @@ def accuracy_plot(
         Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(errors, model)
     data = selected(errors, model=model, side=side, protocol=protocol)
@@ -158,6 +168,11 @@ def advantage_plot(
         Selection from the errors; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(errors, model)
     data = selected(errors, model=model, side=side, measure=measure)
@@ -205,6 +220,11 @@ def view_plot(views: xr.Dataset, *, model: str | None = None, ax: Axes | None = 
         Name of the model; may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(views, model)
     data = selected(views, model=model)
@@ -225,6 +245,11 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         From :func:`freqlab.faithfulness.profile_stability`.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     names = names_of(stability, "perturbation")
     models = names_of(stability, "model")
@@ -279,6 +304,11 @@ def interaction_plot(
         Model and kind of pairs to select; `model` may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(views, model)
     check_name("comparison", comparison, ["genuine", "impostor"])
@@ -321,6 +351,11 @@ def randomisation_plot(
         Name of the model; may be left out if there is only one.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(checks, model)
     data = selected(checks, model=model)
@@ -365,6 +400,11 @@ def planted_plot(
         Unit of the bands.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     contrasts = planted["contrast"].to_numpy()
     ax = given_axes(ax, 6.4, 1.4 + 0.35 * len(contrasts))

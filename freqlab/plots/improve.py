@@ -33,6 +33,11 @@ def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) ->
         False match rate of the thresholds, one of those of the data.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     at = at_fmr(data, fmr)
     names = [name for name in names_of(data, "score_name") if name != data.attrs["baseline"]]
@@ -84,6 +89,11 @@ def discard_plot(
         ``"fixed"`` or ``"renewed"``, the threshold.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     known = names_of(data, "measure")
     check_name("protocol", protocol, names_of(data, "protocol"))
@@ -118,6 +128,11 @@ def calibration_plot(
         Names of the calibrations; all by default.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     known = names_of(data, "calibration")
     names = known

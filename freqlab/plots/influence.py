@@ -315,6 +315,11 @@ def spectrum_plot(
         ``"directed"`` or ``"absolute"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(Kind))
@@ -386,6 +391,11 @@ def strip_plot(
         ``"directed"``, ``"absolute"``, or ``"per_contrast"``: divided by the RMS contrast removed.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
@@ -437,6 +447,11 @@ def profile_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     UnknownNameError
@@ -486,6 +501,11 @@ def contrast_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     UnknownNameError
@@ -531,6 +551,11 @@ def face_plot(
         Model whose crop is shown; the first by default.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = str(np.atleast_1d(result["model"].to_numpy())[0]) if model is None else model
     crop = _stored_crop(result, face, model)

@@ -77,6 +77,11 @@ def pair_profile_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     UnknownNameError, ParameterError

@@ -61,6 +61,11 @@ def vulnerability_plot(
         False match rate of the threshold; by default the first.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(risk, model)
     data = selected(risk, model=model)
@@ -97,6 +102,11 @@ def d_eer_plot(errors: xr.Dataset, *, attack: str = _POOLED, ax: Axes | None = N
         Name of the attack.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors["d_eer"].sel(attack=attack)
@@ -165,6 +175,11 @@ def attack_profile_plot(
         Whether to draw differences from bona fide pairs.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side)
@@ -304,6 +319,11 @@ def manipulation_plot(
         ``"energy"``, ``"directed"`` or ``"absolute"``.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(changes, model)
     check_name("quantity", quantity, get_args(ManipulatedQuantity))
@@ -365,6 +385,11 @@ def detection_plot(
         Name of the attack.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     known = names_of(errors, "score_name")
     check_name("attack", attack, names_of(errors, "attack"))
@@ -412,6 +437,11 @@ def score_histogram_plot(
         Name of the score.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     check_name("name", name, names_of(scores, "score_name"))
     ax = given_axes(ax, 6.4, 3.4)

@@ -73,6 +73,11 @@ def rose_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     ParameterError
@@ -169,6 +174,11 @@ def orientation_plot(
         an orientation.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
 
     Raises
     ------

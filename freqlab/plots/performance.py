@@ -51,6 +51,11 @@ def score_plot(
         Names and values of thresholds to mark; NaN values are skipped.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     ax = given_axes(ax, 6, 3.2)
     edges = np.linspace(-0.5, 1, 101)
@@ -99,6 +104,11 @@ def density_plot(
         Nominal false match rate of the threshold to mark, if any.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     model = one_model(result, model)
     data = _of_model(result, model)
@@ -154,6 +164,11 @@ def det_plot(
     ax
         Axes to draw on; new axes by default. Curves end where a false match rate is not resolved
         (fewer than ten comparisons) or there are no false non-matches.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     known = names_of(result, "model")
     models = known if models is None else models

@@ -55,6 +55,11 @@ def saliency_plot(
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     ParameterError, UnknownNameError
@@ -95,6 +100,11 @@ def plane_plot(
         As for :func:`saliency_plot`.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
 
     Raises
     ------
@@ -195,6 +205,11 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
     ax
         Axes to draw on; new axes by default.
 
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
     Raises
     ------
     ParameterError
@@ -231,6 +246,11 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
         From :func:`freqlab.adversarial.detection_errors`.
     ax
         Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
     """
     part = selected(errors, labels="true")
     ax = given_axes(ax, 6.4, 3.2)

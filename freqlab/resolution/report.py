@@ -78,6 +78,11 @@ def describe_resolutions(study: xr.DataTree) -> str:
     ----------
     study
         From :func:`freqlab.resolution.study`.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
     """
     attrs = study.attrs
     native, lower = int(attrs["native"]), [int(one) for one in attrs["resolutions"]]
@@ -105,7 +110,18 @@ def describe_resolutions(study: xr.DataTree) -> str:
 
 
 def describe_comparisons(study: xr.DataTree) -> str:
-    """State over how many comparisons the errors at a resolution are counted."""
+    """State over how many comparisons the errors at a resolution are counted.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.resolution.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     counts = [int(study["errors"][name].max()) for name in ("n_genuine", "n_impostor")]
     which = "Error rates are over the given pairs"
     if study.attrs["all_against_all"]:
@@ -117,7 +133,18 @@ def describe_comparisons(study: xr.DataTree) -> str:
 
 
 def describe_pairs(study: xr.DataTree) -> str:
-    """State how many pairs are explained."""
+    """State how many pairs are explained.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.resolution.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     n_highest = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
     sample = "a random sample" if "n_pairs" in study.attrs else "all pairs"
     return (
@@ -348,6 +375,11 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     fmr
         Nominal false match rate of the threshold. Without a threshold, the equal error rates are
         stated, and not compared.
+
+    Returns
+    -------
+    str
+        Sentences.
 
     Raises
     ------

@@ -45,6 +45,14 @@ def mean_profile(
     ------
     ParameterError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> profile["directed"].dims
+    ('comparison', 'model', 'side', 'band', 'estimate')
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)

@@ -87,6 +87,16 @@ def pairs_to_show(
     ------
     UnknownNameError, ParameterError
         If the result has no such model, side or false match rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> shown = fl.results.pairs_to_show(result, model="linear", fmr=0.1)
+    >>> list(shown)
+    ['A typical genuine pair', 'The least similar genuine pair', 'The most similar impostor pair',
+    'A genuine pair whose decision depends on one band', 'An impostor pair whose decision depends on
+    one band']
     """
     data = select_part(result, model=model, side=side)
     threshold = threshold_of(result, model=model, fmr=fmr)
@@ -190,6 +200,14 @@ def threshold_of(result: xr.Dataset, *, model: str, fmr: float) -> float:
     ------
     UnknownNameError, ParameterError
         If the result has no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> threshold = fl.results.threshold_of(result, model="linear", fmr=0.1)
+    >>> round(threshold, 2)
+    0.93
     """
     result = with_axes(result)
     check_name("model", model, names_of(result, "model"))

@@ -81,6 +81,15 @@ def describe_pair(
     UnknownNameError, ParameterError
         If the result has no such pair, model, side or false match rate, or the calibration is of
         another model or other pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> print(fl.results.describe_pair(result, pair=0, model="linear", fmr=0.1))
+    A match at FMR 1e-1 (similarity 0.97, threshold 0.93); removing a single band from the probe
+    does not change this: the strongest is the band 0 to 28 cycles/image, whose removal from the
+    probe lowers the similarity by 0.01.
     """
     text = _decision_text(result, pair=pair, model=model, side=side, fmr=fmr)
     if calibration is None:
@@ -212,6 +221,16 @@ def describe_profile(
     str
         Mean of the strongest band with its interval in brackets, and the lowest band edge below
         which at least three quarters of the summed absolute influence lie.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> print(fl.results.describe_profile(profile, model="linear"))
+    For genuine pairs, the band 28 to 56 cycles/image has the largest mean influence: removing it
+    from the probe lowers the similarity by 0.016 [0.010, 0.024]. 77 % of the absolute influence is
+    below 56 cycles/image.
     """
     check_name("comparison", comparison, ["genuine", "impostor"])
     data = select_part(profile, model=model, side=side).sel(comparison=comparison)
@@ -306,6 +325,15 @@ def describe_verification(result: xr.Dataset, *, model: str, fmr: float = 1e-3) 
     ------
     UnknownNameError, ParameterError
         If the result has no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.verification()
+    >>> print(fl.results.describe_verification(result, model="linear", fmr=0.1))
+    The equal error rate is 0.00 % [0.00, 20.05] over 276 comparisons, 24 of them genuine; its false
+    non-matches are of no person. At the threshold 0.935, set at FMR 1e-1 on 252 impostor
+    comparisons, the model rejects 0.00 % [0.00, 20.05] of the genuine comparisons, of no person.
     """
     return " ".join(verification_sentences(result, model=model, fmr=fmr))
 

@@ -23,10 +23,24 @@ def profile_table(profile: xr.Dataset, *, model: str, side: Side = "probe") -> p
     model, side
         Model and masked side to select.
 
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each band. Intervals are in brackets.
+
     Raises
     ------
     UnknownNameError
         If there is no such model or side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> fl.results.profile_table(profile, model="linear").columns.tolist()
+    [('genuine', 'value'), ('genuine', 'lower'), ('genuine', 'upper'), ('impostor', 'value'),
+    ('impostor', 'lower'), ('impostor', 'upper')]
     """
     check_name("model", model, names_of(profile, "model"))
     check_side(side, names_of(profile, "side"))

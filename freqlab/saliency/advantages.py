@@ -55,6 +55,11 @@ def map_complexity(maps: xr.DataArray) -> float:
     ----------
     maps
         Values along ``pair`` and any other axes.
+
+    Returns
+    -------
+    float
+        NaN if no pair has a map.
     """
     others = [dim for dim in maps.dims if dim != "pair"]
     values = maps.transpose("pair", *others).to_numpy().astype(float)

@@ -119,6 +119,11 @@ def cost_table(compared: xr.Dataset) -> pd.DataFrame:
     ----------
     compared
         From :func:`freqlab.saliency.compare_explanations`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each explanation.
     """
     names = names_of(compared, "explanation")
     return pd.DataFrame(
@@ -141,6 +146,11 @@ def describe_explanations(compared: xr.Dataset) -> str:
     ----------
     compared
         From :func:`freqlab.saliency.compare_explanations`.
+
+    Returns
+    -------
+    str
+        Sentences.
     """
     sentences = _comparisons(compared)
     missed = [
@@ -195,6 +205,11 @@ def summary(study: xr.DataTree) -> list[str]:
     study
         From :func:`freqlab.saliency.study`.
 
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
+
     Examples
     --------
     >>> import freqlab as fl
@@ -243,7 +258,18 @@ def _residual(study: xr.DataTree) -> list[str]:
 
 
 def describe_study(study: xr.DataTree) -> str:
-    """State which pairs are explained, and at which threshold, in Markdown."""
+    """State which pairs are explained, and at which threshold, in Markdown.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.saliency.study`.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+    """
     attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
     requested, used = float(attrs["fmr"]), float(attrs["fmr_used"])
     text = (
@@ -258,7 +284,18 @@ def describe_study(study: xr.DataTree) -> str:
 
 
 def describe_reliability(study: xr.DataTree) -> str:
-    """State how many maps by random masks missed the requested reliability."""
+    """State how many maps by random masks missed the requested reliability.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.saliency.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     attrs = study.attrs
     n_maps, wanted = len(attrs["explained"]), float(attrs["reliability"])
     missed = {method: _n_missed(study, method) for method in _MASKING}

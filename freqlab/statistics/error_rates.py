@@ -145,6 +145,19 @@ def impostor_thresholds(
         As returned by :func:`threshold_at_fmr`; NaN where a rate is not resolved.
     n_impostor : int
         Number of impostor comparisons.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> embeddings = np.random.default_rng(0).normal(size=(40, 8))
+    >>> subjects = np.repeat(np.arange(20), 2).astype(object)
+    >>> photographs = np.arange(40).astype(object)
+    >>> thresholds, n_impostor = fl.statistics.impostor_thresholds(
+    ...     embeddings, subjects, photographs, fmrs=[0.1]
+    ... )
+    >>> n_impostor
+    760
     """
     codes = _codes(subjects)
 
@@ -284,6 +297,17 @@ def all_comparisons(
     -------
     genuine, impostor : numpy.ndarray
         Similarities, -1..1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> embeddings = np.random.default_rng(0).normal(size=(4, 8))
+    >>> subjects = np.array(["a", "a", "b", "b"], object)
+    >>> photographs = np.array(["a1", "a2", "b1", "b2"], object)
+    >>> genuine, impostor = fl.statistics.all_comparisons(embeddings, subjects, photographs)
+    >>> len(genuine), len(impostor)
+    (2, 4)
     """
     return compare_all(embeddings, subjects, sources).by_kind
 
@@ -291,10 +315,24 @@ def all_comparisons(
 def check_fmr(fmr: float) -> None:
     """Refuse false match rates that are not between 0 and 1.
 
+    Parameters
+    ----------
+    fmr
+        False match rate.
+
     Raises
     ------
     ParameterError
         Naming the value.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.statistics.check_fmr(0.001)
+    >>> fl.statistics.check_fmr(2.0)
+    Traceback (most recent call last):
+        ...
+    freqlab.errors.ParameterError: fmr=2.0 must be below 1
     """
     check_number("fmr", fmr, above=0)
     if fmr >= 1:
@@ -319,10 +357,26 @@ def check_fmrs(fmrs: Sequence[float]) -> tuple[float, ...]:
 def rates_with(fmr: float) -> tuple[float, ...]:
     """The false match rates of results, with a further one if it is not among them.
 
+    Parameters
+    ----------
+    fmr
+        Further false match rate.
+
+    Returns
+    -------
+    tuple of float
+        Rates in falling order.
+
     Raises
     ------
     ParameterError
         If `fmr` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.statistics.rates_with(0.05)
+    (0.1, 0.05, 0.01, 0.001, 0.0001, 1e-05, 1e-06)
     """
     check_fmr(fmr)
     known = bool(np.isclose(fmr, FMRS, rtol=1e-6).any())
@@ -332,10 +386,26 @@ def rates_with(fmr: float) -> tuple[float, ...]:
 def comparisons_needed(rate: float) -> int:
     """Number of comparisons that resolves an error rate: ten expected errors.
 
+    Parameters
+    ----------
+    rate
+        Error rate, between 0 and 1.
+
+    Returns
+    -------
+    int
+        Smallest number of comparisons.
+
     Raises
     ------
     ParameterError
         If the rate is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.statistics.comparisons_needed(1e-3)
+    10000
     """
     if not 0 < rate < 1:
         raise ParameterError(f"an error rate of {rate!r} must lie between 0 and 1")

@@ -56,6 +56,15 @@ def describe_photographs(
         If there is no run.
     ParameterError
         If a face is not in the run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> print(fl.store.describe_photographs("run.zarr"))
+    All photographs could be read, and none required the selection of a face.
     """
     url = os.fspath(store)
     node = open_face_node(url, open_run_group(url), "faces")
@@ -162,6 +171,16 @@ def _result_lines(table: pd.DataFrame) -> list[str]:
 
 def describe_run(path: str | os.PathLike[str]) -> str:
     """Describe the content of a run in a few lines: faces by status, models, embeddings, results.
+
+    Parameters
+    ----------
+    path
+        Path of the run.
+
+    Returns
+    -------
+    str
+        Several lines of text.
 
     Raises
     ------

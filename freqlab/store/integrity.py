@@ -150,6 +150,15 @@ def check(path: str | os.PathLike[str]) -> pd.DataFrame:
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> len(fl.store.check("run.zarr"))
+    0
     """
     result = survey(place_of(path))
     table = pd.DataFrame([damage for damage, _ in result.damages], columns=list(Damage._fields))

@@ -266,6 +266,15 @@ def unlock(store: str | os.PathLike[str], *, force: bool = False) -> Holder | No
     ------
     StoreError
         If the run that holds the lock is alive, or the lock file cannot be removed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> fl.store.unlock("run.zarr") is None
+    True
     """
     check_place(store)
     path = place_of(store)

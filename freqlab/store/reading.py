@@ -105,7 +105,27 @@ def _open_tree(url: str) -> xr.DataTree:
 
 
 def result_names(path: str | os.PathLike[str]) -> list[str]:
-    """Names of the finished results in a run, oldest first."""
+    """Names of the finished results in a run, oldest first.
+
+    Parameters
+    ----------
+    path
+        Path of the run.
+
+    Returns
+    -------
+    list of str
+        Names for :func:`open_influence`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> len(fl.store.result_names("run.zarr"))
+    1
+    """
     url = place_of(path)
     return while_it_grows(url, lambda: names_of_results(url))
 
@@ -289,6 +309,15 @@ def open_crops(path: str | os.PathLike[str], *, template: str) -> xr.Dataset:
     ------
     StoreError
         If there is no run, or it has no crops of this template.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> fl.store.open_crops("run.zarr", template="arcface")["crop"].shape
+    (12, 112, 112, 3)
     """
     url = place_of(path)
     root = open_run_group(url)

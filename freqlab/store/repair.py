@@ -98,6 +98,15 @@ def repair_plan(store: str | os.PathLike[str], faces: Faces) -> pd.DataFrame:
     ------
     StoreError
         If there is no run, or a damage cannot be repaired.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> len(fl.store.repair_plan("run.zarr", faces))
+    0
     """
     url = place_of(store)
     steps = plan_repair(url, survey(url), faces)

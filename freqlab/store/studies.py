@@ -162,7 +162,27 @@ def kept_study(
 
 
 def study_names(store: str | os.PathLike[str], subject: str) -> list[str]:
-    """Hashes of the studies of a subject that a run holds, oldest first."""
+    """Hashes of the studies of a subject that a run holds, oldest first.
+
+    Parameters
+    ----------
+    store
+        Path of the run.
+    subject
+        Subject of the studies, such as ``"bias"``.
+
+    Returns
+    -------
+    list of str
+        Keys for :func:`open_study`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("verification")
+    >>> len(fl.store.study_names(study.attrs["store"], "verification"))
+    1
+    """
     return _names(open_root(store), subject)
 
 
@@ -189,6 +209,14 @@ def open_study(store: str | os.PathLike[str], subject: str, key: str | None = No
         If there is no run, or it has no such study.
     UnknownNameError
         If it has no study of this hash.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("verification")
+    >>> again = fl.store.open_study(study.attrs["store"], "verification")
+    >>> sorted(again.children)
+    ['figures']
     """
     url = place_of(store)
     root = open_root(url)
@@ -230,10 +258,27 @@ def as_dataset(table: pd.DataFrame) -> xr.Dataset:
 def as_frame(node: xr.Dataset | xr.DataTree | xr.DataArray) -> pd.DataFrame:
     """Return the table that a node of a study holds.
 
+    Parameters
+    ----------
+    node
+        Node of a study that holds a table.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns in their stored order, with the stored index.
+
     Raises
     ------
     ParameterError
         If it does not hold a table.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> fl.store.as_frame(study["groups"]).columns.tolist()
+    ['photographs', 'people']
     """
     if _TABLE not in node.attrs:
         raise ParameterError("this node of the study is a dataset, not a table")

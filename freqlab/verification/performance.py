@@ -280,10 +280,23 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
     fmr
         Nominal false match rate of the decision threshold; one of the rates of the result.
 
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each group, ``"all"`` first.
+
     Raises
     ------
     UnknownNameError, ParameterError
         If the result has no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> table = fl.verification.summary_table(figures, model="linear", fmr=0.1)
+    >>> table.index.tolist()
+    ['all', 'no', 'yes', 'mixed']
     """
     check_name("model", model, names_of(result, "model"))
     check_fmr(fmr)

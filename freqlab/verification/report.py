@@ -48,6 +48,11 @@ def summary(study: xr.DataTree) -> list[str]:
     study
         From :func:`freqlab.verification.study`.
 
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
+
     Examples
     --------
     >>> import freqlab as fl
@@ -91,6 +96,17 @@ def describe_comparisons(pairs: pd.DataFrame | None, *, name: object = "the list
         The list of pairs; None if all faces are compared.
     name
         Name of the list.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> print(fl.verification.describe_comparisons(None))
+    Every photograph is compared with every other photograph once.
     """
     if pairs is None:
         return "Every photograph is compared with every other photograph once."
@@ -116,6 +132,13 @@ def match_rate_table(result: xr.Dataset | xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         By model and false match rate: threshold, and true match rate (1 - FNMR) with its interval
         in brackets; rates that are not resolved are omitted.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> fl.verification.match_rate_table(figures).columns.tolist()
+    ['threshold', 'true match rate']
     """
     figures = result.sel(group="all")
     rows = {}
@@ -147,6 +170,11 @@ def without_small_groups(result: xr.Dataset) -> xr.Dataset:
     ----------
     result
         From :func:`freqlab.verify`.
+
+    Returns
+    -------
+    xarray.Dataset
+        The result with the remaining groups.
     """
     small = _small_groups(result)
     kept = [name for name in names_of(result, "group") if name not in small]
@@ -154,7 +182,25 @@ def without_small_groups(result: xr.Dataset) -> xr.Dataset:
 
 
 def describe_left_out(result: xr.Dataset) -> str:
-    """State which groups :func:`without_small_groups` leaves out; empty if there are none."""
+    """State which groups :func:`without_small_groups` leaves out; empty if there are none.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`.
+
+    Returns
+    -------
+    str
+        Sentences, or an empty text.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> print(fl.verification.describe_left_out(figures))
+    Groups of fewer than 20 people are left out: no (4), yes (4).
+    """
     groups = [f"{as_markdown(name)} ({n})" for name, n in _small_groups(result).items()]
     if not groups:
         return ""
@@ -171,10 +217,22 @@ def groups_with_curves(result: xr.Dataset, *, model: str) -> list[str]:
     model
         Name of the model.
 
+    Returns
+    -------
+    list of str
+        Names of the groups, in the order of the result.
+
     Raises
     ------
     UnknownNameError
         If the result has no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> fl.verification.groups_with_curves(figures, model="linear")
+    []
     """
     check_name("model", model, names_of(result, "model"))
     drawn = (result["curve"].sel(model=model) > 0).sum("curve_fmr") > 1
@@ -195,7 +253,18 @@ def _small_groups(result: xr.Dataset) -> dict[str, int]:
 
 
 def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
-    """State the false match rates at which a model has no threshold; empty if there are none."""
+    """State the false match rates at which a model has no threshold; empty if there are none.
+
+    Parameters
+    ----------
+    result
+        From :func:`freqlab.verify`, or a study.
+
+    Returns
+    -------
+    str
+        A sentence, or an empty text.
+    """
     thresholds = result["threshold"].transpose("model", "fmr")
     unresolved = np.isnan(thresholds.to_numpy()).any(axis=0)
     rates = [fmr_text(rate) for rate in sorted(thresholds["fmr"].to_numpy()[unresolved])[::-1]]
@@ -212,10 +281,35 @@ def all_scores(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Compute the similarities of all genuine and all impostor comparisons of a run's faces.
 
+    Parameters
+    ----------
+    faces
+        The faces.
+    model
+        Name of the model.
+    store
+        Path of the run, with embeddings of the faces.
+
+    Returns
+    -------
+    genuine : numpy.ndarray
+        Cosine similarities of photographs of one person, -1 to 1.
+    impostor : numpy.ndarray
+        Those of two people.
+
     Raises
     ------
     StoreError, UnknownNameError
         If there is no run, or the run has no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> genuine, impostor = fl.verification.all_scores(faces, model="linear", store="run.zarr")
+    >>> len(genuine), len(impostor)
+    (12, 54)
     """
     intact = open_embeddings(store, model=model).sel(face=faces.names)
     return all_comparisons(intact.to_numpy(), faces.subjects, faces.sources)
@@ -224,7 +318,20 @@ def all_scores(
 def describe_scores(
     genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.floating], *, fmr: float = 1e-3
 ) -> str:
-    """State the equal error rate, and whether the comparisons resolve a false match rate."""
+    """State the equal error rate, and whether the comparisons resolve a false match rate.
+
+    Parameters
+    ----------
+    genuine, impostor
+        Similarities of genuine and of impostor comparisons.
+    fmr
+        False match rate of the threshold.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
     text = (
         f"The equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine, "
