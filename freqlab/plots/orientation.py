@@ -31,7 +31,7 @@ from freqlab.statistics.resampling import estimates_of
 
 __all__ = ["orientation_plot", "rose_plot", "wavelet_labels"]
 
-_NAMED = {0.0: "0°\nhorizontal", 90.0: "90°\nvertical"}
+_NAMED = {0.0: "0°\nhorizontal", 90.0: "90°, vertical"}
 _MOST_WRITTEN = 40  # cells of a table that are written as numbers
 _MOST_COLUMNS = 8  # columns of a table whose cells are written as numbers
 _MOST_NAMES = 12  # columns of a table that are named
