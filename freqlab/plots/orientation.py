@@ -31,7 +31,7 @@ from freqlab.statistics.resampling import estimates_of
 
 __all__ = ["orientation_plot", "rose_plot", "wavelet_labels"]
 
-_NAMED = {0.0: "0°\nhorizontal", 90.0: "90°, vertical"}
+_NAMED = {0.0: "0°\nhorizontal", 90.0: "90°\nvertical"}
 _MOST_WRITTEN = 40  # cells of a table that are written as numbers
 _MOST_COLUMNS = 8  # columns of a table whose cells are written as numbers
 _MOST_NAMES = 12  # columns of a table that are named
@@ -123,7 +123,9 @@ def rose_plot(
             up = "center" if abs(y) < 0.2 else "bottom"
             ax.text(1.07 * end * x, 1.07 * end * y, text, ha=across, va=up, fontsize="small")
     reach = 1.3 * end
-    ax.set(xlim=(-reach, reach), ylim=(-1.12 * end, reach), xticks=[], yticks=[], aspect="equal")
+    ax.set(
+        xlim=(-reach, reach), ylim=(-1.12 * end, 1.45 * end), xticks=[], yticks=[], aspect="equal"
+    )
     ax.spines[:].set_visible(False)
     ax.set_xlabel(_value_label(values, kind, 34))
     ax.set_title(title, loc="left", fontsize="medium")
