@@ -7,6 +7,7 @@ import xarray as xr
 
 import freqlab as fl
 from freqlab.errors import ParameterError
+from freqlab.results.selection import bands_of
 
 
 def cosine(a, b):
@@ -116,12 +117,12 @@ def test_a_result_of_given_influence_declares_its_bands(kind):
     bands = KINDS[kind]
     values = np.random.default_rng(0).normal(size=(1, 6, 1, len(bands))) / 10
     made = fl.testing.result(values, bands=bands, similarity=0.5, thresholds={1e-3: 0.4})
-    assert fl.results.selection.bands_of(made) == bands
+    assert bands_of(made) == bands
     text = fl.results.describe_pair(made, pair=0, model="m")
     strongest = int(np.abs(values[0, 0, 0]).argmax())
     assert bands.text(strongest) in text
     profile = fl.results.mean_profile(made, n_draws=5)
-    assert fl.results.selection.bands_of(profile) == bands
+    assert bands_of(profile) == bands
     fl.plots.profile_plot(profile)
     fl.plots.contrast_plot(made)
     fl.plots.spectrum_plot(made, pair=0)

@@ -173,7 +173,7 @@ def _shared(declared: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _wrong_form(text: str, kind: str) -> BandError:
-    mirrored = "" if kind in _OWN_BORDER else "; append :mirror for the mirrored crop"
+    mirrored = "" if kind in _OWN_BORDER else ", with :mirror at the end for the mirrored crop"
     return BandError(f"bands {text!r}: write {_FORMS[kind]}{mirrored}")
 
 

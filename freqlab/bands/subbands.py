@@ -17,7 +17,8 @@ import torch
 
 from freqlab.bands.base import ORIENTATION, BandCoordinate, Bands
 from freqlab.bands.decompositions import Decomposition, SeparableDecomposition
-from freqlab.errors import BandError, ParameterError, UnknownNameError, check_number, nearest
+from freqlab.errors import BandError, ParameterError, UnknownNameError, check_number
+from freqlab.text.spelling import nearest
 
 __all__ = ["Wavelets", "wavelets"]
 

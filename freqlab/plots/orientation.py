@@ -128,7 +128,9 @@ def rose_plot(
             up = "center" if abs(y) < 0.2 else "bottom"
             ax.text(1.07 * end * x, 1.07 * end * y, text, ha=across, va=up, fontsize="small")
     reach = 1.3 * end
-    ax.set(xlim=(-reach, reach), ylim=(-1.12 * end, reach), xticks=[], yticks=[], aspect="equal")
+    ax.set(
+        xlim=(-reach, reach), ylim=(-1.12 * end, 1.45 * end), xticks=[], yticks=[], aspect="equal"
+    )
     ax.spines[:].set_visible(False)
     ax.set_xlabel(_value_label(values, kind, 34))
     ax.set_title(title, loc="left", fontsize="medium")

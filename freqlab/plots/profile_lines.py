@@ -79,10 +79,9 @@ def draw_profile(
                 centre, low, high, color=colour, alpha=alpha, lw=0, label=interval_label
             )
         else:
-            known = np.isfinite(low) & np.isfinite(high)
-            ax.vlines(
-                centre[known], low[known], high[known], color=colour, lw=1.4, label=interval_label
-            )
+            # one line with gaps, which the placement of legends avoids, unlike a collection
+            ends = np.column_stack([low, high, np.full_like(low, np.nan)])
+            ax.plot(np.repeat(centre, 3), ends.ravel(), color=colour, lw=1.4, label=interval_label)
     ax.plot(centre, np.asarray(value, float), **style)
 
 

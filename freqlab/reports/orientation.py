@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import xarray as xr
 
 from freqlab.bands.oriented import sectors
 from freqlab.faces.table import Faces
 from freqlab.literals import Side
+from freqlab.plots.influence import contrast_plot
 from freqlab.plots.orientation import rose_plot
+from freqlab.reports.figures import panels
 from freqlab.reports.parts import show
 from freqlab.results.profiles import mean_profile
 from freqlab.results.shares import (
@@ -32,7 +33,7 @@ ABOUT = (
 )
 """What the section shows, for readers."""
 
-_SIZE = (3.7, 3.3)  # inches: the section fits on half a printed page
+_HEIGHT = 3.4  # inches: the section fits on half a printed page
 
 
 def influence_of_sectors(
@@ -85,7 +86,7 @@ def findings(oriented: xr.Dataset | None, *, model: str, side: Side) -> list[str
 
 
 def show_section(oriented: xr.Dataset | None, *, model: str, side: Side) -> None:
-    """Show the section: what was found in a sentence, and the rose of the sectors.
+    """Show the section: a sentence, the rose of the sectors, and their contrast.
 
     Parameters
     ----------
@@ -99,6 +100,6 @@ def show_section(oriented: xr.Dataset | None, *, model: str, side: Side) -> None
     shares = orientation_shares(oriented)
     told = describe_orientation(shares, model=model, side=side)
     show(f"## Orientation\n\n{ABOUT}\n\n> {told}")
-    _, ax = plt.subplots(figsize=_SIZE, layout="constrained")
-    rose_plot(mean_profile(oriented), model=model, side=side, ax=ax)
-    plt.show()
+    with panels(model, height=_HEIGHT, width_ratios=(1, 1.1)) as axes:
+        rose_plot(mean_profile(oriented), model=model, side=side, ax=axes[0, 0])
+        contrast_plot(oriented, model=model, side=side, ax=axes[0, 1])

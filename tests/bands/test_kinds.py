@@ -466,8 +466,11 @@ def test_text_declares_bands(text, bands):
     ("text", "message"),
     [
         ("sectors", "write sectors:N, as in sectors:8"),
-        ("sectors:8:8", "write sectors:N, as in sectors:8; append :mirror for the mirrored crop"),
-        ("sectors:8:mirrored", "append :mirror for the mirrored crop"),
+        (
+            "sectors:8:8",
+            "write sectors:N, as in sectors:8, with :mirror at the end for the mirrored crop",
+        ),
+        ("sectors:8:mirrored", "with :mirror at the end for the mirrored crop"),
         ("sectors:eight", "'eight' is not a whole number"),
         ("sectors:1", "n=1 must be a whole number of sectors from 2"),
         ("polar:8", "write polar:WIDTHxN"),

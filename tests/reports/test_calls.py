@@ -1,5 +1,6 @@
 import ast
 import base64
+import html
 import io
 import re
 from pathlib import Path
@@ -70,12 +71,31 @@ def test_page_says_what_was_computed(explore):
     _, store, page = explore
     faces = 24
     passes = re.search(r"This took ([\d,]+) forward passes", page)
-    assert faces < int(passes.group(1).replace(",", "")) <= faces * 6
+    of_sectors = 6 * 8  # the probes of the genuine pairs, each without every sector
+    assert faces < int(passes.group(1).replace(",", "")) <= faces * 6 + of_sectors
     assert store.is_dir()
     assert "A match at FMR 1e-1" in page or "No match" in page
     purposes = fl.store.results_table(store)["purpose"].to_dict()
     assert purposes["report-explore"] == "report explore"
     assert "--name report-explore --pair" in page
+
+
+def test_the_section_on_orientation_says_what_was_found(explore):
+    _, store, page = explore
+    text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
+    oriented = fl.open_influence(store, "report-explore-2")
+    assert oriented.sizes["band"] == 8
+    assert oriented["genuine"].all()
+    assert oriented["side"].to_numpy().tolist() == ["probe"]
+    shares = fl.results.orientation_shares(oriented)
+    told = fl.results.describe_orientation(shares, model="mobilefacenet")
+    assert told.replace("\u00a0", " ") in text
+    assert f"On {oriented.sizes['pair']} genuine pairs of " in told
+    absolute = np.abs(oriented["influence"].to_numpy()).mean(axis=(0, 1, 2))
+    share = 100 * absolute[[0, 1, 7]].sum() / absolute.sum()
+    assert f"horizontal structure carry {share:.0f}" in told
+    # twelve people are too few for a finding: it is in its section alone
+    assert text.count("bands of horizontal structure carry") == 1
 
 
 @pytest.mark.slow
