@@ -681,6 +681,75 @@ def places(folder):
     ]
 
 
+def improvement_trials(folder):
+    """Results from which nothing can be learnt about decisions."""
+    faces = make_faces(n_subjects=3, per_subject=2)
+    model = fl.wrap_model(Linear(), name="m")
+    intact = folder / "intact.zarr"
+    fl.embed(faces, models=[model], store=intact, progress=False)
+    result = fl.open_influence(folder / "run.zarr", "r").load()
+    genuine = result["genuine"].to_numpy()
+    subjects = np.unique(
+        [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")],
+        return_inverse=True,
+    )[1].reshape(2, -1)
+    similarity = result["similarity"].to_numpy()[0].astype(float)
+
+    def calibrate(given, **options):
+        return lambda: fl.improve.calibrate(given, **options)
+
+    def compare(score, **options):
+        scores = {"similarity": similarity, "mine": score}
+        given = {"baseline": "similarity", "fmrs": [0.5], "n_draws": 9} | options
+        return lambda: fl.improve.gains(scores, genuine, subjects, **given)
+
+    def study(**options):
+        given = {"models": [model], "store": folder / "run.zarr", "progress": False} | options
+        return lambda: fl.improve.study(faces, **given)
+
+    return [
+        ("improve", "too few people for the folds", study()),
+        ("improve", "too few people for a fit", calibrate(result)),
+        ("improve", "two folds", calibrate(result, folds=2)),
+        ("improve", "no impostor pairs", calibrate(result.isel(pair=genuine))),
+        (
+            "improve",
+            "pairs that are all NaN",
+            calibrate(result.assign(similarity=result["similarity"] * np.nan)),
+        ),
+        (
+            "improve",
+            "a constant similarity",
+            calibrate(result.assign(similarity=result["similarity"] * 0)),
+        ),
+        ("improve", "a prior that is certain", calibrate(result, prior=1.0)),
+        ("improve", "a constant score", compare(similarity * 0 + 1)),
+        ("improve", "a score of other pairs", compare(similarity[1:])),
+        ("improve", "a score that is all NaN", compare(similarity * np.nan)),
+        ("improve", "a misspelt baseline", compare(similarity, baseline="similarty")),
+        (
+            "improve",
+            "a model whose bands were not embedded",
+            lambda: fl.improve.band_quality(intact, model="m"),
+        ),
+        (
+            "improve",
+            "a quality that is the same for all faces",
+            lambda: fl.improve.error_discard(
+                result, pd.DataFrame({"mine": 1.0}, index=faces.names), fmr=0.9
+            ),
+        ),
+        ("improve", "a gallery of nobody", lambda: fl.identify(faces, models=[model], gallery=[])),
+        (
+            "improve",
+            "a probability of a similarity",
+            lambda: fl.results.describe_pair(
+                result, pair=int(result["pair"][0]), model="m", fmr=0.1, calibration=0.5
+            ),
+        ),
+    ]
+
+
 def outcome_with_warnings(call, folder):
     """What a call raises, or what it warns of where it reads on."""
     with warnings.catch_warnings(record=True) as said:
@@ -759,7 +828,7 @@ def rows(folder):
     """All trials, made."""
     found = photographs(folder) + list_images(folder)
     tried = [*trials(folder), *file_trials(folder), *places(folder), *model_trials(folder)]
-    tried += list_persons(folder)
+    tried += [*list_persons(folder), *improvement_trials(folder)]
     found += [(kind, what, outcome(call, folder)) for kind, what, call in tried]
     return found + [
         (kind, what, outcome_with_warnings(call, folder))

@@ -17,6 +17,7 @@ from freqlab.improve.fusion import SCORES
 from freqlab.improve.making import NATIVE
 from freqlab.improve.matched import MATCHED
 from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN, gain_table
+from freqlab.improve.search_vectors import SEARCHED
 from freqlab.improve.searches import search_gain_table
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.resampling import FEWEST_PEOPLE
@@ -216,6 +217,9 @@ def _search_text(part: Part) -> str:
         said = _verdicts_text(at["difference"], at["verdict"], data.attrs["baseline"], _SEARCHED)
         text += f" FNIR at FPIR {fmr_text(float(fpir))} is {rate}. "
         text += f"{said}." if said.startswith("**No verdict**") else f"Change: {said}."
+    else:
+        reason = str(base["verdict"].isel(fpir=0).item())
+        text += f" FPIR {fmr_text(float(fpir))} is not resolved ({reason})."
     one = part.search_discard.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
     verdict = str(one["verdict"].item())
     if verdict in (GAIN, LOSS, NO_GAIN):
@@ -355,7 +359,7 @@ def search_table(study: xr.DataTree) -> pd.DataFrame:
     rows = {}
     for part in parts_of(study):
         for name, row in search_gain_table(part.searches).iterrows():
-            rows[part.model, part.title, str(name)] = row
+            rows[part.model, part.title, SEARCHED[str(name)]] = row
     return _of_parts(rows)
 
 

@@ -31,7 +31,16 @@ from freqlab.statistics.error_rates import is_usable
 from freqlab.statistics.vectors import unit_length
 from freqlab.store.reading import open_embeddings
 
-__all__ = ["Enrolment", "enrolment_of", "searches_by_score"]
+__all__ = ["SEARCHED", "Enrolment", "enrolment_of", "searches_by_score"]
+
+SEARCHED = {
+    "similarity": "cosine similarity of the untouched faces",
+    "bands": "mean similarity without one band",
+    "flip": "embeddings averaged with those of the mirrored faces",
+    "alike": "gallery degraded as the probe",
+    "nyquist": "gallery without bands beyond the probe's limit",
+}
+"""Names of the scores and their descriptions."""
 
 _FACES_PER_STEP = 256
 

@@ -310,28 +310,29 @@ def search_gain_table(data: xr.Dataset) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        A row per score: error rate at rank 1, its change in percentage points, the number of errors
-        and the verdict; FNIR at the FPIR of the data, its change and verdict.
+        A row per score: error rate at rank 1, the number of errors, the change in percentage points
+        and the verdict; if there are thresholds, FNIR at the FPIR of the data, its change and the
+        verdict on it.
     """
     (fpir,) = data["fpir"].to_numpy()
     at = data.isel(fpir=0)
-    fnir = f"FNIR at FPIR {fmr_text(float(fpir))}"
+    resolved = bool(np.isfinite(at["threshold"]).all())
+    rate = f"FNIR at FPIR {fmr_text(float(fpir))}"
     rows = {}
     for name in names_of(data, "score_name"):
         one = at.sel(score_name=name)
         base = name == data.attrs["baseline"]
-        rate = percent(one["false_negative_identification_rate"])
-        rows[name] = {
+        row = {
             "error at rank 1": percent(one["rank_1_error"]),
-            "change, points": "" if base else signed(100 * one["rank_1_difference"], 2),
             "errors": f"{int(one['rank_1_n_errors']):,}",
+            "change, points": "" if base else signed(100 * one["rank_1_difference"], 2),
             "verdict": "baseline" if base else str(one["rank_1_verdict"].item()),
-            fnir: rate or str(one["verdict"].item()),
-            "change of FNIR, points": (
-                "" if base or not rate else signed(100 * one["difference"], 2)
-            ),
-            "verdict on FNIR": (
-                "" if not rate else "baseline" if base else str(one["verdict"].item())
-            ),
         }
+        if resolved:
+            row |= {
+                rate: percent(one["false_negative_identification_rate"]),
+                "change of FNIR, points": "" if base else signed(100 * one["difference"], 2),
+                "verdict on FNIR": "baseline" if base else str(one["verdict"].item()),
+            }
+        rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")

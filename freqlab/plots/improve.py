@@ -82,7 +82,7 @@ def discard_plot(
     Parameters
     ----------
     data
-        From :func:`freqlab.improve.error_discard`.
+        From :func:`freqlab.improve.error_discard` or :func:`freqlab.improve.search_discard`.
     measures
         Names of the measures; all by default.
     protocol
@@ -99,16 +99,19 @@ def discard_plot(
     check_name("protocol", protocol, names_of(data, "protocol"))
     shown = known if measures is None else [check_name("measures", m, known) for m in measures]
     ax = ax or new_axes(5.4, 3.6)
+    rate = "false_non_match_rate"
+    if rate not in data:
+        rate = "false_negative_identification_rate"
     x = 100 * data["discarded"].to_numpy()
     for place, name in enumerate(shown):
-        rates = data["false_non_match_rate"].sel(measure=name, protocol=protocol)
+        rates = data[rate].sel(measure=name, protocol=protocol)
         value, lower, upper = (100 * bound for bound in estimates_of(rates))
         style = line_style(place)
         ax.plot(x, value, label=shortened(name, 30), ms=4, markevery=4, **style)
         if place == 0:
             ax.fill_between(x, lower, upper, color=style["color"], alpha=0.15, lw=0)
     ax.set_xlabel(axis_label(data["discarded"], units="%"))
-    ax.set_ylabel(axis_label(data["false_non_match_rate"], units="%"))
+    ax.set_ylabel(axis_label(data[rate], units="%"))
     ax.set_xlim(0, x.max())
     ax.set_ylim(bottom=0)
     ax.legend(**LEGEND, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=3)
