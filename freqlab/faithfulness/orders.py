@@ -103,14 +103,16 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     ]
     names = list(dict.fromkeys(name for _, name in better))
     calls = [f"`fl.faithfulness.{CALLS[name]}`" for name in names if name in CALLS]
-    offer = (
-        f" {join(calls)} returns it in the form of influence, for every figure." if calls else ""
-    )
+    offer = ""
+    if calls:
+        verb = "returns it" if len(calls) == 1 else "return them"
+        offer = f"; {join(calls)} {verb} in the form of influence, for every figure"
     n_compared = len(kinds) * len(_explanations(data))
+    verb = "is" if len(better) == 1 else "are"
     return (
-        f"{start} {len(better)} of {n_compared} orders of other views are better than that of "
-        f"influence: {join(found)} (paired difference of the relevance gains by similarity)."
-        f"{offer} T{reached[1:]}."
+        f"{start} {len(better)} of {n_compared} orders of other views {verb} better than that of "
+        f"influence: {join(found)} (paired difference of the relevance gains by similarity)"
+        f"{offer}; {reached}."
     )
 
 
