@@ -133,7 +133,7 @@ def planted_bands(
     ('contrast', 'band')
     """
     check_number("n_people", n_people, at_least=1, whole=True)
-    check_number("distractor", distractor, at_least=0)
+    check_number("distractor", distractor, above=0)
     check_number("seed", seed, at_least=0, whole=True)
     if len(crops) < 2 * n_people:
         raise ParameterError(
