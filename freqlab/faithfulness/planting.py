@@ -88,8 +88,8 @@ def planted_bands(
 
     This is a test of the method: no model is involved. Two faces that share only a signature, noise
     in a single band, match for an embedder that reads the signature with a matched filter, which
-    does not respond to the faces themselves. The embedder also reads all bands with random filters. Their
-    joint response to a face is as large as that of the matched filter to a signature of the
+    does not respond to the faces themselves. The embedder also reads all bands with random filters.
+    Their joint response to a face is as large as that of the matched filter to a signature of the
     contrast `distractor`, whatever the contrast of the planted signature. The identified band is
     the one with the largest absolute influence per contrast removed, with the probe masked. The
     chance level is one over the number of bands.
