@@ -82,7 +82,8 @@ def shapley(
     --------
     >>> import freqlab as fl
     >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> values = fl.faithfulness.shapley(result, [model], most_permutations=4, progress=False)
     >>> values["influence"].dims == result["influence"].dims
     True
@@ -132,7 +133,8 @@ def keep_one(
     --------
     >>> import freqlab as fl
     >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> fl.faithfulness.keep_one(result, [model], progress=False).attrs["view"]
     'keep one'
     """
@@ -184,7 +186,8 @@ def filled(
     --------
     >>> import freqlab as fl
     >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> swapped = fl.faithfulness.filled(result, [model], progress=False)
     >>> swapped["side"].to_numpy().tolist()
     ['probe', 'reference']
@@ -223,7 +226,8 @@ def per_contrast(result: xr.Dataset) -> xr.Dataset:
     --------
     >>> import freqlab as fl
     >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> fl.faithfulness.per_contrast(result).attrs["view"]
     'per contrast removed'
     """

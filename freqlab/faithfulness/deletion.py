@@ -146,8 +146,9 @@ def deletion_curves(
     Examples
     --------
     >>> import freqlab as fl
-    >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> faces, model = fl.testing.faces(n_subjects=8, per_subject=2), fl.testing.model()
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> options = {"fmr": 0.1, "by": "decision", "beam": 1, "progress": False}
     >>> curves = fl.faithfulness.deletion_curves(result, [model], n_random=1, **options)
     >>> curves["order"].to_numpy().tolist()

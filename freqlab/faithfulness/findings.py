@@ -92,8 +92,8 @@ def summary(study: xr.DataTree) -> list[str]:
         *texts,
         *others,
         _sanity(study["checks"].to_dataset(), names, n_sampled),
-        describe_planted(study["planted"].to_dataset())
-        + (f" {describe_learned(study['learned'].to_dataset())}" if learned else ""),
+        describe_planted(study["planted"].to_dataset()),
+        *([describe_learned(study["learned"].to_dataset())] if learned else []),
         _stability(study["stability"].to_dataset(), names, n_sampled),
     ]
 

@@ -133,8 +133,8 @@ def study(
     >>> options |= {"most_permutations": 4, "n_draws": 50, "progress": False}
     >>> study = fl.faithfulness.study(faces, store="run.zarr", **options)
     >>> sorted(study.children)
-    ['checks', 'errors', 'errors_by_decision', 'figures', 'influence', 'learned', 'orders', \
-'planted', 'stability', 'views']
+    ['checks', 'errors', 'figures', 'influence', 'learned', 'orders', 'planted', 'stability', \
+'views']
     """
     settings = _Settings(
         store=store,

@@ -63,7 +63,8 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     --------
     >>> import freqlab as fl
     >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> options = {"fmr": 0.1, "progress": False}
     >>> curves = fl.faithfulness.deletion_curves(result, [model], beam=1, **options)
     >>> orders = fl.faithfulness.deletion_errors(curves, n_draws=20)
@@ -102,12 +103,16 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     ]
     names = list(dict.fromkeys(name for _, name in better))
     calls = [f"`fl.faithfulness.{CALLS[name]}`" for name in names if name in CALLS]
-    offer = (
-        f" {join(calls)} returns it in the form of influence, for every figure." if calls else ""
-    )
+    offer = ""
+    if calls:
+        verb = "returns it" if len(calls) == 1 else "return them"
+        offer = f"; {join(calls)} {verb} in the form of influence, for every figure"
+    n_compared = len(kinds) * len(_explanations(data))
+    verb = "is" if len(better) == 1 else "are"
     return (
-        f"{start} the bands are ordered better than by influence by {join(found)} (difference of "
-        f"the relevance gains by similarity).{offer} T{reached[1:]}."
+        f"{start} {len(better)} of {n_compared} orders of other views {verb} better than that of "
+        f"influence: {join(found)} (paired difference of the relevance gains by similarity)"
+        f"{offer}; {reached}."
     )
 
 
@@ -182,8 +187,9 @@ def describe_decisions(decided: xr.Dataset | None, *, model: str, side: Side = "
     Examples
     --------
     >>> import freqlab as fl
-    >>> faces, model = fl.testing.faces(n_subjects=4, per_subject=2), fl.testing.model()
-    >>> result = fl.influence(faces, models=[model], bands="rings:28", progress=False)
+    >>> faces, model = fl.testing.faces(n_subjects=8, per_subject=2), fl.testing.model()
+    >>> options = {"bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), models=[model], **options)
     >>> options = {"fmr": 0.1, "progress": False}
     >>> curves = fl.faithfulness.deletion_curves(result, [model], by="decision", **options)
     >>> decided = fl.faithfulness.deletion_errors(curves, n_draws=20)

@@ -4,9 +4,9 @@ In the first test no model is involved. An embedder is constructed that reads a 
 band with a matched filter, and everything else with random filters, whose responses to a face are
 those to a signature of a fixed contrast. The test shows what the method can find.
 
-In the second test a small network is trained on the spot. Each of its people has a pattern of their
-own within one band, added to the photographs of anybody. Nothing but this band tells the people
-apart, so the influence of that band should be the largest. Both constructions are our choice.
+In the second test a small network is trained on the spot. Each person has a separate pattern within
+one band, which is added to photographs of any person. Only this band distinguishes the people, so
+its influence should be the largest. Both constructions are our choice.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def planted_bands(
     """Plant a signature in one band of faces, and test whether influence identifies the band.
 
     This is a test of the method: no model is involved. Two faces that share only a signature, noise
-    in a single band, match for an embedder that reads the signature with a matched filter, to which
-    the faces themselves are invisible. The embedder also reads all bands with random filters. Their
-    joint response to a face is as large as that of the matched filter to a signature of the
+    in a single band, match for an embedder that reads the signature with a matched filter, which
+    does not respond to the faces themselves. The embedder also reads all bands with random filters.
+    Their joint response to a face is as large as that of the matched filter to a signature of the
     contrast `distractor`, whatever the contrast of the planted signature. The identified band is
     the one with the largest absolute influence per contrast removed, with the probe masked. The
     chance level is one over the number of bands.
@@ -133,7 +133,7 @@ def planted_bands(
     ('contrast', 'band')
     """
     check_number("n_people", n_people, at_least=1, whole=True)
-    check_number("distractor", distractor, at_least=0)
+    check_number("distractor", distractor, above=0)
     check_number("seed", seed, at_least=0, whole=True)
     if len(crops) < 2 * n_people:
         raise ParameterError(
@@ -292,8 +292,8 @@ def learned_bands(
     """Train a network to read one band, and test whether influence identifies the band.
 
     Each of `n_people` people has a pattern, noise within the planted band, which is added to
-    photographs of anybody. A small network is trained to tell these people apart on half of the
-    crops; nothing but the pattern allows it. Influence is computed on the other half, on pairs of
+    photographs of any person. A small network is trained on half of the crops to distinguish these
+    people, which only the pattern allows. Influence is computed on the other half, on pairs of
     two different photographs with the pattern of the same person, with the probe masked. The
     largest mean influence should be that of the planted band. Verification without the band shows
     that the network reads nothing else.
@@ -325,7 +325,7 @@ def learned_bands(
         Along ``planted``, the name of the planted band: ``profile(planted, band)``, mean directed
         influence over the genuine pairs; ``identified``, 1 if the planted band has the largest mean
         influence, 0 if not, and ``share``, the share of pairs in which its influence is the
-        largest, both NaN where the network has not learned to tell the people apart (``auc`` below
+        largest, both NaN where the network has not learned to distinguish the people (``auc`` below
         0.75); ``auc`` and ``auc_without``, verification by the network with all bands, and without
         the planted band in the probe (0.5 is chance); ``planted_contrast``, in grey levels.
 
@@ -392,7 +392,7 @@ def learned_bands(
 
 
 def _trained(faces: torch.Tensor, patterns: Images, steps: int, seed: int, template: str) -> Model:
-    """Train a network to tell the people of patterns apart on faces of anybody."""
+    """Train a network to distinguish the people of patterns on faces of any person."""
     generator = torch.Generator().manual_seed(seed)
     n_people, size = len(patterns), (faces.shape[2], faces.shape[3])
     network = _Learner(size, generator)

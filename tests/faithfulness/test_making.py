@@ -71,6 +71,7 @@ def test_a_summary_of_few_people_compares_nothing(study):
 def test_a_summary_compares_by_the_interval(study, bounds, statement):
     texts = fl.faithfulness.summary(with_people(study, 20, bounds))
     assert 4 <= len(texts) <= 8
+    assert not any(". " in text for text in texts)  # one sentence each
     assert statement in texts[0]
     assert ("outperforms" in texts[0]) == ("outperforms" in statement)
     assert texts[0].count(" pairs in ") == 4

@@ -393,7 +393,8 @@ def test_a_better_view_is_stated_first_and_offered(run):
     assert text.endswith("no other view of the bands has a better order.")
     errors["relevance_advantage"].loc[{"baseline": "Shapley"}] = np.array([-0.2, -0.3, -0.1])
     text = fl.faithfulness.describe_orders(errors, model="linear")
-    assert "ordered better than by influence by Shapley for genuine pairs (+0.200 [+0.100," in text
+    assert "2 of 4 orders of other views are better than that of influence: Shapley for" in text
+    assert "Shapley for genuine pairs (+0.200 [+0.100,\u00a0+0.300])" in text
     assert "`fl.faithfulness.shapley(result, models)` returns it in the form of influence" in text
     errors["relevance_advantage"].loc[{"baseline": "Shapley"}] = np.array([-0.2, -0.3, 0.1])
     assert "no other view" in fl.faithfulness.describe_orders(errors, model="linear")

@@ -251,7 +251,7 @@ def test_stability_and_sanity(kind, run, people):
     assert float(checks["least_identical"].min()) > -1e-6
     crops = np.stack([np.asarray(image) for image in people.images])
     planted = fl.faithfulness.planted_bands(
-        crops, KINDS[kind], contrasts=[30], distraction=0, n_people=2
+        crops, KINDS[kind], contrasts=[30], distractor=4, n_people=2
     )
     assert (planted["accuracy"] == 1).all()
 
