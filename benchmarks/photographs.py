@@ -142,16 +142,16 @@ def main() -> None:
 def detection(name: str, images: Sequence[Pixels], rounds: int) -> dict[str, Any]:
     """Speed and results of the detector, over those of facenet-pytorch with the same networks.
 
-    Seconds are of the processor, on one thread, of the photographs as the detector takes them; each
+    Seconds are of the processor, on one thread, resizing of the photographs included; each
     way sees all photographs once before. Points are compared in units of the distance of the eyes.
     """
     from facenet_pytorch import MTCNN
 
     original = MTCNN(keep_all=True)
-    prepared = [alignment._prepare(image)[0] for image in images]
     shares = {"all faces": 0.0, "default": alignment.SMALLEST_FACE, "0.25": 0.25}
 
     def by_original() -> list[Any]:
+        prepared = (alignment._prepare(image)[0] for image in images)
         found = [original.detect(one[None], landmarks=True) for one in prepared]
         return [None if boxes[0] is None else points[0][0] for boxes, _, points in found]
 
