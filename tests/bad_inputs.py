@@ -383,6 +383,11 @@ def trials(folder):
         ("run", "a name with a slash", influence(name="a/b")),
         ("run", "an unknown device", influence(device="gpu")),
         ("run", "an unknown which_face", influence(which_face="biggest")),
+        (
+            "run",
+            "a smallest face larger than the photograph",
+            lambda: fl.images.detect_faces([np.zeros((9, 9, 3), np.uint8)], smallest_face=2),
+        ),
         ("store", "a NUL character in its path", influence(store="a\0b.zarr")),
         (
             "run",

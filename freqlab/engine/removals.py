@@ -24,6 +24,7 @@ from freqlab.errors import ModelError, ParameterError
 from freqlab.models.spec import Model
 
 __all__ = [
+    "NEGLIGIBLE_RMS",
     "Part",
     "PartDone",
     "Removals",
@@ -32,6 +33,10 @@ __all__ = [
     "default_batch_size",
     "embed_block",
 ]
+
+NEGLIGIBLE_RMS = 1e-5
+"""RMS contrast in grey levels below which a removal changes an 8-bit image by less than rounding in
+float32. Its embedding is that of the untouched crop, and needs no forward pass."""
 
 _LARGEST_PART = 128  # upper bound on images per part, or four batches if that is more
 
@@ -64,6 +69,8 @@ class PartDone(NamedTuple):
     removed_rms: npt.NDArray[np.float32]
     batch_size: int
     """Images per forward pass: as asked for, or what was left after memory ran out."""
+    n_passes: int
+    """Images that went through the network: of the removals that change nothing of a crop, one."""
 
 
 class Part(NamedTuple):
@@ -135,8 +142,9 @@ def embed_block(
 
     All images of the block, crop by crop and removal by removal, go through the network in
     batches of one fixed size; the last batch of each part is padded. An empty removal passes the
-    crop on unchanged. If memory runs out, a part is started again at
-    half its batch size, down to single images.
+    crop on unchanged. All removals of less than :data:`NEGLIGIBLE_RMS` from a crop get the
+    embedding of the unchanged crop, which is computed once per part. If memory runs out, a part is
+    started again at half its batch size, down to single images.
 
     Parameters
     ----------
@@ -277,18 +285,17 @@ class _Work(NamedTuple):
         filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
         masked, transform = self._masked(prepared, filling, model.channels_last)
         n_which = self.which.stop - self.which.start
-        embeddings = self._features(model, masked).reshape(len(prepared), n_which, -1)
-        if transform is None:
-            removed_rms = np.zeros((len(prepared), n_which), np.float32)
-            return PartDone(embeddings, removed_rms, self.batch_size)
-        std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
-        parts = self.removals.parts
-        assert isinstance(parts, PeriodicDecomposition)
-        energy = spectrum.energy_of_transform(
-            transform * std, parts.labels, len(parts), prepared.shape[-1]
-        )
-        removed = (energy @ self.removals.sets[self.which].T).sqrt()
-        return PartDone(embeddings, removed.cpu().numpy(), self.batch_size)
+        removed_rms = np.zeros((len(prepared), n_which), np.float32)
+        if transform is not None:
+            std = torch.tensor(model.spec.std, device=transform.device).reshape(-1, 1, 1)
+            parts = self.removals.parts
+            assert isinstance(parts, PeriodicDecomposition)
+            energy = spectrum.energy_of_transform(
+                transform * std, parts.labels, len(parts), prepared.shape[-1]
+            )
+            removed = (energy @ self.removals.sets[self.which].T).sqrt()
+            removed_rms = removed.cpu().numpy()
+        return self._done(model, prepared, masked, removed_rms)
 
     def _embed_components(self, model: Model) -> PartDone:
         """Subtract the components of each removal from the pixels; the network's input follows."""
@@ -309,8 +316,38 @@ class _Work(NamedTuple):
             if fill is not None:
                 removed = removed - self.removals.parts.removed(fill[k : k + 1], sets[touched])[0]
             masked[k, touched] = pixels[k] - removed
-        features = self._features(model, model.prepare(masked.flatten(0, 1)))
-        return PartDone(features.reshape(len(pixels), n_which, -1), removed_rms, self.batch_size)
+        prepared = model.prepare(masked.flatten(0, 1))
+        return self._done(model, model.prepare(pixels), prepared, removed_rms)
+
+    def _done(
+        self,
+        model: Model,
+        untouched: torch.Tensor,
+        masked: torch.Tensor,
+        removed_rms: npt.NDArray[np.float32],
+    ) -> PartDone:
+        """Embed prepared images, once for all removals of a crop that change nothing of it.
+
+        `untouched` are the crops, `masked` all images, crop by crop.
+        """
+        n, n_which = removed_rms.shape
+        changed = removed_rms >= NEGLIGIBLE_RMS
+        if self.fill is not None:  # what is put in may be more than what is removed
+            changed |= ~np.array([self.removals.untouched[r] for r in self._numbers])
+        n_passes = int(changed.sum() + (~changed).any(axis=1).sum())
+        if n_passes == n * n_which:
+            features = self._features(model, masked).reshape(n, n_which, -1)
+            return PartDone(features, removed_rms, self.batch_size, n_passes)
+        first = changed.argmin(axis=1)  # the first removal that changes nothing, if there is one
+        crops = np.flatnonzero(~changed[np.arange(n), first])
+        needed = changed.copy()
+        needed[crops, first[crops]] = True
+        images = masked[torch.from_numpy(needed.ravel()).to(masked.device)]
+        places = np.cumsum(needed.ravel()).reshape(n, n_which) - 1
+        images[torch.from_numpy(places[crops, first[crops]])] = untouched[torch.from_numpy(crops)]
+        where = np.where(needed, places, places[np.arange(n), first][:, None])
+        features = self._features(model, images)[where]
+        return PartDone(features, removed_rms, self.batch_size, n_passes)
 
     @property
     def _numbers(self) -> range:

@@ -122,3 +122,72 @@ def test_bands_beyond_the_removals_are_named(synthetic, linear):
         fl.engine.embed_block(
             linear, np.stack(synthetic.images), np.eye(3, dtype=bool), labels_of()
         )
+
+
+class Counting(torch.nn.Module):
+    """Embeds and counts the images."""
+
+    def __init__(self, n_features=6, size=112):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.matrix = torch.randn(3 * size * size, n_features, generator=generator) / 100
+        self.seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return images.flatten(1) @ self.matrix
+
+
+def low_contrast_crops(n_high=0):
+    """Crops of three coefficients each, so that most rings hold nothing but rounding."""
+    x = np.arange(112)
+    waves = [np.cos(2 * np.pi * k * x / 112) for k in (2, 9, 30)]
+    rows = np.stack([100 + 20 * wave[:, None] + 10 * waves[0] for wave in waves])
+    crops = np.repeat(rows[..., None], 3, axis=3).astype(np.float32)
+    return np.concatenate([crops] + [crops[:1] + 0] * n_high)
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [fl.rings(), fl.sectors(8), fl.rings(4, extension="mirror"), fl.channels(fl.rings(8))],
+    ids=["rings", "sectors", "mirrored", "channels"],
+)
+def test_removals_of_nothing_but_rounding_need_no_pass(bands, synthetic):
+    """Against an image at a time, each removed in float64 and embedded."""
+    crops = low_contrast_crops()
+    parts = bands.decompose(112, 112)
+    removals = np.concatenate([np.eye(len(bands), dtype=bool), np.zeros((1, len(bands)), bool)])
+    network = Counting()
+    model = fl.wrap_model(network, name="counting")
+    network.seen = 0
+    embeddings, removed = fl.engine.embed_block(model, crops, removals, parts, batch_size=1)
+    changed = removed >= 1e-5
+    n_needed = int(changed.sum()) + len(crops)  # and each crop once for all the others
+    assert network.seen == n_needed < changed.size
+    pixels = torch.from_numpy(crops).permute(0, 3, 1, 2).double()
+    matrix = network.matrix.double()
+    for i in range(len(crops)):
+        taken = parts.removed(pixels[i : i + 1].float(), torch.from_numpy(removals))[0].double()
+        exact = (pixels[i] - taken).flatten(1) @ matrix
+        np.testing.assert_allclose(embeddings[i], exact, rtol=2e-5, atol=2e-3)
+        untouched = (pixels[i].flatten() @ matrix).numpy()
+        assert np.abs(exact.numpy()[~changed[i]] - untouched).max() < 1e-3
+        assert (embeddings[i][~changed[i]] == embeddings[i, -1]).all()
+    network.seen = 0
+    one = np.stack(synthetic.images[:2])
+    fl.engine.embed_block(model, one, np.eye(15, dtype=bool), labels_of(), batch_size=1)
+    assert network.seen == 30  # detail at all frequencies: nothing is saved
+
+
+def test_what_is_filled_in_is_embedded():
+    """Nothing is taken off, but a band of another image is put in."""
+    crops = low_contrast_crops()
+    fill = np.random.default_rng(0).integers(0, 256, crops.shape).astype(np.float32)
+    network = Counting()
+    model = fl.wrap_model(network, name="counting")
+    network.seen = 0
+    removals = np.eye(15, dtype=bool)
+    found = fl.engine.embed_block(model, crops, removals, labels_of(), fill=fill, batch_size=1)
+    assert network.seen == 45
+    plain = fl.engine.embed_block(model, crops, removals, labels_of()).embeddings
+    assert (np.abs(found.embeddings - plain).max(axis=2) > 0.1).all()

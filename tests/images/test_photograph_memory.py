@@ -96,3 +96,40 @@ def test_room_is_given_back_where_something_fails():
         raise ValueError("x")
     with room.of(100):
         pass
+
+
+VARIED = """
+import resource, sys
+import numpy as np, pandas as pd, torch
+from PIL import Image
+import freqlab as fl
+torch.set_num_threads(2)
+folder, face = sys.argv[1], np.load(sys.argv[2])
+model = fl.wrap_model(lambda x: x.flatten(1)[:, ::999], name="m", version="1")
+chance = np.random.default_rng(0)
+def embed(first, n):
+    paths = [f"{folder}/{first + i}.jpg" for i in range(n)]
+    for path in paths:
+        width, height = chance.integers(150, 420, 2)
+        canvas = Image.fromarray(chance.integers(0, 256, (height, width, 3)).astype(np.uint8))
+        canvas.paste(Image.fromarray(face), (10, 10))
+        canvas.save(path)
+    table = pd.DataFrame({"subject": ["a"] * n, "path": paths}, index=paths)
+    fl.embed(fl.Faces(table), models=[model], progress=False)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print([embed(0, 80), embed(80, 320)])
+"""
+
+
+@pytest.mark.exhaustive
+def test_photographs_of_many_sizes_take_no_more_memory(orl, tmp_path):
+    np.save(tmp_path / "face.npy", orl.image(0))
+    done = subprocess.run(
+        [sys.executable, "-c", VARIED, str(tmp_path), str(tmp_path / "face.npy")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=900,
+    )
+    few, many = (float(number) for number in done.stdout.strip("[]\n").split(","))
+    assert many < 1.1 * few
