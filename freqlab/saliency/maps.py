@@ -37,6 +37,11 @@ _PLANE = {
 }
 _SIMILARITY = "cosine similarity"
 
+_CORRELATION = {
+    "pearson": "correlation of mask and similarity",
+    "spearman": "rank correlation of mask and similarity",
+}
+
 Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]
 """Dims, values, long name and unit of each variable."""
 
@@ -233,6 +238,7 @@ def corrrise_maps(
     patch: int | None = None,
     n_patches: int = 10,
     fill: str = "mean",
+    correlation: str = "pearson",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
@@ -249,7 +255,7 @@ def corrrise_maps(
         The image that is masked: ``"probe"`` or ``"reference"``.
     pairs
         Labels of pairs; all by default.
-    n_masks, reliability, patch, n_patches, fill, seed, batch_size
+    n_masks, reliability, patch, n_patches, fill, correlation, seed, batch_size
         As for :func:`freqlab.saliency.corrrise.corrrise_estimate`.
     progress
         Show a progress bar.
@@ -272,14 +278,14 @@ def corrrise_maps(
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         **{"n_masks": n_masks, "reliability": reliability, "patch": patch, "seed": seed},
-        **{"n_patches": n_patches, "fill": fill},
+        **{"n_patches": n_patches, "fill": fill, "correlation": correlation},
     }
 
     def estimate(*arguments: Any) -> Estimate:
         return corrrise.corrrise_estimate(*arguments, **options, batch_size=batch_size)
 
     arrays, attrs = _kept(images, "corrrise", options, _estimates(images, "CorrRISE", estimate))
-    what = "correlation of mask and similarity"
+    what = _CORRELATION[correlation]
     return _dataset(images, _random_masks(images, arrays, ("y", "x"), what, "1"), attrs)
 
 
