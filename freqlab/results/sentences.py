@@ -11,6 +11,7 @@ from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     at_fmr,
     bands_of,
+    crop_geometry,
     flips_decision,
     fmr_text,
     frequency_unit,
@@ -34,6 +35,8 @@ __all__ = [
 ]
 
 _NBSP = "\u00a0"
+
+_HIGH = 0.75  # bands above this share of the axis Nyquist frequency are high
 
 _FROM = {
     "probe": "from the probe",
@@ -74,7 +77,9 @@ def describe_pair(
     -------
     str
         Such as "A match at FMR 1e-3 (similarity 0.41, threshold 0.30); it becomes a non-match if
-        the band 8 to 12 cycles/image is removed from the probe."
+        the band 8 to 12 cycles/image is removed from the probe." If a band that it names is high
+        and the crop was continued periodically, a sentence states that its influence can come from
+        the border of the crop.
 
     Raises
     ------
@@ -115,7 +120,8 @@ def _decision_text(result: xr.Dataset, *, pair: int, model: str, side: Side, fmr
     )
     if not np.isfinite(threshold):
         why = _unresolved(result, data, fmr)
-        return f"Similarity {similarity:.2f}; {why}. Of the bands, {effect}."
+        border = _border_note(result, model, [strongest])
+        return f"Similarity {similarity:.2f}; {why}. Of the bands, {effect}.{border}"
     match = similarity >= threshold
     kind = "match" if match else "non-match"
     verdict = f"A {kind}" if bool(data["genuine"]) == match else f"A false {kind}"
@@ -126,7 +132,10 @@ def _decision_text(result: xr.Dataset, *, pair: int, model: str, side: Side, fmr
     )
     flips = np.flatnonzero(flips_decision(similarity, influence, threshold))
     if len(flips) == 0:
-        return f"{start}; removing a single band {_FROM[side]} does not change this: {effect}."
+        border = _border_note(result, model, [strongest])
+        return (
+            f"{start}; removing a single band {_FROM[side]} does not change this: {effect}.{border}"
+        )
     strength = np.abs(influence[flips])
     flips = flips[np.argsort(-strength)]
     bands = join([band_text(result, int(i)) for i in flips[:3]], "or")
@@ -134,7 +143,27 @@ def _decision_text(result: xr.Dataset, *, pair: int, model: str, side: Side, fmr
     more = f" (and {n_more} more band{'s' if n_more > 1 else ''})" if n_more > 0 else ""
     any_one = "any one of " if len(flips) > 1 else ""
     outcome = "a non-match" if match else "a match"
-    return f"{start}; it becomes {outcome} if {any_one}{bands}{more} is removed {_FROM[side]}."
+    border = _border_note(result, model, flips[:3].tolist())
+    return (
+        f"{start}; it becomes {outcome} if {any_one}{bands}{more} is removed {_FROM[side]}.{border}"
+    )
+
+
+def _border_note(result: xr.Dataset, model: str, named: list[int]) -> str:
+    """State that influence of high bands can come from the border of a periodic crop."""
+    bands = bands_of(result)
+    if not bands.radial or bands.extension != "periodic":
+        return ""
+    (_, width), eye_distance = crop_geometry(result, model)
+    highest = bands.in_unit(width / 2, width, eye_distance)
+    high = [band for band in named if bands.bounds[band, 0] >= _HIGH * highest]
+    if not high:
+        return ""
+    which = "that band" if len(named) == 1 else "the highest of these bands"
+    return (
+        f" Much of the influence of {which} can come from the border of the crop, which "
+        f'extension="mirror" continues without a step.'
+    )
 
 
 def _fitting(calibration: xr.Dataset, result: xr.Dataset, pair: int, model: str) -> xr.Dataset:

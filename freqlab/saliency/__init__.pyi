@@ -1,5 +1,6 @@
 from .advantages import compare_explanations, map_complexity
 from .compare import agreement, curves, windowed
+from .identification import identification_maps
 from .making import study
 from .maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .report import (
@@ -27,6 +28,7 @@ __all__ = [
     "explanation_tables",
     "freqrise_maps",
     "gradient_maps",
+    "identification_maps",
     "joint_maps",
     "map_complexity",
     "study",

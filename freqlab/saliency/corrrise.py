@@ -9,6 +9,8 @@ negative part the dissimilarity map. Our choices, where we differ or the paper l
   pixels at the edge are covered as often as others. Size and number are our choices.
 - Masked pixels are set to the mean colour of the crop, not to black. The same image of mean colour
   remains when all bands are removed. ``fill="black"`` multiplies the image by the mask.
+- The correlation is Pearson's. ``correlation="spearman"`` ranks the similarities first, so that a
+  few masks with an extreme similarity do not determine the map.
 - The number of masks is not fixed: masking stops when the map is reliable.
 - In identification, each of the leading candidates has a map. A further map is that of the margin
   of the first candidate over the best other candidate.
@@ -28,7 +30,16 @@ from freqlab.models.spec import Model
 from freqlab.saliency.rise import Estimate, Masks, estimate
 from freqlab.statistics.vectors import cosines
 
-__all__ = ["FILLS", "corrrise_estimate", "identification_estimate", "patch_masks"]
+__all__ = [
+    "CORRELATIONS",
+    "FILLS",
+    "corrrise_estimate",
+    "identification_estimate",
+    "patch_masks",
+]
+
+CORRELATIONS = ("pearson", "spearman")
+"""Correlation of mask and similarity: of the values, or of their ranks."""
 
 FILLS = ("mean", "black")
 """Fill values of masked pixels: the mean colour of the crop, or black."""
@@ -78,6 +89,7 @@ def corrrise_estimate(
     patch: int | None = None,
     n_patches: int = 10,
     fill: str = "mean",
+    correlation: str = "pearson",
     seed: int = 0,
     batch_size: int | None = None,
 ) -> Estimate:
@@ -100,6 +112,8 @@ def corrrise_estimate(
         Edge length of a square in pixels, by default 30 for a crop of 112; number of squares.
     fill
         One of :data:`FILLS`.
+    correlation
+        One of :data:`CORRELATIONS`.
     seed
         Seed of the masks.
     batch_size
@@ -120,6 +134,7 @@ def corrrise_estimate(
         patch=patch,
         n_patches=n_patches,
         fill=fill,
+        correlation=correlation,
         seed=seed,
         batch_size=batch_size,
     )
@@ -130,12 +145,14 @@ def identification_estimate(
     crop: Crop,
     gallery: npt.NDArray[np.floating],
     *,
+    people: npt.NDArray[np.integer] | None = None,
     top: int = 3,
     n_masks: int = 2000,
     reliability: float = 0.9,
     patch: int | None = None,
     n_patches: int = 10,
     fill: str = "mean",
+    correlation: str = "pearson",
     seed: int = 0,
     batch_size: int | None = None,
 ) -> tuple[npt.NDArray[np.int64], Estimate]:
@@ -146,16 +163,20 @@ def identification_estimate(
     model, crop
         As for :func:`corrrise_estimate`; the crop is the probe.
     gallery
-        Embeddings ``(candidate, feature)`` of two or more people, one embedding each.
+        Embeddings ``(face, feature)`` of two or more people.
+    people
+        Number of the person of each embedding ``(face,)``; by default each is of another person.
+        The score of a person is the highest similarity over their embeddings.
     top
         Number of candidates to explain, beginning with the most similar.
-    n_masks, reliability, patch, n_patches, fill, seed, batch_size
+    n_masks, reliability, patch, n_patches, fill, correlation, seed, batch_size
         As for :func:`corrrise_estimate`.
 
     Returns
     -------
     candidates : numpy.ndarray
-        Rows of the candidates in the gallery ``(top,)``, the most similar first.
+        Rows of the candidates in the gallery ``(top,)``, the most similar first: of each person
+        the embedding that is most similar to that of the unmasked probe.
     estimate : Estimate
         Maps ``(top + 1, height, width)``: of the similarity to each candidate, and, as the last
         map, of the margin of the first candidate over the best of all others under the same mask.
@@ -163,22 +184,34 @@ def identification_estimate(
     Raises
     ------
     ParameterError
-        If the gallery has too few embeddings, or an argument is invalid.
+        If the gallery has too few people, or an argument is invalid.
     """
     check_number("top", top, at_least=1, whole=True)
-    if len(gallery) < max(top, 2):
+    people = np.arange(len(gallery)) if people is None else np.asarray(people)
+    if people.shape != (len(gallery),):
         raise ParameterError(
-            f"gallery of {len(gallery)} embeddings must have {max(top, 2)} or more for top={top}"
+            f"people of shape {people.shape} must have a number for each of {len(gallery)} "
+            f"embeddings of the gallery"
+        )
+    order = np.argsort(people, kind="stable")
+    starts = np.flatnonzero(np.diff(people[order], prepend=people[order][:1] - 1))
+    if len(starts) < max(top, 2):
+        raise ParameterError(
+            f"gallery of {len(starts)} people must have {max(top, 2)} or more for top={top}"
         )
     image = crop_tensor(model, crop)
     whole = embed_edits(model, 1, lambda start, stop: image[None], batch_size=1)
-    candidates = np.argsort(-cosines(whole, gallery)[0], kind="stable")[:top].astype(np.int64)
-    others = np.delete(np.arange(len(gallery)), candidates[0])
+    unmasked = cosines(whole, gallery)[0]
+    of_person = [rows[np.argmax(unmasked[rows])] for rows in np.split(order, starts[1:])]
+    best = np.array(of_person, np.int64)
+    leading = np.argsort(-unmasked[best], kind="stable")[:top]
+    others = np.delete(np.arange(len(starts)), leading[0])
 
     def score(embeddings: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        similarity = cosines(embeddings, gallery)
-        margin = similarity[:, candidates[0]] - similarity[:, others].max(axis=1)
-        return np.column_stack([similarity[:, candidates], margin])
+        similarity = cosines(embeddings, gallery)[:, order]
+        of_people = np.maximum.reduceat(similarity, starts, axis=1)
+        margin = of_people[:, leading[0]] - of_people[:, others].max(axis=1)
+        return np.column_stack([of_people[:, leading], margin])
 
     maps = _estimate(
         model,
@@ -190,10 +223,11 @@ def identification_estimate(
         patch=patch,
         n_patches=n_patches,
         fill=fill,
+        correlation=correlation,
         seed=seed,
         batch_size=batch_size,
     )
-    return candidates, maps
+    return best[leading], maps
 
 
 def _estimate(
@@ -207,11 +241,13 @@ def _estimate(
     patch: int | None,
     n_patches: int,
     fill: str,
+    correlation: str,
     seed: int,
     batch_size: int | None,
 ) -> Estimate:
     """Estimate maps of scores that are computed from the embeddings of masked crops."""
     check_name("fill", fill, FILLS)
+    check_name("correlation", correlation, CORRELATIONS)
     check_number("seed", seed, at_least=0, whole=True)
     image = crop_tensor(model, crop)
     filling = image.mean(dim=(1, 2), keepdim=True) if fill == "mean" else torch.zeros(3, 1, 1)
@@ -232,7 +268,7 @@ def _estimate(
         score,
         size,
         n_scores,
-        kind="correlation",
+        kind="rank correlation" if correlation == "spearman" else "correlation",
         most=n_masks,
         reliability=reliability,
     )

@@ -39,6 +39,11 @@ _SIMILARITY = "cosine similarity"
 _DIFFERENCE = "similarity less that of the image of mean colour"
 _RESIDUAL = "sum of the attributions less the difference of similarities"
 
+_CORRELATION = {
+    "pearson": "correlation of mask and similarity",
+    "spearman": "rank correlation of mask and similarity",
+}
+
 Variables = dict[str, tuple[tuple[str, ...], npt.NDArray[Any], str, str]]
 """Dims, values, long name and unit of each variable."""
 
@@ -235,6 +240,7 @@ def corrrise_maps(
     patch: int | None = None,
     n_patches: int = 10,
     fill: str = "mean",
+    correlation: str = "pearson",
     seed: int = 0,
     batch_size: int | None = None,
     progress: bool = True,
@@ -251,7 +257,7 @@ def corrrise_maps(
         The image that is masked: ``"probe"`` or ``"reference"``.
     pairs
         Labels of pairs; all by default.
-    n_masks, reliability, patch, n_patches, fill, seed, batch_size
+    n_masks, reliability, patch, n_patches, fill, correlation, seed, batch_size
         As for :func:`freqlab.saliency.corrrise.corrrise_estimate`.
     progress
         Show a progress bar.
@@ -274,14 +280,14 @@ def corrrise_maps(
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
         **{"n_masks": n_masks, "reliability": reliability, "patch": patch, "seed": seed},
-        **{"n_patches": n_patches, "fill": fill},
+        **{"n_patches": n_patches, "fill": fill, "correlation": correlation},
     }
 
     def estimate(*arguments: Any) -> Estimate:
         return corrrise.corrrise_estimate(*arguments, **options, batch_size=batch_size)
 
     arrays, attrs = _kept(images, "corrrise", options, _estimates(images, "CorrRISE", estimate))
-    what = "correlation of mask and similarity"
+    what = _CORRELATION[correlation]
     return _dataset(images, _random_masks(images, arrays, ("y", "x"), what, "1"), attrs)
 
 

@@ -7,19 +7,20 @@ with the mask at that point. A point is a pixel or a coefficient.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_name, check_number
 
-__all__ = ["Estimate", "Moments", "estimate"]
+__all__ = ["Estimate", "Moments", "Ranks", "estimate"]
 
 Floats = npt.NDArray[np.float64]
 Masks = npt.NDArray[np.float32]
 
 _KINDS = ("correlation", "expectation")
+_RANKED = "rank correlation"
 _FLAT = 1e-12  # masks or scores with a smaller spread count as constant
 
 
@@ -96,11 +97,9 @@ class Moments:
         var_m = np.maximum(square_m - mean_m**2, 0)
         var_s = np.maximum((self._ss / self.n)[:, None] - mean_s**2, 0)
         covariance = self._ms / self.n - mean_s * mean_m
-        spread = np.sqrt(var_s * var_m)
-        varies = spread > _FLAT
         if kind == "correlation":
-            r = np.divide(covariance, spread, out=np.zeros_like(spread), where=varies).clip(-1, 1)
-            return r, np.where(varies, np.sqrt((1 - r**2) / max(self.n - 2, 1)), 0)
+            return _correlations(covariance, var_s, var_m, self.n)
+        varies = np.sqrt(var_s * var_m) > _FLAT
         kept = np.maximum(mean_m, _FLAT)
         gain = np.where(varies, covariance / kept, 0)
         # with e = s - E[s], the influence function is e (m / E[m] - 1) - gain m / E[m]
@@ -111,6 +110,79 @@ class Moments:
         square += (gain**2 * square_m - 2 * gain * (em2 - kept * covariance)) / kept**2
         error = np.sqrt(np.maximum(square, 0) / max(self.n - 2, 1))
         return gain, np.where(varies, error, 0)
+
+
+class Ranks:
+    """Masks and scores, from which maps of rank correlations are computed.
+
+    Ranks of the scores depend on all of them, so the masks are stored: one byte for each point of
+    a binary mask.
+
+    Parameters
+    ----------
+    shape
+        Shape of a mask.
+    n_partners
+        Number of scores of a mask.
+    """
+
+    def __init__(self, shape: tuple[int, ...], n_partners: int) -> None:
+        self.shape, self.n = shape, 0
+        self._masks: list[npt.NDArray[Any]] = []
+        self._scores = np.zeros((0, n_partners))
+
+    def add(self, masks: Masks, scores: Floats) -> None:
+        """Add masks ``(mask, ...)`` and their scores ``(mask, partner)``."""
+        flat = masks.reshape(len(masks), -1)
+        binary = bool(((flat == 0) | (flat == 1)).all())
+        self._masks.append(flat.astype(np.uint8) if binary else flat)
+        self._scores = np.concatenate([self._scores, scores])
+        self.n += len(flat)
+
+    def maps(self, kind: str) -> tuple[Floats, Floats]:
+        """Compute the map of each partner and its standard errors, both ``(partner, point)``.
+
+        Parameters
+        ----------
+        kind
+            ``"rank correlation"`` of mask and score (Spearman), with mean ranks for ties. Where
+            the mask is the same in all draws, the value and its standard error are 0.
+
+        Notes
+        -----
+        A binary mask is a linear function of its ranks, so only the scores are ranked. The
+        standard error is that of a correlation, as in :meth:`Moments.maps`.
+        """
+        from scipy.stats import rankdata
+
+        check_name("kind of map", kind, [_RANKED])
+        parts = self._masks
+        if any(part.dtype != np.uint8 for part in parts):
+            parts = [rankdata(np.concatenate(parts), axis=0)]
+        ranks = rankdata(self._scores, axis=0) - (self.n + 1) / 2
+        n_points = parts[0].shape[1]
+        total, square = np.zeros(n_points), np.zeros(n_points)
+        covariance = np.zeros((ranks.shape[1], n_points))
+        start = 0
+        for part in parts:
+            masks = part.astype(float)
+            total += masks.sum(axis=0)
+            square += (masks**2).sum(axis=0)
+            covariance += ranks[start : start + len(part)].T @ masks
+            start += len(part)
+        var_masks = np.maximum(square / self.n - (total / self.n) ** 2, 0)
+        var_ranks = (ranks**2).mean(axis=0)[:, None]
+        return _correlations(covariance / self.n, var_ranks, var_masks, self.n)
+
+
+def _correlations(
+    covariance: Floats, var_scores: Floats, var_masks: Floats, n: int
+) -> tuple[Floats, Floats]:
+    """Correlations and their standard errors; both are 0 where masks or scores are constant."""
+    spread = np.sqrt(var_scores * var_masks)
+    varies = spread > _FLAT
+    r = np.divide(covariance, spread, out=np.zeros_like(spread), where=varies).clip(-1, 1)
+    return r, np.where(varies, np.sqrt((1 - r**2) / max(n - 2, 1)), 0)
 
 
 def estimate(
@@ -135,7 +207,7 @@ def estimate(
     shape, n_partners
         Shape of a mask; number of scores of a mask.
     kind
-        As for :meth:`Moments.maps`.
+        As for :meth:`Moments.maps` or :meth:`Ranks.maps`.
     most
         Largest number of masks.
     reliability
@@ -156,7 +228,7 @@ def estimate(
     check_number("reliability", reliability, above=0)
     if reliability > 1:
         raise ParameterError(f"reliability={reliability!r} must be above 0 and at most 1")
-    moments = Moments(shape, n_partners)
+    moments = (Ranks if kind == _RANKED else Moments)(shape, n_partners)
     history: list[Floats] = []
     while True:
         masks = draw(min(block, most - moments.n))

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -105,6 +106,27 @@ def test_as_many_digits_as_tell_them_apart():
         result_of(0.3021, [0, 0, 0.1], genuine=False), pair=7, model="m"
     )
     assert "(similarity 0.3021, threshold 0.3000)" in text
+
+
+@pytest.mark.parametrize("genuine", [True, False])
+@pytest.mark.parametrize("extension", ["periodic", "mirror"])
+@pytest.mark.parametrize("strongest", [0, 1, 2])
+def test_a_high_band_of_a_periodic_crop_is_read_with_its_border_in_mind(
+    strongest, extension, genuine
+):
+    influence = np.full((1, 1, 1, 3), 0.001, np.float32)
+    influence[..., strongest] = -0.004
+    bands = fl.rings(edges=[0, 20, 44, 56], extension=extension)
+    found = fl.testing.result(
+        influence,
+        similarity=0.6,
+        thresholds={1e-3: 0.3},
+        bands=bands,
+        columns={"genuine": [genuine]},
+    )
+    found["band"].attrs["declaration"] = json.dumps(bands.declaration())
+    text = fl.results.describe_pair(found, pair=0, model="m")
+    assert ("border of the crop" in text) == (strongest == 2 and extension == "periodic")
 
 
 def test_a_tie_with_the_threshold_is_a_match():

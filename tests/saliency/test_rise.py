@@ -15,7 +15,7 @@ from freqlab.saliency.freqrise import (
     plane_weights,
     ring_means,
 )
-from freqlab.saliency.rise import Moments, estimate
+from freqlab.saliency.rise import Moments, Ranks, estimate
 from freqlab.statistics.vectors import cosines
 
 
@@ -71,6 +71,34 @@ def test_moments_are_numpys():
     np.testing.assert_allclose(moments.maps("expectation")[0], plain, atol=1e-6)
     with pytest.raises(UnknownNameError, match="correlation"):
         moments.maps("corelation")
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_rank_correlations_are_scipys(binary):
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    masks = rng.random((250, 3, 4)).astype(np.float32).round(1)
+    if binary:
+        masks = (masks < 0.4).astype(np.float32)
+    masks[:, 0, 0] = 1  # never removed
+    # an outlier and ties, which ranks treat in their own way
+    scores = np.column_stack([np.exp(4 * masks[:, 1, 2]), rng.integers(0, 5, 250)])
+    ranked = Ranks((3, 4), 2)
+    for start in range(0, 250, 60):
+        ranked.add(masks[start : start + 60], scores[start : start + 60])
+        ranked.maps("rank correlation")  # does not change what is stored
+    maps, errors = ranked.maps("rank correlation")
+    flat = masks.reshape(250, -1)
+    for partner in range(2):
+        for point in range(1, 12):
+            expected = spearmanr(flat[:, point], scores[:, partner]).statistic
+            assert maps[partner, point] == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_allclose(errors[:, 1:], np.sqrt((1 - maps[:, 1:] ** 2) / 248))
+    assert (maps[:, 0] == 0).all()
+    assert (errors[:, 0] == 0).all()
+    with pytest.raises(UnknownNameError, match="rank correlation"):
+        ranked.maps("correlation")
 
 
 @pytest.mark.parametrize("kind", ["correlation", "expectation"])
@@ -180,6 +208,22 @@ def test_a_planted_patch_is_found():
     assert against.maps[0][rows, columns].mean() < -0.3
 
 
+def test_maps_of_values_and_of_ranks_agree():
+    crop = random_crop()
+    model = fl.wrap_model(PatchReader(as_image(crop), slice(64, 88), slice(20, 44)), name="patch")
+    partners = np.array([[1.0, 0.2], [-1.0, 0.3]])
+    maps = {
+        kind: corrrise_estimate(
+            model, crop, partners, n_masks=800, reliability=1, patch=20, correlation=kind
+        ).maps
+        for kind in ("pearson", "spearman")
+    }
+    for one, other in zip(maps["pearson"], maps["spearman"], strict=True):
+        assert 0.98 < np.corrcoef(one.ravel(), other.ravel())[0, 1] < 1
+    with pytest.raises(UnknownNameError, match="spearman"):
+        corrrise_estimate(model, crop, partners, correlation="spearmann")
+
+
 def test_planted_frequencies_are_found():
     crop = random_crop()
     where = torch.zeros(112, 57, dtype=torch.bool)
@@ -258,7 +302,18 @@ def test_identification_maps_the_margin_of_the_first_candidate():
     assert found.maps[0][10:34, 10:34].mean() > 0.2
     assert found.maps[1][10:34, 10:34].mean() > 0.3
     assert found.maps[1][70:94, 70:94].mean() < 0
-    with pytest.raises(ParameterError, match="gallery of 1"):
+    # each person may have several embeddings, of which the most similar counts
+    people = np.array([7, 5, 5, 7])
+    rows, of_people = identification_estimate(
+        model, crop, gallery, people=people, top=2, n_masks=20, patch=20
+    )
+    assert rows.tolist() == [2, 3]
+    assert of_people.maps.shape == (3, 112, 112)
+    with pytest.raises(ParameterError, match=r"people of shape \(3,\) .* 4 embeddings"):
+        identification_estimate(model, crop, gallery, people=people[:3])
+    with pytest.raises(ParameterError, match="gallery of 2 people must have 3 or more for top=3"):
+        identification_estimate(model, crop, gallery, people=people, top=3)
+    with pytest.raises(ParameterError, match="gallery of 1 people"):
         identification_estimate(model, crop, gallery[:1], top=1)
 
 
