@@ -78,6 +78,7 @@ def measure(chromium: str, address: str, n_steps: int) -> list[tuple[float, floa
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1300, "height": 1000})
+        page.set_default_timeout(120_000)
         page.goto(address)
         page.wait_for_selector(".freqlab-verdict")
         page.wait_for_timeout(3000)

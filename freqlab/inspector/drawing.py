@@ -398,10 +398,11 @@ def verdict_html(result: xr.Dataset, edited: Edited, *, fmr: float) -> str:
     after = decision_text(edited.edited_similarity, threshold)
     change = edited.edited_similarity - edited.similarity
     decided = f"<b>{before}</b>" if before == after else f"<b>{before} → {after}</b>"
+    rate = f'<span style="white-space:nowrap">FMR {fmr_text(fmr)}</span>'
     limit = (
-        f"threshold {threshold:.3f} at FMR {fmr_text(fmr)}"
+        f"threshold {threshold:.3f} at {rate}"
         if np.isfinite(threshold)
-        else f"the faces of the run do not resolve a threshold at FMR {fmr_text(fmr)}"
+        else f"the faces of the run do not resolve a threshold at {rate}"
     )
     return (
         f'<div class="freqlab-verdict" role="status" style="line-height:1.5">'

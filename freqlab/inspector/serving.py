@@ -29,6 +29,7 @@ __all__ = ["serve", "write_notebook"]
 
 _LOGGERS = ("tornado.access", "tornado.application", "tornado.general", "asyncio", "traitlets")
 _PORTS_TRIED = 50
+_PING_EVERY = 30_000  # ms
 _TEMPLATES = Path(__file__).parent / "frontend"
 
 
@@ -117,12 +118,13 @@ def serve(
     """
     check_number("port", port, at_least=1, whole=True)
     base, port = _base_url(base_url, port)
+    logging.getLogger("tornado.general").addFilter(_is_not_of_pings)
     redirects = contextlib.ExitStack()
 
     class Page(Voila):  # type: ignore[misc]
         @default("tornado_settings")
-        def _quiet_settings(self) -> dict[str, Any]:
-            return {"ws_ping_timeout": 30_000}  # Jupyter's default of 90 s makes tornado warn
+        def _settings_of_pings(self) -> dict[str, Any]:
+            return _pings()
 
         def listen(self) -> None:
             _serve_also_without(self.app, base)
@@ -160,6 +162,20 @@ def serve(
         except SystemExit as stopped:
             if stopped.code:
                 raise FreqlabError(f"the page could not be served on port {port}") from stopped
+
+
+def _pings() -> dict[str, int]:
+    """Settings of the pings that keep a connection open, in ms.
+
+    Jupyter closes a connection whose last pong is older than the timeout. The first ping is sent
+    after one interval, so a timeout of one interval would close every connection at its first ping.
+    """
+    return {"ws_ping_interval": _PING_EVERY, "ws_ping_timeout": 3 * _PING_EVERY}
+
+
+def _is_not_of_pings(record: logging.LogRecord) -> bool:
+    """Whether a record is not tornado's warning of pings, which Jupyter sends instead of it."""
+    return not record.getMessage().startswith("The websocket_ping_timeout")
 
 
 def _base_url(given: str | None, port: int) -> tuple[str, int]:

@@ -109,12 +109,11 @@ def notebook(opened):
     return opened
 
 
-@pytest.fixture
-def served(browser, demo, tmp_path):
-    """The page that the command line serves."""
-    log = tmp_path / "log"
+@contextlib.contextmanager
+def serving(demo, log, before=""):
+    """Address of the page that the command line serves, after some Python code."""
     command = [
-        *(sys.executable, "-c", "from freqlab.cli import main; main()", "inspect"),
+        *(sys.executable, "-c", f"{before}\nfrom freqlab.cli import main; main()", "inspect"),
         *(demo.attrs["store"], "--no-browser", "--port", "8971"),
     ]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
@@ -123,11 +122,17 @@ def served(browser, demo, tmp_path):
         while not (found := re.search(r"http://127\.0\.0\.1:\d+/\?token=\w+", log.read_text())):
             assert time.monotonic() < end, log.read_text()
             time.sleep(0.2)
-        with watched(browser) as page:
-            page.goto(found.group())
-            page.wait_for_selector(".freqlab-pictures img")
-            settled(page)
-            yield page
+        yield found.group()
+
+
+@pytest.fixture
+def served(browser, demo, tmp_path):
+    """The page that the command line serves."""
+    with serving(demo, tmp_path / "log") as address, watched(browser) as page:
+        page.goto(address)
+        page.wait_for_selector(".freqlab-pictures img")
+        settled(page)
+        yield page
 
 
 def run_all(page):
@@ -549,6 +554,22 @@ def test_the_page_of_the_command_line(served, demo):
         page.get_by_role("button", name="Figure (PNG)").click()
     assert found.value.suggested_filename.endswith(".png")
     page.screenshot(path=SCREENSHOTS / "page.png")
+
+
+@pytest.mark.slow
+def test_the_connection_of_the_page_stays_open(page, demo, tmp_path):
+    """Over several pings; a change that is made while a connection is renewed would be lost."""
+    often = "from freqlab.inspector import serving; serving._PING_EVERY = 1000"
+    opened = []
+    page.on("websocket", lambda connection: opened.append(connection))
+    with serving(demo, tmp_path / "log", often) as address:
+        page.goto(address)
+        page.wait_for_selector(".freqlab-pictures img")
+        page.wait_for_timeout(3500)
+        (connection,) = opened
+        assert not connection.is_closed()
+        assert "ping" not in (tmp_path / "log").read_text()
+        page.goto("about:blank")
 
 
 @pytest.mark.slow
