@@ -28,7 +28,6 @@ __all__ = [
     "check_draws",
     "check_level",
     "d_prime_interval",
-    "d_prime_of_draws",
     "draw_subjects",
     "eer_of_draws",
     "estimates_of",
@@ -379,57 +378,30 @@ def eer_of_draws(comparisons: Comparisons, draws: npt.NDArray[np.integer]) -> Fl
 def d_prime_interval(
     comparisons: Comparisons, draws: npt.NDArray[np.integer], level: float
 ) -> tuple[float, float, float]:
-    """Bootstrap interval of d' over subjects, narrowed as :func:`with_interval` does.
+    """Bootstrap interval of d' over subjects, from the weighted moments of each draw.
 
     Returns
     -------
     value, lower, upper : float
-        Bounds are NaN with fewer than three subjects with genuine or with impostor comparisons.
     """
     value = d_prime(*comparisons.by_kind)
-    n_people = _fewest_subjects(comparisons)
-    if not math.isfinite(value) or n_people < 3:
+    is_genuine = comparisons.genuine
+    if not math.isfinite(value) or _fewest_subjects(comparisons) < 3:
         return value, math.nan, math.nan
-    drawn, linear = (
-        d_prime_of_draws(comparisons, draws, linear=linear)[:, None] for linear in (False, True)
-    )
-    estimates = with_interval(np.array([value]), drawn, level, linear=linear, n_people=n_people)
-    return value, float(estimates[0, 1]), float(estimates[0, 2])
-
-
-def d_prime_of_draws(
-    comparisons: Comparisons, draws: npt.NDArray[np.integer], *, linear: bool = False
-) -> Floats:
-    """Compute d' in each bootstrap draw, from weighted moments.
-
-    Parameters
-    ----------
-    comparisons
-        The comparisons.
-    draws
-        From :func:`draw_subjects`.
-    linear
-        Whether impostor comparisons have the weights of :func:`linear_weights`.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(draw,)``; NaN for a draw without genuine or without impostor comparisons.
-    """
     moments = []
-    for genuine in (True, False):
-        kind = comparisons.select(comparisons.genuine == genuine)
+    for chosen in (is_genuine, ~is_genuine):
+        kind = comparisons.select(chosen)
         scores = kind.scores.astype(float)
         total, first, second = (
-            _weighted_sums(kind, values, draws, linear=linear)
-            for values in (scores**0, scores, scores**2)
+            _weighted_sums(kind, values, draws) for values in (scores**0, scores, scores**2)
         )
         with np.errstate(invalid="ignore", divide="ignore"):
             mean = first / total
             moments.append((mean, second / total - mean**2))
     (mean, variance), (other_mean, other_variance) = moments
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray((mean - other_mean) / np.sqrt((variance + other_variance) / 2))
+        drawn = (mean - other_mean) / np.sqrt((variance + other_variance) / 2)
+    return value, *percentiles(drawn, level)
 
 
 def _fewest_subjects(comparisons: Comparisons) -> int:
@@ -447,9 +419,7 @@ def _total_weights(kind: Comparisons, draws: npt.NDArray[np.integer]) -> Floats:
     return _weighted_sums(kind, np.ones(len(kind.scores)), draws)
 
 
-def _weighted_sums(
-    kind: Comparisons, values: Floats, draws: npt.NDArray[np.integer], *, linear: bool = False
-) -> Floats:
+def _weighted_sums(kind: Comparisons, values: Floats, draws: npt.NDArray[np.integer]) -> Floats:
     """Weighted sum of values of comparisons of one kind in each draw ``(draw,)``."""
     n = kind.n_subjects
     first, second = kind.subjects[kind.reference], kind.subjects[kind.probe]
@@ -457,10 +427,6 @@ def _weighted_sums(
         return np.zeros(len(draws))
     if first[0] == second[0]:
         return draws.astype(float) @ np.bincount(first, weights=values, minlength=n)
-    if linear:
-        of_people = np.bincount(first, weights=values, minlength=n)
-        of_people += np.bincount(second, weights=values, minlength=n)
-        return draws.astype(float) @ of_people - values.sum()
     between = sparse.coo_array((values, (first, second)), shape=(n, n)).tocsr()
     return np.concatenate([(part * (between @ part.T).T).sum(axis=1) for part in _steps(draws)])
 

@@ -12,7 +12,7 @@ N_RINGS = 12
 
 
 def images_of(rng, n, size, decay, *, ring=None, gain=1.0):
-    """Noise images whose amplitude decays with a power of the frequency, with one ring amplified."""
+    """Noise images whose amplitude decays with a power of the frequency, one ring amplified."""
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size))
     amplitude = np.where(frequency > 0, np.maximum(frequency, 1 / size) ** -decay, 0)
     if ring is not None:
