@@ -611,6 +611,11 @@ def describe_probability(
     calibration
         One of :data:`CALIBRATIONS`.
 
+    Returns
+    -------
+    str
+        Sentences.
+
     Raises
     ------
     UnknownNameError, ParameterError

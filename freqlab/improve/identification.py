@@ -376,6 +376,11 @@ def identification_table(result: xr.Dataset, *, ranks: Sequence[int] = (1, 5, 20
         From :func:`freqlab.identify`.
     ranks
         Ranks of the closed set; those beyond the result are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each model; intervals in brackets.
     """
     known: Mapping[Any, Any] = dict.fromkeys(result["rank"].to_numpy().tolist())
     rows = {}
@@ -403,6 +408,11 @@ def describe_identification(result: xr.Dataset, *, model: str) -> str:
         From :func:`freqlab.identify`.
     model
         Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences.
 
     Raises
     ------
