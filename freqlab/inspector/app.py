@@ -66,6 +66,13 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     ------
     ParameterError
         If a value is not in the result.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> inspector = fl.inspect(fl.testing.influence(), models=[fl.testing.model()])
+    >>> type(inspector).__name__
+    'Inspector'
     """
 
     name = traitlets.Unicode()

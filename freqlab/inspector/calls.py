@@ -61,6 +61,14 @@ def inspect(
         If an argument does not match the result.
     StoreError
         If the run does not exist.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> inspector = fl.inspect(result, models=[fl.testing.model()], pair=0)
+    >>> inspector.pair
+    0
     """
     inspection = Inspection(result, name=name, faces=faces, models=models, device=device)
     initial: dict[str, Any] = {"model": model, "pair": pair, "side": side, "fmr": fmr}
