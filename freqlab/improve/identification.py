@@ -91,8 +91,10 @@ def identify(
     ----------
     faces
         The faces. Those that are not enrolled are probes.
-    models, store, run
+    models, store
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     gallery
         Names of the enrolled faces; by default, of each person with two photographs or more, the
         first that is not degraded.

@@ -59,7 +59,7 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     ----------
     inspection
         The result, with its crops and networks.
-    state
+    **state
         Initial values of traits.
 
     Raises
