@@ -422,6 +422,7 @@ def _study(subject: str) -> xr.DataTree:
     store = f"memory://freqlab-testing/{subject}"
     few: dict[str, Any] = {"fmr": 0.1, "n_draws": 30, "store": store, "progress": False}
     bands: dict[str, Any] = {"bands": "rings:28"}
+    options: dict[str, Any]
     models = [model()]
     if subject == "verification":
         people = faces(8, 3, groups={"glasses": ("yes", "no")})
