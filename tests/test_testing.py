@@ -190,3 +190,19 @@ def test_what_cannot_be_made_is_told():
         fl.testing.result(np.zeros((2, 3)))
     with pytest.raises(ParameterError, match="4 bands, but bands are 3"):
         fl.testing.result(np.zeros((1, 2, 1, 4)), bands=fl.rings(28))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("subject", ["verification", "bias", "resolution", "morphing", "improve"])
+def test_a_study_is_that_of_its_store_and_a_copy(subject):
+    study = fl.testing.study(subject)
+    stored = fl.store.open_study(study.attrs["store"], subject)
+    for node in stored.subtree:
+        xr.testing.assert_equal(study[node.path].to_dataset(), node.to_dataset())
+    study.attrs["store"] = "changed"
+    assert fl.testing.study(subject).attrs["store"] != "changed"
+
+
+def test_an_unknown_subject_is_refused():
+    with pytest.raises(ParameterError, match="unknown subject 'biases'.*Did you mean 'bias'"):
+        fl.testing.study("biases")

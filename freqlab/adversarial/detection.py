@@ -145,6 +145,17 @@ def features(
     ------
     ParameterError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(6, 3), models=[model])
+    >>> features = fl.adversarial.features(
+    ...     result, model, attacks=[("FGSM", 2)], fmr=0.1, progress=False
+    ... )
+    >>> features["attack"].to_numpy().tolist()
+    ['none', 'FGSM 2']
     """
     check_attacks(attacks)
     sets = PairSets(result, model, progress=progress)
@@ -315,6 +326,18 @@ def scores(
     ParameterError
         If an argument is invalid, there are fewer people than folds, or the column ``fold`` has
         fewer than two folds or folds that share people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(6, 3), models=[model])
+    >>> features = fl.adversarial.features(
+    ...     result, model, attacks=[("FGSM", 2)], fmr=0.1, progress=False
+    ... )
+    >>> scores = fl.adversarial.scores(features, folds=3)
+    >>> scores["score"].dims
+    ('labels', 'attack', 'detector', 'natural', 'pair')
     """
     check_number("folds", folds, at_least=2, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -427,6 +450,19 @@ def detection_errors(
         score of 0, mean of natural and attacked faces; ``success(attack)`` and the sizes of the
         perturbations, as from :func:`scores`; ``n_pairs`` and ``n_people``, the numbers of tested
         pairs and of their people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(6, 3), models=[model])
+    >>> features = fl.adversarial.features(
+    ...     result, model, attacks=[("FGSM", 2)], fmr=0.1, progress=False
+    ... )
+    >>> scores = fl.adversarial.scores(features, folds=3)
+    >>> errors = fl.adversarial.detection_errors(scores, n_draws=50)
+    >>> errors["detector"].to_numpy().tolist()
+    ['Krawtchouk', 'Krawtchouk, secret', 'power spectrum', 'influence']
     """
     check_draws(n_draws, level, seed)
     codes = subject_codes(scores)
@@ -486,6 +522,14 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each attack and detector, such as ``Krawtchouk, PGD 2``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> errors = study["attacks"].to_dataset()
+    >>> fl.adversarial.detection_table(errors).columns.tolist()
+    ['success', 'AUC', 'accuracy', 'AUC, shuffled labels']
     """
     enough = int(errors["n_people"]) >= FEWEST_PEOPLE
     rows = []

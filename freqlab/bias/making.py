@@ -106,8 +106,10 @@ def study(
         drawn; all against all by default.
     group
         Column of the faces, or several columns to cross.
-    models, store, bands, run
+    models, store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     baseline
         Group with which the others are compared; by default the group with most subjects.
     n_pairs

@@ -133,17 +133,17 @@ def load_faces(
         lists what was left out or decided: hidden and system files, files of other kinds, images
         that do not belong to the set, paths with another spelling.
 
-    Warns
-    -----
-    LeftOutWarning
-        If photographs were left out.
-
     Raises
     ------
     UnknownNameError
         If `source` is neither a known name nor an existing path.
     FaceSetError
         If the files of the set are not laid out as expected.
+
+    Warns
+    -----
+    LeftOutWarning
+        If photographs were left out.
 
     Notes
     -----

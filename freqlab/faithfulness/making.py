@@ -79,8 +79,10 @@ def study(
         The faces.
     pairs
         Pairs to test; by default pairs are drawn with two photographs per person.
-    models, store, bands, run
+    models, store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     sides
         Masked images in deletion and insertion, of ``"probe"``, ``"reference"`` and ``"both"``.
     side

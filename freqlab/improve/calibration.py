@@ -240,6 +240,11 @@ def describe_probability(
     calibration
         One of :data:`CALIBRATIONS`.
 
+    Returns
+    -------
+    str
+        Sentences.
+
     Raises
     ------
     UnknownNameError, ParameterError

@@ -91,8 +91,10 @@ def identify(
     ----------
     faces
         The faces. Those that are not enrolled are probes.
-    models, store, run
+    models, store
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     gallery
         Names of the enrolled faces; by default, of each person with two photographs or more, the
         first that is not degraded.
@@ -381,6 +383,11 @@ def identification_table(result: xr.Dataset, *, ranks: Sequence[int] = (1, 5, 20
         From :func:`freqlab.identify`.
     ranks
         Ranks of the closed set; those beyond the result are left out.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row for each model; intervals in brackets.
     """
     known: Mapping[Any, Any] = dict.fromkeys(result["rank"].to_numpy().tolist())
     rows = {}
@@ -408,6 +415,11 @@ def describe_identification(result: xr.Dataset, *, model: str) -> str:
         From :func:`freqlab.identify`.
     model
         Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences.
 
     Raises
     ------

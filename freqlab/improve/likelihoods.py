@@ -43,6 +43,11 @@ def cllr(log_likelihood_ratios: Floats, genuine: Bools) -> float:
     genuine
         Whether each pair is genuine ``(pair,)``.
 
+    Returns
+    -------
+    float
+        Bits; 0 for perfect ratios, 1 for ratios that carry no information.
+
     Raises
     ------
     ParameterError
@@ -69,6 +74,11 @@ def min_cllr(scores: Floats, genuine: Bools) -> float:
     genuine
         Whether each pair is genuine ``(pair,)``.
 
+    Returns
+    -------
+    float
+        Bits; at most the Cllr of the scores.
+
     Raises
     ------
     ParameterError
@@ -89,6 +99,18 @@ def min_cllr(scores: Floats, genuine: Bools) -> float:
 
 def probability_of(log_likelihood_ratios: Floats, prior: float) -> npt.NDArray[np.float64]:
     """Probability that a pair is genuine, at a prior probability.
+
+    Parameters
+    ----------
+    log_likelihood_ratios
+        Natural logarithms ``(pair,)``.
+    prior
+        Prior probability of a genuine pair, 0 to 1.
+
+    Returns
+    -------
+    numpy.ndarray
+        Probabilities ``(pair,)``, 0 to 1.
 
     Raises
     ------
@@ -147,6 +169,11 @@ def calibration_error(probabilities: Floats, genuine: Bools, *, prior: float) ->
     ----------
     probabilities, genuine, prior
         As for :func:`reliability`.
+
+    Returns
+    -------
+    float
+        0 to 1; 0 for perfect calibration.
     """
     check_prior(prior)
     predicted, observed, share = reliability(probabilities, genuine, prior=prior)

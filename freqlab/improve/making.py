@@ -117,8 +117,10 @@ def study(
         The faces.
     pairs
         Comparisons; by default all genuine pairs, and impostor pairs drawn at random.
-    models, store, bands, run
+    models, store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     resolutions
         Widths of the probes in pixels: each face, degraded, is a probe against the other
         photographs, which are not. An empty list for no degradation. Fewer pixels give more errors,

@@ -81,6 +81,11 @@ def parts_of(study: xr.DataTree) -> list[Part]:
     study
         From :func:`freqlab.improve.study`.
 
+    Returns
+    -------
+    list of Part
+        Named tuples of the model, the resolution and the datasets.
+
     Raises
     ------
     ParameterError
@@ -110,6 +115,11 @@ def summary(study: xr.DataTree) -> list[str]:
     ----------
     study
         From :func:`freqlab.improve.study`.
+
+    Returns
+    -------
+    list of str
+        Sentences, in Markdown.
     """
     fmr, parts = float(study.attrs["fmr"]), parts_of(study)
     several = len(study.attrs["models"]) > 1
@@ -399,7 +409,18 @@ def calibration_table(data: xr.Dataset) -> pd.DataFrame:
 
 
 def describe_comparisons(study: xr.DataTree) -> str:
-    """State over which comparisons the study is, and how people are kept apart."""
+    """State over which comparisons the study is, and how people are kept apart.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.improve.study`.
+
+    Returns
+    -------
+    str
+        Sentences.
+    """
     first = parts_of(study)[0].gains
     drawn = study.attrs["pairs_are"] == "drawn"
     which = "impostor pairs drawn at random" if drawn else "impostor pairs of the list"

@@ -59,13 +59,20 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
     ----------
     inspection
         The result, with its crops and networks.
-    state
+    **state
         Initial values of traits.
 
     Raises
     ------
     ParameterError
         If a value is not in the result.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> inspector = fl.inspect(fl.testing.influence(), models=[fl.testing.model()])
+    >>> type(inspector).__name__
+    'Inspector'
     """
 
     name = traitlets.Unicode()

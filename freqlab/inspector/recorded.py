@@ -110,6 +110,14 @@ def save(
         If there is no such run, or a crop is not available.
     FreqlabError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> page = fl.inspector.save(result, "pair.html", pairs=[0], models=[fl.testing.model()])
+    >>> page.name
+    'pair.html'
     """
     page = _checked_path(path)
     inspection = Inspection(result, faces=faces, models=models)

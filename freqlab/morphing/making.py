@@ -132,8 +132,10 @@ def study(
     pairs
         Documents against live photographs, as read by :func:`freqlab.read_pairs` with
         ``format="morphs"``. If None, morphs are made.
-    models, store, bands, run
+    models, store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     document, live, n_live
         Which photographs are documents and which are live, as for
         :func:`freqlab.morphing.choose_documents`.

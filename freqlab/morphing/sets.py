@@ -61,8 +61,10 @@ def choose_documents(
 
     Returns
     -------
-    documents, live : list of str
-        Names of faces, in the order of the set.
+    documents : list of str
+        Names of the documents, in the order of the set.
+    live : list of str
+        Names of the live photographs, in the order of the set.
 
     Raises
     ------

@@ -120,8 +120,10 @@ def study(
         The faces, not degraded.
     pairs
         Comparisons; all against all by default. A sample of them is explained.
-    models, store, bands, run
+    models, store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     resolutions
         Widths of the probes in pixels, the highest first.
     natural

@@ -201,6 +201,11 @@ def plan(
     calibrate
         Seconds of forward passes per model for measuring the time; 0 to measure nothing.
 
+    Returns
+    -------
+    Plan
+        Numbers of forward passes and bytes, and the estimated time. It prints as a table.
+
     Raises
     ------
     ParameterError, PairError, BandError

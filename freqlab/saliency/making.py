@@ -152,8 +152,10 @@ def study(
         A list of pairs; drawn by default.
     model
         A network with gradients.
-    store, bands, run
+    store, bands
         As for :func:`freqlab.influence`.
+    **run
+        Options of the computation, as for :func:`freqlab.influence`.
     side
         The image that is masked or whose gradients are taken. Attacks always change the probes.
     n_pairs, n_explained, n_joint

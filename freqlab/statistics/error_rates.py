@@ -295,8 +295,10 @@ def all_comparisons(
 
     Returns
     -------
-    genuine, impostor : numpy.ndarray
-        Similarities, -1..1.
+    genuine : numpy.ndarray
+        Similarities of genuine pairs, -1..1.
+    impostor : numpy.ndarray
+        Similarities of impostor pairs, -1..1.
 
     Examples
     --------

@@ -39,7 +39,7 @@ def study(
         As for :func:`freqlab.verify`.
     fmr
         False match rate of the threshold at which results are reported.
-    run
+    **run
         Options of the computation, as for :func:`freqlab.influence`.
 
     Returns
