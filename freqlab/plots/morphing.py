@@ -320,7 +320,7 @@ def manipulation_plot(
         count = int(part["n_pairs"].sel(label="manipulated"))
         label = f"{shortened(name, 28)} ({count:,})"
         style = {**line_style(i), "ms": 3.5, "lw": 1.3, "label": label}
-        at = {"place": i - 1, "n_places": len(kinds)}
+        at: dict[str, Any] = {"place": i - 1, "n_places": len(kinds)}
         draw_profile(ax, changes, value, lower, upper, alpha=0.15, **at, **style)
     ax.axhline(0, color="0.3", lw=0.8)
     frequency_axis(ax, changes)
