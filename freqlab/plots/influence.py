@@ -198,7 +198,7 @@ def overview_plot(
 
     The plot shows both faces of a genuine pair of median similarity; the plane of frequencies with
     each ring coloured by the mean directed influence on genuine pairs; and the mean profiles of
-    genuine and impostor pairs with confidence bands, below the colours of the rings.
+    genuine and impostor pairs with intervals, below the colours of the rings.
 
     Parameters
     ----------

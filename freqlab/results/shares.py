@@ -126,7 +126,8 @@ def _added(drawn: xr.Dataset, by: str) -> xr.Dataset:
     for name in _SHARES:
         share = drawn[name].reset_coords(drop=True)
         present = (of_value * share.notnull()).sum("band") > 0
-        added[name] = (of_value * share.fillna(0)).sum("band").where(present)
+        summed = (of_value * share.fillna(0)).sum("band").where(present)
+        added[name] = summed.transpose(..., by)
         added[name].attrs = drawn[name].attrs
     return added
 
@@ -227,7 +228,7 @@ def orientation_shares(
             share.isel(band=np.flatnonzero(of_part)).sum("band", skipna=True, min_count=1)
             for of_part in places
         )
-        both = xr.concat([one, other, one - other], dim="part")
+        both = xr.concat([one, other, one - other], dim="part").transpose(..., "part")
         oriented[name] = both.assign_attrs(drawn[name].attrs)
     return with_intervals(oriented.assign_coords(part=np.array(ORIENTED, object)), level)
 

@@ -98,6 +98,30 @@ def test_the_section_on_orientation_says_what_was_found(explore):
     assert text.count("bands of horizontal structure carry") == 1
 
 
+KINDS = ["octaves", "sectors:4", "polar:28x4", "custom:halves.npy", "channels", "channels:rings:28"]
+
+
+@pytest.mark.parametrize(
+    "bands",
+    [
+        pytest.param("wavelets:haar:1", marks=pytest.mark.slow),
+        *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in KINDS),
+    ],
+)
+def test_the_report_takes_every_kind_of_bands(explore, bands, monkeypatch):
+    folder, _, _ = explore
+    monkeypatch.chdir(folder)
+    fy, fx = np.meshgrid(np.fft.fftfreq(112), np.fft.fftfreq(112), indexing="ij")
+    np.save("halves.npy", np.where(np.abs(fx) > np.abs(fy), 1, 0))
+    options = {"faces": "few", "n_pairs": 12, "fmr": 0.1, "n_sectors": None, "progress": False}
+    page = fl.report("explore", bands=bands, out=folder / bands.replace(":", "-"), **options)
+    text = html.unescape(page.read_text())
+    assert len(images_in(text)) >= 6
+    assert all(name in text for name in fl.parse_bands(bands).names)
+    assert "Orientation</h2>" not in text
+    assert "Orientation</h2>" in (folder / "reports" / "explore.html").read_text()
+
+
 @pytest.mark.slow
 def test_a_report_made_again_computes_nothing(explore):
     folder, store, _ = explore

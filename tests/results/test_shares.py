@@ -55,6 +55,7 @@ def test_shares_of_a_coordinate_are_added(result):
             expected = each.isel(band=result[by].to_numpy() == value).sum("band")
             found = added.sel({by: value, "estimate": "value"})
             np.testing.assert_allclose(found, expected)
+        assert added.dims == ("comparison", "model", "side", by, "estimate")
     polar = fl.polar(fl.rings(28), 2)
     one = oriented(np.ones((3, len(polar))), polar)
     added = fl.results.influence_shares(one, by="orientation", n_draws=5)["share"]
