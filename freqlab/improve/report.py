@@ -99,8 +99,11 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
         for name in ordered:
             node = study[f"{name}/{k}"]
             title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
-            data = [node[key].to_dataset() if key in node else None for key in Part._fields[3:]]
-            yield Part(title, model, name, *data)
+            always = [node[key].to_dataset() for key in Part._fields[3:-2]]
+            matched, to_alike = (
+                node[key].to_dataset() if key in node else None for key in Part._fields[-2:]
+            )
+            yield Part(title, model, name, *always, matched=matched, matched_alike=to_alike)
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -336,8 +339,8 @@ def matched_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
         to_alike = None if part.matched_alike is None else gain_table(part.matched_alike, fmr=rate)
         for name, row in gain_table(part.matched, fmr=rate).iterrows():
             if to_alike is not None:
-                row["against alike, points"] = to_alike.loc[name, "difference, points"]
-                row["verdict against alike"] = to_alike.loc[name, "verdict"]
+                row["against alike, points"] = to_alike.loc[str(name), "difference, points"]
+                row["verdict against alike"] = to_alike.loc[str(name), "verdict"]
             rows[part.model, part.title, MATCHED[str(name)]] = row
     return _of_parts(rows)
 
