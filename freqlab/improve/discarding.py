@@ -137,8 +137,8 @@ def error_discard(
             f"fmr={fmr:g} requires {comparisons_needed(fmr):,} impostor pairs, and the result has "
             f"{int((~compared.genuine).sum()):,}"
         )
-    options = {"measure": measure, "fmr": fmr, "n_draws": n_draws, "level": level, "seed": seed}
-    computed = characteristics(compared, quality, threshold, **options)
+    options: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
+    computed = characteristics(compared, quality, threshold, measure=measure, fmr=fmr, **options)
     return computed.assign_attrs(model=name, side=side)
 
 

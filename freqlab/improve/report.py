@@ -104,8 +104,11 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
         for name in ordered:
             node = study[f"{name}/{k}"]
             title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
-            data = [node[key].to_dataset() if key in node else None for key in Part._fields[3:]]
-            yield Part(title, model, name, *data)
+            always = [node[key].to_dataset() for key in Part._fields[3:-2]]
+            matched, to_alike = (
+                node[key].to_dataset() if key in node else None for key in Part._fields[-2:]
+            )
+            yield Part(title, model, name, *always, matched=matched, matched_alike=to_alike)
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -150,19 +153,17 @@ def _gain_text(data: xr.Dataset, fmr: float) -> str:
         f"The similarity alone rejects {rate} of the genuine comparisons at FMR {fmr_text(fmr)}, "
         f"{n_errors:,} errors"
     )
-    difference = at["difference"]
-    said = _verdicts_text(difference, at["verdict"], data.attrs["baseline"], _MEASURED)
+    said = _verdicts_text(at, _MEASURED)
     if not said.startswith("**No verdict**"):
-        said = f"Change of FNMR: {said}{_largest_text(difference, at['verdict'], _MEASURED)}"
+        said = f"Change of FNMR: {said}{_largest_text(at, _MEASURED)}"
     return f"{text}. {said}."
 
 
-def _verdicts_text(
-    difference: xr.DataArray, verdicts: xr.DataArray, baseline: str, words: Mapping[str, str]
-) -> str:
+def _verdicts_text(at: xr.Dataset, words: Mapping[str, str], *, prefix: str = "") -> str:
     """Verdicts on the scores that have words, with their changes in percentage points."""
-    others = [n for n in names_of(verdicts, "score_name") if n != baseline and n in words]
-    of_each = {name: str(verdicts.sel(score_name=name).item()) for name in others}
+    baseline, difference = at.attrs["baseline"], at[f"{prefix}difference"]
+    others = [n for n in names_of(at, "score_name") if n != baseline and n in words]
+    of_each = {name: str(at[f"{prefix}verdict"].sel(score_name=name).item()) for name in others}
     said = []
     for verdict in (GAIN, LOSS, NO_GAIN):
         changes = [
@@ -177,18 +178,16 @@ def _verdicts_text(
     return "; ".join(said)
 
 
-def _largest_text(
-    difference: xr.DataArray, verdicts: xr.DataArray, words: Mapping[str, str]
-) -> str:
+def _largest_text(at: xr.Dataset, words: Mapping[str, str]) -> str:
     """State which of several gains is the largest."""
     gained = [
         name
-        for name in names_of(verdicts, "score_name")
-        if name in words and str(verdicts.sel(score_name=name).item()) == GAIN
+        for name in names_of(at, "score_name")
+        if name in words and str(at["verdict"].sel(score_name=name).item()) == GAIN
     ]
     if len(gained) < 2:
         return ""
-    values = difference.sel(estimate="value")
+    values = at["difference"].sel(estimate="value")
     best = min(gained, key=lambda name: float(values.sel(score_name=name)))
     return f". The largest gain is by {words[best]}"
 
@@ -196,14 +195,12 @@ def _largest_text(
 def _matched_text(part: Part, fmr: float) -> str:
     """State the verdicts on matched bands, against both references."""
     assert part.matched is not None
-    at = at_fmr(part.matched, fmr)
-    said = _verdicts_text(at["difference"], at["verdict"], "similarity", _MATCHED)
+    said = _verdicts_text(at_fmr(part.matched, fmr), _MATCHED)
     text = f"Matched bands change FNMR: {said}"
     if said.startswith("**No verdict**"):
         text = f"Matched bands: {said[0].lower()}{said[1:]}".replace("**No", "**no")
     elif part.matched_alike is not None:
-        at = at_fmr(part.matched_alike, fmr)
-        said = _verdicts_text(at["difference"], at["verdict"], "alike", _MATCHED)
+        said = _verdicts_text(at_fmr(part.matched_alike, fmr), _MATCHED)
         text += f". Compared with a reference degraded as the probe: {said}"
     return f"{text}."
 
@@ -216,15 +213,12 @@ def _search_text(part: Part) -> str:
         f"In a gallery of {int(data.attrs['n_enrolled']):,} people, the similarity errs at rank 1 "
         f"in {percent(base['rank_1_error'])} of {int(data['n_mated']):,} searches"
     )
-    said = _verdicts_text(
-        data["rank_1_difference"], data["rank_1_verdict"], data.attrs["baseline"], _SEARCHED
-    )
+    said = _verdicts_text(data, _SEARCHED, prefix="rank_1_")
     text += f". {said}." if said.startswith("**No verdict**") else f". Change: {said}."
     (fpir,) = data["fpir"].to_numpy()
     rate = percent(base["false_negative_identification_rate"].isel(fpir=0))
     if rate:
-        at = data.isel(fpir=0)
-        said = _verdicts_text(at["difference"], at["verdict"], data.attrs["baseline"], _SEARCHED)
+        said = _verdicts_text(data.isel(fpir=0), _SEARCHED)
         text += f" FNIR at FPIR {fmr_text(float(fpir))} is {rate}. "
         text += f"{said}." if said.startswith("**No verdict**") else f"Change: {said}."
     else:
@@ -346,8 +340,8 @@ def matched_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
         to_alike = None if part.matched_alike is None else gain_table(part.matched_alike, fmr=rate)
         for name, row in gain_table(part.matched, fmr=rate).iterrows():
             if to_alike is not None:
-                row["against alike, points"] = to_alike.loc[name, "difference, points"]
-                row["verdict against alike"] = to_alike.loc[name, "verdict"]
+                row["against alike, points"] = to_alike.loc[str(name), "difference, points"]
+                row["verdict against alike"] = to_alike.loc[str(name), "verdict"]
             rows[part.model, part.title, MATCHED[str(name)]] = row
     return _of_parts(rows)
 

@@ -190,7 +190,7 @@ def _means_without(store: str, network: Model, bands: Bands, names: list[str]) -
         unit = unit_length(step.astype(np.float32))
         held = np.isfinite(unit).any(axis=(0, 2))
         means.append(unit[:, held].mean(axis=1, dtype=float))
-    return np.concatenate(means)
+    return np.asarray(np.concatenate(means), float)
 
 
 def _unit(vectors: npt.NDArray[np.floating]) -> Floats:

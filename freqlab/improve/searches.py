@@ -267,8 +267,8 @@ def search_discard(
         faces=np.stack([rows, np.full(len(rows), -1)]),
         subject=np.asarray(people)[rows].astype(np.int64),
     )
-    options = {"measure": measure, "n_draws": n_draws, "level": level, "seed": seed}
-    found = characteristics(compared, quality, threshold, fmr=rate, **options)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"n_draws": n_draws, "level": level, "seed": seed}
+    found = characteristics(compared, quality, threshold, measure=measure, fmr=rate, **options)
     if fpir is None:  # no threshold to renew
         found = found.sel(protocol=["fixed"])
     renamed = {old: new for old, new in _RENAMED.items() if old in found}
