@@ -347,13 +347,14 @@ def describe_planted(planted: xr.Dataset) -> str:
     )
 
 
-def describe_learned(learned: xr.Dataset) -> str:
+def describe_learned(learned: xr.Dataset | xr.DataTree) -> str:
     """State whether influence identifies the bands that trained networks read.
 
     Parameters
     ----------
     learned
-        From :func:`freqlab.faithfulness.learned_bands`.
+        From :func:`freqlab.faithfulness.learned_bands`; or from
+        :func:`freqlab.faithfulness.study`, empty if it has too few faces.
 
     Examples
     --------
@@ -364,6 +365,10 @@ def describe_learned(learned: xr.Dataset) -> str:
     >>> print(fl.faithfulness.describe_learned(learned))
     Test of the method with a model: of 1 ...
     """
+    if isinstance(learned, xr.DataTree):
+        if "learned" not in learned.children:
+            return ""
+        learned = learned["learned"].to_dataset()
     known = learned.isel(planted=np.isfinite(learned["identified"].to_numpy()))
     n_learned, n_planted = known.sizes["planted"], learned.sizes["planted"]
     start = (

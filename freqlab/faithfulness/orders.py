@@ -173,14 +173,16 @@ def order_table(orders: xr.Dataset, *, model: str, side: Side = "probe") -> pd.D
     return table
 
 
-def describe_decisions(decided: xr.Dataset | None, *, model: str, side: Side = "probe") -> str:
+def describe_decisions(
+    decided: xr.Dataset | xr.DataTree, *, model: str, side: Side = "probe"
+) -> str:
     """State, in Markdown, the advantage of influence with orders by decision.
 
     Parameters
     ----------
     decided
-        From :func:`freqlab.faithfulness.deletion_errors`, of curves by decision; None if the
-        threshold is not resolved.
+        From :func:`freqlab.faithfulness.deletion_errors`, of curves by decision; or from
+        :func:`freqlab.faithfulness.study`.
     model, side
         Part of the data to describe.
 
@@ -197,8 +199,10 @@ def describe_decisions(decided: xr.Dataset | None, *, model: str, side: Side = "
     **linear**, probe masked: the decision is ...
     """
     start = f"**{as_markdown(model)}**, {side} masked:"
-    if decided is None:
-        return f"{start} orders by decision need a threshold, which is not resolved."
+    if isinstance(decided, xr.DataTree):
+        if "errors_by_decision" not in decided.children:
+            return f"{start} orders by decision need a threshold, which is not resolved."
+        decided = decided["errors_by_decision"].to_dataset()
     data = part_of(decided, model=model, side=side)
     n_wrong, n_pairs = (data[name].to_numpy().tolist() for name in ("n_errors", "n_pairs"))
     if not any(n_wrong):

@@ -81,6 +81,13 @@ def test_a_summary_has_the_numbers_of_the_study(study):
     texts = " ".join(fl.faithfulness.summary(study))
     kept = study["stability"]["correlation"].sel(model="deep").sel(estimate="value")
     assert f"{float(kept.min()):.2f} [" in texts
+    assert fl.faithfulness.describe_learned(study) in texts
+    decided = fl.faithfulness.describe_decisions(study, model="deep")
+    if "errors_by_decision" in study.children:
+        part = study["errors_by_decision"].to_dataset()
+        assert decided == fl.faithfulness.describe_decisions(part, model="deep")
+    else:
+        assert decided.endswith("orders by decision need a threshold, which is not resolved.")
     shuffled = study["checks"]["shuffled"].sel(model=PLAIN, kind="directed").to_numpy()
     value, lower, upper = shuffled
     interval = f"{value:.2f} [{lower:.2f},\u00a0{upper:.2f}] with another partner"
