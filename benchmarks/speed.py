@@ -17,6 +17,7 @@ part by default where the processor has instructions for it.
 """
 
 import argparse
+import contextlib
 import json
 import platform
 import shutil
@@ -28,6 +29,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -37,6 +39,7 @@ from PIL import Image
 from torch.utils.flop_counter import FlopCounterMode
 
 import freqlab as fl
+from freqlab.engine import removals
 from freqlab.engine.compilation import compiled
 from freqlab.engine.removals import default_batch_size
 from freqlab.engine.workers import working
@@ -202,6 +205,7 @@ def compare(
         "bare / freqlab, each round": [
             b / f for b, f in zip(seconds["bare"], seconds["freqlab"], strict=True)
         ],
+        "per cent of the time": shares_of_time(fast, faces, batch),
         "seconds of compiling": seconds_compiling,
         **matrix_work(model, n / median["freqlab"]),
         "ms per pair": 1e3 * median["freqlab"] / len(pairs),
@@ -216,6 +220,50 @@ def compare(
         per_pair = median["captum"] / min(arguments.captum_pairs, len(pairs))
         row["captum / freqlab, refined"] = per_pair * len(pairs) / median["freqlab, refined"]
     return row
+
+
+def shares_of_time(model: Model, faces: fl.Faces, batch: int) -> dict[str, float]:
+    """What the time of a block of faces with each ring removed goes to, in per cent.
+
+    On one thread, in seconds of the processor; on a GPU, elapsed time on this side of its queue.
+    """
+    crops = np.stack([np.asarray(faces.image(i)) for i in range(min(32, len(faces)))])
+    labels = fl.rings().label_map(*model.template.size, eye_distance=model.eye_distance)
+    one_each, clock = np.eye(len(fl.rings()), dtype=bool), time.process_time
+    if model.device != "cpu":
+        clock = time.perf_counter
+    parts = {
+        "network": (Model, "forward"),
+        "copies": (removals._Work, "_forward"),
+        "masks": (removals._Work, "_masked"),
+        "removed contrast": (removals.spectrum, "energy_of_transform"),
+    }
+    taken: dict[str, float] = {}
+
+    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            start = clock()
+            result = function(*arguments, **options)
+            taken[name] = taken.get(name, 0.0) + clock() - start
+            return result
+
+        return call
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with contextlib.ExitStack() as stack:
+        for name, (owner, attribute) in parts.items():
+            function = timed(name, getattr(owner, attribute))
+            stack.enter_context(mock.patch.object(owner, attribute, function))
+        for _ in range(2):
+            taken.clear()
+            start = clock()
+            removals.embed_block(model, crops, one_each, labels, batch_size=batch)
+            total = clock() - start
+    torch.set_num_threads(threads)
+    taken["copies"] -= taken["network"]  # it calls the network
+    shares = {name: 100 * seconds / total for name, seconds in taken.items()}
+    return shares | {"rest": 100 - sum(shares.values())}
 
 
 def matrix_work(model: Model, images_per_second: float) -> dict[str, float]:
@@ -459,7 +507,7 @@ def show(row: dict[str, Any]) -> None:
     print()
     for name, value in row.items():
         if isinstance(value, dict):
-            text = ", ".join(f"{key}: {figure:.0f}" for key, figure in value.items())
+            text = ", ".join(f"{key}: {figure:.3g}" for key, figure in value.items())
         elif isinstance(value, list):
             text = ", ".join(
                 f"{figure:.3f}" if isinstance(figure, float) else str(figure) for figure in value

@@ -117,12 +117,13 @@ def embed(first, n):
     table = pd.DataFrame({"subject": ["a"] * n, "path": paths}, index=paths)
     fl.embed(fl.Faces(table), models=[model], progress=False)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print([embed(0, 80), embed(80, 320)])
+print([embed(0, 200), embed(200, 300)])
 """
 
 
 @pytest.mark.exhaustive
 def test_photographs_of_many_sizes_take_no_more_memory(orl, tmp_path):
+    """After the first 200 photographs, all sizes of batches and levels have occurred."""
     np.save(tmp_path / "face.npy", orl.image(0))
     done = subprocess.run(
         [sys.executable, "-c", VARIED, str(tmp_path), str(tmp_path / "face.npy")],
