@@ -137,11 +137,11 @@ def perturbation_sizes(
     Examples
     --------
     >>> import numpy as np
-    >>> from freqlab.adversarial.attacks import perturbation_sizes
+    >>> import freqlab as fl
     >>> crops = np.full((1, 2, 2, 3), 100, np.uint8)
     >>> perturbed = crops.copy()
     >>> perturbed[0, 0] += 2
-    >>> sizes = perturbation_sizes(crops, perturbed)
+    >>> sizes = fl.adversarial.perturbation_sizes(crops, perturbed)
     >>> sizes.largest_change[0].item(), sizes.mean_change[0].item(), sizes.unchanged[0].item()
     (2.0, 1.0, 0.5)
     """

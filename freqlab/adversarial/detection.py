@@ -138,7 +138,7 @@ def features(
         the features of each kind; ``similarity(attack, pair)``; ``success(attack)``, the share of
         correct decisions that the attack changes, NaN where the threshold is not resolved;
         ``largest_change``, ``mean_change`` and ``unchanged(attack, pair)``, the strength that the
-        attack reaches, as in :func:`freqlab.adversarial.attacks.perturbation_sizes`. The first
+        attack reaches, as in :func:`freqlab.adversarial.perturbation_sizes`. The first
         attack is ``none``.
 
     Raises

@@ -199,7 +199,7 @@ def _influence(sets: PairSets, masked: BandSets, sides: Sequence[str]) -> Floats
             embeddings[k] if side in (name, "both") else intact[k]
             for k, name in enumerate(SIDES[:2])
         ]
-        influence[np.ix_(rows, [s], bands)] = (similarity - sets.compare(*both))[:, None]
+        influence[np.ix_(rows, np.array([s]), bands)] = (similarity - sets.compare(*both))[:, None]
     return influence
 
 

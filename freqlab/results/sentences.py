@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from freqlab.attrs import names_of
-from freqlab.errors import ParameterError, check_name
+from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.selection import (
     at_fmr,
@@ -154,7 +154,10 @@ def _border_note(result: xr.Dataset, model: str, named: list[int]) -> str:
     bands = bands_of(result)
     if not bands.radial or bands.extension != "periodic":
         return ""
-    (_, width), eye_distance = crop_geometry(result, model)
+    try:
+        (_, width), eye_distance = crop_geometry(result, model)
+    except FreqlabError:  # the result does not describe the model, so what is high is not known
+        return ""
     highest = bands.in_unit(width / 2, width, eye_distance)
     high = [band for band in named if bands.bounds[band, 0] >= _HIGH * highest]
     if not high:
