@@ -80,10 +80,9 @@ def test_the_projection_is_that_of_the_generalised_eigenproblem():
     head = module.projection(vectors, people, 3)
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     means = np.stack([unit[people == p].mean(axis=0) for p in range(30)])
-    within = sum(
-        (u - means[p])[:, None] * (u - means[p]) for u, p in zip(unit, people, strict=True)
-    )
-    within = within / 150
+    within = np.zeros((10, 10))
+    for u, p in zip(unit, people, strict=True):
+        within += np.outer(u - means[p], u - means[p]) / 150
     shrunk = 0.9 * within + 0.1 * 0.9 * np.trace(within) / 10 * np.eye(10)
     between = np.cov(means.T, bias=True)
     values = eigh(between, shrunk, eigvals_only=True)[::-1][:3]
