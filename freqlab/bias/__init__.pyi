@@ -7,6 +7,7 @@ from .group_comparison import (
     gaps,
     gaps_together,
 )
+from .heads import describe_trained_heads, trained_heads
 from .indices import fairness_indices
 from .influence import profiles
 from .making import study
@@ -43,6 +44,7 @@ __all__ = [
     "describe_matching",
     "describe_people",
     "describe_sample",
+    "describe_trained_heads",
     "differences",
     "differences_table",
     "differing_bands",
@@ -62,4 +64,5 @@ __all__ = [
     "quality_table",
     "study",
     "summary",
+    "trained_heads",
 ]
