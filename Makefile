@@ -56,6 +56,7 @@ lint: .venv/installed-lint
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python .ci/docstrings
 	$(BIN)/python .ci/audit
 
 # The site, in docs/_build/html, without a network. A broken reference or link is an error.
