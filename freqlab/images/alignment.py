@@ -84,6 +84,14 @@ def detect_faces(
     ------
     UnknownNameError
         If `which_face` is unknown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl")
+    >>> found = fl.images.detect_faces([faces.image(0)])
+    >>> found.landmarks.shape
+    (1, 5, 2)
     """
     check_name("which_face", which_face, WHICH_FACE)
     points = np.full((len(images), 5, 2), np.nan, np.float32)

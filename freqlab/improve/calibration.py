@@ -117,6 +117,15 @@ def calibrate(
     ParameterError, UnknownNameError
         If there are too few people for the folds, a kind of pairs is missing, the similarity is
         constant, a person is in both results, or an argument does not fit.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> calibrated["calibration"].to_numpy().tolist()
+    ['platt', 'isotonic', 'influence']
     """
     check_prior(prior)
     check_number("folds", folds, at_least=_FEWEST_FOLDS, whole=True)
@@ -477,6 +486,17 @@ def calibration_figures(
     ------
     ParameterError
         If an argument does not fit, or a kind of pairs is missing.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> figures = fl.improve.calibration_figures(calibrated, n_draws=50)
+    >>> sorted(figures.data_vars)
+    ['calibration_error', 'cllr', 'cllr_difference', 'min_cllr', 'n_genuine', 'n_impostor',
+    'n_people', 'observed', 'predicted', 'share']
     """
     check_draws(n_draws, level, seed)
     names = names_of(calibrated, "calibration")
@@ -620,6 +640,15 @@ def describe_probability(
     ------
     UnknownNameError, ParameterError
         If there is no such pair or calibration.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> print(fl.improve.describe_probability(calibrated, pair=0))
+    The probability that both faces show one person is 0.523 at a prior of 0.5 ...
     """
     check_name("calibration", calibration, names_of(calibrated, "calibration"))
     labels = calibrated["pair"].to_numpy()

@@ -123,6 +123,15 @@ def scores(result: xr.Dataset, *, model: str, folds: int = 5, seed: int = 0) -> 
     ------
     ParameterError
         If an argument does not fit, or there are too few people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> result = study["influence"].to_dataset()
+    >>> scores = fl.morphing.scores(result, model="linear")
+    >>> scores["score"].dims
+    ('score_name', 'pair')
     """
     check_number("folds", folds, at_least=FEWEST_FOLDS, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -204,6 +213,15 @@ def detection_errors(
     ------
     ParameterError
         If a number is out of range.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> scores = study["scores/linear"].to_dataset()
+    >>> errors = fl.morphing.detection_errors(scores, n_draws=50)
+    >>> errors["d_eer"].dims
+    ('score_name', 'attack', 'estimate')
     """
     check_draws(n_draws, level, seed)
     attack = scores["attack"].to_numpy().astype(str)
@@ -485,6 +503,14 @@ def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each score; intervals in brackets.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> fl.morphing.detection_table(errors).columns.tolist()
+    ['D-EER', 'BPCER at APCER 5 %', 'BPCER at APCER 10 %']
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
