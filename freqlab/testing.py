@@ -606,6 +606,13 @@ def morph_profiles(*, n_draws: int = 30, seed: int = 0) -> xr.Dataset:
     -------
     xarray.Dataset
         As returned by :func:`freqlab.morphing.profiles`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> profiles = fl.testing.morph_profiles()
+    >>> [str(attack) for attack in profiles["attack"].to_numpy()]
+    ['bona fide', 'mean']
     """
     mixed = morphed_faces(seed=seed)
     result = influence(mixed, morphing.make_pairs(mixed), sides=["probe", "reference"])

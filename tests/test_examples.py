@@ -24,31 +24,14 @@ QUICK = {
 WITHOUT = {"FreqlabError"}
 PACKAGES = [name for name in fl.__all__ if inspect.ismodule(getattr(fl, name))]
 WITHOUT_YET = """
-bands: Decomposition check_labels remove
-bias: describe_chance describe_error_gaps describe_fairness describe_gap_points
-    describe_group_differences describe_groups describe_matched_differences describe_matching
-    describe_people describe_sample differences differences_table differing_bands drawable_gaps
-    errors errors_table fairness_indices fairness_table gap_points gaps gaps_table gaps_together
-    match_groups profiles quality quality_differences quality_table
-datasets: load_csv load_folder
-engine: embed_block
 faithfulness: area_table band_views compact_trust_table decision_table deletion_curves
     deletion_errors describe_amplitude describe_both_masked describe_checks describe_criteria
     describe_deletion describe_figures describe_flat_panels describe_interaction
     describe_omitted_rows describe_planted describe_tested describe_thresholds describe_views
     explanation_figures flat_panels planted_bands profile_stability sample_pairs sanity_checks
     save_trust_card trust_card trust_table varying_comparisons verdict_table
-images: Template detect_faces register_template
-improve: band_quality band_scores calibrate calibration_error calibration_figures
-    calibration_table cllr describe_comparisons describe_identification describe_probability
-    discard_table error_discard gain_table gains identification_table matched_scores min_cllr
-    parts_of probability_of study summary verdict_table
-morphing: band_choice_table choose_documents couples describe_best_score describe_documents
-    describe_labelled describe_morphing_pairs describe_threshold detection_errors
-    detection_table detections error_table is_morph kind_difference_table make_faces make_pairs
-    manipulation manipulation_by_kind manipulation_pairs manipulation_table morph profiles
-    score_difference_table scores shares thresholds touched_bands_table vulnerability
-    vulnerability_table
+improve: gains matched_scores
+morphing: describe_labelled manipulation_by_kind manipulation_pairs profiles
 plots: accuracy_plot advantage_plot attack_profile_plot calibration_plot comparison_plot
     contact_sheet contrast_plot d_eer_plot deletion_plot density_plot det_plot detection_plot
     detector_plot difference_plot discard_plot extremes_plot face_plot gain_plot gaps_plot
@@ -59,16 +42,9 @@ plots: accuracy_plot advantage_plot attack_profile_plot calibration_plot compari
     resolution_profile_plot resolution_strip_plot resolution_summary_plot rose_plot
     saliency_plot score_histogram_plot score_plot spectrum_plot stability_plot strip_plot
     view_plot vulnerability_plot
-resolution: describe_comparisons describe_control describe_errors describe_low_bands
-    describe_pairs describe_resolutions errors leaks low_band_table profiles summary_table
-results: comparison_summary summary
 saliency: agreement agreement_table compare_explanations corrrise_maps cost_table curves
     describe_explanations describe_reliability describe_study explanation_table
     explanation_tables freqrise_maps gradient_maps joint_maps map_complexity windowed
-statistics: equal_error_rate
-store: describe_run forget pixels_across
-testing: morph_profiles
-verification: describe_scores unresolved_rates without_small_groups
 """
 """Public functions that have no example, by package. A name is taken out when it gets one."""
 

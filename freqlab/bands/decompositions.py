@@ -40,6 +40,15 @@ class Decomposition(ABC):
         Height and width of the images.
     present
         Whether each band has a component at this size ``(band,)``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> division = fl.wavelets(level=2).decompose(112, 112)
+    >>> division.size
+    (112, 112)
+    >>> int(division.present.sum())
+    6
     """
 
     def __init__(self, size: tuple[int, int], present: npt.NDArray[np.bool_]) -> None:

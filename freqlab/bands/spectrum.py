@@ -44,6 +44,13 @@ def check_labels(labels: torch.Tensor, height: int, width: int) -> None:
     ------
     ParameterError
         If shape or symmetry is wrong.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> labels = torch.as_tensor(fl.rings(width=28).label_map(112, 112))
+    >>> fl.bands.check_labels(labels, 112, 112)
     """
     if tuple(labels.shape) != (height, width // 2 + 1):
         raise ParameterError(
@@ -128,6 +135,16 @@ def remove(images: torch.Tensor, labels: torch.Tensor, bands: Iterable[int]) -> 
     -------
     torch.Tensor
         As `images`, unclipped.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import freqlab as fl
+    >>> images = torch.rand(1, 3, 112, 112)
+    >>> labels = torch.as_tensor(fl.rings(width=28).label_map(112, 112))
+    >>> without = fl.bands.remove(images, labels, [0, 1])
+    >>> bool(torch.isclose(without.mean(), images.mean(), atol=1e-5))
+    True
     """
     return apply_masks(images, ~_any_of(images, labels, bands))
 

@@ -61,6 +61,13 @@ def quality(
         If there is no run, or it has no crops of this template.
     ParameterError
         If the run keeps no crops.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> fl.bias.quality(study.attrs["store"]).columns.tolist()
+    ['sharpness', 'contrast', 'brightness', 'border', 'resolution', 'yaw']
     """
     crops = open_crops(store, template=template)
     if "crop" not in crops:

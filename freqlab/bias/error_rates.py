@@ -127,6 +127,17 @@ def errors(
     ------
     ParameterError, PairError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(8, 3, groups={"glasses": ["yes", "no"]})
+    >>> labels = fl.faces.group_labels(faces, "glasses")
+    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> vectors = fl.open_embeddings("run.zarr", model="linear").sel(face=faces.names).to_numpy()
+    >>> errors = fl.bias.errors({"linear": vectors}, faces, labels, n_draws=50, n_permutations=50)
+    >>> errors["group"].to_numpy().tolist()
+    ['all', 'no', 'yes', 'mixed']
     """
     check_draws(n_draws, level, seed)
     check_number("n_permutations", n_permutations, at_least=1, whole=True)

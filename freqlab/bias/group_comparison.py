@@ -77,6 +77,15 @@ def differences(profiles: xr.Dataset, *, alpha: float = 0.05) -> xr.Dataset:
         ``estimate``) and ``largest_effect`` (Cohen's d) of the band with the largest absolute
         difference, among the differing bands if there are any; ``n_subjects``, the smaller of the
         numbers of subjects of the group and of the baseline.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> found = fl.bias.differences(profiles)
+    >>> found["differs"].dims
+    ('kind', 'comparison', 'group', 'model', 'side', 'band')
     """
     check_number("alpha", alpha, above=0)
     baseline = str(profiles.attrs["baseline"])
@@ -152,6 +161,15 @@ def gaps(profiles: xr.Dataset, errors: xr.Dataset) -> xr.Dataset:
     ------
     ParameterError
         If the baselines differ.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.bias.gaps(profiles, errors)["distance"].dims
+    ('comparison', 'group', 'model', 'side', 'estimate')
     """
     baseline, other = str(profiles.attrs["baseline"]), str(errors.attrs["baseline"])
     if baseline != other:
@@ -202,6 +220,13 @@ def gap_points(
         By model and group (with its column, as in ``"glasses=yes"``): ``distance`` of the directed
         profiles, ``EER gap``, ``FMR gap`` and ``FNMR gap``, group minus baseline; NaN where a rate
         is not resolved.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> fl.bias.gap_points(study).columns.tolist()
+    ['distance', 'EER gap', 'FMR gap', 'FNMR gap']
     """
     stored = study["gaps"].to_dataset()
     check_side(side, names_of(stored, "side"))
@@ -234,6 +259,14 @@ def drawable_gaps(points: pd.DataFrame) -> list[str]:
     -------
     list of str
         Columns of `points`, the gap in FNMR first; empty if no scatter is worth drawing.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> points = fl.bias.gap_points(study)
+    >>> fl.bias.drawable_gaps(points)
+    []
     """
     return [column for column in ("FNMR gap", "FMR gap", "EER gap") if _spreads(points, column)]
 
@@ -264,6 +297,15 @@ def gaps_together(
     pandas.DataFrame
         Columns ``distance`` of the directed profiles, ``EER gap``, ``FMR gap`` and ``FNMR gap``,
         group minus baseline; missing where a rate is not resolved.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.bias.gaps_together(profiles, errors, fmr=0.1).columns.tolist()
+    ['distance', 'EER gap', 'FMR gap', 'FNMR gap']
     """
     check_fmr(fmr)
     check_name("baseline", str(profiles.attrs["baseline"]), names_of(errors, "group"))

@@ -61,6 +61,15 @@ def fairness_indices(fmr: Floats, fnmr: Floats) -> dict[str, Floats]:
     dict of str to numpy.ndarray
         Values by name of the index, without the last axis. NaN where a rate is NaN. Ratios and
         indices derived from them are also NaN where the smallest rate is zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> indices = fl.bias.fairness_indices(np.array([0.01, 0.02]), np.array([0.03, 0.03]))
+    >>> {name: round(float(value), 3) for name, value in indices.items()}
+    {'fmr_gap': 0.01, 'fmr_ratio': 2.0, 'fmr_gini': 0.333, 'fnmr_gap': 0.0, 'fnmr_ratio': 1.0,
+    'fnmr_gini': 0.0, 'fairness_discrepancy_rate': 0.995, 'inequity_rate': 1.414, 'garbe': 0.167}
     """
     values = _indices(fmr, fnmr)
     return {name: np.where(np.isfinite(values[name]), values[name], np.nan) for name in INDICES}

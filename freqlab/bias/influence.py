@@ -92,6 +92,16 @@ def profiles(
     ------
     ParameterError
         If an argument is invalid, or there are fewer than two groups.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(8, 3, groups={"glasses": ["yes", "no"]})
+    >>> result = fl.testing.influence(faces, sides=["probe"])
+    >>> labels = fl.faces.group_labels(faces, "glasses")
+    >>> profiles = fl.bias.profiles(result, labels, n_draws=50, n_permutations=50)
+    >>> profiles["directed_difference"].dims
+    ('comparison', 'group', 'model', 'side', 'band', 'estimate')
     """
     check_draws(n_draws, level, seed)
     check_number("n_permutations", n_permutations, at_least=1, whole=True)

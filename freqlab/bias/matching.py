@@ -53,6 +53,17 @@ def match_groups(
     ------
     ParameterError
         If a column is unknown or not numeric, or there are fewer than two groups.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> faces = fl.testing.faces(12, 3, groups={"colour": ["red", "green", "blue"]})
+    >>> labels = fl.faces.group_labels(faces, "colour")
+    >>> quality = fl.bias.quality(study.attrs["store"])
+    >>> matched = fl.bias.match_groups(labels, quality, on="sharpness")
+    >>> labels[matched].value_counts().nunique()  # as many faces of each group
+    1
     """
     from scipy.optimize import linear_sum_assignment
 
@@ -128,6 +139,16 @@ def quality_differences(
     ------
     UnknownNameError
         If there is no such group.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> faces = fl.testing.faces(12, 3, groups={"colour": ["red", "green", "blue"]})
+    >>> labels = fl.faces.group_labels(faces, "colour")
+    >>> quality = fl.bias.quality(study.attrs["store"])
+    >>> fl.bias.quality_differences(labels, quality, baseline="red").index.tolist()
+    ['blue', 'green']
     """
     of_group = _by_group(labels, quality, baseline)
     base = of_group.pop(baseline)
@@ -160,6 +181,16 @@ def quality_table(labels: pd.Series[str], quality: pd.DataFrame, *, baseline: st
     ------
     UnknownNameError
         If there is no such group.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> faces = fl.testing.faces(12, 3, groups={"colour": ["red", "green", "blue"]})
+    >>> labels = fl.faces.group_labels(faces, "colour")
+    >>> quality = fl.bias.quality(study.attrs["store"])
+    >>> fl.bias.quality_table(labels, quality, baseline="red").index.tolist()
+    ['colour=blue', 'colour=green', 'colour=red']
     """
     differences = quality_differences(labels, quality, baseline=baseline).to_dict("index")
     rows = {}

@@ -112,6 +112,13 @@ def describe_people(study: xr.DataTree) -> str:
     -------
     str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> print(fl.bias.describe_people(study))
+    The report shows error rates and the influence of frequency bands for ...
     """
     errors = study["errors"].to_dataset()
     baseline = str(study.attrs["baseline"])
@@ -170,6 +177,14 @@ def describe_error_gaps(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) ->
     ------
     UnknownNameError, ParameterError
         If there is no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.bias.describe_error_gaps(errors, model="linear", fmr=0.1))
+    At one threshold for all groups, set at FMR 1e-1: FNMR is 0.00 % [0.00, 55.54] ...
     """
     check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
@@ -204,6 +219,14 @@ def describe_fairness(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> s
     ------
     UnknownNameError, ParameterError
         If there is no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.bias.describe_fairness(errors, model="linear", fmr=0.1))
+    No fairness index is available at FMR 1e-1.
     """
     check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)
@@ -299,6 +322,13 @@ def describe_matched_differences(study: xr.DataTree, *, model: str) -> str:
     ------
     UnknownNameError
         If there is no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> print(fl.bias.describe_matched_differences(study, model="linear"))
+    Among the 9 of 36 photographs matched on sharpness, directed influence of ...
     """
     if "matched_differences" not in study.children:
         return describe_matching(study)
@@ -326,6 +356,13 @@ def describe_sample(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> print(fl.bias.describe_sample(study))
+    All 36 photographs are explained, in 630 pairs drawn without regard to the groups.
     """
     attrs = study.attrs
     n, n_all = int(attrs["n_explained_faces"]), int(attrs["n_faces"])
@@ -352,6 +389,13 @@ def describe_matching(study: xr.DataTree) -> str:
     -------
     str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> print(fl.bias.describe_matching(study))
+    9 of 36 photographs are matched. Baseline: colour=red (3 subjects) ...
     """
     if "matched" not in study.children:
         return (
@@ -380,6 +424,14 @@ def describe_chance(profiles: xr.Dataset, *, alpha: float = 0.05) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> print(fl.bias.describe_chance(profiles))
+    bands that differ at adjusted p ≤ 0.05; of 24 profiles of 3 bands each, up to ...
     """
     n_profiles = 3 * 2 * profiles.sizes["side"] * (profiles.sizes["group"] - 1)
     return (
@@ -401,6 +453,14 @@ def describe_gap_points(points: pd.DataFrame) -> str:
     -------
     str
         Sentences, or an empty text.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> points = fl.bias.gap_points(study)
+    >>> print(fl.bias.describe_gap_points(points))
+    Not drawn. FNMR gap: 2 points are resolved, and a scatter needs at least 3. FMR ...
     """
     drawn, texts = drawable_gaps(points), []
     for column in ("FNMR gap", "FMR gap"):
@@ -433,6 +493,14 @@ def describe_groups(profiles: xr.Dataset) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> print(fl.bias.describe_groups(profiles))
+    Baseline: colour=red (4 subjects). colour=blue: 12 genuine pairs of 4 subjects ...
     """
     baseline = str(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")
@@ -515,6 +583,14 @@ def describe_group_differences(
     ------
     UnknownNameError
         If the profiles have no such part.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> print(fl.bias.describe_group_differences(profiles, model="linear"))
+    Directed influence of genuine pairs, probe masked, compared with colour=red at ...
     """
     names = {"model": model, "side": side, "comparison": comparison}
     data = part_of(profiles, **names)

@@ -45,6 +45,14 @@ def differences_table(data: xr.DataTree | xr.Dataset) -> pd.DataFrame:
         A row per model, kind of pairs, group, masked side and kind of influence: how many of the
         tested bands differ; the band with the largest difference, the difference with its
         interval, and Cohen's d. A group of few people has one row, and is not compared.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> fl.bias.differences_table(study).columns.tolist()
+    ['model', 'pairs', 'masked', 'influence', 'group', 'bands that differ', 'largest in',
+    'difference', 'd']
     """
     if isinstance(data, xr.DataTree):
         data = (data["differences"] if "differences" in data.children else data).to_dataset()
@@ -99,6 +107,14 @@ def differing_bands(
     pandas.DataFrame
         A row per band and part of the profiles, the largest effect first; empty if there is none.
         :func:`differences_table` gives the same in few rows.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> fl.bias.differing_bands(profiles, model="linear").columns.tolist()
+    ['pairs', 'masked', 'influence', 'group', 'band', 'difference', 'd', 'adjusted p']
     """
     check_name("model", model, names_of(profiles, "model"))
     rows = []
@@ -148,6 +164,14 @@ def errors_table(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Dat
     pandas.DataFrame
         As from :func:`freqlab.verification.summary_table`; groups are named with their column, as
         in ``"glasses=no"``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.bias.errors_table(errors, model="linear", fmr=0.1).index.tolist()
+    ['all', 'colour=blue', 'colour=green', 'colour=red', 'mixed']
     """
     labels = dict(zip(names_of(errors, "group"), names_of(errors, "group_label"), strict=True))
     return summary_table(errors, model=model, fmr=fmr).rename(index=labels)
@@ -169,6 +193,15 @@ def fairness_table(errors: xr.Dataset, *, fmr: float = 1e-3) -> pd.DataFrame:
         A row per index: its value; in brackets its median under permuted labels of people, the
         bound that most permutations do not exceed in the direction away from fair, and the
         p-value.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.bias.fairness_table(errors, fmr=0.1).index.tolist()
+    ['gap of FMR', 'ratio of FMR', 'Gini coefficient of FMR', 'gap of FNMR', 'ratio of FNMR', 'Gini
+    coefficient of FNMR', 'fairness discrepancy rate', 'inequity rate', 'GARBE']
     """
     check_fmr(fmr)
     at = at_fmr(errors, fmr)
@@ -231,6 +264,13 @@ def gaps_table(
     -------
     pandas.DataFrame
         A row per model and group: the distance, and gaps in percentage points.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> fl.bias.gaps_table(study).columns.tolist()
+    ['distance', 'p', 'EER gap', 'FMR gap', 'FNMR gap']
     """
     if isinstance(gaps, pd.DataFrame):
         shown = gaps.copy()

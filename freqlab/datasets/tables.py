@@ -105,6 +105,16 @@ def load_folder(
         If `layout` is not one.
     FaceSetError
         If no file has such a path, or one subject's name occurs in several of the folders above.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> from PIL import Image
+    >>> import freqlab as fl
+    >>> Path("photographs/anna").mkdir(parents=True)
+    >>> Image.fromarray(fl.testing.faces(1, 1).image(0)).save("photographs/anna/1.png")
+    >>> fl.datasets.load_folder("photographs").names
+    ['anna/1.png']
     """
     levels = _levels(layout)
     depth = len(levels)
@@ -228,6 +238,16 @@ def load_csv(
     ------
     FaceSetError
         If the columns are missing, or a path leads out of the folder and `outside` is False.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from PIL import Image
+    >>> import freqlab as fl
+    >>> Image.fromarray(fl.testing.faces(1, 1).image(0)).save("a.png")
+    >>> pd.DataFrame({"path": ["a.png"], "subject": ["p0"]}).to_csv("faces.csv", index=False)
+    >>> len(fl.datasets.load_csv("faces.csv"))
+    1
     """
     path = existing_path(file)
     table = read_csv(path, ["subject"], ["path", "image"], columns)

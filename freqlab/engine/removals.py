@@ -179,6 +179,19 @@ def embed_block(
         If crops and bands do not fit the model.
     ModelError
         If the model fails, or its embeddings differ in length from batch to batch.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> from freqlab.engine import embed_block
+    >>> faces = fl.testing.faces(1, 2)
+    >>> crops = np.stack([faces.image(i) for i in range(2)])
+    >>> labels = fl.rings(width=28).label_map(112, 112)
+    >>> removals = np.eye(3, dtype=bool)
+    >>> embedded = embed_block(fl.testing.model(), crops, removals, labels)
+    >>> embedded.embeddings.shape
+    (2, 3, 16)
     """
     made = Removals(model, removals, bands)
     parts = block_parts(model, crops, made, fill=fill, batch_size=batch_size)

@@ -97,6 +97,14 @@ def detect_faces(
         If `which_face` is unknown.
     ParameterError
         If `smallest_face` is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl")
+    >>> found = fl.images.detect_faces([faces.image(0)])
+    >>> found.landmarks.shape
+    (1, 5, 2)
     """
     check_name("which_face", which_face, WHICH_FACE)
     check_number("smallest_face", smallest_face, at_least=0)

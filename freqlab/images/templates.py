@@ -51,6 +51,13 @@ class Template:
         of the nose (sides as the viewer sees them), in pixels.
     margin
         With ``cut_by="box"``: total number of pixels of the crop by which the box is widened.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> template = fl.images.Template("portrait", size=(160, 160), cut_by="box")
+    >>> template.size
+    (160, 160)
     """
 
     name: str
@@ -205,6 +212,13 @@ def register_template(new: Template) -> None:
     ------
     ParameterError
         If another template has this name.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.images.register_template(fl.images.Template("portrait", size=(160, 160), cut_by="box"))
+    >>> fl.images.template("portrait").size
+    (160, 160)
     """
     if TEMPLATES.setdefault(new.name, new) != new:
         raise ParameterError(f"another template is named {new.name!r}; give yours its own name")

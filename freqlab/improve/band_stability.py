@@ -75,6 +75,14 @@ def band_quality(
         If there is no run.
     UnknownNameError, ParameterError
         If it has no such model, bands or faces, or no band of the model was embedded.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> quality = fl.improve.band_quality(study.attrs["store"], model="linear")
+    >>> quality["cosine"].dims
+    ('face', 'band')
     """
     intact = open_embeddings(store, model=model)
     banded, key = open_band_embeddings(store, model=model, bands=bands)

@@ -91,6 +91,15 @@ def calibrate(
     ParameterError, UnknownNameError
         If there are too few people for the folds, a kind of pairs is missing, the similarity is
         constant, a person is in both results, or an argument does not fit.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> calibrated["calibration"].to_numpy().tolist()
+    ['platt', 'isotonic', 'influence']
     """
     check_prior(prior)
     check_number("folds", folds, at_least=FEWEST_FOLDS, whole=True)
@@ -249,6 +258,15 @@ def describe_probability(
     ------
     UnknownNameError, ParameterError
         If there is no such pair or calibration.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> print(fl.improve.describe_probability(calibrated, pair=0))
+    The probability that both faces show one person is 0.523 at a prior of 0.5 ...
     """
     check_name("calibration", calibration, names_of(calibrated, "calibration"))
     return probability_text(calibrated.sel(calibration=calibration), pair=pair)

@@ -58,6 +58,17 @@ def calibration_figures(
     ------
     ParameterError
         If an argument does not fit, or a kind of pairs is missing.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> calibrated = fl.improve.calibrate(result, folds=3)
+    >>> figures = fl.improve.calibration_figures(calibrated, n_draws=50)
+    >>> sorted(figures.data_vars)
+    ['calibration_error', 'cllr', 'cllr_difference', 'min_cllr', 'n_genuine', 'n_impostor',
+    'n_people', 'observed', 'predicted', 'share']
     """
     check_draws(n_draws, level, seed)
     names = names_of(calibrated, "calibration")

@@ -123,6 +123,17 @@ def error_discard(
     ParameterError, UnknownNameError
         If an argument does not fit, a quality is constant, a kind of pairs is missing, or the
         impostor pairs do not resolve the false match rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> quality = part.quality[["stability", "sharpness"]].to_dataframe()
+    >>> curves = fl.improve.error_discard(result, quality, fmr=0.1, n_draws=50)
+    >>> curves["measure"].to_numpy().tolist()
+    ['stability', 'sharpness', 'random']
     """
     check_draws(n_draws, level, seed)
     check_fmr(fmr)
@@ -379,6 +390,15 @@ def discard_table(data: xr.Dataset, *, protocol: str = "fixed", up_to: float = 0
     ------
     UnknownNameError, ParameterError
         If there is no such protocol or share.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> fl.improve.discard_table(part.discard).columns.tolist()
+    ['FNMR at 20 % discarded', 'mean FNMR up to 20 %', 'stability less this, points', 'verdict on
+    stability']
     """
     check_name("protocol", protocol, names_of(data, "protocol"))
     if up_to not in data["up_to"].to_numpy():

@@ -76,6 +76,15 @@ def band_scores(
     ------
     UnknownNameError, ParameterError
         If there is no such model, no influence, or there are too few people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result = study["influence"].to_dataset()
+    >>> scores = fl.improve.band_scores(result, folds=3)
+    >>> sorted(scores.data_vars)
+    ['bands', 'energy', 'learnt', 'similarity', 'weight']
     """
     check_number("folds", folds, at_least=3, whole=True)
     check_penalty(penalty)

@@ -388,6 +388,14 @@ def identification_table(result: xr.Dataset, *, ranks: Sequence[int] = (1, 5, 20
     -------
     pandas.DataFrame
         A row for each model; intervals in brackets.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(6, 3)
+    >>> found = fl.identify(faces, models=[fl.testing.model()], fpirs=[0.1], progress=False)
+    >>> fl.improve.identification_table(found, ranks=[1, 5]).columns.tolist()
+    ['rank 1', 'rank 5', 'FNIR at FPIR 1e-1']
     """
     known: Mapping[Any, Any] = dict.fromkeys(result["rank"].to_numpy().tolist())
     rows = {}
@@ -425,6 +433,14 @@ def describe_identification(result: xr.Dataset, *, model: str) -> str:
     ------
     UnknownNameError
         If the result has no such model.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(6, 3)
+    >>> found = fl.identify(faces, models=[fl.testing.model()], fpirs=[0.1], progress=False)
+    >>> print(fl.improve.describe_identification(found, model="linear"))
+    12 searches among 6 enrolled people find the own person at rank 1 in 100.00 % ...
     """
     check_name("model", model, names_of(result, "model"))
     one = result.sel(model=model)

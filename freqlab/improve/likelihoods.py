@@ -52,6 +52,14 @@ def cllr(log_likelihood_ratios: Floats, genuine: Bools) -> float:
     ------
     ParameterError
         If a kind of pairs is missing, or a value is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> genuine = np.array([True, True, False, False])
+    >>> fl.improve.cllr(np.zeros(4), genuine)  # likelihood ratios of 1 say nothing: one bit
+    1.0
     """
     ratios, is_genuine = _checked(log_likelihood_ratios, genuine)
     costs = costs_of(ratios, is_genuine)
@@ -83,6 +91,14 @@ def min_cllr(scores: Floats, genuine: Bools) -> float:
     ------
     ParameterError
         If a kind of pairs is missing, or a value is NaN.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> genuine = np.array([True, True, False, False])
+    >>> fl.improve.min_cllr(np.array([0.9, 0.8, 0.2, 0.1]), genuine)
+    0.0
     """
     from sklearn.isotonic import IsotonicRegression
 
@@ -116,6 +132,13 @@ def probability_of(log_likelihood_ratios: Floats, prior: float) -> npt.NDArray[n
     ------
     ParameterError
         If the prior is not between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> fl.improve.probability_of(np.array([0.0, np.log(9)]), 0.5).round(3)
+    array([0.5, 0.9])
     """
     from scipy.special import expit
 
@@ -174,6 +197,15 @@ def calibration_error(probabilities: Floats, genuine: Bools, *, prior: float) ->
     -------
     float
         0 to 1; 0 for perfect calibration.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> genuine = np.array([True, True, False, False])
+    >>> error = fl.improve.calibration_error(np.array([1.0, 1.0, 0.0, 0.0]), genuine, prior=0.5)
+    >>> round(error, 6)
+    0.0
     """
     check_prior(prior)
     predicted, observed, share = reliability(probabilities, genuine, prior=prior)

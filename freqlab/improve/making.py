@@ -162,6 +162,16 @@ def study(
         If an argument is invalid, or there are too few people; nothing is computed then.
     StoreError
         If the store cannot be read or written.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(12, 3)
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "fmr": 0.1, "folds": 3}
+    >>> options |= {"resolutions": [14], "n_impostor": 400, "n_draws": 50, "progress": False}
+    >>> study = fl.improve.study(faces, store="run.zarr", **options)
+    >>> sorted(study.children)
+    ['14', 'influence']
     """
     settings = _Settings(
         bands=parse_bands(bands) if isinstance(bands, str) else bands,

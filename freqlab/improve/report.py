@@ -90,6 +90,14 @@ def parts_of(study: xr.DataTree) -> list[Part]:
     ------
     ParameterError
         If it is not such a study.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> part.model, part.resolution
+    ('linear', '14')
     """
     parts = list(_parts(study))
     if not parts:
@@ -123,6 +131,16 @@ def summary(study: xr.DataTree) -> list[str]:
     -------
     list of str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> for sentence in fl.improve.summary(study):
+    ...     print("-", sentence)
+    - Probes of 14 pixels: The similarity alone rejects 91.7 % [65.0, 99.6] of the ...
+    - Probes of 14 pixels: Quality by band stability: **no verdict**, too few ...
+    - Probes of 14 pixels: Log-likelihood ratios of the similarity cost 1.000 ...
     """
     fmr, parts = float(study.attrs["fmr"]), parts_of(study)
     several = len(study.attrs["models"]) > 1
@@ -305,6 +323,13 @@ def verdict_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
     pandas.DataFrame
         Indexed by model, probes and score: FNMR with its interval, the change in percentage points,
         false non-matches, verdict.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> fl.improve.verdict_table(study).columns.tolist()
+    ['FNMR at FMR 1e-1', 'change, points', 'false non-matches', 'verdict']
     """
     rate = float(study.attrs["fmr"]) if fmr is None else fmr
     rows = {}
@@ -388,6 +413,14 @@ def calibration_table(data: xr.Dataset) -> pd.DataFrame:
     pandas.DataFrame
         A row per calibration: Cllr and its minimum in bits, the difference from logistic regression
         on the similarity, and the expected calibration error.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> fl.improve.calibration_table(part.calibration).columns.tolist()
+    ['Cllr, bit', 'minimum', 'difference', 'calibration error']
     """
     rows = {}
     for name in names_of(data, "calibration"):
@@ -414,6 +447,13 @@ def describe_comparisons(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> print(fl.improve.describe_comparisons(study))
+    At each resolution, 72 genuine comparisons of 12 people and 400 impostor pairs ...
     """
     first = parts_of(study)[0].gains
     drawn = study.attrs["pairs_are"] == "drawn"

@@ -313,6 +313,14 @@ def gain_table(data: xr.Dataset, *, fmr: float = 1e-2) -> pd.DataFrame:
     ------
     ParameterError
         If `data` has no such rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> fl.improve.gain_table(part.gains, fmr=0.1).columns.tolist()
+    ['FNMR at FMR 1e-1', 'difference, points', 'false non-matches', 'verdict']
     """
     check_fmr(fmr)
     at = at_fmr(data, fmr)

@@ -112,6 +112,15 @@ def scores(
     ------
     ParameterError
         If an argument does not fit, or there are too few people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> result = study["influence"].to_dataset()
+    >>> scores = fl.morphing.scores(result, model="linear")
+    >>> scores["score"].dims
+    ('score_name', 'pair')
     """
     check_number("folds", folds, at_least=FEWEST_FOLDS, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -188,6 +197,15 @@ def detection_errors(scores: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     ------
     ParameterError
         If the level is out of range.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> scores = study["scores/linear"].to_dataset()
+    >>> errors = fl.morphing.detection_errors(scores, n_draws=50)
+    >>> errors["d_eer"].dims
+    ('score_name', 'attack', 'estimate')
     """
     check_level(level)
     attack = scores["attack"].to_numpy().astype(str)
@@ -344,6 +362,14 @@ def detection_table(errors: xr.Dataset, *, attack: str = "all") -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each score; intervals in brackets.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> fl.morphing.detection_table(errors).columns.tolist()
+    ['D-EER', 'BPCER at APCER 5 %', 'BPCER at APCER 10 %']
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)

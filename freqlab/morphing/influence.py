@@ -156,6 +156,18 @@ def vulnerability(
     ------
     ParameterError, PairError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces()
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> vectors = fl.open_embeddings("run.zarr", model="linear").sel(face=faces.names).to_numpy()
+    >>> options = {"thresholds": {"linear": 0.6}}
+    >>> risk = fl.morphing.vulnerability({"linear": vectors}, faces, pairs, **options)
+    >>> risk["mmpmr"].dims
+    ('model', 'attack', 'fmr', 'estimate')
     """
     check_level(level)
     checked = check_embeddings(embeddings, faces)

@@ -69,6 +69,17 @@ def manipulation(
     ------
     ParameterError
         If bands or models differ, a side is missing, or there are no pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> result = study["influence"].to_dataset()
+    >>> attack = result["attack"].to_numpy()
+    >>> bona_fide, morphs = (result.isel(pair=attack == kind) for kind in ("bona fide", "mean"))
+    >>> changes = fl.morphing.manipulation(bona_fide, morphs, side="reference", n_draws=50)
+    >>> changes["energy"].dims
+    ('model', 'band', 'estimate')
     """
     check_draws(n_draws, level, seed)
     check_name("side", side, ["probe", "reference"])
@@ -187,6 +198,14 @@ def touched_bands_table(changes: xr.Dataset, *, model: str, n_bands: int = 3) ->
     ------
     UnknownNameError, ParameterError
         If there is no such model, or the number is out of range.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> changes = study["manipulation"].to_dataset()
+    >>> fl.morphing.touched_bands_table(changes, model="linear").columns.tolist()
+    ['band, by log energy', 'change of log energy', 'band, by influence', 'change of influence']
     """
     check_name("model", model, names_of(changes, "model"))
     check_number("n_bands", n_bands, at_least=1, whole=True)
@@ -229,6 +248,14 @@ def manipulation_table(changes: xr.Dataset, *, model: str, by: str = "energy") -
     ------
     UnknownNameError
         If there is no such model or quantity.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> changes = study["manipulation"].to_dataset().isel(kind=0)
+    >>> fl.morphing.manipulation_table(changes, model="linear").columns.tolist()
+    ['log energy', 'log energy: effect', 'directed influence', 'directed influence: effect']
     """
     data = part_of(changes, model=model)
     check_name("by", by, ["directed", "absolute", "energy"])

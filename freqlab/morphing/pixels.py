@@ -67,6 +67,14 @@ def morph(
         If a share lies outside 0 to 1, sizes differ, or points do not correspond.
     LandmarkError
         If no face is found in one of the images.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl")
+    >>> mixed = fl.morphing.morph(faces.image(0), faces.image(10), alpha=0.5)
+    >>> mixed.shape == faces.image(0).shape
+    True
     """
     for name, face in (("face_a", face_a), ("face_b", face_b)):
         _check_image(name, face)

@@ -93,6 +93,17 @@ def thresholds(
     ------
     ParameterError
         If an argument is invalid, or the comparisons are too few to resolve any rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces()
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> vectors = fl.open_embeddings("run.zarr", model="linear").sel(face=faces.names).to_numpy()
+    >>> thresholds = fl.morphing.thresholds({"linear": vectors}, faces, pairs, fmr=0.1)
+    >>> sorted(thresholds.data_vars)
+    ['fmr', 'impostor_comparisons', 'threshold']
     """
     check_fmr(fmr)
     checked = check_embeddings(embeddings, faces)
@@ -148,6 +159,14 @@ def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> thresholds = study["thresholds"].to_dataset()
+    >>> print(fl.morphing.describe_threshold(thresholds, model="linear"))
+    threshold 0.600, carried over from a larger set.
     """
     check_name("model", model, names_of(thresholds, "model"))
     data = thresholds.sel(model=model)
@@ -183,6 +202,14 @@ def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = Non
     ------
     UnknownNameError, ParameterError
         If there is no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> risk = study["vulnerability"].to_dataset()
+    >>> fl.morphing.vulnerability_table(risk, model="linear").columns.tolist()
+    ['morphs', 'MMPMR', 'product form']
     """
     check_name("model", model, names_of(risk, "model"))
     data = risk.sel(model=model)
@@ -221,6 +248,14 @@ def kind_difference_table(risk: xr.Dataset, *, model: str) -> pd.DataFrame:
     pandas.DataFrame
         A row for each two kinds, intervals in brackets; kinds with fewer than
         :data:`FEWEST_PEOPLE` people are left out. Empty for a single kind.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> risk = study["vulnerability"].to_dataset()
+    >>> len(fl.morphing.kind_difference_table(risk, model="linear"))  # there is one kind of morph
+    0
     """
     check_name("model", model, names_of(risk, "model"))
     data = risk.sel(model=model)
@@ -255,6 +290,14 @@ def score_difference_table(errors: xr.Dataset, *, attack: str = _POOLED) -> pd.D
         A row for each score of :data:`OWN_SCORES` and for the fusion, a column for each baseline,
         intervals in brackets; negative where the score has fewer errors. Without rows for fewer
         than :data:`FEWEST_PEOPLE` people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> fl.morphing.score_difference_table(errors).columns.tolist()
+    ['minus similarity', 'minus power spectrum', 'minus supervised']
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
@@ -293,6 +336,14 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     ------
     UnknownNameError
         If there is no such attack.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> print(fl.morphing.describe_best_score(errors))
+    The score of influence alone with the lowest observed D-EER is **mahalanobis** ...
     """
     return " ".join(best_score_sentences(errors, attack=attack))
 
@@ -457,6 +508,14 @@ def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:
         A row for each attack on which a band is chosen, a column for each attack on which it is
         tested, intervals in brackets; ``(chosen here)`` where the two are the same, which is
         optimistic.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> fl.morphing.band_choice_table(errors).index.tolist()
+    ['chosen on mean: band rest']
     """
     kinds = _attacks(errors)
     bands = [s for s in names_of(errors, "score_name") if s.startswith("band ")]
@@ -489,6 +548,14 @@ def error_table(errors: xr.Dataset) -> pd.DataFrame:
         A row for each score except single bands, baselines last; columns ``all``, each attack, and
         the control, where 50 % means that a score does not distinguish controls from bona fide
         documents.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> fl.morphing.error_table(errors).columns.tolist()
+    ['all', 'mean']
     """
     rows = {}
     for score in (*OWN_SCORES, FUSION, *names_of(errors, "baseline")):
@@ -521,6 +588,14 @@ def detections(study: xr.DataTree) -> Iterator[tuple[str, xr.Dataset, xr.Dataset
         Its scores.
     errors : xarray.Dataset
         Their error rates.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> for model, scores, errors in fl.morphing.detections(study):
+    ...     print(model, errors["attack"].to_numpy().tolist())
+    linear ['all', 'mean']
     """
     for name in study.attrs["models"]:
         node = node_name(name)
@@ -539,6 +614,13 @@ def describe_documents(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> print(fl.morphing.describe_documents(study))
+    20 bona fide documents and 40 live photographs of 20 people. Morphs and ...
     """
     kinds, attrs = as_frame(study["kinds"]), study.attrs
     source = {
@@ -567,6 +649,13 @@ def describe_morphing_pairs(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> print(fl.morphing.describe_morphing_pairs(study))
+    120 pairs.
     """
     lost = int(study.attrs["n_lost"])
     text = f"{int(study.attrs['n_pairs']):,} pairs."

@@ -72,6 +72,16 @@ def choose_documents(
         If an argument is not of the form ``column=value``, or no photograph has the value.
     UnknownNameError
         If there is no such column.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(2, 3)
+    >>> documents, live = fl.morphing.choose_documents(faces, n_live=1)
+    >>> documents
+    ['p0/0', 'p1/0']
+    >>> live
+    ['p0/1', 'p1/1']
     """
     if n_live is not None:
         check_number("n_live", n_live, at_least=1, whole=True)
@@ -130,6 +140,14 @@ def shares(text: str | float) -> tuple[float, float]:
     ------
     ParameterError
         If the text is not one number or two numbers from 0 to 1.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> fl.morphing.shares("0.5")
+    (0.5, 0.5)
+    >>> fl.morphing.shares("0:0.5")
+    (0.0, 0.5)
     """
     shape, _, texture = str(text).partition(":")
     try:
@@ -168,6 +186,14 @@ def couples(
     ------
     ParameterError
         If a column is unknown, or no two people can be combined.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(4, 1)
+    >>> couples = fl.morphing.couples(faces)
+    >>> couples.columns.tolist()
+    ['a', 'b']
     """
     check_number("seed", seed, at_least=0, whole=True)
     if n is not None:
@@ -238,6 +264,15 @@ def make_faces(
         If an argument is not allowed, or a contributor is missing.
     LandmarkError
         If no face is found in a contributor's photograph.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.load_faces("orl").select([0, 10])
+    >>> couples = fl.morphing.couples(faces)
+    >>> mixed = fl.morphing.make_faces(faces, couples, folder="morphs", progress=False)
+    >>> len(mixed)
+    3
     """
     texture = alpha if texture is None else texture
     if tool is None:
@@ -359,6 +394,14 @@ def make_pairs(
     PairError
         If there is no bona fide or no attack pair, or a morph's contributor has no live
         photograph.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces()
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> pairs["attack"].value_counts().to_dict()
+    {'mean': 24, 'bona fide': 12}
     """
     absent = [column for column in _NO_MORPH if column not in faces.table]
     if absent:
@@ -426,6 +469,13 @@ def is_morph(faces: Faces) -> npt.NDArray[np.bool_]:
     -------
     numpy.ndarray
         Truth values ``(face,)``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.morphed_faces()
+    >>> int(fl.morphing.is_morph(faces).sum())
+    6
     """
     if "morph" not in faces.table:
         return np.zeros(len(faces), bool)

@@ -90,6 +90,16 @@ def errors(
     ------
     ParameterError, PairError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.faces.degrade(fl.testing.faces(8, 2), resolutions=[28, 14])
+    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> vectors = fl.open_embeddings("run.zarr", model="linear").sel(face=faces.names).to_numpy()
+    >>> errors = fl.resolution.errors({"linear": vectors}, faces, n_draws=50)
+    >>> errors["resolution"].to_numpy().tolist()
+    [112.0, 28.0, 14.0]
     """
     check_draws(n_draws, level, seed)
     checked = check_embeddings(embeddings, faces)

@@ -101,6 +101,15 @@ def profiles(
     ------
     ParameterError
         If an argument does not match the result.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> result = study["influence"].to_dataset()
+    >>> profiles = fl.resolution.profiles(result, n_draws=50)
+    >>> profiles["resolution"].to_numpy().tolist()
+    [112.0, 28.0, 14.0]
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)
@@ -160,6 +169,15 @@ def leaks(
         ``leak_influence`` and ``leak_energy`` of the probe's side, as in :func:`profiles`, also
         along ``degradation``; NaN at resolutions that a kind does not have, and at the native
         resolution.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> result = study["influence"].to_dataset()
+    >>> leaks = fl.resolution.leaks(result, n_draws=50)
+    >>> leaks["degradation"].to_numpy().tolist()
+    ['area', 'bicubic', 'lanczos', 'fourier']
     """
     kinds = _kinds(result)
     if not kinds:

@@ -83,6 +83,13 @@ def describe_resolutions(study: xr.DataTree) -> str:
     -------
     str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> print(fl.resolution.describe_resolutions(study))
+    Probes are reduced to 28 and 14 pixels across the aligned crop and restored to ...
     """
     attrs = study.attrs
     native, lower = int(attrs["native"]), [int(one) for one in attrs["resolutions"]]
@@ -121,6 +128,13 @@ def describe_comparisons(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> print(fl.resolution.describe_comparisons(study))
+    Each photograph is once the probe against every other one: up to 8 genuine and ...
     """
     counts = [int(study["errors"][name].max()) for name in ("n_genuine", "n_impostor")]
     which = "Error rates are over the given pairs"
@@ -144,6 +158,13 @@ def describe_pairs(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> print(fl.resolution.describe_pairs(study))
+    8 pairs are explained at the highest resolution (a random sample), 36 with ...
     """
     n_highest = int(study["profiles"]["n_pairs"].isel(model=0, resolution=0).sum())
     sample = "a random sample" if "n_pairs" in study.attrs else "all pairs"
@@ -167,6 +188,13 @@ def describe_control(study: xr.DataTree, *, model: str) -> list[str]:
     -------
     list of str
         One text; an empty list if the study has no such control.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> fl.resolution.describe_control(study, model="linear")
+    ['Control, the ideal low-pass on 2 of the genuine pairs: 2 people: too few to compare.']
     """
     if "control" not in study.children:
         return []
@@ -209,6 +237,17 @@ def summary_table(
     ------
     UnknownNameError, ParameterError
         If there is no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> errors = study["errors"].to_dataset()
+    >>> table = fl.resolution.summary_table(profiles, errors, model="linear", fmr=0.1)
+    >>> table.columns.tolist()
+    ['EER', 'FNMR at FMR 1e-1', 'N/2, √2 N/2', 'influence halved from', 'influence beyond √2 N/2',
+    'energy beyond √2 N/2', 'reference: influence in other bands', 'reference: rank correlation']
     """
     check_name("model", model, names_of(profiles, "model"))
     check_fmr(fmr)
@@ -261,6 +300,14 @@ def low_band_table(profiles: xr.Dataset, *, model: str) -> pd.DataFrame:
         influence, and a verdict on the share: ``"larger"`` or ``"smaller"`` where the interval of
         the gain excludes zero, ``"no difference established"`` otherwise, or that there are too
         few people to compare.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> fl.resolution.low_band_table(profiles, model="linear").columns.tolist()
+    ['share', 'gain, points', 'effect size', 'gain of influence', 'share of low bands']
     """
     check_name("model", model, names_of(profiles, "model"))
     rows = {}
@@ -305,6 +352,14 @@ def describe_low_bands(
     ------
     UnknownNameError
         If the data have no such part.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> print(fl.resolution.describe_low_bands(profiles, model="linear"))
+    Probe masked, genuine pairs: the share of the bands below 28 cycles/image in ...
     """
     data = part_of(profiles, model=model, side=side, comparison=comparison)
     text, most = _low_band_text(data), _largest_change(data)
@@ -385,6 +440,14 @@ def describe_errors(errors: xr.Dataset, *, model: str, fmr: float = 1e-3) -> str
     ------
     UnknownNameError, ParameterError
         If there is no such model or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.resolution.describe_errors(errors, model="linear", fmr=0.1))
+    There is no threshold at FMR 1e-1: it takes 100 impostor comparisons, and the ...
     """
     check_name("model", model, names_of(errors, "model"))
     check_fmr(fmr)

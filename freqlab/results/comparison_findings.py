@@ -47,6 +47,20 @@ def comparison_summary(
     ------
     UnknownNameError, ParameterError
         If there are no differences, or no such run or rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> models = [fl.testing.model("first"), fl.testing.model("second", seed=1)]
+    >>> result = fl.testing.influence(models=models)
+    >>> compared = fl.compare(result, n_draws=50)
+    >>> for sentence in fl.results.comparison_summary(compared, fmr=0.1):
+    ...     print("-", sentence)
+    - synthetic · second compared with synthetic · first, probe masked: genuine ...
+    - Impostor pairs: 4 people, too few to compare.
+    - EER: 4 people, too few to compare.
+    - The FNMR at FMR 1e-1 is not resolved in both runs.
+    - Brackets hold 95 % intervals over people.
     """
     if "baseline" not in compared.coords:
         raise ParameterError(

@@ -57,6 +57,14 @@ def summary(
     ------
     UnknownNameError, ParameterError
         If the result has no such model, side or false match rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(fl.testing.faces(8, 3))
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> print(fl.results.summary(result, profile, model="linear", fmr=0.1)[0])
+    These pairs show 8 people. Means over fewer than 20 people describe these ...
     """
     people = _people(result)
     sentences = []

@@ -455,6 +455,14 @@ def equal_error_rate(genuine: Floats, impostor: Floats) -> float:
     -------
     float
         0..1; NaN if there are no genuine or no impostor comparisons.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> genuine, impostor = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.1, 0.2, 0.3, 0.65])
+    >>> fl.statistics.equal_error_rate(genuine, impostor)
+    0.25
     """
     _, fmr, fnmr = error_curve(genuine, impostor)
     if np.isnan(fmr).any() or np.isnan(fnmr).any():

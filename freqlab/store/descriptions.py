@@ -186,6 +186,15 @@ def describe_run(path: str | os.PathLike[str]) -> str:
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> "faces: 12 ok" in fl.store.describe_run("run.zarr")
+    True
     """
     url = place_of(path)
     return while_it_grows(url, lambda: _description(url))

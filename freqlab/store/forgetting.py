@@ -114,6 +114,16 @@ def forget(
     StoreError
         If there is no run, another process is writing to it, it is damaged, or the disk fails. A
         run whose call was interrupted reports this; the same call completes the removal.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> forgotten = fl.store.forget("run.zarr", subject="p0")
+    >>> "p0" in set(fl.open_run("run.zarr")["faces"]["subject"].to_numpy())
+    False
     """
     url = place_of(store)
     if not isinstance(subject, (str, int)) or subject == "":

@@ -356,6 +356,15 @@ def pixels_across(path: str | os.PathLike[str], *, template: str = "arcface") ->
     ------
     ParameterError
         If the template has no points.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces()
+    >>> options = {"models": [fl.testing.model()], "bands": "rings:28", "progress": False}
+    >>> result = fl.influence(faces, fl.make_pairs(faces), store="run.zarr", **options)
+    >>> bool(fl.store.pixels_across("run.zarr").isna().all())  # the images were aligned already
+    True
     """
     to = named_template(template)
     if not to.points:

@@ -175,6 +175,13 @@ def without_small_groups(result: xr.Dataset) -> xr.Dataset:
     -------
     xarray.Dataset
         The result with the remaining groups.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> fl.verification.without_small_groups(figures)["group"].to_numpy().tolist()
+    ['all']
     """
     small = _small_groups(result)
     kept = [name for name in names_of(result, "group") if name not in small]
@@ -264,6 +271,13 @@ def unresolved_rates(result: xr.Dataset | xr.DataTree) -> str:
     -------
     str
         A sentence, or an empty text.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> print(fl.verification.unresolved_rates(figures))
+    Not resolved: FMR 1e-2, 1e-3, 1e-4, 1e-5, 1e-6. A false match rate is resolved ...
     """
     thresholds = result["threshold"].transpose("model", "fmr")
     unresolved = np.isnan(thresholds.to_numpy()).any(axis=0)
@@ -331,6 +345,14 @@ def describe_scores(
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> genuine, impostor = np.array([0.6, 0.7, 0.8, 0.9]), np.array([0.1, 0.2, 0.3, 0.65])
+    >>> print(fl.verification.describe_scores(genuine, impostor, fmr=0.1))
+    The equal error rate over all 8 comparisons, 4 of them genuine, is 25.00 %. A ...
     """
     n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
     text = (
