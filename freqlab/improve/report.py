@@ -321,6 +321,15 @@ def matched_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
         Indexed by model, probes and score: FNMR with its interval, the change in percentage points
         from the reference as it is and from the reference degraded as the probe, and the verdicts.
         Empty if no probe is degraded.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=24, per_subject=3)
+    >>> options = {"bands": "rings:28", "n_draws": 20, "progress": False}
+    >>> study = fl.improve.study(faces, models=[fl.testing.model()], store="s.zarr", **options)
+    >>> list(fl.improve.matched_table(study).index.names)
+    ['model', 'probes', 'score']
     """
     rate = float(study.attrs["fmr"]) if fmr is None else fmr
     rows = {}
@@ -349,6 +358,15 @@ def search_table(study: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by model, probes and score, with the columns of
         :func:`freqlab.improve.search_gain_table`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=24, per_subject=3)
+    >>> options = {"bands": "rings:28", "n_draws": 20, "progress": False}
+    >>> study = fl.improve.study(faces, models=[fl.testing.model()], store="s.zarr", **options)
+    >>> list(fl.improve.search_table(study).index.names)
+    ['model', 'probes', 'score']
     """
     rows = {}
     for part in parts_of(study):
