@@ -99,11 +99,10 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
         for name in ordered:
             node = study[f"{name}/{k}"]
             title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
-            always = [node[key].to_dataset() for key in Part._fields[3:-2]]
-            matched, to_alike = (
-                node[key].to_dataset() if key in node else None for key in Part._fields[-2:]
-            )
-            yield Part(title, model, name, *always, matched=matched, matched_alike=to_alike)
+            data: dict[str, Any] = {
+                key: node[key].to_dataset() if key in node else None for key in Part._fields[3:]
+            }
+            yield Part(title, model, name, **data)
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -375,7 +374,7 @@ def search_table(study: xr.DataTree) -> pd.DataFrame:
     return _of_parts(rows)
 
 
-def _of_parts(rows: Mapping[tuple[str, str, str], pd.Series[Any]]) -> pd.DataFrame:
+def _of_parts(rows: dict[tuple[str, str, str], pd.Series[Any]]) -> pd.DataFrame:
     """Table of rows of parts."""
     table = pd.DataFrame.from_dict(rows, orient="index")
     if rows:
