@@ -739,10 +739,8 @@ def improvement_trials(folder):
         ),
         (
             "improve",
-            "a quality that is the same for all faces",
-            lambda: fl.improve.error_discard(
-                result, pd.DataFrame({"mine": 1.0}, index=faces.names), fmr=0.9
-            ),
+            "a quality of other faces",
+            lambda: fl.improve.error_discard(result, pd.DataFrame({"mine": [1.0]}, index=["x"])),
         ),
         ("improve", "a gallery of nobody", lambda: fl.identify(faces, models=[model], gallery=[])),
         (

@@ -112,11 +112,10 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
         for name in ordered:
             node = study[f"{name}/{k}"]
             title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
-            always = [node[key].to_dataset() for key in Part._fields[3:-2]]
-            matched, to_alike = (
-                node[key].to_dataset() if key in node else None for key in Part._fields[-2:]
-            )
-            yield Part(title, model, name, *always, matched=matched, matched_alike=to_alike)
+            data: dict[str, Any] = {
+                key: node[key].to_dataset() if key in node else None for key in Part._fields[3:]
+            }
+            yield Part(title, model, name, **data)
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -356,6 +355,15 @@ def matched_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFra
         Indexed by model, probes and score: FNMR with its interval, the change in percentage points
         from the reference as it is and from the reference degraded as the probe, and the verdicts.
         Empty if no probe is degraded.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=24, per_subject=3)
+    >>> options = {"bands": "rings:28", "n_draws": 20, "progress": False}
+    >>> study = fl.improve.study(faces, models=[fl.testing.model()], store="s.zarr", **options)
+    >>> list(fl.improve.matched_table(study).index.names)
+    ['model', 'probes', 'score']
     """
     rate = float(study.attrs["fmr"]) if fmr is None else fmr
     rows = {}
@@ -384,6 +392,15 @@ def search_table(study: xr.DataTree) -> pd.DataFrame:
     pandas.DataFrame
         Indexed by model, probes and score, with the columns of
         :func:`freqlab.improve.search_gain_table`.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=24, per_subject=3)
+    >>> options = {"bands": "rings:28", "n_draws": 20, "progress": False}
+    >>> study = fl.improve.study(faces, models=[fl.testing.model()], store="s.zarr", **options)
+    >>> list(fl.improve.search_table(study).index.names)
+    ['model', 'probes', 'score']
     """
     rows = {}
     for part in parts_of(study):
@@ -392,7 +409,7 @@ def search_table(study: xr.DataTree) -> pd.DataFrame:
     return _of_parts(rows)
 
 
-def _of_parts(rows: Mapping[tuple[str, str, str], pd.Series[Any]]) -> pd.DataFrame:
+def _of_parts(rows: dict[tuple[str, str, str], pd.Series[Any]]) -> pd.DataFrame:
     """Table of rows of parts."""
     table = pd.DataFrame.from_dict(rows, orient="index")
     if rows:

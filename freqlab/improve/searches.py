@@ -92,6 +92,20 @@ def search_gains(
     ------
     ParameterError, UnknownNameError
         If an argument does not fit, or there is no mated or no non-mated search.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> from freqlab.improve.identification import search
+    >>> rng = np.random.default_rng(0)
+    >>> people, centres = np.repeat(np.arange(30), 3), rng.normal(size=(30, 8))
+    >>> probes = centres[people] + rng.normal(size=(90, 8))
+    >>> found = search(probes, centres, people, np.arange(30))
+    >>> scores = {"similarity": found, "same": found}
+    >>> compared = fl.improve.search_gains(scores, people, baseline="similarity", n_draws=20)
+    >>> int(compared["n_mated"]), float(compared["rank_1_difference"].sel(score_name="same")[0])
+    (90, 0.0)
     """
     check_draws(n_draws, level, seed)
     check_fpir(fpir)
@@ -241,6 +255,21 @@ def search_discard(
     ------
     ParameterError, UnknownNameError
         If an argument does not fit, a quality is constant, or the searches do not resolve the rate.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> import freqlab as fl
+    >>> from freqlab.improve.identification import search
+    >>> rng = np.random.default_rng(0)
+    >>> people, centres = np.repeat(np.arange(30), 3), rng.normal(size=(30, 8))
+    >>> probes = centres[people] + rng.normal(size=(90, 8))
+    >>> found = search(probes, centres, people, np.arange(30))
+    >>> quality = pd.DataFrame({"norm": np.linalg.norm(probes, axis=1)})
+    >>> curve = fl.improve.search_discard(found, people, quality, fpir=None, n_draws=20)
+    >>> list(curve["measure"].to_numpy())
+    ['norm', 'random']
     """
     check_draws(n_draws, level, seed)
     if len(quality) != len(people):
@@ -313,6 +342,20 @@ def search_gain_table(data: xr.Dataset) -> pd.DataFrame:
         A row per score: error rate at rank 1, the number of errors, the change in percentage points
         and the verdict; if there are thresholds, FNIR at the FPIR of the data, its change and the
         verdict on it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> from freqlab.improve.identification import search
+    >>> rng = np.random.default_rng(0)
+    >>> people, centres = np.repeat(np.arange(30), 3), rng.normal(size=(30, 8))
+    >>> probes = centres[people] + rng.normal(size=(90, 8))
+    >>> found = search(probes, centres, people, np.arange(30))
+    >>> scores = {"similarity": found, "same": found}
+    >>> compared = fl.improve.search_gains(scores, people, baseline="similarity", n_draws=20)
+    >>> list(fl.improve.search_gain_table(compared))
+    ['error at rank 1', 'errors', 'change, points', 'verdict']
     """
     (fpir,) = data["fpir"].to_numpy()
     at = data.isel(fpir=0)

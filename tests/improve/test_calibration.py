@@ -37,6 +37,7 @@ def result_of(n_people=24, per_person=20, n_impostor=1500, *, informative=False,
         probe_subject=np.array([f"p{i}" for i in ends[0]], object),
         reference_subject=np.array([f"p{i}" for i in ends[1]], object),
         similarity=similarity / 10,
+        thresholds={1e-2: 0.3},
     )
 
 
