@@ -69,8 +69,6 @@ class PartDone(NamedTuple):
     removed_rms: npt.NDArray[np.float32]
     batch_size: int
     """Images per forward pass: as asked for, or what was left after memory ran out."""
-    n_passes: int
-    """Images that went through the network: of the removals that change nothing of a crop, one."""
 
 
 class Part(NamedTuple):
@@ -347,10 +345,9 @@ class _Work(NamedTuple):
         changed = removed_rms >= NEGLIGIBLE_RMS
         if self.fill is not None:  # what is put in may be more than what is removed
             changed |= ~np.array([self.removals.untouched[r] for r in self._numbers])
-        n_passes = int(changed.sum() + (~changed).any(axis=1).sum())
-        if n_passes == n * n_which:
+        if ((~changed).sum(axis=1) <= 1).all():  # nothing is embedded twice
             features = self._features(model, masked).reshape(n, n_which, -1)
-            return PartDone(features, removed_rms, self.batch_size, n_passes)
+            return PartDone(features, removed_rms, self.batch_size)
         first = changed.argmin(axis=1)  # the first removal that changes nothing, if there is one
         crops = np.flatnonzero(~changed[np.arange(n), first])
         needed = changed.copy()
@@ -360,7 +357,7 @@ class _Work(NamedTuple):
         images[torch.from_numpy(places[crops, first[crops]])] = untouched[torch.from_numpy(crops)]
         where = np.where(needed, places, places[np.arange(n), first][:, None])
         features = self._features(model, images)[where]
-        return PartDone(features, removed_rms, self.batch_size, n_passes)
+        return PartDone(features, removed_rms, self.batch_size)
 
     @property
     def _numbers(self) -> range:
