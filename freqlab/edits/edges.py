@@ -294,6 +294,11 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     side
         Masked side; the first by default.
 
+    Returns
+    -------
+    str
+        A sentence.
+
     Raises
     ------
     UnknownNameError

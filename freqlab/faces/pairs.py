@@ -150,9 +150,9 @@ def pair_blocks(
     within, across
         As for :func:`make_pairs`.
 
-    Yields
-    ------
-    pandas.DataFrame
+    Returns
+    -------
+    iterator of pandas.DataFrame
         As from :func:`make_pairs`, genuine and impostor pairs in the order of the faces;
         numbered consecutively across tables.
 

@@ -356,6 +356,11 @@ def describe_learned(learned: xr.Dataset | xr.DataTree) -> str:
         From :func:`freqlab.faithfulness.learned_bands`; or from
         :func:`freqlab.faithfulness.study`, empty if it has too few faces.
 
+    Returns
+    -------
+    str
+        Sentences.
+
     Examples
     --------
     >>> import numpy as np

@@ -54,6 +54,11 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     model, side
         Part of the data to describe.
 
+    Returns
+    -------
+    str
+        Sentences in Markdown.
+
     Raises
     ------
     ParameterError
@@ -185,6 +190,11 @@ def describe_decisions(
         :func:`freqlab.faithfulness.study`.
     model, side
         Part of the data to describe.
+
+    Returns
+    -------
+    str
+        Sentences in Markdown.
 
     Examples
     --------

@@ -444,6 +444,11 @@ def describe_coinciding(errors: xr.Dataset, *, model: str, side: Side = "probe")
     model, side
         Part of the data to describe.
 
+    Returns
+    -------
+    str
+        A sentence.
+
     Examples
     --------
     >>> import freqlab as fl

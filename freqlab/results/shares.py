@@ -267,6 +267,11 @@ def orientation_differs(
     model, side, comparison
         Model, masked side and kind of pairs to select.
 
+    Returns
+    -------
+    bool
+        True if it does.
+
     Examples
     --------
     >>> import freqlab as fl

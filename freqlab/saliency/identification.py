@@ -99,12 +99,14 @@ def identification_maps(
         Names of the enrolled faces; by default, of each person the first face that is neither
         degraded nor a probe. The score of a person is the highest similarity over their enrolled
         faces. A probe is not compared with an enrolled face of its own photograph.
-    store, run
+    store
         As for :func:`freqlab.influence`; the run must keep its crops.
     top
         Number of candidates to explain, beginning with the most similar.
     n_masks, reliability, patch, n_patches, fill, correlation, seed
         As for :func:`freqlab.saliency.corrrise.corrrise_estimate`.
+    **run
+        Options of the run, as for :func:`freqlab.influence`.
 
     Returns
     -------
