@@ -334,6 +334,7 @@ ELSEWHERE = {
     "measure": "a parameter of the report cross-resolution",
     "cut_by": "of fl.templates",
     "paired": "of fl.compare",
+    "by": "of fl.faithfulness.deletion_curves",
     "dim": "of fl.concat",
     "extension": "behind --bands, as in rings:4:mirror",
     "centred": "of fl.custom; the file of custom:FILE.npy is reordered instead",

@@ -90,7 +90,7 @@ def has_example(value):
 
 def without_yet():
     """The listed functions, by package."""
-    packages = re.split(r"^(?=\w+: )", WITHOUT_YET.strip(), flags=re.M)
+    packages = filter(None, re.split(r"^(?=\w+: )", WITHOUT_YET.strip(), flags=re.M))
     listed = dict(package.split(": ", 1) for package in packages)
     return {package: set(names.split()) for package, names in listed.items()}
 
