@@ -139,7 +139,7 @@ def pair_blocks(
     within: str | Sequence[str] | None = None,
     across: str | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Yield all pairs of a face set, each once, in tables of bounded size.
+    """Iterate over all pairs of a face set, each once, in tables of bounded size.
 
     Parameters
     ----------
@@ -150,9 +150,9 @@ def pair_blocks(
     within, across
         As for :func:`make_pairs`.
 
-    Yields
-    ------
-    pandas.DataFrame
+    Returns
+    -------
+    iterator of pandas.DataFrame
         As from :func:`make_pairs`, genuine and impostor pairs in the order of the faces;
         numbered consecutively across tables.
 

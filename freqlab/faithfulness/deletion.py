@@ -98,6 +98,17 @@ def deletion_curves(
     ------
     ParameterError
         If an argument does not match the result.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> curves = fl.faithfulness.deletion_curves(
+    ...     result, [model], fmr=0.1, n_random=2, progress=False
+    ... )
+    >>> curves["order"].to_numpy().tolist()
+    ['influence', 'amplitude', 'low first', 'high first', 'random 1', 'random 2']
     """
     check_number("n_random", n_random, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
@@ -230,6 +241,14 @@ def deletion_errors(
 
         Intervals are over subjects, NaN where all pairs are of one subject.
         ``attrs["n_people"]`` is the number of subjects.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> curves = fl.testing.deletion_curves()
+    >>> errors = fl.faithfulness.deletion_errors(curves, n_draws=50)
+    >>> errors["advantage"].dims
+    ('comparison', 'model', 'side', 'protocol', 'baseline', 'measure', 'estimate')
     """
     check_draws(n_draws, level, seed)
     genuine, codes = curves["genuine"].to_numpy(), subject_codes(curves)

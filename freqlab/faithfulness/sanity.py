@@ -168,6 +168,17 @@ def sanity_checks(
         ``shuffled(model, kind, estimate)``, with another pair's partner.
         ``least_identical(model)``: the smallest directed influence in pairs of an image with
         itself, which is not negative except for rounding.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> checks = fl.faithfulness.sanity_checks(
+    ...     result, [model], depths=[0.0, 1.0], n_draws=50, progress=False
+    ... )
+    >>> checks["randomised"].dims
+    ('model', 'depth', 'kind', 'estimate')
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -378,6 +389,16 @@ def planted_bands(
     ------
     ParameterError
         If there are fewer than two faces for each person.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(6, 2)
+    >>> crops = np.stack([faces.image(i) for i in range(len(faces))])
+    >>> planted = fl.faithfulness.planted_bands(crops, fl.rings(width=28), contrasts=[8.0])
+    >>> planted["accuracy"].dims
+    ('contrast', 'band')
     """
     check_number("n_people", n_people, at_least=2, whole=True)
     check_number("distraction", distraction, at_least=0)

@@ -32,7 +32,7 @@ def difference_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Paired differences in mean influence between runs, with their intervals.
+    r"""Paired differences in mean influence between runs, with their intervals.
 
     Symbols are large and filled where the interval excludes zero, on at least 20 people.
 
@@ -56,6 +56,15 @@ def difference_plot(
     ------
     UnknownNameError, ParameterError
         If there are no differences, or no such quantity.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> models = [fl.testing.model("first"), fl.testing.model("second", seed=1)]
+    >>> compared = fl.compare(fl.testing.influence(models=models), n_draws=50)
+    >>> ax = fl.plots.difference_plot(compared)
+    >>> ax.get_ylabel()
+    'difference in mean directed\ninfluence (cosine similarity)'
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
