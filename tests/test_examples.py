@@ -24,27 +24,8 @@ QUICK = {
 WITHOUT = {"FreqlabError"}
 PACKAGES = [name for name in fl.__all__ if inspect.ismodule(getattr(fl, name))]
 WITHOUT_YET = """
-faithfulness: area_table band_views compact_trust_table decision_table deletion_curves
-    deletion_errors describe_amplitude describe_both_masked describe_checks describe_criteria
-    describe_deletion describe_figures describe_flat_panels describe_interaction
-    describe_omitted_rows describe_planted describe_tested describe_thresholds describe_views
-    explanation_figures flat_panels planted_bands profile_stability sample_pairs sanity_checks
-    save_trust_card trust_card trust_table varying_comparisons verdict_table
 improve: gains matched_scores
 morphing: describe_labelled manipulation_by_kind manipulation_pairs profiles
-plots: accuracy_plot advantage_plot attack_profile_plot calibration_plot comparison_plot
-    contact_sheet contrast_plot d_eer_plot deletion_plot density_plot det_plot detection_plot
-    detector_plot difference_plot discard_plot extremes_plot face_plot gain_plot gaps_plot
-    group_difference_plot group_error_plot group_heat_plot group_profile_plot heat_plot
-    inspection_plot interaction_plot joint_plot manipulation_plot morph_plot orientation_plot
-    overview_plot pair_profile_plot plane_plot planted_plot profile_plot randomisation_plot
-    reliability_plot resolution_error_plot resolution_heat_plot resolution_leak_plot
-    resolution_profile_plot resolution_strip_plot resolution_summary_plot rose_plot
-    saliency_plot score_histogram_plot score_plot spectrum_plot stability_plot strip_plot
-    view_plot vulnerability_plot
-saliency: agreement agreement_table compare_explanations corrrise_maps cost_table curves
-    describe_explanations describe_reliability describe_study explanation_table
-    explanation_tables freqrise_maps gradient_maps joint_maps map_complexity windowed
 """
 """Public functions that have no example, by package. A name is taken out when it gets one."""
 

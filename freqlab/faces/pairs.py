@@ -139,7 +139,7 @@ def pair_blocks(
     within: str | Sequence[str] | None = None,
     across: str | None = None,
 ) -> Iterator[pd.DataFrame]:
-    """Yield all pairs of a face set, each once, in tables of bounded size.
+    """Iterate over all pairs of a face set, each once, in tables of bounded size.
 
     Parameters
     ----------

@@ -94,6 +94,17 @@ def trust_card(
         as text, ``figures`` (value, lower, upper) and ``reading``; and ``properties``, each with
         ``property``, ``verdict`` (``"passed"``, ``"not passed"`` or ``"not tested"``), ``text``
         (the figure with its interval) and ``figures``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> names = ("errors", "views", "checks", "planted", "stability", "figures")
+    >>> parts = [study[name].to_dataset() for name in names]
+    >>> card = fl.faithfulness.trust_card(*parts, model="linear")
+    >>> sorted(card)
+    ['bands', 'created_at', 'fmr', 'freqlab_version', 'method', 'model', 'pairs',
+    'pairs_of_the_sample', 'people', 'properties', 'rows', 'seed', 'side', 'threshold', 'unit']
     """
     tests = _Tests(
         errors=part_of(errors, model=model, side=side),
@@ -135,6 +146,12 @@ def describe_criteria() -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> print(fl.faithfulness.describe_criteria())
+    A property is passed if its whole interval meets the criterion: an advantage ...
     """
     return (
         f"A property is passed if its whole interval meets the criterion: an advantage over the "

@@ -342,6 +342,14 @@ def deletion_errors(
 
         Intervals are over subjects, NaN where all pairs are of one subject.
         ``attrs["n_people"]`` is the number of subjects.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> curves = fl.testing.deletion_curves()
+    >>> errors = fl.faithfulness.deletion_errors(curves, n_draws=50)
+    >>> errors["advantage"].dims
+    ('comparison', 'model', 'side', 'protocol', 'baseline', 'measure', 'estimate')
     """
     check_draws(n_draws, level, seed)
     genuine, codes = curves["genuine"].to_numpy(), subject_codes(curves)

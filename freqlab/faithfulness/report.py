@@ -80,6 +80,14 @@ def area_table(
     pandas.DataFrame
         A row for each kind of pairs, protocol and order; intervals in brackets. An advantage is
         positive where the order of influence is better.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.faithfulness.area_table(errors, model="linear").columns.tolist()
+    ['area', 'advantage of influence', 'pairs with a different order']
     """
     data = part_of(errors, model=model, side=side, measure=measure)
     rows = {}
@@ -123,6 +131,14 @@ def describe_deletion(
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.faithfulness.describe_deletion(errors, model="linear"))
+    The orders are not compared: 6 people are tested, fewer than 20.
     """
     check_name("measure", measure, _MEASURES)
     data = part_of(errors, model=model, side=side)
@@ -155,6 +171,14 @@ def verdict_table(errors: xr.Dataset, *, model: str) -> pd.DataFrame:
         Rows by masked side, kind of pairs and protocol, columns by measure and baseline: ``+``
         where the interval of the advantage lies above zero, a minus sign where it lies below,
         ``=`` where it contains zero, ``none`` where no error occurs in any order.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.faithfulness.verdict_table(errors, model="linear").shape[0]
+    12
     """
     rows = {}
     for side in names_of(errors, "side"):
@@ -192,6 +216,14 @@ def describe_amplitude(errors: xr.Dataset, *, model: str, side: Side = "probe") 
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.faithfulness.describe_amplitude(errors, model="linear"))
+    The error rates do not differ between the orders, so influence cannot be ...
     """
     data = part_of(errors, model=model, side=side)
     advantages = amplitude_advantages(errors, model=model, side=side)
@@ -260,6 +292,14 @@ def decision_table(views: xr.Dataset, *, model: str, omit_zero: bool = False) ->
     -------
     pandas.DataFrame
         Rows by kind of pairs and kind of set.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> views = study["views"].to_dataset()
+    >>> fl.faithfulness.decision_table(views, model="linear").columns.tolist()
+    ['pairs', '0 bands', '1 band', '2 bands', '3 bands', '4 bands', 'none found']
     """
     data = part_of(views, model=model)
     rows = {}
@@ -294,6 +334,15 @@ def describe_omitted_rows(table: pd.DataFrame) -> str:
     -------
     str
         Sentences, or an empty text.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> table = fl.faithfulness.area_table(errors, model="linear", omit_zero=True)
+    >>> print(fl.faithfulness.describe_omitted_rows(table))
+    20 rows are omitted because all their values are zero.
     """
     n = int(table.attrs.get(_OMITTED, 0))
     if n == 0:
@@ -318,6 +367,14 @@ def flat_panels(errors: xr.Dataset, *, measure: Measure = "error") -> xr.DataArr
     xarray.DataArray
         ``flat(model, side, protocol, comparison)``: True where the curves of all orders agree
         within 1e-9, or there are no pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.faithfulness.flat_panels(errors).dims
+    ('model', 'side', 'protocol', 'comparison')
     """
     curves = part_of(errors, measure=measure)["curve"]
     flat = (_range_of_orders(curves) <= ROUNDING).transpose("model", "side", "protocol", ...)
@@ -338,6 +395,14 @@ def varying_comparisons(
     -------
     list of str
         ``"genuine"``, ``"impostor"``, both or neither.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> fl.faithfulness.varying_comparisons(errors, model="linear")
+    []
     """
     flat = flat_panels(errors, measure=measure).to_dataset()
     flat = part_of(flat, model=model, side=side)
@@ -360,6 +425,14 @@ def describe_flat_panels(
     -------
     str
         Sentences, or an empty text.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> print(fl.faithfulness.describe_flat_panels(errors, model="linear"))
+    Panels without differences are omitted: deletion and insertion, genuine pairs ...
     """
     sides = names_of(errors, "side") if side is None else [side]
     curves = part_of(errors, model=model, measure=measure)["curve"]

@@ -162,6 +162,17 @@ def sanity_checks(
         ``shuffled(model, kind, estimate)``, with another pair's partner.
         ``least_identical(model)``: the smallest directed influence in pairs of an image with
         itself, which is not negative except for rounding.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> checks = fl.faithfulness.sanity_checks(
+    ...     result, [model], depths=[0.0, 1.0], n_draws=50, progress=False
+    ... )
+    >>> checks["randomised"].dims
+    ('model', 'depth', 'kind', 'estimate')
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)

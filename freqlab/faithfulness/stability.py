@@ -121,6 +121,16 @@ def profile_stability(
         Along ``model, perturbation, estimate``: ``correlation``, mean rank correlation of the
         directed profiles; ``change``, summed absolute difference over the summed absolute
         influence; ``similarity_change``, mean absolute difference of the similarity.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> stability = fl.faithfulness.profile_stability(result, [model], n_draws=50, progress=False)
+    >>> stability["perturbation"].to_numpy().tolist()
+    ['one-pixel shift', 'JPEG 75', 'gamma 1.2', 'resampled by 0.75', 'turned 2 degrees, enlarged 2
+    %']
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)
@@ -192,6 +202,14 @@ def explanation_figures(
         ``mean_complexity(comparison, model, side, estimate)``;
         ``agreement(couple, side, kind, estimate)``, mean rank correlation of two models' profiles
         of a pair, if there are several models.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> figures = fl.faithfulness.explanation_figures(result, n_draws=50)
+    >>> figures["mean_complexity"].dims
+    ('comparison', 'model', 'side', 'estimate')
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)

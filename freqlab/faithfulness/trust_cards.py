@@ -46,6 +46,15 @@ def save_trust_card(store: str | os.PathLike[str], card: Mapping[str, Any]) -> N
         If `card` is not a trust card.
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> names = ("errors", "views", "checks", "planted", "stability", "figures")
+    >>> parts = [study[name].to_dataset() for name in names]
+    >>> card = fl.faithfulness.trust_card(*parts, model="linear")
+    >>> fl.faithfulness.save_trust_card(study.attrs["store"], card)
     """
     if "model" not in card or "rows" not in card:
         raise ParameterError(
@@ -109,6 +118,13 @@ def trust_table(
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> fl.faithfulness.trust_table(study.attrs["store"]).columns.tolist()
+    ['found', 'reading']
     """
     cards = trust_cards_of(store)
     rows = {}
@@ -154,6 +170,18 @@ def compact_trust_table(
     ------
     StoreError
         If there is no run.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> fl.faithfulness.compact_trust_table(study.attrs["store"]).index.tolist()
+    ['tested on', 'deletion, genuine pairs: advantage over amplitude', 'insertion, genuine pairs:
+    advantage over amplitude', 'deletion, impostor pairs: advantage over amplitude', 'insertion,
+    impostor pairs: advantage over amplitude', 'agreement with Shapley values', 'agreement with
+    filled bands (lowest)', 'share of interactions', '100 % of layers randomised: rank correlation',
+    'another partner: rank correlation', 'identical images: minimum influence', 'planted bands
+    identified (16 grey levels)', 'stability under small changes (lowest)']
     """
     cards = trust_cards_of(store)
     names = list(cards) if models is None else list(models)

@@ -75,6 +75,13 @@ def sample_pairs(result: xr.Dataset, n: int, *, seed: int = 0) -> xr.Dataset:
     -------
     xarray.Dataset
         The result with the sampled pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> fl.faithfulness.sample_pairs(result, 4).sizes["pair"]
+    4
     """
     check_number("n", n, at_least=1, whole=True)
     rng = np.random.default_rng(seed)
@@ -141,6 +148,17 @@ def band_views(
         ``suffice_proven`` ``(model, pair)``: whether no smaller set exists.
         ``permutations(model)``: number of orders; ``gap(model, pair)``: s(all) - s(none), the sum
         of the Shapley values.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> views = fl.faithfulness.band_views(
+    ...     fl.faithfulness.sample_pairs(result, 2), [model], fmr=0.1, n_draws=50, progress=False
+    ... )
+    >>> views["view"].to_numpy().tolist()
+    ['keep one', 'Shapley', 'filled by mean amplitude', 'filled by swap', 'filled by noise']
     """
     check_name("side", side, ["probe", "reference"])
     check_draws(n_draws, level, seed)

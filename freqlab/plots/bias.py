@@ -64,7 +64,7 @@ def group_profile_plot(
     kind: BandQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of the groups over frequency, with intervals.
+    r"""Mean profiles of the groups over frequency, with intervals.
 
     Parameters
     ----------
@@ -82,6 +82,15 @@ def group_profile_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.group_profile_plot(profiles)
+    >>> ax.get_ylabel()
+    'mean directed influence\n(cosine similarity)'
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -125,7 +134,7 @@ def group_difference_plot(
     fewest: int = FEWEST_PEOPLE,
     ax: Axes | None = None,
 ) -> Axes:
-    """Differences between groups and baseline, with intervals; significant bands are filled.
+    r"""Differences between groups and baseline, with intervals; significant bands are filled.
 
     Parameters
     ----------
@@ -146,6 +155,15 @@ def group_difference_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.group_difference_plot(profiles)
+    >>> ax.get_ylabel()
+    'difference in mean directed\ninfluence (cosine similarity)'
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -207,6 +225,15 @@ def group_heat_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.group_heat_plot(profiles)
+    >>> ax.get_ylabel()
+    ''
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -268,6 +295,14 @@ def group_error_plot(
     -------
     dict of str to matplotlib.axes.Axes
         By rate.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> axes = fl.plots.group_error_plot(study["errors"].to_dataset(), fmr=0.1)
+    >>> sorted(axes)
+    ['eer', 'false_match_rate', 'false_non_match_rate']
     """
     check_fmr(fmr)
     if not rates:
@@ -330,7 +365,7 @@ def _error_panel(errors: xr.Dataset, quantity: str, fmr: float, ax: Axes, width:
 
 
 def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None = None) -> Axes:
-    """Error gaps over distances of profiles, one point per model and group.
+    r"""Error gaps over distances of profiles, one point per model and group.
 
     Parameters
     ----------
@@ -345,6 +380,15 @@ def gaps_plot(gaps: pd.DataFrame, *, outcome: str = "FNMR gap", ax: Axes | None 
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("bias")
+    >>> points = fl.bias.gap_points(study)
+    >>> ax = fl.plots.gaps_plot(points, outcome="EER gap")
+    >>> ax.get_ylabel()
+    'EER gap to the baseline\n(percentage points)'
     """
     check_name("outcome", outcome, [name for name in gaps.columns if name.endswith(" gap")])
     ax = given_axes(ax, 6, 3.8)

@@ -33,7 +33,7 @@ def comparison_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of several runs on one axis, with their intervals.
+    r"""Mean profiles of several runs on one axis, with their intervals.
 
     Parameters
     ----------
@@ -50,6 +50,15 @@ def comparison_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> models = [fl.testing.model("first"), fl.testing.model("second", seed=1)]
+    >>> compared = fl.compare(fl.testing.influence(models=models), n_draws=50)
+    >>> ax = fl.plots.comparison_plot(compared)
+    >>> ax.get_ylabel()
+    'mean directed influence\n(cosine similarity)'
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -81,7 +90,7 @@ def difference_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Paired differences in mean influence between runs, with their intervals.
+    r"""Paired differences in mean influence between runs, with their intervals.
 
     Symbols are large and filled where the interval excludes zero, on at least 20 people.
 
@@ -105,6 +114,15 @@ def difference_plot(
     ------
     UnknownNameError, ParameterError
         If there are no differences, or no such quantity.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> models = [fl.testing.model("first"), fl.testing.model("second", seed=1)]
+    >>> compared = fl.compare(fl.testing.influence(models=models), n_draws=50)
+    >>> ax = fl.plots.difference_plot(compared)
+    >>> ax.get_ylabel()
+    'difference in mean directed\ninfluence (cosine similarity)'
     """
     check_name("kind", kind, get_args(InfluenceQuantity))
     check_name("comparison", comparison, list(COMPARISON_COLOURS))

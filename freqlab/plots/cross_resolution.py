@@ -84,7 +84,7 @@ def resolution_heat_plot(
     kind: BandQuantity = "absolute",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean influence of each band over the resolution of the probe.
+    r"""Mean influence of each band over the resolution of the probe.
 
     Parameters
     ----------
@@ -102,6 +102,15 @@ def resolution_heat_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.resolution_heat_plot(profiles)
+    >>> ax.get_ylabel()
+    'resolution of the\nprobe (pixels)'
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -156,7 +165,7 @@ def resolution_profile_plot(
     kind: BandQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles over frequency with intervals, one per resolution of the probe.
+    r"""Mean profiles over frequency with intervals, one per resolution of the probe.
 
     Parameters
     ----------
@@ -169,6 +178,15 @@ def resolution_profile_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.resolution_profile_plot(profiles)
+    >>> ax.get_ylabel()
+    'mean directed influence\n(cosine similarity)'
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side, comparison=comparison)
@@ -240,6 +258,17 @@ def resolution_strip_plot(
     ------
     ParameterError
         If the result has no such undegraded pair, or an argument is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> result, profiles = (study[name].to_dataset() for name in ("influence", "profiles"))
+    >>> pair = int(result["whole_pair"][0])
+    >>> axes = fl.plots.resolution_strip_plot(result, profiles, pair=pair)
+    >>> sorted(axes)
+    ['heat probe 112', 'heat probe 14', 'heat probe 28', 'heat reference 112', 'heat reference 14',
+    'heat reference 28', 'probe 112', 'probe 14', 'probe 28', 'reference']
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(Kind))
@@ -374,6 +403,14 @@ def resolution_error_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> ax = fl.plots.resolution_error_plot(study["errors"].to_dataset(), fmr=0.1)
+    >>> ax.get_ylabel()
+    'error rate (%)'
     """
     check_fmr(fmr)
     known = names_of(errors, "model")
@@ -413,7 +450,7 @@ def resolution_leak_plot(
     line: ResolutionLimit = "diagonal",
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence and energy of the probe beyond the limit of its resolution, per kernel.
+    r"""Influence and energy of the probe beyond the limit of its resolution, per kernel.
 
     Parameters
     ----------
@@ -430,6 +467,14 @@ def resolution_leak_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> ax = fl.plots.resolution_leak_plot(study["leaks"].to_dataset())
+    >>> ax.get_ylabel()
+    'share beyond √2 N/2\nof the probe, genuine pairs'
     """
     model = one_model(leaks, model)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
@@ -468,7 +513,7 @@ def resolution_summary_plot(
     comparison: Comparison | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """A summary quantity over the resolution, per side and kind of pair, with intervals.
+    r"""A summary quantity over the resolution, per side and kind of pair, with intervals.
 
     Parameters
     ----------
@@ -487,6 +532,15 @@ def resolution_summary_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("resolution")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.resolution_summary_plot(profiles)
+    >>> ax.get_ylabel()
+    'gain of the share in bands\nbelow 28 cycles/image'
     """
     model = one_model(profiles, model)
     check_name("quantity", quantity, get_args(ResolutionSummary))

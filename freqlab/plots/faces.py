@@ -75,6 +75,14 @@ def contact_sheet(
         If an argument is not allowed.
     StoreError
         If the run has no crops of this template.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> figure = fl.plots.contact_sheet(result.attrs["store"], n=8)
+    >>> len(figure.axes) > 0
+    True
     """
     check_name("show", show, get_args(SheetContent))
     check_number("n", n, at_least=1, whole=True)

@@ -73,6 +73,15 @@ def deletion_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> ax = fl.plots.deletion_plot(errors)
+    >>> ax.get_ylabel()
+    'false non-match rate'
     """
     model = one_model(errors, model)
     data = selected(
@@ -119,6 +128,15 @@ def accuracy_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> ax = fl.plots.accuracy_plot(errors)
+    >>> ax.get_ylabel()
+    'accuracy'
     """
     model = one_model(errors, model)
     data = selected(errors, model=model, side=side, protocol=protocol)
@@ -173,6 +191,15 @@ def advantage_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> errors = study["errors"].to_dataset()
+    >>> ax = fl.plots.advantage_plot(errors)
+    >>> ax.get_ylabel()
+    ''
     """
     model = one_model(errors, model)
     data = selected(errors, model=model, side=side, measure=measure)
@@ -225,6 +252,15 @@ def view_plot(views: xr.Dataset, *, model: str | None = None, ax: Axes | None = 
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> views = study["views"].to_dataset()
+    >>> ax = fl.plots.view_plot(views)
+    >>> ax.get_xlabel()
+    'rank correlation with influence'
     """
     model = one_model(views, model)
     data = selected(views, model=model)
@@ -250,6 +286,14 @@ def stability_plot(stability: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> ax = fl.plots.stability_plot(study["stability"].to_dataset())
+    >>> ax.get_xlabel()
+    'rank correlation with influence'
     """
     names = names_of(stability, "perturbation")
     models = names_of(stability, "model")
@@ -309,6 +353,15 @@ def interaction_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> views = study["views"].to_dataset()
+    >>> ax = fl.plots.interaction_plot(views)
+    >>> ax.get_ylabel()
+    'band (cycles/image)'
     """
     model = one_model(views, model)
     check_name("comparison", comparison, ["genuine", "impostor"])
@@ -356,6 +409,14 @@ def randomisation_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> ax = fl.plots.randomisation_plot(study["checks"].to_dataset())
+    >>> ax.get_ylabel()
+    'rank correlation'
     """
     model = one_model(checks, model)
     data = selected(checks, model=model)
@@ -390,7 +451,7 @@ def randomisation_plot(
 def planted_plot(
     planted: xr.Dataset, *, unit: str = "cycles/image", ax: Axes | None = None
 ) -> Axes:
-    """Rate at which the planted band is identified, by band and planted contrast.
+    r"""Rate at which the planted band is identified, by band and planted contrast.
 
     Parameters
     ----------
@@ -405,6 +466,14 @@ def planted_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> ax = fl.plots.planted_plot(study["planted"].to_dataset())
+    >>> ax.get_ylabel()
+    'planted contrast\n(grey levels)'
     """
     contrasts = planted["contrast"].to_numpy()
     ax = given_axes(ax, 6.4, 1.4 + 0.35 * len(contrasts))

@@ -21,7 +21,7 @@ _COLOURS = {"gain": CATEGORICAL[0], "loss": CATEGORICAL[4]}  # others are grey
 
 
 def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) -> Axes:
-    """Change of the false non-match rate by each score, with intervals; below zero is better.
+    r"""Change of the false non-match rate by each score, with intervals; below zero is better.
 
     Filled markers: the interval excludes zero, and there are enough errors and people.
 
@@ -38,6 +38,15 @@ def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) ->
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> ax = fl.plots.gain_plot(part.gains, fmr=0.1)
+    >>> ax.get_xlabel()
+    'change of FNMR at FMR 1e-1 by the score\n(percentage points)'
     """
     at = at_fmr(data, fmr)
     names = [name for name in names_of(data, "score_name") if name != data.attrs["baseline"]]
@@ -94,6 +103,15 @@ def discard_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> ax = fl.plots.discard_plot(part.discard)
+    >>> ax.get_ylabel()
+    'false non-match rate (%)'
     """
     known = names_of(data, "measure")
     check_name("protocol", protocol, names_of(data, "protocol"))
@@ -136,6 +154,15 @@ def calibration_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> ax = fl.plots.calibration_plot(part.calibration)
+    >>> ax.get_ylabel()
+    'share of genuine pairs (%)'
     """
     known = names_of(data, "calibration")
     names = known

@@ -120,6 +120,14 @@ def heat_plot(
     ------
     UnknownNameError, ParameterError
         If the result has no such pair, model, side or false match rate, or a size is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> axes = fl.plots.heat_plot(result, pair=0)
+    >>> sorted(axes)
+    ['absolute', 'directed', 'per_contrast', 'probe', 'reference', 'strip']
     """
     model = one_model(result, model)
     data = select_pair(result, pair=pair, model=model, side=side)
@@ -228,6 +236,15 @@ def overview_plot(
     UnknownNameError, ParameterError
         If the result or the profile has no such model, side or false match rate, or a size is not
         allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> axes = fl.plots.overview_plot(result, profile)
+    >>> sorted(axes)
+    ['plane', 'probe', 'profile', 'reference', 'strip']
     """
     model = one_model(result, model)
     part = select_part(with_axes(profile, "directed"), model=model, side=side)
@@ -320,6 +337,14 @@ def spectrum_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> ax = fl.plots.spectrum_plot(result, pair=0)
+    >>> ax.get_ylabel()
+    ''
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(Kind))
@@ -381,7 +406,7 @@ def strip_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence of each band of a pair over frequency, in its unit.
+    r"""Influence of each band of a pair over frequency, in its unit.
 
     Parameters
     ----------
@@ -396,6 +421,14 @@ def strip_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> ax = fl.plots.strip_plot(result, pair=0)
+    >>> ax.get_ylabel()
+    'directed influence\n(cosine similarity)'
     """
     model = one_model(result, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
@@ -431,7 +464,7 @@ def profile_plot(
     kind: InfluenceQuantity = "directed",
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of genuine and impostor pairs over frequency, with intervals.
+    r"""Mean profiles of genuine and impostor pairs over frequency, with intervals.
 
     Rings and octaves are joined by lines, with shaded intervals. Bands without an order, such as
     sectors and subbands of wavelets, are points with bars for the intervals.
@@ -456,6 +489,15 @@ def profile_plot(
     ------
     UnknownNameError
         If the profile has no such model, side or kind.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> profile = fl.results.mean_profile(result, n_draws=50)
+    >>> ax = fl.plots.profile_plot(profile)
+    >>> ax.get_ylabel()
+    'mean directed influence\n(cosine similarity)'
     """
     model = one_model(profile, model)
     check_name("kind", kind, get_args(InfluenceQuantity))
@@ -510,6 +552,14 @@ def contrast_plot(
     ------
     UnknownNameError
         If the result has no such model or side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> ax = fl.plots.contrast_plot(result)
+    >>> ax.get_ylabel()
+    'RMS contrast removed (grey levels)'
     """
     model = one_model(result, model)
     data = select_part(result, model=model, side=side)
@@ -556,6 +606,14 @@ def face_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> ax = fl.plots.face_plot(result, face="p0/0")
+    >>> ax.get_title()
+    'p0/0'
     """
     model = str(np.atleast_1d(result["model"].to_numpy())[0]) if model is None else model
     crop = _stored_crop(result, face, model)

@@ -62,7 +62,7 @@ def pair_profile_plot(
     spread: xr.Dataset | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence of each band of a pair, compared with all genuine and impostor pairs.
+    r"""Influence of each band of a pair, compared with all genuine and impostor pairs.
 
     Parameters
     ----------
@@ -86,6 +86,14 @@ def pair_profile_plot(
     ------
     UnknownNameError, ParameterError
         If the result has no such pair, model or side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> ax = fl.plots.pair_profile_plot(result, pair=0)
+    >>> ax.get_ylabel()
+    'directed influence\n(cosine similarity)'
     """
     check_name("kind", kind, get_args(Kind))
     model = one_model(result, model)
@@ -184,6 +192,16 @@ def inspection_plot(
     -------
     dict of str to matplotlib.axes.Axes
         ``probe``, ``reference``, ``edited``, ``alone``, ``difference``, ``plane``, ``profile``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
+    >>> inspection = fl.edits.Inspection(result, models=[fl.testing.model()])
+    >>> edited = inspection.edit(pair=0, model="linear", bands=[1])
+    >>> axes = fl.plots.inspection_plot(result, edited)
+    >>> sorted(axes)
+    ['alone', 'difference', 'edited', 'plane', 'probe', 'profile', 'reference']
     """
     check_name("kind", kind, get_args(Kind))
     part = {"pair": edited.pair, "model": edited.model, "side": edited.side}

@@ -66,6 +66,14 @@ def vulnerability_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> ax = fl.plots.vulnerability_plot(study["vulnerability"].to_dataset())
+    >>> ax.get_xlabel()
+    'MMPMR (%)'
     """
     model = one_model(risk, model)
     data = selected(risk, model=model)
@@ -107,6 +115,15 @@ def d_eer_plot(errors: xr.Dataset, *, attack: str = _POOLED, ax: Axes | None = N
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> ax = fl.plots.d_eer_plot(errors)
+    >>> ax.get_xlabel()
+    'D-EER (%); dotted: chance'
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors["d_eer"].sel(attack=attack)
@@ -160,7 +177,7 @@ def attack_profile_plot(
     difference: bool = False,
     ax: Axes | None = None,
 ) -> Axes:
-    """Mean profiles of bona fide and attack pairs, or their differences from bona fide.
+    r"""Mean profiles of bona fide and attack pairs, or their differences from bona fide.
 
     Parameters
     ----------
@@ -180,6 +197,15 @@ def attack_profile_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> profiles = study["profiles"].to_dataset()
+    >>> ax = fl.plots.attack_profile_plot(profiles)
+    >>> ax.get_ylabel()
+    'mean directed influence\n(cosine similarity)'
     """
     model = one_model(profiles, model)
     data = selected(profiles, model=model, side=side)
@@ -252,6 +278,16 @@ def morph_plot(
     ------
     ParameterError
         If `pair` is not an attack pair, or an argument is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> result = study["influence"].to_dataset()
+    >>> attacks = result["pair"].to_numpy()[result["attack"].to_numpy() != "bona fide"]
+    >>> axes = fl.plots.morph_plot(result, pair=int(attacks[0]))
+    >>> sorted(axes)
+    ['heat a', 'heat b', 'live a', 'live b', 'morph']
     """
     model = one_model(result, model)
     if "attack" not in result.coords or pair not in result["pair"].to_numpy():
@@ -306,7 +342,7 @@ def manipulation_plot(
     quantity: ManipulatedQuantity = "energy",
     ax: Axes | None = None,
 ) -> Axes:
-    """Change in each band caused by each kind of manipulation, with intervals.
+    r"""Change in each band caused by each kind of manipulation, with intervals.
 
     Parameters
     ----------
@@ -324,6 +360,14 @@ def manipulation_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> ax = fl.plots.manipulation_plot(study["manipulation"].to_dataset())
+    >>> ax.get_ylabel()
+    'change in log energy\n(SD of pristine pairs)'
     """
     model = one_model(changes, model)
     check_name("quantity", quantity, get_args(ManipulatedQuantity))
@@ -390,6 +434,15 @@ def detection_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> errors = study["detection/linear"].to_dataset()
+    >>> ax = fl.plots.detection_plot(errors)
+    >>> ax.get_ylabel()
+    'BPCER (%)'
     """
     known = names_of(errors, "score_name")
     check_name("attack", attack, names_of(errors, "attack"))
@@ -442,6 +495,14 @@ def score_histogram_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("morphing")
+    >>> ax = fl.plots.score_histogram_plot(study["scores/linear"].to_dataset())
+    >>> ax.get_ylabel()
+    'probability density'
     """
     check_name("name", name, names_of(scores, "score_name"))
     ax = given_axes(ax, 6.4, 3.4)

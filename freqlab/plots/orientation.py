@@ -84,6 +84,14 @@ def rose_plot(
         If the bands are not sectors, or `pair` does not fit the data.
     UnknownNameError
         If there is no such pair, model, side, comparison or kind.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(bands="sectors:4")
+    >>> ax = fl.plots.rose_plot(result, pair=0)
+    >>> ax.name
+    'rectilinear'
     """
     bands = bands_of(data)
     if bands.kind != "sectors":
@@ -162,7 +170,7 @@ def orientation_plot(
     kind: Kind = "absolute",
     ax: Axes | None = None,
 ) -> Axes:
-    """Influence by ring and orientation, or by scale and orientation of wavelet subbands.
+    r"""Influence by ring and orientation, or by scale and orientation of wavelet subbands.
 
     Rows are the rings or scales, the lowest frequency below; columns are the orientations of the
     structure. A band without an orientation, such as ``rest``, is as wide as its row. Small tables
@@ -188,6 +196,14 @@ def orientation_plot(
         If the bands have no orientation or no rows, or `pair` does not fit the data.
     UnknownNameError
         If there is no such pair, model, side, comparison or kind.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence(bands="polar:28x4")
+    >>> ax = fl.plots.orientation_plot(result, pair=0)
+    >>> ax.get_ylabel()
+    'spatial frequency\n(cycles/image)'
     """
     bands = bands_of(data)
     if bands.orientation is None or bands.kind == "sectors":

@@ -56,6 +56,15 @@ def score_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> rng = np.random.default_rng(0)
+    >>> ax = fl.plots.score_plot(rng.normal(0.6, 0.1, 100), rng.normal(0.1, 0.1, 900))
+    >>> ax.get_ylabel()
+    'probability density'
     """
     ax = given_axes(ax, 6, 3.2)
     edges = np.linspace(-0.5, 1, 101)
@@ -109,6 +118,14 @@ def density_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> ax = fl.plots.density_plot(figures, model="linear", fmr=0.1)
+    >>> ax.get_ylabel()
+    'probability density'
     """
     model = one_model(result, model)
     data = _of_model(result, model)
@@ -169,6 +186,14 @@ def det_plot(
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> figures = fl.testing.study("verification")["figures"].to_dataset()
+    >>> ax = fl.plots.det_plot(figures)
+    >>> ax.get_ylabel()
+    'false non-match rate'
     """
     known = names_of(result, "model")
     models = known if models is None else models
@@ -241,6 +266,14 @@ def extremes_plot(
     -------
     dict of str to matplotlib.axes.Axes
         ``probe0``, ``reference0``, ...
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("verification")
+    >>> axes = fl.plots.extremes_plot(study["figures"].to_dataset(), model="linear", n=2)
+    >>> sorted(axes)
+    ['probe0', 'probe1', 'reference0', 'reference1']
     """
     model = one_model(result, model)
     data = _of_model(result, model).sel(

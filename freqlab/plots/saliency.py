@@ -64,6 +64,14 @@ def saliency_plot(
     ------
     ParameterError, UnknownNameError
         If there is no such pair or argument.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.corrrise_maps()
+    >>> ax = fl.plots.saliency_plot(maps, pair=int(maps["pair"][0]))
+    >>> ax.get_title()
+    ''
     """
     values = _map(maps, "map" if "map" in maps else "space", pair, argument)
     ax = given_axes(ax, 3.6, 3.2)
@@ -85,7 +93,7 @@ def saliency_plot(
 def plane_plot(
     maps: xr.Dataset, *, pair: int, argument: str = "all", ax: Axes | None = None
 ) -> Axes:
-    """A map of the frequency plane, with zero frequency in the middle.
+    r"""A map of the frequency plane, with zero frequency in the middle.
 
     Colours end at the 99th percentile of the magnitudes, so that a few coefficients do not hide the
     others.
@@ -110,6 +118,14 @@ def plane_plot(
     ------
     ParameterError, UnknownNameError
         If there is no such pair or argument.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.freqrise_maps()
+    >>> ax = fl.plots.plane_plot(maps, pair=int(maps["pair"][0]))
+    >>> ax.get_ylabel()
+    'vertical frequency\n(cycles/image height)'
     """
     values = _map(maps, "map" if "map" in maps else "plane", pair, argument)
     ax = given_axes(ax, 3.8, 3.2)
@@ -164,6 +180,14 @@ def joint_plot(
     ------
     ParameterError
         If there is no such pair, or a size is not allowed.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = fl.testing.joint_maps()
+    >>> axes = fl.plots.joint_plot(maps, pair=int(maps["pair"][0]))
+    >>> sorted(axes)
+    ['0-28', '28-56', 'rest']
     """
     check_number("n_bands", n_bands, at_least=1, whole=True)
     values = _map(maps, "influence", pair, "all").transpose("band", "row", "column")
@@ -214,6 +238,14 @@ def reliability_plot(maps: dict[str, xr.Dataset], *, ax: Axes | None = None) -> 
     ------
     ParameterError
         If `maps` is empty.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> maps = {"CorrRISE": fl.testing.corrrise_maps(), "FreqRISE": fl.testing.freqrise_maps()}
+    >>> ax = fl.plots.reliability_plot(maps)
+    >>> ax.get_ylabel()
+    'reliability of the map'
     """
     if not maps:
         raise ParameterError("maps={} is empty; expected at least one dataset")
@@ -251,6 +283,14 @@ def detector_plot(errors: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     -------
     matplotlib.axes.Axes
         Axes with the figure.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> ax = fl.plots.detector_plot(study["attacks"].to_dataset())
+    >>> ax.get_ylabel()
+    'area under the ROC curve'
     """
     part = selected(errors, labels="true")
     ax = given_axes(ax, 6.4, 3.2)

@@ -60,6 +60,14 @@ def map_complexity(maps: xr.DataArray) -> float:
     -------
     float
         NaN if no pair has a map.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> maps = study["maps/freqrise"]["by_band"]
+    >>> 0 < fl.saliency.map_complexity(maps) < 1
+    True
     """
     others = [dim for dim in maps.dims if dim != "pair"]
     values = maps.transpose("pair", *others).to_numpy().astype(float)
@@ -109,6 +117,22 @@ def compare_explanations(
     ParameterError
         If no curves are given, the cost of an explanation is missing, or the curves are of
         different pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.freqrise_maps(result, model, pairs=[0, 1], n_masks=20, progress=False)
+    >>> curves = fl.saliency.curves(
+    ...     result.sel(pair=[0, 1]), model, {"FreqRISE": maps["map"]}, domain="frequency", fmr=0.1,
+    ...     steps=4, progress=False
+    ... )
+    >>> compared = fl.saliency.compare_explanations(
+    ...     {"FreqRISE": curves}, {"FreqRISE": (20.0, 1.5)}, n_draws=50
+    ... )
+    >>> compared["explanation"].to_numpy().tolist()
+    ['FreqRISE']
     """
     check_draws(n_draws, level, seed)
     _check_pairs(curves)

@@ -178,6 +178,19 @@ def curves(
     ------
     ParameterError
         If an argument is invalid, or the maps differ in their pairs or do not fit the domain.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.freqrise_maps(result, model, pairs=[0, 1], n_masks=20, progress=False)
+    >>> curves = fl.saliency.curves(
+    ...     result.sel(pair=[0, 1]), model, {"FreqRISE": maps["map"]}, domain="frequency", fmr=0.1,
+    ...     steps=4, progress=False
+    ... )
+    >>> curves["order"].to_numpy().tolist()
+    ['FreqRISE', 'amplitude', 'low first', 'random 1', 'random 2']
     """
     check_name("domain", domain, DOMAINS)
     check_number("steps", steps, at_least=2, whole=True)
@@ -477,6 +490,14 @@ def windowed(maps: xr.DataArray, grid: int) -> xr.DataArray:
     -------
     xarray.DataArray
         ``(..., row, column)``.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> maps = study["maps/corrrise"]["map"]
+    >>> fl.saliency.windowed(maps, 2).dims
+    ('pair', 'row', 'column')
     """
     weights = [
         xr.DataArray(window_weights(maps.sizes[axis], grid), dims=(name, axis))
@@ -514,6 +535,16 @@ def agreement(
     ------
     ParameterError
         If there are fewer than two maps, or they differ in their pairs or sizes.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> kinds = ("gradient", "integrated")
+    >>> maps = {kind: study[f"maps/{kind}"]["by_band"].sum("argument") for kind in kinds}
+    >>> agreed = fl.saliency.agreement(maps, n_draws=50)
+    >>> agreed["agreement"].dims
+    ('kind', 'explanation', 'other', 'estimate')
     """
     check_draws(n_draws, level, seed)
     if len(maps) < 2:

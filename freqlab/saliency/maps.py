@@ -276,6 +276,15 @@ def corrrise_maps(
     ------
     ParameterError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.corrrise_maps(result, model, pairs=[0, 1], n_masks=20, progress=False)
+    >>> maps["map"].dims
+    ('pair', 'y', 'x')
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {
@@ -327,6 +336,15 @@ def freqrise_maps(
     ------
     ParameterError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.freqrise_maps(result, model, pairs=[0, 1], n_masks=20, progress=False)
+    >>> maps["map"].dims
+    ('pair', 'ky', 'kx')
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     labels = _plane_labels(images)
@@ -389,6 +407,15 @@ def gradient_maps(
         If the network has no gradient.
     ParameterError
         If an argument is invalid, or the threshold is not resolved.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.gradient_maps(result, model, pairs=[0, 1], steps=2, progress=False)
+    >>> maps["space"].dims
+    ('pair', 'argument', 'y', 'x')
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     labels = _plane_labels(images)
@@ -471,6 +498,15 @@ def joint_maps(
     ------
     ParameterError
         If an argument is invalid.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(3, 2), models=[model])
+    >>> maps = fl.saliency.joint_maps(result, model, pairs=[0, 1], grid=2, progress=False)
+    >>> maps["influence"].dims
+    ('pair', 'band', 'row', 'column')
     """
     images = images_of(result, model, side=side, pairs=pairs, progress=progress)
     options: dict[str, Any] = {

@@ -65,6 +65,15 @@ def explanation_table(
     -------
     pandas.DataFrame
         A row for each explanation. Intervals are left out if there are fewer than 20 people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> compared = study["explanations"].to_dataset()
+    >>> fl.saliency.explanation_table(compared).columns.tolist()
+    [('deletion', 'over random'), ('deletion', 'over amplitude'), ('insertion', 'over random'),
+    ('insertion', 'over amplitude')]
     """
     check_name("comparison", comparison, COMPARISONS)
     check_name("measure", measure, MEASURES)
@@ -99,6 +108,14 @@ def explanation_tables(compared: xr.Dataset) -> dict[str, pd.DataFrame]:
     dict
         Tables as from :func:`freqlab.saliency.explanation_table`, by their caption; empty if there
         are too few people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> compared = study["explanations"].to_dataset()
+    >>> fl.saliency.explanation_tables(compared)  # there are fewer than 20 people
+    {}
     """
     return {
         f"Advantage in area under the curve of the {_CURVES[measure]}, "
@@ -124,6 +141,14 @@ def cost_table(compared: xr.Dataset) -> pd.DataFrame:
     -------
     pandas.DataFrame
         A row for each explanation.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> compared = study["explanations"].to_dataset()
+    >>> fl.saliency.cost_table(compared).columns.tolist()
+    ['domain', 'unreliable maps', 'forward passes per pair', 'seconds per pair']
     """
     names = names_of(compared, "explanation")
     return pd.DataFrame(
@@ -151,6 +176,14 @@ def describe_explanations(compared: xr.Dataset) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> compared = study["explanations"].to_dataset()
+    >>> print(fl.saliency.describe_explanations(compared))
+    2 genuine pairs of 2 people and 2 impostor pairs of 4 people: too few to ...
     """
     sentences = _comparisons(compared)
     missed = [
@@ -181,6 +214,14 @@ def agreement_table(agreed: Mapping[str, xr.Dataset]) -> pd.DataFrame:
     pandas.DataFrame
         Correlation of the values (``directed``) and of their magnitudes (``absolute``), and the
         number of pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> agreed = {"bands": study["agreement/bands"].to_dataset()}
+    >>> fl.saliency.agreement_table(agreed).columns.tolist()
+    ['pairs', 'directed', 'absolute']
     """
     rows = []
     for over, one in agreed.items():
@@ -269,6 +310,13 @@ def describe_study(study: xr.DataTree) -> str:
     -------
     str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> print(fl.saliency.describe_study(study))
+    linear: 6 genuine and 6 impostor pairs, of which 4 are explained by every ...
     """
     attrs, genuine = study.attrs, study["influence"]["genuine"].to_numpy()
     requested, used = float(attrs["fmr"]), float(attrs["fmr_used"])
@@ -295,6 +343,13 @@ def describe_reliability(study: xr.DataTree) -> str:
     -------
     str
         Sentences.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("saliency")
+    >>> print(fl.saliency.describe_reliability(study))
+    Maps that missed the requested reliability of 0.9: 4 of 4 by CorrRISE with up ...
     """
     attrs = study.attrs
     n_maps, wanted = len(attrs["explained"]), float(attrs["reliability"])
