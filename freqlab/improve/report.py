@@ -16,7 +16,7 @@ from freqlab.improve.discarding import RANDOM
 from freqlab.improve.fusion import SCORES
 from freqlab.improve.making import NATIVE
 from freqlab.improve.matched import MATCHED
-from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN, gain_table
+from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN, gain_table, verdict_of
 from freqlab.improve.search_vectors import SEARCHED
 from freqlab.improve.searches import search_gain_table
 from freqlab.results.selection import at_fmr, fmr_text
@@ -149,7 +149,7 @@ def summary(study: xr.DataTree) -> list[str]:
         start = start[0].upper() + start[1:]
         sentences.append(f"{start}{_gain_text(part.gains, fmr)}")
         sentences.append(f"{start}{_quality_text(part.discard)}")
-        sentences.append(f"{start}{_calibration_text(part.calibration)}")
+        sentences.append(f"{start}{_calibration_text(part, fmr)}")
         if part.matched is not None:
             sentences.append(f"{start}{_matched_text(part, fmr)}")
         sentences.append(f"{start}{_search_text(part)}")
@@ -282,19 +282,25 @@ def _rivals_text(data: xr.Dataset) -> str:
     return f"; it is {join(texts)}"
 
 
-def _calibration_text(data: xr.Dataset) -> str:
-    """State the cost of log-likelihood ratios with and without influence."""
+def _calibration_text(part: Part, fmr: float) -> str:
+    """State the cost of log-likelihood ratios with and without influence.
+
+    A verdict requires as many errors of the similarity, or of the similarity with influence, as for
+    scores.
+    """
+    data, at = part.calibration, at_fmr(part.gains, fmr)
     platt, other = (data.sel(calibration=name) for name in ("platt", "influence"))
     change = other["cllr_difference"]
     lower, upper = (float(change.sel(estimate=e)) for e in ("lower", "upper"))
-    n_people = int(data["n_people"])
-    word = GAIN if upper < 0 else LOSS if lower > 0 else NO_GAIN
-    if n_people < FEWEST_PEOPLE:
-        word = _reason(f"too few people ({n_people})")
+    n_errors = int(at["n_errors"].sel(score_name=["similarity", "influence"]).max())
+    word = verdict_of(lower, upper, n_errors=n_errors, n_people=int(data["n_people"]))
+    said = f"**{word}**"
+    if word not in (GAIN, LOSS, NO_GAIN):
+        said = f"**no verdict**, {_reason(word)}"
     return (
         f"Log-likelihood ratios of the similarity cost {with_bounds(platt['cllr'], '.3f')} bit "
         f"(Cllr; minimum {float(platt['min_cllr']):.3f}); with influence the cost changes by "
-        f"{signed(change, 3)}: **{word}**."
+        f"{signed(change, 3)}: {said}."
     )
 
 

@@ -116,7 +116,9 @@ def test_its_words(study):
     assert "**No verdict**: too few people (12); 20 or more are required" in text or (
         "**No verdict**: too few errors" in text
     )
-    assert "Cllr" in text
+    of_costs = [sentence for sentence in sentences if "Cllr" in sentence]
+    assert len(of_costs) == 2
+    assert all("**no verdict**, too few " in sentence for sentence in of_costs)
     assert "no person is in a fit and in its test" in describe_comparisons(study)
     table = verdict_table(study)
     assert list(table.index.names) == ["model", "probes", "score"]
