@@ -143,7 +143,7 @@ def trained_heads(
     check_draws(n_draws, level, seed)
     check_number("n_repeats", n_repeats, at_least=1, whole=True)
     check_number("n_features", n_features, at_least=1, whole=True)
-    if isinstance(shares, str) or len(shares) == 0:
+    if np.ndim(shares) != 1 or not len(shares):
         raise ParameterError(f"shares={shares!r} must hold at least one number from 0 to 1")
     for share in shares:
         check_number("shares", share, at_least=0)

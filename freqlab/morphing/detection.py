@@ -98,7 +98,8 @@ def scores(
         - ``mahalanobis``: distance of both profiles from the bona fide mean, with the covariance
           shrunk (Ledoit and Wolf 2004);
         - ``fusion``: the similarity and both profiles in a linear discriminant analysis at equal
-          priors, fitted on bona fide and attack pairs of other people;
+          priors, fitted on bona fide and attack pairs of other people; with few people, bands that
+          carry nothing make it worse than the similarity alone;
         - baselines: ``similarity``, with its sign reversed; ``power spectrum``, the Mahalanobis
           distance of the log energies of the document's bands, which requires no model;
           ``residual spectrum``, if `spectra` are given, a discriminant analysis of these;
@@ -228,15 +229,15 @@ def detection_errors(scores: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
         chosen = (tested | bona_fide) & scored
         is_attack, about, ends = tested[chosen], documents[chosen], people[:, chosen]
         rates = [d_eer_of(score, is_attack, about) for score in values[:, chosen]]
-        settings = {"n_people": int(n_people[a]), "level": level}
-        d_eer[:, a] = estimates_of_rates(rates, ends, **settings)
+        n = int(n_people[a])
+        d_eer[:, a] = estimates_of_rates(rates, ends, n_people=n, level=level)
         differences[:, :, a] = differences_of(
-            rates, [names.index(name) for name in baselines], ends, **settings
+            rates, [names.index(name) for name in baselines], ends, n_people=n, level=level
         )
         n_errors[:, a] = [rate.n_errors for rate in rates]
         for k, apcer in enumerate(APCERS):
             at = [bpcer_at(score, is_attack, about, ends, apcer) for score in values[:, chosen]]
-            bpcer[:, a, k] = estimates_of_rates(at, ends, **settings)
+            bpcer[:, a, k] = estimates_of_rates(at, ends, n_people=n, level=level)
         for s, score in enumerate(values):
             finite = np.isfinite(score)
             curve[s, a] = _curve(score[tested & finite], score[bona_fide & finite])

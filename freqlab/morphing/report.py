@@ -427,14 +427,18 @@ def describe_fusion(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     if RESIDUAL not in names_of(data, "baseline"):
         return text
     of_spectrum = change.sel(baseline=RESIDUAL)
+    rate_of_spectrum = percent(data["d_eer"].sel(score_name=RESIDUAL), 1)
+    text += (
+        f" The residual spectrum of the document, which needs no face model, has a D-EER of "
+        f"{rate_of_spectrum}"
+    )
+    if int(data["n_people"]) < FEWEST_PEOPLE or not points(of_spectrum):
+        return f"{text}."
     relation = "zero lies within the interval of the difference of the fusion from it"
     if excludes_zero(of_spectrum):
         above = "above" if float(of_spectrum.sel(estimate="value")) > 0 else "below"
         relation = f"the fusion lies {above} it"
-    return (
-        f"{text} The residual spectrum of the document, which needs no face model, has a D-EER of "
-        f"{percent(data['d_eer'].sel(score_name=RESIDUAL), 1)}; {relation}: {points(of_spectrum)}."
-    )
+    return f"{text}; {relation}: {points(of_spectrum)}."
 
 
 def _verdict(data: xr.Dataset, change: xr.DataArray) -> str:

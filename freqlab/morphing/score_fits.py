@@ -153,7 +153,7 @@ def _supervised(values: Floats) -> Scorer:
     def score(fit: Fit) -> Floats:
         from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-        known = np.isfinite(values).all(axis=1)
+        known: Bools = np.asarray(np.isfinite(values).all(axis=1))
         bona_fide, attacks = fit.bona_fide & known, fit.attacks & known
         scores = np.full(int(fit.scored.sum()), math.nan)
         here = known[fit.scored]

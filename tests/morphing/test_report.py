@@ -267,7 +267,8 @@ def test_fusion_has_no_verdict_from_few_errors_or_people():
     assert "29 wrong decisions are too few for a verdict, which takes 30 (-6.0 points" in said
     said = fl.morphing.describe_fusion(errors_of(["gan"], n_people=19, differences=changes))
     assert "19 people are too few for a verdict" in said
-    assert "gain" not in said
+    assert said.endswith("has a D-EER of 50.0\u00a0% [50.0,\u00a050.0].")
+    assert "**" not in said
     with pytest.raises(UnknownNameError, match="unknown attack"):
         fl.morphing.describe_fusion(errors, attack="wax")
 
@@ -398,8 +399,8 @@ def test_findings_of_several_models_begin_with_their_names():
     both = xr.concat([risk, risk.assign_coords(model=["n"])], "model", data_vars="minimal")
     study = study_of(both, errors_of(["alpha0.5"], centroid=[20, 20]))
     said = fl.morphing.summary(study)
-    assert [text.split(":")[0] for text in said] == ["m"] * 4 + ["n"] * 4
-    assert said[1].removeprefix("m") == said[5].removeprefix("n")
+    assert [text.split(":")[0] for text in said] == ["m"] * 5 + ["n"] * 5
+    assert said[1].removeprefix("m") == said[6].removeprefix("n")
     assert "Brackets hold" in said[0]
     assert "Brackets hold" not in " ".join(said[1:])
 
@@ -462,7 +463,7 @@ def test_paired_differences_are_tabulated():
     assert table.loc["centroid", "minus similarity"].replace(NBSP, " ") == (
         "-40.0 points [-50.0, -30.0]"
     )
-    assert list(table.index) == ["low/high", "centroid", "asymmetry", "mahalanobis"]
+    assert list(table.index) == [*OWN, "fusion"]
 
 
 def test_differences_of_few_people_are_not_tabulated():
