@@ -6,6 +6,7 @@ import operator
 import re
 from functools import partial
 
+import matplotlib.pyplot as plt
 import pytest
 
 import freqlab as fl
@@ -46,6 +47,7 @@ def run(thing, folder, monkeypatch):
     told = []
     for test in examples:
         doctest.DocTestRunner(optionflags=FLAGS).run(test, out=told.append)
+    plt.close("all")
     assert not told, "".join(told)
 
 

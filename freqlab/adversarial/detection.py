@@ -529,7 +529,8 @@ def detection_table(errors: xr.Dataset) -> pd.DataFrame:
     >>> study = fl.testing.study("saliency")
     >>> errors = study["attacks"].to_dataset()
     >>> fl.adversarial.detection_table(errors).columns.tolist()
-    ['success', 'AUC', 'accuracy', 'AUC, shuffled labels']
+    ['success', 'largest change', 'mean change', 'unchanged pixels', 'AUC', 'accuracy',
+    'AUC, shuffled labels']
     """
     enough = int(errors["n_people"]) >= FEWEST_PEOPLE
     rows = []

@@ -500,7 +500,8 @@ def describe_groups(profiles: xr.Dataset) -> str:
     >>> study = fl.testing.study("bias")
     >>> profiles = study["profiles"].to_dataset()
     >>> print(fl.bias.describe_groups(profiles))
-    Baseline: colour=red (4 subjects). colour=blue: 12 genuine pairs of 4 subjects ...
+    Baseline: colour=red (4 subjects). colour=blue: 12 genuine pairs of 4 subjects,
+    54 impostor pairs ...
     """
     baseline = str(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")

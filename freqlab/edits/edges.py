@@ -303,6 +303,15 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     ------
     UnknownNameError
         If there is no such model or side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> effect = fl.edits.edge_effect(result, [model], n_draws=20, progress=False)
+    >>> print(fl.edits.describe_edge_effect(effect, model="linear"))
+    The border ...
     """
     check_name("model", model, names_of(effect, "model"))
     side = names_of(effect, "side")[0] if side is None else side

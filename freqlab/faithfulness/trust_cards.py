@@ -175,13 +175,9 @@ def compact_trust_table(
     --------
     >>> import freqlab as fl
     >>> study = fl.testing.study("faithfulness")
-    >>> fl.faithfulness.compact_trust_table(study.attrs["store"]).index.tolist()
-    ['tested on', 'deletion, genuine pairs: advantage over amplitude', 'insertion, genuine pairs:
-    advantage over amplitude', 'deletion, impostor pairs: advantage over amplitude', 'insertion,
-    impostor pairs: advantage over amplitude', 'agreement with Shapley values', 'agreement with
-    filled bands (lowest)', 'share of interactions', '100 % of layers randomised: rank correlation',
-    'another partner: rank correlation', 'identical images: minimum influence', 'planted bands
-    identified (16 grey levels)', 'stability under small changes (lowest)']
+    >>> table = fl.faithfulness.compact_trust_table(study.attrs["store"])
+    >>> table.columns.tolist(), table.index[0]
+    (['linear'], 'tested on')
     """
     cards = trust_cards_of(store)
     names = list(cards) if models is None else list(models)

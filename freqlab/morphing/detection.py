@@ -204,7 +204,7 @@ def detection_errors(scores: xr.Dataset, *, level: float = 0.95) -> xr.Dataset:
     >>> import freqlab as fl
     >>> study = fl.testing.study("morphing")
     >>> scores = study["scores/linear"].to_dataset()
-    >>> errors = fl.morphing.detection_errors(scores, n_draws=50)
+    >>> errors = fl.morphing.detection_errors(scores)
     >>> errors["d_eer"].dims
     ('score_name', 'attack', 'estimate')
     """
