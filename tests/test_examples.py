@@ -5,6 +5,7 @@ import inspect
 import re
 from functools import partial
 
+import matplotlib.pyplot as plt
 import pytest
 
 import freqlab as fl
@@ -98,6 +99,7 @@ def test_packages(package, tmp_path, monkeypatch):
             folder = tmp_path / name
             folder.mkdir()
             run(value, folder, monkeypatch)
+            plt.close("all")
 
 
 @pytest.mark.parametrize("name", marked(exported()))

@@ -169,10 +169,16 @@ def means_by(
 
     Examples
     --------
+    >>> import pandas as pd
+    >>> import freqlab as fl
+    >>> result = fl.testing.influence()
     >>> kind = pd.Categorical(result["genuine"].to_numpy())
     >>> means = fl.results.means_by(result, {"genuine": kind}, n_draws=200)
     >>> differences = means["directed"] - means["directed"].isel(genuine=0)  # draw by draw
-    >>> fl.results.quantities.with_intervals(means.assign(difference=differences), 0.95)
+    >>> means = means.assign(difference=differences)
+    >>> found = fl.results.quantities.with_intervals(means, 0.95)
+    >>> found["difference"].sizes["estimate"]
+    3
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
