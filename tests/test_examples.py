@@ -101,6 +101,7 @@ def test_packages(package, tmp_path, monkeypatch):
             folder = tmp_path / name
             folder.mkdir()
             run(value, folder, monkeypatch)
+            plt.close("all")
 
 
 @pytest.mark.parametrize("name", marked(exported()))

@@ -395,7 +395,7 @@ def describe_matching(study: xr.DataTree) -> str:
     >>> import freqlab as fl
     >>> study = fl.testing.study("bias")
     >>> print(fl.bias.describe_matching(study))
-    9 of 36 photographs are matched. Baseline: colour=red (3 subjects) ...
+    9 of 36 photographs are matched. Baseline: colour=red (3 subjects). ...
     """
     if "matched" not in study.children:
         return (
@@ -500,8 +500,7 @@ def describe_groups(profiles: xr.Dataset) -> str:
     >>> study = fl.testing.study("bias")
     >>> profiles = study["profiles"].to_dataset()
     >>> print(fl.bias.describe_groups(profiles))
-    Baseline: colour=red (4 subjects). colour=blue: 12 genuine pairs of 4 subjects,
-    54 impostor pairs ...
+    Baseline: colour=red (4 subjects). colour=blue: 12 genuine pairs of 4 subjects, ...
     """
     baseline = str(profiles.attrs["baseline"])
     subjects = profiles["n_subjects"].max("model")

@@ -263,6 +263,15 @@ def edge_effect_table(effect: xr.Dataset, *, side: str | None = None) -> pd.Data
     -------
     pandas.DataFrame
         A row for each model and kind of pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> effect = fl.edits.edge_effect(result, [model], n_draws=20, progress=False)
+    >>> fl.edits.edge_effect_table(effect).index.tolist()
+    [('linear', 'genuine'), ('linear', 'impostor')]
     """
     side = names_of(effect, "side")[0] if side is None else side
     check_name("side", side, names_of(effect, "side"))
@@ -311,7 +320,7 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
     >>> effect = fl.edits.edge_effect(result, [model], n_draws=20, progress=False)
     >>> print(fl.edits.describe_edge_effect(effect, model="linear"))
-    The border ...
+    Between bands of the periodic and of the mirrored crop, ...
     """
     check_name("model", model, names_of(effect, "model"))
     side = names_of(effect, "side")[0] if side is None else side

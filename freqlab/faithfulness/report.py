@@ -432,7 +432,7 @@ def describe_flat_panels(
     >>> study = fl.testing.study("faithfulness")
     >>> errors = study["errors"].to_dataset()
     >>> print(fl.faithfulness.describe_flat_panels(errors, model="linear"))
-    Panels without differences are omitted: deletion and insertion, genuine pairs ...
+    Panels without differences are omitted: deletion and insertion, genuine pairs, ...
     """
     sides = names_of(errors, "side") if side is None else [side]
     curves = part_of(errors, model=model, measure=measure)["curve"]

@@ -73,7 +73,7 @@ def residual_spectra(
     --------
     >>> import freqlab as fl
     >>> faces = fl.testing.faces(n_subjects=2, per_subject=2)
-    >>> fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
+    >>> run = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
     >>> fl.morphing.residual_spectra("run.zarr").sizes
     Frozen({'face': 4, 'region': 4, 'ring': 12})
     """

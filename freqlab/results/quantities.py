@@ -175,8 +175,10 @@ def means_by(
     >>> kind = pd.Categorical(result["genuine"].to_numpy())
     >>> means = fl.results.means_by(result, {"genuine": kind}, n_draws=20)
     >>> differences = means["directed"] - means["directed"].isel(genuine=0)  # draw by draw
-    >>> differences.dims
-    ('draw', 'genuine', 'model', 'side', 'band')
+    >>> means = means.assign(difference=differences)
+    >>> found = fl.results.quantities.with_intervals(means, 0.95)
+    >>> found["difference"].sizes["estimate"]
+    3
     """
     check_number("n_draws", n_draws, at_least=1, whole=True)
     check_number("seed", seed, at_least=0, whole=True)
