@@ -297,7 +297,7 @@ def score_difference_table(errors: xr.Dataset, *, attack: str = _POOLED) -> pd.D
     >>> study = fl.testing.study("morphing")
     >>> errors = study["detection/linear"].to_dataset()
     >>> fl.morphing.score_difference_table(errors).columns.tolist()
-    ['minus similarity', 'minus power spectrum', 'minus supervised']
+    ['minus similarity', 'minus power spectrum', 'minus residual spectrum', 'minus supervised']
     """
     check_name("attack", attack, names_of(errors, "attack"))
     data = errors.sel(attack=attack)
