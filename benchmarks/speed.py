@@ -11,9 +11,8 @@ both sides masked. Captum's FeatureAblation ablates the spectrum pair by pair, a
 random pairs, and is scaled to all pairs. All ways alternate in one process. Ratios are the result;
 seconds depend on the machine. Compiling is timed apart.
 
-With its defaults it embeds about 30,000 images per precision, which take about three minutes on two
-cores without AVX-512. Each row is printed and written as soon as it is known. bfloat16 takes
-part by default where the processor has instructions for it.
+With its defaults it embeds about 30,000 images per precision. Each row is printed and written as
+soon as it is known. bfloat16 takes part by default where the processor has instructions for it.
 """
 
 import argparse
