@@ -88,6 +88,17 @@ def matched_scores(
     ------
     ParameterError, UnknownNameError
         If the result has no such model, side or resolution, or there are too few people.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> result, model = study["influence"].to_dataset(), fl.testing.model()
+    >>> matched = fl.improve.matched_scores(
+    ...     result, model, resolution=14, folds=3, progress=False
+    ... )
+    >>> matched["similarity"].dims
+    ('pair',)
     """
     check_number("resolution", resolution, at_least=2, whole=True)
     result = with_axes(result)

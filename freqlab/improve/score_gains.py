@@ -102,6 +102,24 @@ def gains(
     ------
     ParameterError
         If an argument does not fit, a score is constant, or a kind of pairs is missing.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import freqlab as fl
+    >>> rng = np.random.default_rng(0)
+    >>> people = np.arange(60)
+    >>> a, b = np.meshgrid(people, people)
+    >>> subjects = np.stack([a.ravel(), b.ravel()])  # each person twice: probes and references
+    >>> genuine = subjects[0] == subjects[1]
+    >>> blurred = genuine + rng.normal(0, 1, len(genuine))
+    >>> sharp = genuine + rng.normal(0, 0.2, len(genuine))
+    >>> found = fl.improve.gains(
+    ...     {"blurred": blurred, "sharp": sharp},
+    ...     genuine, subjects, baseline="blurred", fmrs=[1e-2], n_draws=100,
+    ... )
+    >>> found["verdict"].sel(score_name="sharp").item()
+    'gain'
     """
     check_draws(n_draws, level, seed)
     rates = check_fmrs(fmrs)

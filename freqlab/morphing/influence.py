@@ -89,6 +89,16 @@ def profiles(
     ------
     ParameterError
         If the result is not over such pairs.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces, model = fl.testing.morphed_faces(8, 3), fl.testing.model()
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> result = fl.influence(faces, pairs, models=[model], bands="rings:28", progress=False)
+    >>> profiles = fl.morphing.profiles(result, n_draws=20)
+    >>> profiles["attack"].to_numpy().tolist()[0]
+    'bona fide'
     """
     check_draws(n_draws, level, seed)
     result = with_axes(result)

@@ -55,6 +55,16 @@ def manipulation_pairs(
         If a label is not recognised, or the method of a manipulated image is ``pristine``.
     PairError
         If a subject has no pristine photograph, or there is no pair of one of the two kinds.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces = fl.testing.faces(n_subjects=4, per_subject=3)
+    >>> table = faces.table.assign(label=["pristine", "pristine", "manipulated"] * 4)
+    >>> faces = fl.Faces(table, images=faces.images, aligned="arcface")
+    >>> pairs = fl.morphing.manipulation_pairs(faces, method=None)
+    >>> pairs["label"].tolist()[:2]
+    ['pristine', 'manipulated']
     """
     table = faces.table[~faces.degraded]
     columns = [str(name) for name in table.columns]

@@ -154,6 +154,18 @@ def manipulation_by_kind(
     ------
     ParameterError
         If the pairs have no such column, or only one kind.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> faces, model = fl.testing.morphed_faces(8, 3), fl.testing.model()
+    >>> pairs = fl.morphing.make_pairs(faces)
+    >>> result = fl.influence(faces, pairs, models=[model], bands="rings:28", progress=False)
+    >>> changes = fl.morphing.manipulation_by_kind(
+    ...     result, by="attack", pristine="bona fide", n_draws=20
+    ... )
+    >>> "kind" in changes.dims
+    True
     """
     if by not in result.coords or result[by].dims != ("pair",):
         raise ParameterError(f"by={by!r} is not a column of the pairs")

@@ -680,6 +680,16 @@ def describe_labelled(study: xr.DataTree, faces: Faces) -> str:
     -------
     str
         Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import xarray as xr
+    >>> import freqlab as fl
+    >>> kinds = pd.DataFrame({"pairs": [8, 4]}, index=["pristine", "manipulated"])
+    >>> study = xr.DataTree.from_dict({"labelled_kinds": fl.store.studies.as_dataset(kinds)})
+    >>> print(fl.morphing.describe_labelled(study, fl.testing.faces(n_subjects=4)))
+    **synthetic**: images of 4 people compared with the first pristine photograph ...
     """
     kinds = as_frame(study["labelled_kinds"])["pairs"]
     counts = ", ".join(f"{as_markdown(kind)} {n:,}" for kind, n in kinds.items())
