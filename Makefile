@@ -67,10 +67,14 @@ docs: .venv/installed-docs
 # Ratios, not seconds, on the demo; benchmarks/README.md says how to take other faces and models.
 bench: .venv/installed-test
 	$(BIN)/python benchmarks/speed.py --scaling
+	$(BIN)/python benchmarks/photographs.py --memory 1000 10000
+	$(BIN)/python benchmarks/verification.py
+	$(BIN)/python benchmarks/runtimes.py
 	$(BIN)/python benchmarks/pairing.py
 	$(BIN)/python benchmarks/models.py
 	$(BIN)/python benchmarks/inspector.py
 	$(BIN)/python benchmarks/cluster.py
+	$(BIN)/python benchmarks/table.py
 
 # docs/gallery.md and its pictures, from the faces and weights of the demo.
 gallery: .venv/installed-all
