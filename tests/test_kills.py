@@ -282,6 +282,7 @@ def test_a_store_that_became_read_only(tiny_disk):
         small(tiny_disk, name="again")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", [".", pytest.param("run.zarr", marks=pytest.mark.slow)])
 def test_permission_lost(tmp_path, lost):
     """As another user, for root may write everywhere."""

@@ -57,6 +57,7 @@ def where_it_ran(folder):
     return "".join(texts).strip().split("|")
 
 
+@pytest.mark.slow
 def test_another_kernel_called_python3(small, tmp_path, monkeypatch):
     """Reports run in the interpreter that was asked, not in a user's of the name."""
     wrong = tmp_path / "jupyter" / "kernels" / "python3"

@@ -57,6 +57,7 @@ def whole(tmp_path_factory):
     return compute(Linear(), tmp_path_factory.mktemp("whole") / "whole.zarr")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_a_block_is_retried_at_half_its_batch(tmp_path, error, whole):
     expected = whole
@@ -72,6 +73,7 @@ def test_a_block_is_retried_at_half_its_batch(tmp_path, error, whole):
     assert (batch_sizes(whole.attrs["store"]) == 16).all()
 
 
+@pytest.mark.slow
 def test_only_the_block_that_failed_is_smaller(tmp_path):
     network = Greedy(8, MemoryError(), times=0)
     compute(network, tmp_path / "run.zarr", n_subjects=16)

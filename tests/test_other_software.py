@@ -101,6 +101,7 @@ def test_tensorstore_reads_everything(made):
     same_text(made)
 
 
+@pytest.mark.slow
 def test_text_that_grows_longer(tmp_path):
     store = tmp_path / "run.zarr"
     compute(store, note="short")
@@ -242,6 +243,7 @@ def earlier(tmp_path):
     return tmp_path / "run.zarr"
 
 
+@pytest.mark.slow
 def test_earlier_runs_open_and_grow(earlier, tmp_path):
     about = json.loads((earlier / "embeddings/m/intact/zarr.json").read_text())["attributes"]
     assert isinstance(about["thresholds"], dict)  # so it was
@@ -271,6 +273,7 @@ def test_earlier_runs_open_and_grow(earlier, tmp_path):
     same_text(earlier)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("below", [None, "faces"])
 def test_consolidated_metadata_grow_stale(tmp_path, below):
     """Somebody consolidates, the run grows, and nobody is told what was."""

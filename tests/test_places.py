@@ -164,6 +164,7 @@ def shell(line, **options):
     return ended.stdout, ended.stderr, ended.returncode
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "command",
     [

@@ -133,6 +133,7 @@ def write_rows_in_any_order(store, table, seed):
     np.testing.assert_array_equal(store.read(node, "status") == 1, done)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @given(table=face_sets(), cut=st.integers(0, 12), block=st.integers(1, 5), seed=SEEDS)
 def test_what_goes_into_a_store_comes_out(table, cut, block, seed):

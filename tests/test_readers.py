@@ -160,6 +160,7 @@ for place in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="becomes another user: needs root")
 def test_places_without_permission():
     with tempfile.TemporaryDirectory() as above:

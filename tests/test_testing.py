@@ -135,6 +135,7 @@ def test_a_result_of_given_influence_declares_its_bands(kind):
         fl.plots.orientation_plot(profile)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["octaves", "sectors", "wavelets", "channels"])
 def test_a_result_of_given_influence_has_the_bands_of_a_computed_one(kind):
     computed = fl.testing.influence(fl.testing.faces(2, 2), bands=KINDS[kind], sides=["probe"])

@@ -98,6 +98,7 @@ def test_folds_of_the_pairs_are_used_and_must_share_no_person():
         fl.adversarial.scores(given)
 
 
+@pytest.mark.slow
 def test_probes_of_the_demo_are_attacked_and_detected(demo):
     model = fl.load_model("mobilefacenet", device="cpu")
     sample = demo.isel(pair=slice(0, 6))

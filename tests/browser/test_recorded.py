@@ -78,6 +78,7 @@ def expect(page, result, *, pair, band, side="probe"):
     assert page.locator("#verdict").inner_text() == f"The decision {said}."
 
 
+@pytest.mark.slow
 def test_a_saved_page(opened, run, tmp_path):
     """A reader's way: click a bar, use slider and keys, walk through the pairs."""
     path = fl.inspector.save(run, tmp_path / "page.html", fmr=1e-1)
@@ -146,6 +147,7 @@ def test_it_fits_the_screen(opened, run, tmp_path, side, width, scheme):
     page.screenshot(path=SCREENSHOTS / name, full_page=True)
 
 
+@pytest.mark.slow
 def test_hostile_names_run_nothing(opened, tmp_path):
     plain = fl.testing.faces(3, 2)
     names = [

@@ -149,6 +149,7 @@ def test_how_much_may_differ():
     assert why_different(one * float("nan"), one, "float32")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "why"),
     [
@@ -184,6 +185,7 @@ def test_a_compiler_that_fails_costs_nothing_but_speed(
     assert not list(cache.glob(".*")) if cache.exists() else True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worth", [0.0, 1e9])
 def test_the_package_takes_over_when_it_is_there(
     monkeypatch, synthetic, linear, cache, counted, program, at_once, worth
@@ -202,6 +204,7 @@ def test_the_package_takes_over_when_it_is_there(
     assert bool(counted) == (worth == 0)
 
 
+@pytest.mark.slow
 def test_a_later_run_is_compiled_from_its_first_pass(synthetic, linear, cache, counted):
     pairs = fl.make_pairs(synthetic)
     given = {"models": [linear], "batch_size": 8, "progress": False}

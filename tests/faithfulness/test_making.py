@@ -59,6 +59,7 @@ def test_a_summary_of_few_people_compares_nothing(study):
     assert texts[0].count("+0.200 [+0.100,\u00a0+0.300]") == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("bounds", "statement"),
     [

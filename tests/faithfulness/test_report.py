@@ -40,6 +40,7 @@ def card_of(tested, model):
     return fl.faithfulness.trust_card(**parts, model=model)
 
 
+@pytest.mark.slow
 def test_a_card_is_plain_json_and_holds_what_was_measured(tested):
     card = card_of(tested, "deep")
     assert json.loads(json.dumps(card, allow_nan=False)) == card

@@ -44,6 +44,7 @@ def study(faces, tmp_path_factory):
     )
 
 
+@pytest.mark.slow
 def test_it_is_kept(faces, study):
     again = fl.improve.study(
         faces, models=[testing.model()], store=study.attrs["store"], resolutions=[28, 14], **OPTIONS

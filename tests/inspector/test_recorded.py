@@ -88,6 +88,7 @@ def pixels(uri):
     return np.asarray(Image.open(io.BytesIO(content)).convert("RGB"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["first", "second"])
 @pytest.mark.parametrize("side", ["probe", "reference", "both"])
 def test_values_and_decisions_are_those_of_the_result(result, tmp_path, model, side):
@@ -334,6 +335,7 @@ def test_a_failed_write_leaves_the_earlier_page(result, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [page]
 
 
+@pytest.mark.slow
 def test_a_run_without_crops_needs_its_faces(faces, tmp_path):
     pairs, models = fl.make_pairs(faces, n_pairs=4, seed=0), [fl.testing.model()]
     result = fl.influence(

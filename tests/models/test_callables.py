@@ -243,6 +243,7 @@ def trained(kind):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4, 16, 33])
 @pytest.mark.parametrize("kind", ["BatchNorm2d", "Dropout"])
 def test_training_mode_is_found_at_any_batch_size(synthetic, batch_size, kind):

@@ -35,6 +35,7 @@ def test_demo_models_load_once(name):
     assert model(torch.full((1, 3, 112, 112), 127.5)).shape == (1, 512)
 
 
+@pytest.mark.slow
 def test_the_two_demo_models_differ(orl):
     faces = orl.select([0, 1, 10])
     pairs = fl.make_pairs(faces)
@@ -87,6 +88,7 @@ def test_ones_own_weights_for_a_known_network(checkpoint):
     assert model(torch.rand(2, 3, 112, 112)).shape == (2, 64)
 
 
+@pytest.mark.slow
 def test_weights_are_read_once_however_many_runs_use_them(checkpoint, monkeypatch, synthetic):
     read = []
     torch.manual_seed(7)

@@ -32,6 +32,7 @@ def study(orl, tmp_path_factory):
     return mixed, pairs, result, vectors.to_numpy()
 
 
+@pytest.mark.slow
 def test_vulnerability_is_that_of_brute_force(study):
     faces, pairs, _, vectors = study
     threshold = 0.45

@@ -166,6 +166,7 @@ def test_every_figure_over_bands_draws_every_kind(of_kind):
                 assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
 
 
+@pytest.mark.slow
 def test_figures_of_orientation_take_their_kinds(of_kind):
     takes = {
         "rose_plot": ("sectors", "mirrored"),

@@ -47,6 +47,7 @@ def images_in(page):
     return [Image.open(io.BytesIO(base64.b64decode(data))) for data in found]
 
 
+@pytest.mark.slow
 def test_page_has_its_figures(explore):
     _, _, page = explore
     images = images_in(page)
@@ -57,6 +58,7 @@ def test_page_has_its_figures(explore):
     assert len(re.findall(r"<img[^>]*alt=\"[^\"]{20,}", page)) == len(images)
 
 
+@pytest.mark.slow
 def test_page_stands_by_itself(explore):
     _, _, page = explore
     assert "<script" not in page
@@ -67,6 +69,7 @@ def test_page_stands_by_itself(explore):
     assert "Traceback" not in page
 
 
+@pytest.mark.slow
 def test_page_says_what_was_computed(explore):
     _, store, page = explore
     faces = 24
@@ -80,6 +83,7 @@ def test_page_says_what_was_computed(explore):
     assert "--name report-explore --pair" in page
 
 
+@pytest.mark.slow
 def test_the_section_on_orientation_says_what_was_found(explore):
     _, store, page = explore
     text = re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
@@ -133,6 +137,7 @@ def test_a_report_made_again_computes_nothing(explore):
     pd.testing.assert_frame_equal(fl.store.results_table(store), results)
 
 
+@pytest.mark.slow
 def test_index_lists_the_report(explore):
     folder, _, _ = explore
     index = (folder / "reports" / "index.html").read_text()
@@ -142,6 +147,7 @@ def test_index_lists_the_report(explore):
     assert not list((folder / "reports").glob("*.partial"))
 
 
+@pytest.mark.slow
 def test_executed_notebook_is_kept(explore):
     folder, _, _ = explore
     notebook = nbformat.read(folder / "reports" / "explore.ipynb", as_version=4)
@@ -152,6 +158,7 @@ def test_executed_notebook_is_kept(explore):
     assert "widgets" not in notebook.metadata
 
 
+@pytest.mark.slow
 def test_a_report_that_fails_loses_nothing(explore, monkeypatch):
     folder, _, _ = explore
     monkeypatch.chdir(folder)

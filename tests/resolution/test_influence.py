@@ -202,6 +202,7 @@ def test_seed_moves_intervals_only_and_the_same_seed_moves_nothing(result, profi
     assert not other["directed"].equals(profiles["directed"])
 
 
+@pytest.mark.slow
 def test_blocks_batches_and_order_do_not_change_results(tmp_path):
     faces = make_faces(n_subjects=8, per_subject=5)  # 40 faces, more than one block each
     model = fl.wrap_model(Linear(), name="linear")
@@ -224,6 +225,7 @@ def test_blocks_batches_and_order_do_not_change_results(tmp_path):
     np.testing.assert_allclose(second["removed_rms"], first["removed_rms"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_the_store_holds_is_not_computed_again(tmp_path):
     store = tmp_path / "run.zarr"
     faces, model = make_faces(), fl.wrap_model(Linear(), name="linear")

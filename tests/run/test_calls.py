@@ -116,6 +116,7 @@ def test_second_call_runs_no_network(synthetic, tmp_path, capsys):
     xr.testing.assert_identical(second.drop_attrs(), first.drop_attrs())
 
 
+@pytest.mark.slow
 def test_a_store_grows_by_what_is_new(tmp_path, linear):
     store = tmp_path / "run.zarr"
     everyone = make_faces(n_subjects=5)
@@ -265,6 +266,7 @@ def test_one_dataset_over_four_models_of_three_sizes(photographs, facenet_file, 
     assert [strip.get_xlim()[1] for strip in strips] == [56] * 4  # these bands have an end
 
 
+@pytest.mark.slow
 def test_templates_that_differ_are_spoken_of(photographs, capsys):
     pairs = fl.make_pairs(photographs).iloc[:2]
     models = ["mobilefacenet", "dlib"]
@@ -279,6 +281,7 @@ def test_templates_that_differ_are_spoken_of(photographs, capsys):
     assert "not the same detail" not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_cycles_between_the_eyes_need_the_eyes(photographs, facenet_file):
     pairs = fl.make_pairs(photographs).iloc[:2]
     bands = fl.rings(width=4, unit="cycles/eyes")
@@ -489,6 +492,7 @@ def _as_opened(result):
     )
 
 
+@pytest.mark.slow
 def test_without_crops_the_numbers_are_the_same(orl, tmp_path, linear):
     faces = orl.select([0, 1, 10, 11])
     pairs = fl.make_pairs(faces)
@@ -737,6 +741,7 @@ def test_landmarks_given_later_rescue_a_face(tmp_path, linear):
         )
 
 
+@pytest.mark.slow
 def test_landmarks_once_used_are_asked_for_again(orl, tmp_path, linear):
     """Otherwise a second call would quietly get results of the first one's crops."""
     faces = orl.select([0, 1])

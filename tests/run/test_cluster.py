@@ -90,6 +90,7 @@ def test_two_workers_write_what_one_thread_does(tmp_path, client, one_thread):
     xr.testing.assert_equal(*results)
 
 
+@pytest.mark.slow
 def test_what_is_in_the_store_is_not_computed_again(tmp_path, client):
     store = tmp_path / "run"
     faces = make_faces(n_subjects=20, per_subject=4)

@@ -26,6 +26,7 @@ def by_hand(synthetic, linear):
     return pairs, np.stack([pair_influence(*ends, side).influence for side in SIDES], axis=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tile", "step"),
     [

@@ -18,6 +18,7 @@ def size_of(store):
     return sum(path.stat().st_size for path in Path(store).rglob("*") if path.is_file())
 
 
+@pytest.mark.slow
 def test_forward_passes_are_those_of_the_run(tmp_path, linear):
     faces = make_faces(n_subjects=10, per_subject=4)
     pairs = fl.make_pairs(faces.select(range(20)), seed=0)  # of half of the faces
@@ -71,6 +72,7 @@ def test_faces_that_could_not_be_read_are_not_counted(tmp_path, linear):
     assert plan.forward_passes == {"linear": 11 * 15}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("keep_crops", [True, False])
 def test_bytes_are_those_that_are_stored(tmp_path, keep_crops):
     """Embeddings to the byte; in all at most 2 % more, for metadata, and at most 20 % less.

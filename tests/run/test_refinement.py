@@ -32,6 +32,7 @@ def test_broad_bands_hold_their_neighbours():
     np.testing.assert_array_equal(np.where(labels >= 0, labels // 4, labels), broad)
 
 
+@pytest.mark.slow
 def test_only_what_moves_a_pair_is_refined(synthetic, linear, full, tmp_path):
     store = tmp_path / "run.zarr"
     broad = fl.influence(
@@ -59,6 +60,7 @@ def test_only_what_moves_a_pair_is_refined(synthetic, linear, full, tmp_path):
     np.testing.assert_array_equal(again["influence"], found["influence"])
 
 
+@pytest.mark.slow
 def test_the_error_is_that_of_the_bands_left_out(synthetic, linear, full):
     """All pairs are in the sample, so it is known exactly."""
     found = refined(synthetic, linear, 9)
@@ -72,6 +74,7 @@ def test_the_error_is_that_of_the_bands_left_out(synthetic, linear, full):
     )
 
 
+@pytest.mark.slow
 def test_no_tolerance_computes_all(synthetic, linear, full):
     found = refined(synthetic, linear, 0)
     assert found["refined"].all()

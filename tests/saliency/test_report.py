@@ -188,6 +188,7 @@ def test_a_narrow_interval_is_shown_with_more_decimals():
     assert 0.185 < float(lower) < float(upper) < 0.195
 
 
+@pytest.mark.slow
 def test_a_summary_has_five_to_eight_sentences_with_numbers(study):
     found = fl.saliency.summary(study)
     assert len(found) == 6

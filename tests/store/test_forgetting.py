@@ -101,6 +101,7 @@ def test_nothing_of_the_person_is_left(store):
     assert not {row.tobytes() for row in gone} & {row.tobytes() for row in left}
 
 
+@pytest.mark.slow
 def test_what_studies_kept_of_the_person_goes_too(store):
     """Embeddings of sets of bands, and maps; both are computed again when they are asked for."""
     model = fl.wrap_model(Linear(), name="linear")
@@ -138,6 +139,7 @@ def test_nobody_else_is_touched(store):
     assert len(fl.store.check(store)) == 0
 
 
+@pytest.mark.slow
 def test_the_store_stays_usable(store):
     faces = faces_of()
     fl.store.forget(store, subject=SUBJECT)
@@ -188,6 +190,7 @@ def test_of_a_model_that_did_not_see_all_faces(tmp_path):
     assert "ovelace" not in texts(store)
 
 
+@pytest.mark.slow
 def test_mentions_elsewhere_are_told(tmp_path):
     faces = make_faces(n_subjects=3, per_subject=2)
     faces.table["sibling"] = ["", "", "", "", "p1", ""]

@@ -90,6 +90,7 @@ def test_damage_costs_its_own_block_only(store):
     assert result.attrs["forward_passes"] == 42 - 32
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", FEW_WAYS)
 def test_what_studies_kept_is_made_anew(store, way):
     """Damage in it is found as elsewhere; repair takes the whole of it out."""

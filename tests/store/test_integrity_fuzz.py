@@ -223,6 +223,7 @@ def all_trials(stores):
     return trials, list(description_trials(*stores, rng))
 
 
+@pytest.mark.slow
 def test_a_sample_of_all_changes_is_found(stores, only_digests):
     assert len(fl.store.check(stores[0])) == 0
     of_chunks, of_descriptions = all_trials(stores)

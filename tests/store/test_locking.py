@@ -109,6 +109,7 @@ ALIASES = {
 FEW = ("a link to the store", "a relative path", "file://")  # the rest is of these kinds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "alias", [pytest.param(one, marks=() if one in FEW else pytest.mark.slow) for one in ALIASES]
 )

@@ -270,6 +270,7 @@ def test_a_second_writer_is_refused(bucket, hurried):
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b'{"writer": "dead", "beats": 3}', b"\x00 torn"], ids=["dead", "torn"]
 )

@@ -97,6 +97,7 @@ def write_morph(path, pixels, faces, i, j):
     Image.fromarray(pixels).save(path, pnginfo=note)
 
 
+@pytest.mark.slow
 def test_nothing_is_left_and_nobody_else_is_touched(rich, tmp_path):
     store, morphs, folder = rich
     unused = morphs / "of another tool.png"  # in the folder, but not in the run
@@ -182,6 +183,7 @@ def left(store):
     return list(fl.open_run(store)["faces"]["face"].to_numpy())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "value"),
     [
@@ -248,6 +250,7 @@ def test_labels_of_nought_and_one_are_no_people(tmp_path):
     assert left(store) == ["p0/0", "p0/1"]
 
 
+@pytest.mark.slow
 def test_columns_that_readers_declare(tmp_path):
     faces = make_faces(n_subjects=3, per_subject=2)
     table = faces.table.assign(donor=["", "", "", "", "", "p1"])
@@ -457,6 +460,7 @@ def test_the_bytes_of_texts(tmp_path):
     assert list(fl.store.forget(store, subject="p3")["mentions"]) == ["faces/note_utf8"]
 
 
+@pytest.mark.slow
 def test_copies_of_descriptions(tmp_path):
     """The record of a store keeps what each description says, also of results that are gone."""
     faces = make_faces(n_subjects=4, per_subject=2)

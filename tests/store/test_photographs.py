@@ -29,6 +29,7 @@ def embed(faces, store, **options):
     return tree["faces"].to_dataset()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year", [1902, 1960, 2262, 2400])
 def test_odd_dates(orl, tmp_path, year):
     file, store = tmp_path / "a.png", tmp_path / "run.zarr"
@@ -112,6 +113,7 @@ def large_photographs(orl, folder):
     return faces_of(folder / f"{i}.png" for i in range(10))
 
 
+@pytest.mark.slow
 def test_crops_do_not_depend_on_how_photographs_are_grouped(orl, tmp_path, monkeypatch):
     faces = large_photographs(orl, tmp_path)
     embed(faces, tmp_path / "one.zarr")
@@ -128,6 +130,7 @@ def test_crops_do_not_depend_on_how_photographs_are_grouped(orl, tmp_path, monke
         assert (crops[0] != other).mean() < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("given", [False, True])
 def test_places_are_those_of_the_whole_photograph(orl, tmp_path, monkeypatch, given):
     """Where a photograph is reduced when it is decoded, landmarks and boxes are not."""

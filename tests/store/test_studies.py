@@ -141,6 +141,7 @@ def test_it_goes_with_any_person_who_is_forgotten(store):
     assert keep(store, seed=0).attrs["was_kept"] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["curve", "status", "model"])
 def test_damage_is_found_told_and_taken_out(store, what):
     study = keep(store, seed=0)

@@ -41,6 +41,7 @@ def modes(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_store_is_private_and_stays_so(tmp_path):
     store = tmp_path / "runs" / "run.zarr"
     seen = []
@@ -218,6 +219,7 @@ def served(tmp_path, demo):
             server.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_the_token_of_the_inspector(served):
     address, token, folder, server, err = served
     lines = []

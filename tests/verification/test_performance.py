@@ -264,6 +264,7 @@ def test_more_comparisons_than_fit_are_refused(faces, monkeypatch):
     verify(faces, fl.make_pairs(faces, n_pairs=20))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gap", [None, np.nan, ""])
 def test_faces_without_a_group(faces, gap):
     table = faces.table.assign(hue=faces.table["hue"].astype(object))
