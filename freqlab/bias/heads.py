@@ -26,7 +26,7 @@ from freqlab.bias.influence import check_labels
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faces.groups import group_codes
 from freqlab.faces.table import Faces
-from freqlab.statistics.resampling import ESTIMATES, check_draws, percentiles
+from freqlab.statistics.resampling import ESTIMATES, check_draws, excludes_zero, percentiles
 from freqlab.statistics.vectors import cosine
 from freqlab.store.reading import open_embeddings, open_run
 from freqlab.store.run_store import node_name
@@ -309,7 +309,7 @@ def describe_trained_heads(heads: xr.Dataset) -> str:
     if not math.isfinite(value):
         return f"The bias of all {n} heads is the same, so there is no correlation with it."
     smallest, largest = (100 * float(one) for one in (heads["bias"].min(), heads["bias"].max()))
-    if lower > 0 or upper < 0:
+    if excludes_zero(heads["correlation"]):
         verdict = f"the more biased the head, the {'larger' if value > 0 else 'smaller'}"
         verdict += " the difference of profiles between groups"
     else:

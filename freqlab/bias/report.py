@@ -27,7 +27,7 @@ from freqlab.faces.groups import ALL, MIXED
 from freqlab.literals import Comparison, Kind, Side
 from freqlab.results.selection import at_fmr, bands_of, fmr_text, frequency_unit, part_of
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
-from freqlab.statistics.resampling import FEWEST_PEOPLE
+from freqlab.statistics.resampling import FEWEST_PEOPLE, excludes_zero
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
@@ -292,14 +292,14 @@ def _rate_text(at: xr.Dataset, rate: str, fmr: float) -> str:
 
 def _difference_text(difference: xr.DataArray, n_people: int) -> str:
     """State a difference in percentage points, in words only if its interval excludes zero."""
-    value, lower, upper = (float(difference.sel(estimate=e)) for e in ("value", "lower", "upper"))
+    value = float(difference.sel(estimate="value"))
     if n_people < FEWEST_PEOPLE:
         return ": too few to compare"
     if np.isnan(value):
         return ""
     words = "no difference established"
-    if lower > 0 or upper < 0:
-        words = "higher" if lower > 0 else "lower"
+    if excludes_zero(difference):
+        words = "higher" if value > 0 else "lower"
     return f"; {words}, {signed(difference, 2)} percentage points"
 
 

@@ -14,7 +14,7 @@ from freqlab.literals import Comparison, Side
 from freqlab.results.selection import at_fmr, part_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import FEWEST_PEOPLE
-from freqlab.text.wording import signed, with_bounds
+from freqlab.text.wording import NBSP, signed, with_bounds
 from freqlab.verification.performance import summary_table
 
 __all__ = [
@@ -26,7 +26,6 @@ __all__ = [
     "gaps_table",
 ]
 
-_NBSP = "\u00a0"
 _UNRESOLVED = "not resolved"
 
 
@@ -238,7 +237,7 @@ def chance_text(at: xr.Dataset) -> str:
         return ""
     limit = "from" if bound < median else "up to"
     return (
-        f"permuted: median {_number(median)}, {100 * float(at.attrs['level']):g}{_NBSP}% {limit} "
+        f"permuted: median {_number(median)}, {100 * float(at.attrs['level']):g}{NBSP}% {limit} "
         f"{_number(bound)}; p = {float(at['fairness_p']):.3g}"
     )
 

@@ -27,8 +27,9 @@ from freqlab.models.spec import Model
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import crop_geometry, radial_bands, with_axes
 from freqlab.statistics.resampling import check_draws
+from freqlab.statistics.vectors import rank_agreement
 from freqlab.system.progress import one_output
-from freqlab.text.wording import percent, with_bounds
+from freqlab.text.wording import NBSP, percent, with_bounds
 
 __all__ = ["describe_edge_effect", "edge_effect", "edge_effect_table"]
 
@@ -43,7 +44,6 @@ _NAMES = {
     "excess": ("share of influence in high bands that is due to the border", "1"),
     "mean_correlation": ("rank correlation of the mean directed profiles", "1"),
 }
-_NBSP = "\u00a0"
 
 Floats = npt.NDArray[np.float64]
 
@@ -141,7 +141,7 @@ def edge_effect(
         effect["excess"] = 1 - sums["mirrored"] / sums["periodic"].where(sums["periodic"] > 0)
     axes = ("draw", "comparison", "model", "side", "band")
     profiles = [effect[f"directed_{name}"].transpose(*axes).to_numpy() for name in _OF_BANDS[:2]]
-    effect["mean_correlation"] = (axes[:-1], _rank_correlations(*profiles))
+    effect["mean_correlation"] = (axes[:-1], rank_agreement(*profiles))
     effect = with_intervals(effect.drop_vars([f"directed_{n}" for n in _OF_BANDS[:2]]), level)
     attrs = {
         "high": float(bands.bounds[is_high, 0].min()),
@@ -217,7 +217,7 @@ def _means(
         "difference": (dims, np.abs(periodic - mirrored)),
         "directed_periodic": (dims, periodic),
         "directed_mirrored": (dims, mirrored),
-        "correlation": (dims[:-1], _rank_correlations(periodic, mirrored)),
+        "correlation": (dims[:-1], rank_agreement(periodic, mirrored)),
         "same_strongest": (dims[:-1], same),
     }
     return means_by(
@@ -227,26 +227,6 @@ def _means(
         n_draws=n_draws,
         seed=seed,
     )
-
-
-def _rank_correlations(one: Floats, other: Floats) -> Floats:
-    """Spearman's rank correlation along the last axis, over bands that are finite in both.
-
-    NaN where fewer than three bands are finite, or a profile is constant.
-    """
-    from scipy.stats import rankdata
-
-    both = np.isfinite(one) & np.isfinite(other)
-    n = both.sum(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (
-            np.nan_to_num(rankdata(np.where(both, v, np.nan), axis=-1, nan_policy="omit"))
-            for v in (one, other)
-        )
-        a, b = (np.where(both, v - v.sum(axis=-1, keepdims=True) / n, 0) for v in (a, b))
-        norms = np.sqrt((a**2).sum(axis=-1) * (b**2).sum(axis=-1))
-        correlation = (a * b).sum(axis=-1) / norms
-    return np.where((n[..., 0] > 2) & (norms > 0), correlation, np.nan)
 
 
 def edge_effect_table(effect: xr.Dataset, *, side: str | None = None) -> pd.DataFrame:
@@ -275,7 +255,7 @@ def edge_effect_table(effect: xr.Dataset, *, side: str | None = None) -> pd.Data
     """
     side = names_of(effect, "side")[0] if side is None else side
     check_name("side", side, names_of(effect, "side"))
-    at = f"{effect.attrs['high']:g}{_NBSP}{effect.attrs['unit']}"
+    at = f"{effect.attrs['high']:g}{NBSP}{effect.attrs['unit']}"
     rows = {}
     for model in names_of(effect, "model"):
         for comparison in names_of(effect, "comparison"):
@@ -346,7 +326,7 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     shares = [(percent(one["excess"], 0), name) for name, one in known]
     shares = [(share, name) for share, name in shares if share]
     if shares:
-        at = f"{effect.attrs['high']:g}{_NBSP}{effect.attrs['unit']}"
+        at = f"{effect.attrs['high']:g}{NBSP}{effect.attrs['unit']}"
         text += (
             f" From {at} up, the border accounts for "
             f"{' and '.join(f'{share} of the influence on {name} pairs' for share, name in shares)}"

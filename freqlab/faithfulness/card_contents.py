@@ -30,7 +30,7 @@ from freqlab.faithfulness.report import (
 from freqlab.literals import Side
 from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import ESTIMATES
-from freqlab.text.wording import signed, with_bounds
+from freqlab.text.wording import NBSP, signed, with_bounds
 
 __all__ = ["NOT_PASSED", "NOT_TESTED", "PASSED", "describe_criteria", "trust_card"]
 
@@ -47,7 +47,6 @@ _RANGES = {
     "high": (_MODERATE, np.inf),
     "low": (-np.inf, _MODERATE),
 }
-_NBSP = "\u00a0"
 
 
 def trust_card(
@@ -159,7 +158,7 @@ def describe_criteria() -> str:
         f"profiles should agree (other views, small changes of the image), and below "
         f"{_MODERATE:g} where they should differ (randomised weights, another partner); the share "
         f"of interactions lies below {_MODERATE:g}. The minimum influence of identical images must "
-        f"not be negative, and {100 * _IDENTIFIED:g}{_NBSP}% of the planted bands must be "
+        f"not be negative, and {100 * _IDENTIFIED:g}{NBSP}% of the planted bands must be "
         f"identified; planted bands test the method, not the model. No other view of the bands "
         f"may have an order with a larger relevance gain, by an interval of the paired difference "
         f"that excludes zero. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or "
@@ -344,7 +343,7 @@ def _planted_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
     share = tests.planted["accuracy"].sel(contrast=strong).mean()
     verdict = PASSED if float(share) >= _IDENTIFIED else NOT_PASSED
     name = f"method, no model: planted bands identified (from {float(strong.min()):g} grey levels)"
-    yield _stated(name, verdict, f"{100 * float(share):.0f}{_NBSP}%", share)
+    yield _stated(name, verdict, f"{100 * float(share):.0f}{NBSP}%", share)
     if tests.learned is None:
         return
     name = "method, network trained on the spot: bands identified"

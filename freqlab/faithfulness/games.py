@@ -24,7 +24,6 @@ __all__ = [
     "keep_one",
     "pair_interactions",
     "random_orders",
-    "rank_agreement",
     "ranks_of",
     "shapley_values",
     "smallest_sets",
@@ -84,24 +83,6 @@ def complexity(influence: Floats) -> Floats:
         terms = np.where(share > 0, share * np.log(share), np.where(np.isnan(share), np.nan, 0))
         evenness = -np.nansum(terms, axis=-1) / np.log(n)
     return np.where((n > 1) & (np.nansum(h, axis=-1) > 0), evenness, np.nan)
-
-
-def rank_agreement(one: Floats, other: Floats) -> Floats:
-    """Compute Spearman's rank correlation of profiles along the last axis.
-
-    Bands that are NaN in either profile are ignored. The result is NaN where a profile is
-    constant, or fewer than three bands remain.
-    """
-    from scipy.stats import rankdata
-
-    both = np.isfinite(one) & np.isfinite(other)
-    a, b = (rankdata(np.where(both, v, np.nan), axis=-1, nan_policy="omit") for v in (one, other))
-    n = both.sum(axis=-1, keepdims=True)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        a, b = (v - np.nansum(v, axis=-1, keepdims=True) / n for v in (a, b))
-        norms = np.sqrt(np.nansum(a**2, axis=-1) * np.nansum(b**2, axis=-1))
-        correlation = np.nansum(a * b, axis=-1) / norms
-    return np.where((n[..., 0] > 2) & (norms > 0), correlation, np.nan)
 
 
 def random_orders(present: npt.NDArray[np.bool_], n: int, seed: int) -> npt.NDArray[np.int64]:

@@ -455,9 +455,10 @@ def _verified(
 
 
 def _area_under_roc(scores: Floats, person: npt.NDArray[np.int64]) -> float:
-    """Probability that a genuine score exceeds an impostor score; ties count half."""
-    same = person[:, None] == person
-    genuine, impostor = scores[same][:, None], scores[~same][None]
-    if not genuine.size or not impostor.size:
+    """Area under the ROC curve of all comparisons; NaN without genuine or impostor comparisons."""
+    from sklearn.metrics import roc_auc_score
+
+    genuine = person[:, None] == person
+    if genuine.all() or not genuine.any():
         return float("nan")
-    return float((genuine > impostor).mean() + (genuine == impostor).mean() / 2)
+    return float(roc_auc_score(genuine.ravel(), scores.ravel()))

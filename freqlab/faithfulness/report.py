@@ -16,7 +16,7 @@ from freqlab.faithfulness.deletion import BASELINES, PROTOCOLS
 from freqlab.literals import Measure, Side
 from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
-from freqlab.text.wording import join, signed, with_bounds
+from freqlab.text.wording import NBSP, join, signed, with_bounds
 
 __all__ = [
     "FEWEST_PEOPLE",
@@ -49,7 +49,6 @@ _MEASURES: dict[Measure, str] = {"error": "errors", "similarity": "similarity"}
 _MARKS = {1: "+", -1: "\N{MINUS SIGN}", 0: "="}
 _VERDICTS = {1: "outperforms", -1: "is outperformed by", 0: "cannot be distinguished from"}
 _OMITTED = "n_omitted"
-_NBSP = "\u00a0"
 _COINCIDING = 0.9  # share of pairs with the same order
 
 
@@ -109,7 +108,7 @@ def _area_row(panel: xr.Dataset, order: str) -> dict[str, str]:
     if order in BASELINES:
         row["advantage of influence"] = signed(panel["advantage"].sel(baseline=order), 3)
         differs = float(panel["differs"].sel(baseline=order))
-        row["pairs with a different order"] = f"{100 * differs:.0f}{_NBSP}%"
+        row["pairs with a different order"] = f"{100 * differs:.0f}{NBSP}%"
     if order == "random" and np.isfinite(float(panel["spread"])):
         row["area"] += f" (spread {float(panel['spread']):.3f})"
     return row
@@ -480,7 +479,7 @@ def compared_baselines(panel: xr.Dataset, measure: Measure) -> str:
     for name in BASELINES:
         sign = interval_sign(panel["advantage"].sel(baseline=name, measure=measure))
         same = [
-            f"{name} (the same order as {other} in {100 * share:.0f}{_NBSP}% of pairs)"
+            f"{name} (the same order as {other} in {100 * share:.0f}{NBSP}% of pairs)"
             for (one, other), share in shares.items()
             if one == name
         ]
@@ -534,7 +533,7 @@ def describe_coinciding(errors: xr.Dataset, *, model: str, side: Side = "probe")
     for comparison in _COMPARISONS:
         if int(data["n_pairs"].sel(comparison=comparison)):
             for couple, share in coinciding(data.sel(comparison=comparison)).items():
-                text = f"{100 * share:.1f}{_NBSP}% of {comparison} pairs"
+                text = f"{100 * share:.1f}{NBSP}% of {comparison} pairs"
                 texts.setdefault(couple, []).append(text)
     if not texts:
         return ""

@@ -23,7 +23,6 @@ from freqlab.attrs import named, names_of
 from freqlab.edits.band_sets import BandSets, Crops
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ModelError, ParameterError, check_name, check_number, check_side
-from freqlab.faithfulness.games import rank_agreement
 from freqlab.literals import Side
 from freqlab.models.spec import Model, state_sha256
 from freqlab.results.quantities import MIN_REMOVED_RMS
@@ -35,7 +34,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
-from freqlab.statistics.vectors import cosine
+from freqlab.statistics.vectors import cosine, rank_agreement
 from freqlab.system.progress import one_output
 
 __all__ = ["band_profiles", "randomised", "sanity_checks"]

@@ -12,7 +12,7 @@ import xarray as xr
 from freqlab.attrs import named, names_of
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import check_name, check_side
-from freqlab.faithfulness.games import complexity, rank_agreement
+from freqlab.faithfulness.games import complexity
 from freqlab.images.degradation import Degradation
 from freqlab.literals import Side
 from freqlab.models.spec import Model
@@ -24,7 +24,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
-from freqlab.statistics.vectors import cosine
+from freqlab.statistics.vectors import cosine, rank_agreement
 from freqlab.system.progress import one_output
 
 __all__ = ["PERTURBATIONS", "explanation_figures", "profile_stability"]

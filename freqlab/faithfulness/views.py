@@ -21,7 +21,6 @@ from freqlab.errors import check_name, check_number, check_side
 from freqlab.faithfulness.games import (
     keep_one,
     pair_interactions,
-    rank_agreement,
     shapley_values,
     smallest_sets,
 )
@@ -35,6 +34,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
+from freqlab.statistics.vectors import rank_agreement
 from freqlab.system.progress import one_output
 
 __all__ = ["VIEWS", "band_views", "filled_influence", "sample_pairs"]

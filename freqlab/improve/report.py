@@ -22,7 +22,7 @@ from freqlab.improve.searches import search_gain_table
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.resampling import FEWEST_PEOPLE
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, percent, signed, with_bounds
+from freqlab.text.wording import NBSP, join, percent, signed, with_bounds
 
 __all__ = [
     "Part",
@@ -35,7 +35,6 @@ __all__ = [
     "verdict_table",
 ]
 
-_NBSP = "\u00a0"
 _MEASURED = {
     "bands": "the mean similarity without one band",
     "learnt": "learnt weights over bands",
@@ -111,7 +110,7 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
     for k, model in enumerate(map(str, study.attrs.get("models", []))):
         for name in ordered:
             node = study[f"{name}/{k}"]
-            title = "faces as they are" if name == NATIVE else f"probes of {name}{_NBSP}pixels"
+            title = "faces as they are" if name == NATIVE else f"probes of {name}{NBSP}pixels"
             data: dict[str, Any] = {
                 key: node[key].to_dataset() if key in node else None for key in Part._fields[3:]
             }
@@ -154,7 +153,7 @@ def summary(study: xr.DataTree) -> list[str]:
             sentences.append(f"{start}{_matched_text(part, fmr)}")
         sentences.append(f"{start}{_search_text(part)}")
     level = 100 * float(parts[0].gains.attrs["level"])
-    sentences[0] += f" Brackets hold {level:g}{_NBSP}% intervals over people."
+    sentences[0] += f" Brackets hold {level:g}{NBSP}% intervals over people."
     return sentences
 
 
@@ -246,7 +245,7 @@ def _search_text(part: Part) -> str:
     if verdict in (GAIN, LOSS, NO_GAIN):
         what = "error rate at rank 1" if part.search_discard.attrs["fpir"] == 1 else "FNIR"
         text += (
-            f" Discarding up to 20{_NBSP}% of the probes by band "
+            f" Discarding up to 20{NBSP}% of the probes by band "
             f"{part.search_discard.attrs['measure']} instead of at random changes the mean {what} "
             f"by {signed(100 * one['area_difference'], 2)} points: **{verdict}**."
         )
@@ -261,7 +260,7 @@ def _quality_text(data: xr.Dataset) -> str:
     if verdict not in (GAIN, LOSS, NO_GAIN):
         return f"Quality by band {chosen}: **no verdict**, {_reason(verdict)}."
     return (
-        f"Discarding up to 20{_NBSP}% of the samples by band {chosen} instead of at random changes "
+        f"Discarding up to 20{NBSP}% of the samples by band {chosen} instead of at random changes "
         f"the mean FNMR by {signed(100 * one['area_difference'], 2)} points: **{verdict}**"
         f"{_rivals_text(data)}."
     )
@@ -453,7 +452,7 @@ def calibration_table(data: xr.Dataset) -> pd.DataFrame:
             "Cllr, bit": with_bounds(one["cllr"], ".3f"),
             "minimum": f"{float(one['min_cllr']):.3f}",
             "difference": signed(one["cllr_difference"], 3),
-            "calibration error": f"{100 * float(one['calibration_error']):.2f}{_NBSP}%",
+            "calibration error": f"{100 * float(one['calibration_error']):.2f}{NBSP}%",
         }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("log-likelihood ratio from")
 

@@ -16,8 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from freqlab.statistics.error_rates import equal_error_rate, error_curve
-from freqlab.statistics.rate_intervals import dyadic_variance, rate_bounds, weight_of_fnmr
+from freqlab.statistics.error_rates import equal_error_rate
+from freqlab.statistics.rate_intervals import (
+    dyadic_variance,
+    eer_threshold,
+    rate_bounds,
+    weight_of_fnmr,
+)
 
 __all__ = ["Linearised", "bpcer_at", "d_eer_of", "differences_of", "estimates_of_rates"]
 
@@ -64,7 +69,7 @@ def d_eer_of(scores: Floats, is_attack: Bools, documents: npt.NDArray[np.integer
     value = equal_error_rate(scores[attacks], scores[bona_fide])
     if not math.isfinite(value):
         return Linearised(value, contributions, math.nan, 0)
-    threshold = _eer_threshold(scores[attacks], scores[bona_fide])
+    threshold = eer_threshold(scores[attacks], scores[bona_fide])
     of_apcer = weight_of_fnmr(scores[attacks], scores[bona_fide], value)
     sizes = []
     for kind, weight in ((attacks, of_apcer), (bona_fide, 1 - of_apcer)):
@@ -214,9 +219,3 @@ def _deviations(scores: Floats, threshold: float, attacks: bool) -> Floats:
     """Deviation of each error from the rate, divided by the number of pairs."""
     wrong = scores < threshold if attacks else scores >= threshold
     return np.asarray((wrong - wrong.mean()) / len(wrong))
-
-
-def _eer_threshold(attacks: Floats, bona_fide: Floats) -> float:
-    """Lowest threshold at which APCER reaches BPCER."""
-    thresholds, bpcer, apcer = error_curve(attacks, bona_fide)
-    return float(thresholds[int(np.argmax(apcer >= bpcer))])

@@ -13,7 +13,7 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
-from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
+from freqlab.morphing.paired import FEWEST_PEOPLE, points
 from freqlab.morphing.report import (
     best_score_sentences,
     describe_fusion,
@@ -21,6 +21,7 @@ from freqlab.morphing.report import (
     detections,
 )
 from freqlab.results.sentences import band_text
+from freqlab.statistics.resampling import excludes_zero
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join, percent, signed
 

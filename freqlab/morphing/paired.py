@@ -16,7 +16,7 @@ from scipy import stats
 from freqlab.statistics.rate_intervals import dyadic_variance
 from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
 
-__all__ = ["FEWEST_PEOPLE", "excludes_zero", "match_rate_difference", "points"]
+__all__ = ["FEWEST_PEOPLE", "match_rate_difference", "points"]
 
 Floats = npt.NDArray[np.float64]
 
@@ -60,23 +60,6 @@ def match_rate_difference(
     n_people = min(len(np.unique(ends)) for ends in couples)
     width = stats.t.ppf((1 + level) / 2, n_people - 1) * np.sqrt(variance + 2 / n_couples**2)
     return np.array([value, max(-1.0, value - width), min(1.0, value + width)])
-
-
-def excludes_zero(difference: xr.DataArray) -> bool:
-    """Whether the interval of a difference lies above or below zero.
-
-    Parameters
-    ----------
-    difference
-        Along ``estimate``: value, lower, upper.
-
-    Returns
-    -------
-    bool
-        False where the bounds are NaN.
-    """
-    _, lower, upper = estimates_of(difference)
-    return bool((lower > 0) | (upper < 0))
 
 
 def points(difference: xr.DataArray, *, absolute: bool = False) -> str:

@@ -15,11 +15,12 @@ from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
 from freqlab.morphing.detection import OWN_SCORES
-from freqlab.morphing.paired import FEWEST_PEOPLE, excludes_zero, points
+from freqlab.morphing.paired import FEWEST_PEOPLE, points
 from freqlab.morphing.score_fits import FUSION, RESIDUAL
 from freqlab.morphing.sets import untouched
 from freqlab.results.selection import fmr_text
 from freqlab.statistics.error_rates import check_fmr, impostor_thresholds, rates_with
+from freqlab.statistics.resampling import excludes_zero
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown

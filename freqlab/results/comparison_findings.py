@@ -13,12 +13,11 @@ from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.results.sentences import band_text, describe_intervals, unbroken
-from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of
-from freqlab.text.wording import join, percent, with_bounds
+from freqlab.statistics.resampling import FEWEST_PEOPLE, estimates_of, excludes_zero
+from freqlab.text.wording import NBSP, join, percent, with_bounds
 
 __all__ = ["comparison_summary"]
 
-_NBSP = "\u00a0"
 _MOST_BANDS = 3  # named in one sentence
 
 
@@ -93,7 +92,7 @@ def _of_run(data: xr.Dataset, fmr: float) -> list[str]:
         int(data["n_subjects_compared"].sel(comparison=c)) for c in ("genuine", "impostor")
     )
     sentences.append(_error(data, "eer", "EER", min(n_genuine, n_impostor)))
-    rate = f"FNMR at FMR{_NBSP}{fmr_text(fmr)}"
+    rate = f"FNMR at FMR{NBSP}{fmr_text(fmr)}"
     if np.isfinite(float(at["false_non_match_rate_difference"].sel(estimate="value"))):
         sentences.append(_error(at, "false_non_match_rate", rate, n_genuine))
     elif n_genuine:
@@ -135,17 +134,17 @@ def _bands(data: xr.Dataset, comparison: str) -> str:
 def _error(data: xr.Dataset, name: str, shown: str, n_people: int) -> str:
     """Difference in an error rate."""
     change = data[f"{name}_difference"]
-    value, lower, upper = (float(bound) for bound in estimates_of(change))
+    value, lower, _ = (float(bound) for bound in estimates_of(change))
     if not np.isfinite(value):
         return f"The {shown} is not available in both runs."
     if n_people < FEWEST_PEOPLE:
         return f"{shown}: {_too_few(n_people)}."
     size = with_bounds(100 * change, "+.2f")
-    unit = f"{_NBSP}percentage points"
+    unit = f"{NBSP}percentage points"
     now = percent(data[name].where(data["estimate"] == "value"))
     if not np.isfinite(lower):
         return f"The {shown} is {now}; its change, {size}{unit}, has no interval."
-    if not (lower > 0 or upper < 0):
+    if not excludes_zero(change):
         return f"The {shown} is {now}; the change, {size}{unit}, is compatible with zero."
     return f"The {shown} {'rises' if value > 0 else 'falls'} to {now}, by {size}{unit}."
 

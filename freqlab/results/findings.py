@@ -19,11 +19,9 @@ from freqlab.results.sentences import (
     unbroken,
 )
 from freqlab.statistics.resampling import FEWEST_PEOPLE
-from freqlab.text.wording import with_bounds
+from freqlab.text.wording import NBSP, with_bounds
 
 __all__ = ["summary"]
-
-_NBSP = "\u00a0"
 
 
 def summary(
@@ -115,7 +113,7 @@ def _dependent(result: xr.Dataset, *, model: str, side: str, fmr: float) -> str:
         if chosen.any():
             parts.append(f"{int(changes[chosen].sum()):,} of {int(chosen.sum()):,} {name} pairs")
     return (
-        f"Removing a single band changes the decision at FMR{_NBSP}{fmr_text(fmr)} for "
+        f"Removing a single band changes the decision at FMR{NBSP}{fmr_text(fmr)} for "
         f"{' and '.join(parts)}."
     )
 

@@ -21,7 +21,7 @@ from freqlab.results.selection import (
 )
 from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import ESTIMATES
-from freqlab.text.wording import join, percent, with_bounds
+from freqlab.text.wording import NBSP, join, percent, with_bounds
 
 __all__ = [
     "band_text",
@@ -34,7 +34,6 @@ __all__ = [
     "verification_sentences",
 ]
 
-_NBSP = "\u00a0"
 
 _HIGH = 0.75  # bands above this share of the axis Nyquist frequency are high
 
@@ -279,7 +278,7 @@ def describe_profile(
     share = np.cumsum(absolute) / absolute.sum()
     last = int(np.flatnonzero(share >= 0.75)[0])
     edge, unit = float(bands.bounds[last, 1]), frequency_unit(profile)
-    where = f"below {edge:g}{_NBSP}{unit}" if np.isfinite(edge) else "in all bands together"
+    where = f"below {edge:g}{NBSP}{unit}" if np.isfinite(edge) else "in all bands together"
     if not bands.radial:
         where = f"in {last + 1} of the {len(bands)} bands"
     band = unbroken(profile, band_text(profile, top))
@@ -295,7 +294,7 @@ def describe_profile(
             f"{_FROM[side]} {'raises' if sign < 0 else 'lowers'} the similarity by "
             f"{_size(change, sign)}."
         )
-    return f"{text} {100 * share[last]:.0f}{_NBSP}% of the absolute influence is {where}."
+    return f"{text} {100 * share[last]:.0f}{NBSP}% of the absolute influence is {where}."
 
 
 def _size(change: xr.DataArray, sign: int) -> str:
@@ -308,13 +307,13 @@ def _size(change: xr.DataArray, sign: int) -> str:
 
 def describe_intervals(data: xr.Dataset) -> str:
     """State what the brackets in sentences about profiles or error rates mean."""
-    return f"Brackets hold {100 * float(data.attrs['level']):g}{_NBSP}% intervals over people."
+    return f"Brackets hold {100 * float(data.attrs['level']):g}{NBSP}% intervals over people."
 
 
 def unbroken(result: xr.Dataset, text: str) -> str:
     """Text about a result with no-break spaces before the unit of its frequencies."""
     unit = frequency_unit(result)
-    return text.replace(f" {unit}", f"{_NBSP}{unit}")
+    return text.replace(f" {unit}", f"{NBSP}{unit}")
 
 
 def band_text(result: xr.Dataset, band: int) -> str:
@@ -394,7 +393,7 @@ def verification_sentences(result: xr.Dataset, *, model: str, fmr: float = 1e-3)
     if "accuracy" in data:
         sentences.append(
             f"The mean accuracy over {data.sizes['fold']} folds is {_rate(data['accuracy'])}, "
-            f"with a standard error of {100 * float(data['accuracy_standard_error']):.2f}{_NBSP}%."
+            f"with a standard error of {100 * float(data['accuracy_standard_error']):.2f}{NBSP}%."
         )
     failure = data["failure_to_acquire"]
     if float(failure.sel(estimate="value")) > 0:

@@ -13,8 +13,8 @@ from freqlab.errors import ParameterError, check_name
 from freqlab.literals import Comparison, Side
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
 from freqlab.results.selection import bands_of, part_of, with_axes
-from freqlab.statistics.resampling import ESTIMATES, check_draws
-from freqlab.text.wording import with_bounds
+from freqlab.statistics.resampling import ESTIMATES, check_draws, excludes_zero
+from freqlab.text.wording import NBSP, with_bounds
 
 __all__ = [
     "ORIENTED",
@@ -30,7 +30,6 @@ ORIENTED = ("horizontal", "vertical", "difference")
 
 _COMPARISONS = ("genuine", "impostor")
 _OBLIQUE = 45.0  # degrees from horizontal and from vertical
-_NBSP = "\u00a0"
 
 _SHARES = {
     "share": ("share of the absolute influence", "absolute"),
@@ -281,10 +280,7 @@ def orientation_differs(
     True
     """
     part = part_of(shares, model=model, side=side, comparison=comparison)
-    lower, upper = (
-        float(part["share"].sel(part="difference", estimate=end)) for end in ESTIMATES[1:]
-    )
-    return bool(lower > 0 or upper < 0)
+    return excludes_zero(part["share"].sel(part="difference"))
 
 
 def describe_orientation(
@@ -327,10 +323,10 @@ def describe_orientation(
         return f"There is no influence of {comparison} pairs to divide by orientation."
     shown = {name: 100 * share.sel(part=name) for name in ORIENTED}
     horizontal, vertical = (
-        with_bounds(shown[name], ".0f", unit=f"{_NBSP}%") for name in ORIENTED[:2]
+        with_bounds(shown[name], ".0f", unit=f"{NBSP}%") for name in ORIENTED[:2]
     )
     held = (
-        f"{100 * float(part['energy_share'].sel(part=name, estimate='value')):.0f}{_NBSP}%"
+        f"{100 * float(part['energy_share'].sel(part=name, estimate='value')):.0f}{NBSP}%"
         for name in ORIENTED[:2]
     )
     return (
@@ -343,8 +339,8 @@ def describe_orientation(
 
 def _difference(points: Any) -> str:
     """A difference in percentage points with its interval, and whether it includes zero."""
-    lower, upper = (float(points.sel(estimate=end)) for end in ESTIMATES[1:])
     text = f"{with_bounds(points, '+.0f')} percentage points"
+    lower, upper = (float(points.sel(estimate=end)) for end in ESTIMATES[1:])
     if lower <= 0 <= upper:
         return f"a difference that is compatible with zero, {text}"
     return f"a difference of {text}"

@@ -24,7 +24,6 @@ from freqlab.bands.labels import DC
 from freqlab.edits.images import crop_tensor, embed_edits
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.faithfulness.deletion import PROTOCOLS, deletion_curves
-from freqlab.faithfulness.games import rank_agreement
 from freqlab.faithfulness.ordering import random_orders_of_pairs
 from freqlab.literals import Domain, Side
 from freqlab.models.spec import Model
@@ -39,7 +38,7 @@ from freqlab.statistics.resampling import (
     mean_with_interval,
     subject_codes,
 )
-from freqlab.statistics.vectors import cosines
+from freqlab.statistics.vectors import cosines, rank_agreement
 from freqlab.store.cache import Arrays, digest_of, kept
 
 __all__ = [

@@ -35,9 +35,11 @@ __all__ = [
     "RateEstimate",
     "dyadic_variance",
     "eer_estimate",
+    "eer_threshold",
     "mean_rate",
     "rate_bounds",
     "rate_estimates",
+    "variance_of_people",
     "weight_of_fnmr",
 ]
 
@@ -125,11 +127,44 @@ def dyadic_variance(
     of_people = _summed(of_couples, first, n)
     two = first != second
     of_people += _summed(of_couples[two], second[two], n)
-    independent = (of_couples**2).sum(axis=0)
-    variance = (of_people**2).sum(axis=0) - (of_couples[two] ** 2).sum(axis=0)
+    of_two = (of_couples[two] ** 2).sum(axis=0)
+    smallest = least * (of_couples**2).sum(axis=0)
+    variance = variance_of_people(of_people, of_two, n, least=smallest)
+    return np.asarray(variance).reshape(contributions.shape[1:])
+
+
+def variance_of_people(
+    of_people: Floats,
+    of_couples: Floats | float,
+    n_people: int,
+    least: Floats | float | None = None,
+) -> Floats | float:
+    """Variance over people of a sum over pairs, from the sums over the pairs of each person.
+
+    Parameters
+    ----------
+    of_people
+        Contribution of the pairs of each person ``(person, ...)``.
+    of_couples
+        Sum of the squared contributions of each two different people ``(...)``, which the squares
+        of both people contain.
+    n_people
+        Number of people with pairs.
+    least
+        Smallest sum of squares ``(...)``; `of_couples`, the one of independent couples, by default.
+
+    Returns
+    -------
+    float or numpy.ndarray
+        ``(...)``; NaN with fewer than two people.
+    """
+    if n_people < 2:
+        return math.nan
+    squares = np.maximum(
+        (of_people**2).sum(axis=0) - of_couples, of_couples if least is None else least
+    )
     # contributions are deviations from a mean of these people
-    variance = n / (n - 1) * np.maximum(variance, least * independent)
-    return np.asarray(variance.reshape(contributions.shape[1:]))
+    return n_people / (n_people - 1) * squares
 
 
 def _summed(values: Floats, group: npt.NDArray[np.integer], n: int) -> Floats:
@@ -195,7 +230,7 @@ def rate_estimates(
         return RateEstimate(estimates, n_erring)
     for k in np.flatnonzero(np.isfinite(thresholds)):
         errors = kind.errors_at(float(thresholds[k]))
-        variance = float(errors.variance())
+        variance = errors.variance()
         bounds = rate_bounds(
             *(errors.rate, variance),
             error_size=kind.error_size,
@@ -225,7 +260,7 @@ def eer_estimate(comparisons: Comparisons, level: float) -> RateEstimate:
     n_people = min(kind.n_people for kind in kinds)
     if not math.isfinite(value):
         return RateEstimate(np.full(3, np.nan), np.array(0))
-    threshold = _eer_threshold(*scores)
+    threshold = eer_threshold(*scores)
     errors = [kind.errors_at(threshold) for kind in kinds]
     if n_people < 3:  # two people are one couple, whose variance is not known
         return RateEstimate(np.array([value, np.nan, np.nan]), np.array(errors[0].n_erring))
@@ -235,8 +270,7 @@ def eer_estimate(comparisons: Comparisons, level: float) -> RateEstimate:
     for part, share in zip(errors, (weight, 1 - weight), strict=True):
         of_people += share * part.of_people
     of_couples = (1 - weight) ** 2 * errors[1].of_couples
-    variance = max(float((of_people**2).sum()) - of_couples, of_couples)
-    variance *= n_people / (n_people - 1)
+    variance = float(variance_of_people(of_people, of_couples, n_people))
     bounds = rate_bounds(
         value, variance, error_size=kinds[0].error_size, n_people=n_people, level=level
     )
@@ -256,10 +290,7 @@ class _Errors(NamedTuple):
 
     def variance(self) -> float:
         """Dyadic-robust variance of the rate."""
-        if self.n_people < 2:
-            return math.nan
-        variance = max(float((self.of_people**2).sum()) - self.of_couples, self.of_couples)
-        return variance * self.n_people / (self.n_people - 1)
+        return float(variance_of_people(self.of_people, self.of_couples, self.n_people))
 
 
 class _Kind(NamedTuple):
@@ -317,7 +348,7 @@ def _couples(subjects: npt.NDArray[np.int32], n: int) -> sparse.csr_array:
     return sparse.coo_array((np.ones(ends.shape[1]), tuple(ends)), shape=(n, n)).tocsr()
 
 
-def _eer_threshold(genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.floating]) -> float:
+def eer_threshold(genuine: npt.NDArray[np.floating], impostor: npt.NDArray[np.floating]) -> float:
     """Lowest threshold at which FNMR reaches FMR."""
     thresholds, fmr, fnmr = error_curve(genuine, impostor)
     return float(thresholds[int(np.argmax(fnmr >= fmr))])

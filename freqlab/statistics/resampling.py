@@ -31,6 +31,7 @@ __all__ = [
     "draw_subjects",
     "eer_of_draws",
     "estimates_of",
+    "excludes_zero",
     "linear_weights",
     "mean_with_interval",
     "means_over_pairs",
@@ -242,6 +243,23 @@ def estimates_of(values: xr.DataArray) -> tuple[Floats, Floats, Floats]:
     """Split values from the lower and upper bounds of their intervals."""
     value, lower, upper = (values.sel(estimate=estimate).to_numpy() for estimate in ESTIMATES)
     return value, lower, upper
+
+
+def excludes_zero(difference: xr.DataArray) -> bool:
+    """Whether the interval of a difference lies above or below zero.
+
+    Parameters
+    ----------
+    difference
+        Along ``estimate``: value, lower, upper.
+
+    Returns
+    -------
+    bool
+        False where the bounds are NaN.
+    """
+    _, lower, upper = estimates_of(difference)
+    return bool((lower > 0) | (upper < 0))
 
 
 def subject_codes(

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["cosine", "cosines", "unit_length"]
+__all__ = ["cosine", "cosines", "rank_agreement", "unit_length"]
 
 Numbers = TypeVar("Numbers", bound=npt.NDArray[np.floating])
 
@@ -34,6 +34,26 @@ def cosines(a: npt.NDArray[np.floating], b: npt.NDArray[np.floating]) -> npt.NDA
     """
     first, second = unit_length(a.astype(float)), unit_length(b.astype(float))
     return np.asarray(np.clip(first @ second.T, -1, 1))
+
+
+def rank_agreement(
+    one: npt.NDArray[np.floating], other: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Compute Spearman's rank correlation of profiles along the last axis.
+
+    Bands that are NaN in either profile are ignored. The result is NaN where a profile is
+    constant, or fewer than three bands remain.
+    """
+    from scipy.stats import rankdata
+
+    both = np.isfinite(one) & np.isfinite(other)
+    a, b = (rankdata(np.where(both, v, np.nan), axis=-1, nan_policy="omit") for v in (one, other))
+    n = both.sum(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        a, b = (v - np.nansum(v, axis=-1, keepdims=True) / n for v in (a, b))
+        norms = np.sqrt(np.nansum(a**2, axis=-1) * np.nansum(b**2, axis=-1))
+        correlation = np.nansum(a * b, axis=-1) / norms
+    return np.where((n[..., 0] > 2) & (norms > 0), correlation, np.nan)
 
 
 def unit_length(vectors: Numbers) -> Numbers:

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["join", "percent", "signed", "styled", "with_bounds"]
 
-_NBSP = "\u00a0"
+NBSP = "\u00a0"
+"""No-break space, between a number and its unit."""
 
 
 def percent(values: xr.DataArray, digits: int | None = None) -> str:
@@ -31,7 +32,7 @@ def percent(values: xr.DataArray, digits: int | None = None) -> str:
     """
     if digits is None:
         digits = 2 if 100 * float(values.sel(estimate="value")) < 10 else 1
-    return with_bounds(100 * values, f".{digits}f", unit=f"{_NBSP}%")
+    return with_bounds(100 * values, f".{digits}f", unit=f"{NBSP}%")
 
 
 def signed(values: xr.DataArray, digits: int) -> str:
@@ -55,7 +56,7 @@ def with_bounds(values: xr.DataArray, form: str, *, unit: str = "") -> str:
     if np.isnan(value):
         return ""
     text = f"{value:{form}}{unit}"
-    return text if np.isnan(lower) else f"{text} [{lower:{form}},{_NBSP}{upper:{form}}]"
+    return text if np.isnan(lower) else f"{text} [{lower:{form}},{NBSP}{upper:{form}}]"
 
 
 def join(texts: Sequence[str], last: str = "and") -> str:

@@ -17,7 +17,12 @@ import xarray as xr
 from freqlab.errors import ParameterError
 from freqlab.faces.groups import ALL, MIXED
 from freqlab.statistics.error_rates import FMRS, Comparisons
-from freqlab.statistics.rate_intervals import RateEstimate, rate_bounds, rate_estimates
+from freqlab.statistics.rate_intervals import (
+    RateEstimate,
+    rate_bounds,
+    rate_estimates,
+    variance_of_people,
+)
 from freqlab.statistics.resampling import percentiles
 from freqlab.verification.all_pairs import (
     N_BINS,
@@ -284,10 +289,7 @@ class _Group:
             for row, k in enumerate(known):
                 rate = float(wrong.n[row] / n)
                 contributions, of_couples = self._contributions(wrong, row)
-                variance = math.nan
-                if n_people >= 2:
-                    variance = max(float((contributions**2).sum()) - of_couples, of_couples)
-                    variance *= n_people / (n_people - 1)
+                variance = float(variance_of_people(contributions, of_couples, n_people))
                 bounds = rate_bounds(
                     *(rate, variance),
                     error_size=1 / max(1, min(counts.n_couples, n)),
@@ -330,8 +332,7 @@ class _Group:
             others, of_couples = np.zeros(n_subjects), 0.0
         of_couples *= (1 - weight) ** 2
         of_people = weight * own + (1 - weight) * others
-        variance = max(float((of_people**2).sum()) - of_couples, of_couples)
-        variance *= n_people / (n_people - 1)
+        variance = float(variance_of_people(of_people, of_couples, n_people))
         n_faces = len(np.unique(np.concatenate([genuine.reference, genuine.probe])))
         bounds = rate_bounds(
             *(eer, variance),

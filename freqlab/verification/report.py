@@ -23,7 +23,7 @@ from freqlab.statistics.error_rates import (
 from freqlab.statistics.resampling import ESTIMATES, FEWEST_PEOPLE
 from freqlab.store.reading import open_embeddings
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import percent, with_bounds
+from freqlab.text.wording import NBSP, percent, with_bounds
 
 __all__ = [
     "all_scores",
@@ -36,8 +36,6 @@ __all__ = [
     "unresolved_rates",
     "without_small_groups",
 ]
-
-_NBSP = "\u00a0"
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -357,7 +355,7 @@ def describe_scores(
     n_all, rate = len(genuine) + len(impostor), equal_error_rate(genuine, impostor)
     text = (
         f"The equal error rate over all {n_all:,} comparisons, {len(genuine):,} of them genuine, "
-        f"is {100 * rate:.2f}{_NBSP}%."
+        f"is {100 * rate:.2f}{NBSP}%."
     )
     needed = comparisons_needed(fmr)
     if len(impostor) < needed:

@@ -14,6 +14,7 @@ import freqlab as fl
 from freqlab.edits.pair_sets import PairSets
 from freqlab.errors import ParameterError
 from freqlab.faithfulness import games
+from freqlab.statistics.vectors import rank_agreement
 
 HELD = np.ones(5, bool)
 
@@ -214,13 +215,13 @@ def test_area_complexity_and_agreement():
     assert np.isnan(games.complexity(np.zeros(3)))
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 6, 9)).round(1)
-    found = games.rank_agreement(one, other)
+    found = rank_agreement(one, other)
     np.testing.assert_allclose(found, [spearmanr(a, b)[0] for a, b in zip(one, other, strict=True)])
     one[0, 3] = np.nan
     left = np.arange(9) != 3
-    found = games.rank_agreement(one[0], other[0])
+    found = rank_agreement(one[0], other[0])
     assert found == pytest.approx(spearmanr(one[0, left], other[0, left])[0])
-    assert np.isnan(games.rank_agreement(np.ones(4), rng.normal(size=4)))
+    assert np.isnan(rank_agreement(np.ones(4), rng.normal(size=4)))
 
 
 def test_bands_without_coefficients_play_no_part():

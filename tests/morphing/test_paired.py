@@ -6,12 +6,11 @@ import xarray as xr
 from scipy import stats
 
 from freqlab.morphing.paired import (
-    excludes_zero,
     match_rate_difference,
     points,
 )
 from freqlab.statistics.rate_intervals import mean_rate
-from freqlab.statistics.resampling import ESTIMATES
+from freqlab.statistics.resampling import ESTIMATES, excludes_zero
 
 NBSP = "\u00a0"
 
