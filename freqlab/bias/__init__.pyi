@@ -12,13 +12,15 @@ from .indices import fairness_indices
 from .influence import profiles
 from .making import study
 from .matching import match_groups, quality_differences, quality_table
-from .report import (
+from .profile_sentences import (
     describe_chance,
-    describe_error_gaps,
-    describe_fairness,
     describe_gap_points,
     describe_group_differences,
     describe_groups,
+)
+from .report import (
+    describe_error_gaps,
+    describe_fairness,
     describe_matched_differences,
     describe_matching,
     describe_people,

@@ -15,6 +15,7 @@ from matplotlib.colors import to_hex
 from matplotlib.ticker import MaxNLocator
 from PIL import Image
 
+from freqlab.bands.band_shapes import full_plane
 from freqlab.bands.base import Bands, MergedBands
 from freqlab.bands.colour import PARTS, Channels
 from freqlab.bands.subbands import Wavelets
@@ -35,7 +36,6 @@ from freqlab.plots.common import (
     drawn_bounds,
     largest_absolute,
 )
-from freqlab.plots.influence import full_plane
 from freqlab.plots.inspection import plane_extent
 from freqlab.plots.orientation import wavelet_labels
 from freqlab.results.selection import (

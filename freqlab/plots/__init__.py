@@ -35,6 +35,7 @@ from freqlab.plots.faithfulness import (
     stability_plot,
     view_plot,
 )
+from freqlab.plots.frequency_plane import spectrum_plot
 from freqlab.plots.improve import calibration_plot, discard_plot, gain_plot
 from freqlab.plots.influence import (
     contrast_plot,
@@ -42,7 +43,6 @@ from freqlab.plots.influence import (
     heat_plot,
     overview_plot,
     profile_plot,
-    spectrum_plot,
     strip_plot,
 )
 from freqlab.plots.inspection import inspection_plot, pair_profile_plot

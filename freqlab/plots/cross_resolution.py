@@ -9,18 +9,14 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import get_args
 
 import matplotlib.patheffects as effects
 import matplotlib.pyplot as plt
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
-from matplotlib.lines import Line2D
-from matplotlib.patches import Circle, Rectangle
-from matplotlib.ticker import NullLocator
 
 from freqlab.attrs import names_of
 from freqlab.errors import ParameterError, check_name
@@ -54,7 +50,18 @@ from freqlab.plots.common import (
     selected,
     shortened,
 )
-from freqlab.plots.influence import face_plot, spectrum_plot
+from freqlab.plots.frequency_plane import spectrum_plot
+from freqlab.plots.influence import face_plot
+from freqlab.plots.resolution_axes import (
+    LINE_NAMES,
+    LINE_STYLES,
+    colour_key,
+    largest_as_title,
+    limit_key,
+    limit_legend,
+    resolution_axis,
+    resolution_limit,
+)
 from freqlab.results.selection import at_fmr, bands_of, crop_geometry, fmr_text
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import estimates_of
@@ -68,8 +75,6 @@ __all__ = [
     "resolution_summary_plot",
 ]
 
-_LINE_STYLES: dict[ResolutionLimit, str] = {"axis": "-", "diagonal": "--"}
-_LINE_NAMES: dict[ResolutionLimit, str] = {"axis": "N/2", "diagonal": "√2 N/2"}
 _DIFFERENCES = ("low_gain", "low_influence_gain", "low_effect")
 _MOST_COLUMNS = 6  # resolutions that a strip has room for
 _MIN_LEAK = 1e-6  # smaller shares are drawn at this value
@@ -133,7 +138,7 @@ def resolution_heat_plot(
     lines = data["nyquist"]
     outline = [effects.withStroke(linewidth=2.6, foreground="white")]
     corner = _corner(profiles, model)
-    for line, style in _LINE_STYLES.items():
+    for line, style in LINE_STYLES.items():
         places = drawn_frequencies(lines.sel(line=line).to_numpy(), profiles, corner=corner)
         y = np.repeat(np.arange(n + 1), 2)[1:-1]
         ax.plot(
@@ -152,7 +157,7 @@ def resolution_heat_plot(
     label = axis_label(profiles[kind], width=28)
     ax.figure.colorbar(mesh, ax=ax, pad=0.02).set_label(label, fontsize="small")
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
-    _limit_legend(ax)
+    limit_legend(ax)
     return ax
 
 
@@ -203,7 +208,7 @@ def resolution_profile_plot(
         label = f"{resolution:g} px ({int(part['n_pairs']):,} pairs)"
         ax.plot(centre, value, color=colour, marker=MARKERS[i % 8], ms=3.5, lw=1.4, label=label)
         if i > 0:
-            for line, style in _LINE_STYLES.items():
+            for line, style in LINE_STYLES.items():
                 frequency = part["nyquist"].sel(line=line).to_numpy()
                 place = drawn_frequencies(frequency, profiles, corner=corner)
                 ax.axvline(float(place), color=colour, ls=style, lw=0.9, alpha=0.7, zorder=0)
@@ -214,7 +219,7 @@ def resolution_profile_plot(
     ax.set_ylabel(axis_label(profiles[kind]))
     ax.set_title(f"{side} masked, {comparison} pairs", loc="left", fontsize="medium", pad=21)
     ax.add_artist(ax.legend(**LEGEND, loc="upper right"))
-    _limit_legend(ax)
+    limit_legend(ax)
     return ax
 
 
@@ -309,14 +314,14 @@ def resolution_strip_plot(
         for row, side in enumerate(sides, start=1):
             axes[f"heat {side} {name}"] = ax = figure.add_subplot(grid[row, column])
             spectrum_plot(result, pair=label, model=model, side=side, kind=kind, ax=ax)
-            _resolution_limit(ax, profiles, model, resolution)
-            _largest_as_title(ax)
+            resolution_limit(ax, profiles, model, resolution)
+            largest_as_title(ax)
             if column > 1 or row < len(sides):
                 ax.set(xlabel="", xticklabels=[])
             ax.set_ylabel(f"{side} masked" if column == 1 else "", fontsize="small")
     key = figure.add_subplot(grid[1:, 0])
-    _limit_key(key)
-    _colour_key(key, kind)
+    limit_key(key)
+    colour_key(key, kind)
     x, y = 0.2 / width, 1 - 0.06 / tall
     figure.suptitle("\n".join(said), x=x, y=y, ha="left", va="top", fontsize="medium")
     return axes
@@ -354,29 +359,6 @@ def _degraded_pairs(result: xr.Dataset, profiles: xr.Dataset, pair: int) -> dict
     native = float(profiles["resolution"].max())
     pair_at = {float(result["resolution"].sel(pair=p).fillna(native)): int(p) for p in labels}
     return dict(sorted(pair_at.items(), reverse=True))
-
-
-def _largest_as_title(ax: Axes) -> None:
-    """Replace the colour bar of a spectrum plot by its largest value, as the title."""
-    bar = ax.child_axes[0]
-    largest = bar.get_ylabel().splitlines()[0].rpartition(" ")[2]
-    bar.remove()
-    ax.set_title(f"± {largest}", fontsize="small", pad=3)
-    ax.xaxis.label.set_fontsize("small")
-    ax.tick_params(labelsize="small")
-
-
-def _colour_key(ax: Axes, kind: Kind) -> None:
-    """Draw the colour bar of all spectra in the upper part of empty axes."""
-    ends = {0: "none", 1: "largest"}
-    if kind == "directed":
-        ends = {-1: "against\na match", 1: "for\na match"}
-    colours = ScalarMappable(
-        Normalize(min(ends), 1), plt.get_cmap(DIVERGING if kind == "directed" else SEQUENTIAL)
-    )
-    place = ax.inset_axes((0.05, 0.62, 0.12, 0.32))
-    bar = ax.figure.colorbar(colours, cax=place, ticks=list(ends))
-    bar.ax.set_yticklabels(list(ends.values()), fontsize="small")
 
 
 def resolution_error_plot(
@@ -435,7 +417,7 @@ def resolution_error_plot(
             ax.fill_between(x, lower, upper, color=colour, alpha=0.15, lw=0)
             label = name if len(known) == 1 else f"{shortened(model, 28)}: {name}"
             ax.plot(x, value, style, marker=marker, color=colour, ms=4, label=label)
-    _resolution_axis(ax, errors["resolution"])
+    resolution_axis(ax, errors["resolution"])
     ax.set_ylabel("error rate (%)")
     ax.set_ylim(0, None)
     ax.legend(**LEGEND, handlelength=3.5)
@@ -478,7 +460,7 @@ def resolution_leak_plot(
     """
     model = one_model(leaks, model)
     check_name("comparison", comparison, list(COMPARISON_COLOURS))
-    check_name("line", line, list(_LINE_STYLES))
+    check_name("line", line, list(LINE_STYLES))
     ax = given_axes(ax, 6.4, 3.6)
     x = leaks["resolution"].to_numpy()
     for d, kind in enumerate(leaks["degradation"].to_numpy()):
@@ -498,9 +480,9 @@ def resolution_leak_plot(
                 ms=4,
                 label=label,
             )
-    _resolution_axis(ax, leaks["resolution"])
+    resolution_axis(ax, leaks["resolution"])
     ax.set(yscale="log", ylim=(_MIN_LEAK / 2, 1.5))
-    ax.set_ylabel(f"share beyond {_LINE_NAMES[line]}\nof the probe, {comparison} pairs")
+    ax.set_ylabel(f"share beyond {LINE_NAMES[line]}\nof the probe, {comparison} pairs")
     ax.legend(**LEGEND, loc="center left", bbox_to_anchor=(1, 0.5))
     return ax
 
@@ -569,7 +551,7 @@ def resolution_summary_plot(
     handles, labels = ax.get_legend_handles_labels()
     low, high = ax.get_ylim()
     ax.set_ylim(low, high + 0.09 * len(labels) * (high - low))  # room for the legend
-    _resolution_axis(ax, profiles["resolution"])
+    resolution_axis(ax, profiles["resolution"])
     ax.set_ylabel(axis_label(profiles[quantity], width=30))
     ax.legend(handles, labels, **LEGEND, handlelength=3.5, loc="upper right")
     return ax
@@ -579,65 +561,3 @@ def _corner(profiles: xr.Dataset, model: str) -> float:
     """Highest frequency of the plane of the crops, in the unit of the bands."""
     (_, width), eye_distance = crop_geometry(profiles, model)
     return bands_of(profiles).in_unit(np.sqrt(0.5) * width, width, eye_distance)
-
-
-def _resolution_axis(ax: Axes, resolution: xr.DataArray) -> None:
-    """Make a logarithmic axis, decreasing to the right, with a tick at each resolution."""
-    resolutions = resolution.to_numpy()
-    ax.set_xscale("log")
-    ax.set_xticks(resolutions, [f"{value:g}" for value in resolutions])
-    ax.xaxis.set_minor_locator(NullLocator())
-    low, high = resolutions.min(), resolutions.max()
-    ax.set_xlim(high * 1.12, low / 1.12)
-    ax.set_xlabel(axis_label(resolution))
-
-
-def _limit_handles() -> list[Line2D]:
-    """Legend entries of the two limits of a resolution."""
-    return [
-        Line2D([], [], color="black", ls=style, lw=1.2, label=_LINE_NAMES[line])
-        for line, style in _LINE_STYLES.items()
-    ]
-
-
-def _limit_key(ax: Axes) -> None:
-    """Draw the legend of the two limits in the lower part of empty axes."""
-    ax.set_axis_off()
-    ax.legend(
-        handles=_limit_handles(),
-        title="limit of the\nresolution",
-        loc="lower left",
-        bbox_to_anchor=(-0.1, 0.1),
-        frameon=False,
-        fontsize="small",
-        title_fontsize="small",
-        handlelength=1.5,
-    )
-
-
-def _limit_legend(ax: Axes) -> None:
-    """Draw the legend of the two limits above the axes on the right."""
-    ax.legend(
-        handles=_limit_handles(),
-        frameon=False,
-        fontsize="small",
-        handlelength=1.7,
-        ncols=2,
-        loc="lower left",
-        bbox_to_anchor=(-0.02, 0.98),
-        columnspacing=0.8,
-        borderpad=0,
-    )
-
-
-def _resolution_limit(ax: Axes, profiles: xr.Dataset, model: str, resolution: float) -> None:
-    """Draw the limits of N pixels in the plane: a square, and its circumscribed circle."""
-    lines = selected(profiles, model=model)["nyquist"].sel(resolution=resolution)
-    axis, diagonal = float(lines.sel(line="axis")), float(lines.sel(line="diagonal"))
-    (height, width), eye_distance = crop_geometry(profiles, model)
-    nyquist = bands_of(profiles).in_unit(min(height, width) / 2, width, eye_distance)
-    if not axis < nyquist * 0.999:
-        return
-    style: dict[str, Any] = {"fill": False, "lw": 0.9, "ec": "black"}
-    ax.add_patch(Rectangle((-axis, -axis), 2 * axis, 2 * axis, ls="-", **style))
-    ax.add_patch(Circle((0, 0), diagonal, ls="--", **style))

@@ -10,11 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.cm import ScalarMappable
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import Normalize
 
-from freqlab.bands.band_shapes import full_plane
 from freqlab.errors import StoreError, check_name
 from freqlab.literals import InfluenceQuantity, Kind, Side
 from freqlab.plots.common import (
@@ -34,13 +30,12 @@ from freqlab.plots.common import (
     short_band_axis,
     shortened,
 )
-from freqlab.plots.orientation import wavelet_labels
+from freqlab.plots.frequency_plane import draw_plane, spectrum_plot
 from freqlab.plots.profile_lines import draw_profile, intervals_shown_as, room_for_names
 from freqlab.results.quantities import MIN_REMOVED_RMS, influence_per_contrast
 from freqlab.results.selection import (
     about_model,
     bands_of,
-    crop_geometry,
     fmr_text,
     pairs_to_show,
     select_pair,
@@ -54,11 +49,9 @@ from freqlab.store.reading import open_crop
 __all__ = [
     "contrast_plot",
     "face_plot",
-    "full_plane",
     "heat_plot",
     "overview_plot",
     "profile_plot",
-    "spectrum_plot",
     "strip_plot",
 ]
 
@@ -66,11 +59,6 @@ _TYPICAL = "A typical genuine pair"  # of pairs_to_show
 _COMPARISON_STYLES: dict[str, dict[str, Any]] = {
     "genuine": {"ls": "-", "marker": "o"},
     "impostor": {"ls": "--", "marker": "s"},
-}
-_KIND_NAMES = {
-    "directed": "directed influence",
-    "absolute": "absolute influence",
-    "per_contrast": "per contrast removed",
 }
 
 
@@ -261,7 +249,7 @@ def overview_plot(
             axes[role].set_title(role, fontsize="small", pad=3)
         ax.text(0, 0.935, _about_typical(result, data, model, fmr), fontsize="small", va="bottom")
     axes["plane"] = ax.inset_axes((0.075, 0.0, 0.19, 0.37))
-    _draw_plane(result, means.to_numpy(), model=model, kind="directed", ax=axes["plane"])
+    draw_plane(result, means.to_numpy(), model=model, kind="directed", ax=axes["plane"])
     n_pairs = int(part["n_pairs"].sel(comparison="genuine"))
     axes["plane"].set_title(f"mean influence on {n_pairs:,} genuine pairs")
     _show_units(axes["plane"], means)
@@ -307,94 +295,6 @@ def _draw_strip(profile: xr.Dataset, means: xr.DataArray, *, ax: Axes) -> None:
     radial = bands_of(profile).radial
     what = "colours of the rings, over frequency" if radial else "colours of the bands"
     ax.set_title(what, fontsize="small", loc="left", pad=3)
-
-
-def spectrum_plot(
-    result: xr.Dataset,
-    *,
-    pair: int,
-    model: str | None = None,
-    side: Side = "probe",
-    kind: Kind = "directed",
-    ax: Axes | None = None,
-) -> Axes:
-    """Plane of frequencies of the crops of a pair, each band coloured by its influence.
-
-    Values are divided by the largest absolute value, so that zero is unchanged; DC and bands
-    without a value are grey. Subbands of wavelets, which overlap in frequency, are drawn at their
-    nominal octaves. Luminance and chroma are not parts of the plane, which then says so.
-
-    Parameters
-    ----------
-    result, pair, model, side
-        As for :func:`heat_plot`.
-    kind
-        ``"directed"`` or ``"absolute"``.
-    ax
-        Axes to draw on; new axes by default.
-
-    Returns
-    -------
-    matplotlib.axes.Axes
-        Axes with the figure.
-
-    Examples
-    --------
-    >>> import freqlab as fl
-    >>> result = fl.testing.influence()
-    >>> ax = fl.plots.spectrum_plot(result, pair=0)
-    >>> ax.get_ylabel()
-    ''
-    """
-    model = one_model(result, model)
-    check_name("kind", kind, get_args(Kind))
-    data = select_pair(result, pair=pair, model=model, side=side)
-    ax = given_axes(ax, 4, 3.6)
-    influence = data["influence"].to_numpy()
-    bar = _draw_plane(result, influence, model=model, kind=kind, ax=ax)
-    largest = largest_absolute(influence)
-    units = result["influence"].attrs["units"]
-    bar.set_label(f"relative to the maximum, {largest:.2g}\n({units})", fontsize="small")
-    return ax
-
-
-def _draw_plane(
-    result: xr.Dataset, influence: npt.NDArray[np.floating], *, model: str, kind: Kind, ax: Axes
-) -> Colorbar:
-    """Plane of frequencies of the crops of a model, coloured by influence ``(band,)``."""
-    values = (np.abs(influence) if kind == "absolute" else influence) / largest_absolute(influence)
-    (height, width), eye_distance = crop_geometry(result, model)
-    bands = bands_of(result)
-    labels = np.full((height, width), -1)
-    if bands.kind == "wavelets":
-        labels = wavelet_labels(bands, height, width)
-    elif not bands.planar:
-        _note_no_plane(ax, bands.kind)
-    else:
-        labels = full_plane(bands.label_map(height, width, eye_distance=eye_distance), width)
-    plane = np.where(labels >= 0, values[np.maximum(labels, 0)], np.nan)
-    name = DIVERGING if kind == "directed" else SEQUENTIAL
-    colours = plt.get_cmap(name).with_extremes(bad=NO_DATA)
-    norm = Normalize(-1 if kind == "directed" else 0, 1)
-    top, left = -(height // 2) - 0.5, -(width // 2) - 0.5
-    # one column is one cycle per crop width, one row is one cycle per crop height
-    across = bands.in_unit(1, width, eye_distance)
-    down = across * width / height
-    extent = (left * across, (left + width) * across, (top + height) * down, top * down)
-    ax.imshow(plane, cmap=colours, norm=norm, extent=extent, interpolation="nearest")
-    ax.set_xlabel(axis_label(result["frequency"], width=20))
-    ax.set_title(_KIND_NAMES[kind], fontsize="medium")
-    nyquist = float(f"{width // 2 * across:.3g}")
-    ax.set_xticks([-nyquist, 0, nyquist])
-    ax.set_yticks([])
-    ticks = [-1, 0, 1] if kind == "directed" else [0, 0.5, 1]
-    mappable = ScalarMappable(norm, colours)
-    return ax.figure.colorbar(mappable, cax=ax.inset_axes((1.04, 0, 0.05, 1)), ticks=ticks)
-
-
-def _note_no_plane(ax: Axes, kind: str) -> None:
-    text = f"bands of kind\n{kind!r}\nare not parts\nof the plane"
-    ax.text(0.5, 0.5, text, ha="center", va="center", fontsize="small", transform=ax.transAxes)
 
 
 def strip_plot(

@@ -33,7 +33,7 @@ from freqlab.plots.common import (
     short_band_axis,
     shortened,
 )
-from freqlab.plots.influence import spectrum_plot
+from freqlab.plots.frequency_plane import spectrum_plot
 from freqlab.plots.profile_lines import draw_profile
 from freqlab.results.profiles import influence_spread
 from freqlab.results.selection import (

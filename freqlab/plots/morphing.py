@@ -28,7 +28,8 @@ from freqlab.plots.common import (
     selected,
     shortened,
 )
-from freqlab.plots.influence import face_plot, spectrum_plot
+from freqlab.plots.frequency_plane import spectrum_plot
+from freqlab.plots.influence import face_plot
 from freqlab.plots.profile_lines import draw_profile
 from freqlab.statistics.resampling import estimates_of
 

@@ -5,8 +5,9 @@ from matplotlib.colors import to_rgba
 
 import freqlab as fl
 from freqlab import plots
+from freqlab.bands.band_shapes import full_plane
 from freqlab.errors import ParameterError, StoreError, UnknownNameError
-from freqlab.plots import common, influence
+from freqlab.plots import common
 
 MODEL = "mobilefacenet"
 
@@ -247,7 +248,7 @@ def test_odd_and_oblong_planes_are_whole():
     from freqlab.bands.radial import rings
 
     for height, width in ((9, 9), (8, 10), (10, 7), (9, 8)):
-        labels = influence.full_plane(rings(width=1).label_map(height, width), width)
+        labels = full_plane(rings(width=1).label_map(height, width), width)
         fy = np.fft.fftshift(np.fft.fftfreq(height))[:, None] * width
         fx = np.fft.fftshift(np.fft.fftfreq(width))[None] * width
         expected = np.floor(np.hypot(fy, fx) + 1e-9).astype(int)
