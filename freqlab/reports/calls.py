@@ -159,6 +159,8 @@ def reports(
         checked before the first report is made.
     """
     papermill = _papermill()
+    from freqlab.reports.kernels import kernels_in_advance
+
     check_number("wait", wait, at_least=0)
     given = {name: _settled(name, parameters, quick, names, out) for name in names}
     with _writing(out):
@@ -166,16 +168,26 @@ def reports(
         make_folder(folder)
         _check_own(folder, names)
         pages, n_made = [], 0
-        for position, name in enumerate(names):
+
+        def is_kept(name: str) -> bool:
             files = inputs_of(_notebook(name), given[name])
-            if not again and is_unchanged(folder, name, files, given[name]):
-                pages.append(folder / f"{name}.html")
-                continue
-            count = f" ({position + 1} of {len(names)})" if len(names) > 1 else ""
-            with _alone(given[name].get("store"), wait), _shown_as_made(folder, names[position:]):
-                _execute(papermill, name, folder, given[name], f"{name}{count}", progress)
-                pages.append(_finish(name, folder, recorded(files, given[name])))
-                n_made += 1
+            return not again and is_unchanged(folder, name, files, given[name])
+
+        with kernels_in_advance() as next_kernel:
+            for position, name in enumerate(names):
+                later = names[position + 1 :]
+                if is_kept(name):
+                    pages.append(folder / f"{name}.html")
+                    continue
+                files = inputs_of(_notebook(name), given[name])
+                count = f" ({position + 1} of {len(names)})" if len(names) > 1 else ""
+                with _alone(given[name].get("store"), wait), _shown_as_made(folder, [name, *later]):
+                    kernel = next_kernel(not all(is_kept(other) for other in later))
+                    _execute(
+                        papermill, name, folder, given[name], f"{name}{count}", kernel, progress
+                    )
+                    pages.append(_finish(name, folder, recorded(files, given[name])))
+                    n_made += 1
         if n_made:
             _link_pages(folder)
         build_index(folder, order=report_names())
@@ -242,6 +254,7 @@ def _execute(
     folder: Path,
     parameters: Mapping[str, Any],
     shown: str,
+    kernel: type[Any],
     progress: bool,
 ) -> None:
     """Execute the notebook of a report, in a file beside the reports.
@@ -253,7 +266,7 @@ def _execute(
     """
     from nbclient.exceptions import DeadKernelError
 
-    from freqlab.reports.kernels import OwnKernelManager
+    from freqlab.reports.kernels import ARGUMENTS
 
     running = _running(folder, name)
     running.touch(mode=0o600)
@@ -264,9 +277,9 @@ def _execute(
             str(running),
             parameters=dict(parameters),
             kernel_name="python3",
-            kernel_manager_class=OwnKernelManager,
+            kernel_manager_class=kernel,
             progress_bar={"desc": f"report {shown}"} if progress else False,
-            extra_arguments=["--IPKernelApp.log_level=50"],  # no log about local transport
+            extra_arguments=ARGUMENTS,
             stderr_file=sys.stderr if progress else None,
         )
     except DeadKernelError as error:

@@ -6,20 +6,74 @@ interpreter, without freqlab or with a different version. No kernel is looked up
 
 from __future__ import annotations
 
+import contextlib
 import os
 import site
 import sys
 import sysconfig
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_client.manager import AsyncKernelManager
+from jupyter_core.utils import run_sync
 from traitlets import default
 
-__all__ = ["OwnKernelManager", "OwnKernelSpecs"]
+__all__ = ["ARGUMENTS", "OwnKernelManager", "OwnKernelSpecs", "kernels_in_advance"]
 
 NAME = "python3"
+ARGUMENTS = ["--IPKernelApp.log_level=50"]  # no log about local transport
+_IMPORTS = "import matplotlib.pyplot, torch, freqlab.reports.parts, freqlab.run.calls"
+
+
+@contextlib.contextmanager
+def kernels_in_advance() -> Iterator[Callable[[bool], type[AsyncKernelManager]]]:
+    """Start the kernel of the next notebook while another one is being executed.
+
+    Starting a kernel and importing torch takes seconds, in which the other cores would be idle.
+
+    Yields
+    ------
+    callable
+        Of whether another notebook follows; returns the class of kernel manager of the next
+        notebook. On exit, a kernel that was not used is shut down.
+    """
+    waiting: list[OwnKernelManager] = []
+
+    def next_manager(more: bool) -> type[AsyncKernelManager]:
+        ready = waiting.pop() if waiting else None
+        if more:
+            waiting.append(_started())
+        if ready is None or not run_sync(ready.is_alive)():
+            return OwnKernelManager
+        return _class_of(ready)
+
+    try:
+        yield next_manager
+    finally:
+        for manager in waiting:
+            run_sync(manager.shutdown_kernel)(now=True)
+
+
+def _started() -> OwnKernelManager:
+    """Start a kernel that imports, in a namespace of its own, what notebooks begin with."""
+    manager = OwnKernelManager(kernel_name=NAME)
+    lines = [f"exec({_IMPORTS!r}, {{}})"]
+    run_sync(manager.start_kernel)(
+        extra_arguments=[*ARGUMENTS, f"--IPKernelApp.exec_lines={lines!r}"]
+    )
+    return manager
+
+
+def _class_of(manager: OwnKernelManager) -> type[AsyncKernelManager]:
+    """Return a class whose construction gives this manager, as notebook clients ask for a class."""
+
+    class Ready(OwnKernelManager):
+        def __new__(cls, *_: Any, **__: Any) -> OwnKernelManager:  # type: ignore[misc]
+            return manager
+
+    return Ready
 
 
 class OwnKernelSpecs(KernelSpecManager):
