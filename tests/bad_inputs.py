@@ -415,6 +415,7 @@ def trials(folder):
             ),
         ),
         ("store", "opening what is not there", lambda: fl.open_run(folder / "absent.zarr")),
+        ("store", "opening an unknown node", lambda: fl.open_run(store, nodes=["face"])),
         ("store", "forgetting who is not there", lambda: fl.store.forget(store, subject="nobody")),
         ("report", "an unknown report", lambda: fl.report("explode", out=folder)),
         ("report", "an unknown parameter", lambda: fl.report("explore", out=folder, n_pear=3)),

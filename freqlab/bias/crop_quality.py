@@ -90,7 +90,9 @@ def quality(
     table["resolution"] = np.nan
     if named_template(template).points:
         table["resolution"] = pixels_across(store, template=template).reindex(table.index)
-    landmarks = open_run(store)["faces"]["landmarks"].sel(face=table.index.to_numpy(object))
+    landmarks = open_run(store, nodes=["faces"])["faces"]["landmarks"].sel(
+        face=table.index.to_numpy(object)
+    )
     table["yaw"] = _yaw(landmarks.to_numpy().astype(float))
     return table[list(MEASURES)]
 
@@ -113,7 +115,7 @@ def detection_probability(
         Indexed by face; NaN for a face that was not detected, because it was aligned already or
         its landmarks were given, and in a run made before the probability was stored.
     """
-    table = open_run(store)["faces"]
+    table = open_run(store, nodes=["faces"])["faces"]
     names = pd.Index([str(face) for face in faces], name="face")
     if "detection_probability" not in table:
         return pd.Series(np.nan, names, dtype=float)

@@ -398,7 +398,7 @@ def _embeddings(
             f"{str(absent[0])!r}"
         )
     declared = parse_bands(bands) if isinstance(bands, str) else bands
-    nodes = open_run(store)[f"embeddings/{node_name(model)}"].children
+    nodes = open_run(store, nodes=["embeddings"])[f"embeddings/{node_name(model)}"].children
     found = [name for name in nodes if name.startswith(declared.key)]
     if not found:
         raise ParameterError(

@@ -421,7 +421,7 @@ def _planted(
     """Plant bands in crops of the sample, and of other pairs if these are too few."""
     ends = [one[end] for one in (sample, result) for end in ("probe", "reference")]
     names = list(dict.fromkeys(str(face) for end in ends for face in end.to_numpy()))
-    crops = open_run(settings.store)[f"crops/{template}"]["crop"]
+    crops = open_run(settings.store, nodes=["crops"])[f"crops/{template}"]["crop"]
     pixels = crops.sel(face=names[:_N_LEARNED]).to_numpy()
     options: dict[str, Any] = {"template": template, "seed": settings.seed}
     few = pixels[:_N_PLANTED]

@@ -166,7 +166,7 @@ def open_band_embeddings(
     UnknownNameError, ParameterError
         If there are none, or several and `bands` is not given.
     """
-    node = open_run(store)[f"embeddings/{node_name(model)}"]
+    node = open_run(store, nodes=["embeddings"])[f"embeddings/{node_name(model)}"]
     found: dict[str, xr.DataArray] = {
         str(name): child.dataset["embedding"]
         for name, child in node.children.items()

@@ -75,7 +75,7 @@ compile, repair, cluster, progress
     Returns
     -------
     xarray.DataTree
-        The run, with ``/faces`` and ``/embeddings/<model>/intact``; see
+        The run's ``/faces``, ``/crops`` and ``/embeddings/<model>/intact``; see
         :func:`freqlab.open_embeddings`. Its attributes name the ``store`` and the ``models``.
 
     Raises
@@ -117,7 +117,7 @@ compile, repair, cluster, progress
         for model in loaded:
             embed_faces(run, model, None)
     say_what_was_done(run, loaded, with_bands=False)
-    tree = open_run(run.store.url)
+    tree = open_run(run.store.url, nodes=["faces", "crops", "embeddings"])
     tree.attrs |= {"store": run.store.url, "models": [model.name for model in loaded]}
     return tree
 

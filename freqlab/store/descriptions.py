@@ -14,12 +14,12 @@ import zarr
 
 from freqlab.attrs import from_json
 from freqlab.errors import ParameterError
+from freqlab.store import journal
 from freqlab.store.chunks import opened, place_of, read
 from freqlab.store.layout import DONE, FLAGS, PENDING
 from freqlab.store.photographs import photograph_notes
 from freqlab.store.reading import (
     about_photographs,
-    groups_that_count,
     names_of_results,
     open_face_node,
     open_run_group,
@@ -203,7 +203,7 @@ def describe_run(path: str | os.PathLike[str]) -> str:
 def _description(url: str) -> str:
     root = open_run_group(url)
     lines = [f"{one_line(url)}: freqlab run, made {root.attrs['created_at']}"]
-    for node_path, group in groups_that_count(root):
+    for node_path, group in journal.groups_that_count(root):
         if node_path.startswith("influence/"):
             if not group.attrs.get("complete"):
                 lines.append(f"  {one_line(node_path)}: not finished; repeat its call to resume")

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict, cast
 
 import numpy as np
@@ -35,6 +35,7 @@ from freqlab.store.chunks import (
     arrays_of,
     child_names,
     copy_folder,
+    groups_of,
     holds_files,
     opened,
     read,
@@ -46,6 +47,7 @@ __all__ = [
     "check_empty",
     "counts",
     "cut",
+    "groups_that_count",
     "growing",
     "length_of",
     "length_said",
@@ -87,6 +89,21 @@ def said_unfinished(attributes: Mapping[str, Any]) -> list[str]:
 def counts(root: zarr.Group, path: str) -> bool:
     """Whether the content at a path of the store counts, that is, is not being made or removed."""
     return not void_below(root.attrs)(path)
+
+
+def groups_that_count(
+    root: zarr.Group, above: str = "", *, only: Sequence[str] | None = None
+) -> list[tuple[str, zarr.Group]]:
+    """All groups that count, with their paths; at the top, those of some names only."""
+    groups = []
+    for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
+        if only is not None and name not in only:
+            continue
+        path = f"{above}/{name}".strip("/")
+        if counts(root, path):
+            groups.append((path, child))
+            groups.extend(groups_that_count(root, path))
+    return groups
 
 
 def void_below(attributes: Mapping[str, Any]) -> Callable[[str], bool]:

@@ -26,6 +26,7 @@ __all__ = [
     "TEXT",
     "TOO_LARGE",
     "TOO_SMALL",
+    "TOP_NODES",
     "UNREADABLE",
     "Column",
 ]
@@ -48,6 +49,9 @@ REMOVED_RMS_ATTRS: dict[str, str] = {"long_name": "RMS contrast removed", "units
 STUDIES = "studies"
 KEPT_RESULTS = ("saliency", "sets", STUDIES)
 """Groups of what studies computed: asked for again, it is computed again."""
+
+TOP_NODES = ("faces", "crops", "embeddings", "influence", *KEPT_RESULTS, "trust")
+"""Groups below the root that hold data."""
 
 PENDING, DONE, UNREADABLE, NO_FACE, BAD_LANDMARKS, NO_FILE, TOO_SMALL, FORGOTTEN = range(8)
 SEVERAL_FACES, IMPLAUSIBLE, TOO_LARGE = range(8, 11)

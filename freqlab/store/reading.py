@@ -21,7 +21,7 @@ from freqlab.errors import FreqlabError, ParameterError, StoreError, check_name
 from freqlab.images.templates import template as named_template
 from freqlab.store import journal
 from freqlab.store.chunks import arrays_of, groups_of, nothing_else_named, open_root, place_of
-from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, STUDIES
+from freqlab.store.layout import DONE, FLAGS, FORGOTTEN, STUDIES, TOP_NODES
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, shows_several
 from freqlab.store.plain_text import is_twin
 
@@ -29,7 +29,6 @@ __all__ = [
     "about_photographs",
     "check_not_forgetting",
     "crop_template",
-    "groups_that_count",
     "names_of_results",
     "open_crop",
     "open_crops",
@@ -54,25 +53,31 @@ _ABOUT_FILES = ("sha256", "file_size", "file_mtime", "image_note", "which_face")
 _ABOUT_ALIGNMENT = ("status", "aligned", "landmarks_given", "faces_found")
 
 
-def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
+def open_run(path: str | os.PathLike[str], *, nodes: Sequence[str] | None = None) -> xr.DataTree:
     """Open a run for reading.
 
     Parameters
     ----------
     path
         The run's Zarr group.
+    nodes
+        Names of the nodes to open, with those below: ``"faces"``, ``"crops"``, ``"embeddings"``,
+        ``"influence"``, ``"saliency"``, ``"sets"``, ``"studies"`` and ``"trust"``; by default all.
+        A run with many studies takes seconds to open whole. Nodes that the run lacks are absent.
 
     Returns
     -------
     xarray.DataTree
-        Nodes ``/faces``, ``/crops/<template>``, ``/embeddings/<model>/...`` and
-        ``/influence/<name>``; arrays are read lazily. Crops and embeddings are biometric data:
+        Nodes ``/faces``, ``/crops/<template>``, ``/embeddings/<model>/...``, ``/influence/<name>``
+        and those of the studies; arrays are read lazily. Crops and embeddings are biometric data:
         handle them as such.
 
     Raises
     ------
     StoreError
         If there is no run.
+    UnknownNameError
+        If no run has a node of such a name.
 
     Examples
     --------
@@ -80,16 +85,20 @@ def open_run(path: str | os.PathLike[str]) -> xr.DataTree:
     >>> result = fl.testing.influence(store="run.zarr", name="first")
     >>> sorted(fl.open_run("run.zarr").children)
     ['crops', 'embeddings', 'faces', 'influence']
+    >>> sorted(fl.open_run("run.zarr", nodes=["faces"]).children)
+    ['faces']
     """
     url = place_of(path)
-    return while_it_grows(url, lambda: _open_tree(url))
+    for name in nodes or ():
+        check_name("node", name, TOP_NODES)
+    return while_it_grows(url, lambda: _open_tree(url, nodes))
 
 
-def _open_tree(url: str) -> xr.DataTree:
+def _open_tree(url: str, only: Sequence[str] | None) -> xr.DataTree:
     root = open_run_group(url)
     nodes: dict[str, xr.Dataset] = {"/": xr.Dataset(attrs=plain_attrs(root.attrs))}
     faces: xr.Dataset | None = None
-    for path_in_run, group in groups_that_count(root):
+    for path_in_run, group in journal.groups_that_count(root, only=only):
         if path_in_run.split("/")[0] == STUDIES:
             nodes[f"/{path_in_run}"] = _open_node(root, path_in_run)
         elif "status" in group:
@@ -397,7 +406,7 @@ def crop_template(path: str | os.PathLike[str], *, model: str) -> str:
 
 def _model_node(root: zarr.Group, model: str) -> tuple[str, dict[str, Any]]:
     """Path of the embeddings of a model, and its identity."""
-    nodes = [node for node, _ in groups_that_count(root) if f"{node}/intact/status" in root]
+    nodes = [node for node, _ in journal.groups_that_count(root) if f"{node}/intact/status" in root]
     by_name = {}
     for node in nodes:
         identity = json.loads(str(root[node].attrs["identity"]))
@@ -473,17 +482,6 @@ def check_not_forgetting(url: str, root: zarr.Group) -> None:
             f"`freqlab forget` (fl.store.forget) with the same subject finishes it, and so does "
             f"any run with this store"
         )
-
-
-def groups_that_count(root: zarr.Group, above: str = "") -> list[tuple[str, zarr.Group]]:
-    """All groups that count, with their paths."""
-    groups = []
-    for name, child in groups_of(cast(zarr.Group, root[above]) if above else root).items():
-        path = f"{above}/{name}".strip("/")
-        if journal.counts(root, path):
-            groups.append((path, child))
-            groups.extend(groups_that_count(root, path))
-    return groups
 
 
 def _open_node(root: zarr.Group, path: str, without: Sequence[str] = ()) -> xr.Dataset:

@@ -230,6 +230,17 @@ def test_results_by_name(demo):
         assert part in text
 
 
+def test_some_nodes_of_a_run_are_those_of_the_whole(demo):
+    store = demo.attrs["store"]
+    whole, some = fl.open_run(store), fl.open_run(store, nodes=["faces", "embeddings", "sets"])
+    assert set(some.children) == {"faces", "embeddings"}
+    assert some.attrs == whole.attrs
+    for node in some.children:
+        assert some[node].identical(whole[node])
+    with pytest.raises(UnknownNameError, match="Did you mean 'faces'"):
+        fl.open_run(store, nodes=["face"])
+
+
 def test_the_same_name_in_another_folder_is_compared_by_content(orl, tmp_path):
     """Same size, same time: copies keep both, so the path decides whether to look closer."""
     model = fl.wrap_model(lambda x: x.flatten(1)[:, :4] + 1, name="m")
