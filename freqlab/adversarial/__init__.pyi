@@ -1,5 +1,6 @@
 from .attacks import perturbation_sizes
-from .detection import detection_errors, detection_table, features, scores
+from .detection import features, scores
+from .detection_rates import detection_errors, detection_table
 
 __all__ = [
     "detection_errors",

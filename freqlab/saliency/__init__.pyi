@@ -1,7 +1,8 @@
 from .advantages import compare_explanations, map_complexity
-from .compare import agreement, curves, windowed
+from .compare import curves
 from .identification import identification_maps
 from .making import study
+from .map_agreement import agreement, windowed
 from .maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from .report import (
     agreement_table,

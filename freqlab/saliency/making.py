@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from freqlab.adversarial.detection import check_attacks, detection_errors, features, scores
+from freqlab.adversarial.detection import check_attacks, features, scores
+from freqlab.adversarial.detection_rates import detection_errors
 from freqlab.attrs import names_of
 from freqlab.bands.base import Bands
 from freqlab.bands.parsing import parse_bands
@@ -28,8 +29,9 @@ from freqlab.results.selection import threshold_of
 from freqlab.run.calls import influence
 from freqlab.run.studies import RunOptions, study_of
 from freqlab.saliency.advantages import compare_explanations, map_complexity
-from freqlab.saliency.compare import agreement, band_orders, curves, windowed
+from freqlab.saliency.compare import band_orders, curves
 from freqlab.saliency.gradients import STEPS
+from freqlab.saliency.map_agreement import agreement, windowed
 from freqlab.saliency.maps import corrrise_maps, freqrise_maps, gradient_maps, joint_maps
 from freqlab.statistics.error_rates import check_fmr, rates_with
 from freqlab.statistics.resampling import check_draws, subject_codes
@@ -592,10 +594,5 @@ def _complexity(by_band: Mapping[str, xr.DataArray], maps: _Maps) -> pd.DataFram
         "CorrRISE": maps.corrrise["map"],
         "integrated gradients, space": maps.integrated["space"].sum("argument"),
     }
-    return pd.DataFrame(
-        {
-            "complexity": {
-                name: float(np.asarray(map_complexity(one))) for name, one in spread.items()
-            }
-        }
-    )
+    measured = {name: float(np.asarray(map_complexity(one))) for name, one in spread.items()}
+    return pd.DataFrame({"complexity": measured})

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.adversarial.detection import FEWEST_PEOPLE, estimate_text, is_interval
+from freqlab.adversarial.detection_rates import estimate_text, is_interval
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
 from freqlab.faithfulness.deletion import PROTOCOLS
@@ -24,7 +24,7 @@ from freqlab.faithfulness.orders import describe_orders
 from freqlab.literals import Comparison, Kind, Measure, Side
 from freqlab.results.selection import fmr_text
 from freqlab.saliency.advantages import COMPARISONS, MEASURES
-from freqlab.statistics.resampling import ESTIMATES
+from freqlab.statistics.resampling import ESTIMATES, FEWEST_PEOPLE
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import join
 
