@@ -429,11 +429,12 @@ def d_prime_interval(
 
 
 def t_interval(value: float, drawn: Floats, *, n_people: int, level: float) -> tuple[float, float]:
-    """Bounds at equal distances from a value, by the variance of its bootstrap draws.
+    """Bounds at equal distances from a value, by the spread of its bootstrap draws.
 
-    The variance of draws of `n_people` people is too small by a factor of one less one over their
-    number, and is itself an estimate, hence the quantile of Student's t. Unlike percentiles, the
-    bounds do not contain the bias of the value twice.
+    Half the width of the percentile interval of the draws, times the ratio of the quantiles of
+    Student's t and of the normal distribution, and the root of n / (n - 1): the variance of draws
+    of n people is too small by this factor and is itself an estimate. Percentiles contain the bias
+    of the value twice, these bounds once.
 
     Parameters
     ----------
@@ -454,8 +455,10 @@ def t_interval(value: float, drawn: Floats, *, n_people: int, level: float) -> t
     finite = drawn[np.isfinite(drawn)]
     if n_people < 2 or len(finite) < 2:
         return math.nan, math.nan
-    variance = n_people / (n_people - 1) * float(finite.var(ddof=1))
-    width = float(t.ppf((1 + level) / 2, n_people - 1)) * math.sqrt(variance)
+    lower, upper = percentiles(finite, level)
+    tail = (1 + level) / 2
+    few = float(t.ppf(tail, n_people - 1) / norm.ppf(tail)) * math.sqrt(n_people / (n_people - 1))
+    width = few * (upper - lower) / 2
     return value - width, value + width
 
 

@@ -159,7 +159,8 @@ def test_the_interval_of_d_prime_is_that_of_the_spread_of_its_draws():
         drawn.append((m1 - m2) / np.sqrt((v1 + v2) / 2))
     n = found.n_subjects
     value, *bounds = d_prime_interval(found, draws, 0.9)
-    error = np.sqrt(n / (n - 1)) * np.std(drawn, ddof=1)
+    percentiles = np.quantile(drawn, [0.05, 0.95])
+    error = np.sqrt(n / (n - 1)) * np.diff(percentiles)[0] / (2 * stats.norm.ppf(0.95))
     np.testing.assert_allclose(bounds, stats.t.interval(0.9, n - 1, value, error), rtol=1e-6)
     assert np.isnan(d_prime_interval(found, draws[:1], 0.9)[1:]).all()
 
