@@ -25,15 +25,16 @@ from freqlab.engine.pairing import SIDES
 from freqlab.errors import ParameterError, check_name, check_number
 from freqlab.models.spec import Model
 from freqlab.results.quantities import comparisons_of, means_by, with_intervals
-from freqlab.results.selection import crop_geometry, radial_bands, with_axes
+from freqlab.results.selection import crop_geometry, part_of, radial_bands, with_axes
 from freqlab.statistics.resampling import check_draws
 from freqlab.statistics.vectors import rank_agreement
 from freqlab.system.progress import one_output
-from freqlab.text.wording import NBSP, percent, with_bounds
+from freqlab.text.wording import NBSP, join, percent, with_bounds
 
-__all__ = ["describe_edge_effect", "edge_effect", "edge_effect_table"]
+__all__ = ["describe_edge_effect", "edge_effect", "edge_effect_by_band", "edge_effect_table"]
 
 _HIGH = 0.75  # high bands lie above this share of the smallest crop's axis Nyquist frequency
+_NONE = 1e-6  # mean absolute influence that is zero except for rounding to float32
 _OF_BANDS = ("periodic", "mirrored", "difference")
 _NAMES = {
     "periodic": ("absolute influence, crop continued periodically", "cosine similarity"),
@@ -42,6 +43,7 @@ _NAMES = {
     "correlation": ("rank correlation of a pair's profiles", "1"),
     "same_strongest": ("share of pairs with the same strongest band", "1"),
     "excess": ("share of influence in high bands that is due to the border", "1"),
+    "excess_by_band": ("share of influence that is due to the border", "1"),
     "mean_correlation": ("rank correlation of the mean directed profiles", "1"),
 }
 
@@ -72,7 +74,8 @@ def edge_effect(
         The models of the result, loaded.
     high
         Bands that lie wholly at or above this frequency, in the bands' unit, are the high bands;
-        by default three quarters of the Nyquist frequency of the smallest model's crop.
+        by default three quarters of the Nyquist frequency of the smallest model's crop, or only the
+        last band if no band lies above it.
     n_draws, level, seed
         Bootstrap draws over subjects, coverage of the intervals, seed of the draws.
     batch_size, progress
@@ -92,7 +95,8 @@ def edge_effect(
           is the same;
         - ``excess``, 1 minus the summed absolute influence of the high bands of the mirrored
           crop over that of the periodic crop: the share that is due to the border. Negative if
-          the border decreases the influence;
+          the border decreases the influence, NaN without influence; ``excess_by_band``, the same
+          of each band, along ``band``;
         - ``n_pairs(comparison, model)`` and ``n_subjects``.
 
         ``attrs["high"]`` is the lower edge of the first high band.
@@ -100,7 +104,7 @@ def edge_effect(
     Raises
     ------
     ParameterError
-        If the bands are neither rings nor octaves, or no band is high.
+        If the bands are neither rings nor octaves, or no band lies above the given `high`.
 
     Examples
     --------
@@ -138,7 +142,8 @@ def edge_effect(
     effect = _means(result, periodic, mirrored, n_draws=n_draws, seed=seed)
     with np.errstate(invalid="ignore", divide="ignore"):
         sums = {name: effect[name].isel(band=is_high).sum("band") for name in _OF_BANDS[:2]}
-        effect["excess"] = 1 - sums["mirrored"] / sums["periodic"].where(sums["periodic"] > 0)
+        for name, of in (("excess", sums), ("excess_by_band", effect)):
+            effect[name] = 1 - of["mirrored"] / of["periodic"].where(of["periodic"] > _NONE)
     axes = ("draw", "comparison", "model", "side", "band")
     profiles = [effect[f"directed_{name}"].transpose(*axes).to_numpy() for name in _OF_BANDS[:2]]
     effect["mean_correlation"] = (axes[:-1], rank_agreement(*profiles))
@@ -161,7 +166,7 @@ def _high_bands(result: xr.Dataset, bands: Bands, high: float | None) -> npt.NDA
     if high is None:
         geometry = [crop_geometry(result, name) for name in names_of(result, "model")]
         limits = [bands.in_unit(_HIGH * w / 2, w, eyes) for (_, w), eyes in geometry]
-        high = min(limits)
+        high = min([*limits, float(bands.bounds[-1, 0])])
     else:
         check_number("high", high, above=0)
     is_high = bands.bounds[:, 0] >= high * (1 - 1e-9)
@@ -271,6 +276,58 @@ def edge_effect_table(effect: xr.Dataset, *, side: str | None = None) -> pd.Data
     return table.rename_axis(["model", "pairs of"])
 
 
+def edge_effect_by_band(effect: xr.Dataset, *, model: str, side: str | None = None) -> pd.DataFrame:
+    """Tabulate the share of the influence of each band that is due to the border of the crop.
+
+    Parameters
+    ----------
+    effect
+        From :func:`edge_effect`.
+    model
+        Name of the model.
+    side
+        Masked side; the first by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        Rows by band, a column for each kind of pairs; intervals in brackets. A negative share
+        states that the border decreases the influence.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such model or side.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> model = fl.testing.model()
+    >>> result = fl.testing.influence(fl.testing.faces(4, 2), models=[model], sides=["probe"])
+    >>> effect = fl.edits.edge_effect(result, [model], n_draws=20, progress=False)
+    >>> fl.edits.edge_effect_by_band(effect, model="linear").columns.tolist()
+    ['genuine pairs', 'impostor pairs']
+    """
+    one = _selected(effect, model, side)
+    table = pd.DataFrame(
+        {
+            f"{comparison} pairs": [
+                percent(one["excess_by_band"].sel(comparison=comparison).isel(band=k), 0)
+                or "not available"
+                for k in range(one.sizes["band"])
+            ]
+            for comparison in names_of(effect, "comparison")
+        },
+        index=pd.Index(names_of(effect, "band"), name="band"),
+    )
+    return table.rename_axis(str(effect.attrs["unit"]))
+
+
+def _selected(effect: xr.Dataset, model: str, side: str | None) -> xr.Dataset:
+    """Part of one model and one masked side; the first side if `side` is None."""
+    return part_of(effect, model=model, side=side or names_of(effect, "side")[0])
+
+
 def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = None) -> str:
     """State how far the border of the crop changes the influence of bands.
 
@@ -302,11 +359,9 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     >>> print(fl.edits.describe_edge_effect(effect, model="linear"))
     Between bands of the periodic and of the mirrored crop, ...
     """
-    check_name("model", model, names_of(effect, "model"))
-    side = names_of(effect, "side")[0] if side is None else side
-    check_name("side", side, names_of(effect, "side"))
+    part = _selected(effect, model, side)
     of_kind = [
-        (comparison, effect.sel(model=model, side=side, comparison=comparison))
+        (comparison, part.sel(comparison=comparison))
         for comparison in names_of(effect, "comparison")
     ]
     known = [
@@ -319,9 +374,13 @@ def describe_edge_effect(effect: xr.Dataset, *, model: str, side: str | None = N
     correlations = " and ".join(
         f"{with_bounds(one['correlation'], '.2f')} for {name} pairs" for name, one in known
     )
+    strongest = join(
+        [f"{percent(one['same_strongest'], 0)} of {name} pairs" for name, one in known]
+    )
     text = (
         f"Between bands of the periodic and of the mirrored crop, the profiles of single pairs "
-        f"have a mean rank correlation of {correlations}."
+        f"have a mean rank correlation of {correlations}, and the strongest band is the same in "
+        f"{strongest}."
     )
     shares = [(percent(one["excess"], 0), name) for name, one in known]
     shares = [(share, name) for share, name in shares if share]

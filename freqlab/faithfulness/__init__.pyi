@@ -4,6 +4,7 @@ from .deletion import deletion_curves, deletion_errors
 from .findings import (
     describe_both_masked,
     describe_checks,
+    describe_edge,
     describe_figures,
     describe_interaction,
     describe_learned,
@@ -47,6 +48,7 @@ __all__ = [
     "describe_criteria",
     "describe_decisions",
     "describe_deletion",
+    "describe_edge",
     "describe_figures",
     "describe_flat_panels",
     "describe_interaction",

@@ -30,7 +30,7 @@ from freqlab.faithfulness.report import (
 from freqlab.literals import Side
 from freqlab.results.selection import part_of
 from freqlab.statistics.resampling import ESTIMATES
-from freqlab.text.wording import NBSP, signed, with_bounds
+from freqlab.text.wording import NBSP, percent, signed, with_bounds
 
 __all__ = ["NOT_PASSED", "NOT_TESTED", "PASSED", "describe_criteria", "trust_card"]
 
@@ -59,6 +59,7 @@ def trust_card(
     *,
     learned: xr.Dataset | None = None,
     orders: xr.Dataset | None = None,
+    edge: xr.Dataset | None = None,
     model: str,
     side: Side = "probe",
 ) -> dict[str, Any]:
@@ -83,6 +84,8 @@ def trust_card(
     orders
         From :func:`freqlab.faithfulness.deletion_errors`, with the orders of other views and the
         best order known.
+    edge
+        From :func:`freqlab.edits.edge_effect`.
     model, side
         Part of the data to describe.
 
@@ -114,6 +117,7 @@ def trust_card(
         figures=part_of(figures, side=side),
         learned=learned,
         orders=None if orders is None else part_of(orders, model=model, side=side),
+        edge=None if edge is None else part_of(edge, model=model, side=side),
         model=model,
     )
     threshold = float(tests.errors["threshold"])
@@ -155,11 +159,11 @@ def describe_criteria() -> str:
     return (
         f"A property is passed if its whole interval meets the criterion: an advantage over the "
         f"order of amplitude lies above 0; a rank correlation lies above {_MODERATE:g} where "
-        f"profiles should agree (other views, small changes of the image), and below "
-        f"{_MODERATE:g} where they should differ (randomised weights, another partner); the share "
-        f"of interactions lies below {_MODERATE:g}. The minimum influence of identical images must "
-        f"not be negative, and {100 * _IDENTIFIED:g}{NBSP}% of the planted bands must be "
-        f"identified; planted bands test the method, not the model. No other view of the bands "
+        f"profiles should agree (other views, small changes of the image, the mirrored crop), and "
+        f"below {_MODERATE:g} where they should differ (randomised weights, another partner); the "
+        f"share of interactions lies below {_MODERATE:g}. The minimum influence of identical "
+        f"images must not be negative, and {100 * _IDENTIFIED:g}{NBSP}% of the planted bands must "
+        f"be identified; planted bands test the method, not the model. No other view of the bands "
         f"may have an order with a larger relevance gain, by an interval of the paired difference "
         f"that excludes zero. Orders are not compared on fewer than {FEWEST_PEOPLE} people, or "
         f"where their errors do not differ."
@@ -178,6 +182,7 @@ class _Tests:
     figures: xr.Dataset
     learned: xr.Dataset | None
     orders: xr.Dataset | None
+    edge: xr.Dataset | None
     model: str
 
     @property
@@ -275,6 +280,23 @@ def _stability_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
         correlation = tests.stability["correlation"].sel(perturbation=name)
         text, reading = _correlation(correlation), _strength(correlation)
         yield _row(f"stability: {name}", correlation, text, reading)
+
+
+def _edge_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
+    """Agreement of profiles with those of the mirrored crop, and influence of the border."""
+    if tests.edge is None:
+        return
+    at = f"{tests.edge.attrs['high']:g}{NBSP}{tests.edge.attrs['unit']}"
+    for comparison in names_of(tests.edge, "comparison"):
+        part = tests.edge.sel(comparison=comparison)
+        if not int(part["n_pairs"]):
+            continue
+        texts = [_correlation(part["correlation"])]
+        same, excess = (percent(part[name], 0) for name in ("same_strongest", "excess"))
+        texts += [f"the same strongest band in {same}"] if same else []
+        texts += [f"{excess} of the influence from {at} up is due to the border"] if excess else []
+        test = f"border of the crop, {comparison} pairs: periodic and mirrored"
+        yield _row(test, part["correlation"], "; ".join(texts), _strength(part["correlation"]))
 
 
 def _figure_rows(tests: _Tests) -> Iterator[dict[str, Any]]:
@@ -394,6 +416,15 @@ def _stability_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
     yield _property("stability under small changes (lowest)", lowest, "high", remark=name)
 
 
+def _edge_properties(tests: _Tests) -> Iterator[dict[str, Any]]:
+    """Lowest rank correlation of profiles with those of the mirrored crop."""
+    if tests.edge is None:
+        return
+    kind, lowest = _lowest(tests.edge["correlation"], "comparison")
+    name = "agreement with the mirrored crop (lowest)"
+    yield _property(name, lowest, "high", remark=f"{kind} pairs")
+
+
 _ROWS = (
     _deletion_rows,
     _order_rows,
@@ -401,6 +432,7 @@ _ROWS = (
     _check_rows,
     _planted_rows,
     _stability_rows,
+    _edge_rows,
     _figure_rows,
 )
 _PROPERTIES = (
@@ -410,6 +442,7 @@ _PROPERTIES = (
     _check_properties,
     _planted_properties,
     _stability_properties,
+    _edge_properties,
 )
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import xarray as xr
 
 from freqlab.attrs import names_of
+from freqlab.edits.edges import describe_edge_effect
 from freqlab.faithfulness.orders import better_views, describe_orders
 from freqlab.faithfulness.report import (
     FEWEST_PEOPLE,
@@ -18,12 +19,14 @@ from freqlab.faithfulness.report import (
 )
 from freqlab.literals import Side
 from freqlab.results.selection import fmr_text, part_of, threshold_of
+from freqlab.statistics.resampling import estimates_of
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, signed, with_bounds
+from freqlab.text.wording import join, percent, signed, with_bounds
 
 __all__ = [
     "describe_both_masked",
     "describe_checks",
+    "describe_edge",
     "describe_figures",
     "describe_interaction",
     "describe_learned",
@@ -40,9 +43,11 @@ _AGAINST_AMPLITUDE = {
     0: "the interval of the advantage of influence over amplitude contains zero",
 }
 
+_AGREES = 0.8  # rank correlation of profiles above which the border does not matter
+
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown, in four to eight sentences for one model.
+    """Summarise a study in Markdown, in four to nine sentences for one model.
 
     Each further model adds two sentences. If the order of another view of the bands is better than
     that of influence, this is stated first. The sentences state the advantage of influence over the
@@ -95,6 +100,7 @@ def summary(study: xr.DataTree) -> list[str]:
         describe_planted(study["planted"].to_dataset()),
         *([describe_learned(study["learned"].to_dataset())] if learned else []),
         _stability(study["stability"].to_dataset(), names, n_sampled),
+        *(_edge(study["edge"].to_dataset(), names) if "edge" in study.children else []),
     ]
 
 
@@ -171,6 +177,67 @@ def _stability(stability: xr.Dataset, models: Sequence[str], n_pairs: int) -> st
         f"After small changes of the {stability.attrs['side']} in a sample of {n_pairs} pairs, the "
         f"mean rank correlation with the original profiles ranges from {'; '.join(texts)}."
     )
+
+
+def _edge(edge: xr.Dataset, models: Sequence[str]) -> list[str]:
+    """State the effect of the border, in one sentence, for the models for which it matters.
+
+    It matters if the interval of a mean rank correlation extends below 0.8, or if that of the share
+    of the influence in high bands lies above zero.
+    """
+    side = names_of(edge, "side")[0]
+    texts = []
+    for name in models:
+        part = part_of(edge, model=name, side=side)
+        _, low, _ = estimates_of(part["correlation"])
+        _, least, _ = estimates_of(part["excess"])
+        if not ((low < _AGREES).any() or (least > 0).any()):
+            continue
+        kinds = [
+            (f"{comparison} pairs", part.sel(comparison=comparison))
+            for comparison in names_of(part, "comparison")
+        ]
+        agreement = [(with_bounds(one["correlation"], ".2f"), kind) for kind, one in kinds]
+        shares = [(percent(one["excess"], 0), kind) for kind, one in kinds]
+        texts.append(
+            f"{join([f'{figure} for {kind}' for figure, kind in agreement if figure])} "
+            f"({as_markdown(name)}; from {edge.attrs['high']:g} {edge.attrs['unit']} up, the "
+            f"border accounts for {join([f'{s} of the influence on {k}' for s, k in shares if s])})"
+        )
+    if not texts:
+        return []
+    return [
+        f"The border of the crop affects high bands and single profiles: the mean rank correlation "
+        f"of the profiles with those of the mirrored crop is {'; '.join(texts)}."
+    ]
+
+
+def describe_edge(study: xr.DataTree, *, model: str) -> str:
+    """State how far the border of the crop changes the influence of bands of a model.
+
+    Parameters
+    ----------
+    study
+        From :func:`freqlab.faithfulness.study`.
+    model
+        Name of the model.
+
+    Returns
+    -------
+    str
+        Sentences, in Markdown.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("faithfulness")
+    >>> print(fl.faithfulness.describe_edge(study, model="linear"))
+    **linear**: Between bands of the periodic and of the mirrored crop, ...
+    """
+    start = f"**{as_markdown(model)}**:"
+    if "edge" not in study.children:
+        return f"{start} The border of the crop is tested for rings and octaves only."
+    return f"{start} {describe_edge_effect(study['edge'].to_dataset(), model=model)}"
 
 
 def describe_tested(study: xr.DataTree, *, pairs: object = "the list") -> str:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from freqlab.bands.base import Bands
 from freqlab.bands.parsing import parse_bands
+from freqlab.edits.edges import edge_effect
 from freqlab.errors import ParameterError, StoreError, check_name, check_number
 from freqlab.faces.pairs import make_pairs
 from freqlab.faces.table import Faces
@@ -116,7 +117,8 @@ def study(
         ``/errors_by_decision``, with orders by decision, if all thresholds are resolved;
         ``/orders``, with the orders of other views and the best order known; ``/views``,
         ``/checks``, ``/planted``, ``/learned`` (with four faces or more), ``/stability`` and
-        ``/figures``, from the functions of these tests;
+        ``/figures``, from the functions of these tests; ``/edge``, from
+        :func:`freqlab.edits.edge_effect`, if the bands are rings or octaves;
         ``/influence``, the influence result. ``attrs["fmr_used"]`` is the resolved false match
         rate.
 
@@ -135,8 +137,8 @@ def study(
     >>> options |= {"most_permutations": 4, "n_draws": 50, "progress": False}
     >>> study = fl.faithfulness.study(faces, store="run.zarr", **options)
     >>> sorted(study.children)
-    ['checks', 'errors', 'figures', 'influence', 'learned', 'orders', 'planted', 'stability', \
-'views']
+    ['checks', 'edge', 'errors', 'figures', 'influence', 'learned', 'orders', 'planted', \
+'stability', 'views']
     """
     settings = _Settings(
         store=store,
@@ -279,6 +281,11 @@ def _nodes(
     checks = sanity_checks(sample, models, depths=settings.depths, **options)
     stability = profile_stability(sample, models, **options)
     computed = [result, curves, views, checks, stability]
+    border = {}
+    if settings.bands.radial:
+        masked = sample.sel(side=[settings.side])
+        border["edge"] = edge_effect(masked, models, progress=progress, **draws)
+    computed += border.values()
     ordered = _ordered(result, models, settings, ordering)
     computed += ordered.values()
     ends = [result[f"{end}_subject"].to_numpy().astype(str) for end in ("probe", "reference")]
@@ -298,6 +305,7 @@ def _nodes(
         "checks": checks,
         **_planted(result, sample, models[0].template.name, settings),
         "stability": stability,
+        **border,
         "figures": explanation_figures(result, **draws),
     }
 
@@ -355,7 +363,7 @@ def _save_cards(store: str | os.PathLike[str], study: xr.DataTree) -> None:
             *(study[part].to_dataset() for part in parts),
             **{
                 part: study[part].to_dataset()
-                for part in ("learned", "orders")
+                for part in ("learned", "orders", "edge")
                 if part in study.children
             },
             model=model,

@@ -50,7 +50,7 @@ Nodes = Mapping[str, xr.Dataset | pd.DataFrame]
 """Nodes of a study by their paths in its tree, such as ``"scores/mobilefacenet"``."""
 
 _NAME, _JSON, _COORDINATES, _TABLE = "variable", "json", "coordinates", "table"
-_FORM = 5  # of the nodes that studies have; part of the hash, so that older studies are made again
+_FORM = 6  # of the nodes that studies have; part of the hash, so that older studies are made again
 _ABOUT, _SECONDS, _MADE = "about", "seconds", "created_at"
 _LARGEST_CHUNK = 1 << 22  # values
 

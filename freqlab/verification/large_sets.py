@@ -23,7 +23,7 @@ from freqlab.statistics.rate_intervals import (
     rate_estimates,
     variance_of_people,
 )
-from freqlab.statistics.resampling import percentiles
+from freqlab.statistics.resampling import t_interval
 from freqlab.verification.all_pairs import (
     N_BINS,
     FaceVectors,
@@ -352,7 +352,7 @@ class _Group:
         return of_fmr / (of_fmr + of_fnmr) if of_fmr + of_fnmr > 0 else 1.0
 
     def _d_prime(self, level: float) -> tuple[float, float, float]:
-        """Compute d' with its bootstrap interval, from weighted moments."""
+        """Compute d' with its interval, from weighted moments in bootstrap draws."""
         scores = self._genuine.scores.astype(float)
         counts, n, n_genuine = self._impostor, self._impostor.n, len(scores)
         if min(n, n_genuine) < 2:
@@ -382,7 +382,7 @@ class _Group:
                 moments.append((first / total, second / total - (first / total) ** 2))
             (first_mean, first_variance), (other_mean, other_variance) = moments
             values = (first_mean - other_mean) / np.sqrt((first_variance + other_variance) / 2)
-        return value, *percentiles(values, level)
+        return value, *t_interval(value, values, n_people=min(n_people), level=level)
 
 
 def _slope_quantiles(eer: float, n: int) -> tuple[float, float]:

@@ -99,6 +99,8 @@ def test_means_and_correlations_are_numpys():
             assert one["mean_correlation"].item() == pytest.approx(of_means, abs=1e-6)
             excess = 1 - np.abs(m[:, 3:]).mean() / np.abs(p[:, 3:]).mean()
             assert one["excess"].item() == pytest.approx(excess, abs=0.02)
+            by_band = 1 - np.abs(m).mean(0) / np.abs(p).mean(0)
+            np.testing.assert_allclose(one["excess_by_band"], by_band, atol=0.02)
             same = np.abs(p).argmax(1) == np.abs(m).argmax(1)
             assert one["same_strongest"].item() == pytest.approx(same.mean())
 
@@ -124,6 +126,21 @@ def test_a_ramp_has_high_frequencies_by_its_border_only():
     table = fl.edits.edge_effect_table(effect)
     assert table.index.tolist() == [("linear", "genuine"), ("linear", "impostor")]
     assert table.columns[-1] == "due to the border from 44\u00a0cycles/image"
+    by_band = fl.edits.edge_effect_by_band(effect, model="linear", side="probe")
+    assert by_band.index.tolist() == effect["band"].to_numpy().tolist()
+    share = effect["excess_by_band"].sel(
+        estimate="value", side="probe", comparison="impostor", model="linear"
+    )
+    assert by_band["impostor pairs"].iloc[1].startswith(f"{100 * float(share[1]):.0f}\u00a0% [")
+
+
+def test_high_bands_are_at_least_the_last():
+    """A crop whose last band begins below three quarters of its Nyquist frequency."""
+    result, models = made(gratings(4), bands=fl.rings(edges=[0, 8, 20, np.inf]))
+    effect = fl.edits.edge_effect(result, models, n_draws=5, progress=False)
+    assert effect.attrs["high"] == 20
+    every = effect["excess"].sel(estimate="value")
+    np.testing.assert_allclose(every, effect["excess_by_band"].sel(estimate="value")[..., -1])
 
 
 def test_either_extension_may_be_given_and_embeddings_are_stored():

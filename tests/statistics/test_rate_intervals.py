@@ -188,3 +188,35 @@ def test_intervals_of_rates_at_a_threshold_contain_the_truth(level, genuine):
         _, lower, upper = result.estimates[0]
         hits += lower <= truth <= upper
     assert hits >= stats.binom.ppf(0.05, n_runs, level - 0.03)
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("design", [(40, 10), (150, 4)])
+@pytest.mark.parametrize(
+    ("noise", "spread", "rate", "of_40", "of_150"),
+    [
+        (0.60, 0.0, 0.003, 0.98, 0.98), (0.60, 0.0, 0.03, 0.92, 0.92),
+        (0.60, 0.0, 0.06, 0.92, 0.92), (0.35, 0.35, 0.003, 0.98, 0.97),
+        (0.60, 0.35, 0.01, 0.90, 0.92), (0.60, 0.35, 0.03, 0.85, 0.92),
+        (0.774, 0.35, 0.03, 0.88, 0.92), (0.774, 0.35, 0.06, 0.91, 0.92),
+    ],
+)  # fmt: skip
+def test_intervals_of_false_non_match_rates_contain_the_truth_as_documented(
+    design, noise, spread, rate, of_40, of_150
+):
+    """Short of 0.92 where one or two of 40 people make most of the errors."""
+    n_people, per_person = design
+    first, second = np.triu_indices(4, 1)
+    many = vectors_of(np.random.default_rng(1), 40_000, 4, noise, spread)
+    threshold = np.quantile(np.einsum("npd,npd->np", many[:, first], many[:, second]), rate)
+    first, second = np.triu_indices(per_person, 1)
+    subjects = np.tile(np.repeat(np.arange(n_people), len(first)), (2, 1))
+    rng, n_runs, hits = np.random.default_rng(5), 500, 0
+    for _ in range(n_runs):
+        vectors = vectors_of(rng, n_people, per_person, noise, spread)
+        scores = np.einsum("npd,npd->np", vectors[:, first], vectors[:, second]).ravel()
+        wrong = (scores < threshold).astype(float)
+        found = mean_rate(wrong, subjects, n_photographs=n_people * per_person, level=0.95)
+        _, lower, upper = found.estimates
+        hits += lower <= rate <= upper
+    assert hits >= stats.binom.ppf(0.05, n_runs, of_40 if n_people == 40 else of_150)
