@@ -61,7 +61,8 @@ html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
 html_show_copyright = False
-html_sidebars = {"index": [], "gallery": [], "figures": []}
+# Pages without pages below them need no list of these.
+html_sidebars = dict.fromkeys(("index", "gallery", "figures", "findings/index", "changelog"), [])
 html_theme_options = {
     "logo": {"text": "freqlab"},
     "navbar_align": "left",
