@@ -62,7 +62,8 @@ html_show_sourcelink = False
 html_copy_source = False
 html_show_copyright = False
 # Pages without pages below them need no list of these.
-html_sidebars = dict.fromkeys(("index", "gallery", "figures", "findings/index", "changelog"), [])
+_WITHOUT_LIST = ("index", "gallery", "figures", "findings/index", "changelog")
+html_sidebars: dict[str, list[str]] = {page: [] for page in _WITHOUT_LIST}
 html_theme_options = {
     "logo": {"text": "freqlab"},
     "navbar_align": "left",
