@@ -171,6 +171,11 @@ def test_the_readme_is_a_front_page():
         assert link.startswith("https://") or (ROOT / link).exists(), link
 
 
+def test_every_report_is_listed():
+    page = (DOCS / "how_to" / "reports.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.M) == report_names()
+
+
 def test_public_names_are_mentioned_as_they_are():
     """``fl.a.b`` in a page is there."""
     for page in FRONT:
