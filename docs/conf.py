@@ -61,7 +61,9 @@ html_math_renderer = "mathml"
 html_show_sourcelink = False
 html_copy_source = False
 html_show_copyright = False
-html_sidebars = {"index": [], "gallery": [], "figures": []}
+# Pages without pages below them need no list of these.
+_WITHOUT_LIST = ("index", "gallery", "figures", "findings/index", "changelog")
+html_sidebars: dict[str, list[str]] = {page: [] for page in _WITHOUT_LIST}
 html_theme_options = {
     "logo": {"text": "freqlab"},
     "navbar_align": "left",

@@ -260,6 +260,14 @@ def _catalogue(file: Path, title: str, text: str, table: Any, *, wide: bool = Fa
     _page(file, "\n".join(lines))
 
 
+def _models() -> Any:
+    """The models known by name; on any machine the same, whatever weights it has."""
+    table = freqlab.models.known()
+    table["size"] = table["size"].str.replace(" x ", "×")
+    table["weights"] = table["weights"].replace("here", "installed")
+    return table
+
+
 def _figures(file: Path) -> None:
     """Write thumbnails of all figures by subject, from the cells of the gallery."""
     cells = gallery.read_cells(gallery.CODE.read_text())
@@ -309,9 +317,9 @@ def write(docs: Path) -> None:
         docs / "reference" / "known_models.md",
         "Models known by name",
         "`freqlab models` prints this table, `fl.models.known()` returns it. The weights column"
-        " describes the machine on which this page was built."
+        " is of an installation with the extras `demo` and `dlib`, whose packages carry weights."
         " [How to bring your own model](../how_to/models.md) explains the other kinds.",
-        freqlab.models.known(),
+        _models(),
     )
     _catalogue(
         docs / "reference" / "known_face_sets.md",

@@ -1,7 +1,10 @@
 import ast
 import contextlib
 import inspect
+import os
 import re
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -79,6 +82,77 @@ def test_help_and_version(call):
     assert "Explain which spatial frequencies drive" in said
     for command in ("run", "report", "info", "landmarks"):
         assert command in said
+
+
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        ("re", ["report"]),
+        ("--v", ["--version"]),
+        ("run --pre", ["--precision"]),
+        ("run --precision ", ["float32", "bfloat16", "auto"]),
+        ("report bi", ["bias"]),
+        ("report bias mo", ["morphing"]),
+        ("report al", ["all"]),
+        ("no-such-command --x", []),
+    ],
+)
+def test_shells_complete_commands_options_and_values(capsys, monkeypatch, words, completed):
+    line = f"freqlab {words}"
+    monkeypatch.setattr("sys.argv", ["freqlab"])
+    monkeypatch.setenv("_FREQLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", line)
+    monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capsys.readouterr().out.split() == completed
+    monkeypatch.setenv("_FREQLAB_COMPLETE", "complete_fish")
+    monkeypatch.setenv("_TYPER_COMPLETE_ARGS", line)
+    monkeypatch.setenv("_TYPER_COMPLETE_FISH_ACTION", "get-args")
+    with pytest.raises(SystemExit):
+        cli.main()
+    said = capsys.readouterr().out.splitlines()
+    assert [answer.split("\t")[0] for answer in said if answer] == completed
+
+
+def test_every_report_is_completed(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["freqlab"])
+    monkeypatch.setenv("_FREQLAB_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", "freqlab report ")
+    monkeypatch.setenv("COMP_CWORD", "2")
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert sorted(capsys.readouterr().out.split()) == sorted([*report_names(), "all"])
+
+
+def test_bash_completes_after_installation(tmp_path):
+    program = tmp_path / "freqlab"
+    program.write_text(f'#!/bin/sh\nexec {sys.executable} -m freqlab "$@"\n')
+    program.chmod(0o700)
+    paths = os.pathsep.join(path for path in sys.path if path)
+    variables = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONPATH": paths}
+    options = {"env": variables, "capture_output": True, "text": True, "check": True}
+    installed = subprocess.run(
+        ["bash", "--norc", "-c", f"{program} --install-completion; true"], **options
+    )
+    assert "bash completion installed" in installed.stdout
+    script = (
+        f"source ~/.bashrc; COMP_WORDS=(freqlab land); COMP_CWORD=1; _freqlab_completion {program}"
+    )
+    done = subprocess.run(
+        ["bash", "--norc", "-c", f'{script}; echo "${{COMPREPLY[@]}}"'], **options
+    )
+    assert done.stdout == "landmarks\n"
+
+
+def test_completion_that_cannot_be_installed(capsys, monkeypatch, tmp_path):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setattr("typer._completion_shared._get_shell_name", lambda: "bash")
+    monkeypatch.setattr("sys.argv", ["freqlab", "--install-completion"])
+    with pytest.raises(SystemExit, match="2"):
+        cli.main()
+    assert "freqlab: completion was not installed: " in capsys.readouterr().err
 
 
 def test_landmarks(call, few):

@@ -104,7 +104,8 @@ def commands(page):
 @pytest.mark.parametrize("page", [p for p in FRONT if any(commands(p))], ids=name_of)
 def test_commands_are_what_the_command_line_takes(page):
     for words in commands(page):
-        if words == ["--version"]:
+        if words[0].startswith("--"):
+            assert words[0] in {word for option in GRAMMAR.params for word in option.opts}
             continue
         command = GRAMMAR.commands[words[0]]
         with command.make_context(words[0], list(words[1:])) as context:
@@ -168,6 +169,11 @@ def test_the_readme_is_a_front_page():
     assert len(text.splitlines()) <= 150
     for link in re.findall(r"\]\(([^)#]+)", text):
         assert link.startswith("https://") or (ROOT / link).exists(), link
+
+
+def test_every_report_is_listed():
+    page = (DOCS / "how_to" / "reports.md").read_text()
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.M) == report_names()
 
 
 def test_public_names_are_mentioned_as_they_are():

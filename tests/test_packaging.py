@@ -158,6 +158,21 @@ def test_citation_names_the_version_and_the_paper():
     assert paper["title"].strip() in (ROOT / "README.md").read_text().replace("\n", " ")
 
 
+def test_pages_show_the_rows_of_imports():
+    tool = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]
+    contracts = tool["importlinter"]["contracts"]
+    (layers,) = (contract["layers"] for contract in contracts if "layers" in contract)
+    declared = [set(row.split(" | ")) for row in layers]
+    page = (ROOT / "docs" / "developing" / "architecture.md").read_text()
+    table = re.findall(r"^\| (\d+) \| (.*) \|$", page, re.M)
+    assert [set(re.findall(r"`(\w+)`", row)) for _, row in table] == declared
+    assert [int(number) for number, _ in table] == list(range(len(declared), 0, -1))
+    indented = re.findall(
+        r"^    ((?:[a-z]+  )*[a-z]+)$", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+    )
+    assert [set(row.split("  ")) for row in indented] == declared
+
+
 def test_settings_of_services_are_sound_and_name_what_is_there():
     files = [*(ROOT / ".github").rglob("*.yml"), ROOT / ".pre-commit-config.yaml"]
     assert len(files) >= 6

@@ -8,7 +8,6 @@ __all__ = ["app"]
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Explain which spatial frequencies drive the decisions of face-recognition models.",
 )

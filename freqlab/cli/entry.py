@@ -64,7 +64,7 @@ def main() -> None:
 
     try:
         warnings.showwarning = show
-        app()
+        app(prog_name="freqlab")  # by this name shells complete, also after python -m freqlab
         status: str | int | None = 0
     except SystemExit as ended:
         status = ended.code
@@ -73,6 +73,9 @@ def main() -> None:
         with contextlib.suppress(OSError):
             say(f"freqlab: {for_shell(str(error), command)}", err=True)
     except OSError as error:  # of standard output; errors of files are raised as FreqlabError
+        if "--install-completion" in sys.argv[1:]:
+            say(f"freqlab: completion was not installed: {error}", err=True)
+            sys.exit(2)
         if error.errno not in (errno.ENOSPC, errno.EIO, errno.EFBIG, errno.EDQUOT):
             raise
         status = unwritten(error)

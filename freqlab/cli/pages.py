@@ -18,11 +18,20 @@ from freqlab.cli.options import (
 from freqlab.cli.output import print_table, say, stoppable
 from freqlab.errors import ParameterError
 from freqlab.literals import Precision, WhichFace
+from freqlab.resources import resource_names
+
+
+def _names_that_begin_with(text: str) -> list[str]:
+    """Names of reports for completion in a shell; reads no module that takes long to import."""
+    names = [name.replace("_", "-") for name in resource_names("notebooks", ".ipynb")]
+    return [name for name in (*names, "all") if name.startswith(text)]
+
 
 _NamesArgument = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="NAME...",
+        autocompletion=_names_that_begin_with,
         help="Reports to make: explore, verification, faithfulness, bias, cross-resolution, "
         "morphing, improve, neighbours, or all. Without a name, they are listed.",
     ),
