@@ -9,14 +9,14 @@ in memory, in the fastest runtime at hand: PyTorch eager or compiled, alone or o
 core, onnxruntime, OpenVINO (where installed). freqlab runs from crops on disk to a finished store,
 both sides masked. Captum's FeatureAblation ablates the spectrum pair by pair, at its best batch, on
 random pairs, and is scaled to all pairs. All ways alternate in one process. Ratios are the result;
-seconds depend on the machine. Compiling is timed apart.
+seconds depend on the machine. Compiling is timed apart. A further run with timers tells what the
+time goes to.
 
 With its defaults it embeds about 30,000 images per precision. Each row is printed and written as
 soon as it is known. bfloat16 takes part by default where the processor has instructions for it.
 """
 
 import argparse
-import contextlib
 import json
 import platform
 import shutil
@@ -28,17 +28,16 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import wait
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import pandas as pd
 import torch
 from captum.attr import FeatureAblation
 from PIL import Image
+from stages import PARTS, PHASES, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 import freqlab as fl
-from freqlab.engine import removals
 from freqlab.engine.compilation import compiled
 from freqlab.engine.removals import default_batch_size
 from freqlab.engine.workers import working
@@ -57,7 +56,9 @@ def main() -> None:
     parser.add_argument("--faces", default="orl")
     parser.add_argument("--root")
     parser.add_argument("--aligned")
-    parser.add_argument("--n-faces", type=int, default=200, help="the first faces; 0: all")
+    parser.add_argument(
+        "--n-faces", type=int, default=200, help="the first faces, of the pairs if given; 0: all"
+    )
     parser.add_argument("--pairs", help="list of pairs; by default all against all")
     parser.add_argument("--model", action="append")
     parser.add_argument("--precision", action="append")
@@ -74,11 +75,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name in arguments.model or ["mobilefacenet"]:
             model = fl.load_model(name)
-            faces = crops_on_disk(arguments, model, Path(folder))
-            if arguments.pairs:
-                pairs = fl.read_pairs(arguments.pairs, faces)
-            else:
-                pairs = fl.make_pairs(faces, impostors_per_genuine=float("inf"))
+            faces, pairs = faces_and_pairs(arguments, model, Path(folder))
             for precision in arguments.precision or default_precisions(model):
                 rows.add(compare(in_precision(model, precision), faces, pairs, arguments, folder))
             for row in kinds(model, faces, arguments.rounds, every=arguments.kinds):
@@ -108,11 +105,24 @@ def default_precisions(model: Model) -> list[str]:
     return ["float32"] if quick == "float32" else ["float32", quick]
 
 
-def crops_on_disk(arguments: argparse.Namespace, model: Model, folder: Path) -> fl.Faces:
-    """The faces as files of crops, one each; aligned once, untimed, where they are not."""
+def faces_and_pairs(
+    arguments: argparse.Namespace, model: Model, folder: Path
+) -> tuple[fl.Faces, pd.DataFrame]:
+    """The first faces and all their pairs, or the first pairs of a list and their faces."""
     faces = fl.load_faces(arguments.faces, root=arguments.root, aligned=arguments.aligned)
-    if 0 < arguments.n_faces < len(faces):
-        faces = faces.select(list(range(arguments.n_faces)))
+    n_faces = arguments.n_faces or len(faces)
+    if arguments.pairs:
+        pairs = fl.read_pairs(arguments.pairs, faces)
+        seen = pd.Index(pd.unique(pairs[list(SIDES)].to_numpy().ravel())[:n_faces])
+        pairs = pairs[pairs[SIDES[0]].isin(seen) & pairs[SIDES[1]].isin(seen)]
+        faces = faces.select(sorted(pd.Index(faces.names).get_indexer(seen).tolist()))
+        return crops_on_disk(faces, model, folder), pairs
+    faces = crops_on_disk(faces.select(range(min(n_faces, len(faces)))), model, folder)
+    return faces, fl.make_pairs(faces, impostors_per_genuine=float("inf"))
+
+
+def crops_on_disk(faces: fl.Faces, model: Model, folder: Path) -> fl.Faces:
+    """The faces as files of crops, one each; aligned once, untimed, where they are not."""
     if faces.aligned is not None:
         return faces
     kept = folder / model.spec.template
@@ -179,13 +189,15 @@ def compare(
         if original is model:
             ways["captum, compiled"] = captum(fast, faces, some)
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    of_processor: dict[str, list[float]] = {name: [] for name in ways}
     n_steps = arguments.rounds * len(ways)
     with progress_bar(f"{what}: rounds", n_steps, "run", shown=True, delay=0) as bar:
         for _ in range(arguments.rounds):
             for name, way in ways.items():
-                start = time.perf_counter()
+                start, used = time.perf_counter(), time.process_time()
                 way()
                 seconds[name].append(time.perf_counter() - start)
+                of_processor[name].append(time.process_time() - used)
                 bar.update()
     median = {name: statistics.median(values) for name, values in seconds.items()}
     n = counts["freqlab"]
@@ -204,7 +216,9 @@ def compare(
         "bare / freqlab, each round": [
             b / f for b, f in zip(seconds["bare"], seconds["freqlab"], strict=True)
         ],
-        "per cent of the time": shares_of_time(fast, faces, batch),
+        "bare / freqlab, processor time": statistics.median(of_processor["bare"])
+        / statistics.median(of_processor["freqlab"]),
+        **profile(freqlab, PHASES, PARTS),
         "seconds of compiling": seconds_compiling,
         **matrix_work(model, n / median["freqlab"]),
         "ms per pair": 1e3 * median["freqlab"] / len(pairs),
@@ -219,50 +233,6 @@ def compare(
         per_pair = median["captum"] / min(arguments.captum_pairs, len(pairs))
         row["captum / freqlab, refined"] = per_pair * len(pairs) / median["freqlab, refined"]
     return row
-
-
-def shares_of_time(model: Model, faces: fl.Faces, batch: int) -> dict[str, float]:
-    """What the time of a block of faces with each ring removed goes to, in per cent.
-
-    On one thread, in seconds of the processor; on a GPU, elapsed time on this side of its queue.
-    """
-    crops = np.stack([np.asarray(faces.image(i)) for i in range(min(32, len(faces)))])
-    labels = fl.rings().label_map(*model.template.size, eye_distance=model.eye_distance)
-    one_each, clock = np.eye(len(fl.rings()), dtype=bool), time.process_time
-    if model.device != "cpu":
-        clock = time.perf_counter
-    parts = {
-        "network": (Model, "forward"),
-        "copies": (removals._Work, "_forward"),
-        "masks": (removals._Work, "_masked"),
-        "removed contrast": (removals.spectrum, "energy_of_transform"),
-    }
-    taken: dict[str, float] = {}
-
-    def timed(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any, **options: Any) -> Any:
-            start = clock()
-            result = function(*arguments, **options)
-            taken[name] = taken.get(name, 0.0) + clock() - start
-            return result
-
-        return call
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with contextlib.ExitStack() as stack:
-        for name, (owner, attribute) in parts.items():
-            function = timed(name, getattr(owner, attribute))
-            stack.enter_context(mock.patch.object(owner, attribute, function))
-        for _ in range(2):
-            taken.clear()
-            start = clock()
-            removals.embed_block(model, crops, one_each, labels, batch_size=batch)
-            total = clock() - start
-    torch.set_num_threads(threads)
-    taken["copies"] -= taken["network"]  # it calls the network
-    shares = {name: 100 * seconds / total for name, seconds in taken.items()}
-    return shares | {"rest": 100 - sum(shares.values())}
 
 
 def matrix_work(model: Model, images_per_second: float) -> dict[str, float]:

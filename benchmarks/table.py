@@ -3,16 +3,24 @@
     python benchmarks/table.py
 
 Reads the JSON files in `reports/` that the other programs wrote; a row without a file or figure is
-shown as not measured. Ratios above one goal and figures below another are marked as met.
+shown as not measured. Ratios above one goal and figures below another are marked as met; below one
+that is missed stands what the time of its run goes to.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from stages import profile_lines
+
+Rows = list[dict[str, Any]]
+Figure = tuple[str, float, bool, dict[str, Any]]
+"""What the figure is of, the figure, whether it meets the goal, and its row with the profile."""
 
 
 class Goal(NamedTuple):
@@ -21,43 +29,40 @@ class Goal(NamedTuple):
     what: str
     goal: str
     file: str
-    figure: Callable[[list[dict[str, Any]]], Iterator[tuple[str, float, bool]]]
-    """Yields what the figure is of, the figure, and whether it meets the goal."""
+    figure: Callable[[Rows], Iterator[Figure]]
 
 
-def of_runs(
-    key: str, at_least: float, precision: str
-) -> Callable[[list[dict[str, Any]]], Iterator[tuple[str, float, bool]]]:
+def of_runs(key: str, at_least: float, precision: str) -> Callable[[Rows], Iterator[Figure]]:
     """A ratio of each model in one precision."""
 
-    def figures(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+    def figures(rows: Rows) -> Iterator[Figure]:
         for row in rows:
             if row.get("precision") == precision and key in row:
                 of = f"{row['model']}, {row['faces']:,} faces"
-                yield of, row[key], row[key] >= at_least
+                yield of, row[key], row[key] >= at_least, row
 
     return figures
 
 
-def of_photographs(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+def of_photographs(rows: Rows) -> Iterator[Figure]:
     """Bare detection and forward pass over the run."""
     for row in rows:
         if "bare / run, from photographs" in row:
             ratio = row["bare / run, from photographs"]
-            yield f"{row['model']}, {row['photographs']} photographs", ratio, ratio >= 0.9
+            yield f"{row['model']}, {row['photographs']} photographs", ratio, ratio >= 0.9, row
 
 
-def of_detection(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+def of_detection(rows: Rows) -> Iterator[Figure]:
     """Speed of the detector; met only with the same failures and faces."""
     for row in rows:
         if "default: facenet-pytorch / freqlab" in row:
             ratio = row["default: facenet-pytorch / freqlab"]
             failures = [row[f"{key}: failures to acquire"] for key in ("all faces", "default")]
             same = not row["default: other faces than by all faces"] and len(set(failures)) == 1
-            yield row["photographs"], ratio, ratio >= 3 and same
+            yield row["photographs"], ratio, ratio >= 3 and same, row
 
 
-def of_memory(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+def of_memory(rows: Rows) -> Iterator[Figure]:
     """Growth of the peak memory, and the peak itself in GB."""
     for row in rows:
         if "peak memory, ratio" in row:
@@ -66,11 +71,12 @@ def of_memory(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
                 f"{last[0]} over {first[0]} photographs",
                 last[1] / first[1],
                 (last[1] / first[1] <= 1.10),
+                row,
             )
-            yield f"{last[0]} photographs, GB", last[1] / 1024, last[1] < 1.5 * 1024
+            yield f"{last[0]} photographs, GB", last[1] / 1024, last[1] < 1.5 * 1024, row
 
 
-def of_verification(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bool]]:
+def of_verification(rows: Rows) -> Iterator[Figure]:
     """Peak memory in GB."""
     for row in rows:
         peak = row["peak memory, MB"]
@@ -78,6 +84,7 @@ def of_verification(rows: list[dict[str, Any]]) -> Iterator[tuple[str, float, bo
             f"{row['faces']:,} faces, {row['comparisons']:,} comparisons",
             peak / 1024,
             (peak < 1.5 * 1024),
+            row,
         )
 
 
@@ -111,10 +118,12 @@ def main() -> None:
         figures = list(goal.figure(rows))
         if not figures:
             print(f"{goal.what:42} {'not measured':44} {'':7}  {goal.goal:12}")
-        for of, figure, met in figures:
+        for of, figure, met, row in figures:
             print(
                 f"{goal.what:42} {of:44} {figure:7.2f}  {goal.goal:12} {'met' if met else 'missed'}"
             )
+            for line in () if met else profile_lines(row):
+                print(textwrap.fill(line, 118, initial_indent="    ", subsequent_indent="      "))
 
 
 if __name__ == "__main__":

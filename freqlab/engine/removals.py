@@ -32,6 +32,7 @@ __all__ = [
     "block_parts",
     "default_batch_size",
     "embed_block",
+    "forward_passes",
 ]
 
 NEGLIGIBLE_RMS = 1e-5
@@ -69,6 +70,8 @@ class PartDone(NamedTuple):
     removed_rms: npt.NDArray[np.float32]
     batch_size: int
     """Images per forward pass: as asked for, or what was left after memory ran out."""
+    forward_passes: int
+    """Images that were embedded; at most ``n_images`` of the part."""
 
 
 class Part(NamedTuple):
@@ -225,7 +228,7 @@ def block_parts(
         raise ParameterError(
             f"fill of shape {fill.shape} must have that of the crops, {crops.shape}"
         )
-    most = max(_LARGEST_PART, 4 * batch_size)
+    most = _most_images(batch_size)
     of_removals = [slice(i, min(i + most, len(removals))) for i in range(0, len(removals), most)]
     n_together = _crops_together(min(most, len(removals)), batch_size, most)
     return [
@@ -255,6 +258,36 @@ def assemble(model: Model, parts: Sequence[Part], results: Sequence[PartDone]) -
         embeddings[part.crops, part.removals] = result.embeddings
         removed_rms[part.crops, part.removals] = result.removed_rms
     return Embedded(embeddings, removed_rms)
+
+
+def forward_passes(removed_rms: npt.NDArray[np.float32], *, batch_size: int) -> int:
+    """Number of images that :func:`embed_block` embeds, without a fill.
+
+    Parameters
+    ----------
+    removed_rms
+        RMS contrast that each removal takes from each crop ``(n, removal)``.
+    batch_size
+        Images per forward pass.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from freqlab.engine import removals
+    >>> rms = np.array([[5.0, 0.0, 0.0, 0.0]], np.float32)
+    >>> removals.forward_passes(rms, batch_size=8)  # three removals change nothing
+    2
+    """
+    most, total = _most_images(batch_size), 0
+    for start in range(0, removed_rms.shape[1], most):
+        changed = removed_rms[:, start : start + most] >= NEGLIGIBLE_RMS
+        total += int(changed.sum()) + int((~changed).any(axis=1).sum())
+    return total
+
+
+def _most_images(batch_size: int) -> int:
+    """Upper bound on the images of a part."""
+    return max(_LARGEST_PART, 4 * batch_size)
 
 
 def _crops_together(n_removals: int, batch_size: int, most: int) -> int:
@@ -347,7 +380,7 @@ class _Work(NamedTuple):
             changed |= ~np.array([self.removals.untouched[r] for r in self._numbers])
         if ((~changed).sum(axis=1) <= 1).all():  # nothing is embedded twice
             features = self._features(model, masked).reshape(n, n_which, -1)
-            return PartDone(features, removed_rms, self.batch_size)
+            return PartDone(features, removed_rms, self.batch_size, n * n_which)
         first = changed.argmin(axis=1)  # the first removal that changes nothing, if there is one
         crops = np.flatnonzero(~changed[np.arange(n), first])
         needed = changed.copy()
@@ -357,7 +390,7 @@ class _Work(NamedTuple):
         images[torch.from_numpy(places[crops, first[crops]])] = untouched[torch.from_numpy(crops)]
         where = np.where(needed, places, places[np.arange(n), first][:, None])
         features = self._features(model, images)[where]
-        return PartDone(features, removed_rms, self.batch_size)
+        return PartDone(features, removed_rms, self.batch_size, len(images))
 
     @property
     def _numbers(self) -> range:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 from freqlab.attrs import plain_attrs
 from freqlab.bands.base import Bands
 from freqlab.engine.compilation import compiled, from_cache, is_compiled
-from freqlab.engine.removals import Removals
+from freqlab.engine.removals import Removals, forward_passes
 from freqlab.engine.workers import in_this_thread
 from freqlab.errors import FreqlabError, ModelError, ParameterError, StoreError
 from freqlab.faces.table import Faces
@@ -165,8 +165,7 @@ def embed_on_cluster(
                 break
     for task, had, lacks in zip(tasks, before, left, strict=True):
         if len(had):
-            done = _n_done(run, task, had)
-            run.forward_passes[name] += done * len(task.removals)
+            run.forward_passes[name] += _passes_done(run, model, task, had, computed)
         if len(lacks):
             raise FreqlabError(
                 f"{len(lacks):,} faces are not in {run.store.url!r} though the cluster said they "
@@ -184,9 +183,15 @@ def _note_origins(tasks: list[Task], origins: set[tuple[Any, ...]]) -> None:
             task.node.update_attributes(plain_attrs(about))
 
 
-def _n_done(run: Run, task: Task, rows: Rows) -> int:
-    """Number of these rows of a node that are done according to the store."""
-    return int((run.store.read(task.node, "status")[rows] != PENDING).sum())
+def _passes_done(
+    run: Run, model: Model, task: Task, rows: Rows, computed: npt.NDArray[np.bool_]
+) -> int:
+    """Forward passes behind these rows of a node, as far as the store says that they are done."""
+    done = rows[run.store.read(task.node, "status")[rows] != PENDING]
+    if "removed_rms" not in task.node:
+        return len(done) * len(task.removals)
+    removed_rms, batch_size = run.store.read(task.node, "removed_rms"), run.batch_of(model)
+    return forward_passes(removed_rms[done][:, computed], batch_size=batch_size)
 
 
 def _job(run: Run, model: Model, tasks: list[Task], computed: npt.NDArray[np.bool_]) -> Job:

@@ -233,7 +233,8 @@ def influence(
         removal took away; ``threshold(model, fmr)`` with ``impostor_comparisons(model)``. A pair
         with a face that could not be read or found is NaN, and so is a band without a coefficient
         at a model's input size. ``attrs["forward_passes"]`` counts the images that this call
-        embedded, without the one crop by which a store recognises each model.
+        embedded, without the one crop by which a store recognises each model; bands that hold
+        less than 1e-5 grey levels (RMS) of a face need no forward pass.
 
     Raises
     ------

@@ -180,7 +180,7 @@ class _Embedding:
         results = []
         for part, result in zip(work.parts, work.results, strict=True):
             results.append(result.result())
-            self._run.forward_passes[self._model.name] += part.n_images
+            self._run.forward_passes[self._model.name] += results[-1].forward_passes
             self._done += part.n_images
             self._passes_bar.update(part.n_images)
         batch_size = min(result.batch_size for result in results)

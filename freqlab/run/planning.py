@@ -51,7 +51,8 @@ class ModelPlan:
     name
         Name of the model.
     forward_passes
-        Number of images that the run would embed.
+        Upper bound on the number of images that the run would embed. Removals that take less than
+        1e-5 grey levels (RMS) from a face need no forward pass, which only the face can tell.
     in_store
         Number of embeddings that the store already holds.
     n_bands
@@ -110,7 +111,7 @@ class Plan:
 
     @property
     def forward_passes(self) -> dict[str, int]:
-        """Number of images that the run would embed, per model."""
+        """Upper bound on the number of images that the run would embed, per model."""
         return {model.name: model.forward_passes for model in self.models}
 
     @property
@@ -142,7 +143,8 @@ class Plan:
         pairs = f", {self.n_pairs:,} pairs" if self.n_pairs else ""
         yield "run", f"{self.n_faces:,} faces{pairs}, {len(self.bands)} bands ({self.bands.key})"
         for model in self.models:
-            text = f"{model.forward_passes:,} forward passes"
+            most = "at most " if self.n_pairs and model.forward_passes else ""
+            text = f"{most}{model.forward_passes:,} forward passes"
             yield model.name, f"{text}; {model.in_store:,} are in the store already"
         parts = ", ".join(f"{name} {_size(n)}" for name, n in self.stored_bytes.items() if n)
         yield "to be stored", f"{_size(sum(self.stored_bytes.values()))} ({parts or 'nothing'})"
@@ -182,8 +184,10 @@ def plan(
 ) -> Plan:
     """Estimate the work, storage and time of :func:`freqlab.influence`; nothing is written.
 
-    The number of forward passes is exact, except for faces that turn out to be unreadable or are
-    not existing. Faces that failed before are not counted. Bytes are those of the arrays before
+    The number of forward passes is an upper bound: faces that turn out to be unreadable or missing
+    need none, nor does a band that holds less than 1e-5 grey levels (RMS) of a face, such as a
+    chroma band of a grey photograph. Otherwise it is exact. Faces that failed before are not
+    counted. Bytes are those of the arrays before
     compression, which makes results up to a fifth smaller; crops are counted at the compression
     of a sample. The time is that of a sample on this machine by one worker, divided by the number
     of workers; compiling and pairing are left out.

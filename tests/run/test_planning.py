@@ -59,6 +59,39 @@ def test_bands_without_coefficients_are_not_counted(linear):
     assert result.attrs["forward_passes"] == sum(plan.forward_passes.values())
 
 
+class Counting(Linear):
+    """Counts the images that it embeds."""
+
+    seen = 0
+
+    def forward(self, images):
+        self.seen += len(images)
+        return super().forward(images)
+
+
+def test_a_plan_bounds_the_passes_from_above(tmp_path):
+    """Chroma bands of grey faces need no pass, which only the faces can tell."""
+    coloured = make_faces(n_subjects=4, per_subject=2)
+    grey = [np.repeat(image[:, :, :1], 3, axis=2) for image in coloured.images]
+    bands, network = fl.channels(fl.rings(width=14)), Counting()
+    n_chroma = len(bands) // 2
+    models = [fl.wrap_model(network, name="counting")]
+    for images, n_saved in ((coloured.images, 0), (grey, n_chroma - 1)):
+        faces = fl.Faces(coloured.table, images=images, aligned="arcface", name="faces")
+        pairs, store = fl.make_pairs(faces, seed=0), tmp_path / str(n_saved)
+        of_run = {"models": models, "store": store, "batch_size": 1}
+        fl.embed(faces, progress=False, **of_run)
+        plan = fl.plan(faces, pairs, bands=bands, calibrate=0, **of_run)
+        assert plan.forward_passes == {"counting": 8 * len(bands)}
+        assert f"at most {8 * len(bands)} forward passes; 8 are in the store" in str(plan)
+        network.seen = 0
+        result = fl.influence(faces, pairs, bands=bands, progress=False, **of_run)
+        # one more, by which the store recognises the model
+        assert result.attrs["forward_passes"] == network.seen - 1 == 8 * (len(bands) - n_saved)
+        assert "at most" not in str(fl.plan(faces, pairs, bands=bands, calibrate=0, **of_run))
+        assert "at most" not in str(fl.plan(faces, calibrate=0, models=models))
+
+
 def test_faces_that_could_not_be_read_are_not_counted(tmp_path, linear):
     crops, store = make_faces(), tmp_path / "run"
     paths = [tmp_path / f"{i}.png" for i in range(12)]
