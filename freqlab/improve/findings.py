@@ -202,9 +202,22 @@ def _calibration_text(part: Part, fmr: float) -> str:
 
 
 def _matched_text(part: Part, fmr: float) -> str:
-    """State the verdicts on matched bands, compared with the reference as it is."""
+    """State the verdicts on matched bands, compared with both references."""
     assert part.matched is not None
-    return _verdicts(at_fmr(part.matched, fmr), _MATCHED_WORDS)
+    text = _verdicts(at_fmr(part.matched, fmr), _MATCHED_WORDS)
+    if part.matched_alike is None:
+        return text
+    at = at_fmr(part.matched_alike, fmr)
+    names = [name for name in names_of(at, "score_name") if name in _MATCHED_WORDS]
+    verdicts = [str(at["verdict"].sel(score_name=name).item()) for name in names]
+    if not any(map(has_verdict, verdicts)):
+        return text
+    if len(set(verdicts)) == 1 and len(names) > 1:
+        against = f"**{verdicts[0]}** by both"
+    else:
+        texts = [f"**{v}** by {_MATCHED_WORDS[n]}" for n, v in zip(names, verdicts, strict=True)]
+        against = join(texts)
+    return f"{text}, against the reference degraded alike {against}"
 
 
 def _search_text(part: Part) -> str:

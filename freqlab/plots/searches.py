@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.ticker import LogFormatter
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
@@ -17,6 +18,14 @@ from freqlab.statistics.resampling import estimates_of
 __all__ = ["cmc_plot", "fnir_plot"]
 
 _MOST_MARKERS = 20
+
+
+class _PlainLogFormatter(LogFormatter):
+    """Labels of a logarithmic axis as plain numbers: 0.1, 0.6."""
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Label of a tick; empty where the axis has too many."""
+        return f"{x:g}" if super().__call__(x, pos) else ""
 
 
 def cmc_plot(
@@ -63,12 +72,14 @@ def cmc_plot(
         style = line_style(place)
         label = f"{shortened(name, 28)}: {value[0]:.1f} % at rank 1"
         every = -(-len(rank) // _MOST_MARKERS)
-        ax.plot(rank, value, label=label, ms=4, markevery=every, **style)
+        ax.plot(rank, value, label=label, ms=4, markevery=every, clip_on=False, **style)
         ax.fill_between(rank, lower, upper, color=style["color"], alpha=0.15, lw=0)
         lowest = min(lowest, float(np.nanmin(lower)))
-    ax.set_xlim(1, max(2, rank.max()))
+    last = max(2, int(rank.max()))
+    step = max(1, round(last / 5))
+    ax.set_xlim(1 - 0.02 * last, 1.02 * last)
+    ax.set_xticks([1, *range(step * (1 + (step == 1)), last + 1, step)])
     ax.set_ylim(max(0.0, min(99.0, lowest - 0.05 * (100 - lowest))), 100.0)
-    ax.xaxis.get_major_locator().set_params(integer=True)
     ax.set_xlabel(axis_label(result["rank"]))
     ax.set_ylabel(axis_label(rates, units="%"))
     ax.grid(True, color="0.9")
@@ -138,6 +149,9 @@ def fnir_plot(
             ax.plot(fpir[there], value[there], style["marker"], color=style["color"], ms=5)
             lowest = min(lowest, float(floor.min()))
     ax.set(xscale="log", yscale="log", xlim=(left / 1.5, 1), ylim=(lowest / 2, 1))
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_formatter(_PlainLogFormatter())
+        axis.set_minor_formatter(_PlainLogFormatter(minor_thresholds=(1, 0.4)))
     ax.set_xlabel(axis_label(result["curve_fpir"]))
     ax.set_ylabel(axis_label(result["curve"]))
     ax.grid(True, which="major", color="0.9")

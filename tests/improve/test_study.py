@@ -202,6 +202,28 @@ def test_no_gain_stands_beside_gains(verdicts, text):
     assert said.replace("\u00a0", " ") == text
 
 
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        (("loss", "loss"), ", against the reference degraded alike **loss** by both"),
+        (
+            ("no gain", "gain"),
+            ", against the reference degraded alike **no gain** by the reference within the "
+            "probe's limit and **gain** by the bands that support other people",
+        ),
+    ],
+)
+def test_matched_bands_are_compared_with_both_references(study, verdicts, text):
+    verdicts = dict(zip(("nyquist", "influence"), verdicts, strict=True))
+    sizes = {"nyquist": 0.2, "influence": 0.1}
+    at = {
+        base: judged(verdicts, sizes, baseline=base).expand_dims(fmr=[0.1])
+        for base in ("similarity", "alike")
+    }
+    part = parts_of(study)[0]._replace(matched=at["similarity"], matched_alike=at["alike"])
+    assert findings._matched_text(part, 0.1).replace("\u00a0", " ").endswith(text)
+
+
 @pytest.mark.slow
 def test_faces_as_they_are(faces, tmp_path):
     found = fl.improve.study(
