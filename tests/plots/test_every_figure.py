@@ -472,7 +472,8 @@ def test_some_figures_are_drawn_by_the_cells_they_need():
     assert titles == ["The faces and the models", "One pair", "pair_profile_plot"]
     titles = [cell.title for cell in gallery.cells_for(CELLS, ["view_plot", "det_plot"])]
     assert titles == [
-        *("The faces and the models", "Verification", "det_plot", "Faithfulness", "view_plot"),
+        *("The faces and the models", "One pair", "Verification", "det_plot"),
+        *("Faithfulness", "view_plot"),
     ]
     source = "# %% [title] A\na = 1\n# %% [title] B\nb = [c for c in range(a)]\nc = 3\n# %% d\nb\n"
     cells = gallery.read_cells(source)
