@@ -6,11 +6,15 @@ Comments at the head of a cell are its text. What the page shows is what runs.
 
     python docs/gallery.py           # pictures and page; a few minutes the first time
     python docs/gallery.py --page    # the page only, without running a model
+    python docs/gallery.py --only cmc_plot fnir_plot  # these pictures, by the cells they need
+
+A figure that is drawn twice has what it shows in its name: ``# %% discard_plot of searches``.
 """
 
 from __future__ import annotations
 
 import argparse
+import ast
 import io
 import re
 import time
@@ -55,7 +59,46 @@ class Cell:
     @property
     def picture(self) -> Path:
         """Where its picture is kept."""
-        return PICTURES / f"{self.title}.png"
+        return PICTURES / f"{self.title.replace(' ', '_')}.png"
+
+    @property
+    def anchor(self) -> str:
+        """Its heading as the target of a link."""
+        return self.title.replace(" ", "-")
+
+    @property
+    def needs(self) -> set[str]:
+        """Names that the code reads before it assigns them."""
+        return self._names()[0]
+
+    @property
+    def assigns(self) -> set[str]:
+        """Names that the code assigns."""
+        return self._names()[1]
+
+    def _names(self) -> tuple[set[str], set[str]]:
+        """Names read before they are assigned, and names assigned."""
+        needs: set[str] = set()
+        assigned: set[str] = set()
+        for statement in ast.parse(self.code).body:
+            nodes = list(ast.walk(statement))
+            local = {
+                name.id
+                for node in nodes
+                if isinstance(node, ast.comprehension)
+                for name in ast.walk(node.target)
+                if isinstance(name, ast.Name)
+            }
+            used = [node for node in nodes if isinstance(node, ast.Name) and node.id not in local]
+            needs |= {n.id for n in used if isinstance(n.ctx, ast.Load)} - assigned
+            assigned |= {n.id for n in used if isinstance(n.ctx, ast.Store)}
+            assigned |= {
+                alias.asname or alias.name
+                for node in nodes
+                if isinstance(node, ast.Import)
+                for alias in node.names
+            }
+        return needs, assigned
 
 
 def read_cells(source: str) -> list[Cell]:
@@ -78,7 +121,7 @@ def page_text(cells: list[Cell]) -> str:
         if cell.opens:
             chapters.append((cell.title, []))
         else:
-            chapters[-1][1].append(f"[`{cell.title}`](#{cell.title})")
+            chapters[-1][1].append(f"[`{cell.title}`](#{cell.anchor})")
     parts.append(
         "\n".join(f"- {title}: {', '.join(names)}" for title, names in chapters if names) + "\n"
     )
@@ -90,6 +133,29 @@ def page_text(cells: list[Cell]) -> str:
         if not cell.opens:
             parts.append(f"![{cell.title}: {cell.text}](gallery/{cell.picture.name})\n")
     return "\n".join(parts)
+
+
+def cells_for(cells: list[Cell], titles: list[str]) -> list[Cell]:
+    """The cells that draw these figures, and those before them that assign what they need.
+
+    Raises
+    ------
+    SystemExit
+        If there is no such figure.
+    """
+    figures = {cell.title: number for number, cell in enumerate(cells) if not cell.opens}
+    unknown = [title for title in titles if title not in figures]
+    if unknown:
+        raise SystemExit(f"no figure {unknown[0]!r}; there are: {', '.join(figures)}")
+    waiting, chosen = [figures[title] for title in titles], set()
+    while waiting:
+        number = waiting.pop()
+        chosen.add(number)
+        for name in cells[number].needs:
+            before = [k for k in range(number) if name in cells[k].assigns]
+            if before and before[-1] not in chosen:
+                waiting.append(before[-1])
+    return [cells[number] for number in sorted(chosen)]
 
 
 def draw(cells: list[Cell]) -> None:
@@ -143,10 +209,12 @@ def main() -> None:
     """Draw what is asked for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--page", action="store_true", help="write the page only")
+    parser.add_argument("--only", nargs="+", metavar="FIGURE", help="draw these figures only")
+    chosen = parser.parse_args()
     cells = read_cells(CODE.read_text())
-    if not parser.parse_args().page:
+    if not chosen.page:
         print("Drawing the gallery on the built-in faces; the run is kept in runs/gallery.zarr.")
-        draw(cells)
+        draw(cells_for(cells, chosen.only) if chosen.only else cells)
     PAGE.write_text(page_text(cells))
     print(f"Wrote {PAGE}.")
 

@@ -363,9 +363,45 @@ fl.plots.gain_plot(gained, fmr=1e-2)
 measures = ["stability", "flip stability", "sharpness", "random"]
 fl.plots.discard_plot(discarded, measures=measures)
 
+# %% gain_plot of matched bands
+# The same for probes whose reference is reduced to the bands that they retain.
+fl.plots.gain_plot(part.matched, fmr=1e-2)
+
 # %% calibration_plot
 # Whether a stated probability comes true: calibrated probabilities lie on the diagonal.
 fl.plots.calibration_plot(calibrated)
+
+# %% [title] Searches
+# One photograph of each person is enrolled; probes of 14 pixels of the others are searched among
+# them, by two networks.
+blurred = fl.faces.degrade(faces, resolutions=[14])
+is_enrolled = np.array([name.endswith("/1") for name in blurred.names])
+searched = fl.identify(
+    blurred.select(np.flatnonzero(is_enrolled | blurred.degraded)),
+    models=models,
+    gallery=[name for name in blurred.names if name.endswith("/1")],
+    fpirs=[0.1, 0.05],
+    max_rank=20,
+    store=store,
+)
+
+# %% cmc_plot
+# Cumulative match characteristic: the share of searches in which the own person is among the
+# highest scores.
+fl.plots.cmc_plot(searched)
+
+# %% fnir_plot
+# Open set: the share of searches that miss the own person, over the share that return somebody
+# though nobody is enrolled. A curve ends where its rates are not resolved.
+fl.plots.fnir_plot(searched)
+
+# %% search_gain_plot
+# Change of the errors at rank 1 by each score, with the probes of the chapter above.
+fl.plots.search_gain_plot(part.searches)
+
+# %% discard_plot of searches
+# How these errors fall when probes of low quality are discarded.
+fl.plots.discard_plot(part.search_discard, measures=measures)
 
 # %% [title] The palette
 # Things without an order have the colours of Okabe and Ito, without yellow, which is too faint on

@@ -2,6 +2,7 @@ from .band_stability import band_quality
 from .calibration import calibrate, describe_probability
 from .calibration_costs import calibration_figures
 from .discarding import discard_table, error_discard
+from .findings import summary
 from .fusion import band_scores
 from .identification import describe_identification, identification_table, identify
 from .likelihoods import calibration_error, cllr, min_cllr, probability_of
@@ -11,9 +12,9 @@ from .report import (
     calibration_table,
     describe_comparisons,
     matched_table,
+    overview_table,
     parts_of,
     search_table,
-    summary,
     verdict_table,
 )
 from .score_gains import gain_table, gains
@@ -39,6 +40,7 @@ __all__ = [
     "matched_scores",
     "matched_table",
     "min_cllr",
+    "overview_table",
     "parts_of",
     "probability_of",
     "search_discard",

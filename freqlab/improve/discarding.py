@@ -373,7 +373,7 @@ def discard_table(data: xr.Dataset, *, protocol: str = "fixed", up_to: float = 0
     Parameters
     ----------
     data
-        From :func:`error_discard`.
+        From :func:`error_discard` or :func:`freqlab.improve.search_discard`.
     protocol
         One of :data:`PROTOCOLS`.
     up_to
@@ -382,9 +382,9 @@ def discard_table(data: xr.Dataset, *, protocol: str = "fixed", up_to: float = 0
     Returns
     -------
     pandas.DataFrame
-        A row per measure: FNMR with a fifth of the samples discarded, the mean FNMR over the
-        discarded shares, the difference of the chosen measure from it in percentage points, and the
-        verdict.
+        A row per measure: FNMR (for searches FNIR, or the error rate at rank 1) with a fifth of the
+        samples discarded, its mean over the discarded shares, the difference of the chosen measure
+        from it in percentage points, and the verdict.
 
     Raises
     ------
@@ -403,6 +403,10 @@ def discard_table(data: xr.Dataset, *, protocol: str = "fixed", up_to: float = 0
     check_name("protocol", protocol, names_of(data, "protocol"))
     if up_to not in data["up_to"].to_numpy():
         raise ParameterError(f"up_to={up_to!r} must be one of {list(UP_TO)}")
+    rate, error = "false_non_match_rate", "FNMR"
+    if rate not in data:
+        rate = "false_negative_identification_rate"
+        error = "error at rank 1" if data.attrs["fpir"] == 1 else "FNIR"
     rows = {}
     for name in names_of(data, "measure"):
         one = data.sel(measure=name, protocol=protocol)
@@ -410,10 +414,8 @@ def discard_table(data: xr.Dataset, *, protocol: str = "fixed", up_to: float = 0
         is_chosen = name == data.attrs["measure"]
         verdict = str(one["verdict"].sel(up_to=up_to).item())
         rows[name] = {
-            "FNMR at 20 % discarded": percent(
-                one["false_non_match_rate"].sel(discarded=0.2, method="nearest")
-            ),
-            f"mean FNMR up to {100 * up_to:.0f} %": percent(area),
+            f"{error} at 20 % discarded": percent(one[rate].sel(discarded=0.2, method="nearest")),
+            f"mean {error} up to {100 * up_to:.0f} %": percent(area),
             f"{data.attrs['measure']} less this, points": (
                 "" if is_chosen else signed(100 * change, 2)
             ),

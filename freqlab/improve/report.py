@@ -1,4 +1,4 @@
-"""Findings of the study of what influence is good for, as tables and sentences."""
+"""Parts of the study of what influence is good for, and their tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -16,40 +17,41 @@ from freqlab.improve.discarding import RANDOM
 from freqlab.improve.fusion import SCORES
 from freqlab.improve.making import NATIVE
 from freqlab.improve.matched import MATCHED
-from freqlab.improve.score_gains import FEWEST_ERRORS, GAIN, LOSS, NO_GAIN, gain_table, verdict_of
+from freqlab.improve.score_gains import GAIN, LOSS, NO_GAIN, gain_table, verdict_of
 from freqlab.improve.search_vectors import SEARCHED
 from freqlab.improve.searches import search_gain_table
 from freqlab.results.selection import at_fmr, fmr_text
-from freqlab.statistics.resampling import FEWEST_PEOPLE
-from freqlab.text.shown import as_markdown
-from freqlab.text.wording import NBSP, join, percent, signed, with_bounds
+from freqlab.text.wording import NBSP, percent, signed, with_bounds
 
 __all__ = [
     "Part",
     "calibration_table",
+    "calibration_verdict",
     "describe_comparisons",
+    "has_verdict",
     "matched_table",
+    "overview_table",
     "parts_of",
     "search_table",
-    "summary",
     "verdict_table",
 ]
 
-_MEASURED = {
-    "bands": "the mean similarity without one band",
+_ROWS = {
+    "similarity": "similarity alone",
+    "bands": "mean similarity without one band",
     "learnt": "learnt weights over bands",
     "influence": "influence beside the similarity",
-    "energy": "the control, band energies beside the similarity",
-    "alike": "degrading the reference as the probe, which needs no influence",
-    "flip": "flip averaging",
+    "energy": "control: band energies beside the similarity",
+    "alike": "control: reference degraded as the probe",
+    "flip": "control: flip averaging",
 }
-_MATCHED = {
-    "nyquist": "removing the bands beyond the probe's limit from the reference",
-    "influence": "removing from both images the bands that do not support other people",
+_MATCHED_ROWS = {
+    "nyquist": "matched bands, within the probe's limit",
+    "influence": "matched bands, those that support other people",
 }
-_SEARCHED = _MEASURED | {
-    "alike": "degrading the gallery as the probe, which needs no influence",
-    "nyquist": "removing the bands beyond the probe's limit from the gallery",
+_SEARCHED_ROWS = _ROWS | {
+    "alike": "control: gallery degraded as the probe",
+    "nyquist": "matched bands, within the probe's limit",
 }
 
 
@@ -117,199 +119,150 @@ def _parts(study: xr.DataTree) -> Iterator[Part]:
             yield Part(title, model, name, **data)
 
 
-def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study: where there is a gain, and where there is none, with the same emphasis.
+def has_verdict(verdict: str) -> bool:
+    """Whether a text is a verdict, and not the reason why there is none."""
+    return verdict in (GAIN, LOSS, NO_GAIN)
+
+
+def calibration_verdict(part: Part, fmr: float) -> str:
+    """Verdict on the cost of log-likelihood ratios with influence, or why there is none.
+
+    It requires as many errors of the similarity, or of the similarity with influence, as for
+    scores.
+
+    Parameters
+    ----------
+    part
+        A part of a study.
+    fmr
+        False match rate of the threshold at which errors are counted.
+    """
+    at = at_fmr(part.gains, fmr)
+    change = part.calibration["cllr_difference"].sel(calibration="influence")
+    lower, upper = (float(change.sel(estimate=e)) for e in ("lower", "upper"))
+    n_errors = int(at["n_errors"].sel(score_name=["similarity", "influence"]).max())
+    n_people = int(part.calibration["n_people"])
+    return verdict_of(lower, upper, n_errors=n_errors, n_people=n_people)
+
+
+def overview_table(study: xr.DataTree, *, model: str | None = None) -> pd.DataFrame:
+    """Tabulate every verdict of a study with its change, a column per resolution.
 
     Parameters
     ----------
     study
         From :func:`freqlab.improve.study`.
+    model
+        Name of the model; may be left out if there is only one.
 
     Returns
     -------
-    list of str
-        Sentences, in Markdown.
+    pandas.DataFrame
+        Indexed by what is measured and by what: the rates of the similarity alone, then the
+        verdict on each alternative and its paired change. Where there is no verdict, the reason.
+
+    Raises
+    ------
+    UnknownNameError, ParameterError
+        If there is no such model, or no model is given for a study of several.
 
     Examples
     --------
     >>> import freqlab as fl
     >>> study = fl.testing.study("improve")
-    >>> for sentence in fl.improve.summary(study):
-    ...     print("-", sentence)
-    - Probes of 14 pixels: The similarity alone rejects 91.7 % [65.0, 99.6] of the ...
-    - Probes of 14 pixels: Quality by band stability: **no verdict**, too few ...
-    - Probes of 14 pixels: Log-likelihood ratios of the similarity cost 1.000 ...
+    >>> table = fl.improve.overview_table(study)
+    >>> len(table.columns)
+    1
+    >>> table.index.get_level_values("measure").unique().tolist()[0]
+    'FNMR at FMR 1e-1 (points)'
     """
-    fmr, parts = float(study.attrs["fmr"]), parts_of(study)
-    several = len(study.attrs["models"]) > 1
-    sentences = []
-    for part in parts:
-        start = f"**{as_markdown(part.model)}**, {part.title}. " if several else f"{part.title}: "
-        start = start[0].upper() + start[1:]
-        sentences.append(f"{start}{_gain_text(part.gains, fmr)}")
-        sentences.append(f"{start}{_quality_text(part.discard)}")
-        sentences.append(f"{start}{_calibration_text(part, fmr)}")
-        if part.matched is not None:
-            sentences.append(f"{start}{_matched_text(part, fmr)}")
-        sentences.append(f"{start}{_search_text(part)}")
-    level = 100 * float(parts[0].gains.attrs["level"])
-    sentences[0] += f" Brackets hold {level:g}{NBSP}% intervals over people."
-    return sentences
-
-
-def _gain_text(data: xr.Dataset, fmr: float) -> str:
-    """State the errors of the similarity alone, and the verdict on every other score."""
-    at = at_fmr(data, fmr)
-    base = at.sel(score_name=data.attrs["baseline"])
-    rate = percent(base["false_non_match_rate"])
-    if not rate:
-        return f"There is no threshold at FMR {fmr_text(fmr)}: {base['verdict'].item()}."
-    n_errors = int(base["n_errors"])
-    text = (
-        f"The similarity alone rejects {rate} of the genuine comparisons at FMR {fmr_text(fmr)}, "
-        f"{n_errors:,} errors"
-    )
-    said = _verdicts_text(at, _MEASURED)
-    if not said.startswith("**No verdict**"):
-        said = f"Change of FNMR: {said}{_largest_text(at, _MEASURED)}"
-    return f"{text}. {said}."
-
-
-def _verdicts_text(at: xr.Dataset, words: Mapping[str, str], *, prefix: str = "") -> str:
-    """Verdicts on the scores that have words, with their changes in percentage points."""
-    baseline, difference = at.attrs["baseline"], at[f"{prefix}difference"]
-    others = [n for n in names_of(at, "score_name") if n != baseline and n in words]
-    of_each = {name: str(at[f"{prefix}verdict"].sel(score_name=name).item()) for name in others}
-    said = []
-    for verdict in (GAIN, LOSS, NO_GAIN):
-        changes = [
-            f"{words[name]} ({signed(100 * difference.sel(score_name=name), 2)} points)"
-            for name in others
-            if of_each[name] == verdict
-        ]
-        if changes:
-            said.append(f"**{verdict}** by {join(changes)}")
-    if not said:
-        return f"**No verdict**: {_reason(next(iter(of_each.values())))}"
-    return "; ".join(said)
-
-
-def _largest_text(at: xr.Dataset, words: Mapping[str, str]) -> str:
-    """State which of several gains is the largest."""
-    gained = [
-        name
-        for name in names_of(at, "score_name")
-        if name in words and str(at["verdict"].sel(score_name=name).item()) == GAIN
-    ]
-    if len(gained) < 2:
-        return ""
-    values = at["difference"].sel(estimate="value")
-    best = min(gained, key=lambda name: float(values.sel(score_name=name)))
-    return f". The largest gain is by {words[best]}"
-
-
-def _matched_text(part: Part, fmr: float) -> str:
-    """State the verdicts on matched bands, against both references."""
-    assert part.matched is not None
-    said = _verdicts_text(at_fmr(part.matched, fmr), _MATCHED)
-    text = f"Matched bands change FNMR: {said}"
-    if said.startswith("**No verdict**"):
-        text = f"Matched bands: {said[0].lower()}{said[1:]}".replace("**No", "**no")
-    elif part.matched_alike is not None:
-        said = _verdicts_text(at_fmr(part.matched_alike, fmr), _MATCHED)
-        text += f". Compared with a reference degraded as the probe: {said}"
-    return f"{text}."
-
-
-def _search_text(part: Part) -> str:
-    """State the errors of searches, and the verdicts on scores and on discarding by quality."""
-    data = part.searches
-    base = data.sel(score_name=data.attrs["baseline"])
-    text = (
-        f"In a gallery of {int(data.attrs['n_enrolled']):,} people, the similarity errs at rank 1 "
-        f"in {percent(base['rank_1_error'])} of {int(data['n_mated']):,} searches"
-    )
-    said = _verdicts_text(data, _SEARCHED, prefix="rank_1_")
-    text += f". {said}." if said.startswith("**No verdict**") else f". Change: {said}."
-    (fpir,) = data["fpir"].to_numpy()
-    rate = percent(base["false_negative_identification_rate"].isel(fpir=0))
-    if rate:
-        said = _verdicts_text(data.isel(fpir=0), _SEARCHED)
-        text += f" FNIR at FPIR {fmr_text(float(fpir))} is {rate}. "
-        text += f"{said}." if said.startswith("**No verdict**") else f"Change: {said}."
-    else:
-        reason = str(base["verdict"].isel(fpir=0).item())
-        text += f" FPIR {fmr_text(float(fpir))} is not resolved ({reason})."
-    one = part.search_discard.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
-    verdict = str(one["verdict"].item())
-    if verdict in (GAIN, LOSS, NO_GAIN):
-        what = "error rate at rank 1" if part.search_discard.attrs["fpir"] == 1 else "FNIR"
-        text += (
-            f" Discarding up to 20{NBSP}% of the probes by band "
-            f"{part.search_discard.attrs['measure']} instead of at random changes the mean {what} "
-            f"by {signed(100 * one['area_difference'], 2)} points: **{verdict}**."
+    parts, fmr = parts_of(study), float(study.attrs["fmr"])
+    names = list(dict.fromkeys(part.model for part in parts))
+    if model is None and len(names) > 1:
+        raise ParameterError(
+            f"model=None is allowed only for a study of one model; this has {len(names)}: "
+            f"{', '.join(names)}"
         )
-    return text
-
-
-def _quality_text(data: xr.Dataset) -> str:
-    """State whether discarding by band stability lowers errors."""
-    chosen = str(data.attrs["measure"])
-    one = data.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
-    verdict = str(one["verdict"].item())
-    if verdict not in (GAIN, LOSS, NO_GAIN):
-        return f"Quality by band {chosen}: **no verdict**, {_reason(verdict)}."
-    return (
-        f"Discarding up to 20{NBSP}% of the samples by band {chosen} instead of at random changes "
-        f"the mean FNMR by {signed(100 * one['area_difference'], 2)} points: **{verdict}**"
-        f"{_rivals_text(data)}."
+    chosen = names[0] if model is None else check_name("model", model, names)
+    columns = {part.title: _overview(part, fmr) for part in parts if part.model == chosen}
+    rows = list(dict.fromkeys(row for column in columns.values() for row in column))
+    table = pd.DataFrame(
+        {title: [column.get(row, "") for row in rows] for title, column in columns.items()}
     )
+    table.index = pd.MultiIndex.from_tuples(rows, names=["measure", "by"])
+    return table
 
 
-def _rivals_text(data: xr.Dataset) -> str:
-    """State which baselines of quality band stability beats, and which beat it."""
-    rivals = ("flip stability", "embedding norm", "sharpness", "contrast", "detection")
-    at = data.sel(protocol="fixed", up_to=0.2)
-    present = [name for name in rivals if name in names_of(data, "measure")]
-    texts = []
-    for verdict, word in ((GAIN, "better"), (LOSS, "worse")):
-        names = [n for n in present if str(at["verdict"].sel(measure=n).item()) == verdict]
-        if names:
-            texts.append(f"{word} than {join(names)}")
-    if not texts:
-        return f"; no difference is established from {join(present)}" if present else ""
-    return f"; it is {join(texts)}"
-
-
-def _calibration_text(part: Part, fmr: float) -> str:
-    """State the cost of log-likelihood ratios with and without influence.
-
-    A verdict requires as many errors of the similarity, or of the similarity with influence, as for
-    scores.
-    """
-    data, at = part.calibration, at_fmr(part.gains, fmr)
-    platt, other = (data.sel(calibration=name) for name in ("platt", "influence"))
-    change = other["cllr_difference"]
-    lower, upper = (float(change.sel(estimate=e)) for e in ("lower", "upper"))
-    n_errors = int(at["n_errors"].sel(score_name=["similarity", "influence"]).max())
-    word = verdict_of(lower, upper, n_errors=n_errors, n_people=int(data["n_people"]))
-    said = f"**{word}**"
-    if word not in (GAIN, LOSS, NO_GAIN):
-        said = f"**no verdict**, {_reason(word)}"
-    return (
-        f"Log-likelihood ratios of the similarity cost {with_bounds(platt['cllr'], '.3f')} bit "
-        f"(Cllr; minimum {float(platt['min_cllr']):.3f}); with influence the cost changes by "
-        f"{signed(change, 3)}: {said}."
+def _overview(part: Part, fmr: float) -> dict[tuple[str, str], str]:
+    """Verdicts of a part, by what is measured and by what."""
+    at = at_fmr(part.gains, fmr)
+    measure = f"FNMR at FMR {fmr_text(fmr)} (points)"
+    cells = _scores(at, _ROWS, measure, at["false_non_match_rate"], at["n_errors"])
+    if part.matched is not None:
+        at = at_fmr(part.matched, fmr)
+        cells |= _scores(at, _MATCHED_ROWS, measure)
+    if part.matched_alike is not None:
+        at = at_fmr(part.matched_alike, fmr)
+        measure = "FNMR, against the reference degraded as the probe (points)"
+        cells |= _scores(at, _MATCHED_ROWS, measure)
+    quality = part.discard.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
+    by = f"band {part.discard.attrs['measure']}, not at random"
+    upto = f"up to 20{NBSP}% discarded (points)"
+    cells[f"mean FNMR, {upto}", by] = _cell(quality["verdict"], 100 * quality["area_difference"])
+    platt = part.calibration.sel(calibration="platt")
+    with_influence = part.calibration.sel(calibration="influence")
+    cells["Cllr (bit)", _ROWS["similarity"]] = with_bounds(platt["cllr"], ".3f")
+    verdict = calibration_verdict(part, fmr)
+    change = with_influence["cllr_difference"]
+    cells["Cllr (bit)", _ROWS["influence"]] = _cell(verdict, change, digits=3)
+    searches = part.searches
+    cells |= _scores(
+        searches,
+        _SEARCHED_ROWS,
+        "error at rank 1 (points)",
+        searches["rank_1_error"],
+        searches["rank_1_n_errors"],
+        prefix="rank_1_",
     )
+    at = searches.isel(fpir=0)
+    if bool(np.isfinite(at["threshold"]).all()):
+        measure = f"FNIR at FPIR {fmr_text(float(at['fpir']))} (points)"
+        rate = at["false_negative_identification_rate"]
+        cells |= _scores(at, _SEARCHED_ROWS, measure, rate, at["n_errors"])
+    quality = part.search_discard.sel(measure=RANDOM, protocol="fixed", up_to=0.2)
+    error = "error at rank 1" if part.search_discard.attrs["fpir"] == 1 else "FNIR"
+    cells[f"mean {error}, {upto}", by] = _cell(quality["verdict"], 100 * quality["area_difference"])
+    return cells
 
 
-def _reason(verdict: str) -> str:
-    """Reason for the lack of a verdict, with what would be enough."""
-    if verdict.startswith("too few errors"):
-        return f"{verdict}; {FEWEST_ERRORS} or more are required"
-    if verdict.startswith("too few people"):
-        return f"{verdict}; {FEWEST_PEOPLE} or more are required"
-    return verdict
+def _scores(
+    at: xr.Dataset,
+    words: Mapping[str, str],
+    measure: str,
+    rates: xr.DataArray | None = None,
+    n_errors: xr.DataArray | None = None,
+    *,
+    prefix: str = "",
+) -> dict[tuple[str, str], str]:
+    """Rate of the baseline, if it is given, and verdicts on the other scores that have words."""
+    baseline = at.attrs["baseline"]
+    cells = {}
+    if rates is not None and n_errors is not None:
+        rate = percent(rates.sel(score_name=baseline)) or "no threshold"
+        n = int(n_errors.sel(score_name=baseline))
+        cells[measure, words[baseline]] = f"{rate}, {n:,} error{'' if n == 1 else 's'}"
+    for name in names_of(at, "score_name"):
+        if name != baseline and name in words:
+            one = at.sel(score_name=name)
+            change = 100 * one[f"{prefix}difference"]
+            cells[measure, words[name]] = _cell(one[f"{prefix}verdict"], change)
+    return cells
+
+
+def _cell(verdict: xr.DataArray | str, change: xr.DataArray, *, digits: int = 2) -> str:
+    """Verdict and change; only the reason if there is no verdict."""
+    text = verdict if isinstance(verdict, str) else str(verdict.item())
+    return f"{text}, {signed(change, digits)}" if has_verdict(text) else text
 
 
 def verdict_table(study: xr.DataTree, *, fmr: float | None = None) -> pd.DataFrame:

@@ -1,3 +1,4 @@
+from .decision_thresholds import describe_threshold, thresholds
 from .detection import detection_errors, detection_table, scores
 from .findings import summary
 from .influence import profiles, vulnerability
@@ -12,19 +13,16 @@ from .manipulations import (
 from .pixels import morph
 from .report import (
     band_choice_table,
-    describe_best_score,
     describe_documents,
-    describe_fusion,
     describe_labelled,
     describe_morphing_pairs,
-    describe_threshold,
     detections,
     error_table,
     kind_difference_table,
     score_difference_table,
-    thresholds,
     vulnerability_table,
 )
+from .score_sentences import describe_best_score, describe_fusion
 from .sets import choose_documents, couples, is_morph, make_faces, make_pairs, shares
 from .spectral import residual_spectra
 

@@ -13,13 +13,10 @@ import xarray as xr
 
 from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import BONA_FIDE, CONTROL
+from freqlab.morphing.decision_thresholds import describe_threshold
 from freqlab.morphing.paired import FEWEST_PEOPLE, points
-from freqlab.morphing.report import (
-    best_score_sentences,
-    describe_fusion,
-    describe_threshold,
-    detections,
-)
+from freqlab.morphing.report import detections
+from freqlab.morphing.score_sentences import best_score_sentences, fusion_sentences
 from freqlab.results.sentences import band_text
 from freqlab.statistics.resampling import excludes_zero
 from freqlab.text.shown import as_markdown
@@ -28,7 +25,7 @@ from freqlab.text.wording import join, percent, signed
 __all__ = ["summary"]
 
 _POOLED = "all"
-_MOST_DIFFERENCES = 3  # spelled out; the others are counted
+_MOST_DIFFERENCES = 1  # spelled out; the others are counted
 
 
 def summary(study: xr.DataTree) -> list[str]:
@@ -43,11 +40,11 @@ def summary(study: xr.DataTree) -> list[str]:
     -------
     list of str
         For each model: the share of morphs that match both contributors, by kind of morph; the
-        paired differences between the kinds; the best score of influence alone, with what limits
-        this finding, and its paired differences from the baselines; whether influence adds to the
-        similarity. For a study of one model, also
-        the band whose influence differs most between attack and bona fide pairs. Fewer than
-        :data:`FEWEST_PEOPLE` people are not compared, and a sentence states this.
+        largest paired difference between the kinds; the best score of influence alone, with what
+        limits this finding, and its paired differences from the baselines; whether influence adds
+        to the similarity. For a study of one model, also the band whose influence differs most
+        between attack and bona fide pairs. Fewer than :data:`FEWEST_PEOPLE` people are not
+        compared, and a sentence states this.
 
     Examples
     --------
@@ -76,7 +73,7 @@ def summary(study: xr.DataTree) -> list[str]:
         sentences.append(start + best)
         if enough:
             sentences.append(start + compared)
-            sentences.append(start + describe_fusion(errors))
+            sentences.append(start + fusion_sentences(errors)[0])
     if not enough:
         sentences.append(
             f"No rates are compared, since {n_people} people are fewer than {FEWEST_PEOPLE}."

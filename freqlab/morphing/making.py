@@ -21,11 +21,11 @@ from freqlab.errors import PairError, ParameterError, check_name, check_number
 from freqlab.faces.table import Faces
 from freqlab.literals import Side
 from freqlab.models.spec import Model
+from freqlab.morphing.decision_thresholds import thresholds
 from freqlab.morphing.detection import FEWEST_FOLDS, detection_errors, scores
 from freqlab.morphing.influence import profiles, vulnerability
 from freqlab.morphing.labelled import manipulation_pairs
 from freqlab.morphing.manipulations import manipulation_by_kind
-from freqlab.morphing.report import thresholds
 from freqlab.morphing.sets import (
     choose_documents,
     couples,

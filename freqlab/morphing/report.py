@@ -1,185 +1,39 @@
-"""Thresholds, and results of a morphing study as tables and sentences."""
+"""Results of a morphing study as tables, and sentences on its faces and pairs."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import xarray as xr
 
-from freqlab.attrs import names_of, with_object_text
+from freqlab.attrs import names_of
 from freqlab.datasets.pair_tables import CONTROL
 from freqlab.errors import ParameterError, check_name
 from freqlab.faces.table import Faces
 from freqlab.morphing.detection import OWN_SCORES
 from freqlab.morphing.paired import FEWEST_PEOPLE, points
-from freqlab.morphing.score_fits import FUSION, RESIDUAL
-from freqlab.morphing.sets import untouched
-from freqlab.results.selection import fmr_text
-from freqlab.statistics.error_rates import check_fmr, impostor_thresholds, rates_with
-from freqlab.statistics.resampling import excludes_zero
+from freqlab.morphing.score_fits import FUSION
 from freqlab.store.run_store import node_name
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
-from freqlab.text.wording import join, percent
-from freqlab.verification.performance import check_embeddings
+from freqlab.text.wording import percent
 
 __all__ = [
     "band_choice_table",
-    "best_score_sentences",
-    "describe_best_score",
     "describe_documents",
-    "describe_fusion",
     "describe_labelled",
     "describe_morphing_pairs",
-    "describe_threshold",
     "detections",
     "error_table",
     "kind_difference_table",
     "score_difference_table",
-    "thresholds",
     "vulnerability_table",
 ]
 
 _POOLED = "all"
-_CHANCE = 0.5  # D-EER of a score that does not separate attacks from bona fide pairs
-_FEWEST_ERRORS = 30  # wrong decisions, of either score, from which a gain is stated
-_RIVALS = ("power spectrum", "similarity")  # baselines that take no training
-_SCORES = {
-    "low/high": "log ratio of the influence of the lowest quarter of the bands to that of the rest",
-    "centroid": "mean frequency of the absolute influence",
-    "asymmetry": "distance between the influence profiles of the document and of the live "
-    "photograph",
-    "mahalanobis": "distance of the influence profiles from their bona fide mean, scaled by their "
-    "covariance",
-}
-
-
-def thresholds(
-    embeddings: Mapping[str, npt.NDArray[np.floating]],
-    faces: Faces,
-    pairs: pd.DataFrame,
-    *,
-    fmr: float = 1e-3,
-    given: float | list[float] | None = None,
-) -> xr.Dataset:
-    """Compute the decision threshold of each model at which morphs are tested.
-
-    Parameters
-    ----------
-    embeddings
-        Untouched embeddings ``(face, feature)`` of each model, by its name, in the order of the
-        faces; NaN for a face without an embedding.
-    faces
-        All photographs of the set, not only those in the pairs: more photographs resolve a lower
-        rate. Morphs, documents of attack and control pairs, and degraded faces are left out.
-    pairs
-        From :func:`freqlab.morphing.make_pairs`, or a table of them.
-    fmr
-        Requested false match rate. If there are too few impostor comparisons to resolve it, the
-        next higher resolved rate is used.
-    given
-        Thresholds carried over from a larger set, in the order of the models, to use instead.
-
-    Returns
-    -------
-    xarray.Dataset
-        Along ``model``: ``threshold``, ``fmr`` (at which it was set; NaN if it was given) and
-        ``impostor_comparisons``; attribute ``fmr``, the requested rate.
-
-    Raises
-    ------
-    ParameterError
-        If an argument is invalid, or the comparisons are too few to resolve any rate.
-
-    Examples
-    --------
-    >>> import freqlab as fl
-    >>> faces = fl.testing.morphed_faces()
-    >>> pairs = fl.morphing.make_pairs(faces)
-    >>> tree = fl.embed(faces, models=[fl.testing.model()], store="run.zarr", progress=False)
-    >>> vectors = fl.open_embeddings("run.zarr", model="linear").sel(face=faces.names).to_numpy()
-    >>> thresholds = fl.morphing.thresholds({"linear": vectors}, faces, pairs, fmr=0.1)
-    >>> sorted(thresholds.data_vars)
-    ['fmr', 'impostor_comparisons', 'threshold']
-    """
-    check_fmr(fmr)
-    checked = check_embeddings(embeddings, faces)
-    names = list(checked)
-    thresholds, rates = np.full((2, len(names)), np.nan)
-    counts = np.zeros(len(names), np.int64)
-    if given is not None:
-        carried = np.atleast_1d(np.asarray(given, float))
-        if carried.shape != (len(names),):
-            raise ParameterError(
-                f"given={given!r} must be {len(names)} thresholds, one for each of "
-                f"{join(list(names))}"
-            )
-        thresholds = carried
-    else:
-        allowed = sorted(rate for rate in rates_with(fmr) if rate >= fmr * (1 - 1e-6))
-        whole = untouched(faces, pairs)
-        for k, vectors in enumerate(checked.values()):
-            edges, n_impostor = impostor_thresholds(
-                vectors[whole], faces.subjects[whole], faces.sources[whole], allowed
-            )
-            counts[k] = n_impostor
-            resolved = np.flatnonzero(np.isfinite(edges))
-            if not len(resolved):
-                raise ParameterError(
-                    f"{n_impostor} impostor comparisons of the photographs resolve no false match "
-                    f"rate; give a threshold from a larger set"
-                )
-            thresholds[k], rates[k] = edges[resolved[0]], allowed[resolved[0]]
-    computed = xr.Dataset(
-        {
-            "threshold": ("model", thresholds, {"units": "cosine similarity"}),
-            "fmr": ("model", rates, {"long_name": "false match rate"}),
-            "impostor_comparisons": ("model", counts),
-        },
-        coords={"model": np.array(names, object)},
-        attrs={"fmr": fmr},
-    )
-    return with_object_text(computed)
-
-
-def describe_threshold(thresholds: xr.Dataset, *, model: str) -> str:
-    """State the source of a model's threshold.
-
-    Parameters
-    ----------
-    thresholds
-        From :func:`thresholds`.
-    model
-        Name of the model.
-
-    Returns
-    -------
-    str
-        Sentences.
-
-    Examples
-    --------
-    >>> import freqlab as fl
-    >>> study = fl.testing.study("morphing")
-    >>> thresholds = study["thresholds"].to_dataset()
-    >>> print(fl.morphing.describe_threshold(thresholds, model="linear"))
-    threshold 0.600, carried over from a larger set.
-    """
-    check_name("model", model, names_of(thresholds, "model"))
-    data = thresholds.sel(model=model)
-    text = f"threshold {float(data['threshold']):.3f}"
-    rate, asked = float(data["fmr"]), float(thresholds.attrs["fmr"])
-    if np.isnan(rate):
-        return f"{text}, carried over from a larger set."
-    few = f" (too few to resolve FMR {fmr_text(asked)})" if rate > asked * (1 + 1e-6) else ""
-    return (
-        f"{text}, set at FMR {fmr_text(rate)} on {int(data['impostor_comparisons']):,} impostor "
-        f"comparisons of the photographs{few}."
-    )
 
 
 def vulnerability_table(risk: xr.Dataset, *, model: str, fmr: float | None = None) -> pd.DataFrame:
@@ -313,190 +167,6 @@ def score_difference_table(errors: xr.Dataset, *, attack: str = _POOLED) -> pd.D
         for score in scores
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("score")
-
-
-def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
-    """State which score of influence alone is best, and its differences from the baselines.
-
-    Parameters
-    ----------
-    errors
-        From :func:`freqlab.morphing.detection_errors`.
-    attack
-        Name of the attack.
-
-    Returns
-    -------
-    str
-        Markdown: the score with the lowest D-EER among :data:`OWN_SCORES`, what limits this
-        finding, and the paired differences of its D-EER from those of the power spectrum and the
-        similarity. A difference is put into words only if its interval excludes zero, and it is
-        based on at least :data:`FEWEST_PEOPLE` people.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such attack.
-
-    Examples
-    --------
-    >>> import freqlab as fl
-    >>> study = fl.testing.study("morphing")
-    >>> errors = study["detection/linear"].to_dataset()
-    >>> print(fl.morphing.describe_best_score(errors))
-    The score of influence alone with the lowest observed D-EER is **mahalanobis** ...
-    """
-    return " ".join(best_score_sentences(errors, attack=attack))
-
-
-def best_score_sentences(errors: xr.Dataset, *, attack: str = _POOLED) -> list[str]:
-    """Return the sentences of :func:`describe_best_score`.
-
-    Parameters
-    ----------
-    errors, attack
-        As for :func:`describe_best_score`.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such attack.
-    """
-    check_name("attack", attack, names_of(errors, "attack"))
-    data = errors.sel(attack=attack)
-    value = data["d_eer"].sel(score_name=list(OWN_SCORES), estimate="value").to_numpy()
-    if not np.isfinite(value).any():
-        return ["No score could be tested: there are no attacks, or no bona fide pairs."]
-    best = OWN_SCORES[int(np.nanargmin(value))]
-    rate = percent(data["d_eer"].sel(score_name=best), 1)
-    finding = (
-        f"The score of influence alone with the lowest observed D-EER is **{best}** "
-        f"({_SCORES[best]}): {rate}. It was chosen among {len(OWN_SCORES)} on these attacks, so "
-        f"this rate is optimistic"
-    )
-    control = _control_doubt(errors, best)
-    return [f"{finding}{control}.", _against_baselines(data, best)]
-
-
-def describe_fusion(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
-    """State whether influence adds to the similarity, on other people than those of the fit.
-
-    Parameters
-    ----------
-    errors
-        From :func:`freqlab.morphing.detection_errors`.
-    attack
-        Name of the attack.
-
-    Returns
-    -------
-    str
-        Markdown: D-EER of the fusion of similarity and influence, of the similarity alone, and
-        their paired difference as **gain**, **no gain** or **loss**. No verdict is given for fewer
-        than 30 wrong decisions of both scores, or fewer than :data:`FEWEST_PEOPLE` people. Then,
-        if it was computed, the D-EER of the residual spectrum of the document, and the paired
-        difference of the fusion from it.
-
-    Raises
-    ------
-    UnknownNameError
-        If there is no such attack.
-
-    Examples
-    --------
-    >>> import freqlab as fl
-    >>> faces = fl.testing.morphed_faces(n_subjects=20, per_subject=3)
-    >>> result = fl.testing.influence(
-    ...     faces, fl.morphing.make_pairs(faces), sides=["probe", "reference"]
-    ... )
-    >>> scores = fl.morphing.scores(result, model="linear")
-    >>> print(fl.morphing.describe_fusion(fl.morphing.detection_errors(scores)))
-    Similarity and influence fused, fitted with attacks on other people: D-EER ...
-    """
-    check_name("attack", attack, names_of(errors, "attack"))
-    data = errors.sel(attack=attack)
-    rate = {name: percent(data["d_eer"].sel(score_name=name), 1) for name in (FUSION, "similarity")}
-    if not rate[FUSION]:
-        return "Influence was not fused with the similarity: a fold of people has no attack pairs."
-    change = data["d_eer_difference"].sel(score_name=FUSION)
-    of_similarity = change.sel(baseline="similarity")
-    text = (
-        f"Similarity and influence fused, fitted with attacks on other people: D-EER "
-        f"{rate[FUSION]}, against {rate['similarity']} of the similarity alone: "
-        f"{_verdict(data, of_similarity)}."
-    )
-    if RESIDUAL not in names_of(data, "baseline"):
-        return text
-    of_spectrum = change.sel(baseline=RESIDUAL)
-    rate_of_spectrum = percent(data["d_eer"].sel(score_name=RESIDUAL), 1)
-    text += (
-        f" The residual spectrum of the document, which needs no face model, has a D-EER of "
-        f"{rate_of_spectrum}"
-    )
-    if int(data["n_people"]) < FEWEST_PEOPLE or not points(of_spectrum):
-        return f"{text}."
-    relation = "zero lies within the interval of the difference of the fusion from it"
-    if excludes_zero(of_spectrum):
-        above = "above" if float(of_spectrum.sel(estimate="value")) > 0 else "below"
-        relation = f"the fusion lies {above} it"
-    return f"{text}; {relation}: {points(of_spectrum)}."
-
-
-def _verdict(data: xr.Dataset, change: xr.DataArray) -> str:
-    """State the verdict on the difference of the fusion from the similarity, with its numbers."""
-    n_errors = int(data["n_errors"].sel(score_name=[FUSION, "similarity"]).max())
-    n_people = int(data["n_people"])
-    if n_people < FEWEST_PEOPLE:
-        return f"{n_people} people are too few for a verdict"
-    if n_errors < _FEWEST_ERRORS:
-        return (
-            f"{n_errors} wrong decisions are too few for a verdict, which takes {_FEWEST_ERRORS} "
-            f"({points(change)})"
-        )
-    if not excludes_zero(change):
-        return f"**no gain** ({points(change)})"
-    kind = "gain" if float(change.sel(estimate="value")) < 0 else "loss"
-    return f"**{kind}** of {points(change, absolute=True)}"
-
-
-def _control_doubt(errors: xr.Dataset, score: str) -> str:
-    """State whether a score also detects controls, after a semicolon; empty if it does not."""
-    if CONTROL not in errors["attack"]:
-        return "; there are no controls to show whether it detects the morph or the warp"
-    rate = errors["d_eer"].sel(attack=CONTROL, score_name=score)
-    if not float(rate.sel(estimate="upper")) < _CHANCE:
-        return ""
-    return (
-        f"; it also separates controls from untouched documents (D-EER {percent(rate, 1)}, where "
-        f"50 % is chance), so it detects the warp at least in part"
-    )
-
-
-def _against_baselines(data: xr.Dataset, score: str) -> str:
-    """State the paired differences in D-EER of a score from the baselines."""
-    people = int(data["n_people"])
-    if people < FEWEST_PEOPLE:
-        return (
-            f"It is not compared with the baselines, since {people} people are fewer than "
-            f"{FEWEST_PEOPLE}."
-        )
-    clear, unclear = [], []
-    for baseline in _RIVALS:
-        name = f"the {baseline}"
-        change = data["d_eer_difference"].sel(score_name=score, baseline=baseline)
-        if excludes_zero(change):
-            sign = "below" if float(change.sel(estimate="value")) < 0 else "above"
-            clear.append(f"{points(change, absolute=True)} {sign} that of {name}")
-        elif points(change):
-            unclear.append(f"{name}: {points(change)}")
-    texts = [f"its D-EER is {join(clear)}"] if clear else []
-    if unclear:
-        which = (
-            "interval of its difference" if len(unclear) == 1 else "intervals of its differences"
-        )
-        texts.append(f"zero lies within the {which} from {join(unclear)}")
-    text = "; ".join(texts) or "its differences from the baselines are not known"
-    return f"{text[0].upper()}{text[1:]}."
 
 
 def band_choice_table(errors: xr.Dataset) -> pd.DataFrame:

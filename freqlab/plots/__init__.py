@@ -36,7 +36,7 @@ from freqlab.plots.faithfulness import (
     view_plot,
 )
 from freqlab.plots.frequency_plane import spectrum_plot
-from freqlab.plots.improve import calibration_plot, discard_plot, gain_plot
+from freqlab.plots.improve import calibration_plot, discard_plot, gain_plot, search_gain_plot
 from freqlab.plots.influence import (
     contrast_plot,
     face_plot,
@@ -64,6 +64,7 @@ from freqlab.plots.saliency import (
     reliability_plot,
     saliency_plot,
 )
+from freqlab.plots.searches import cmc_plot, fnir_plot
 
 __all__ = [
     "CATEGORICAL",
@@ -75,6 +76,7 @@ __all__ = [
     "advantage_plot",
     "attack_profile_plot",
     "calibration_plot",
+    "cmc_plot",
     "comparison_plot",
     "contact_sheet",
     "contrast_plot",
@@ -88,6 +90,7 @@ __all__ = [
     "discard_plot",
     "extremes_plot",
     "face_plot",
+    "fnir_plot",
     "gain_plot",
     "gaps_plot",
     "group_difference_plot",
@@ -118,6 +121,7 @@ __all__ = [
     "saliency_plot",
     "score_histogram_plot",
     "score_plot",
+    "search_gain_plot",
     "spectrum_plot",
     "stability_plot",
     "strip_plot",

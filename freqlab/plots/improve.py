@@ -11,11 +11,11 @@ from matplotlib.ticker import PercentFormatter
 
 from freqlab.attrs import names_of
 from freqlab.errors import check_name
-from freqlab.plots.common import CATEGORICAL, LEGEND, axis_label, line_style, new_axes, shortened
+from freqlab.plots.common import CATEGORICAL, LEGEND, axis_label, given_axes, line_style, shortened
 from freqlab.results.selection import at_fmr, fmr_text
 from freqlab.statistics.resampling import estimates_of
 
-__all__ = ["calibration_plot", "discard_plot", "gain_plot"]
+__all__ = ["calibration_plot", "discard_plot", "gain_plot", "search_gain_plot"]
 
 _COLOURS = {"gain": CATEGORICAL[0], "loss": CATEGORICAL[4]}  # others are grey
 
@@ -49,12 +49,62 @@ def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) ->
     'change of FNMR at FMR 1e-1 by the score\n(percentage points)'
     """
     at = at_fmr(data, fmr)
+    what = f"FNMR at FMR {fmr_text(fmr)}"
+    return _changes_plot(at, at["difference"], at["verdict"], what, ax)
+
+
+def search_gain_plot(data: xr.Dataset, *, quantity: str = "rank 1", ax: Axes | None = None) -> Axes:
+    r"""Change of the identification errors by each score, with intervals; below zero is better.
+
+    Filled markers: the interval excludes zero, and there are enough errors and people.
+
+    Parameters
+    ----------
+    data
+        From :func:`freqlab.improve.search_gains`.
+    quantity
+        ``"rank 1"`` for the error rate at rank 1, ``"FNIR"`` for the false negative identification
+        rate at the threshold of the data.
+    ax
+        Axes to draw on; new axes by default.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+        Axes with the figure.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such quantity.
+
+    Examples
+    --------
+    >>> import freqlab as fl
+    >>> study = fl.testing.study("improve")
+    >>> (part,) = fl.improve.parts_of(study)
+    >>> ax = fl.plots.search_gain_plot(part.searches)
+    >>> ax.get_xlabel()
+    'change of the error rate at rank 1 by the score\n(percentage points)'
+    """
+    check_name("quantity", quantity, ("rank 1", "FNIR"))
+    if quantity == "rank 1":
+        what = "the error rate at rank 1"
+        return _changes_plot(data, data["rank_1_difference"], data["rank_1_verdict"], what, ax)
+    at = data.isel(fpir=0)
+    what = f"FNIR at FPIR {fmr_text(float(at['fpir']))}"
+    return _changes_plot(at, at["difference"], at["verdict"], what, ax)
+
+
+def _changes_plot(
+    data: xr.Dataset, change: xr.DataArray, verdicts: xr.DataArray, what: str, ax: Axes | None
+) -> Axes:
+    """Draw the change of an error rate by each score, a row each, with its verdict."""
     names = [name for name in names_of(data, "score_name") if name != data.attrs["baseline"]]
-    ax = ax or new_axes(5.4, 0.9 + 0.42 * max(2, len(names)))
+    ax = given_axes(ax, 5.4, 0.9 + 0.42 * max(2, len(names)))
     for row, name in enumerate(names):
-        one = at.sel(score_name=name)
-        value, lower, upper = (100 * bound for bound in estimates_of(one["difference"]))
-        verdict = str(one["verdict"].item())
+        value, lower, upper = (100 * bound for bound in estimates_of(change.sel(score_name=name)))
+        verdict = str(verdicts.sel(score_name=name).item())
         colour = _COLOURS.get(verdict, "0.45")
         ax.plot([lower, upper], [row, row], color=colour, lw=2)
         face = colour if verdict in _COLOURS else "white"
@@ -71,8 +121,7 @@ def gain_plot(data: xr.Dataset, *, fmr: float = 1e-2, ax: Axes | None = None) ->
     ax.axvline(0, color="0.2", lw=0.9)
     ax.set_yticks(range(len(names)), [shortened(name, 24) for name in names])
     ax.set_ylim(len(names) - 0.4, -0.6)
-    rate = f"FNMR at FMR {fmr_text(fmr)}"
-    ax.set_xlabel(f"change of {rate} by the score\n(percentage points)")
+    ax.set_xlabel(f"change of {what} by the score\n(percentage points)")
     ax.grid(True, axis="x", color="0.9")
     return ax
 
@@ -116,7 +165,7 @@ def discard_plot(
     known = names_of(data, "measure")
     check_name("protocol", protocol, names_of(data, "protocol"))
     shown = known if measures is None else [check_name("measures", m, known) for m in measures]
-    ax = ax or new_axes(5.4, 3.6)
+    ax = given_axes(ax, 5.4, 3.6)
     rate = "false_non_match_rate"
     if rate not in data:
         rate = "false_negative_identification_rate"
@@ -168,7 +217,7 @@ def calibration_plot(
     names = known
     if calibrations is not None:
         names = [check_name("calibrations", name, known) for name in calibrations]
-    ax = ax or new_axes(4.4, 4.2)
+    ax = given_axes(ax, 4.4, 4.2)
     ax.plot([0, 1], [0, 1], color="0.6", lw=0.9, zorder=0)
     for place, name in enumerate(names):
         one = data.sel(calibration=name)

@@ -130,6 +130,14 @@ def test_discarding_probes_against_brute_force(fpir):
     assert verdict.sel(measure="random").item() == "gain"
     assert verdict.sel(measure="other").item() == "gain"
     assert rates.attrs["fpir"] == (fpir or 1.0)
+    written = fl.improve.discard_table(rates)
+    error = "FNIR" if fpir else "error at rank 1"
+    assert written.columns.tolist()[:2] == [
+        *(f"{error} at 20 % discarded", f"mean {error} up to 20 %")
+    ]
+    at = fixed["false_negative_identification_rate"].sel(measure="planted").isel(discarded=8)
+    value = f"{100 * float(at.sel(estimate='value')):.{2 if float(at[0]) < 0.1 else 1}f}"
+    assert written.loc["planted"].iloc[0].startswith(value)
     assert list(rates["protocol"].values) == (["fixed", "renewed"] if fpir else ["fixed"])
 
 

@@ -3,19 +3,22 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+import xarray as xr
 from conftest import make_faces
 
 import freqlab as fl
 from freqlab import testing
-from freqlab.errors import ParameterError
+from freqlab.errors import ParameterError, UnknownNameError
+from freqlab.improve import findings
+from freqlab.improve.findings import summary
 from freqlab.improve.fusion import SCORES
 from freqlab.improve.matched import MATCHED
 from freqlab.improve.report import (
     describe_comparisons,
     matched_table,
+    overview_table,
     parts_of,
     search_table,
-    summary,
     verdict_table,
 )
 
@@ -111,27 +114,114 @@ def test_scores_against_embeddings(faces, study):
 
 def test_its_words(study):
     sentences = summary(study)
-    assert len(sentences) == 10
-    assert all(s.startswith(("Probes of 28", "Probes of 14")) for s in sentences)
+    assert len(sentences) == 6
     text = " ".join(sentences)
-    assert "**No verdict**: too few people (12); 20 or more are required" in text or (
-        "**No verdict**: too few errors" in text
+    assert len(text.split()) < 200
+    assert "the similarity alone rejects" in sentences[0]
+    assert sentences[0].endswith("Brackets hold 95\u00a0% intervals over people.")
+    # one text for both resolutions, where it is the same
+    assert (
+        "at 28 and 14\u00a0pixels **no verdict**, too few people (12); 20 are required" in text
+        or ("too few errors (" in text)
     )
-    of_costs = [sentence for sentence in sentences if "Cllr" in sentence]
-    assert len(of_costs) == 2
-    assert all("**no verdict**, too few " in sentence for sentence in of_costs)
+    assert sum("**no verdict**, too few " in sentence for sentence in sentences) == 5
+    assert sentences[4].startswith("Matched bands: ")
+    assert sentences[5].startswith("Searches among 12 people: ")
     assert "no person is in a fit and in its test" in describe_comparisons(study)
     table = verdict_table(study)
     assert list(table.index.names) == ["model", "probes", "score"]
     assert (table["verdict"] == "baseline").sum() == 2
-    assert "Matched bands" in text
-    assert "In a gallery of 12 people, the similarity errs at rank 1 in " in text
+    assert "the similarity errs at rank 1 in " in text
     matched, searched = matched_table(study), search_table(study)
     assert list(matched.index.names) == list(searched.index.names) == list(table.index.names)
     assert (matched["verdict"] == "baseline").sum() == 2
     assert (matched["verdict against alike"] == "baseline").sum() == 2
     assert (searched["verdict"] == "baseline").sum() == 2
     plt.close("all")
+
+
+def test_every_verdict_is_in_the_overview(study):
+    table, parts = overview_table(study), parts_of(study)
+    assert list(table) == [part.title for part in parts]
+    assert (table != "").all(axis=None)
+    measured = table.index.get_level_values("measure").unique().tolist()
+    assert measured[0] == "FNMR at FMR 1e-1 (points)"
+    for part in parts:
+        n = int(part.gains["n_errors"].sel(score_name="similarity", fmr=0.1))
+        cell = table[part.title][measured[0], "similarity alone"]
+        assert cell.endswith(f", {n:,} error{'' if n == 1 else 's'}")
+        scores = table[part.title].loc[measured[0]]
+        assert len(scores) == len(SCORES) + 2  # and both kinds of matched bands
+        for name in ("learnt", "flip"):
+            verdict = str(part.gains["verdict"].sel(score_name=name, fmr=0.1).item())
+            assert verdict in set(scores)
+    with pytest.raises(UnknownNameError, match="unknown model 'nobody'"):
+        overview_table(study, model="nobody")
+
+
+def judged(verdicts, differences, *, baseline="similarity"):
+    """Gains with these verdicts and differences."""
+    names = [baseline, *verdicts]
+    bounds = [[np.nan] * 3, *([d, d - 0.01, d + 0.01] for d in differences.values())]
+    return xr.Dataset(
+        {
+            "verdict": ("score_name", np.array(["", *verdicts.values()], object)),
+            "difference": (("score_name", "estimate"), bounds),
+        },
+        coords={"score_name": np.array(names, object), "estimate": ["value", "lower", "upper"]},
+        attrs={"baseline": baseline},
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        (
+            {"bands": "no gain", "learnt": "gain", "alike": "gain", "flip": "no gain"},
+            "**gain** by learnt weights over bands and the reference degraded alike (largest by "
+            "the reference degraded alike, a control without influence: -3.00 [-4.00, -2.00] "
+            "points), **no gain** by the other 2",
+        ),
+        ({"bands": "no gain", "learnt": "no gain"}, "**no gain** by any of the 2"),
+        (
+            {"bands": "loss", "learnt": "no gain"},
+            "**loss** by the mean without one band (-1.00 [-2.00, +0.00] points), **no gain** by "
+            "learnt weights over bands",
+        ),
+        (
+            {"bands": "too few errors (7)"},
+            "**no verdict**, too few errors (7); 30 are required",
+        ),
+    ],
+)
+def test_no_gain_stands_beside_gains(verdicts, text):
+    differences = {name: -0.01 * (k + 1) for k, name in enumerate(verdicts)}
+    if "loss" in verdicts.values():
+        differences["bands"] = -0.01
+    said = findings._verdicts(judged(verdicts, differences), findings._WORDS)
+    assert said.replace("\u00a0", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "text"),
+    [
+        (("loss", "loss"), ", against the reference degraded alike **loss** by both"),
+        (
+            ("no gain", "gain"),
+            ", against the reference degraded alike **no gain** by the reference within the "
+            "probe's limit and **gain** by the bands that support other people",
+        ),
+    ],
+)
+def test_matched_bands_are_compared_with_both_references(study, verdicts, text):
+    verdicts = dict(zip(("nyquist", "influence"), verdicts, strict=True))
+    sizes = {"nyquist": 0.2, "influence": 0.1}
+    at = {
+        base: judged(verdicts, sizes, baseline=base).expand_dims(fmr=[0.1])
+        for base in ("similarity", "alike")
+    }
+    part = parts_of(study)[0]._replace(matched=at["similarity"], matched_alike=at["alike"])
+    assert findings._matched_text(part, 0.1).replace("\u00a0", " ").endswith(text)
 
 
 @pytest.mark.slow
@@ -225,7 +315,5 @@ def test_photographs_of_a_person_can_be_limited(faces, tmp_path):
 
 
 def test_another_study_has_no_parts():
-    import xarray as xr
-
     with pytest.raises(ParameterError, match="study has no part with gains"):
         parts_of(xr.DataTree())

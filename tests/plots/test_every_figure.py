@@ -95,6 +95,8 @@ FROM_DATA = {
     "reliability_plot": [("plane", "reliability")],
     "detector_plot": [("detected", "auc")],
     "discard_plot": [("discarded", "discarded", "%"), ("discarded", "false_non_match_rate", "%")],
+    "cmc_plot": [("searched", "rank"), ("searched", "identification_rate", "%")],
+    "fnir_plot": [("searched", "curve_fpir"), ("searched", "curve")],
     "calibration_plot": [("calibrated", "predicted", "%"), ("calibrated", "observed", "%")],
 }
 # and where it is of data that the plot is not given, or of several: as text
@@ -129,6 +131,7 @@ SAID = {
     "randomisation_plot": ["share of layers randomised", "rank correlation"],
     "stability_plot": ["rank correlation"],
     "gain_plot": ["change of FNMR at FMR 1e-"],
+    "search_gain_plot": ["change of the error rate at rank 1 by the score (percentage points)"],
     "planted_plot": ["planted band (cycles/image)"],
 }
 PRINTED = 7.32  # inches: width of the text of a printed page
@@ -191,6 +194,12 @@ def texts_of(figure, monkeypatch):
     return found
 
 
+def picture_at(title):
+    """Where the picture of a cell is."""
+    (cell,) = (cell for cell in CELLS if cell.title == title)
+    return cell.picture
+
+
 def labels_of(figure):
     """All labels of axes and colour bars, each in one line."""
     axes = [*figure.axes, *(child for ax in figure.axes for child in ax.child_axes)]
@@ -242,7 +251,8 @@ def test_texts_that_lie_on_another_are_seen(monkeypatch):
 
 def test_every_plot_is_in_the_tables():
     assert set(PUBLIC) == set(FROM_DATA) | set(SAID) | FACES_ONLY
-    assert set(DRAWN) == {*PUBLIC, "palette"}
+    assert {title.partition(" of ")[0] for title in DRAWN} == {*PUBLIC, "palette"}
+    assert len(set(DRAWN)) == len(DRAWN)
     assert all(whole in gallery.CODE.read_text() for whole in FEWER)
 
 
@@ -438,7 +448,7 @@ def test_the_only_model_may_be_left_out(drawn, name, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted({*DRAWN} - BY_COUNT))
 def test_a_saved_figure_is_as_large_as_the_picture_of_the_gallery(drawn, name):
-    with Image.open(gallery.PICTURES / f"{name}.png") as picture:
+    with Image.open(picture_at(name)) as picture:
         assert saved(drawn[1][name]).size == picture.size
     with Image.open(io.BytesIO(gallery.picture_of(drawn[1][name]))) as picture:
         assert saved(drawn[1][name]).size == picture.size
@@ -457,9 +467,26 @@ def test_the_page_is_what_the_script_writes():
     assert gallery.PAGE.read_text() == gallery.page_text(CELLS)
 
 
+def test_some_figures_are_drawn_by_the_cells_they_need():
+    titles = [cell.title for cell in gallery.cells_for(CELLS, ["pair_profile_plot"])]
+    assert titles == ["The faces and the models", "One pair", "pair_profile_plot"]
+    titles = [cell.title for cell in gallery.cells_for(CELLS, ["view_plot", "det_plot"])]
+    assert titles == [
+        *("The faces and the models", "One pair", "Verification", "det_plot"),
+        *("Faithfulness", "view_plot"),
+    ]
+    source = "# %% [title] A\na = 1\n# %% [title] B\nb = [c for c in range(a)]\nc = 3\n# %% d\nb\n"
+    cells = gallery.read_cells(source)
+    assert [cell.needs - {"range"} for cell in cells] == [set(), {"a"}, {"b"}]
+    assert [cell.assigns for cell in cells] == [{"a"}, {"b", "c"}, set()]
+    assert gallery.cells_for(cells, ["d"]) == cells
+    with pytest.raises(SystemExit, match="no figure 'cmcplot'; there are: heat_plot, "):
+        gallery.cells_for(CELLS, ["cmcplot"])
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_pictures_are_there_and_small(name):
-    picture = gallery.PICTURES / f"{name}.png"
+    picture = picture_at(name)
     assert picture.stat().st_size <= 120_000
     with Image.open(picture) as image:
         assert image.format == "PNG"
@@ -468,7 +495,7 @@ def test_pictures_are_there_and_small(name):
 
 def test_there_are_no_other_pictures():
     pictures = list(gallery.PICTURES.iterdir())
-    assert {picture.stem for picture in pictures} == set(DRAWN)
+    assert set(pictures) == {picture_at(name) for name in DRAWN}
     assert sum(picture.stat().st_size for picture in pictures) < 3_000_000
 
 
