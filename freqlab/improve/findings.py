@@ -117,7 +117,7 @@ def _where(parts: Sequence[Part]) -> str:
 
 def _errors_text(parts: Sequence[Part], fmr: float) -> str:
     """State the errors of the similarity alone."""
-    texts = []
+    texts: list[str] = []
     for part in parts:
         at = at_fmr(part.gains, fmr)
         base = at.sel(score_name=at.attrs["baseline"])
