@@ -289,7 +289,7 @@ def _figures(file: Path) -> None:
             f":::{{grid-item-card}} {cell.title.replace('_', ' ')}",
             f":img-top: gallery/{cell.picture.name}",
             f":img-alt: {cell.text.split('. ')[0].replace('`', '')}",
-            f":link: gallery.html#{cell.title}",
+            f":link: gallery.html#{cell.title.replace(' ', '-')}",
             ":text-align: center",
             ":::",
             "",
