@@ -2,7 +2,6 @@
 
 import doctest
 import inspect
-import operator
 from functools import partial
 
 import matplotlib.pyplot as plt
@@ -122,16 +121,3 @@ def test_the_first_steps_run(tmp_path, monkeypatch):
     exec("\n".join(line[4:] for line in lines), names)
     assert names["result"].sizes["pair"] == 20
     assert fl.store.results_table("runs/orl.zarr")["pairs"].tolist() == [20]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        "adversarial.perturbation_sizes",
-        "edits.edge_effect",
-        "saliency.identification_maps",
-    ],
-)
-def test_functions_of_subjects(name, tmp_path, monkeypatch):
-    run(operator.attrgetter(name)(fl), tmp_path, monkeypatch)

@@ -349,13 +349,12 @@ cli.main()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signals", "code"),
     [
-        ([signal.SIGTERM], 143),
+        pytest.param([signal.SIGTERM], 143, marks=pytest.mark.exhaustive),
         pytest.param([signal.SIGINT], 130, marks=pytest.mark.slow),
-        pytest.param([signal.SIGINT, signal.SIGINT], None, marks=pytest.mark.slow),
+        pytest.param([signal.SIGINT, signal.SIGINT], None, marks=pytest.mark.exhaustive),
     ],
 )
 def test_asked_to_stop(tmp_path, orl, signals, code):

@@ -264,7 +264,7 @@ def test_any_bytes_are_read_or_refused(kind, tmp_path):
     fuzzed(kind, tmp_path, max_examples=100 if kind == ".txt" else 300)  # tables take longer
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("kind", list(READERS))
 def test_any_bytes_for_a_while(kind, tmp_path):
     """Twenty seconds each; ``FREQLAB_FUZZ_SECONDS`` sets another time."""

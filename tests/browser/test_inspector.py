@@ -484,7 +484,7 @@ def test_the_strongest_bar_is_seen_in_the_dark_theme(notebook):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("trusted", [True, False])
+@pytest.mark.parametrize("trusted", [True, pytest.param(False, marks=pytest.mark.exhaustive)])
 def test_a_saved_notebook_shows_the_view(browser, lab, run, trusted):
     """Opened again without a kernel, by who ran it or by someone else, and exported."""
     root, address = lab

@@ -354,7 +354,7 @@ def test_two_processes_compile_one_network_at_once(tiny, cache):
     assert [path.name for path in cache.iterdir() if path.is_dir()] == ["inductor"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_damaged_package_is_made_again(tiny, cache):
     first = compile_ahead(tiny, batch_size=8)
     made, content = first.stat().st_mtime_ns, first.read_bytes()

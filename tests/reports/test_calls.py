@@ -102,16 +102,19 @@ def test_the_section_on_orientation_says_what_was_found(explore):
     assert text.count("bands of horizontal structure carry") == 1
 
 
-KINDS = ["octaves", "sectors:4", "polar:28x4", "custom:halves.npy", "channels", "channels:rings:28"]
+KINDS = [
+    "wavelets:haar:1",
+    "octaves",
+    "sectors:4",
+    "polar:28x4",
+    "custom:halves.npy",
+    "channels",
+    "channels:rings:28",
+]
 
 
-@pytest.mark.parametrize(
-    "bands",
-    [
-        pytest.param("wavelets:haar:1", marks=pytest.mark.slow),
-        *(pytest.param(kind, marks=pytest.mark.exhaustive) for kind in KINDS),
-    ],
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("bands", KINDS)
 def test_the_report_takes_every_kind_of_bands(explore, bands, monkeypatch):
     folder, _, _ = explore
     monkeypatch.chdir(folder)
@@ -214,7 +217,7 @@ def test_a_page_of_recorded_decisions(explore):
     assert "<script" not in page
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_model_with_options_in_a_report(explore):
     folder, _, _ = explore
     with pytest.MonkeyPatch.context() as patch:
@@ -263,7 +266,7 @@ def test_the_verification_report_with_a_list_of_pairs(explore, tmp_path):
         assert "mean accuracy over 2 folds" in page.read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_cross_resolution_report(explore):
     folder, store, _ = explore
     parameters = {
@@ -341,7 +344,7 @@ def test_the_bias_report(explore, orl):
     assert fl.store.results_table(store).loc["report-bias", "purpose"] == "report bias"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_faithfulness_report(explore):
     folder, store, _ = explore
     parameters = {

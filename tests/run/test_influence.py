@@ -33,7 +33,10 @@ def by_hand(synthetic, linear):
         (1, 8),
         (3, 1000),
         (512, 8),
-        *(pytest.param(*one, marks=pytest.mark.slow) for one in ((1, 1000), (3, 8), (512, 1000))),
+        *(
+            pytest.param(*one, marks=pytest.mark.exhaustive)
+            for one in ((1, 1000), (3, 8), (512, 1000))
+        ),
     ],
 )
 def test_the_division_does_not_matter(monkeypatch, synthetic, linear, by_hand, tile, step):

@@ -308,7 +308,7 @@ def test_who_was_taken_for_dead_writes_no_more(bucket, hurried):
     assert json.loads(files.cat_file(f"{url}/run.zarr.lock"))["writer"] == "another"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_processes_on_one_store(bucket, tmp_path):
     _, url = bucket
     script = tmp_path / "script.py"
