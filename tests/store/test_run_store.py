@@ -232,7 +232,7 @@ def test_results_by_name(demo):
 
 def test_some_nodes_of_a_run_are_those_of_the_whole(demo):
     store = demo.attrs["store"]
-    whole, some = fl.open_run(store), fl.open_run(store, nodes=["faces", "embeddings", "sets"])
+    whole, some = fl.open_run(store), fl.open_run(store, nodes=["faces", "embeddings"])
     assert set(some.children) == {"faces", "embeddings"}
     assert some.attrs == whole.attrs
     for node in some.children:
