@@ -319,6 +319,13 @@ joint = fl.saliency.joint_maps(result, network, pairs=[pair], grid=5)
 # `fl.saliency.gradient_maps` are drawn alike.
 fl.plots.saliency_plot(space, pair=pair)
 
+# %% saliency_plot of a search
+# The margin of a search among five people: where in the probe lies what puts the person first.
+of_search = fl.saliency.identification_maps(
+    faces.select(range(50)), network, probes=["s1/2"], top=1, n_masks=800, progress=False
+)
+fl.plots.saliency_plot(of_search, pair=int(of_search["pair"][-1]))
+
 # %% plane_plot
 # FreqRISE: which coefficients do, zero frequency in the middle.
 fl.plots.plane_plot(plane, pair=pair)
