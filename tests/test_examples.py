@@ -1,11 +1,9 @@
 """The examples of the main functions are true: each runs, and prints what its docstring says."""
 
-import doctest
 import inspect
-from functools import partial
 
-import matplotlib.pyplot as plt
 import pytest
+from docstrings import run
 
 import freqlab as fl
 
@@ -21,8 +19,6 @@ QUICK = {
     "sectors",
 }
 WITHOUT = {"FreqlabError"}
-PACKAGES = [name for name in fl.__all__ if inspect.ismodule(getattr(fl, name))]
-FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 
 
 def exported():
@@ -31,54 +27,8 @@ def exported():
     return [name for name in names if name not in WITHOUT]
 
 
-def run(thing, folder, monkeypatch):
-    """Run the examples of a function or class in a folder."""
-    monkeypatch.chdir(folder)
-    examples = doctest.DocTestFinder(recurse=False).find(thing, thing.__name__)
-    assert sum(len(test.examples) for test in examples), f"{thing.__name__} has no example"
-    told = []
-    for test in examples:
-        doctest.DocTestRunner(optionflags=FLAGS).run(test, out=told.append)
-    plt.close("all")
-    assert not told, "".join(told)
-
-
 def marked(names):
     return [pytest.param(name, marks=[pytest.mark.slow] * (name not in QUICK)) for name in names]
-
-
-def public(package):
-    """Functions and classes that a package exports, except its errors and warnings, by name."""
-    module = getattr(fl, package)
-    values = {name: getattr(module, name) for name in module.__all__}
-    return {
-        name: value
-        for name, value in values.items()
-        if (inspect.isfunction(value) or inspect.isclass(value))
-        and not (inspect.isclass(value) and issubclass(value, BaseException))
-    }
-
-
-def has_example(value):
-    return ">>> " in (value.__doc__ or "")
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_every_public_function_has_an_example(package):
-    missing = [name for name, value in public(package).items() if not has_example(value)]
-    assert not missing
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("package", PACKAGES)
-def test_packages(package, tmp_path, monkeypatch):
-    for name, value in public(package).items():
-        is_tested = value in map(partial(getattr, fl), fl.__all__) or name in ("study", "summary")
-        if has_example(value) and not is_tested:
-            folder = tmp_path / name
-            folder.mkdir()
-            run(value, folder, monkeypatch)
-            plt.close("all")
 
 
 @pytest.mark.parametrize("name", marked(exported()))

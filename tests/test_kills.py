@@ -294,7 +294,7 @@ def test_permission_lost(tmp_path, lost):
             os.chown(file, 65534, 65534)
     place = tmp_path / lost
     call = "test_kills.small(Path(sys.argv[1]), name='again')"
-    before = "test_kills.Linear(); os.geteuid() or os.setuid(65534)"
+    before = "import freqlab.testing.studies; os.geteuid() or os.setuid(65534)"
     command = in_a_process(tmp_path, before=before, call=call)
     Path(command[1]).chmod(0o644)
     kept = place.stat().st_mode

@@ -51,7 +51,7 @@ def describe_best_score(errors: xr.Dataset, *, attack: str = _POOLED) -> str:
     >>> study = fl.testing.study("morphing")
     >>> errors = study["detection/linear"].to_dataset()
     >>> print(fl.morphing.describe_best_score(errors))
-    The score of influence alone with the lowest observed D-EER is **mahalanobis** ...
+    The score of influence alone with the lowest observed D-EER is **mahalanobis**: ...
     """
     return " ".join(best_score_sentences(errors, attack=attack))
 
