@@ -229,6 +229,7 @@ def test_reports_and_their_parameters_are_listed(call):
         assert name in helped
 
 
+@pytest.mark.slow
 def test_info_of_a_store_with_a_mean_per_channel(call, few):
     call("run", "--faces", few, "--model", "dlib", "--bands", "rings:56", "--store", "r.zarr",
          "--side", "probe", "--n-pairs", 2)  # fmt: skip

@@ -69,6 +69,7 @@ class Counting(Linear):
         return super().forward(images)
 
 
+@pytest.mark.slow
 def test_a_plan_bounds_the_passes_from_above(tmp_path):
     """Chroma bands of grey faces need no pass, which only the faces can tell."""
     coloured = make_faces(n_subjects=4, per_subject=2)
