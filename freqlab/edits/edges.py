@@ -34,7 +34,7 @@ from freqlab.text.wording import NBSP, join, percent, with_bounds
 __all__ = ["describe_edge_effect", "edge_effect", "edge_effect_by_band", "edge_effect_table"]
 
 _HIGH = 0.75  # high bands lie above this share of the smallest crop's axis Nyquist frequency
-_NONE = 1e-6  # mean absolute influence that is zero except for rounding to float32
+_NO_INFLUENCE = 1e-6  # mean absolute influence that is zero except for rounding to float32
 _OF_BANDS = ("periodic", "mirrored", "difference")
 _NAMES = {
     "periodic": ("absolute influence, crop continued periodically", "cosine similarity"),
@@ -143,7 +143,7 @@ def edge_effect(
     with np.errstate(invalid="ignore", divide="ignore"):
         sums = {name: effect[name].isel(band=is_high).sum("band") for name in _OF_BANDS[:2]}
         for name, of in (("excess", sums), ("excess_by_band", effect)):
-            effect[name] = 1 - of["mirrored"] / of["periodic"].where(of["periodic"] > _NONE)
+            effect[name] = 1 - of["mirrored"] / of["periodic"].where(of["periodic"] > _NO_INFLUENCE)
     axes = ("draw", "comparison", "model", "side", "band")
     profiles = [effect[f"directed_{name}"].transpose(*axes).to_numpy() for name in _OF_BANDS[:2]]
     effect["mean_correlation"] = (axes[:-1], rank_agreement(*profiles))

@@ -20,7 +20,7 @@ from freqlab.improve.matched import MATCHED
 from freqlab.improve.score_gains import GAIN, LOSS, NO_GAIN, gain_table, verdict_of
 from freqlab.improve.search_vectors import SEARCHED
 from freqlab.improve.searches import search_gain_table
-from freqlab.results.selection import at_fmr, fmr_text
+from freqlab.results.selection import at_fmr, fmr_text, only_model
 from freqlab.text.wording import NBSP, percent, signed, with_bounds
 
 __all__ = [
@@ -178,12 +178,7 @@ def overview_table(study: xr.DataTree, *, model: str | None = None) -> pd.DataFr
     """
     parts, fmr = parts_of(study), float(study.attrs["fmr"])
     names = list(dict.fromkeys(part.model for part in parts))
-    if model is None and len(names) > 1:
-        raise ParameterError(
-            f"model=None is allowed only for a study of one model; this has {len(names)}: "
-            f"{', '.join(names)}"
-        )
-    chosen = names[0] if model is None else check_name("model", model, names)
+    chosen = only_model(names, model)
     columns = {part.title: _overview(part, fmr) for part in parts if part.model == chosen}
     rows = list(dict.fromkeys(row for column in columns.values() for row in column))
     table = pd.DataFrame(

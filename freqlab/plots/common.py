@@ -33,7 +33,7 @@ from matplotlib.ticker import AutoLocator
 from matplotlib.transforms import Affine2D, ScaledTranslation
 
 from freqlab.errors import ParameterError, check_name, check_number, check_side
-from freqlab.results.selection import bands_of
+from freqlab.results.selection import bands_of, only_model
 from freqlab.text.shown import one_line
 
 __all__ = [
@@ -477,14 +477,7 @@ def one_model(data: xr.Dataset, model: str | None) -> str:
     names: list[str] = []
     if "model" in data.coords:
         names = [str(name) for name in np.atleast_1d(data["model"].to_numpy())]
-    if model is not None:
-        return check_name("model", model, names) if names else model
-    if len(names) != 1:
-        raise ParameterError(
-            f"model=None is allowed only for data of one model; these have {len(names)}"
-            + (f": {', '.join(names)}" if names else "")
-        )
-    return names[0]
+    return model if model is not None and not names else only_model(names, model)
 
 
 def selected(data: xr.Dataset, **names: str) -> xr.Dataset:

@@ -169,9 +169,11 @@ def reports(
         _check_own(folder, names)
         pages, n_made = [], 0
 
+        def files_of(name: str) -> str:
+            return inputs_of(_notebook(name), given[name])
+
         def is_kept(name: str) -> bool:
-            files = inputs_of(_notebook(name), given[name])
-            return not again and is_unchanged(folder, name, files, given[name])
+            return not again and is_unchanged(folder, name, files_of(name), given[name])
 
         with kernels_in_advance() as next_kernel:
             for position, name in enumerate(names):
@@ -179,7 +181,7 @@ def reports(
                 if is_kept(name):
                     pages.append(folder / f"{name}.html")
                     continue
-                files = inputs_of(_notebook(name), given[name])
+                files = files_of(name)  # as they are before the page is made
                 count = f" ({position + 1} of {len(names)})" if len(names) > 1 else ""
                 with _alone(given[name].get("store"), wait), _shown_as_made(folder, [name, *later]):
                     kernel = next_kernel(not all(is_kept(other) for other in later))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -31,6 +31,7 @@ __all__ = [
     "flips_decision",
     "fmr_text",
     "frequency_unit",
+    "only_model",
     "ordered_pairs",
     "pair_columns",
     "pairs_to_show",
@@ -309,6 +310,26 @@ def _with_plain_axes(result: xr.Dataset) -> xr.Dataset:
 
 def _pair_coordinates(result: xr.Dataset) -> list[Any]:
     return [name for name in result.coords if "pair" in result.variables[name].dims]
+
+
+def only_model(names: Sequence[str], model: str | None) -> str:
+    """Name of a model: the one that a user gave, or the only one of the data.
+
+    Raises
+    ------
+    UnknownNameError
+        If the data have no such model.
+    ParameterError
+        If no model is given, and the data have several or none.
+    """
+    if model is not None:
+        return check_name("model", model, names)
+    if len(names) != 1:
+        raise ParameterError(
+            f"model=None is allowed only for data of one model; these have {len(names)}"
+            + (f": {', '.join(names)}" if names else "")
+        )
+    return names[0]
 
 
 def bands_of(result: xr.Dataset) -> Bands:
