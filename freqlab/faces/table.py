@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import os
+import reprlib
 import stat
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -243,9 +244,23 @@ class Faces:
             return np.zeros(len(self), bool)
         return np.array([degradation is not None for degradation in self.degradations], bool)
 
-    def select(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> Faces:
-        """The faces at these positions, in this order."""
-        positions = np.asarray(rows)
+    def select(
+        self,
+        rows: Sequence[int] | Sequence[bool] | npt.NDArray[np.integer] | npt.NDArray[np.bool_],
+    ) -> Faces:
+        """The faces at these positions, in this order.
+
+        Parameters
+        ----------
+        rows : sequence of int or bool
+            Positions from 0, or from the end if negative; or for each face whether it is selected.
+
+        Raises
+        ------
+        ParameterError
+            If a position is beyond the faces, or there are more or fewer truth values than faces.
+        """
+        positions = self._positions(rows)
         degradations = self.degradations
         if degradations is not None:
             degradations = [degradations[int(i)] for i in positions]
@@ -256,6 +271,25 @@ class Faces:
             landmarks=None if self.landmarks is None else self.landmarks[positions],
             degradations=degradations,
         )
+
+    def _positions(self, rows: object) -> npt.NDArray[np.intp]:
+        """Positions of the faces that are selected, or an error that says what is allowed."""
+        given, n = np.asarray(rows), len(self)
+        if given.ndim == 1 and given.dtype == bool:
+            if len(given) != n:
+                raise ParameterError(f"rows has {len(given)} truth values; there are {n} faces")
+            return np.flatnonzero(given)
+        if given.ndim != 1 or (len(given) and given.dtype.kind not in "iu"):
+            raise ParameterError(
+                f"rows is {reprlib.repr(rows)}; expected a sequence of positions of faces, "
+                f"or a truth value for each of {n} faces"
+            )
+        beyond = given[(given < -n) | (given >= n)]
+        if len(beyond):
+            raise ParameterError(
+                f"rows has the position {beyond[0]}; expected positions from {-n} to {n - 1}"
+            )
+        return given.astype(np.intp)
 
     def content(self, position: int) -> bytes:
         """Return the bytes that identify a face: those of its file, or its pixels.

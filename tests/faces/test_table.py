@@ -49,6 +49,33 @@ def test_select_keeps_what_belongs_to_a_face(orl):
     np.testing.assert_array_equal(some.image(1), orl.image(17))
 
 
+def test_select_by_truth_values_takes_the_same_faces_of_table_and_pixels():
+    pixels = [np.full_like(PIXELS, value) for value in range(4)]
+    faces = fl.Faces(table((0, 1, 2, 3), path=list("abcd")), images=pixels)
+    for rows in ([False, False, True, True], np.arange(4) > 1, [2, 3], [-2, -1], range(2, 4)):
+        some = faces.select(rows)
+        assert some.names == ["2", "3"]
+        assert [int(some.image(i).flat[0]) for i in range(2)] == [2, 3]
+
+
+@pytest.mark.parametrize(
+    ("rows", "fault"),
+    [
+        ([0, 2], r"rows has the position 2; expected positions from -2 to 1"),
+        ([-3], r"the position -3; expected positions from -2 to 1"),
+        ([True], r"rows has 1 truth values; there are 2 faces"),
+        ([0.0], r"rows is \[0.0\]; expected a sequence of positions"),
+        (["a"], r"rows is \['a'\]; expected"),
+        ([[0, 1]], r"rows is \[\[0, 1\]\]; expected"),
+        (0, r"rows is 0; expected"),
+    ],
+)
+def test_select_of_faces_that_are_not_there(rows, fault):
+    faces = fl.Faces(table(("a", "b")), images=[PIXELS] * 2)
+    with pytest.raises(ParameterError, match=fault):
+        faces.select(rows)
+
+
 def test_notes_are_shown_and_told():
     faces = fl.Faces(
         table(("a",)), images=[PIXELS], name="x", credit="By Bo", notes=("left out: 2", "found: 1")

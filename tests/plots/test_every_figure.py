@@ -33,6 +33,7 @@ FEWER = {
     "n=24": "n=12",
     "n_masks=800": "n_masks=40",
     "grid=5": "grid=2",
+    "range(50)": "range(15)",
     "sample_pairs(result, 40)": "sample_pairs(result, 12)",
     '("FGSM", 4), ("PGD", 1)': '("FGSM", 4)',
 }
