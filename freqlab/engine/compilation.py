@@ -37,6 +37,7 @@ from freqlab.engine.compiled_packages import (
     private_folder,
     remove_package,
 )
+from freqlab.engine.compiled_runner import load_package
 from freqlab.engine.compiler_process import BUSY, MADE, why_different
 from freqlab.engine.removals import default_batch_size
 from freqlab.engine.workers import working
@@ -388,7 +389,7 @@ def _loaded(model: Model, path: Path, batch_size: int, streams: int) -> Model:
     """
     try:
         with _LOADING:
-            run = _runner(path, model, streams)
+            run = load_package(path, model.device, streams)
         faster = dataclasses.replace(model, network=_Compiled(run, model.network, batch_size))
         height, width = model.template.size
         chance = torch.Generator().manual_seed(0)
@@ -402,24 +403,6 @@ def _loaded(model: Model, path: Path, batch_size: int, streams: int) -> Model:
     if why:
         raise ModelError(_cannot(model, f"its embeddings differ when compiled ({why})"))
     return faster
-
-
-def _runner(path: Path, model: Model, streams: int) -> Callable[[torch.Tensor], Any]:
-    """A callable that runs a package, up to `streams` calls concurrently.
-
-    PyTorch's own loader for Python imports its whole compiler first, which takes seconds; the
-    loader that it wraps does not need the compiler.
-    """
-    index = torch.device(model.device).index if model.device.startswith("cuda") else None
-    loader = torch._C._aoti.AOTIModelPackageLoader(
-        str(path), "model", False, streams, -1 if index is None else index
-    )
-    return functools.partial(_first_output, loader)
-
-
-def _first_output(loader: Any, images: torch.Tensor) -> torch.Tensor:
-    output: torch.Tensor = loader.run([images])[0]
-    return output
 
 
 def _compilers() -> tuple[str, ...]:

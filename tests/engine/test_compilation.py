@@ -66,14 +66,14 @@ def counted(monkeypatch):
     calls = []
     network = Linear()
 
-    def runner(path, model, streams):
+    def load_package(path, device, streams):
         def run(images):
             calls.append(len(images))
             return network(images)
 
         return run
 
-    monkeypatch.setattr(compilation, "_runner", runner)
+    monkeypatch.setattr(compilation, "load_package", load_package)
     return calls
 
 
