@@ -88,4 +88,4 @@ def _embed_faces(
             note_origin(run, done_by, tasks)
     check_any_usable(run, model.template)
     if masked is not None and model.original is not None:
-        measure_precision(run, model, node, computed, run.rows[masked])
+        measure_precision(run, model, tasks[0].node, node, computed, run.rows[masked])

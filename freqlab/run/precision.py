@@ -12,7 +12,7 @@ from freqlab.attrs import to_json
 from freqlab.engine.pairing import pair_influence
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
-from freqlab.run.samples import embed_sample
+from freqlab.run.samples import embed_sample, stored_sample
 from freqlab.store.layout import DONE
 
 __all__ = ["measure_precision"]
@@ -23,15 +23,17 @@ _SAMPLE = 16  # faces; in adjacent twos, so that some pairs are genuine if subje
 def measure_precision(
     run: Run,
     model: Model,
+    intact: zarr.Group,
     node: zarr.Group,
     computed: npt.NDArray[np.bool_],
     rows: npt.NDArray[np.int64],
 ) -> None:
     """Compare the influence of a model in lower precision with float32, once per node.
 
-    Sixteen faces are embedded again in float32. The largest |difference| of influence over all
-    their pairs, probe masked, and the mean rank correlation of the profiles over bands are written
-    to the node's attributes. These forward passes are not counted for the run.
+    Sixteen faces are embedded again in float32, and compared with their embeddings in the store.
+    The largest |difference| of influence over all their pairs, probe masked, and the mean rank
+    correlation of the profiles over bands are written to the attributes of `node`, which has the
+    bands. These forward passes are not counted for the run.
     """
     from scipy.stats import spearmanr
 
@@ -43,9 +45,9 @@ def measure_precision(
         return
     firsts = np.linspace(0, len(rows) - 2, min(len(rows), _SAMPLE // 2)).round().astype(int)
     sample = rows[np.unique(np.concatenate([firsts, firsts + 1]))]
+    exact = embed_sample(run, model.original, sample, computed)
     profiles = []
-    for which in (model.original, model):
-        embedded = embed_sample(run, which, sample, computed)
+    for embedded in (exact, stored_sample(run, intact, node, exact.rows, computed)):
         probe, reference = np.array(list(itertools.permutations(range(len(embedded.rows)), 2))).T
         of_pair = (embedded.intact[probe], embedded.removed[probe])
         partner = (embedded.intact[reference], embedded.removed[reference])
