@@ -164,8 +164,9 @@ def compare(
     batch = default_batch_size(model.device, model.precision)
     start = time.perf_counter()
     with working() as workers:
+        given = {"threads": workers.threads_of(model), "streams": workers.streams_of(model)}
         fast = workers.submit_for(
-            model, lambda: compiled(model, batch_size=batch, threads=workers.threads_of(model))
+            model, lambda: compiled(model, batch_size=batch, **given)
         ).result()
     seconds_compiling = time.perf_counter() - start
     bare_ways = runtimes(model, fast)

@@ -40,9 +40,9 @@ from zarr.storage import _local
 
 import freqlab as fl
 from freqlab.errors import StoreError, UnknownNameError
+from freqlab.run import begin
 from freqlab.store.integrity import HALF_REMOVED
 from freqlab.store.reading import result_names
-from freqlab.store.run_store import RunStore
 from freqlab.store.studies import kept_study
 
 SOME, ALL = 3, 5  # people
@@ -65,7 +65,7 @@ class _Inline:
 def small_and_in_order():
     """Blocks of four faces, so that a few make several; operations in one order."""
     with pytest.MonkeyPatch.context() as patches, zarr.config.set({"async.concurrency": 1}):
-        patches.setitem(RunStore.__init__.__kwdefaults__, "block_size", 4)
+        patches.setattr(begin, "block_size_for", lambda n_faces: 4)
         patches.setattr(_local, "asyncio", _Inline())
         yield
 

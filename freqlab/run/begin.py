@@ -28,6 +28,7 @@ from freqlab.run.settings import Settings
 from freqlab.store.chunks import disk_faults, place_of
 from freqlab.store.face_conflicts import check_which_face
 from freqlab.store.forgetting import finish_forgetting
+from freqlab.store.layout import block_size_for
 from freqlab.store.locking import locked
 from freqlab.store.photographs import ABOUT_PHOTOGRAPHS, photograph_notes, shows_several
 from freqlab.store.repair import repair_store
@@ -107,7 +108,7 @@ def begun(
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
             repair_store(url, faces, say=say if settings.progress else None)
-        run_store = RunStore(url, lock=lock)
+        run_store = RunStore(url, block_size=block_size_for(len(faces)), lock=lock)
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
             if settings.progress:

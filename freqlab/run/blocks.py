@@ -188,7 +188,7 @@ def _passes_done(
 ) -> int:
     """Forward passes behind these rows of a node, as far as the store says that they are done."""
     done = rows[run.store.read(task.node, "status")[rows] != PENDING]
-    if "removed_rms" not in task.node:
+    if not task.has_bands:
         return len(done) * len(task.removals)
     removed_rms, batch_size = run.store.read(task.node, "removed_rms"), run.batch_of(model)
     return forward_passes(removed_rms[done][:, computed], batch_size=batch_size)
@@ -337,7 +337,9 @@ def _embed_block(worker: _Worker, job: Job, block: Block) -> Origin:
     for path, wanted, removals in zip(job.nodes, block.wanted, worker.removals, strict=True):
         node: Any = store.root[path]
         lacks = store.read_rows(node, "status", wanted) == PENDING
-        tasks.append(Task(node, np.setdiff1d(wanted[lacks], lost_rows), removals))
+        pending = np.setdiff1d(wanted[lacks], lost_rows)
+        n_features = node["embedding"].shape[-1]
+        tasks.append(Task(node, pending, removals, n_features, "removed_rms" in node))
     run.forward_passes[model.name] = 0
     with run.bar("aligning faces", len(block.to_align), "face") as unseen:
         embed_rows(run, model, tasks, block.to_align, job.computed, block.rows, unseen)

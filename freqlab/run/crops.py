@@ -42,6 +42,7 @@ from freqlab.store.layout import (
     UNREADABLE,
     Column,
 )
+from freqlab.store.run_store import RunStore
 from freqlab.system.room import PHOTOGRAPHS
 
 __all__ = ["Crops", "align_rows", "check_any_usable", "read_crops", "rows_to_align"]
@@ -94,40 +95,59 @@ def align_rows(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
         rounding. Such a crop is stored rounded, and made again when it is read.
     """
     store, node = run.store, run.store.crops(to.name)
-    crops, status, about_faces = _align_block(run, rows, to)
-    _check_same_photographs(run, rows, node, crops, status, about_faces)
+    before = _known(store, rows)
+    crops, status, about_faces = _align_block(run, rows, to, before)
+    keeps_crops = "crop" in node
+    stored = store.read_rows(node, "crop", rows) if keeps_crops else None
+    digests = before["sha256"], about_faces["sha256"]
+    _check_same_photographs(run, rows, crops, stored, status == DONE, *digests)
     changed = {
-        name: values
-        for name, values in about_faces.items()
-        if not equal_values(values, store.read_rows(store.faces, name, rows)).all()
+        name: about_faces[name]
+        for name, values in before.items()
+        if not equal_values(about_faces[name], values).all()
     }
     store.write_rows(store.faces, rows, changed, about_faces["status"])
-    kept = {"crop": np.rint(np.clip(crops, 0, 255)).astype(np.uint8)} if "crop" in node else {}
+    kept = {"crop": np.rint(np.clip(crops, 0, 255)).astype(np.uint8)} if keeps_crops else {}
     store.write_rows(node, rows, kept, status)
     cut_out = status == DONE
     return rows[cut_out], crops[cut_out]
 
 
+def _known(store: RunStore, rows: Rows) -> dict[str, npt.NDArray[Any]]:
+    """What the store knows of photographs and detections, by column."""
+    columns = (*_ABOUT_DETECTION, *_ABOUT_FILES)
+    return {name: store.read_rows(store.faces, name, rows) for name in columns}
+
+
 def _check_same_photographs(
     run: Run,
     rows: Rows,
-    node: zarr.Group,
     crops: Crops,
-    status: npt.NDArray[np.int8],
-    about_faces: dict[str, npt.NDArray[Any]],
+    stored: npt.NDArray[np.uint8] | None,
+    here: npt.NDArray[np.bool_],
+    known: npt.NDArray[Any],
+    found: npt.NDArray[Any],
 ) -> None:
     """Compare faces that are read again with what is known of them.
+
+    Parameters
+    ----------
+    run, rows
+        The run, and rows of the faces in the store.
+    crops, stored
+        Crops that were cut out now, and those in the store; None if it keeps none.
+    here
+        Whether a crop was cut out.
+    known, found
+        Digests of the files in the store, empty where there is none, and those of the files read.
 
     Raises
     ------
     StoreConflictError
         If a photograph is not the one that the stored crop or digest was made from.
     """
-    store, here = run.store, status == DONE
-    known = store.read_rows(store.faces, "sha256", rows)
-    differs = here & (known != "") & (known != about_faces["sha256"])
-    if "crop" in node:
-        stored = store.read_rows(node, "crop", rows)
+    differs = here & (known != "") & (known != found)
+    if stored is not None:
         kept = here & (known == "") & stored.any(axis=(1, 2, 3))
         if kept.any():
             new = np.rint(np.clip(crops[kept], 0, 255))
@@ -135,7 +155,7 @@ def _check_same_photographs(
     if differs.any():
         names = [run.faces.names[i] for i in run.positions(rows[differs])]
         raise StoreConflictError(
-            f"store {store.url!r} was started with other images of {', '.join(names[:3])} "
+            f"store {run.store.url!r} was started with other images of {', '.join(names[:3])} "
             f"({len(names):,} faces), from which its data were computed. Give the same images, or "
             f"use another store or another name"
         )
@@ -194,14 +214,15 @@ def read_crops(run: Run, rows: Rows, model: Model) -> tuple[Rows, Crops]:
 def _align_again(run: Run, rows: Rows, to: Template) -> tuple[Rows, Crops]:
     """Crops of faces that were aligned before; as :func:`read_crops`."""
     store = run.store
-    stored, notes = (store.read_rows(store.faces, n, rows) for n in ("sha256", "image_note"))
-    crops, status, about_faces = _align_block(run, rows, to)
+    before = _known(store, rows)
+    notes = before["image_note"]
+    crops, status, about_faces = _align_block(run, rows, to, before)
     here = status == DONE
-    changed = here & (stored != about_faces["sha256"])
+    changed = here & (before["sha256"] != about_faces["sha256"])
     if changed.any():
         names = [run.faces.names[i] for i in run.positions(rows[changed])]
         raise StoreConflictError(
-            f"store {store.url!r} was started with other images of {', '.join(names[:3])}"
+            f"store {run.store.url!r} was started with other images of {', '.join(names[:3])}"
         )
     otherwise = here & (notes != about_faces["image_note"])
     if otherwise.any():
@@ -238,15 +259,16 @@ def _crops_node(run: Run, to: Template) -> zarr.Group:
 
 
 def _align_block(
-    run: Run, rows: Rows, to: Template
+    run: Run, rows: Rows, to: Template, before: dict[str, npt.NDArray[Any]]
 ) -> tuple[Crops, npt.NDArray[np.int8], dict[str, npt.NDArray[Any]]]:
     """Crops of some faces, their status, and what is now known of the faces themselves.
+
+    `before` is what was known, by column.
 
     A face may have landmarks and yet give no crop for one template.
     """
     degradations = run.degradations(rows)
-    about = (*_ABOUT_DETECTION, *_ABOUT_FILES)
-    known = {name: run.store.read_rows(run.store.faces, name, rows) for name in about}
+    known = {name: values.copy() for name, values in before.items()}
     known["status"] = np.full(len(rows), DONE, np.int8)
     sharp = _crops_of_sources(run, rows, to, known)
     status = known["status"].copy()
@@ -279,11 +301,11 @@ def _crops_of_sources(
 
     What is known of a source holds for its degraded faces too, and is added to `known`.
     """
-    store, node = run.store, run.store.crops(to.name)
-    sources = run.source_rows(rows)
+    store, sources = run.store, run.source_rows(rows)
     derived = np.flatnonzero(sources >= 0)
     if not len(derived):
         return {}
+    node = store.crops(to.name)
     of_sources = sources[derived]
     done = store.read_rows(store.faces, "status", of_sources) == DONE
     for name in _ABOUT_DETECTION:

@@ -82,6 +82,9 @@ class Task(NamedTuple):
     node: zarr.Group
     pending: npt.NDArray[np.int64]
     removals: Removals
+    n_features: int
+    has_bands: bool
+    """Whether it has an axis of bands, and the RMS contrast that was removed."""
 
 
 class _InFlight(NamedTuple):
@@ -189,14 +192,14 @@ class _Embedding:
             self._run.say(f"note: {name}: memory ran out; now {batch_size} images per forward pass")
             self._batch_size = batch_size
         embeddings, removed = assemble(self._model, work.parts, results)
-        n_features = work.task.node["embedding"].shape[-1]  # type: ignore[union-attr]
+        n_features = work.task.n_features
         if embeddings.shape[-1] != n_features:
             raise ModelError(
                 f"model {self._model.name!r} returned {embeddings.shape[-1]} features after "
                 f"{n_features} for other crops"
             )
         values: dict[str, npt.NDArray[Any]] = {"embedding": embeddings[:, 0]}
-        if "removed_rms" in work.task.node:
+        if work.task.has_bands:
             values = {
                 "embedding": _spread(embeddings, self._computed),
                 "removed_rms": _spread(removed, self._computed),

@@ -66,16 +66,22 @@ def _embed_faces(
     none = np.zeros((1, len(run.bands)), bool)
     one_each = np.eye(len(run.bands), dtype=bool)[computed]
 
-    def task(node: zarr.Group, rows: npt.NDArray[np.int64], removals: Any) -> Task:
+    def task(
+        node: zarr.Group,
+        rows: npt.NDArray[np.int64],
+        removals: npt.NDArray[np.bool_],
+        *,
+        has_bands: bool = False,
+    ) -> Task:
         check_chunks(node, rows)
         pending = run.store.pending(node, rows, model.spec.template, retried=to_align)
-        return Task(node, pending, Removals(model, removals, parts))
+        return Task(node, pending, Removals(model, removals, parts), n_features, has_bands)
 
     tasks = [task(intact_node(run, model, n_features), run.rows, none)]
     if masked is not None:
         node = bands_node(run, model, n_features, chosen)
         if computed.any():
-            tasks.append(task(node, run.rows[masked], one_each))
+            tasks.append(task(node, run.rows[masked], one_each, has_bands=True))
     run.forward_passes.setdefault(model.name, 0)
     rows = np.union1d(to_align, np.concatenate([task.pending for task in tasks]))
     if len(rows) and run.cluster is not None:

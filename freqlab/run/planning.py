@@ -28,7 +28,7 @@ from freqlab.run.crops import align_rows, rows_to_align
 from freqlab.run.settings import Settings
 from freqlab.store import journal
 from freqlab.store.chunks import open_root_if_there
-from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES
+from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES, block_size_for
 from freqlab.store.locking import check_place
 from freqlab.store.run_store import node_name
 
@@ -37,7 +37,6 @@ __all__ = ["ModelPlan", "Plan", "plan"]
 MANY = 10_000_000
 """Number of faces of the large run for which a plan gives figures."""
 
-_BLOCK = 32  # faces per block of a new store
 _SAMPLE = 8  # faces that are aligned to measure the time
 _FACE_BYTES = 200  # of a face's names, landmarks, digests and status
 
@@ -295,7 +294,7 @@ class _Existing:
             n_faces = int(cast(int, self.root["faces"].attrs["n_faces"]))  # type: ignore[index]
             names = np.asarray(self.root["faces/face"][:n_faces])  # type: ignore[index]
         attrs = {} if self.root is None else dict(self.root.attrs)
-        self.block_size = int(cast(int, attrs.get("block_size", _BLOCK)))
+        self.block_size = int(cast(int, attrs.get("block_size", block_size_for(len(faces)))))
         self._n_rows = len(names)
         rows = pd.Index(names, dtype=object).get_indexer(pd.Index(faces.names, dtype=object))
         new = rows < 0

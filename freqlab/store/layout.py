@@ -29,6 +29,7 @@ __all__ = [
     "TOP_NODES",
     "UNREADABLE",
     "Column",
+    "block_size_for",
 ]
 
 FORMAT_VERSION = 1
@@ -76,6 +77,17 @@ _STATUS_ATTRS = {
     "flag_values": list(FLAGS),
     "flag_meanings": " ".join(text.replace(" ", "_") for text in FLAGS.values()),
 }
+
+_BLOCK, _LARGE_BLOCK, _MANY_FACES = 32, 64, 2048
+
+
+def block_size_for(n_faces: int) -> int:
+    """Faces per block of a new store.
+
+    Each block has a file per column, and writing files is a tenth of a long run; few faces are
+    divided into more blocks, for all workers to have work.
+    """
+    return _BLOCK if n_faces < _MANY_FACES else _LARGE_BLOCK
 
 
 class Column(NamedTuple):

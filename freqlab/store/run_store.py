@@ -116,6 +116,7 @@ class RunStore:
         self._lock = lock or Lock()
         self.url = place_of(url)
         self._handles: dict[tuple[str, str], zarr.Array[Any]] = {}
+        self._crops: dict[str, zarr.Group] = {}
         attrs = {
             **make_attrs(format="freqlab-run", format_version=FORMAT_VERSION),
             **HOW_TO_OPEN,
@@ -410,10 +411,12 @@ class RunStore:
         StoreError
             If it does not exist yet.
         """
-        node = self.root.get(f"crops/{template}")
-        if not isinstance(node, zarr.Group):
-            raise StoreError(f"store {self.url!r} holds no crops of template {template!r}")
-        return node
+        if template not in self._crops:
+            node = self.root.get(f"crops/{template}")
+            if not isinstance(node, zarr.Group):
+                raise StoreError(f"store {self.url!r} holds no crops of template {template!r}")
+            self._crops[template] = node
+        return self._crops[template]
 
     def write_array(
         self,
@@ -495,6 +498,7 @@ class RunStore:
         """
         n_faces = self.n_faces if n_faces is None else n_faces
         self._handles.clear()
+        self._crops.clear()
         journal.cut(node, n_faces)
         arrays = {name: opened(node, name) for name in arrays_of(node)}
         if node.path != self.faces.path and "status" in arrays:
