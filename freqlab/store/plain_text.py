@@ -15,6 +15,7 @@ import numpy.typing as npt
 import zarr
 
 from freqlab.store.chunks import ALL_CHUNKS, arrays_of, compressors, longer, opened, read
+from freqlab.store.digests import in_one_piece
 
 __all__ = [
     "create_twin",
@@ -115,7 +116,8 @@ def write_twin(twin: zarr.Array[Any], rows: slice, values: npt.NDArray[Any]) -> 
             longer(twin, (twin.shape[0], wide))[:, before:] = 0
         twin.resize((twin.shape[0], wide))
         encoded = utf8_rows(values, wide)
-    twin[rows] = encoded
+    with in_one_piece(twin.store_path.store):
+        twin[rows] = encoded
     return twin
 
 

@@ -228,8 +228,9 @@ class RunStore:
             self._fit(self.faces, first + n_new)
             for name in arrays_of(self.faces):
                 array = opened(self.faces, name)
-                # also if nothing is given: a chunk must exist
-                array[first:] = given.get(name, array.fill_value)
+                with in_one_piece(self.root.store):  # their digests are noted once
+                    # also if nothing is given: a chunk must exist
+                    array[first:] = given.get(name, array.fill_value)
             for name, values in given.items():
                 twin = self._twin(opened(self.faces, name))
                 if twin is not None:
