@@ -47,13 +47,14 @@ _AGREES = 0.8  # rank correlation of profiles above which the border does not ma
 
 
 def summary(study: xr.DataTree) -> list[str]:
-    """Summarise a study in Markdown, in four to nine sentences for one model.
+    """Summarise a study in Markdown, in four to eight sentences for one model.
 
     Each further model adds two sentences. If the order of another view of the bands is better than
     that of influence, this is stated first. The sentences state the advantage of influence over the
     order of amplitude, how close its order is to the best order known, dependence on the weights
-    and on the pair, planted bands, and stability. A comparison is stated only if the interval of a
-    paired difference excludes zero, and not for fewer than 20 people.
+    and on the pair, whether influence identifies a band that a network was trained to read (or one
+    that was planted, where there are too few faces to train), and stability. A comparison is stated
+    only if the interval of a paired difference excludes zero, and not for fewer than 20 people.
 
     Parameters
     ----------
@@ -92,13 +93,13 @@ def summary(study: xr.DataTree) -> list[str]:
             f"The orders are not compared, because {n_people} people are tested, fewer than "
             f"{FEWEST_PEOPLE}."
         )
-    learned = "learned" in study.children
     return [
         *texts,
         *others,
         _sanity(study["checks"].to_dataset(), names, n_sampled),
-        describe_planted(study["planted"].to_dataset()),
-        *([describe_learned(study["learned"].to_dataset())] if learned else []),
+        describe_learned(study["learned"].to_dataset())
+        if "learned" in study.children
+        else describe_planted(study["planted"].to_dataset()),
         _stability(study["stability"].to_dataset(), names, n_sampled),
         *(_edge(study["edge"].to_dataset(), names) if "edge" in study.children else []),
     ]

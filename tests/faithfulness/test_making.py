@@ -83,6 +83,7 @@ def test_a_summary_has_the_numbers_of_the_study(study):
     kept = study["stability"]["correlation"].sel(model="deep").sel(estimate="value")
     assert f"{float(kept.min()):.2f} [" in texts
     assert fl.faithfulness.describe_learned(study) in texts
+    assert texts.count("Test of the method") == 1  # with a model rather than without one
     decided = fl.faithfulness.describe_decisions(study, model="deep")
     if "errors_by_decision" in study.children:
         part = study["errors_by_decision"].to_dataset()
