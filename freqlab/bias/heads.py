@@ -28,8 +28,8 @@ from freqlab.faces.groups import group_codes
 from freqlab.faces.table import Faces
 from freqlab.statistics.resampling import ESTIMATES, check_draws, excludes_zero, percentiles
 from freqlab.statistics.vectors import cosine
+from freqlab.store.layout import node_name
 from freqlab.store.reading import open_embeddings, open_run
-from freqlab.store.run_store import node_name
 
 __all__ = ["FEWEST_HEADS", "describe_trained_heads", "projection", "trained_heads"]
 

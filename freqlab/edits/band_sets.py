@@ -43,8 +43,8 @@ from freqlab.store.chunks import (
     reading,
 )
 from freqlab.store.forgetting import settle
+from freqlab.store.layout import node_name
 from freqlab.store.locking import locked
-from freqlab.store.run_store import node_name
 from freqlab.system.progress import progress_bar
 
 __all__ = ["BandSets", "Crops"]

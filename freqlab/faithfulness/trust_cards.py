@@ -16,8 +16,8 @@ from freqlab.faithfulness.card_contents import NOT_PASSED, NOT_TESTED, PASSED
 from freqlab.store import journal
 from freqlab.store.chunks import disk_faults, groups_of, open_root, place_of
 from freqlab.store.forgetting import settle
+from freqlab.store.layout import node_name
 from freqlab.store.locking import locked
-from freqlab.store.run_store import node_name
 
 __all__ = ["compact_trust_table", "save_trust_card", "trust_cards_of", "trust_table"]
 

@@ -18,8 +18,8 @@ import xarray as xr
 from freqlab.attrs import with_object_text
 from freqlab.errors import ParameterError, check_name
 from freqlab.statistics.vectors import unit_length
+from freqlab.store.layout import node_name
 from freqlab.store.reading import open_embeddings, open_run
-from freqlab.store.run_store import node_name
 
 __all__ = ["MEASURES", "PARTS", "band_quality", "open_band_embeddings"]
 

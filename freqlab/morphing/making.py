@@ -39,8 +39,8 @@ from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
 from freqlab.statistics.error_rates import check_fmr
 from freqlab.statistics.resampling import check_draws
+from freqlab.store.layout import node_name
 from freqlab.store.reading import open_crops, open_embeddings
-from freqlab.store.run_store import node_name
 from freqlab.store.studies import Nodes, made_of
 
 __all__ = ["study"]

@@ -16,7 +16,7 @@ from freqlab.faces.table import Faces
 from freqlab.morphing.detection import OWN_SCORES
 from freqlab.morphing.paired import FEWEST_PEOPLE, points
 from freqlab.morphing.score_fits import FUSION
-from freqlab.store.run_store import node_name
+from freqlab.store.layout import node_name
 from freqlab.store.studies import as_frame
 from freqlab.text.shown import as_markdown
 from freqlab.text.wording import percent

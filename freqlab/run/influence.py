@@ -29,8 +29,8 @@ from freqlab.statistics.error_rates import FMRS, impostor_thresholds
 from freqlab.statistics.vectors import unit_length
 from freqlab.store import journal
 from freqlab.store.chunks import opened, read, reading
-from freqlab.store.layout import REMOVED_RMS_ATTRS
-from freqlab.store.run_store import RunStore, node_name
+from freqlab.store.layout import REMOVED_RMS_ATTRS, node_name
+from freqlab.store.run_store import RunStore
 
 __all__ = ["write_influence"]
 

@@ -19,8 +19,7 @@ from freqlab.models.spec import Model
 from freqlab.run.context import Run, decomposition
 from freqlab.statistics.vectors import cosine
 from freqlab.store import journal
-from freqlab.store.layout import DONE
-from freqlab.store.run_store import node_name
+from freqlab.store.layout import DONE, node_name
 
 __all__ = ["check_model"]
 

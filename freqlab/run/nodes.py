@@ -10,8 +10,7 @@ import zarr
 
 from freqlab.models.spec import Model
 from freqlab.run.context import Run
-from freqlab.store.layout import REMOVED_RMS_ATTRS, Column
-from freqlab.store.run_store import node_name
+from freqlab.store.layout import REMOVED_RMS_ATTRS, Column, node_name
 
 __all__ = ["bands_node", "intact_node"]
 

@@ -28,9 +28,8 @@ from freqlab.run.crops import align_rows, rows_to_align
 from freqlab.run.settings import Settings
 from freqlab.store import journal
 from freqlab.store.chunks import open_root_if_there
-from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES, block_size_for
+from freqlab.store.layout import DONE, FAILED, SEVERAL_FACES, block_size_for, node_name
 from freqlab.store.locking import check_place
-from freqlab.store.run_store import node_name
 
 __all__ = ["ModelPlan", "Plan", "plan"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ __all__ = [
     "UNREADABLE",
     "Column",
     "block_size_for",
+    "node_name",
 ]
 
 FORMAT_VERSION = 1
@@ -88,6 +90,11 @@ def block_size_for(n_faces: int) -> int:
     divided into more blocks, for all workers to have work.
     """
     return _BLOCK if n_faces < _MANY_FACES else _LARGE_BLOCK
+
+
+def node_name(name: str) -> str:
+    """Convert a name to a part of a path in the store, without characters that are not allowed."""
+    return re.sub(r'[/\\:*?"<>|]', "_", name)
 
 
 class Column(NamedTuple):

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -86,7 +85,7 @@ from freqlab.store.plain_text import (
     write_twin,
 )
 
-__all__ = ["RunStore", "node_name"]
+__all__ = ["RunStore"]
 
 _ROWS_PER_CHUNK = 2**20
 
@@ -570,11 +569,6 @@ class RunStore:
         was_read = self.read(self.faces, "sha256")[rows] != ""
         gone = np.isin(status, (UNREADABLE, NO_FILE)) & np.asarray(was_read, dtype=bool)
         return known[(status == DONE) | gone]
-
-
-def node_name(name: str) -> str:
-    """Convert a name to a part of a path in the store, without characters that are not allowed."""
-    return re.sub(r'[/\\:*?"<>|]', "_", name)
 
 
 def _create(
