@@ -416,7 +416,9 @@ class _Work(NamedTuple):
         if all(self.removals.untouched[r] for r in which):
             return images[:, None].expand(-1, len(which), -1, -1, -1).flatten(0, 1), None
         n, channels, height, width = images.shape
-        transform = torch.fft.rfft2(images)
+        # a grey photograph has one channel three times: transformed once
+        is_grey = filling is None and bool((images[:, :1] == images).all())
+        transform = torch.fft.rfft2(images[:, :1] if is_grey else images)
         if channels_last:
             masked = images.new_empty(n, len(which), height, width, channels)
             masked = masked.permute(0, 1, 4, 2, 3)
@@ -430,7 +432,7 @@ class _Work(NamedTuple):
                 if filling is not None:
                     product += filling * (1 - masks[r])
                 masked[:, k] = torch.fft.irfft2(product, s=(height, width))
-        return masked.flatten(0, 1), transform
+        return masked.flatten(0, 1), transform.expand(-1, channels, -1, -1)
 
     def _forward(self, model: Model, images: torch.Tensor) -> torch.Tensor:
         """Embed one batch, padded to the fixed size."""

@@ -11,8 +11,11 @@ def labels_of(bands=None):
     return (bands or fl.rings()).label_map(112, 112)
 
 
-def test_the_same_as_one_image_at_a_time(synthetic, linear):
+@pytest.mark.parametrize("grey", [False, True, "two of five"])
+def test_the_same_as_one_image_at_a_time(synthetic, linear, grey):
     crops = np.stack(synthetic.images[:5])
+    if grey:
+        crops[: 5 if grey is True else 2] = crops[: 5 if grey is True else 2, ..., :1]
     removals = np.zeros((4, 15), bool)
     removals[1, 0] = removals[2, [3, 4]] = removals[3] = True
     found, removed = fl.engine.embed_block(linear, crops, removals, labels_of(), batch_size=3)
