@@ -423,9 +423,9 @@ def test_arguments_have_one_name_and_are_described(name):
         if argument in takes:
             assert takes[argument].default is None
             assert takes[argument].kind is takes[argument].KEYWORD_ONLY
-    described = plot.__doc__.split("Parameters\n")[1].split("    Returns\n")[0]
+    described = inspect.getdoc(plot).split("Parameters\n")[1].split("\nReturns\n")[0]
     for argument in takes:
-        assert re.search(rf"^    (\w+, )*{argument}(, \w+)*$", described, re.M), argument
+        assert re.search(rf"^(\w+, )*{argument}(, \w+)*$", described, re.M), argument
 
 
 @pytest.mark.parametrize("name", [name for name in SAMPLE if name in SIZED])
