@@ -13,7 +13,6 @@ from typing import Any, cast
 import ipywidgets as widgets
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import traitlets
 import xarray as xr
 from IPython.core.getipython import get_ipython
@@ -22,11 +21,11 @@ from matplotlib.figure import Figure
 
 from freqlab.edits.code import code_of, file_stem
 from freqlab.edits.inspection import OPERATIONS, Edited, Inspection, chosen_text
-from freqlab.edits.numbers import band_numbers, model_numbers, rows_of
+from freqlab.edits.numbers import band_numbers, model_numbers
 from freqlab.errors import FreqlabError, ParameterError, check_name
 from freqlab.inspector.controls import KINDS, Controls, criteria_text, rates_of, value_of
 from freqlab.inspector.drawing import plane_of
-from freqlab.inspector.exports import FILES, figure_file, view_figure
+from freqlab.inspector.exports import FILES, figure_file, numbers_file, view_figure
 from freqlab.inspector.messages import error_html, explain
 from freqlab.inspector.panel import Panel, View, html_table
 from freqlab.inspector.stills import WITHOUT_STILL, about_html, command_text, still_of
@@ -44,7 +43,6 @@ from freqlab.results.selection import (
     threshold_of,
 )
 from freqlab.results.sentences import describe_pair
-from freqlab.text.csv import csv_of
 
 __all__ = ["Inspector"]
 
@@ -419,13 +417,11 @@ class Inspector(widgets.VBox):  # type: ignore[misc]
             If a network or crop is not available.
         """
         check_name("file", kind, [one["name"] for one in FILES])
-        result = self.inspection.result
         if kind == "py":
             return self.code().encode(), "text/x-python"
         if kind == "csv":
             edits = [self.edited(model) for model in self.models]
-            rows = pd.concat([rows_of(result, edited, fmr=self.fmr) for edited in edits])
-            return csv_of(rows, index=False).encode(), "text/csv"
+            return numbers_file(self.inspection.result, edits, fmr=self.fmr), "text/csv"
         mime = "image/png" if kind == "png" else "image/svg+xml"
         return figure_file(self._figure(), file_format=kind), mime
 

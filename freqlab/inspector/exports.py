@@ -1,19 +1,22 @@
-"""Figure of a view of the inspector, as a file."""
+"""A view of the inspector as a file: its figure, and its numbers."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
 
+import pandas as pd
 import xarray as xr
 from matplotlib.figure import Figure
 
 from freqlab.edits.inspection import Edited
+from freqlab.edits.numbers import rows_of
 from freqlab.literals import Kind
 from freqlab.plots.common import MAX_WIDTH
 from freqlab.plots.inspection import inspection_plot, plane_extent
+from freqlab.text.csv import csv_of
 
-__all__ = ["FILES", "figure_file", "view_figure"]
+__all__ = ["FILES", "figure_file", "numbers_file", "view_figure"]
 
 FILES = [
     {"name": "png", "label": "Figure (PNG)", "hint": "The current view as an image"},
@@ -73,3 +76,9 @@ def figure_file(figure: Figure, *, file_format: str, dpi: int = 200) -> bytes:
     target = io.BytesIO()
     figure.savefig(target, format=file_format, dpi=dpi)
     return target.getvalue()
+
+
+def numbers_file(result: xr.Dataset, edits: Sequence[Edited], *, fmr: float) -> bytes:
+    """All values of one edited pair as CSV, one row per band and model; see :func:`view_figure`."""
+    rows = pd.concat([rows_of(result, edited, fmr=fmr) for edited in edits])
+    return csv_of(rows, index=False).encode()
