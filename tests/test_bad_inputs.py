@@ -2,11 +2,13 @@
 
 import bad_inputs
 import numpy as np
+import pytest
 from PIL import Image
 
 import freqlab as fl
 
 
+@pytest.mark.slow
 def test_the_page_is_what_the_trials_give(tmp_path):
     found = bad_inputs.rows(tmp_path)
     assert len(found) >= 40

@@ -391,6 +391,7 @@ def test_a_clock_that_leaps(tmp_path, monkeypatch):
     same_as_undisturbed(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lock_of_the_dead_does_not_block(runs, tmp_path):
     pid = runs.begin(tmp_path / "run.zarr")
     while not (tmp_path / "run.zarr/zarr.json").exists():

@@ -356,6 +356,7 @@ def test_a_run_without_crops_needs_its_faces(faces, tmp_path):
     np.testing.assert_array_equal(pixels(face["intact"]), crop)
 
 
+@pytest.mark.slow
 def test_it_needs_no_widgets():
     code = (
         "import sys; sys.modules.update(dict.fromkeys(['ipywidgets', 'anywidget', 'voila']))\n"
@@ -365,6 +366,7 @@ def test_it_needs_no_widgets():
     assert (ended.returncode, ended.stdout) == (0, "save\n"), ended.stderr
 
 
+@pytest.mark.slow
 def test_the_command_without_widgets_says_what_to_install(result):
     code = (
         "import sys; sys.modules['ipywidgets'] = None\n"

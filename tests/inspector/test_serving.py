@@ -74,6 +74,7 @@ def test_a_port_that_is_none_is_refused(tmp_path):
         serve(tmp_path / "page.ipynb", port=0)
 
 
+@pytest.mark.slow
 def test_without_the_extra_it_says_what_to_install():
     code = "import sys; sys.modules['ipywidgets'] = None; import freqlab; freqlab.inspect"
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

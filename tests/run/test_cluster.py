@@ -115,6 +115,7 @@ def test_what_is_in_the_store_is_not_computed_again(tmp_path, client):
     assert counts == [80 * 5, 0]
 
 
+@pytest.mark.slow
 def test_a_study_uses_the_cluster(tmp_path, client, monkeypatch):
     spread = []
     monkeypatch.setattr(
