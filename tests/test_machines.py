@@ -112,7 +112,7 @@ def bare(**more):
     [
         {},
         pytest.param({"HOME": "/nowhere"}, marks=pytest.mark.exhaustive),
-        pytest.param({"HOME": "/proc"}, marks=pytest.mark.slow),
+        pytest.param({"HOME": "/proc"}, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_report_without_a_home(small, tmp_path, home):

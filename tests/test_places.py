@@ -168,9 +168,9 @@ def shell(line, **options):
 @pytest.mark.parametrize(
     "command",
     [
-        "datasets",
-        pytest.param("models", marks=pytest.mark.slow),
-        pytest.param("info", marks=pytest.mark.slow),
+        pytest.param("datasets", marks=pytest.mark.exhaustive),
+        pytest.param("models", marks=pytest.mark.exhaustive),
+        "info",
         "--help",
         "--version",
     ],

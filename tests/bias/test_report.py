@@ -222,6 +222,7 @@ def test_a_rate_without_comparisons_is_told():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_interval_of_a_difference_covers_it():
     """Paired intervals of the difference in FNMR, over simulated sets of people."""
     covered, truth = [], []

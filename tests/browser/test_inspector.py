@@ -264,6 +264,7 @@ def click_plane(page, number, column, row, *, size):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_click_areas_of_wavelets_and_of_luminance_and_chroma(lab, page, kinds):
     root, address = lab
     sources = [f"fl.inspect({result.attrs['store']!r})" for result in kinds]
@@ -557,6 +558,7 @@ def test_the_page_of_the_command_line(served, demo):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_connection_of_the_page_stays_open(page, demo, tmp_path):
     """Over several pings; a change that is made while a connection is renewed would be lost."""
     often = "from freqlab.inspector import serving; serving._PING_EVERY = 1000"

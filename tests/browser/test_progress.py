@@ -51,7 +51,9 @@ def lab(chromium, tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("width", "scheme"), [(1400, "light"), (750, "dark")])
+@pytest.mark.parametrize(
+    ("width", "scheme"), [(1400, "light"), pytest.param(750, "dark", marks=pytest.mark.exhaustive)]
+)
 def test_bars_are_a_line_each_and_only_the_summary_stays(lab, browser, width, scheme):
     root, address, theme = lab
     theme.write_text(f'{{"theme": "JupyterLab {scheme.title()}"}}')

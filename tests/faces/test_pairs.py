@@ -252,6 +252,7 @@ def test_unknown_columns_of_faces(labelled):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_ten_million_pairs_in_bounded_memory():
     n = 100_000
     table = pd.DataFrame(

@@ -106,6 +106,7 @@ def test_the_border_is_stored_with_the_study_and_counted():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_bands_of_orientation_are_not_tested():
     study = study_of(0, "sectors:4")
     assert "edge" not in study.children

@@ -410,7 +410,13 @@ KINDS_OF_BANDS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS_OF_BANDS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=[pytest.mark.exhaustive] if kind in ("polar", "octaves") else [])
+        for kind in KINDS_OF_BANDS
+    ],
+)
 def test_bands_of_any_kind(kind):
     """The plane shows all bands, texts name them, and the network answers as in the run."""
     bands = KINDS_OF_BANDS[kind]()

@@ -162,7 +162,11 @@ def test_texts_for_several_reports():
     [
         (["-r", "upscale", "False"], "upscale='False' must be True or False"),
         (["-p", "side", "left"], "unknown side 'left'; allowed: probe, reference"),
-        (["-p", "n_pairs", "0"], "n_pairs=0 must be a whole number of 1 or more"),
+        pytest.param(
+            ["-p", "n_pairs", "0"],
+            "n_pairs=0 must be a whole number of 1 or more",
+            marks=pytest.mark.exhaustive,
+        ),
     ],
 )
 def test_the_notebook_refuses_values_of_papermill(tmp_path, given, message):

@@ -268,6 +268,7 @@ def test_intervals_of_profile_differences_cover_the_truth():
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_intervals_of_error_differences_cover_the_truth():
     """Normal scores of equal variance: the EER is Phi(-distance / 2), FNMR is Phi as well."""
     covered, fnmr_covered = [], []

@@ -542,7 +542,7 @@ print("done", result.attrs["forward_passes"])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("batches", [3, 30])
+@pytest.mark.parametrize("batches", [pytest.param(3, marks=pytest.mark.exhaustive), 30])
 def test_a_killed_run_goes_on(tmp_path, batches):
     script = tmp_path / "script.py"
     script.write_text(INTERRUPTED.format(tests=TESTS))

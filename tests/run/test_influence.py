@@ -128,6 +128,7 @@ for i, pairs in enumerate(fl.pair_blocks(faces, block_size=100_000)):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_pairs_in_blocks_take_the_memory_of_one_block(tmp_path):
     """All 719,400 pairs of 1,200 faces: the eighth table takes no more than the second."""
     script = tmp_path / "script.py"

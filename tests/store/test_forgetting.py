@@ -248,7 +248,15 @@ print("done")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("writes", [1, 9, 40, 75])
+@pytest.mark.parametrize(
+    "writes",
+    [
+        1,
+        pytest.param(9, marks=pytest.mark.exhaustive),
+        pytest.param(40, marks=pytest.mark.exhaustive),
+        75,
+    ],
+)
 def test_killed_in_the_middle(store, tmp_path, writes):
     expected = shutil.copytree(store, tmp_path / "undisturbed.zarr")
     fl.store.forget(expected, subject=SUBJECT)

@@ -160,6 +160,7 @@ def test_workers_write_into_a_bucket(bucket, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_damage_in_a_bucket_is_found_and_mended(bucket):
     files, url = bucket
     whole = compute(f"{url}/run.zarr")
@@ -208,6 +209,7 @@ test_object_store.compute(sys.argv[1], network=slowly, batch_size=32)
 
 
 @pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_goes_on_in_a_bucket(bucket, hurried, tmp_path):
     files, url = bucket
     script = tmp_path / "script.py"

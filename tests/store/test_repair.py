@@ -59,8 +59,15 @@ def grown(n_before=12, n_after=16):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("late", ["crops", "embeddings", "embeddings/linear/intact/embedding"])
+@pytest.mark.parametrize("older", [False, pytest.param(True, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize(
+    "late",
+    [
+        "crops",
+        pytest.param("embeddings", marks=pytest.mark.exhaustive),
+        "embeddings/linear/intact/embedding",
+    ],
+)
 def test_a_store_copied_while_it_grows(tmp_path, late, older):
     """The copy has the faces of before, and rows of strangers behind them."""
     before, every, strangers = grown()
