@@ -65,7 +65,7 @@ class _Inline:
 def small_and_in_order():
     """Blocks of four faces, so that a few make several; operations in one order."""
     with pytest.MonkeyPatch.context() as patches, zarr.config.set({"async.concurrency": 1}):
-        patches.setattr(begin, "block_size_for", lambda n_faces: 4)
+        patches.setattr(begin, "block_size_for", lambda n_faces, are_aligned: 4)
         patches.setattr(_local, "asyncio", _Inline())
         yield
 

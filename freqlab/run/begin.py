@@ -108,7 +108,8 @@ def begun(
     with disk_faults(url), locked(url) as lock, working() as workers:
         if repair and store is not None:
             repair_store(url, faces, say=say if settings.progress else None)
-        run_store = RunStore(url, block_size=block_size_for(len(faces)), lock=lock)
+        block_size = block_size_for(len(faces), are_aligned=faces.aligned is not None)
+        run_store = RunStore(url, block_size=block_size, lock=lock)
         if "forgetting" in run_store.root.attrs:
             finish_forgetting(run_store)
             if settings.progress:

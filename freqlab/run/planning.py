@@ -293,7 +293,8 @@ class _Existing:
             n_faces = int(cast(int, self.root["faces"].attrs["n_faces"]))  # type: ignore[index]
             names = np.asarray(self.root["faces/face"][:n_faces])  # type: ignore[index]
         attrs = {} if self.root is None else dict(self.root.attrs)
-        self.block_size = int(cast(int, attrs.get("block_size", block_size_for(len(faces)))))
+        of_new = block_size_for(len(faces), are_aligned=faces.aligned is not None)
+        self.block_size = int(cast(int, attrs.get("block_size", of_new)))
         self._n_rows = len(names)
         rows = pd.Index(names, dtype=object).get_indexer(pd.Index(faces.names, dtype=object))
         new = rows < 0

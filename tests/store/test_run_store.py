@@ -11,7 +11,7 @@ from conftest import make_faces
 import freqlab as fl
 from freqlab.errors import StoreConflictError, StoreError, UnknownNameError
 from freqlab.store.descriptions import describe_run
-from freqlab.store.layout import DONE, NO_FACE, PENDING, Column
+from freqlab.store.layout import DONE, NO_FACE, PENDING, Column, block_size_for
 from freqlab.store.run_store import RunStore
 
 
@@ -298,3 +298,11 @@ def test_what_a_store_is_comes_in_one_write(tmp_path, monkeypatch):
     monkeypatch.setattr(zarr.Group, "update_attributes", watched)
     RunStore(tmp_path / "run.zarr")
     assert {"format", "format_version", "block_size"} <= set(seen[0])
+
+
+@pytest.mark.parametrize(
+    ("n_faces", "are_aligned", "size"),
+    [(1, True, 32), (2047, True, 32), (2048, True, 64), (10_000, False, 32)],
+)
+def test_blocks_of_many_crops_are_larger(n_faces, are_aligned, size):
+    assert block_size_for(n_faces, are_aligned=are_aligned) == size
