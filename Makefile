@@ -6,8 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 STORE := runs/orl.zarr
 DEMO := --quick --faces orl --model mobilefacenet --store $(STORE) --out reports
 # Test files side by side, one thread each, in their order: those of few tests take the longest.
-WORKERS ?= logical
-PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST := $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 .PHONY: report test test-slow test-exhaustive test-all lint docs bench gallery bad-inputs lab clean
 .DEFAULT_GOAL := report
