@@ -187,12 +187,19 @@ def picture(page, number):
 
 
 def expect(page, run, *, panel=0, model="mobilefacenet", **view):
-    """The browser says what the network says to this view."""
-    settled(page)
+    """The browser says what the network says to this view, sooner or later on a busy machine."""
     view = {"pair": 0, **view}
     edited = fl.edits.Inspection(run).edit(model=model, **view)
+    similarity = pytest.approx(edited.edited_similarity, abs=6e-4)
+    for _ in range(20):
+        settled(page)
+        if (
+            chosen(page, panel) == list(edited.bands)
+            and shown_similarity(page, panel) == similarity
+        ):
+            return
     assert chosen(page, panel) == list(edited.bands)
-    assert shown_similarity(page, panel) == pytest.approx(edited.edited_similarity, abs=6e-4)
+    assert shown_similarity(page, panel) == similarity
 
 
 def drag(page, handle, by):
