@@ -83,3 +83,11 @@ def demo(orl, tmp_path_factory):
     pairs = fl.make_pairs(faces, seed=0)
     store = tmp_path_factory.mktemp("demo") / "orl.zarr"
     return fl.influence(faces, pairs, models=["mobilefacenet"], store=store, progress=False)
+
+
+@pytest.fixture
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -416,8 +416,9 @@ class _Work(NamedTuple):
         if all(self.removals.untouched[r] for r in which):
             return images[:, None].expand(-1, len(which), -1, -1, -1).flatten(0, 1), None
         n, channels, height, width = images.shape
-        # a grey photograph has one channel three times: transformed once
-        is_grey = filling is None and bool((images[:, :1] == images).all())
+        # a grey photograph has one channel three times: transformed once; a GPU would have to wait
+        on_cpu = images.device.type == "cpu"
+        is_grey = filling is None and on_cpu and bool((images[:, :1] == images).all())
         transform = torch.fft.rfft2(images[:, :1] if is_grey else images)
         if channels_last:
             masked = images.new_empty(n, len(which), height, width, channels)

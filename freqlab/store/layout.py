@@ -1,4 +1,4 @@
-"""Content of the arrays of a run: status codes, and the columns along its faces."""
+"""Layout of a run: names of its nodes, status codes, columns along its faces, and their blocks."""
 
 from __future__ import annotations
 

@@ -187,7 +187,7 @@ def picture(page, number):
 
 
 def expect(page, run, *, panel=0, model="mobilefacenet", **view):
-    """The browser says what the network says to this view, sooner or later on a busy machine."""
+    """The browser says what the network says to this view; on a busy machine, after a while."""
     view = {"pair": 0, **view}
     edited = fl.edits.Inspection(run).edit(model=model, **view)
     similarity = pytest.approx(edited.edited_similarity, abs=6e-4)

@@ -43,16 +43,8 @@ def made(tmp_path_factory):
     return network, images, path
 
 
-@pytest.fixture
-def one_core():
-    n = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(n)
-
-
 @pytest.mark.slow
-def test_it_returns_what_the_network_and_pytorchs_own_loader_return(made, one_core):
+def test_it_returns_what_the_network_and_pytorchs_own_loader_return(made, one_thread):
     network, images, path = made
     with torch.inference_mode():
         run = load_package(path, "cpu", 2)
@@ -65,7 +57,7 @@ def test_it_returns_what_the_network_and_pytorchs_own_loader_return(made, one_co
 
 
 @pytest.mark.slow
-def test_python_goes_on_while_it_runs(made, one_core):
+def test_python_goes_on_while_it_runs(made, one_thread):
     """No thread holds the lock from the first to the third quarter of a call."""
     _, images, path = made
     run = load_package(path, "cpu", 1)
@@ -90,7 +82,7 @@ def test_python_goes_on_while_it_runs(made, one_core):
 
 
 @pytest.mark.slow
-def test_calls_from_many_threads_return_each_its_own(made, one_core):
+def test_calls_from_many_threads_return_each_its_own(made, one_thread):
     network, images, path = made
     run, found = load_package(path, "cpu", 2), {}
 
@@ -112,7 +104,7 @@ def test_calls_from_many_threads_return_each_its_own(made, one_core):
 
 
 @pytest.mark.slow
-def test_nothing_is_left_in_memory_or_on_the_disk(made, one_core, tmp_path, monkeypatch):
+def test_nothing_is_left_in_memory_or_on_the_disk(made, one_thread, tmp_path, monkeypatch):
     """Nobody but Python refers to what was given and what was returned."""
     _, images, path = made
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))

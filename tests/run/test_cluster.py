@@ -41,14 +41,6 @@ def client(tmp_path_factory):
         yield client
 
 
-@pytest.fixture
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def arrays(url):
     """All arrays of a run, by path."""
     return {
