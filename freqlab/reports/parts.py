@@ -13,6 +13,7 @@ import IPython.display
 import matplotlib.pyplot as plt
 import pandas as pd
 import xarray as xr
+from pandas.io.formats.style import Styler
 
 from freqlab.errors import ParameterError
 from freqlab.faces.table import Faces
@@ -67,7 +68,6 @@ __all__ = [
 _markdown: Callable[[str], object] = IPython.display.Markdown
 _html: Callable[[str], object] = IPython.display.HTML
 _display: Callable[..., None] = IPython.display.display
-_LEFT: dict[str, Any] = {"text-align": "left"}
 
 FINDINGS, MADE = "findings", "made"
 """Keys of the metadata of outputs, which the page is made with."""
@@ -152,7 +152,7 @@ def show_table(
     if not index:
         shown = shown.hide(axis="index")
     if align:
-        shown = shown.set_properties(subset=None, **{**_LEFT, "text-align": align})
+        shown = _aligned(shown, align)
     said = f"{as_html(name)}: {caption}" if name and caption else as_html(name) or caption
     _display(shown.set_caption(said) if said else shown)
 
@@ -308,7 +308,7 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
     made_in = f"studies/{attrs['subject']}/{attrs['key']}" if "key" in attrs else ""
     kept = made_in or f"influence/{attrs['name']}"
     shown = styled(pd.Series(made, name="value").map(str).to_frame()).set_caption("Provenance.")
-    _display(shown, metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}})
+    _display(_aligned(shown, "left"), metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}})
 
 
 def show_recorded_page(page: Path) -> None:
@@ -338,4 +338,13 @@ def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> 
 def show_full_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
     """Show every row of the trust card of a run."""
     table = trust_table(str(source.attrs["store"]), models=models)
-    show_table(table, "Trust card in full", align="left")
+    caption, name = "Trust card in full", ""
+    if len(models) == 1:
+        table, caption, name = table.droplevel("model"), "trust card in full", models[0]
+    show_table(table, caption, name=name, align="left")
+
+
+def _aligned(table: Styler, align: str) -> Styler:
+    """Align the text of cells: by a style in a notebook, by a class on a page, which has its own."""
+    how: dict[str, Any] = {"text-align": align}
+    return table.set_properties(subset=None, **how).set_table_attributes(f'class="{align}"')

@@ -1,9 +1,12 @@
 """Shared output of report notebooks."""
 
 import ast
+import re
 import shlex
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 
@@ -31,3 +34,15 @@ def test_how_to_open_a_pair(store, name, monkeypatch):
     assert [ast.literal_eval(value) for value in tree.args] == [store]
     given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in tree.keywords}
     assert given == {"name": name, "pair": 16}
+
+
+@pytest.mark.parametrize("align", ["left", "center"])
+def test_the_alignment_of_a_table_stays_on_the_page(align, monkeypatch):
+    """The cleaning of markup takes the styles of a table away, not its class."""
+    shown = []
+    monkeypatch.setattr(parts, "_display", shown.append)
+    parts.show_table(pd.DataFrame({"reading": ["a long text"]}), "Readings", align=align)
+    table = BeautifulSoup(_clean(shown[0].to_html()), "html.parser").table
+    assert table["class"] == [align]
+    style = (Path(parts.__file__).parent / "pages" / "style.css").read_text()
+    assert re.search(rf"table\.{align} td.*text-align: {align}", style)
