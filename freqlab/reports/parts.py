@@ -308,7 +308,10 @@ def show_how_it_was_made(source: xr.DataTree | xr.Dataset, more: Mapping[str, ob
     made_in = f"studies/{attrs['subject']}/{attrs['key']}" if "key" in attrs else ""
     kept = made_in or f"influence/{attrs['name']}"
     shown = styled(pd.Series(made, name="value").map(str).to_frame()).set_caption("Provenance.")
-    _display(_aligned(shown, "left"), metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}})
+    _display(
+        _aligned(shown, "left"),
+        metadata={MADE: {"node": kept, "created_at": attrs.get("created_at", "")}},
+    )
 
 
 def show_recorded_page(page: Path) -> None:
@@ -345,6 +348,6 @@ def show_full_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]
 
 
 def _aligned(table: Styler, align: str) -> Styler:
-    """Align the text of cells: by a style in a notebook, by a class on a page, which has its own."""
+    """Align the text of cells: by style in a notebook, by class on a page with its own style."""
     how: dict[str, Any] = {"text-align": align}
     return table.set_properties(subset=None, **how).set_table_attributes(f'class="{align}"')
