@@ -30,11 +30,11 @@ from freqlab.statistics.error_rates import (
     compare_pairs,
     comparisons_needed,
     impostor_thresholds,
-    is_usable,
 )
 from freqlab.statistics.rate_differences import rate_differences
 from freqlab.statistics.rate_intervals import FEW_ERR
 from freqlab.statistics.resampling import check_draws, draw_subjects, rates_at
+from freqlab.statistics.vectors import is_usable
 from freqlab.verification.performance import check_embeddings, failure_rates, figures_of, labelled
 
 __all__ = ["errors"]

@@ -30,7 +30,6 @@ from freqlab.run.studies import RunOptions, Studied
 from freqlab.statistics.error_rates import (
     check_fmrs,
     comparisons_needed,
-    is_usable,
     threshold_at_fmr,
 )
 from freqlab.statistics.rate_intervals import mean_rate
@@ -39,7 +38,7 @@ from freqlab.statistics.resampling import (
     FEWEST_PEOPLE,
     check_level,
 )
-from freqlab.statistics.vectors import unit_length
+from freqlab.statistics.vectors import is_usable, unit_length
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent
 

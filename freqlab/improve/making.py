@@ -42,8 +42,9 @@ from freqlab.improve.searches import check_fpir, search_discard, search_gains
 from freqlab.models.spec import Model
 from freqlab.run.calls import embed, influence
 from freqlab.run.studies import RunOptions, Studied, study_of
-from freqlab.statistics.error_rates import check_fmr, comparisons_needed, is_usable
+from freqlab.statistics.error_rates import check_fmr, comparisons_needed
 from freqlab.statistics.resampling import check_draws, subject_codes
+from freqlab.statistics.vectors import is_usable
 from freqlab.store.reading import open_embeddings
 from freqlab.store.studies import Nodes
 

@@ -27,8 +27,7 @@ from freqlab.improve.band_stability import open_band_embeddings
 from freqlab.improve.identification import Searches, search
 from freqlab.improve.matched import beyond_limit, crops_of, degraded_alike
 from freqlab.models.spec import Model
-from freqlab.statistics.error_rates import is_usable
-from freqlab.statistics.vectors import unit_length
+from freqlab.statistics.vectors import is_usable, unit_length
 from freqlab.store.reading import open_embeddings
 
 __all__ = ["SEARCHED", "Enrolment", "enrolment_of", "searches_by_score"]

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_number
-from freqlab.statistics.vectors import unit_length
+from freqlab.statistics.score_blocks import score_blocks, score_tiles
+from freqlab.statistics.vectors import is_usable, unit_length
 
 __all__ = [
     "FMRS",
@@ -28,7 +29,6 @@ __all__ = [
     "equal_error_rate",
     "error_curve",
     "impostor_thresholds",
-    "is_usable",
     "rates_with",
     "threshold_at_fmr",
 ]
@@ -38,7 +38,6 @@ FMRS = (1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 
 Floats = npt.NDArray[np.floating]
 
-_SCORES_PER_STEP = 1 << 18
 _FINE_BINS = 1 << 16
 
 
@@ -114,7 +113,7 @@ def compare_all(
         ``(n,)``: the photograph from which a face derives.
     """
     parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
-    for scores, once, rows, others in _score_blocks(embeddings, sources):
+    for scores, once, rows, others in score_blocks(embeddings, sources):
         i, j = np.nonzero(once)
         parts.append((scores[once], rows[i], others[j]))
     scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -162,7 +161,7 @@ def impostor_thresholds(
     codes = _codes(subjects)
 
     def impostors() -> Iterator[npt.NDArray[np.float32]]:
-        for scores, once, rows, others in _score_blocks(embeddings, sources):
+        for scores, once, rows, others in score_tiles(embeddings, sources):
             once &= codes[rows, None] != codes[others]
             yield scores[once]
 
@@ -210,36 +209,8 @@ def _between(refused: np.floating[Any], accepted: Floats) -> float:
 
 def _fine_bin(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.int64]:
     """Bin number of each score, a nondecreasing function of the score."""
-    place = (scores.astype(np.float64) + 1) / 2 * (_FINE_BINS - 1)
+    place = (scores + np.float32(1)) * np.float32((_FINE_BINS - 1) / 2)
     return np.clip(place, 0, _FINE_BINS - 1, out=place).astype(np.int64)
-
-
-def _score_blocks(
-    embeddings: Floats, sources: npt.NDArray[np.object_]
-) -> Iterator[
-    tuple[
-        npt.NDArray[np.float32],
-        npt.NDArray[np.bool_],
-        npt.NDArray[np.int32],
-        npt.NDArray[np.int32],
-    ]
-]:
-    """Scores of blocks of faces against all later faces, in bounded memory.
-
-    Yields scores ``(row, other)``, a mask of the comparisons to count ``(row, other)``, and the
-    positions of the faces along both axes.
-    """
-    usable = np.flatnonzero(is_usable(embeddings)).astype(np.int32)
-    vectors = unit_length(embeddings[usable].astype(np.float32))
-    source = np.unique(sources[usable].astype(str), return_inverse=True)[1]
-    start = 0
-    while start < len(vectors):
-        stop = start + max(1, _SCORES_PER_STEP // (len(vectors) - start))
-        rows, others = np.arange(len(vectors))[start:stop], np.arange(start, len(vectors))
-        scores = vectors[start:stop] @ vectors[start:].T
-        once = (others > rows[:, None]) & (source[rows, None] != source[others])
-        yield np.clip(scores, -1, 1, out=scores), once, usable[rows], usable[others]
-        start = stop
 
 
 def compare_pairs(
@@ -266,11 +237,6 @@ def cosines_of(embeddings: Floats, pairs: npt.NDArray[np.integer]) -> npt.NDArra
     vectors = unit_length(embeddings.astype(np.float32))
     scores = np.einsum("ij,ij->i", vectors[pairs[:, 0]], vectors[pairs[:, 1]])
     return np.clip(scores, -1, 1)
-
-
-def is_usable(embeddings: Floats) -> npt.NDArray[np.bool_]:
-    """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
-    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))
 
 
 def _codes(subjects: npt.NDArray[np.object_]) -> npt.NDArray[np.int32]:

@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["cosine", "cosines", "rank_agreement", "unit_length"]
+__all__ = ["cosine", "cosines", "is_usable", "rank_agreement", "unit_length"]
 
 Numbers = TypeVar("Numbers", bound=npt.NDArray[np.floating])
 
@@ -65,3 +65,8 @@ def unit_length(vectors: Numbers) -> Numbers:
     with np.errstate(invalid="ignore", divide="ignore"):
         vectors /= lengths[..., None]
     return vectors
+
+
+def is_usable(embeddings: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    """Whether each embedding ``(n, feature)`` has a direction: finite, and not all zeros."""
+    return np.asarray(np.isfinite(embeddings).all(axis=1) & (embeddings != 0).any(axis=1))

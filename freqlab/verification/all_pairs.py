@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from freqlab.statistics.error_rates import Comparisons, is_usable
-from freqlab.statistics.vectors import unit_length
+from freqlab.statistics.error_rates import Comparisons
+from freqlab.statistics.vectors import is_usable, unit_length
 
 __all__ = [
     "N_BINS",

@@ -35,10 +35,10 @@ from freqlab.statistics.error_rates import (
     compare_all,
     compare_pairs,
     impostor_thresholds,
-    is_usable,
 )
 from freqlab.statistics.rate_intervals import dyadic_variance, rate_bounds
 from freqlab.statistics.resampling import check_draws
+from freqlab.statistics.vectors import is_usable
 from freqlab.store.reading import open_embeddings
 from freqlab.text.wording import percent, with_bounds
 from freqlab.verification.figures import failure_rates, figures_of, labelled
