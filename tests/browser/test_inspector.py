@@ -595,7 +595,7 @@ def test_the_first_notebook_ends_in_the_inspector(lab, page):
     shutil.copy(Path(__file__).parents[2] / "notebooks" / "explore.ipynb", root / "explore.ipynb")
     notebook = nbformat.read(root / "explore.ipynb", as_version=4)
     (cell,) = (c for c in notebook.cells if "parameters" in c.metadata.get("tags", []))
-    cell.source += '\nn_pairs = 40\nstore = "explore.zarr"\n'
+    cell.source += '\nn_pairs = 12\nstore = "explore.zarr"\n'
     nbformat.write(notebook, root / "explore.ipynb")
     page.set_default_timeout(420_000)
     page.goto(address.format("explore.ipynb"))

@@ -404,10 +404,8 @@ def test_a_cache_that_is_read_only_serves_and_takes_nothing(tiny, cache):
         subprocess.run(["umount", str(cache.parent)], check=True)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "precision", ["float32", pytest.param("bfloat16", marks=pytest.mark.exhaustive)]
-)
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_compiled_agrees_with_eager(orl, precision, cache):
     faces = orl.select(range(0, 40, 4))
     pairs = fl.make_pairs(faces, impostors_per_genuine=float("inf"))
