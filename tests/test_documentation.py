@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import typer.main
+from matplotlib.testing.compare import compare_images
 
 import freqlab as fl
 from freqlab.cli import app
@@ -145,6 +146,10 @@ def test_programs_run_and_print_what_the_page_says(page, workplace, monkeypatch)
             assert same(printed, block.text), f"{page.name}:{block.line} prints\n{printed}"
             printed = None
     assert n_run or page.name in ("s3.md", "cluster.md")
+    for shown in re.findall(r"!\[[^]]*\]\(([^)]+)\)", page.read_text()):
+        saved = workplace / Path(shown).name
+        if saved.exists():  # a figure that the program saves is the one on the page
+            assert compare_images(str(page.parent / shown), str(saved), tol=5) is None
 
 
 def test_numbers_are_compared_up_to_rounding_and_words_exactly():
