@@ -86,7 +86,7 @@ def describe_orders(orders: xr.Dataset, *, model: str, side: Side = "probe") -> 
     sample = f"{n_pairs} pairs of {int(data.attrs['n_people'])} people"
     few = few_people(data)
     if few:
-        sample += f", too few to compare the orders (fewer than {FEWEST_PEOPLE} people)"
+        sample += f", too few to compare the orders; that needs {FEWEST_PEOPLE} people"
     texts = [
         f"{_percent(data['reached'].sel(comparison=kind, order='influence'), few)} for {kind} pairs"
         for kind in kinds

@@ -146,6 +146,8 @@ def show_table(
         Alignment of the text in cells.
     """
     frame = table if isinstance(table, pd.DataFrame) else as_frame(table)
+    frame, constant = _without_constant(frame)
+    name = ", ".join(text for text in (name, *constant) if text)
     shown = styled(frame)
     if format:
         shown = shown.format(format, na_rep="none")
@@ -341,10 +343,19 @@ def show_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> 
 def show_full_trust_card(source: xr.DataTree | xr.Dataset, models: Sequence[str]) -> None:
     """Show every row of the trust card of a run."""
     table = trust_table(str(source.attrs["store"]), models=models)
-    caption, name = "Trust card in full", ""
-    if len(models) == 1:
-        table, caption, name = table.droplevel("model"), "trust card in full", models[0]
-    show_table(table, caption, name=name, align="left")
+    show_table(table, "Trust card in full", align="left")
+
+
+def _without_constant(table: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Leave out row labels that are the same in all rows, such as the model; return them."""
+    values = []
+    for level in ("model", "probes"):
+        if level in table.index.names and table.index.nlevels > 1:
+            labels = table.index.get_level_values(level).unique()
+            if len(labels) == 1:
+                values.append(str(labels[0]))
+                table = table.droplevel([level])
+    return table, values
 
 
 def _aligned(table: Styler, align: str) -> Styler:

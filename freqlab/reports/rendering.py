@@ -40,6 +40,7 @@ _ATTRIBUTES = {
 }
 _URL_SCHEMES = {"http", "https", "mailto"}
 _LEAD, _FOLDED = "celltag_lead", "celltag_folded"
+_POWER = re.compile(r"(\d*\.?\d+e[-+]\d+)")
 
 
 @dataclass
@@ -267,5 +268,18 @@ def _number_tables(soup: Any) -> None:
         label = soup.new_tag("b")
         label.string = f"Table {number}. "
         caption.insert(0, label)
+        for text in table.find_all(string=_POWER):
+            text.replace_with(*_with_whole_powers(soup, str(text)))
         frame = soup.new_tag("div", attrs={"class": "table"})
         table.wrap(frame)
+
+
+def _with_whole_powers(soup: Any, text: str) -> Iterator[Any]:
+    """Text in which no line ends within a number such as 1e-3."""
+    for position, part in enumerate(_POWER.split(text)):
+        if position % 2:
+            whole = soup.new_tag("span", attrs={"class": "whole"})
+            whole.string = part
+            yield whole
+        elif part:
+            yield part

@@ -14,7 +14,7 @@ from freqlab.text.shown import as_html
 if TYPE_CHECKING:
     from pandas.io.formats.style import Styler
 
-__all__ = ["join", "percent", "signed", "styled", "with_bounds"]
+__all__ = ["NBSP", "join", "percent", "signed", "styled", "with_bounds"]
 
 NBSP = "\u00a0"
 """No-break space, between a number and its unit."""

@@ -40,7 +40,7 @@ from freqlab.statistics.rate_intervals import dyadic_variance, rate_bounds
 from freqlab.statistics.resampling import check_draws
 from freqlab.statistics.vectors import is_usable
 from freqlab.store.reading import open_embeddings
-from freqlab.text.wording import percent, with_bounds
+from freqlab.text.wording import NBSP, percent, with_bounds
 from freqlab.verification.figures import failure_rates, figures_of, labelled
 from freqlab.verification.large_sets import check_genuine, figures_of_all
 
@@ -327,7 +327,7 @@ def summary_table(result: xr.Dataset, *, model: str, fmr: float = 1e-3) -> pd.Da
 def _with_people(rate: xr.DataArray, n_erring: xr.DataArray) -> str:
     """Format a rate, its interval and the people who err; empty where the rate is NaN."""
     n, text = int(n_erring), percent(rate)
-    return text and f"{text}, {n:,} {'person' if n == 1 else 'people'}"
+    return text and f"{text}, {n:,}{NBSP}{'person' if n == 1 else 'people'}"
 
 
 def _groups(

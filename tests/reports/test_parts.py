@@ -46,3 +46,18 @@ def test_the_alignment_of_a_table_stays_on_the_page(align, monkeypatch):
     assert table["class"] == [align]
     style = (Path(parts.__file__).parent / "pages" / "style.css").read_text()
     assert re.search(rf"table\.{align} td.*text-align: {align}", style)
+
+
+def test_a_label_of_all_rows_stands_in_the_caption(monkeypatch):
+    """One model takes no column of a table; two do."""
+    shown = []
+    monkeypatch.setattr(parts, "_display", shown.append)
+    one = pd.MultiIndex.from_tuples([("<net>", "a"), ("<net>", "b")], names=["model", "score"])
+    two = pd.MultiIndex.from_tuples([("net", "a"), ("other", "a")], names=["model", "score"])
+    for index in (one, two):
+        parts.show_table(pd.DataFrame({"rate": [1, 2]}, index=index), "Rates")
+    first, second = (BeautifulSoup(_clean(table.to_html()), "html.parser") for table in shown)
+    assert first.caption.get_text() == "<net>: Rates"
+    assert "net" not in first.tbody.get_text()
+    assert second.caption.get_text() == "Rates"
+    assert "other" in second.tbody.get_text()

@@ -39,7 +39,7 @@ def notebook():
     )
     lead = code("plot", outputs=[figure()], metadata={"tags": ["lead"], "alt": "The lead"})
     two = code("plots", outputs=[figure(), figure()], metadata={"alt": "Two <figures>"})
-    table = html("<table><caption>Numbers</caption><tr><td>1</td></tr></table>")
+    table = html("<table><caption>Numbers</caption><tr><td>FMR 1e-3, 2</td></tr></table>")
     warned = nbformat.v4.new_output("stream", name="stderr", text="Warning")
     return nbformat.v4.new_notebook(
         cells=[
@@ -95,6 +95,8 @@ def test_tables_have_numbered_captions(page):
     table = page.select_one("section table")
     assert table.caption.get_text() == "Table 1. Numbers"
     assert "table" in table.parent["class"]
+    assert table.td.get_text() == "FMR 1e-3, 2"
+    assert table.select_one("td .whole").get_text() == "1e-3"  # no line ends within it
 
 
 def test_warnings_are_not_on_the_page(page):

@@ -203,7 +203,7 @@ def test_table_to_read(result):
     table = fl.verification.summary_table(result, model="linear", fmr=0.1)
     assert table.index.tolist() == ["all", "blue", "red", MIXED]
     n = int(result["eer_people"].sel(model="linear", group="all"))
-    assert table.loc["all", "EER"].endswith(f"], {n} people")
+    assert table.loc["all", "EER"].endswith(f"], {n}\u00a0people")
     assert "[" in table.loc["red", "FMR at 1e-1"]
     assert table.loc[MIXED, "FNMR at 1e-1"] == ""
     unresolved = fl.verification.summary_table(result, model="linear", fmr=1e-3)
