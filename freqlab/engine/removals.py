@@ -327,7 +327,7 @@ class _Work(NamedTuple):
             return self._embed_components(model)
         prepared = _prepared(model, self.crops)
         filling = None if self.fill is None else torch.fft.rfft2(_prepared(model, self.fill))
-        masked, transform = self._masked(prepared, filling, model.channels_last)
+        masked, transform = self._masked(prepared, filling, model)
         n_which = self.which.stop - self.which.start
         removed_rms = np.zeros((len(prepared), n_which), np.float32)
         if transform is not None:
@@ -387,7 +387,8 @@ class _Work(NamedTuple):
         needed[crops, first[crops]] = True
         images = masked[torch.from_numpy(needed.ravel()).to(masked.device)]
         places = np.cumsum(needed.ravel()).reshape(n, n_which) - 1
-        images[torch.from_numpy(places[crops, first[crops]])] = untouched[torch.from_numpy(crops)]
+        once = untouched[torch.from_numpy(crops)].to(images.dtype)
+        images[torch.from_numpy(places[crops, first[crops]])] = once
         where = np.where(needed, places, places[np.arange(n), first][:, None])
         features = self._features(model, images)[where]
         return PartDone(features, removed_rms, self.batch_size, len(images))
@@ -404,12 +405,13 @@ class _Work(NamedTuple):
         return np.asarray(features.cpu().numpy())
 
     def _masked(
-        self, images: torch.Tensor, filling: torch.Tensor | None, channels_last: bool
+        self, images: torch.Tensor, filling: torch.Tensor | None, model: Model
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """All images of the part, crop by crop, and the transform of the crops if it was needed.
 
         Prepared images may be masked like pixels: they differ from pixels by a scale and by the
-        mean, which no removal touches.
+        mean, which no removal touches. They are masked in float32 and written as the network takes
+        them: in bfloat16, half the bytes.
         """
         which, masks = self._numbers, self.removals.masks
         assert masks is not None
@@ -420,11 +422,11 @@ class _Work(NamedTuple):
         on_cpu = images.device.type == "cpu"
         is_grey = filling is None and on_cpu and bool((images[:, :1] == images).all())
         transform = torch.fft.rfft2(images[:, :1] if is_grey else images)
-        if channels_last:
-            masked = images.new_empty(n, len(which), height, width, channels)
-            masked = masked.permute(0, 1, 4, 2, 3)
+        if model.channels_last:
+            size = (n, len(which), height, width, channels)
+            masked = images.new_empty(size, dtype=model.dtype).permute(0, 1, 4, 2, 3)
         else:
-            masked = images.new_empty(n, len(which), channels, height, width)
+            masked = images.new_empty((n, len(which), channels, height, width), dtype=model.dtype)
         for k, r in enumerate(which):
             if self.removals.untouched[r]:
                 masked[:, k] = images
