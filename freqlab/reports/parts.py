@@ -147,7 +147,7 @@ def show_table(
     """
     frame = table if isinstance(table, pd.DataFrame) else as_frame(table)
     frame, constant = _without_constant(frame)
-    name = ", ".join(text for text in (name, *constant) if text)
+    name = ", ".join(dict.fromkeys(text for text in (name, *constant) if text))
     shown = styled(frame)
     if format:
         shown = shown.format(format, na_rep="none")
