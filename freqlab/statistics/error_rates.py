@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from freqlab.errors import ParameterError, check_number
-from freqlab.statistics.score_blocks import score_blocks, score_tiles
+from freqlab.statistics.score_blocks import score_blocks, score_tiles, usable_vectors
 from freqlab.statistics.vectors import is_usable, unit_length
 
 __all__ = [
@@ -113,7 +113,7 @@ def compare_all(
         ``(n,)``: the photograph from which a face derives.
     """
     parts = [(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int32))]
-    for scores, once, rows, others in score_blocks(embeddings, sources):
+    for scores, once, rows, others in score_blocks(usable_vectors(embeddings, sources)):
         i, j = np.nonzero(once)
         parts.append((scores[once], rows[i], others[j]))
     scored, reference, probe = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -158,10 +158,10 @@ def impostor_thresholds(
     >>> n_impostor
     760
     """
-    codes = _codes(subjects)
+    codes, faces = _codes(subjects), usable_vectors(embeddings, sources)
 
     def impostors() -> Iterator[npt.NDArray[np.float32]]:
-        for scores, once, rows, others in score_tiles(embeddings, sources):
+        for scores, once, rows, others in score_tiles(faces):
             once &= codes[rows, None] != codes[others]
             yield scores[once]
 
